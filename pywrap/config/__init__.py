@@ -1,0 +1,1 @@
+"""Settings: what they are (``settings``), and the ways in which a user gives them."""

@@ -1,0 +1,1 @@
+"""The SOCKS protocol, both ends, without sockets: ``wire``, ``v4``, ``v5``, ``serve``."""

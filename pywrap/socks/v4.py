@@ -1,0 +1,131 @@
+"""SOCKS4 and its 4a extension for names, both ends.
+
+There is no RFC: the sources are "SOCKS: A protocol for TCP proxy across firewalls" and
+"SOCKS 4A: A Simple Extension to SOCKS 4 Protocol", both by Ying-Da Lee. No sockets, no
+clock, no logging.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pywrap.errors import ProtocolError, Rejected, Unencodable
+from pywrap.socks.v5 import name_bytes, not_socks
+from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.socks.wire import Dialogue
+
+VERSION = 4
+
+CONNECT = 1
+BIND = 2
+
+GRANTED = 90
+REJECTED = 91
+NO_IDENT = 92
+IDENT_MISMATCH = 93
+
+REFUSALS = {
+    REJECTED: ("rejected or failed", errno.ECONNREFUSED),
+    NO_IDENT: ("the proxy cannot reach our identd", errno.EACCES),
+    IDENT_MISMATCH: ("our identd reports another user", errno.EACCES),
+}
+
+# The protocol sets no limit. 255 is what SOCKS5 allows, and no server here takes much more.
+LONGEST_TEXT = 255
+
+
+def connect(destination: Endpoint, userid: bytes | None = None, names: bool = True) -> Dialogue[Endpoint]:
+    """Ask for a connection to ``destination``; return the address bound for us (DSTIP).
+
+    ``names`` is whether the proxy speaks 4a.
+
+    Raises:
+        Rejected, ProtocolError, Unencodable: see ``pywrap.errors``.
+    """
+    yield Send(pack_request(CONNECT, destination, userid or b"", names))
+    return (yield from read_reply())
+
+
+# ---------------------------------------------------------------- the client's half
+
+
+def pack_request(command: int, destination: Endpoint, userid: bytes, names: bool = True) -> bytes:
+    """A request, in the form of 4a when the destination is a name.
+
+    Raises:
+        Unencodable: IPv6, a name without 4a, or a user id that the message cannot hold.
+    """
+    # +----+----+----+----+----+----+----+----+----+----+....+----+
+    # | VN | CD | DSTPORT |      DSTIP        | USERID       |NULL|   4a: a name and a NUL follow
+    # +----+----+----+----+----+----+----+----+----+----+....+----+
+    # | 1  | 1  |    2    |         4         | variable     | 1  |
+    # +----+----+----+----+----+----+----+----+----+----+....+----+
+    if b"\0" in userid or len(userid) > LONGEST_TEXT:
+        raise Unencodable("a SOCKS4 user id has at most 255 bytes and no NUL", errno.EINVAL)
+    head = bytes([VERSION, command]) + destination.port.to_bytes(2, "big")
+    address = packed(destination.host)
+    if address is None:
+        if not names:
+            raise Unencodable(f"SOCKS4 carries no names: {destination.host} (socks4a does)")
+        # An impossible address, 0.0.0.x with x not 0, announces the name.
+        return head + b"\0\0\0\1" + userid + b"\0" + name_bytes(destination.host) + b"\0"
+    if len(address) != 4:
+        raise Unencodable(f"SOCKS4 carries no IPv6 addresses: {destination.host}")
+    if address[:3] == b"\0\0\0" and address[3]:
+        raise Unencodable(f"SOCKS4 cannot carry {destination.host}: it announces a name there")
+    return head + address + userid + b"\0"
+
+
+def read_reply() -> Dialogue[Endpoint]:
+    """Read a reply; return the address and port in it, 0.0.0.0:0 where the proxy says nothing."""
+    # +----+----+----+----+----+----+----+----+
+    # | VN | CD | DSTPORT |      DSTIP        |
+    # +----+----+----+----+----+----+----+----+
+    # | 1  | 1  |    2    |         4         |
+    # +----+----+----+----+----+----+----+----+
+    version, code = yield Recv(2)
+    if version != 0:
+        raise ProtocolError(not_socks(VERSION, bytes([version, code])))
+    if code != GRANTED:
+        unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
+        text, number = REFUSALS.get(code, unknown)
+        raise Rejected(text, number, code)
+    port = int.from_bytes((yield Recv(2)), "big")
+    return Endpoint(unpacked((yield Recv(4))), port)
+
+
+# ---------------------------------------------------------------- the server's half
+
+
+def receive_request() -> Dialogue[tuple[int, Endpoint, bytes]]:
+    """Read a request after its version byte; return command, destination and user id."""
+    (command,) = yield Recv(1)
+    port = int.from_bytes((yield Recv(2)), "big")
+    address = yield Recv(4)
+    userid = yield from _receive_text("user id")
+    if address[:3] == b"\0\0\0" and address[3]:
+        host = (yield from _receive_text("name")).decode("ascii", "backslashreplace")
+    else:
+        host = unpacked(address)
+    return command, Endpoint(host, port), userid
+
+
+def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008 (immutable)
+    """A reply. It has no room for an IPv6 address: that is said as 0.0.0.0."""
+    address = packed(bound.host)
+    if address is None or len(address) != 4:
+        address = b"\0\0\0\0"
+    return bytes([0, code]) + bound.port.to_bytes(2, "big") + address
+
+
+def _receive_text(what: str) -> Dialogue[bytes]:
+    """Read up to a NUL, which is the only end that SOCKS4 gives a text."""
+    text = bytearray()
+    while (byte := (yield Recv(1))) != b"\0":
+        text += byte
+        if len(text) > LONGEST_TEXT:
+            raise Rejected(f"a {what} of more than {LONGEST_TEXT} bytes", errno.EINVAL, REJECTED)
+    return bytes(text)

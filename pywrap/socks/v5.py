@@ -1,0 +1,279 @@
+"""SOCKS5 messages (RFC 1928) and its username/password method (RFC 1929), both ends.
+
+No sockets, no clock, no logging. The client's half comes first, then the server's.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected, Unencodable
+from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pywrap.socks.wire import Dialogue
+
+VERSION = 5
+
+# Section 3.
+NO_AUTHENTICATION = 0x00
+USERNAME_PASSWORD = 0x02
+NO_ACCEPTABLE_METHODS = 0xFF
+
+# Section 4.
+CONNECT = 1
+BIND = 2
+UDP_ASSOCIATE = 3
+
+# Section 5.
+IPV4 = 1
+NAME = 3
+IPV6 = 4
+
+# Section 6.
+SUCCEEDED = 0
+GENERAL_FAILURE = 1
+NOT_ALLOWED = 2
+NETWORK_UNREACHABLE = 3
+HOST_UNREACHABLE = 4
+CONNECTION_REFUSED = 5
+TTL_EXPIRED = 6
+COMMAND_NOT_SUPPORTED = 7
+ADDRESS_TYPE_NOT_SUPPORTED = 8
+
+# Where a program acts on the difference the errno tells it (refused, unreachable);
+# the text says what it really was.
+REFUSALS = {
+    GENERAL_FAILURE: ("general failure of the proxy", errno.ECONNREFUSED),
+    NOT_ALLOWED: ("not allowed by the proxy's rules", errno.EACCES),
+    NETWORK_UNREACHABLE: ("network unreachable", errno.ENETUNREACH),
+    HOST_UNREACHABLE: ("host unreachable", errno.EHOSTUNREACH),
+    CONNECTION_REFUSED: ("connection refused", errno.ECONNREFUSED),
+    TTL_EXPIRED: ("TTL expired", errno.ETIMEDOUT),
+    COMMAND_NOT_SUPPORTED: ("command not supported by the proxy", errno.EOPNOTSUPP),
+    ADDRESS_TYPE_NOT_SUPPORTED: ("address type not supported by the proxy", errno.EAFNOSUPPORT),
+}
+
+
+def connect(
+    destination: Endpoint, username: bytes | None = None, password: bytes | None = None
+) -> Dialogue[Endpoint]:
+    """Ask for a connection to ``destination``; return the address bound for us (BND.ADDR).
+
+    Raises:
+        Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
+    """
+    request = pack_request(CONNECT, destination)
+    yield from authenticate(username, password)
+    yield Send(request)
+    return (yield from read_reply())
+
+
+# ---------------------------------------------------------------- the client's half
+
+
+def authenticate(username: bytes | None, password: bytes | None) -> Dialogue[None]:
+    """Offer what we can do, and do what the proxy picks."""
+    if username is None:
+        methods = bytes([NO_AUTHENTICATION])
+        credentials = b""
+    else:
+        # Both: proxies that need no password exist behind URLs that carry one.
+        methods = bytes([NO_AUTHENTICATION, USERNAME_PASSWORD])
+        credentials = pack_credentials(username, password or b"")
+
+    # +----+----------+----------+
+    # |VER | NMETHODS | METHODS  |
+    # +----+----------+----------+
+    # | 1  |    1     | 1 to 255 |
+    # +----+----------+----------+
+    yield Send(bytes([VERSION, len(methods)]) + methods)
+    version, method = yield Recv(2)
+    if version != VERSION:
+        raise ProtocolError(not_socks(VERSION, bytes([version, method])))
+    if method == NO_ACCEPTABLE_METHODS:
+        raise AuthenticationFailed(
+            "the proxy accepts none of our authentication methods"
+            if credentials
+            else "the proxy asks for authentication, and no username was given"
+        )
+    if method not in methods:
+        raise ProtocolError(f"the proxy picked authentication method {method}, never offered")
+    if method == USERNAME_PASSWORD:
+        yield Send(credentials)
+        # The version byte should be 1; curl does not look at it either, and servers
+        # that answer 5 exist.
+        _, status = yield Recv(2)
+        if status != 0:
+            raise AuthenticationFailed("the proxy refused the username or the password")
+
+
+def pack_credentials(username: bytes, password: bytes) -> bytes:
+    """The request of RFC 1929 section 2.
+
+    Raises:
+        Unencodable: a part is empty (the username) or longer than 255 bytes.
+    """
+    # +----+------+----------+------+----------+
+    # |VER | ULEN |  UNAME   | PLEN |  PASSWD  |
+    # +----+------+----------+------+----------+
+    # | 1  |  1   | 1 to 255 |  1   | 1 to 255 |
+    # +----+------+----------+------+----------+
+    if not 1 <= len(username) <= 255:
+        raise Unencodable(f"a SOCKS5 username has 1 to 255 bytes, not {len(username)}", errno.EINVAL)
+    # An empty password is against the letter of the RFC; every server measured takes it.
+    if len(password) > 255:
+        raise Unencodable(f"a SOCKS5 password has at most 255 bytes, not {len(password)}", errno.EINVAL)
+    return bytes([1, len(username)]) + username + bytes([len(password)]) + password
+
+
+def pack_request(command: int, destination: Endpoint) -> bytes:
+    """The request of section 4.
+
+    Raises:
+        Unencodable: the name is empty, too long, or not ASCII.
+    """
+    # +----+-----+-------+------+----------+----------+
+    # |VER | CMD |  RSV  | ATYP | DST.ADDR | DST.PORT |
+    # +----+-----+-------+------+----------+----------+
+    # | 1  |  1  | X'00' |  1   | Variable |    2     |
+    # +----+-----+-------+------+----------+----------+
+    return bytes([VERSION, command, 0]) + pack_endpoint(destination)
+
+
+def read_reply() -> Dialogue[Endpoint]:
+    """Read one reply; return the address and port that the proxy bound for us."""
+    # +----+-----+-------+------+----------+----------+
+    # |VER | REP |  RSV  | ATYP | BND.ADDR | BND.PORT |
+    # +----+-----+-------+------+----------+----------+
+    # | 1  |  1  | X'00' |  1   | Variable |    2     |
+    # +----+-----+-------+------+----------+----------+
+    version, code = yield Recv(2)
+    if version != VERSION:
+        raise ProtocolError(f"expected a SOCKS version 5 reply, got version {version}")
+    if code != SUCCEEDED:
+        # Some servers close without sending the rest of a refusal.
+        unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
+        text, number = REFUSALS.get(code, unknown)
+        raise Rejected(text, number, code)
+    yield Recv(1)
+    return (yield from read_endpoint())
+
+
+# ---------------------------------------------------------------- the server's half
+
+
+def receive_methods() -> Dialogue[bytes]:
+    """Read the client's greeting after its version byte; return the methods it offers."""
+    (count,) = yield Recv(1)
+    return (yield Recv(count)) if count else b""
+
+
+def select_method(method: int) -> bytes:
+    """The server's answer to a greeting (section 3)."""
+    return bytes([VERSION, method])
+
+
+def receive_credentials() -> Dialogue[tuple[bytes, bytes]]:
+    """Read a request of RFC 1929; return username and password."""
+    version, length = yield Recv(2)
+    if version != 1:
+        raise ProtocolError(f"expected version 1 of username/password, got {version}")
+    username = (yield Recv(length)) if length else b""
+    (length,) = yield Recv(1)
+    password = (yield Recv(length)) if length else b""
+    return username, password
+
+
+def answer_credentials(accepted: bool) -> bytes:
+    """The response of RFC 1929 section 2; after a refusal the server must hang up."""
+    return b"\x01\x00" if accepted else b"\x01\x01"
+
+
+def receive_request() -> Dialogue[tuple[int, Endpoint]]:
+    """Read a request; return the command's number and the destination.
+
+    Raises:
+        Rejected: ``code`` is the reply that tells the client so.
+        ProtocolError: not a request at all; hang up.
+    """
+    version, command, _ = yield Recv(3)
+    if version != VERSION:
+        raise ProtocolError(f"expected a SOCKS version 5 request, got version {version}")
+    return command, (yield from read_endpoint())
+
+
+def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008 (immutable)
+    """The reply of section 6."""
+    return bytes([VERSION, code, 0]) + pack_endpoint(bound)
+
+
+# ---------------------------------------------------------------- both
+
+
+def pack_endpoint(endpoint: Endpoint) -> bytes:
+    """ATYP, address and port as in requests, replies and datagrams."""
+    address = packed(endpoint.host)
+    if address is None:
+        name = name_bytes(endpoint.host)
+        kind = bytes([NAME, len(name)]) + name
+    else:
+        kind = bytes([IPV4 if len(address) == 4 else IPV6]) + address
+    return kind + endpoint.port.to_bytes(2, "big")
+
+
+def read_endpoint() -> Dialogue[Endpoint]:
+    """Read ATYP, address and port.
+
+    Raises:
+        Rejected: the address type is unknown (reply 8), or the name is not one (reply 1).
+    """
+    (kind,) = yield Recv(1)
+    if kind == IPV4:
+        host = unpacked((yield Recv(4)))
+    elif kind == IPV6:
+        host = unpacked((yield Recv(16)))
+    elif kind == NAME:
+        (length,) = yield Recv(1)
+        name = (yield Recv(length)) if length else b""
+        host = name.decode("ascii", "backslashreplace")
+        if b"\0" in name:
+            # Five servers truncate it and connect to somewhere else than what was logged.
+            raise Rejected(f"a NUL in a name: {host!r}", errno.EINVAL, GENERAL_FAILURE)
+    else:
+        raise Rejected(f"unknown SOCKS5 address type {kind}", errno.EAFNOSUPPORT, ADDRESS_TYPE_NOT_SUPPORTED)
+    port = int.from_bytes((yield Recv(2)), "big")
+    return Endpoint(host, port)
+
+
+def name_bytes(name: str) -> bytes:
+    """``name`` as SOCKS carries it: 1 to 255 bytes of ASCII (IDNA has been applied before).
+
+    Raises:
+        Unencodable: it is not.
+    """
+    try:
+        data = name.encode("ascii")
+    except UnicodeEncodeError:
+        raise Unencodable(f"not an ASCII name: {name!r}", errno.EINVAL) from None
+    if not 1 <= len(data) <= 255 or b"\0" in data:
+        raise Unencodable(f"a name has 1 to 255 bytes and no NUL: {name!r}", errno.EINVAL)
+    return data
+
+
+def not_socks(version: int, start: bytes) -> str:
+    """Guess aloud what answered, from the first bytes of what should be SOCKS."""
+    guesses: list[tuple[Callable[[bytes], bool], str]] = [
+        (lambda b: b[:1] in b"Hh<", "it answers like an HTTP server"),
+        (lambda b: b[:1] == b"S", "it answers like an SSH server"),
+        (lambda b: b[:1] in b"\x15\x16", "it answers like a TLS server"),
+        (lambda b: b[:1] == b"\0" and version == 5, "it answers like a SOCKS4 server"),
+        (lambda b: b[:1] in b"\4\5", f"it answers with version {start[0]}"),
+    ]
+    for matches, guess in guesses:
+        if matches(start):
+            return f"not a SOCKS{version} proxy: {guess}"
+    return f"probably not a SOCKS{version} proxy: its answer starts with {start!r}"

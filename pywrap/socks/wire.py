@@ -1,0 +1,61 @@
+"""What a dialogue is made of: ``Send``, ``Recv``, and the ``Endpoint`` that messages carry.
+
+A dialogue is a generator that yields what to send and how many bytes to receive; whoever
+runs it owns the socket. Sizes are exact, because the bytes after a reply belong to the
+program that we run, and nothing can push data back into a kernel socket.
+
+The one who runs it answers a ``Send`` with ``b""`` and a ``Recv`` with exactly that many
+bytes. When it cannot, it throws ``ProxyClosed`` or ``ProxyTimeout`` into the generator, so
+that a chain can say which hop it was.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+from pywrap.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import TypeAlias, TypeVar
+
+    T = TypeVar("T")
+    Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
+
+
+class Send(bytes):
+    """Send these bytes, in one piece: microsocks takes one message per segment."""
+
+    __slots__ = ()
+
+
+class Recv(int):
+    """Receive exactly this many bytes."""
+
+    __slots__ = ()
+
+
+@frozen
+class Endpoint:
+    """A host and a TCP or UDP port. ``host`` is an IPv4 or IPv6 literal, or a name in ASCII."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def packed(host: str) -> bytes | None:
+    """The 4 or 16 bytes of an IP literal; None when ``host`` is a name."""
+    try:
+        return inet_pton(AF_INET6 if ":" in host else AF_INET, host)
+    except (OSError, ValueError):
+        # ValueError: a NUL or a lone surrogate in it.
+        return None
+
+
+def unpacked(address: bytes) -> str:
+    """The literal of a 4- or 16-byte address, as ``inet_ntop`` writes it."""
+    return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
