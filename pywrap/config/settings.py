@@ -9,6 +9,8 @@ from __future__ import annotations
 from pywrap.frozen import frozen
 
 SCHEMES = ("socks4", "socks4a", "socks5", "socks5h")
+DNS = ("remote", "local")
+LOOPBACK = ("direct", "proxy", "deny")
 DEFAULT_PORT = 1080
 
 
@@ -65,8 +67,8 @@ class Settings:
     """
 
     chain: tuple[Proxy, ...] = ()
-    dns: str = "remote"  # remote | local
-    loopback: str = "direct"  # direct | proxy | deny
+    dns: str = "remote"  # one of DNS
+    loopback: str = "direct"  # one of LOOPBACK
     direct: tuple[Direct, ...] = ()
     timeout: float = 60.0
     connect_timeout: float = 0.0

@@ -1,0 +1,88 @@
+"""The wall behind the patches: an audit hook that refuses what did not come through them.
+
+Code that holds ``_socket.socket``, or took a function before us, ends up here (gevent and eventlet do). The
+hook keeps no state of who is calling: what it lets pass is what may leave this machine, by the same verdicts.
+
+An audit hook cannot be taken back; without a session it lets everything pass.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.session import Session
+
+# Returns the session, or None when we are not installed. Filled by ``install``.
+_session: Callable[[], Session | None] | None = None
+
+AF_PACKET = 17
+
+
+def install(session: Callable[[], Session | None]) -> None:
+    """Have the hook ask ``session()`` whose settings apply."""
+    global _session
+    if _session is None:
+        sys.addaudithook(_hook)
+    _session = session
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    check = _CHECKS.get(event)
+    if check is not None and _session is not None:
+        session = _session()
+        if session is not None:
+            check(session, *args)
+
+
+def _check_new(session: Session, sock: Any, family: int, kind: int, proto: int) -> None:
+    if family == AF_PACKET:
+        _refuse(session, "AF_PACKET sockets bypass every proxy")
+
+
+def _check_address(session: Session, sock: Any, address: Any) -> None:
+    from pywrap.intercept.addresses import target
+    from pywrap.intercept.originals import family_type_proto
+
+    if address is None or family_type_proto(sock)[0] not in (2, 10):
+        return
+    found = target(sock, address)
+    if found is None:
+        _refuse(session, f"cannot tell where {address!r} is")
+    elif session.parts.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != "direct":
+        _refuse(session, f"{found.host}:{found.port} would be reached directly, past the proxy")
+
+
+def _check_name(session: Session, host: Any, *_: Any) -> None:
+    from pywrap.intercept.addresses import host_text
+
+    name = host_text(host)
+    if name and not session.is_literal(name) and not session.resolves_here(name):
+        _refuse(session, f"the local resolver would be asked for {name}")
+
+
+def _check_reverse(session: Session, host: Any, *_: Any) -> None:
+    if session.settings.dns != "local":
+        _refuse(session, f"the local resolver would be asked for the name of {host}")
+
+
+def _refuse(session: Session, why: str) -> None:
+    session.messages.say(1, f"refused: {why}")
+    raise OSError(errno.EPERM, f"pysocksify refused: {why}")
+
+
+_CHECKS: dict[str, Callable[..., None]] = {
+    "socket.__new__": _check_new,
+    "socket.connect": _check_address,
+    "socket.sendto": _check_address,
+    "socket.sendmsg": _check_address,
+    "socket.getaddrinfo": _check_name,
+    "socket.gethostbyname": _check_name,
+    "socket.gethostbyaddr": _check_reverse,
+    "socket.getnameinfo": _check_reverse,
+}

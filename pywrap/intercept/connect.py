@@ -1,0 +1,182 @@
+"""socket.connect(), connect_ex() and bind().
+
+Replaced on the class and in place, so that ssl.SSLSocket and modules that did ``from socket import socket``
+before us are covered too. What happens to a connect():
+
+1. not IPv4 or IPv6 (AF_UNIX…): the kernel's;
+2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
+3. refused: EPERM or what the verdict says;
+4. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
+5. a stream that may not: EINPROGRESS, and ``pending`` goes on with it.
+
+bind() is here for its names only: the C library would ask a name server for them.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import socket
+from time import monotonic
+
+from pywrap.errors import SocksError, to_oserror
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import target
+from pywrap.intercept.pending import Pending
+from pywrap.intercept.replacement import unconnected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.session import Session
+    from pywrap.socks.wire import Endpoint
+    from pywrap.tunnel.routes import Verdict
+
+# Protocols of a stream socket that a CONNECT can stand for: unspecified, TCP, and MPTCP, which falls
+# back to TCP with every proxy that does not know it.
+_TCP = (0, _socket.IPPROTO_TCP, 262)
+
+
+def install(patches: originals.Patches, session: Session) -> None:
+    def connect(self: _socket.socket, address: Any, /) -> None:
+        """connect(address): connect to a remote address, through the proxies where it must be."""
+        verdict = _verdict(session, self, address)
+        if verdict is None:
+            return originals.connect(self, address)
+        if verdict.kind == "direct":
+            return originals.connect(self, _direct(verdict, address))
+        error = _reach(session, self, address, verdict)
+        if error is not None:
+            raise error
+        return None
+
+    def connect_ex(self: _socket.socket, address: Any, /) -> int:
+        """connect_ex(address) -> errno: as connect(), but returns what went wrong."""
+        verdict = _verdict(session, self, address)
+        if verdict is None:
+            return originals.connect_ex(self, address)
+        if verdict.kind == "direct":
+            return originals.connect_ex(self, _direct(verdict, address))
+        error = _reach(session, self, address, verdict)
+        if error is None:
+            return 0
+        # As the interpreter does for a timeout of the socket's own.
+        return error.errno or errno.EAGAIN
+
+    def bind(self: _socket.socket, address: Any, /) -> None:
+        """bind(address): bind to a local address; a name must be known here."""
+        found = target(self, address)
+        if found is not None and not session.is_literal(found.host):
+            known = session.parts.routes.local_addresses(found.host, found.ipv6)
+            if known:
+                address = (known[0], *address[1:])
+            elif not session.resolves_here(found.host):
+                raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
+        return originals.bind(self, address)
+
+    patches.replace(socket.socket, "connect", connect)
+    patches.replace(socket.socket, "connect_ex", connect_ex)
+    patches.replace(socket.socket, "bind", bind)
+
+
+def _verdict(session: Session, sock: _socket.socket, address: Any) -> Verdict | None:
+    """What to do with a connect(); None when it is nothing of ours."""
+    found = target(sock, address)
+    if found is None:
+        return None
+    return session.verdict(found.host, found.port, found.ipv6, found.datagram)
+
+
+def _direct(verdict: Verdict, address: Any) -> Any:
+    return (verdict.literal, *address[1:]) if verdict.literal else address
+
+
+def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdict) -> OSError | None:
+    """Connect through the chain, or start to; the result is the exception for the program.
+
+    Exceptions that are none of ours (KeyboardInterrupt) pass.
+    """
+    if verdict.kind == "refuse":
+        return OSError(verdict.errno, verdict.reason)
+    if originals.family_type_proto(sock)[2] not in _TCP:
+        return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP goes through a proxy")
+    try:
+        known = _state(session, sock)
+        if known:
+            return OSError(known, os.strerror(known))
+        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
+        peer = session.peer(verdict.destination, address, ipv6)
+        timeout = originals.gettimeout(sock)
+        if timeout == 0:
+            Pending(session, sock, peer, verdict.destination)
+            return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
+        _block(session, sock, peer, verdict.destination, timeout)
+    except SocksError as err:
+        session.failed(verdict.destination, err)
+        error = to_oserror(err)
+        # The program knows connect() errors and nothing of SOCKS.
+        error.__cause__ = err
+        return error
+    except OSError as err:
+        return err
+    return None
+
+
+def _state(session: Session, sock: _socket.socket) -> int:
+    """The errno for a socket that has been connected before, 0 for one that has not."""
+    fd = originals.fileno(sock)
+    if session.tunnels.pending_of(fd) is not None:
+        return errno.EALREADY
+    failed = session.tunnels.error_of(fd)
+    if failed:
+        return failed
+    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+        return errno.EISCONN
+    try:
+        originals.getpeername(sock)
+    except OSError as err:
+        if err.errno == errno.ENOTCONN:
+            return 0
+        raise
+    # Twisted asks again after SO_ERROR.
+    return errno.EISCONN
+
+
+def _block(
+    session: Session,
+    sock: _socket.socket,
+    peer: tuple[Any, ...],
+    destination: Endpoint,
+    timeout: float | None,
+) -> None:
+    """Open a tunnel on the program's own socket while it waits."""
+    from pywrap.tunnel.opening import wait_for
+
+    started = monotonic()
+    fd = originals.fileno(sock)
+    real = _socket.socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+    # The same open file: the mode is the program's socket's as well, until it is put back.
+    real.setblocking(False)
+    try:
+        opening = session.parts.opening(real, destination, session.parts.deadline(timeout))
+        connected = wait_for(opening, originals.poll)
+    except BaseException:
+        # A handshake may be half done. No byte of the program's must get into it.
+        _replace(unconnected(real), fd)
+        raise
+    else:
+        if connected is not real:
+            _replace(connected, fd)
+    finally:
+        os.set_blocking(fd, timeout is None)
+        real.close()
+    session.tunnels.establish(fd, peer)
+    session.opened(destination, started)
+
+
+def _replace(sock: _socket.socket, fd: int) -> None:
+    """Make ``fd`` be ``sock``, inherited as before."""
+    os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
+    sock.close()

@@ -1,0 +1,76 @@
+"""Is told when ``socket`` is imported, so that a program which never does pays nothing.
+
+A finder at the front of ``sys.meta_path`` that finds nothing itself: it lets the others find ``socket``
+and wraps the loader. It stays there, for ``importlib.reload(socket)``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_finder: Finder | None = None
+
+
+def install(imported: Callable[[], None]) -> None:
+    """Have ``imported()`` called whenever ``socket`` has been executed."""
+    global _finder
+    _finder = Finder(imported)
+    sys.meta_path.insert(0, _finder)
+
+
+def uninstall() -> None:
+    """Stop it. May be called twice."""
+    global _finder
+    if _finder is not None:
+        sys.meta_path.remove(_finder)
+        _finder = None
+
+
+class Finder:
+    """For ``sys.meta_path``."""
+
+    def __init__(self, imported: Callable[[], None]) -> None:
+        self._imported = imported
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != "socket":
+            return None
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = Loader(spec, self._imported)  # type: ignore[assignment]
+                return spec
+        return None
+
+
+class Loader:
+    """Loads ``socket`` as its own loader does, and tells."""
+
+    def __init__(self, spec: Any, imported: Callable[[], None]) -> None:
+        self._spec = spec
+        self._loader = spec.loader
+        self._imported = imported
+
+    def create_module(self, spec: Any) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        # inspect and linecache ask the loader for the source.
+        self._spec.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        try:
+            self._imported()
+        except BaseException as err:
+            # The program would catch it, or go on with a half-patched module: its traffic would leave.
+            line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
+            os.write(2, line.encode("utf-8", "backslashreplace"))
+            os._exit(125)

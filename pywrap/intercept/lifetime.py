@@ -1,0 +1,65 @@
+"""What a program does to a socket whose tunnel is pending: close(), dup(), a change of mode.
+
+detach() needs nothing: the descriptor stays the same. All of these go straight on when nothing is pending.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from pywrap.intercept import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.session import Session
+
+
+def install(patches: originals.Patches, session: Session) -> None:
+    tunnels = session.tunnels
+    real_close: Callable[..., None] = socket.socket._real_close  # type: ignore[attr-defined]
+
+    def _real_close(self: _socket.socket, *args: Any) -> None:
+        if not tunnels.pending:
+            return real_close(self, *args)
+        # Not between the check that a descriptor is still ours and the hand-over onto it. The
+        # background thread sees the placeholder's other end hang up and gives up.
+        with tunnels.lock:
+            return real_close(self, *args)
+
+    def dup(fd: Any, /) -> int:
+        """dup(integer) -> integer: duplicate a descriptor; a pending tunnel comes to both."""
+        if not tunnels.pending:
+            return originals.dup(fd)
+        with tunnels.lock:
+            new = originals.dup(fd)
+            pending = tunnels.pending_of(new)
+            if pending is not None:
+                pending.fds.add(new)
+            return new
+
+    def setblocking(self: _socket.socket, flag: bool, /) -> None:
+        """setblocking(flag): as settimeout(None) or settimeout(0.0)."""
+        if flag:
+            _wait(self, None)
+        originals.setblocking(self, flag)
+
+    def settimeout(self: _socket.socket, timeout: float | None, /) -> None:
+        """settimeout(timeout): seconds, None to block, 0.0 never to."""
+        if timeout is None or timeout:
+            _wait(self, timeout)
+        originals.settimeout(self, timeout)
+
+    def _wait(sock: _socket.socket, timeout: float | None) -> None:
+        # A thread that then sleeps in recv() would sleep on the placeholder.
+        pending = tunnels.pending_of(originals.fileno(sock))
+        if pending is not None:
+            pending.wait(timeout)
+
+    patches.replace(socket.socket, "_real_close", _real_close)
+    patches.replace(socket.socket, "setblocking", setblocking)
+    patches.replace(socket.socket, "settimeout", settimeout)
+    patches.replace(socket, "dup", dup)

@@ -1,0 +1,44 @@
+"""socket.getsockopt() and setsockopt(): SO_ERROR tells how a tunnel went.
+
+While one is pending, the other options are those of the socket underneath its placeholder.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket
+
+from pywrap.intercept import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.session import Session
+
+
+def install(patches: originals.Patches, session: Session) -> None:
+    tunnels = session.tunnels
+
+    def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
+        """getsockopt(level, optname[, buflen]) -> int or bytes."""
+        fd = originals.fileno(self)
+        with tunnels.lock:
+            pending = tunnels.pending_of(fd)
+            if pending is not None:
+                return pending.real.getsockopt(level, optname, *buflen)
+        value = originals.getsockopt(self, level, optname, *buflen)
+        if level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen:
+            return tunnels.error_of(fd) or value
+        return value
+
+    def setsockopt(self: _socket.socket, *args: Any) -> None:
+        """setsockopt(level, optname, value[, optlen])."""
+        with tunnels.lock:
+            pending = tunnels.pending_of(originals.fileno(self))
+            if pending is not None:
+                return pending.real.setsockopt(*args)
+        return originals.setsockopt(self, *args)
+
+    patches.replace(socket.socket, "getsockopt", getsockopt)
+    patches.replace(socket.socket, "setsockopt", setsockopt)

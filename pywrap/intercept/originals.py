@@ -1,0 +1,77 @@
+"""The functions we replace, as they were, and the way back to them.
+
+Bound on import, which happens before any patch and before the program can replace them itself
+(gevent, eventlet). Our own code calls these, so a patch never meets itself.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+bind = _socket.socket.bind
+connect = _socket.socket.connect
+connect_ex = _socket.socket.connect_ex
+fileno = _socket.socket.fileno
+getpeername = _socket.socket.getpeername
+getsockname = _socket.socket.getsockname
+getsockopt = _socket.socket.getsockopt
+gettimeout = _socket.socket.gettimeout
+sendmsg = _socket.socket.sendmsg
+sendto = _socket.socket.sendto
+setblocking = _socket.socket.setblocking
+setsockopt = _socket.socket.setsockopt
+settimeout = _socket.socket.settimeout
+
+dup = _socket.dup
+getaddrinfo = _socket.getaddrinfo
+gethostbyaddr = _socket.gethostbyaddr
+gethostbyname = _socket.gethostbyname
+gethostbyname_ex = _socket.gethostbyname_ex
+getnameinfo = _socket.getnameinfo
+
+epoll = select.epoll
+poll = select.poll
+
+RLock = _thread.RLock
+allocate_lock = _thread.allocate_lock
+start_new_thread = _thread.start_new_thread
+
+# What these say as properties of socket.socket goes through an enum; here it is a member of a C structure.
+_family = _socket.socket.family
+_type = _socket.socket.type
+_proto = _socket.socket.proto
+
+
+def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
+    """The three numbers that ``sock`` was made with."""
+    return _family.__get__(sock), _type.__get__(sock), _proto.__get__(sock)
+
+
+class Patches:
+    """Replaces attributes and remembers how to put them back."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def replace(self, owner: Any, name: str, new: Any) -> None:
+        """Make ``owner.name`` be ``new`` until ``undo()``."""
+        if name in vars(owner):
+            old = vars(owner)[name]
+            self._undo.append(lambda: setattr(owner, name, old))
+        else:
+            # Inherited, as socket.connect is from C. Assigning the original would leave a copy on
+            # the class; deleting ours uncovers it.
+            self._undo.append(lambda: delattr(owner, name))
+        setattr(owner, name, new)
+
+    def undo(self) -> None:
+        """Put everything back, last replaced first. May be called twice."""
+        while self._undo:
+            self._undo.pop()()

@@ -1,0 +1,133 @@
+"""getaddrinfo(), gethostbyname(), gethostbyname_ex(), gethostbyaddr(), getnameinfo(); and so getfqdn().
+
+None of them asks the local resolver for a name that the proxies are to see. In this order:
+
+1. literals: the C library's, which asks nobody for them;
+2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
+   server for the other address family);
+3. direct names and the first hop's own: the local resolver's;
+4. everything else: a placeholder (``tunnel.names``), IPv6 only when nothing else is wanted, so that
+   happy eyeballs do not dial twice.
+
+With ``dns local`` nothing here is replaced.
+
+``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
+imported the former before us.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket
+
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import host_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.session import Session
+
+NAME_UNKNOWN = "Name or service not known"
+
+
+def install(patches: originals.Patches, session: Session) -> None:
+    if session.settings.dns == "local":
+        return
+
+    def getaddrinfo(
+        host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
+        name = host_text(host)
+        if not name or session.is_literal(name):
+            return originals.getaddrinfo(host, port, family, type, proto, flags)
+        if flags & _socket.AI_NUMERICHOST:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        literals, canonical = _look_up(session, name, family)
+        numeric = (flags | _socket.AI_NUMERICHOST) & ~(_socket.AI_CANONNAME | _socket.AI_ADDRCONFIG)
+        rows = [
+            row
+            for literal in literals
+            for row in originals.getaddrinfo(literal, port, family, type, proto, numeric)
+        ]
+        if flags & _socket.AI_CANONNAME:
+            first = rows[0]
+            rows[0] = (*first[:3], canonical, first[4])
+        return rows
+
+    def gethostbyname(hostname: Any, /) -> str:
+        """gethostbyname(host) -> address."""
+        return gethostbyname_ex(hostname)[2][0]
+
+    def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
+        name = host_text(hostname)
+        if name is None or session.is_literal(name):
+            return originals.gethostbyname_ex(hostname)
+        literals, canonical = _look_up(session, name, _socket.AF_INET)
+        return canonical, [], literals
+
+    def gethostbyaddr(ip_address: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyaddr(host) -> (name, aliaslist, addresslist), without asking anybody for it."""
+        host = host_text(ip_address)
+        if host is None:
+            return originals.gethostbyaddr(ip_address)
+        if session.is_literal(host):
+            names = session.names_of(host)
+            if not names:
+                raise _socket.herror(1, "Unknown host")
+            return names[0], names[1:], [host]
+        literals, canonical = _look_up(session, host, 0)
+        names = session.names_of(literals[0]) or [canonical]
+        return names[0], names[1:], literals[:1]
+
+    def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
+        """getnameinfo(sockaddr, flags) -> (host, port); nobody is asked for the name of an address."""
+        if not isinstance(sockaddr, tuple) or len(sockaddr) < 2 or not isinstance(sockaddr[0], str):
+            return originals.getnameinfo(sockaddr, flags)
+        kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
+        rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
+        host = str(rows[0][4][0])
+        names = [] if flags & _socket.NI_NUMERICHOST else session.names_of(host)
+        if not names and flags & _socket.NI_NAMEREQD:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        return (names or [host])[0], _service(int(rows[0][4][1]), flags)
+
+    patches.replace(_socket, "getaddrinfo", getaddrinfo)
+    for module in (_socket, socket):
+        # socket.py copies these by ``from _socket import *``.
+        patches.replace(module, "gethostbyname", gethostbyname)
+        patches.replace(module, "gethostbyname_ex", gethostbyname_ex)
+        patches.replace(module, "gethostbyaddr", gethostbyaddr)
+        patches.replace(module, "getnameinfo", getnameinfo)
+
+
+def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
+    """Literals for ``name``, at least one, and its canonical name."""
+    parts = session.parts
+    wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
+    known = parts.routes.local_addresses(name)
+    if known:
+        literals = parts.routes.local_addresses(name, wanted)
+        if not literals:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        return literals, name
+    if parts.routes.resolves_here(name):
+        rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
+        literals = [str(row[4][0]) for row in rows]
+        parts.routes.remember(name, literals)
+        return literals, str(rows[0][3] or name)
+    session.messages.say(2, f"{name}: left to the last proxy")
+    return [parts.names.placeholder(name, ipv6=bool(wanted))], name
+
+
+def _service(port: int, flags: int) -> str:
+    if not flags & _socket.NI_NUMERICSERV:
+        try:
+            return _socket.getservbyport(port, "udp" if flags & _socket.NI_DGRAM else "tcp")
+        except OSError:
+            # No service has this number: the number is the answer.
+            pass
+    return str(port)

@@ -1,0 +1,110 @@
+"""What is known of the program's sockets, by the inode of each.
+
+Not by socket object, and not by descriptor: an inode survives dup(), detach() (SSLSocket) and fork(), and
+socket objects have ``__slots__``.
+
+* ``established``: the destination that a tunnel was opened to, as getpeername() tells it;
+* ``failed``: the errno that SO_ERROR has still to tell;
+* ``pending``: tunnels in the making (``pending``), by the inode of their placeholder;
+* the placeholders of tunnels that were handed over just now, by the inode of the socket that replaced them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pywrap.intercept.originals import RLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.pending import Pending
+
+
+def inode(fd: int) -> int:
+    """The identity of an open socket; OSError(EBADF) for a descriptor that is none."""
+    return os.fstat(fd).st_ino
+
+
+# An epoll that was made by C code (libuv), or before us, still has the placeholder registered, and it is an
+# event on that which wakes its owner up. That needs a moment, not more.
+LINGERING = 64
+
+
+class Tunnels:
+    """The tables. ``lock`` guards ``pending`` and each hand-over.
+
+    It can be taken again by its owner, since a garbage collection under it may close sockets.
+    """
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.pending: dict[int, Pending] = {}
+        self.established: dict[int, tuple[Any, ...]] = {}
+        self.failed: dict[int, int] = {}
+        self._lingering: dict[int, int] = {}
+        self._sweep_at = 64
+
+    def establish(self, fd: int, peer: tuple[Any, ...]) -> None:
+        """``fd`` is a tunnel to ``peer``."""
+        self.established[inode(fd)] = peer
+        if len(self.established) + len(self.failed) >= self._sweep_at:
+            self._sweep()
+
+    def fail(self, fd: int, error: int) -> None:
+        """The tunnel for ``fd`` will not come; ``error`` is told once."""
+        self.failed[inode(fd)] = error
+
+    def error_of(self, fd: int) -> int:
+        """What SO_ERROR has to tell of ``fd``: an errno, or 0. Told once, as by the kernel."""
+        if not self.failed and not self._lingering:
+            return 0
+        number = inode(fd)
+        with self.lock:
+            placeholder = self._lingering.pop(number, None)
+            if placeholder is not None:
+                os.close(placeholder)
+            return self.failed.pop(number, 0)
+
+    def linger(self, number: int, placeholder: int) -> None:
+        """Keep the descriptor ``placeholder`` open until SO_ERROR is asked of the socket ``number``."""
+        before = self._lingering.pop(number, None)
+        if before is None and len(self._lingering) >= LINGERING:
+            before = self._lingering.pop(next(iter(self._lingering)))
+        self._lingering[number] = placeholder
+        if before is not None:
+            os.close(before)
+
+    def pending_of(self, fd: int) -> Pending | None:
+        """The tunnel that ``fd`` waits for."""
+        if not self.pending or fd < 0:
+            return None
+        return self.pending.get(inode(fd))
+
+    def forked(self) -> None:
+        """In a child after fork(): the parent goes on with what is pending, the child cannot."""
+        pending, self.pending = self.pending, {}
+        self.lock = RLock()
+        for number, tunnel in pending.items():
+            tunnel.forked()
+            self.failed[number] = errno.ECONNABORTED
+
+    def _sweep(self) -> None:
+        """Forget the sockets that are closed.
+
+        They can be closed in ways that pass no patch (os.close, the garbage collector, C code), so what
+        is alive is looked up, each time the tables have doubled.
+        """
+        alive = set()
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                alive.add(inode(int(fd)))
+            except OSError:
+                # The directory's own descriptor, or closed since.
+                continue
+        for table in (self.established, self.failed):
+            for number in [number for number in list(table) if number not in alive]:
+                table.pop(number, None)
+        self._sweep_at = max(64, 2 * (len(self.established) + len(self.failed)))

@@ -1,0 +1,1 @@
+"""How a program is started: ``command`` before the exec, ``bootstrap`` behind it, in the target."""

@@ -1,0 +1,46 @@
+"""Turns into PROGRAM: same process, same terminal, same signals, its exit status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from pywrap.frozen import replace
+from pywrap.launch.environment import environment
+from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+from pywrap.launch.program import check, find
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from pywrap.config.settings import Settings
+
+__all__ = ["LaunchError", "launch"]
+
+
+def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
+    """Execute ``command`` under ``settings``; ``embedded`` puts the bundled server before its chain.
+
+    Raises:
+        LaunchError: it is not started.
+    """
+    file = find(command[0])
+    check(file, command[1:])
+    if embedded:
+        from pywrap.launch import embedded as bundled
+
+        try:
+            settings = replace(settings, chain=(bundled.start(settings.verbosity), *settings.chain))
+        except OSError as err:
+            raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
+    # Python ignores these, and what is ignored stays so through an exec.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execve(file, command, environment(settings, os.environ))
+    except OSError as err:
+        # ENOENT although the file is there: its interpreter is not.
+        status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
+        raise LaunchError(f"cannot run {file}: {err.strerror}", "", status) from err

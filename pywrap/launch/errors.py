@@ -1,0 +1,16 @@
+"""Why a program was not started."""
+
+from __future__ import annotations
+
+# As env(1).
+CANNOT_RUN = 126
+NOT_FOUND = 127
+
+
+class LaunchError(Exception):
+    """PROGRAM is not started. ``hint``: what to do, or "". ``status``: what to exit with."""
+
+    def __init__(self, message: str, hint: str = "", status: int = CANNOT_RUN) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.status = status

@@ -1,0 +1,187 @@
+"""What PROGRAM is: a file that ends up as a Python interpreter which reads our start-up file, or a refusal.
+
+Only the command line and the first lines of files are looked at; nothing is run, except that a
+version manager (pyenv) is asked which file its shim stands for. An interpreter too old to be covered refuses
+itself (``startup/sitecustomize.py``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import subprocess
+
+from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+
+HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
+
+# Of python(1): these take the rest of the word or the next one, and these two end the options.
+WITH_ARGUMENT = "WX"
+LAST = "cm"
+# Python then reads neither PYTHONPATH nor sitecustomize.
+BLIND = "IES"
+
+ENOUGH = 4096
+
+
+def find(name: str, path: str | None = None) -> str:
+    """The file that ``name`` stands for, as execvp(3) finds it.
+
+    Raises:
+        LaunchError: 127, there is none; 126, it cannot be executed.
+    """
+    if "/" in name:
+        candidates = [name]
+    else:
+        folders = (os.environ.get("PATH", os.defpath) if path is None else path).split(os.pathsep)
+        candidates = [os.path.join(folder or ".", name) for folder in folders]
+    found = [candidate for candidate in candidates if os.path.exists(candidate)]
+    if not found:
+        raise LaunchError(f"program not found: {name}", "", NOT_FOUND)
+    for candidate in found:
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    if os.path.isdir(found[0]):
+        raise LaunchError(f"program is a directory: {found[0]}")
+    hint = f"try `pysocksify python {name}`, or chmod +x" if name.endswith(".py") else ""
+    raise LaunchError(f"program is not executable: {found[0]}", hint)
+
+
+def check(file: str, arguments: list[str]) -> None:
+    """Make sure that ``file``, run with ``arguments``, is a Python that reads our start-up file.
+
+    Raises:
+        LaunchError: it is not, and its traffic would leave directly.
+    """
+    seen = 0
+    while True:
+        head = _head(file)
+        if head.startswith(b"#!"):
+            words = _shebang(file, head)
+            if not _is_python(words[0]):
+                shim = _pyenv_shim(file, head)
+                if shim is not None and seen < 2:
+                    file, seen = shim, seen + 1
+                    continue
+                if _is_python(file):
+                    # A wrapper script of that name, which runs an interpreter with what it is given.
+                    _refuse_blind(arguments, file)
+                    return
+                raise _not_python(file, f"a script for `{os.path.basename(words[0])}`")
+            _refuse_blind(words[1:], file)
+            return
+        if _is_python(file) or _is_python(os.path.realpath(file)):
+            _refuse_blind(arguments, file)
+            return
+        raise _not_python(file, "a binary" if head.startswith(b"\x7fELF") else "a file without a `#!` line")
+
+
+def blind_option(arguments: list[str]) -> str:
+    """The option among an interpreter's ``arguments`` that makes it ignore us; "" when there is none."""
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("-") or word in ("-", "--"):
+            return ""
+        if word.startswith("--"):
+            if word == "--check-hash-based-pycs":
+                next(rest, None)
+            continue
+        for at, letter in enumerate(word[1:], 2):
+            if letter in BLIND:
+                return f"-{letter}"
+            if letter in LAST:
+                return ""
+            if letter in WITH_ARGUMENT:
+                if not word[at:]:
+                    next(rest, None)
+                break
+    return ""
+
+
+def _refuse_blind(arguments: list[str], file: str) -> None:
+    option = blind_option(arguments)
+    if option:
+        raise LaunchError(
+            f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify, "
+            "so its traffic would leave directly; not started",
+            f"run it without `{option}`, or let the program `import pywrap.auto`",
+        )
+
+
+def _not_python(file: str, what: str) -> LaunchError:
+    return LaunchError(
+        f"`{file}` is {what}, not a Python program, so its traffic would leave directly; not started",
+        HINT_NOT_PYTHON,
+    )
+
+
+def _head(file: str) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(ENOUGH)
+    except OSError as err:
+        if err.errno == errno.ENOENT:
+            raise LaunchError(f"program not found: {file}", "", NOT_FOUND) from err
+        raise LaunchError(f"cannot read {file}: {err.strerror}", "", CANNOT_RUN) from err
+
+
+def _shebang(file: str, head: bytes) -> list[str]:
+    """The interpreter that ``file`` names, and the arguments that it gets before the file."""
+    lines = head.decode("utf-8", "surrogateescape").split("\n", 2)
+    # The kernel splits once: what follows the first blank is one argument.
+    words = lines[0][2:].strip().split(None, 1)
+    if not words:
+        raise LaunchError(f"`{file}` has an empty `#!` line")
+    if os.path.basename(words[0]) == "env":
+        return _env_command(file, words[1:])
+    if os.path.basename(words[0]) == "sh" and len(lines) > 1 and lines[1].startswith("'''exec'"):
+        # pip's and uv's way around the kernel's limit for the length of the line.
+        command = _split(file, lines[1])[1:]
+        return command[: command.index("$0")] if "$0" in command else command
+    return words
+
+
+def _env_command(file: str, arguments: list[str]) -> list[str]:
+    """What ``#!/usr/bin/env …`` runs."""
+    text = arguments[0] if arguments else ""
+    for split in ("-S", "--split-string=", "-vS"):
+        if text.startswith(split):
+            words = _split(file, text[len(split) :])
+            break
+    else:
+        words = [text]
+    while words and (words[0].startswith("-") or "=" in words[0]):
+        option = words.pop(0)
+        if option in ("-i", "-", "--ignore-environment") or option.startswith(("-u", "--unset")):
+            raise LaunchError(f"the `#!` line of `{file}` takes pysocksify's settings out of the environment")
+    return words or [""]
+
+
+def _split(file: str, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as err:
+        raise LaunchError(f"cannot read the first lines of `{file}`: {err}") from err
+
+
+def _is_python(file: str) -> bool:
+    """Is this the name of an interpreter: python, python3, python3.13t, pypy3?"""
+    name = os.path.basename(file)
+    for family in ("python", "pypy"):
+        if name.startswith(family):
+            return name[len(family) :].rstrip("tdm").replace(".", "", 1).isdigit() or name == family
+    return False
+
+
+def _pyenv_shim(file: str, head: bytes) -> str | None:
+    """The file that a shim of pyenv runs; None when ``file`` is no shim."""
+    for line in head.decode("utf-8", "surrogateescape").splitlines():
+        if line.startswith("exec ") and "pyenv" in line and '" exec "$program"' in line:
+            pyenv = _split(file, line)[1]
+            name = os.path.basename(file)
+            asked = subprocess.run([pyenv, "which", name], capture_output=True, text=True)
+            if asked.returncode:
+                raise LaunchError(f"pyenv has no `{name}`: {asked.stderr.strip()}", "", NOT_FOUND)
+            return asked.stdout.strip()
+    return None

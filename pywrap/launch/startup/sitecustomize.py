@@ -1,0 +1,38 @@
+"""The first code that Python runs in a program started by pysocksify.
+
+If this file raised, ``site`` would print the error and start the program anyway, outside the tunnel.
+So it ends the process instead. Any Python may read it, however old: hence its style.
+"""
+
+import os
+import sys
+
+try:
+    if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
+        raise Exception(
+            "this is %s %d.%d, and pysocksify needs CPython 3.11 or later"
+            % ((getattr(sys, "implementation", None) and sys.implementation.name or "Python",) + sys.version_info[:2])
+        )
+    if not sys.platform.startswith("linux"):
+        raise Exception("pysocksify runs on Linux only")
+
+    # The package that this file is a part of, and nothing else from beside it: the program's own
+    # sys.path must not see what the launcher was installed with.
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import spec_from_file_location
+
+    if "pywrap" not in sys.modules:
+        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        spec = spec_from_file_location(
+            "pywrap", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+        )
+        sys.modules["pywrap"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["pywrap"])
+
+    from pywrap.launch import bootstrap
+
+    bootstrap.start(os.path.dirname(os.path.abspath(__file__)))
+except BaseException as err:
+    # Not sys.exit(): SystemExit here prints a page of "Fatal Python error".
+    os.write(2, ("pysocksify: error: program not started: %s\n" % (err or repr(err),)).encode("utf-8", "replace"))
+    os._exit(125)

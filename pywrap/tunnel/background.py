@@ -1,0 +1,204 @@
+"""Opens the tunnels of sockets that must not block: one thread, one epoll, any number of them.
+
+The thread ends as soon as nothing is pending. A program that has no other thread may then fork()
+without Python 3.12's warning about it, and pays nothing for connections long made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from time import monotonic
+
+from pywrap.errors import SocksError
+from pywrap.tunnel.opening import POLLIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from pywrap.tunnel.opening import Opening
+
+    Opener: TypeAlias = Callable[[], Opening]
+    Report: TypeAlias = Callable[["Opening | None", "SocksError | None"], None]
+
+_NEVER = float("inf")
+
+
+class Task:
+    """A tunnel to open, and whom to tell.
+
+    ``open`` makes the ``Opening`` on the thread, since it may have to resolve the proxy's name.
+    ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
+    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more.
+    """
+
+    __slots__ = ("abandoned_fd", "cancelled", "open", "opening", "report")
+
+    def __init__(self, open: Opener, report: Report, abandoned_fd: int) -> None:
+        self.open = open
+        self.report = report
+        self.abandoned_fd = abandoned_fd
+        self.opening: Opening | None = None
+        self.cancelled = False
+
+
+class Background:
+    """The thread, started when there is work.
+
+    ``start_thread``, ``allocate_lock`` and ``epoll`` are the interpreter's own: a program may have replaced
+    those of its modules (gevent and eventlet do).
+    """
+
+    def __init__(
+        self,
+        start_thread: Callable[..., Any],
+        allocate_lock: Callable[[], Any],
+        epoll: Callable[[], Any],
+    ) -> None:
+        self._start_thread = start_thread
+        self._lock = allocate_lock()
+        self._epoll = epoll
+        self._new: list[Task] = []
+        self._running = False
+        self._wake = -1
+
+    def submit(self, task: Task) -> None:
+        """Open a tunnel; returns at once."""
+        with self._lock:
+            self._new.append(task)
+            if self._running:
+                os.eventfd_write(self._wake, 1)
+                return
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._running = True
+            try:
+                self._start_thread(self._run, ())
+            except BaseException:
+                self._new.remove(task)
+                self._stop()
+                raise
+
+    def _stop(self) -> None:
+        self._running = False
+        os.close(self._wake)
+
+    def _run(self) -> None:
+        loop = _Loop(self._epoll())
+        loop.watch(self._wake)
+        while True:
+            with self._lock:
+                new, self._new = self._new, []
+                if not new and not loop.busy:
+                    self._stop()
+                    loop.close()
+                    return
+            loop.turn(new)
+
+
+class _Loop:
+    """The tasks that wait, by the descriptors that they wait for."""
+
+    def __init__(self, epoll: Any) -> None:
+        self._epoll = epoll
+        self._wake = -1
+        self._by_fd: dict[int, Task] = {}
+        # What each waiting task is registered with: descriptor and events.
+        self._waiting: dict[Task, tuple[int, int]] = {}
+        # No deadline is earlier than this. Looking at all of them on every turn would cost a
+        # thousand pending tunnels a million looks.
+        self._soonest = _NEVER
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting)
+
+    def watch(self, wake: int) -> None:
+        self._wake = wake
+        self._epoll.register(wake, POLLIN)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+    def turn(self, new: list[Task]) -> None:
+        """Start what is new, wait, go on with what is ready, give up what is late."""
+        for task in new:
+            self._step(task, self._begin)
+        if not self._waiting:
+            return
+        for fd, _ in self._epoll.poll(max(0.0, self._soonest - monotonic())):
+            if fd == self._wake:
+                os.eventfd_read(fd)
+                continue
+            ready = self._by_fd.get(fd)
+            if ready is not None:
+                ready.cancelled = ready.cancelled or fd == ready.abandoned_fd
+                self._step(ready, self._advance)
+        if monotonic() >= self._soonest:
+            self._expire_late()
+
+    def _expire_late(self) -> None:
+        now = monotonic()
+        for task in [task for task in self._waiting if _opening(task).deadline.moment <= now]:
+            self._step(task, self._expire)
+        self._soonest = min((_opening(task).deadline.moment for task in self._waiting), default=_NEVER)
+
+    def _begin(self, task: Task) -> bool:
+        task.opening = task.open()
+        return task.opening.start()
+
+    def _advance(self, task: Task) -> bool:
+        return _opening(task).advance()
+
+    def _expire(self, task: Task) -> bool:
+        return _opening(task).expire()
+
+    def _step(self, task: Task, step: Callable[[Task], bool]) -> None:
+        if task.opening is None or not task.opening.dialled:
+            # While it is dialling, a step may put another socket in the place of the registered one.
+            self._forget(task)
+        error: SocksError | None = None
+        try:
+            if task.cancelled:
+                raise SocksError("abandoned by the program", errno.ECONNABORTED)
+            if not step(task):
+                self._wait(task)
+                return
+        except SocksError as err:
+            error = err
+        except OSError as err:
+            error = SocksError(f"cannot open a tunnel: {err.strerror}", err.errno)
+        except Exception as err:
+            # A bug of ours. Whoever waits must hear of it, and the other tunnels go on.
+            error = SocksError(f"internal error, please report it: {err!r}", errno.EIO)
+        self._forget(task)
+        if error is not None and task.opening is not None:
+            task.opening.abandon()
+        task.report(task.opening, error)
+
+    def _wait(self, task: Task) -> None:
+        opening = _opening(task)
+        fd, wants = opening.sock.fileno(), opening.wants
+        if task not in self._waiting:
+            self._epoll.register(fd, wants)
+            # No interest of its own: a hang-up is always told.
+            self._epoll.register(task.abandoned_fd, 0)
+            self._by_fd[fd] = self._by_fd[task.abandoned_fd] = task
+        elif self._waiting[task] != (fd, wants):
+            self._epoll.modify(fd, wants)
+        self._waiting[task] = fd, wants
+        self._soonest = min(self._soonest, opening.deadline.moment)
+
+    def _forget(self, task: Task) -> None:
+        if task not in self._waiting:
+            return
+        fd, _ = self._waiting.pop(task)
+        for known in (fd, task.abandoned_fd):
+            del self._by_fd[known]
+            self._epoll.unregister(known)
+
+
+def _opening(task: Task) -> Opening:
+    assert task.opening is not None, "only tasks that have begun wait"
+    return task.opening
