@@ -1,43 +1,70 @@
 """Everything that touches the interpreter, a file for each thing replaced.
 
-``install`` patches now, ``arm`` when the program imports ``socket``. Nothing happens on import, and nothing
-heavier than this file and ``audit`` is imported before ``socket`` is.
+Three moments, so that nobody pays for what he does not use:
+
+* ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
+* ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
+  (``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty (``tunnels``);
+* the first call of a door: the implementation (``connect``, ``datagram``, ``resolver``) and all of
+  ``pywrap.tunnel``.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+
+from pywrap.intercept import importing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pywrap.config.settings import Settings
     from pywrap.intercept.originals import Patches
     from pywrap.intercept.session import Session
+    from pywrap.intercept.tunnels import Tunnels
 
-_settings: Settings | None = None
+# Raised by C code when somebody is about to reach, or to ask, something outside.
+WATCHED = frozenset(
+    {
+        "socket.__new__",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.getnameinfo",
+        "socket.sendmsg",
+        "socket.sendto",
+    }
+)
+
+_settings: Callable[[], Settings] | None = None
+_tunnels: Tunnels | None = None
 _session: Session | None = None
 _patches: Patches | None = None
+# Neither can be taken back.
+_hooked = False
 _fork_hooked = False
 
 
-def active() -> Settings | None:
-    """The settings in force, None when nothing is patched."""
-    return _settings
+def active() -> bool:
+    """Is this interpreter patched, or about to be?"""
+    return _settings is not None
 
 
-def arm(settings: Settings) -> None:
-    """Install at the moment when ``socket`` is imported, and refuse everything until then."""
-    global _settings
-    import sys
-
-    from pywrap.intercept import audit, importing
-
+def arm(settings: Callable[[], Settings]) -> None:
+    """Patch ``socket`` at the moment of its import. ``settings()`` is called at the first use."""
+    global _settings, _hooked
     _settings = settings
-    audit.install(current)
-    importing.install(patch_socket)
+    if not _hooked:
+        sys.addaudithook(_hook)
+        _hooked = True
+    importing.install(_patch)
     if "socket" in sys.modules:
-        # A .pth file was faster.
-        patch_socket()
+        # In a running program; or a .pth file was faster.
+        _patch()
 
 
 def install(settings: Settings) -> None:
@@ -46,18 +73,15 @@ def install(settings: Settings) -> None:
     Raises:
         RuntimeError: it is patched already.
     """
-    if _settings is not None:
-        raise RuntimeError("pywrap is installed already; uninstall() first")
+    if active():
+        raise RuntimeError("pywrap is installed already; uninstall() it first")
+    arm(lambda: settings)
     import socket  # noqa: F401
-
-    arm(settings)
 
 
 def uninstall() -> None:
-    """Take everything back. Open tunnels stay open; pending ones are finished."""
+    """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _session, _patches
-    from pywrap.intercept import importing
-
     importing.uninstall()
     if _patches is not None:
         _patches.undo()
@@ -65,39 +89,43 @@ def uninstall() -> None:
 
 
 def current() -> Session | None:
-    """What applies to whoever comes through a patch or the audit hook."""
+    """What doors and the audit hook decide by; None when nothing is patched."""
+    global _session, _fork_hooked
     if _session is None and _settings is not None:
-        # Somebody works on ``_socket`` itself.
+        # Somebody may work on ``_socket`` itself.
         import socket  # noqa: F401
+
+        from pywrap.intercept.session import Session
+
+        assert _tunnels is not None, "importing socket has patched it"
+        _session = Session(_settings(), _tunnels)
+        if not _fork_hooked:
+            os.register_at_fork(after_in_child=_forked)
+            _fork_hooked = True
     return _session
 
 
-def patch_socket() -> None:
+def _patch() -> None:
     """Replace everything; again when ``importlib.reload(socket)`` has made a new class."""
-    global _session, _patches, _fork_hooked
-    from pywrap.intercept import (
-        connect,
-        datagram,
-        endpoints,
-        epoll,
-        lifetime,
-        options,
-        originals,
-        resolver,
-    )
-    from pywrap.intercept.session import Session
+    global _tunnels, _patches
+    from pywrap.intercept import doors, endpoints, epoll, lifetime, options, originals, tunnels
 
-    assert _settings is not None
-    if _session is None:
-        _session = Session(_settings)
+    if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)
-    assert _patches is not None
-    for part in (connect, datagram, endpoints, lifetime, options, resolver):
-        part.install(_patches, _session)
-    if not _fork_hooked:
-        os.register_at_fork(after_in_child=_forked)
-        _fork_hooked = True
+    if _tunnels is None:
+        _tunnels = tunnels.Tunnels()
+    doors.install(_patches, current)
+    endpoints.install(_patches, _tunnels)
+    lifetime.install(_patches, _tunnels)
+    options.install(_patches, _tunnels)
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if event in WATCHED and _settings is not None:
+        from pywrap.intercept import audit
+
+        audit.check(current, event, args)
 
 
 def _forked() -> None:

@@ -3,13 +3,12 @@
 Code that holds ``_socket.socket``, or took a function before us, ends up here (gevent and eventlet do). The
 hook keeps no state of who is calling: what it lets pass is what may leave this machine, by the same verdicts.
 
-An audit hook cannot be taken back; without a session it lets everything pass.
+The hook itself is in the package's ``__init__``: an audit hook cannot be taken back, and has to be cheap.
 """
 
 from __future__ import annotations
 
 import errno
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,31 +17,25 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.session import Session
 
-# Returns the session, or None when we are not installed. Filled by ``install``.
-_session: Callable[[], Session | None] | None = None
-
 AF_PACKET = 17
 
 
-def install(session: Callable[[], Session | None]) -> None:
-    """Have the hook ask ``session()`` whose settings apply."""
-    global _session
-    if _session is None:
-        sys.addaudithook(_hook)
-    _session = session
+def check(find_session: Callable[[], Session | None], event: str, args: tuple[Any, ...]) -> None:
+    """Look at one audit event.
 
-
-def _hook(event: str, args: tuple[Any, ...]) -> None:
-    check = _CHECKS.get(event)
-    if check is not None and _session is not None:
-        session = _session()
-        if session is not None:
-            check(session, *args)
+    Raises:
+        PermissionError: what it announces must not happen.
+    """
+    if event == "socket.__new__" and args[1] != AF_PACKET:
+        # The one that everybody raises; there is nothing to load for it.
+        return
+    session = find_session()
+    if session is not None:
+        _CHECKS[event](session, *args)
 
 
 def _check_new(session: Session, sock: Any, family: int, kind: int, proto: int) -> None:
-    if family == AF_PACKET:
-        _refuse(session, "AF_PACKET sockets bypass every proxy")
+    _refuse(session, "AF_PACKET sockets bypass every proxy")
 
 
 def _check_address(session: Session, sock: Any, address: Any) -> None:

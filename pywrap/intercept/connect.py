@@ -1,7 +1,6 @@
 """socket.connect(), connect_ex() and bind().
 
-Replaced on the class and in place, so that ssl.SSLSocket and modules that did ``from socket import socket``
-before us are covered too. What happens to a connect():
+What happens to a connect():
 
 1. not IPv4 or IPv6 (AF_UNIX…): the kernel's;
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
@@ -17,7 +16,6 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import socket
 from time import monotonic
 
 from pywrap.errors import SocksError, to_oserror
@@ -28,6 +26,7 @@ from pywrap.intercept.replacement import unconnected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pywrap.intercept.session import Session
@@ -39,7 +38,9 @@ if TYPE_CHECKING:
 _TCP = (0, _socket.IPPROTO_TCP, 262)
 
 
-def install(patches: originals.Patches, session: Session) -> None:
+def functions(session: Session) -> dict[str, Callable[..., Any]]:
+    """connect(), connect_ex() and bind() under ``session``."""
+
     def connect(self: _socket.socket, address: Any, /) -> None:
         """connect(address): connect to a remote address, through the proxies where it must be."""
         verdict = _verdict(session, self, address)
@@ -76,9 +77,7 @@ def install(patches: originals.Patches, session: Session) -> None:
                 raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
         return originals.bind(self, address)
 
-    patches.replace(socket.socket, "connect", connect)
-    patches.replace(socket.socket, "connect_ex", connect_ex)
-    patches.replace(socket.socket, "bind", bind)
+    return {"connect": connect, "connect_ex": connect_ex, "bind": bind}
 
 
 def _verdict(session: Session, sock: _socket.socket, address: Any) -> Verdict | None:

@@ -7,7 +7,6 @@ Fast Open, which would connect.
 from __future__ import annotations
 
 import errno
-import socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target
@@ -15,12 +14,15 @@ from pywrap.intercept.addresses import target
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Any
 
     from pywrap.intercept.session import Session
 
 
-def install(patches: originals.Patches, session: Session) -> None:
+def functions(session: Session) -> dict[str, Callable[..., Any]]:
+    """sendto() and sendmsg() under ``session``."""
+
     def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
         """sendto(data[, flags], address) -> count."""
         if rest:
@@ -35,8 +37,7 @@ def install(patches: originals.Patches, session: Session) -> None:
             address = permitted(session, self, address)
         return originals.sendmsg(self, buffers, ancdata, flags, address)
 
-    patches.replace(socket.socket, "sendto", sendto)
-    patches.replace(socket.socket, "sendmsg", sendmsg)
+    return {"sendto": sendto, "sendmsg": sendmsg}
 
 
 def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:

@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.tunnels import Tunnels
 
 
-def install(patches: originals.Patches, session: Session) -> None:
-    tunnels = session.tunnels
-
+def install(patches: originals.Patches, tunnels: Tunnels) -> None:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         fd = originals.fileno(self)

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.tunnels import Tunnels
 
 
-def install(patches: originals.Patches, session: Session) -> None:
-    tunnels = session.tunnels
+def install(patches: originals.Patches, tunnels: Tunnels) -> None:
     real_close: Callable[..., None] = socket.socket._real_close  # type: ignore[attr-defined]
 
     def _real_close(self: _socket.socket, *args: Any) -> None:

@@ -14,12 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.tunnels import Tunnels
 
 
-def install(patches: originals.Patches, session: Session) -> None:
-    tunnels = session.tunnels
-
+def install(patches: originals.Patches, tunnels: Tunnels) -> None:
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""
         fd = originals.fileno(self)

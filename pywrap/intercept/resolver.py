@@ -9,32 +9,32 @@ None of them asks the local resolver for a name that the proxies are to see. In 
 4. everything else: a placeholder (``tunnel.names``), IPv6 only when nothing else is wanted, so that
    happy eyeballs do not dial twice.
 
-With ``dns local`` nothing here is replaced.
-
-``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
-imported the former before us.
+With ``dns local`` all of them are the interpreter's own.
 """
 
 from __future__ import annotations
 
 import _socket
-import socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import host_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pywrap.intercept.session import Session
 
+FAMILY = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
+
 NAME_UNKNOWN = "Name or service not known"
 
 
-def install(patches: originals.Patches, session: Session) -> None:
+def functions(session: Session) -> dict[str, Callable[..., Any]]:
+    """The resolver family under ``session``."""
     if session.settings.dns == "local":
-        return
+        return {name: getattr(originals, name) for name in FAMILY}
 
     def getaddrinfo(
         host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
@@ -95,13 +95,13 @@ def install(patches: originals.Patches, session: Session) -> None:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
         return (names or [host])[0], _service(int(rows[0][4][1]), flags)
 
-    patches.replace(_socket, "getaddrinfo", getaddrinfo)
-    for module in (_socket, socket):
-        # socket.py copies these by ``from _socket import *``.
-        patches.replace(module, "gethostbyname", gethostbyname)
-        patches.replace(module, "gethostbyname_ex", gethostbyname_ex)
-        patches.replace(module, "gethostbyaddr", gethostbyaddr)
-        patches.replace(module, "getnameinfo", getnameinfo)
+    return {
+        "getaddrinfo": getaddrinfo,
+        "gethostbyname": gethostbyname,
+        "gethostbyname_ex": gethostbyname_ex,
+        "gethostbyaddr": gethostbyaddr,
+        "getnameinfo": getnameinfo,
+    }
 
 
 def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:

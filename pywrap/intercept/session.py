@@ -1,24 +1,25 @@
 """What the patches share: the settings, and the parts below that they are compiled into.
 
-Made when the program imports ``socket``; everything of ``pywrap.tunnel`` is imported at the first
-destination or name, so that a program which never goes out pays for none of it.
+Made at the first call of a door; everything of ``pywrap.tunnel`` is imported at the first destination or
+name, so that a program which never goes out pays for none of it.
 """
 
 from __future__ import annotations
 
 from time import monotonic
 
-from pywrap.intercept import originals
-from pywrap.intercept.tunnels import Tunnels
+from pywrap.intercept import connect, datagram, originals, resolver
 from pywrap.messages import Messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Any
 
     from pywrap.config.settings import Settings
     from pywrap.errors import SocksError
+    from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.background import Background
     from pywrap.tunnel.deadline import Deadline
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
 class Session:
     """One installation of the patches."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tunnels: Tunnels) -> None:
         self.settings = settings
         self.messages = Messages(settings.verbosity)
-        self.tunnels = Tunnels()
+        self.tunnels = tunnels
+        self.functions: dict[str, Callable[..., Any]] = {
+            **connect.functions(self),
+            **datagram.functions(self),
+            **resolver.functions(self),
+        }
         self._lock = originals.allocate_lock()
         self._parts: Parts | None = None
 

@@ -9,27 +9,43 @@ import os
 import sys
 
 from pywrap import intercept
-from pywrap.config import handover
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pywrap.config.settings import Settings
+
+# ``handover.VARIABLE``, whose import is left to the first use; a test holds the two together.
+VARIABLE = "PYSOCKSIFY_SETTINGS"
 
 
 def start(directory: str) -> None:
     """Protect this interpreter. ``directory`` is where our ``sitecustomize.py`` is.
 
     Raises:
-        ConfigError: the launcher's settings are missing or damaged.
+        RuntimeError: the launcher's settings are missing.
     """
-    text = os.environ.get(handover.VARIABLE)
-    if text is None:
-        raise ConfigError(f"PYTHONPATH names pysocksify, but {handover.VARIABLE} is not set")
-    intercept.arm(handover.decode(text))
+    text = os.environ.get(VARIABLE)
+    if not text:
+        raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
+    intercept.arm(lambda: settings(text))
     # The program's sys.path is what it would be without us. Its children get ours from PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
     run_hidden()
+
+
+def settings(text: str) -> Settings:
+    """What the launcher decided; a damaged text ends the process, as at the start."""
+    from pywrap.config import handover
+    from pywrap.errors import ConfigError
+
+    try:
+        return handover.decode(text)
+    except ConfigError as err:
+        # An exception would reach the program, which might go on.
+        os.write(2, f"pysocksify: error: {err}\nhint: {err.hint}\n".encode("utf-8", "backslashreplace"))
+        os._exit(125)
 
 
 def run_hidden() -> None:

@@ -1,0 +1,45 @@
+"""Doors: what decides about traffic, replaced by functions that import their implementation when called.
+
+``connect connect_ex bind`` (``connect``), ``sendto sendmsg`` (``datagram``), and the resolver family
+(``resolver``). A door that somebody has kept works on: after ``uninstall`` it leads to the interpreter's own.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.originals import Patches
+    from pywrap.intercept.session import Session
+
+METHODS = ("bind", "connect", "connect_ex", "sendmsg", "sendto")
+# socket.py copies these by ``from _socket import *``.
+COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
+
+
+def install(patches: Patches, session: Callable[[], Session | None]) -> None:
+    for name in METHODS:
+        patches.replace(socket.socket, name, _door(name, getattr(_socket.socket, name), session))
+    # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
+    # imported the former before us.
+    for name in ("getaddrinfo", *COPIED):
+        door = _door(name, getattr(_socket, name), session)
+        patches.replace(_socket, name, door)
+        if name in COPIED:
+            patches.replace(socket, name, door)
+
+
+def _door(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:
+    def door(*args: Any, **kwargs: Any) -> Any:
+        present = session()
+        function = original if present is None else present.functions[name]
+        return function(*args, **kwargs)
+
+    door.__name__ = door.__qualname__ = name
+    door.__doc__ = original.__doc__
+    return door
