@@ -1,0 +1,7 @@
+"""``python -m pywrap``: the command ``pysocksify``."""
+
+import sys
+
+from pywrap.cli import main
+
+sys.exit(main())

@@ -1,0 +1,201 @@
+"""Settings as the value of one environment variable, from the launcher to the target process.
+
+Fields joined by spaces, so that `env` shows them; what could be mistaken for punctuation is percent-encoded::
+
+    format=1 chain=socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080 dns=remote loopback=direct
+    direct=10.0.0.0/8,[fd00::/8]:443,*.corp.example timeout=60.0 connect_timeout=0.0 read_timeout=0.0
+    verbosity=0
+
+Every field, each once. ``decode`` runs before the program starts and refuses whatever is not settings
+from end to end: a setting that is guessed could be a leak. It imports nothing that the target does not
+have already.
+"""
+
+from __future__ import annotations
+
+from pywrap.config.settings import DNS, LOOPBACK, SCHEMES, Direct, Proxy, Settings
+from pywrap.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+VARIABLE = "PYSOCKSIFY_SETTINGS"
+
+# To be raised with every change of a field or of its meaning: the launcher and the target can be
+# two installations, and an upgrade can happen between a program's start and that of its child.
+FORMAT = "1"
+
+HINT = "start the program with pysocksify again, and leave this variable alone"
+
+# RFC 3986 section 2.3, and the star of `*.suffix`.
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~*"
+
+
+def encode(settings: Settings) -> str:
+    """Write ``settings`` as ASCII text without control characters."""
+    fields = [f"format={FORMAT}"]
+    fields += [f"{name}={write(getattr(settings, name))}" for name, (write, _) in _FIELDS.items()]
+    return " ".join(fields)
+
+
+def decode(text: str) -> Settings:
+    """Read what ``encode`` wrote.
+
+    Raises:
+        ConfigError: this is not what ``encode`` writes. The message quotes no value: it may be a password.
+    """
+    head, *fields = text.split(" ")
+    if head != f"format={FORMAT}":
+        raise ConfigError(f"{VARIABLE} was written by another version of pysocksify", HINT)
+    values: dict[str, Any] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or name not in _FIELDS or name in values:
+            raise ConfigError(f"{VARIABLE} is damaged: field {len(values) + 2} is none of ours", HINT)
+        _, read = _FIELDS[name]
+        try:
+            values[name] = read(value)
+        except ValueError:
+            # UnicodeError too. `from None`: its text would quote the value.
+            raise ConfigError(f"{VARIABLE} is damaged: a wrong value of `{name}`", HINT) from None
+    for name in _FIELDS:
+        if name not in values:
+            raise ConfigError(f"{VARIABLE} is damaged: `{name}` is missing", HINT)
+    return Settings(**values)
+
+
+# ---------------------------------------------------------------- one value
+
+
+def quote(data: bytes, plain: bytes = _PLAIN) -> str:
+    """Percent-encode the bytes that are not in ``plain``."""
+    return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in data)
+
+
+def unquote(text: str) -> bytes:
+    """Undo ``quote``. Raises ValueError for anything that is not complete."""
+    head, *escapes = text.split("%")
+    data = bytearray(head.encode("ascii"))
+    for escape in escapes:
+        # fromhex() also takes blanks, as no byte at all.
+        byte = bytes.fromhex(escape[:2])
+        if len(byte) != 1:
+            raise ValueError("an incomplete escape")
+        data += byte + escape[2:].encode("ascii")
+    return bytes(data)
+
+
+def _quote_text(text: str, plain: bytes = _PLAIN) -> str:
+    # surrogatepass: install() takes any str, and encode() is not the place to complain.
+    return quote(text.encode("utf-8", "surrogatepass"), plain)
+
+
+def _unquote_text(text: str) -> str:
+    return unquote(text).decode("utf-8", "surrogatepass")
+
+
+def _write_chain(chain: tuple[Proxy, ...]) -> str:
+    return ",".join(_write_proxy(proxy) for proxy in chain)
+
+
+def _read_chain(text: str) -> tuple[Proxy, ...]:
+    return tuple(_read_proxy(item) for item in text.split(",")) if text else ()
+
+
+def _write_proxy(proxy: Proxy) -> str:
+    host = _quote_text(proxy.host, _PLAIN + b":")
+    if ":" in host:
+        host = f"[{host}]"
+    user = "" if proxy.username is None else quote(proxy.username) + "@"
+    if proxy.password is not None:
+        # `user:@` is an empty password and `user@` none at all.
+        user = f"{quote(proxy.username or b'')}:{quote(proxy.password)}@"
+    return f"{proxy.scheme}://{user}{host}:{proxy.port}"
+
+
+def _read_proxy(text: str) -> Proxy:
+    scheme, _, rest = text.partition("://")
+    if scheme not in SCHEMES:
+        raise ValueError("an unknown scheme")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, secret = credentials.partition(":")
+    host, separator, port = place.rpartition(":")
+    if not separator:
+        raise ValueError("no port")
+    return Proxy(
+        scheme,
+        _unquote_text(_without_brackets(host)),
+        _read_port(port),
+        unquote(user) if at else None,
+        unquote(secret) if colon else None,
+    )
+
+
+def _write_direct(direct: tuple[Direct, ...]) -> str:
+    return ",".join(_write_exemption(item) for item in direct)
+
+
+def _read_direct(text: str) -> tuple[Direct, ...]:
+    return tuple(_read_exemption(item) for item in text.split(",")) if text else ()
+
+
+def _write_exemption(item: Direct) -> str:
+    # Only a network keeps its slash: it tells the two kinds apart.
+    return str(Direct(_quote_text(item.network, _PLAIN + b"/:"), _quote_text(item.name), item.port))
+
+
+def _read_exemption(text: str) -> Direct:
+    what, port = text, 0
+    if text.startswith("[") or text.count(":") == 1:
+        what, _, digits = text.rpartition(":")
+        what, port = _without_brackets(what), _read_port(digits)
+    if not what:
+        raise ValueError("neither a network nor a name")
+    value = _unquote_text(what)
+    return Direct(network=value, port=port) if "/" in what else Direct(name=value, port=port)
+
+
+def _without_brackets(host: str) -> str:
+    if not host.startswith("["):
+        return host
+    if not host.endswith("]"):
+        raise ValueError("an open bracket")
+    return host[1:-1]
+
+
+def _read_port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise ValueError("a port out of range")
+    return port
+
+
+def _read_seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("not a span of time")
+    return seconds
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError("an unknown word")
+        return text
+
+    return read
+
+
+# name of the field: how it is written, how it is read
+_FIELDS: dict[str, tuple[Callable[[Any], str], Callable[[str], object]]] = {
+    "chain": (_write_chain, _read_chain),
+    "dns": (str, _one_of(DNS)),
+    "loopback": (str, _one_of(LOOPBACK)),
+    "direct": (_write_direct, _read_direct),
+    "timeout": (repr, _read_seconds),
+    "connect_timeout": (repr, _read_seconds),
+    "read_timeout": (repr, _read_seconds),
+    "verbosity": (str, int),
+}

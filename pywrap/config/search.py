@@ -1,0 +1,126 @@
+"""Which configuration file counts, and the settings that result from it.
+
+The first of these, and no other:
+
+1. the file that was named: ``-f FILE``, ``install(config=FILE)``
+2. ``$PYSOCKSIFY_CONF``
+3. ``./pysocksify.conf``
+4. ``$XDG_CONFIG_HOME/pysocksify/pysocksify.conf``, by default in ``~/.config``
+5. ``/etc/pysocksify.conf``
+
+A file that is named and missing stops everything: to take the next one, as proxychains-ng does, could send
+the traffic another way than the user said. So does a file that is there and cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.config.choices import Choices, combine, settle
+from pywrap.config.proxychains import parse
+from pywrap.config.settings import Settings
+from pywrap.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "PYSOCKSIFY_CONF"
+NAME = "pysocksify.conf"
+SYSTEM_DIRECTORY = "/etc"
+
+
+def load(
+    choices: Choices | None = None,
+    named: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    system_directory: str = SYSTEM_DIRECTORY,
+) -> Settings:
+    """Settings from ``choices``, which come first, and from the configuration file.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or wrong, or nobody names a proxy.
+    """
+    environ = os.environ if environ is None else environ
+    path = find(named, environ, system_directory)
+    said = combine(choices or Choices(), Choices() if path is None else read(path))
+    if said.chain is None:
+        where = "" if path is None else f": there is none in {path}"
+        raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
+    return settle(said)
+
+
+def find(named: str | None, environ: Mapping[str, str], system_directory: str) -> str | None:
+    """The path of the file that counts, or None when no file was named and none is there.
+
+    Raises:
+        ConfigError: the named file is missing, or it cannot be told whether a file is there.
+    """
+    if named is not None:
+        _stat(named, "")
+        return named
+    # Empty is unset, so that `PYSOCKSIFY_CONF= command` takes it back.
+    if path := environ.get(VARIABLE):
+        _stat(path, f" (${VARIABLE})")
+        return path
+    return next((path for path in _default_paths(environ, system_directory) if _exists(path)), None)
+
+
+def read(path: str) -> Choices:
+    """Read the configuration file at ``path``.
+
+    Raises:
+        ConfigError: it cannot be read, or something in it is wrong.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as err:
+        raise _unreadable(path, err) from None
+    return parse(data, path)
+
+
+def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:
+    paths = [f"./{NAME}"]
+    if user := _user_directory(environ):
+        paths.append(f"{user}/pysocksify/{NAME}")
+    return [*paths, f"{system_directory}/{NAME}"]
+
+
+def _user_directory(environ: Mapping[str, str]) -> str:
+    # XDG Base Directory Specification: a path that is not absolute is to be ignored.
+    directory = environ.get("XDG_CONFIG_HOME", "")
+    if directory.startswith("/"):
+        return directory.rstrip("/")
+    home = environ.get("HOME", "")
+    return f"{home.rstrip('/')}/.config" if home.startswith("/") else ""
+
+
+def _exists(path: str) -> bool:
+    try:
+        # lstat: a link to nowhere is a file that somebody wanted to be read.
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as err:
+        raise _unreadable(path, err) from None
+    return True
+
+
+def _stat(path: str, source: str) -> None:
+    try:
+        os.stat(path)
+    except OSError as err:
+        raise _unreadable(path, err, source) from None
+    except ValueError:
+        raise ConfigError(f"cannot read the configuration file{source}: a NUL in its name") from None
+
+
+def _unreadable(path: str, err: OSError, source: str = "") -> ConfigError:
+    return ConfigError(f"cannot read the configuration file {path}{source}: {err.strerror}")
+
+
+def _hint_no_proxy(path: str | None, environ: Mapping[str, str], system_directory: str) -> str:
+    places = [path] if path else _default_paths(environ, system_directory)
+    return f"name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in {' or '.join(places)}"

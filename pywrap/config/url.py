@@ -1,0 +1,170 @@
+"""Proxies as URLs, in the forms that curl's ``--proxy`` takes.
+
+What curl would guess is an error here: without a scheme it takes HTTP, after a blank it stops reading.
+Messages show a URL with its password masked, and never text that could be a password in the wrong place.
+"""
+
+from __future__ import annotations
+
+from pywrap.config.handover import quote
+from pywrap.config.host import is_address, parse_host, parse_port
+from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
+from pywrap.config.words import suggest
+from pywrap.errors import ConfigError
+
+# Known to curl, and meant by whoever writes it: an answer of their own instead of "did you mean".
+UNSUPPORTED = ("http", "https")
+
+# RFC 1929 section 2 has one byte for each length, and ``socks.v4`` sets itself the same limit.
+LONGEST_TEXT = 255
+
+
+def parse_proxy(text: str) -> Proxy:
+    """Read ``scheme://[user[:password]@]host[:port][/]``.
+
+    Username and password are percent-decoded. Text beyond ASCII is sent as UTF-8.
+
+    Raises:
+        ConfigError: not such a URL, or one that its version of SOCKS cannot serve.
+    """
+    if any(_is_blank(char) for char in text):
+        raise ConfigError("blank or control character in a proxy URL", "percent-encode it: a space is %20")
+    scheme, rest = _split_scheme(text)
+    authority, rest = _split_path(rest)
+    if rest not in ("", "/"):
+        raise ConfigError(f"proxy URL with more than a host and a port: `{mask(text)}`", _hint_slash(rest))
+    login, at, place = authority.rpartition("@")
+    user, colon, secret = login.partition(":")
+    host, port = _split_port(place)
+    proxy = Proxy(
+        scheme,
+        host,
+        port,
+        # `@host` says nothing: no username, as in curl.
+        percent_decode(user) if user or colon else None,
+        percent_decode(secret) if colon else None,
+    )
+    check_credentials(proxy)
+    return proxy
+
+
+def format_proxy(proxy: Proxy, masked: bool = True) -> str:
+    """Write ``proxy`` as a URL, for a message (``masked``) or to be read again."""
+    login = "" if proxy.username is None else quote(proxy.username)
+    if proxy.password is not None:
+        login += ":***" if masked else f":{quote(proxy.password)}"
+    return f"{proxy.scheme}://{login}{'@' if login else ''}{proxy}"
+
+
+def check_credentials(proxy: Proxy) -> None:
+    """Refuse credentials that no message of this version of SOCKS can carry.
+
+    Raises:
+        ConfigError: see the messages.
+    """
+    shown = format_proxy(proxy)
+    username, password = proxy.username, proxy.password
+    if proxy.scheme in ("socks4", "socks4a"):
+        if password is not None:
+            raise ConfigError(f"SOCKS4 has no passwords: `{shown}`", "leave it out, or use socks5h://")
+        if username is not None and b"\0" in username:
+            raise ConfigError(f"a SOCKS4 username cannot contain a NUL: `{shown}`")
+    if password is not None and not username:
+        raise ConfigError(f"a password without a username: `{shown}`")
+    if username is not None and len(username) > LONGEST_TEXT:
+        raise ConfigError(f"a username of more than {LONGEST_TEXT} bytes: `{proxy}`")
+    if password is not None and len(password) > LONGEST_TEXT:
+        raise ConfigError(f"a password of more than {LONGEST_TEXT} bytes: `{shown}`")
+
+
+def mask(text: str) -> str:
+    """``text``, which may be no URL at all, without what may be a password in it."""
+    head, at, place = text.rpartition("@")
+    scheme, separator, login = head.partition("://")
+    if not separator or not scheme.isalnum():
+        # The :// may be a part of the password.
+        scheme, separator, login = "", "", head
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
+
+
+def percent_decode(text: str) -> bytes:
+    """Decode %XX, and leave any other ``%`` as it is: curl does, and passwords contain them."""
+    # surrogateescape: bytes of the command line or of a file that are not UTF-8 go out as they came.
+    head, *parts = text.encode("utf-8", "surrogateescape").split(b"%")
+    data = bytearray(head)
+    for part in parts:
+        code = part[:2]
+        if len(code) == 2 and all(digit in b"0123456789abcdefABCDEF" for digit in code):
+            data.append(int(code, 16))
+            data += part[2:]
+        else:
+            data += b"%" + part
+    return bytes(data)
+
+
+# ---------------------------------------------------------------- the parts of a URL
+
+
+def _split_scheme(text: str) -> tuple[str, str]:
+    scheme, separator, rest = text.partition("://")
+    if not separator or not scheme.isalnum():
+        hint = f"write one of these before it: {', '.join(f'{name}://' for name in SCHEMES)}"
+        raise ConfigError(f"proxy URL without a scheme: `{mask(text)}`", hint)
+    name = scheme.lower()
+    if name in UNSUPPORTED:
+        hint = f"known schemes: {', '.join(SCHEMES)}"
+        raise ConfigError(f"HTTP proxies are not supported yet: `{mask(text)}`", hint)
+    if name not in SCHEMES:
+        raise ConfigError(f"unknown proxy scheme: `{scheme}`", suggest(name, SCHEMES, "schemes"))
+    return name, rest
+
+
+def _split_path(rest: str) -> tuple[str, str]:
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    return rest[:end], rest[end:]
+
+
+def _hint_slash(rest: str) -> str:
+    if "@" in rest:
+        return "in a username or password write / as %2F, ? as %3F, # as %23"
+    return "a SOCKS proxy has no path, no query and no fragment"
+
+
+def _split_port(place: str) -> tuple[str, int]:
+    if place.startswith("["):
+        inside, closed, after = place[1:].partition("]")
+        if not closed or (after and not after.startswith(":")):
+            raise ConfigError("wrong brackets in a proxy URL", "an IPv6 address is written `[::1]:1080`")
+        if ":" not in inside:
+            raise ConfigError(f"not an IPv6 address: `{inside}`")
+        host, colon, port = inside, after[:1], after[1:]
+    else:
+        _refuse_more_colons(place)
+        host, colon, port = place.partition(":")
+    if not host:
+        raise ConfigError("proxy URL without a host", "write it as `socks5h://HOST:PORT`")
+    if not colon:
+        return parse_host(host), DEFAULT_PORT
+    number = parse_port(port)
+    if number is None:
+        # Not quoted: in socks5://user:password it is the password.
+        raise ConfigError(f"proxy port is not a number from 1 to 65535, after `{host}:`")
+    return parse_host(host), number
+
+
+def _refuse_more_colons(place: str) -> None:
+    if place.count(":") < 2:
+        return
+    if is_address(place):
+        raise ConfigError(f"IPv6 address without brackets: `{place}`", f"write it as `[{place}]`")
+    # Not quoted: user:password:host:port is the order of other tools.
+    raise ConfigError(
+        "too many colons in a proxy URL",
+        "it is written `socks5h://user:password@host:port`, an IPv6 address as `[::1]`",
+    )
+
+
+def _is_blank(char: str) -> bool:
+    # Control characters: C0 with the space, DEL and C1. isspace() adds the blanks of Unicode.
+    return char <= " " or "\x7f" <= char <= "\x9f" or char.isspace()

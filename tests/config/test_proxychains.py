@@ -1,0 +1,349 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pywrap.config.choices import Choices
+from pywrap.config.proxychains import DIRECTIVES, UNSUPPORTED, parse
+from pywrap.config.settings import Direct, Proxy
+from pywrap.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+# The lines that Debian's proxychains4 4.16-2 has active in /etc/proxychains4.conf; upstream's 4.17 has the
+# same. The blanks are as they are there.
+DEBIAN = b"""\
+# proxychains.conf  VER 4.x
+#
+#        HTTP, SOCKS4a, SOCKS5 tunneling proxifier with DNS.
+strict_chain
+#quiet_mode
+proxy_dns
+remote_dns_subnet 224
+# Some timeouts in milliseconds
+tcp_read_time_out 15000
+tcp_connect_time_out 8000
+# localnet 127.0.0.0/255.0.0.0
+#            socks5\t192.168.67.78\t1080\tlamer\tsecret
+#\t \tsocks4\t192.168.1.49\t1080
+[ProxyList]
+# add proxy here ...
+# defaults set to "tor"
+socks4 \t127.0.0.1 9050
+
+"""
+
+
+def proxies(*lines: bytes) -> tuple[Proxy, ...]:
+    chain = parse(b"[ProxyList]\n" + b"\n".join(lines), "file").chain
+    assert chain is not None
+    return chain
+
+
+def test_file_of_debian_loads():
+    assert parse(DEBIAN, "file") == Choices(
+        chain=(Proxy("socks4a", "127.0.0.1", 9050),), dns="remote", connect_timeout=8.0, read_timeout=15.0
+    )
+
+
+def test_empty_file_says_nothing():
+    assert parse(b"", "file") == Choices()
+    assert parse(b"# nothing\n\n[ProxyList]\n", "file") == Choices()
+
+
+@pytest.mark.parametrize(
+    "line, choices",
+    [
+        (b"strict_chain", Choices()),
+        (b"proxy_dns", Choices(dns="remote")),
+        (b"dns remote", Choices(dns="remote")),
+        (b"dns local", Choices(dns="local")),
+        (b"quiet_mode", Choices(verbosity=-1)),
+        (b"tcp_connect_time_out 8000", Choices(connect_timeout=8.0)),
+        (b"tcp_read_time_out 1500", Choices(read_timeout=1.5)),
+        (b"remote_dns_subnet 0", Choices()),
+        (b"remote_dns_subnet 255", Choices()),
+        (b"localnet 192.168.1.0:80/255.255.255.0", Choices(direct=(Direct("192.168.1.0/24", port=80),))),
+        (b"localnet [fe80::]:80/10", Choices(direct=(Direct("fe80::/10", port=80),))),
+        (
+            b"direct fd00::/8,*.corp:443",
+            Choices(direct=(Direct("fd00::/8"), Direct(name="*.corp", port=443))),
+        ),
+        (b"loopback proxy", Choices(loopback="proxy")),
+        (b"timeout 2.5", Choices(timeout=2.5)),
+    ],
+)
+@pytest.mark.parametrize(
+    "form", [b"%s", b"%s\n", b"\t %s \t\r\n", b"%s # a comment", b"%s #", b"\xef\xbb\xbf%s"]
+)
+def test_directive(line, choices, form):
+    assert parse(form % line, "file") == choices
+
+
+@pytest.mark.parametrize(
+    "line, proxy",
+    [
+        (b"socks4 127.0.0.1 9050", Proxy("socks4a", "127.0.0.1", 9050)),
+        (b"socks4 127.0.0.1 9050 user", Proxy("socks4a", "127.0.0.1", 9050, b"user")),
+        (b"socks4a h 1080", Proxy("socks4a", "h", 1080)),
+        (b"socks5 h 1080", Proxy("socks5", "h", 1080)),
+        (b"socks5h h 1080", Proxy("socks5h", "h", 1080)),
+        (b"socks5 h 1080 user", Proxy("socks5", "h", 1080, b"user")),
+        (b"\tsocks5\tH.Example  1080\t user\tpass \r", Proxy("socks5", "h.example", 1080, b"user", b"pass")),
+        (b"socks5 ::1 1080", Proxy("socks5", "::1", 1080)),
+        (b"socks5 [::1] 1080", Proxy("socks5", "::1", 1080)),
+        # As it stands: no percent-decoding, a # is a #, blanks of Unicode are no blanks, any byte is a byte.
+        (b"socks5 h 1 us#er %41#", Proxy("socks5", "h", 1, b"us#er", b"%41#")),
+        (b"socks5 h 1 user p\xc2\xa0\xff", Proxy("socks5", "h", 1, b"user", b"p\xc2\xa0\xff")),
+        (b"socks5 b\xc3\xbccher 1", Proxy("socks5", "xn--bcher-kva", 1)),
+        (b"socks5://user:%41@h:9", Proxy("socks5", "h", 9, b"user", b"A")),
+        (b"socks4://user@h", Proxy("socks4a", "h", 1080, b"user")),
+    ],
+)
+def test_proxy_line(line, proxy):
+    assert proxies(line) == (proxy,)
+
+
+def test_order_of_proxies_is_kept():
+    assert [proxy.host for proxy in proxies(b"socks5 b 1", b"# c", b"", b"socks4 a 1")] == ["b", "a"]
+
+
+def test_repeating_oneself_is_no_contradiction():
+    assert parse(b"proxy_dns\ndns remote\nproxy_dns\nquiet_mode\nquiet_mode", "file").dns == "remote"
+
+
+PROXY_FORM = "a proxy is written `socks5 HOST PORT [USER [PASSWORD]]` or `socks5://USER:PASSWORD@HOST:PORT`"
+TYPES = "socks4, socks4a, socks5, socks5h"
+DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"
+
+
+@pytest.mark.parametrize(
+    "text, message, hint",
+    [
+        # Directives that other versions or other people's typing have.
+        (b"strict_chian", "1: unknown directive: `strict_chian`", "did you mean `strict_chain`?"),
+        (b"\n\nproxydns", "3: unknown directive: `proxydns`", "did you mean `proxy_dns`?"),
+        (b"Proxy_DNS", "1: unknown directive: `Proxy_DNS`", "did you mean `proxy_dns`?"),
+        (b"timeout=5", "1: unknown directive: `timeout=5`", "did you mean `timeout`?"),
+        (b"dynamic_chian", "1: unknown directive: `dynamic_chian`", "did you mean `dynamic_chain`?"),
+        (b"colour blue", "1: unknown directive: `colour`", ""),
+        (b"user:SECRET@h:1", "1: unknown directive: `user:***@h:1`", ""),
+        (b"dynamic_chain", "1: `dynamic_chain` is not supported yet", "use `strict_chain`"),
+        (b"random_chain", "1: `random_chain` is not supported yet", "use `strict_chain`"),
+        (b"round_robin_chain", "1: `round_robin_chain` is not supported yet", "use `strict_chain`"),
+        (
+            b"chain_len = 2",
+            "1: `chain_len` is not supported yet",
+            "it belongs to `random_chain` and `round_robin_chain`",
+        ),
+        (
+            b"chain_len=2",
+            "1: `chain_len` is not supported yet",
+            "it belongs to `random_chain` and `round_robin_chain`",
+        ),
+        (b"proxy_dns_old", "1: `proxy_dns_old` is not supported yet", "use `proxy_dns`"),
+        (b"proxy_dns_daemon 127.0.0.1:1053", "1: `proxy_dns_daemon` is not supported yet", "use `proxy_dns`"),
+        (b"dnat 1.1.1.1 1.1.1.2", "1: `dnat` is not supported yet", ""),
+        # Their values.
+        (b"quiet_mode on", "1: `quiet_mode` takes no value, not 1", ""),
+        (b"dns", "1: `dns` takes one value, not 0", ""),
+        (b"dns # local", "1: `dns` takes one value, not 0", ""),
+        (b"direct 10.0.0.0/8, *.corp", "1: `direct` takes one value, not 2", ""),
+        (
+            b"dns remot",
+            "1: unknown value of `dns`: `remot`",
+            "did you mean `remote`? Known values: remote, local",
+        ),
+        (b"loopback yes", "1: unknown value of `loopback`: `yes`", "known values: direct, proxy, deny"),
+        (b"timeout 0", "1: `timeout` takes a positive number of seconds: `0`", ""),
+        (b"timeout 5s", "1: `timeout` takes a positive number of seconds: `5s`", ""),
+        (
+            b"tcp_read_time_out 1.5",
+            "1: `tcp_read_time_out` takes a positive number of milliseconds: `1.5`",
+            "",
+        ),
+        (
+            b"tcp_connect_time_out 0",
+            "1: `tcp_connect_time_out` takes a positive number of milliseconds: `0`",
+            "",
+        ),
+        (b"remote_dns_subnet 256", "1: `remote_dns_subnet` takes a number from 0 to 255: `256`", ""),
+        (b"remote_dns_subnet 224.", "1: `remote_dns_subnet` takes a number from 0 to 255: `224.`", ""),
+        (
+            b"localnet 10.0.0.1",
+            "1: `localnet` needs a netmask: `10.0.0.1`",
+            "a single address has /32, in IPv6 /128",
+        ),
+        (b"localnet 10.0.0.0/33", "1: not a netmask: `33`", ""),
+        (b"localnet 10.0.0.0/255.0.255.0", "1: not a netmask: `255.0.255.0`", ""),
+        (b"localnet 10.0.0.0/8:80", "1: not a netmask: `8:80`", ""),
+        (b"localnet 10.0.0.0:http/8", "1: not a port: `http`", ""),
+        (b"localnet *.corp/8", "1: not an address: `*.corp`", ""),
+        (b"localnet [fe80::/10", "1: wrong brackets", ""),
+        (
+            b"direct 10.0.0.0/33",
+            "1: not a network, address or name: `10.0.0.0/33` (not a netmask: `33`)",
+            DIRECT_HINT,
+        ),
+        # Contradictions.
+        (b"proxy_dns\ndns local", "2: `dns local` contradicts line 1: `proxy_dns`", "remove one of them"),
+        (b"dns local\n\nproxy_dns", "3: `proxy_dns` contradicts line 1: `dns local`", "remove one of them"),
+        (b"timeout 1\ntimeout 2", "2: `timeout 2` contradicts line 1: `timeout 1`", "remove one of them"),
+        # Sections.
+        (
+            b"[proxylist]",
+            "1: unknown section: `[proxylist]`",
+            "did you mean `[ProxyList]`? Known sections: [ProxyList]",
+        ),
+        (
+            b"[Proxy List",
+            "1: unknown section: `[Proxy List`",
+            "did you mean `[ProxyList]`? Known sections: [ProxyList]",
+        ),
+        (b"[ProxyList]\n[ProxyList]", "2: a second [ProxyList]", ""),
+        (
+            b"socks5 h 1 user SECRET",
+            "1: a proxy above [ProxyList]",
+            "put the line [ProxyList] before the first proxy",
+        ),
+        (
+            b"socks5://user:SECRET@h",
+            "1: a proxy above [ProxyList]",
+            "put the line [ProxyList] before the first proxy",
+        ),
+        (
+            b"[ProxyList]\nquiet_mode",
+            "2: a directive below [ProxyList]: `quiet_mode`",
+            "move it above the line [ProxyList]",
+        ),
+        (
+            b"[ProxyList]\ndynamic_chain",
+            "2: a directive below [ProxyList]: `dynamic_chain`",
+            "move it above the line [ProxyList]",
+        ),
+        # Proxies.
+        (
+            b"[ProxyList]\nhttp h 8080 user SECRET",
+            "2: `http` proxies are not supported yet",
+            f"known types: {TYPES}",
+        ),
+        (b"[ProxyList]\nraw h 1", "2: `raw` proxies are not supported yet", f"known types: {TYPES}"),
+        (
+            b"[ProxyList]\nhttp://user:SECRET@h:8080",
+            "2: HTTP proxies are not supported yet: `http://user:***@h:8080`",
+            f"known schemes: {TYPES}",
+        ),
+        (
+            b"[ProxyList]\nsock5 h 1",
+            "2: unknown proxy type: `sock5`",
+            f"did you mean `socks5`? Known types: {TYPES}",
+        ),
+        (
+            b"[ProxyList]\nuser:SECRET@h:1",
+            "2: unknown proxy type: `user:***@h:1`",
+            f"known types: {TYPES}",
+        ),
+        (b"[ProxyList]\nsocks5", "2: a proxy without a port", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 h:1080", "2: a proxy without a port", PROXY_FORM),
+        (
+            b"[ProxyList]\nsocks5 h user SECRET",
+            "2: proxy port is not a number from 1 to 65535, after `h`",
+            PROXY_FORM,
+        ),
+        (
+            b"[ProxyList]\nsocks5 h 0",
+            "2: proxy port is not a number from 1 to 65535, after `h`",
+            PROXY_FORM,
+        ),
+        (b"[ProxyList]\nsocks5 127.1 1", "2: not an IPv4 address: `127.1`", ""),
+        (b"[ProxyList]\nsocks5 h_\xff 1", "2: not a host name: `h_\udcff`", ""),
+        (b"[ProxyList]\nsocks5 h 1 u SECRET x", "2: text after the password of a proxy", PROXY_FORM),
+        (
+            b"[ProxyList]\nsocks5 h 1 # home",
+            "2: a comment after a proxy",
+            "comments stand on lines of their own; a username with # goes into a URL, as %23",
+        ),
+        (
+            b"[ProxyList]\nsocks5 h 1 user # the one in the office",
+            "2: text after the password of a proxy",
+            PROXY_FORM,
+        ),
+        (
+            b"[ProxyList]\nsocks5://h # home",
+            "2: text after a proxy URL",
+            "comments stand on lines of their own",
+        ),
+        (
+            b"[ProxyList]\nsocks4 h 1 user SECRET",
+            "2: SOCKS4 has no passwords: `socks4://user:***@h:1`",
+            "leave it out, or use socks5h://",
+        ),
+        (
+            b"[ProxyList]\nsocks5 h 1 u " + b"p" * 256,
+            "2: a password of more than 255 bytes: `socks5://u:***@h:1`",
+            "",
+        ),
+        # Not this format at all.
+        (b"\xff\xfes\0t\0r\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
+        (b"server = 10.0.0.1", "1: unknown directive: `server`", ""),
+        (b"\x7fELF\x02\x01\x01\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
+    ],
+)
+def test_what_is_wrong_with_a_file(text, message, hint):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "etc/x.conf")
+    assert (str(caught.value), caught.value.hint) == (f"etc/x.conf:{message}", hint)
+    assert "SECRET" not in message + hint
+
+
+@given(st.binary() | st.lists(st.sampled_from([*DIRECTIVES, *UNSUPPORTED, "#", "\n", "1", "[ProxyList]"])))
+def test_any_file_is_choices_or_an_error(data):
+    data = data if isinstance(data, bytes) else " ".join(data).encode()
+    try:
+        assert isinstance(parse(data, "file"), Choices)
+    except ConfigError as err:
+        assert str(err).startswith("file:")
+
+
+# ---------------------------------------------------------------- etc/pysocksify.conf
+
+
+def test_our_sample_changes_nothing_as_shipped():
+    sample = (ROOT / "etc/pysocksify.conf").read_bytes()
+    assert parse(sample, "file") == Choices(dns="remote")
+
+
+def test_our_sample_loads_uncommented():
+    lines = (ROOT / "etc/pysocksify.conf").read_bytes().splitlines()
+    examples = [line[1:] if line[:1] == b"#" and line[1:2].strip() else line for line in lines]
+    assert parse(b"\n".join(examples), "file") == Choices(
+        chain=(
+            Proxy("socks5", "127.0.0.1", 9050),
+            Proxy("socks5", "proxy.example", 1080, b"alice", b"secret"),
+            Proxy("socks4a", "192.0.2.7", 1080, b"bob"),
+            Proxy("socks5h", "2001:db8::7", 1080, b"alice", b"s cret"),
+        ),
+        dns="remote",
+        loopback="direct",
+        direct=(
+            Direct("192.168.0.0/16"),
+            Direct("fd00::/8"),
+            Direct("10.0.0.5/32", port=5432),
+            Direct("fd00::5/128", port=5432),
+            Direct(name="printer.example"),
+            Direct(name="*.corp.example", port=443),
+            Direct("172.16.0.0/12"),
+            Direct("0.0.0.0/0", port=80),
+            Direct("fe80::/10", port=80),
+        ),
+        timeout=60.0,
+        connect_timeout=8.0,
+        read_timeout=15.0,
+        verbosity=-1,
+    )
+
+
+def test_our_sample_shows_every_directive():
+    words = (ROOT / "etc/pysocksify.conf").read_text().replace("#", "").split()
+    assert set(DIRECTIVES) <= set(words)

@@ -1,0 +1,175 @@
+import pytest
+
+from pywrap.config.choices import Choices
+from pywrap.config.search import load
+from pywrap.config.settings import Direct, Proxy
+from pywrap.errors import ConfigError
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Directories for each kind of default file, and an environment that knows of them."""
+    for name in ("cwd", "xdg/pysocksify", "home/.config/pysocksify", "etc"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "cwd")
+    return Places(tmp_path)
+
+
+class Places:
+    def __init__(self, root):
+        self.root = root
+        self.environ = {"XDG_CONFIG_HOME": f"{root}/xdg", "HOME": f"{root}/home"}
+
+    def write(self, path, text=None):
+        # Each file names the proxy after its own directory.
+        file = self.root / path
+        file.write_text(text or f"[ProxyList]\nsocks5 {path.partition('/')[0]} 1\n")
+        return str(file)
+
+    def load(self, choices=None, named=None):
+        return load(choices, named, environ=self.environ, system_directory=f"{self.root}/etc")
+
+    def host(self, **how):
+        return self.load(**how).chain[0].host
+
+
+CWD = "cwd/pysocksify.conf"
+XDG = "xdg/pysocksify/pysocksify.conf"
+HOME = "home/.config/pysocksify/pysocksify.conf"
+ETC = "etc/pysocksify.conf"
+
+
+def test_search_order(places):
+    for path in (ETC, XDG, CWD, "variable", "named"):
+        written = places.write(path)
+        if path == "variable":
+            places.environ["PYSOCKSIFY_CONF"] = written
+        named = written if path == "named" else None
+        assert places.host(named=named) == path.partition("/")[0]
+
+
+def test_home_counts_where_xdg_says_nothing(places):
+    places.write(HOME)
+    places.write(ETC)
+    assert places.host() == "etc"
+    del places.environ["XDG_CONFIG_HOME"]
+    assert places.host() == "home"
+
+
+@pytest.mark.parametrize("directory", ["", "relative"])
+def test_xdg_that_is_not_absolute_is_ignored(places, directory):
+    places.write(HOME)
+    places.environ["XDG_CONFIG_HOME"] = directory
+    assert places.host() == "home"
+
+
+def test_without_home_there_is_no_file_of_the_user(places):
+    places.write(ETC)
+    places.environ.clear()
+    assert places.host() == "etc"
+
+
+def test_empty_variable_is_unset(places):
+    places.write(ETC)
+    places.environ["PYSOCKSIFY_CONF"] = ""
+    assert places.host() == "etc"
+
+
+def test_environment_is_that_of_the_moment(places, monkeypatch):
+    monkeypatch.setenv("PYSOCKSIFY_CONF", places.write("variable"))
+    assert load().chain == (Proxy("socks5", "variable", 1),)
+
+
+def test_named_file_that_is_missing_stops_everything(places):
+    places.write(ETC)
+    with pytest.raises(ConfigError) as caught:
+        places.load(named="missing.conf")
+    assert str(caught.value) == "cannot read the configuration file missing.conf: No such file or directory"
+    places.environ["PYSOCKSIFY_CONF"] = "missing.conf"
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == (
+        "cannot read the configuration file missing.conf ($PYSOCKSIFY_CONF): No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    "named, message",
+    [
+        ("", "cannot read the configuration file : No such file or directory"),
+        (".", "cannot read the configuration file .: Is a directory"),
+        ("a\0b", "cannot read the configuration file: a NUL in its name"),
+    ],
+)
+def test_what_is_no_file(places, named, message):
+    with pytest.raises(ConfigError) as caught:
+        places.load(named=named)
+    assert str(caught.value) == message
+
+
+def test_default_file_that_is_there_and_wrong_stops_everything(places):
+    places.write(ETC)
+    places.write(CWD, "colour blue\n")
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == "./pysocksify.conf:1: unknown directive: `colour`"
+
+
+def test_default_file_that_is_a_link_to_nowhere_stops_everything(places):
+    places.write(ETC)
+    (places.root / CWD).symlink_to("nowhere")
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == (
+        "cannot read the configuration file ./pysocksify.conf: No such file or directory"
+    )
+
+
+def test_default_file_that_cannot_be_read_stops_everything(places):
+    places.write(ETC)
+    # A directory, because root could read a file without permissions.
+    (places.root / CWD).mkdir()
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == "cannot read the configuration file ./pysocksify.conf: Is a directory"
+
+
+def test_command_line_replaces_what_the_file_says(places):
+    places.write(CWD, "dns local\nloopback deny\ndirect 10.0.0.0/8\ntimeout 5\n[ProxyList]\nsocks5 file 1\n")
+    typed = Choices(chain=(Proxy("socks4", "typed"),), dns="remote", direct=(Direct(name="*.corp"),))
+    settings = places.load(typed)
+    assert settings.chain == typed.chain
+    assert (settings.dns, settings.loopback, settings.timeout) == ("remote", "deny", 5.0)
+    assert settings.direct == (Direct("10.0.0.0/8"), Direct(name="*.corp"))
+
+
+def test_file_is_read_even_when_its_proxies_are_replaced(places):
+    places.write(CWD, "colour blue\n")
+    with pytest.raises(ConfigError):
+        places.load(Choices(chain=(Proxy("socks5", "typed"),)))
+
+
+def test_no_proxy_anywhere(places):
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == "no proxy configured"
+    assert caught.value.hint == (
+        "name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in ./pysocksify.conf"
+        + f" or {places.root}/xdg/pysocksify/pysocksify.conf or {places.root}/etc/pysocksify.conf"
+    )
+
+
+def test_no_proxy_in_the_file_that_counts(places):
+    places.write(ETC)
+    places.write(CWD, "dns remote\n")
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == "no proxy configured: there is none in ./pysocksify.conf"
+    assert (
+        caught.value.hint
+        == "name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in ./pysocksify.conf"
+    )
+
+
+def test_proxies_that_the_launcher_brings_are_enough(places):
+    assert places.load(Choices(chain=())).chain == ()
