@@ -108,6 +108,8 @@ def receive_request() -> Dialogue[tuple[int, Endpoint, bytes]]:
     userid = yield from _receive_text("user id")
     if address[:3] == b"\0\0\0" and address[3]:
         host = (yield from _receive_text("name")).decode("ascii", "backslashreplace")
+        if not host:
+            raise Rejected("an empty name", errno.EINVAL, REJECTED)
     else:
         host = unpacked(address)
     return command, Endpoint(host, port), userid

@@ -160,7 +160,11 @@ def read_reply() -> Dialogue[Endpoint]:
         text, number = REFUSALS.get(code, unknown)
         raise Rejected(text, number, code)
     yield Recv(1)
-    return (yield from read_endpoint())
+    try:
+        return (yield from read_endpoint())
+    except Rejected as err:
+        # Nobody refused anything: the proxy said "succeeded" and then no address.
+        raise ProtocolError(f"the proxy's reply has {err}") from None
 
 
 # ---------------------------------------------------------------- the server's half
@@ -203,7 +207,10 @@ def receive_request() -> Dialogue[tuple[int, Endpoint]]:
     version, command, _ = yield Recv(3)
     if version != VERSION:
         raise ProtocolError(f"expected a SOCKS version 5 request, got version {version}")
-    return command, (yield from read_endpoint())
+    destination = yield from read_endpoint()
+    if not destination.host:
+        raise Rejected("an empty name", errno.EINVAL, GENERAL_FAILURE)
+    return command, destination
 
 
 def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008 (immutable)
@@ -244,7 +251,9 @@ def read_endpoint() -> Dialogue[Endpoint]:
             # Five servers truncate it and connect to somewhere else than what was logged.
             raise Rejected(f"a NUL in a name: {host!r}", errno.EINVAL, GENERAL_FAILURE)
     else:
-        raise Rejected(f"unknown SOCKS5 address type {kind}", errno.EAFNOSUPPORT, ADDRESS_TYPE_NOT_SUPPORTED)
+        raise Rejected(
+            f"an unknown SOCKS5 address type: {kind}", errno.EAFNOSUPPORT, ADDRESS_TYPE_NOT_SUPPORTED
+        )
     port = int.from_bytes((yield Recv(2)), "big")
     return Endpoint(host, port)
 

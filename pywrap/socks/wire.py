@@ -50,7 +50,10 @@ class Endpoint:
 def packed(host: str) -> bytes | None:
     """The 4 or 16 bytes of an IP literal; None when ``host`` is a name."""
     try:
-        return inet_pton(AF_INET6 if ":" in host else AF_INET, host)
+        if ":" not in host:
+            return inet_pton(AF_INET, host)
+        # The zone (fe80::1%eth0) is an interface of one machine: no message has room for it.
+        return inet_pton(AF_INET6, host.partition("%")[0])
     except (OSError, ValueError):
         # ValueError: a NUL or a lone surrogate in it.
         return None

@@ -1,0 +1,125 @@
+"""Fixtures for what tests share: foreign SOCKS servers, and destinations."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tests import destinations, peers
+from tests.run import VERSIONS, interpreters
+
+# On a busy machine a slow example says nothing about the code.
+hypothesis.settings.register_profile("pysocksify", deadline=None)
+hypothesis.settings.load_profile("pysocksify")
+
+
+def pytest_report_header() -> list[str]:
+    found = interpreters()
+    return [
+        "target interpreters: " + ", ".join(f"{version} ({path})" for version, path in found.items()),
+        "not tried, because not found: " + (", ".join(v for v in VERSIONS if v not in found) or "none"),
+    ]
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """Skip where a foreign server is not installed; but CI installs them all, so there it is a failure."""
+    try:
+        yield
+    except peers.Missing as err:
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(str(err), pytrace=False)
+        pytest.skip(str(err))
+
+
+# Each xdist worker is a session of its own, with its own servers.
+
+
+@pytest.fixture(scope="session")
+def microsocks() -> Iterator[peers.Peer]:
+    with installed(), peers.microsocks() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def microsocks_with_password() -> Iterator[peers.Peer]:
+    with installed(), peers.microsocks("alice", "secret") as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def dante() -> Iterator[peers.Peer]:
+    with installed(), peers.dante() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def ssh_dynamic() -> Iterator[peers.Peer]:
+    with installed(), peers.ssh_dynamic() as peer:
+        yield peer
+
+
+@pytest.fixture(params=["microsocks", "dante", "ssh_dynamic"])
+def peer(request: pytest.FixtureRequest) -> peers.Peer:
+    """Each of the foreign servers in turn, without authentication."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def http_server() -> Iterator[destinations.Destination]:
+    with destinations.http_server() as destination:
+        yield destination
+
+
+@pytest.fixture
+def https_server() -> Iterator[destinations.Destination]:
+    with destinations.https_server() as destination:
+        yield destination
+
+
+@pytest.fixture
+def echo_server() -> Iterator[destinations.Destination]:
+    with destinations.echo_server() as destination:
+        yield destination
+
+
+@pytest.fixture
+def sink_server() -> Iterator[destinations.Destination]:
+    with destinations.sink_server() as destination:
+        yield destination
+
+
+@pytest.fixture
+def greeting_server() -> Iterator[destinations.Destination]:
+    with destinations.greeting_server() as destination:
+        yield destination
+
+
+@pytest.fixture
+def ssh_server() -> Iterator[destinations.Destination]:
+    with destinations.ssh_server() as destination:
+        yield destination
+
+
+@pytest.fixture
+def blackhole_proxy() -> Iterator[destinations.Blackhole]:
+    with destinations.blackhole_proxy() as blackhole:
+        yield blackhole
+
+
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    with destinations.refusing_port() as port:
+        yield port
+
+
+@pytest.fixture(params=VERSIONS)
+def interpreter(request: pytest.FixtureRequest) -> str:
+    """The path of each CPython in turn that programs may be run with."""
+    if request.param not in interpreters():
+        pytest.skip(f"no CPython {request.param} on this machine")
+    return interpreters()[request.param]
