@@ -112,7 +112,12 @@ class Pending:
         self._session.opened(self._destination, self._started)
 
     def _fail(self, error: SocksError) -> None:
-        fresh = unconnected(self.real)
+        try:
+            fresh = unconnected(self.real)
+        except OSError:
+            # No descriptor left (EMFILE). Nothing can be sent into the handshake on this one either.
+            fresh = self.real
+            fresh.shutdown(_socket.SHUT_RDWR)
         self._session.tunnels.fail(fresh.fileno(), error.errno)
         self._hand_over(fresh)
         fresh.close()
@@ -126,7 +131,7 @@ class Pending:
                 continue
             # The program may have changed the mode meanwhile.
             sock.setblocking(os.get_blocking(fd))
-            self._session.tunnels.linger(inode(sock.fileno()), os.dup(fd))
+            self._session.tunnels.linger(inode(sock.fileno()), fd)
             _put(sock, fd)
 
     def _close(self) -> None:

@@ -68,14 +68,17 @@ class Tunnels:
                 os.close(placeholder)
             return self.failed.pop(number, 0)
 
-    def linger(self, number: int, placeholder: int) -> None:
-        """Keep the descriptor ``placeholder`` open until SO_ERROR is asked of the socket ``number``."""
-        before = self._lingering.pop(number, None)
-        if before is None and len(self._lingering) >= LINGERING:
-            before = self._lingering.pop(next(iter(self._lingering)))
-        self._lingering[number] = placeholder
-        if before is not None:
-            os.close(before)
+    def linger(self, number: int, fd: int) -> None:
+        """Keep the placeholder at ``fd`` open until SO_ERROR is asked of the socket ``number``."""
+        if number in self._lingering:
+            return
+        if len(self._lingering) >= LINGERING:
+            os.close(self._lingering.pop(next(iter(self._lingering))))
+        try:
+            self._lingering[number] = os.dup(fd)
+        except OSError:
+            # No descriptor left (EMFILE): who polls in Python is woken up without it.
+            pass
 
     def pending_of(self, fd: int) -> Pending | None:
         """The tunnel that ``fd`` waits for."""

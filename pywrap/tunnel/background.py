@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from time import monotonic
 
 from pywrap.errors import SocksError
@@ -175,7 +176,11 @@ class _Loop:
         self._forget(task)
         if error is not None and task.opening is not None:
             task.opening.abandon()
-        task.report(task.opening, error)
+        try:
+            task.report(task.opening, error)
+        except Exception:
+            # A bug of ours as well. Without this thread, every later connect() would hang.
+            sys.excepthook(*sys.exc_info())
 
     def _wait(self, task: Task) -> None:
         opening = _opening(task)

@@ -5,7 +5,7 @@ In this order; the first that applies decides.
 1. A placeholder is the name that it stands for, and a name of /etc/hosts is its address.
 2. The address and port of the first hop: direct, for programs that already use the same proxy.
 3. ``direct`` networks and names: direct.
-4. Loopback: as ``loopback`` says.
+4. Loopback: as ``loopback`` says. Direct is not meant for port 53, whose server would ask outside.
 5. Everything else: through the chain.
 
 A datagram that would have to go through the chain is refused: there is no UDP yet.
@@ -59,8 +59,10 @@ class Routes:
         self._hosts = hosts
         self._networks = [_network(rule) for rule in settings.direct if rule.network]
         self._direct_names = [rule for rule in settings.direct if rule.name]
-        # What the local resolver said for direct names: address to port, 0 for any.
+        # What the local resolver said for direct names (address to port, 0 for any), and for the first hop's.
         self._resolved: dict[bytes, int] = {}
+        self._first_hop_at: set[bytes] = set()
+        self._name_servers = settings.dns == "local"
 
     def verdict(self, host: str, port: int, ipv6: bool = False, datagram: bool = False) -> Verdict:
         """Decide about ``host``, a literal as the socket module takes it, or a name.
@@ -100,13 +102,14 @@ class Routes:
         return name == self._first.proxy.host or any(_matches(rule, name) for rule in self._direct_names)
 
     def remember(self, name: str, literals: list[str]) -> None:
-        """Note what the local resolver said for a direct name: its addresses are direct as well."""
+        """Note what the local resolver said for a direct name or the first hop's: it is direct as well."""
         name = name.lower().rstrip(".")
         ports = [rule.port for rule in self._direct_names if _matches(rule, name)]
-        for literal in literals if ports else ():
-            address = address_of(literal)
-            if address is not None:
-                self._resolved[address] = min(ports)
+        addresses = {address for literal in literals if (address := address_of(literal)) is not None}
+        if ports:
+            self._resolved.update(dict.fromkeys(addresses, min(ports)))
+        if name == self._first.proxy.host:
+            self._first_hop_at |= addresses
 
     def _verdict_on_name(self, name: str, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(name, port)
@@ -117,14 +120,23 @@ class Routes:
 
     def _verdict_on_address(self, address: bytes, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(unpacked(address), port)
-        if (not datagram and self._first.is_at(address, port)) or self._is_direct(address, port):
+        if (not datagram and self._is_first_hop(address, port)) or self._is_direct(address, port):
             return Verdict(DIRECT, destination)
         if _is_loopback(address):
             if self._loopback == "direct":
+                if port == 53 and not self._name_servers:
+                    # systemd-resolved, dnsmasq: what they are asked for, they ask outside.
+                    why = f"a name server here would ask outside (--direct {destination.host}:53 to allow it)"
+                    return _refuse(destination, errno.EPERM, why)
                 return Verdict(DIRECT, destination)
             if self._loopback == "deny":
                 return _refuse(destination, errno.EPERM, "loopback is denied (--loopback)")
         return _through_chain(destination, datagram)
+
+    def _is_first_hop(self, address: bytes, port: int) -> bool:
+        if address in self._first_hop_at and port == self._first.proxy.port:
+            return True
+        return self._first.is_at(address, port)
 
     def _is_direct(self, address: bytes, port: int) -> bool:
         if self._resolved.get(address, -1) in (0, port):
