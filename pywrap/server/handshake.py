@@ -1,0 +1,70 @@
+"""A client's handshake, fed with bytes as they come, however they are cut or joined.
+
+Clients that know what the server will say send everything at once, and slow ones a byte
+at a time. What comes after the request is the client's first data for its destination.
+"""
+
+from __future__ import annotations
+
+from pywrap.errors import ProxyClosed
+from pywrap.socks.wire import Send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pywrap.socks.serve import Request
+    from pywrap.socks.wire import Dialogue, Recv
+
+
+class Handshake:
+    """Runs ``dialogue``; ``send`` must take every message whole."""
+
+    __slots__ = ("_dialogue", "_received", "_send", "_step", "begun")
+
+    def __init__(self, dialogue: Dialogue[Request], send: Callable[[bytes], None]) -> None:
+        self._dialogue = dialogue
+        self._send = send
+        self._received = bytearray()
+        self._step: Send | Recv = next(dialogue)
+        self.begun = False
+
+    def feed(self, data: bytes) -> Request | None:
+        """Go on with ``data``; return the request once it is complete.
+
+        Raises:
+            SocksError: the client was refused; the dialogue has told it.
+        """
+        self.begun = True
+        received = self._received
+        received += data
+        try:
+            while True:
+                step = self._step
+                if isinstance(step, Send):
+                    self._send(step)
+                    self._step = self._dialogue.send(b"")
+                elif len(received) >= step:
+                    piece = bytes(received[:step])
+                    del received[:step]
+                    self._step = self._dialogue.send(piece)
+                else:
+                    return None
+        except StopIteration as stop:
+            request: Request = stop.value
+            return request
+
+    def hung_up(self) -> NoReturn:
+        """The client has ended its direction before the request was complete.
+
+        Raises:
+            SocksError: in the words of the dialogue.
+        """
+        self._dialogue.throw(ProxyClosed("the client hung up before its request was complete"))
+        raise AssertionError("a dialogue cannot go on without its bytes")
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the request."""
+        return bytes(self._received)

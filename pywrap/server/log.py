@@ -1,0 +1,55 @@
+"""What the server prints on stderr, a line at a time."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.server.record import Record
+    from pywrap.socks.wire import Endpoint
+
+
+class Log:
+    """``verbosity``: -1 warnings only, 0 a line for each request, 1 one for its end too."""
+
+    def __init__(self, verbosity: int) -> None:
+        self._verbosity = verbosity
+
+    def listening(self, address: Endpoint) -> None:
+        say(f"listening on {address}")
+
+    def warning(self, words: str) -> None:
+        say(f"warning: {words}")
+
+    def record(self, record: Record) -> None:
+        if self._verbosity >= 0:
+            say(f"{_request(record)}: {record.outcome or 'connected'}")
+
+    def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
+        if self._verbosity >= 1:
+            say(f"{_request(record)}: closed after {seconds:.1f} s, {up} bytes up, {down} bytes down")
+
+    def trouble(self, words: str) -> None:
+        if self._verbosity >= 0:
+            say(words)
+
+
+def say(line: str) -> None:
+    # One write, so that lines of several processes do not mix. A reader that is gone is
+    # no reason to stop.
+    try:
+        os.write(2, f"pysocksd: {line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def _request(record: Record) -> str:
+    user = f" {_word(record.user)}" if record.user else ""
+    where = type(record.client)(_word(record.host), record.port)
+    return f"{record.client}{user} SOCKS{record.version} {record.command} {where}"
+
+
+def _word(text: str) -> str:
+    """``text`` such that a client cannot forge a line, or a part of one, with it."""
+    return "".join(c if c.isprintable() and c != " " else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,118 @@
+"""The command line of the server.
+
+By hand: argparse takes longer to import than the whole server.
+"""
+
+from __future__ import annotations
+
+from pywrap.errors import ConfigError
+from pywrap.frozen import frozen
+
+DEFAULT_LISTEN = ("127.0.0.1", 1080)
+
+HELP = """\
+A SOCKS server: SOCKS4, SOCKS4a and SOCKS5, names resolved here.
+
+Usage: pysocksd [OPTIONS]
+
+Examples:
+  pysocksd
+  pysocksd --listen 0.0.0.0:1080 --listen '[::]:1080' --users users.txt
+
+Options:
+  -l, --listen HOST:PORT  accept clients there; repeat for more; port 0 picks a
+                          free one [default: 127.0.0.1:1080]
+  -u, --users FILE        ask for a password; a line of FILE is `name:password`
+  -q, --quiet             no line for each request
+  -v, --verbose           a line for each end of a tunnel too, with its bytes
+      --version           print the version
+  -h, --help              print this
+
+It stops on SIGTERM and SIGINT. Exit status: 0 stopped, 1 cannot listen or
+read the user file, 2 wrong usage.
+"""
+
+
+class UsageError(ConfigError):
+    """The command line cannot be understood."""
+
+
+@frozen
+class Options:
+    listen: tuple[tuple[str, int], ...] = (DEFAULT_LISTEN,)
+    users: str = ""
+    verbosity: int = 0
+    show: str = ""  # help | version
+
+
+_FLAGS = {
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "-v": "verbose",
+    "--verbose": "verbose",
+    "--version": "version",
+    "-h": "help",
+    "--help": "help",
+}
+_VALUES = {"-l": "listen", "--listen": "listen", "-u": "users", "--users": "users"}
+
+
+def parse(argv: list[str]) -> Options:
+    """Understand the arguments.
+
+    Raises:
+        UsageError: with a hint.
+    """
+    listen: list[tuple[str, int]] = []
+    users = ""
+    verbosity = 0
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (argument, "", "")
+        if name in _VALUES:
+            if not equals:
+                if not rest:
+                    raise UsageError(f"no value for `{name}`", _SEE_HELP)
+                value = rest.pop(0)
+            if _VALUES[name] == "listen":
+                listen.append(parse_address(value))
+            else:
+                users = value
+            continue
+        flag = "" if equals else _FLAGS.get(name, "")
+        if flag in ("help", "version"):
+            return Options(show=flag)
+        if not flag:
+            raise UsageError(f"unknown argument: `{argument}`", _suggestion(name))
+        verbosity = -1 if flag == "quiet" else 1
+    return Options(tuple(listen) or (DEFAULT_LISTEN,), users, verbosity)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT``, an IPv6 address in brackets.
+
+    Raises:
+        UsageError: it is not.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise UsageError(f"not HOST:PORT: `{text}`", "an IPv6 address is written as `[::1]:1080`")
+    if not colon or not host:
+        raise UsageError(f"not HOST:PORT: `{text}`", "for all IPv4 addresses: `0.0.0.0:1080`")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise UsageError(f"not a port: `{port}` in `{text}`", "a port is a number from 0 to 65535")
+    return host, int(port)
+
+
+_SEE_HELP = "`pysocksd -h` lists the options"
+
+
+def _suggestion(name: str) -> str:
+    # Imported when something is wrong: nobody waits for it then.
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*_FLAGS, *_VALUES], n=1)
+    return f"did you mean `{near[0]}`? {_SEE_HELP}" if near else _SEE_HELP

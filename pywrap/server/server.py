@@ -1,0 +1,210 @@
+"""The listeners, and everything that a server's sessions share."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+
+from pywrap.errors import ConfigError
+from pywrap.server.connect import prepare
+from pywrap.server.dial import Resolver
+from pywrap.server.loop import IN, Loop
+from pywrap.server.pumps import BUFFER, Pipes
+from pywrap.server.session import Session, Shared
+from pywrap.socks.wire import Endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from pywrap.server.record import Record
+
+# Errors of accept() that concern us and not the client: they would come back at once.
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+# How long nobody is accepted then, unless a connection ends before.
+_PAUSE = 1.0
+
+# Clients accepted in a row, before those that are there have a turn.
+_ACCEPTS = 16
+
+_BACKLOG = 1024
+
+
+class Server:
+    """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
+
+    ``users`` (name to password) makes SOCKS5 with a password necessary. ``record`` is called
+    for every request when its outcome is known, and before the client knows it; ``closed``
+    when a tunnel ended, with the bytes from the client, to the client, and the seconds;
+    ``trouble`` with a line about a broken client or a lack of resources.
+
+    ``run()`` serves in the calling thread until ``stop()``. When it has returned, all
+    connections are closed; ``close()`` then releases the rest, the context manager as well.
+
+    Raises:
+        ConfigError: an address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        listen: Sequence[tuple[str, int]],
+        users: Mapping[bytes, bytes] | None = None,
+        record: Callable[[Record], None] | None = None,
+        closed: Callable[[Record, int, int, float], None] | None = None,
+        trouble: Callable[[str], None] | None = None,
+        handshake_timeout: float = 30.0,
+        connect_timeout: float = 30.0,
+    ) -> None:
+        self._listeners: list[socket] = []
+        try:
+            for host, port in listen:
+                self._listeners += _listen(host, port)
+        except BaseException:
+            self._close_listeners()
+            raise
+        self._loop = Loop()
+        self._resolver = Resolver(self._loop)
+        self._pipes = Pipes(self._loop)
+        self._sessions: set[Session] = set()
+        self._paused = False
+        self._shared = Shared(
+            loop=self._loop,
+            resolver=self._resolver,
+            pipes=self._pipes,
+            buffer=memoryview(bytearray(BUFFER)),
+            check=None if users is None else _checker(users),
+            handshake_timeout=handshake_timeout,
+            connect_timeout=connect_timeout,
+            record=record or _nothing,
+            closed=closed or _nothing,
+            trouble=trouble or _nothing,
+            over=self._over,
+        )
+        self._watch_listeners()
+
+    @property
+    def addresses(self) -> list[Endpoint]:
+        """Where it listens, with the ports that were chosen for port 0."""
+        names = [listener.getsockname() for listener in self._listeners]
+        return [Endpoint(name[0], name[1]) for name in names]
+
+    def run(self) -> None:
+        """Serve until ``stop()``; then end every connection."""
+        try:
+            self._loop.run()
+        finally:
+            self._close_listeners()
+            for session in list(self._sessions):
+                session.abort()
+
+    def stop(self) -> None:
+        """Let ``run()`` return; from any thread or signal handler, any number of times."""
+        self._loop.stop()
+
+    def stop_when_readable(self, fd: int) -> None:
+        """Stop when ``fd`` becomes readable, as a pidfd does when its process ends."""
+        self._loop.watch(fd, IN, lambda events: self._loop.stop())
+
+    def close(self) -> None:
+        """Release everything; not while ``run()`` is running in another thread."""
+        self._close_listeners()
+        self._resolver.close()
+        self._pipes.close()
+        self._loop.dispose()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ clients
+
+    def _accept(self, listener: socket) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                fd, address = listener._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return
+            except OSError as err:
+                if err.errno in _EXHAUSTED:
+                    self._pause(err)
+                # The others, ECONNABORTED for one, are about a client that is gone.
+                return
+            client = socket(listener.family, SOCK_STREAM, 0, fd)
+            client.setblocking(False)
+            self._sessions.add(Session(self._shared, client, Endpoint(address[0], address[1])))
+
+    def _over(self, session: Session) -> None:
+        self._sessions.discard(session)
+        if self._paused:
+            self._resume()
+
+    def _pause(self, err: OSError) -> None:
+        # The client stays in the queue and its listener readable: do not look at it.
+        self._shared.trouble(f"accepting nobody for the moment: {err.strerror}")
+        self._paused = True
+        for listener in self._listeners:
+            self._loop.unwatch(listener.fileno())
+        self._loop.after(_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._watch_listeners()
+
+    # ------------------------------------------------------------ listeners
+
+    def _watch_listeners(self) -> None:
+        for listener in self._listeners:
+            self._loop.watch(listener.fileno(), IN, lambda events, sock=listener: self._accept(sock))  # type: ignore[misc]
+
+    def _close_listeners(self) -> None:
+        while self._listeners:
+            self._listeners.pop().close()
+
+
+def _listen(host: str, port: int) -> list[socket]:
+    """Listening sockets for all addresses of ``host``."""
+    listeners: list[socket] = []
+    try:
+        found = _socket.getaddrinfo(host, port, 0, SOCK_STREAM)
+        for family, _, _, _, address in found:
+            listener = socket(family, SOCK_STREAM)
+            listeners.append(listener)
+            # Connections of a server that was stopped a moment ago do not keep the port.
+            listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            if family == AF_INET6:
+                # What is written is what is meant: [::] beside 0.0.0.0 is two listeners.
+                listener.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+            prepare(listener)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+    except OSError as err:
+        for listener in listeners:
+            listener.close()
+        where = Endpoint(host, port)
+        raise ConfigError(f"cannot listen on {where}: {err.strerror or err}") from err
+    return listeners
+
+
+def _checker(users: Mapping[bytes, bytes]) -> Callable[[bytes, bytes], bool]:
+    # Imported here, since it brings OpenSSL along.
+    from hmac import compare_digest
+
+    def check(username: bytes, password: bytes) -> bool:
+        # An unknown user costs the same comparison, so the time tells nothing.
+        expected = users.get(username)
+        return compare_digest(password, expected if expected is not None else b"") and expected is not None
+
+    return check
+
+
+def _nothing(*args: object) -> None:
+    pass

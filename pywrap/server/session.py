@@ -1,0 +1,177 @@
+"""One client, from its first byte to its last: handshake, command, and a decent end."""
+
+from __future__ import annotations
+
+from pywrap.errors import ProxyClosed, SocksError
+from pywrap.frozen import frozen
+from pywrap.server.connect import Connect
+from pywrap.server.farewell import Farewell
+from pywrap.server.handshake import Handshake
+from pywrap.server.loop import IN
+from pywrap.server.record import Record
+from pywrap.socks import v5
+from pywrap.socks.serve import COMMANDS, receive_request
+from pywrap.socks.wire import Endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from pywrap.server.dial import Resolver
+    from pywrap.server.loop import Loop
+    from pywrap.server.pumps import Pipes
+    from pywrap.server.timers import Timer
+    from pywrap.socks.serve import Request
+
+    class Command(Protocol):
+        """What serves one kind of request: it owns the client's socket until it ends.
+
+        ``early`` is what the client sent after its request.
+        """
+
+        def __init__(self, session: Session, request: Request, early: bytes) -> None: ...
+        def start(self) -> None: ...
+        def abort(self) -> None: ...
+
+
+# The commands that are served; the others are answered with reply 7 (91 in SOCKS4).
+SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect}
+
+# More than any request with its authentication (822 bytes), and whatever else a client
+# sends before it is answered.
+_READ = 4096
+
+
+@frozen
+class Shared:
+    """What all sessions of a server use."""
+
+    loop: Loop
+    resolver: Resolver
+    pipes: Pipes
+    buffer: memoryview
+    check: Callable[[bytes, bytes], bool] | None
+    handshake_timeout: float
+    connect_timeout: float
+    record: Callable[[Record], None]
+    closed: Callable[[Record, int, int, float], None]
+    trouble: Callable[[str], None]
+    over: Callable[[Session], None]
+
+
+class Session:
+    __slots__ = ("_handshake", "_stage", "_timer", "client", "peer", "shared")
+
+    def __init__(self, shared: Shared, client: socket, peer: Endpoint) -> None:
+        self.shared = shared
+        self.client = client
+        self.peer = peer
+        self._stage: Command | Farewell | None = None
+        self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
+        self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
+        shared.loop.watch(client.fileno(), IN, self._on_readable)
+
+    # ------------------------------------------------------------ the handshake
+
+    def _on_readable(self, events: int) -> None:
+        handshake = self._handshake
+        assert handshake is not None
+        try:
+            data = self.client.recv(_READ)
+            if not data and not handshake.begun:
+                # Someone looked whether the port is open.
+                return self._end_handshake(self.hang_up)
+            request = handshake.feed(data) if data else handshake.hung_up()
+        except BlockingIOError:
+            return
+        except SocksError as err:
+            self._complain(str(err))
+            return self._end_handshake(self._part)
+        except OSError as err:
+            self._complain(f"lost in the handshake: {err.strerror}")
+            return self._end_handshake(self.hang_up)
+        if request is not None:
+            self._end_handshake(lambda: self._serve(request, handshake.rest))
+
+    def _too_slow(self) -> None:
+        self._complain("too slow: no complete request in time")
+        self._end_handshake(self._part)
+
+    def _end_handshake(self, then: Callable[[], None]) -> None:
+        assert self._timer is not None
+        self.shared.loop.cancel(self._timer)
+        self._handshake = self._timer = None
+        then()
+
+    def _send(self, message: bytes) -> None:
+        # An empty send buffer takes any message whole, and it is empty: the client has
+        # been sent a few bytes in all. Unless it pipelines without ever reading.
+        if self.client.send(message) != len(message):
+            raise ProxyClosed("the client does not read what it is sent")
+
+    # ------------------------------------------------------------ the request
+
+    def _serve(self, request: Request, early: bytes) -> None:
+        command = SERVED.get(request.command)
+        if command is None:
+            self.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
+            return
+        self._stage = stage = command(self, request, early)
+        stage.start()
+
+    def record(self, request: Request, outcome: str = "") -> Record:
+        """Tell what came of the request; before the client can know."""
+        record = Record(
+            request.version,
+            COMMANDS.get(request.command, str(request.command)),
+            request.destination.host,
+            request.destination.port,
+            request.user.decode("utf-8", "backslashreplace"),
+            self.peer,
+            outcome,
+        )
+        self.shared.record(record)
+        return record
+
+    def say(self, reply: bytes) -> bool:
+        """Send a reply; False when the client is gone."""
+        try:
+            self._send(reply)
+        except (OSError, SocksError):
+            return False
+        return True
+
+    def refuse(self, request: Request, code: int, words: str) -> None:
+        """Answer with a refusal and end the connection; ``code`` is of SOCKS5."""
+        self.record(request, words)
+        if self.say(request.reply(code)):
+            self._part()
+        else:
+            self.hang_up()
+
+    # ------------------------------------------------------------ the end
+
+    def abort(self) -> None:
+        """End it now, whatever it is doing."""
+        if self._stage is not None:
+            self._stage.abort()
+        else:
+            self._end_handshake(self.hang_up)
+
+    def hang_up(self) -> None:
+        self.shared.loop.close(self.client)
+        self.over()
+
+    def over(self) -> None:
+        """The client's socket is closed, by us or by what it was left to."""
+        self._stage = None
+        self.shared.over(self)
+
+    def _part(self) -> None:
+        self._stage = stage = Farewell(self.shared.loop, self.shared.buffer, self.client, self.over)
+        stage.start()
+
+    def _complain(self, words: str) -> None:
+        self.shared.trouble(f"{self.peer}: {words}")

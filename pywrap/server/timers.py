@@ -1,0 +1,65 @@
+"""Timers of the loop. Most are cancelled: a handshake or a connection is rarely too slow."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Timer:
+    """What to call, and None once that has happened or was cancelled."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+
+class Timers:
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._cancelled = 0
+        # Orders timers of the same moment, which the heap would compare.
+        self._number = count()
+
+    def add(self, delay: float, call: Callable[[], None]) -> Timer:
+        timer = Timer(call)
+        heappush(self._heap, (monotonic() + delay, next(self._number), timer))
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """May be called for a timer that has run."""
+        if timer.call is None:
+            return
+        timer.call = None
+        self._cancelled += 1
+        # Thousands of connections a second, each with a timer of half a minute, would
+        # otherwise keep a hundred thousand dead ones.
+        if self._cancelled > 100 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            heapify(self._heap)
+            self._cancelled = 0
+
+    def wait(self) -> float | None:
+        """Seconds until the next timer, None when there is none."""
+        if not self._heap:
+            return None
+        return max(0.0, self._heap[0][0] - monotonic())
+
+    def run(self) -> None:
+        """Call what is due."""
+        if not self._heap:
+            return
+        now = monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            timer = heappop(self._heap)[2]
+            if timer.call is None:
+                self._cancelled -= 1
+                continue
+            call, timer.call = timer.call, None
+            call()

@@ -1,0 +1,172 @@
+"""Clients that others wrote, each in each way that it speaks SOCKS."""
+
+import asyncio
+import shutil
+import subprocess
+
+import pytest
+import socks
+from python_socks.async_.asyncio import Proxy as AsyncioProxy
+from python_socks.sync import Proxy
+
+from tests.server.conftest import receive_all
+from tests.servers import reference_server
+
+
+@pytest.fixture
+def guarded():
+    with reference_server(users={b"alice": b"s:cr@t"}) as running:
+        yield running
+
+
+def curl(*args):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    done = subprocess.run(["curl", "-sS", "--max-time", "30", *args], capture_output=True, text=True)
+    return done.returncode, done.stdout or done.stderr
+
+
+def http(destination, host="127.0.0.1"):
+    return f"http://{host}:{destination.port}/hello"
+
+
+@pytest.mark.parametrize(
+    "option, host, asked",
+    [
+        ("--socks4", "localhost", "127.0.0.1"),
+        ("--socks4a", "localhost", "localhost"),
+        ("--socks5", "127.0.0.1", "127.0.0.1"),
+        ("--socks5-hostname", "localhost", "localhost"),
+    ],
+)
+def test_curl(server, http_server, option, host, asked):
+    status, _ = curl(option, f"{server.host}:{server.port}", http(http_server, host))
+    assert status == 0
+    assert server.asked == [("CONNECT", asked, http_server.port)]
+    assert server.seen[0].version == (4 if "4" in option else 5)
+
+
+def test_curl_with_a_password(guarded, http_server):
+    proxy = ["--socks5-hostname", f"{guarded.host}:{guarded.port}"]
+    assert curl(*proxy, "--proxy-user", "alice:s:cr@t", http(http_server))[0] == 0
+    assert [seen.user for seen in guarded.seen] == ["alice"]
+    for login in ["--proxy-user", "alice:wrong"], []:
+        status, message = curl(*proxy, *login, http(http_server))
+        # CURLE_PROXY.
+        assert status == 97, message
+    assert len(guarded.seen) == 1
+
+
+def test_curl_hears_of_a_refusal(server, refusing_port):
+    url = f"http://127.0.0.1:{refusing_port}/"
+    status, message = curl("--socks5", f"{server.host}:{server.port}", url)
+    assert status == 97
+    assert "(5)" in message
+
+
+@pytest.mark.parametrize("kind", ["socks4", "socks5"])
+def test_ncat(server, echo_server, kind):
+    if shutil.which("ncat") is None:
+        pytest.skip("ncat is not installed")
+    # As it talks to itself when its input ends first, ours lasts until the echo is back.
+    with subprocess.Popen(
+        [
+            "ncat",
+            "--proxy-type",
+            kind,
+            "--proxy",
+            f"{server.host}:{server.port}",
+            "127.0.0.1",
+            str(echo_server.port),
+        ],  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as ncat:
+        ncat.stdin.write(b"hello\n")
+        ncat.stdin.flush()
+        assert ncat.stdout.read(6) == b"hello\n"
+        ncat.stdin.close()
+    assert server.asked == [("CONNECT", "127.0.0.1", echo_server.port)]
+
+
+def test_ncat_with_a_password(guarded, echo_server):
+    if shutil.which("ncat") is None:
+        pytest.skip("ncat is not installed")
+    with subprocess.Popen(
+        [
+            "ncat",
+            "--proxy-type",
+            "socks5",
+            "--proxy",
+            f"{guarded.host}:{guarded.port}",
+            "--proxy-auth",
+            "alice:s:cr@t",
+            "127.0.0.1",
+            str(echo_server.port),
+        ],  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as ncat:
+        ncat.stdin.write(b"hello\n")
+        ncat.stdin.flush()
+        assert ncat.stdout.read(6) == b"hello\n"
+        ncat.stdin.close()
+    assert [seen.user for seen in guarded.seen] == ["alice"]
+
+
+# ---------------------------------------------------------------- PySocks
+
+
+@pytest.mark.parametrize("kind", [socks.SOCKS4, socks.SOCKS5])
+@pytest.mark.parametrize("host, remote", [("127.0.0.1", False), ("localhost", True)])
+def test_pysocks(server, target, kind, host, remote):
+    with socks.socksocket() as sock:
+        sock.settimeout(30)
+        sock.set_proxy(kind, server.host, server.port, rdns=remote)
+        sock.connect((host, target.port))
+        peer = target.accept()
+        assert sock.get_proxy_sockname()[1] == peer.getpeername()[1]
+        peer.sendall(b"hello")
+        peer.close()
+        assert receive_all(sock) == b"hello"
+    assert server.asked == [("CONNECT", host, target.port)]
+
+
+def test_pysocks_with_a_password(guarded, target):
+    with socks.socksocket() as sock:
+        sock.set_proxy(socks.SOCKS5, guarded.host, guarded.port, username="alice", password="s:cr@t")
+        sock.connect(("127.0.0.1", target.port))
+    with socks.socksocket() as sock, pytest.raises(socks.GeneralProxyError):
+        sock.set_proxy(socks.SOCKS5, guarded.host, guarded.port, username="alice", password="wrong")
+        sock.connect(("127.0.0.1", target.port))
+    assert [seen.user for seen in guarded.seen] == ["alice"]
+
+
+# ---------------------------------------------------------------- python-socks
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+@pytest.mark.parametrize("host, remote", [("127.0.0.1", False), ("localhost", True)])
+def test_python_socks(server, target, scheme, host, remote):
+    proxy = Proxy.from_url(server.url(scheme=scheme), rdns=remote)
+    with proxy.connect(host, target.port, timeout=30) as sock:
+        target.accept().close()
+        assert receive_all(sock) == b""
+    assert server.asked == [("CONNECT", host, target.port)]
+
+
+def test_python_socks_on_asyncio(guarded, target):
+    async def fetch():
+        proxy = AsyncioProxy.from_url(guarded.url("alice", "s:cr@t", scheme="socks5"), rdns=True)
+        sock = await proxy.connect("localhost", target.port, timeout=30)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        peer = target.accept()
+        peer.sendall(b"hello")
+        peer.close()
+        data = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return data
+
+    assert asyncio.run(fetch()) == b"hello"
+    assert [(seen.user, seen.host) for seen in guarded.seen] == [("alice", "localhost")]

@@ -1,0 +1,44 @@
+"""The lines on stderr. What a client chose is in them, and must not look like something else."""
+
+import pytest
+
+from pywrap.server.log import Log
+from pywrap.server.record import Record
+from pywrap.socks.wire import Endpoint
+
+CLIENT = Endpoint("127.0.0.1", 40000)
+
+
+def test_a_line_says_who_what_and_how_it_went(capfd):
+    log = Log(0)
+    log.record(Record(5, "CONNECT", "example.org", 443, "alice", CLIENT))
+    log.record(Record(4, "CONNECT", "2001:db8::1", 443, "", CLIENT, "connection refused"))
+    assert capfd.readouterr().err.splitlines() == [
+        "pysocksd: 127.0.0.1:40000 alice SOCKS5 CONNECT example.org:443: connected",
+        "pysocksd: 127.0.0.1:40000 SOCKS4 CONNECT [2001:db8::1]:443: connection refused",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("x\npysocksd forged", r"x\x0apysocksd\x20forged"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("a b", r"a\x20b"),
+        ("björn", "björn"),
+        ("\u202egro", r"\x202egro"),
+    ],
+)
+def test_a_client_cannot_forge_a_line(capfd, text, shown):
+    Log(0).record(Record(4, "CONNECT", text, 80, text, CLIENT))
+    assert capfd.readouterr().err == (
+        f"pysocksd: 127.0.0.1:40000 {shown} SOCKS4 CONNECT {shown}:80: connected\n"
+    )
+
+
+def test_quiet_still_warns(capfd):
+    log = Log(-1)
+    log.record(Record(5, "CONNECT", "example.org", 443, "", CLIENT))
+    log.trouble("127.0.0.1:1: hung up")
+    log.warning("this matters")
+    assert capfd.readouterr().err == "pysocksd: warning: this matters\n"

@@ -1,0 +1,212 @@
+"""The program: what it prints, and how it stops."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.server.conftest import receive
+
+PYSOCKSD = [sys.executable, "-W", "error", "-m", "pywrap.server"]
+
+
+class Program:
+    """A ``pysocksd``, and its lines on stderr one at a time."""
+
+    def __init__(self, *args):
+        self.process = subprocess.Popen([*PYSOCKSD, *args], stderr=subprocess.PIPE, text=True)
+
+    def line(self):
+        return self.process.stderr.readline().rstrip("\n")
+
+    def listening(self):
+        """Wait for the line that says so; return the address."""
+        match = re.fullmatch(r"pysocksd: listening on (.*):(\d+)", self.line())
+        return match[1], int(match[2])
+
+    def stop(self, number=signal.SIGTERM):
+        """Stop it; return its exit status and the rest of its lines."""
+        self.process.send_signal(number)
+        return self.process.wait(), self.process.stderr.read().splitlines()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def program():
+    programs = []
+
+    def start(*args):
+        programs.append(Program(*args))
+        return programs[-1]
+
+    yield start
+    for one in programs:
+        one.close()
+
+
+def failure(*args):
+    """Exit status and stderr of a run that does not begin to serve."""
+    done = subprocess.run([*PYSOCKSD, *args], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def users(tmp_path):
+    path = tmp_path / "users.txt"
+    path.write_text("alice:secret\n")
+    return path
+
+
+def request(target, address):
+    sock = socket.create_connection(address, 30)
+    sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
+    assert receive(sock, 12)[2:4] == b"\x05\x00"
+    return sock
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_cleanly(program, target, number):
+    pysocksd = program("-l", "127.0.0.1:0")
+    sock = request(target, pysocksd.listening())
+    status, rest = pysocksd.stop(number)
+    assert status == 0
+    assert len(rest) == 1
+    with pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    sock.close()
+
+
+def test_a_line_for_each_request(program, target, refusing_port):
+    pysocksd = program("--listen", "127.0.0.1:0")
+    address = pysocksd.listening()
+    sock = request(target, address)
+    host, port = sock.getsockname()
+    assert pysocksd.line() == f"pysocksd: {host}:{port} SOCKS5 CONNECT 127.0.0.1:{target.port}: connected"
+    sock.close()
+    with socket.create_connection(address) as sock:
+        host, port = sock.getsockname()
+        sock.sendall(b"\x04\x01" + refusing_port.to_bytes(2, "big") + b"\x7f\0\0\1" + b"bob\0")
+        assert pysocksd.line() == (
+            f"pysocksd: {host}:{port} bob SOCKS4 CONNECT 127.0.0.1:{refusing_port}: connection refused"
+        )
+    assert pysocksd.stop() == (0, [])
+
+
+def test_verbose_counts_the_bytes(program, target):
+    pysocksd = program("-v", "-l", "127.0.0.1:0")
+    sock = request(target, pysocksd.listening())
+    peer = target.accept()
+    pysocksd.line()
+    sock.sendall(b"12345")
+    sock.shutdown(socket.SHUT_WR)
+    assert receive(peer, 5) == b"12345"
+    peer.sendall(b"123")
+    peer.close()
+    assert re.fullmatch(
+        rf"pysocksd: .* SOCKS5 CONNECT 127\.0\.0\.1:{target.port}: "
+        r"closed after \d+\.\d s, 5 bytes up, 3 bytes down",
+        pysocksd.line(),
+    )
+    sock.close()
+
+
+def test_quiet(program, target):
+    pysocksd = program("-q", "-l", "127.0.0.1:0")
+    request(target, pysocksd.listening()).close()
+    assert pysocksd.stop() == (0, [])
+
+
+def test_several_listeners(program):
+    pysocksd = program("-l", "127.0.0.1:0", "--listen=127.0.0.2:0")
+    assert [pysocksd.listening()[0], pysocksd.listening()[0]] == ["127.0.0.1", "127.0.0.2"]
+
+
+def test_a_password_is_asked_for_and_never_printed(program, target, users):
+    pysocksd = program("--users", str(users), "-v", "-l", "127.0.0.1:0")
+    address = pysocksd.listening()
+    for password, status in (b"secret", 0), (b"geheim", 1):
+        with socket.create_connection(address, 30) as sock:
+            sock.sendall(b"\x05\x01\x02" + b"\x01\x05alice\x06" + password)
+            assert receive(sock, 4) == b"\x05\x02" + bytes([1, status])
+            if not status:
+                sock.sendall(b"\x05\x01\x00\x01" + target.address)
+                receive(sock, 10)
+    status, rest = pysocksd.stop()
+    assert status == 0
+    assert "alice SOCKS5 CONNECT" in rest[0]
+    assert "secret" not in "".join(rest)
+    assert "geheim" not in "".join(rest)
+
+
+def test_a_warning_where_everyone_is_served(program, users):
+    pysocksd = program("-l", "0.0.0.0:0")
+    assert re.fullmatch(
+        r"pysocksd: warning: 0\.0\.0\.0:\d+ serves everyone who can reach it: no --users", pysocksd.line()
+    )
+    pysocksd.listening()
+    program("-l", "0.0.0.0:0", "-u", str(users)).listening()
+
+
+def test_a_reader_of_its_lines_that_leaves_does_not_stop_it(target):
+    read, write = os.pipe()
+    with subprocess.Popen([*PYSOCKSD, "-l", "127.0.0.1:0"], stderr=write) as process:
+        os.close(write)
+        with open(read) as lines:
+            host, _, port = lines.readline().split()[-1].rpartition(":")
+        request(target, (host, int(port))).close()
+        request(target, (host, int(port))).close()
+        process.terminate()
+    assert process.returncode == 0
+
+
+def test_an_address_that_is_taken(target):
+    assert failure("-l", f"127.0.0.1:{target.port}") == (
+        1,
+        f"pysocksd: error: cannot listen on 127.0.0.1:{target.port}: Address already in use\n",
+    )
+
+
+def test_a_bad_user_file(tmp_path):
+    path = tmp_path / "users.txt"
+    path.write_text("alice:secret\nbob\n")
+    assert failure("-u", str(path)) == (
+        1,
+        f"pysocksd: error: {path}:2: no colon between name and password\n"
+        "hint: each line is `name:password`, in UTF-8\n",
+    )
+
+
+def test_wrong_usage():
+    status, stderr = failure("--lisen", "127.0.0.1:0")
+    assert status == 2
+    assert stderr.splitlines() == [
+        "pysocksd: error: unknown argument: `--lisen`",
+        "hint: did you mean `--listen`? `pysocksd -h` lists the options",
+    ]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help(option):
+    done = subprocess.run([*PYSOCKSD, option], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("A SOCKS server")
+
+
+def test_version():
+    done = subprocess.run([*PYSOCKSD, "--version"], capture_output=True, text=True)
+    assert re.fullmatch(r"pysocksd \d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+def test_it_starts_without_heavy_imports():
+    program = "import sys, pywrap.server.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"asyncio", "logging", "argparse", "typing", "dataclasses", "re", "json", "ssl", "socket"}
+    assert heavy.isdisjoint(done.stdout.split())

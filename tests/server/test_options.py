@@ -1,0 +1,52 @@
+"""The command line of the server."""
+
+import pytest
+
+from pywrap.server.options import HELP, Options, UsageError, parse
+
+
+@pytest.mark.parametrize(
+    "argv, options",
+    [
+        ([], Options((("127.0.0.1", 1080),), "", 0)),
+        (["-l", "0.0.0.0:1080"], Options((("0.0.0.0", 1080),))),
+        (["--listen", "[::1]:0", "--listen=localhost:9050"], Options((("::1", 0), ("localhost", 9050)))),
+        (["-u", "users.txt", "-q"], Options(users="users.txt", verbosity=-1)),
+        (["--users=users.txt", "--quiet"], Options(users="users.txt", verbosity=-1)),
+        (["-v"], Options(verbosity=1)),
+        (["--verbose"], Options(verbosity=1)),
+        (["-q", "-v", "--version"], Options(show="version")),
+        (["--help", "--nonsense"], Options(show="help")),
+        (["-h"], Options(show="help")),
+    ],
+)
+def test_good_command_lines(argv, options):
+    assert parse(argv) == options
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--nonsense"], "unknown argument: `--nonsense`"),
+        (["1080"], "unknown argument: `1080`"),
+        (["--quiet=yes"], "unknown argument: `--quiet=yes`"),
+        (["-l"], "no value for `-l`"),
+        (["-l", "1080"], "not HOST:PORT: `1080`"),
+        (["-l", ":1080"], "not HOST:PORT: `:1080`"),
+        (["-l", "::1:1080"], "not HOST:PORT: `::1:1080`"),
+        (["-l", "localhost:"], "not a port: `` in `localhost:`"),
+        (["-l", "localhost:socks"], "not a port: `socks` in `localhost:socks`"),
+        (["-l", "localhost:65536"], "not a port: `65536` in `localhost:65536`"),
+        (["-l", "localhost:-1"], "not a port: `-1` in `localhost:-1`"),
+        (["-l", "localhost:²"], "not a port: `²` in `localhost:²`"),
+    ],
+)
+def test_bad_command_lines_come_with_a_hint(argv, message):
+    with pytest.raises(UsageError) as caught:
+        parse(argv)
+    assert str(caught.value) == message
+    assert caught.value.hint
+
+
+def test_the_help_fits_a_terminal():
+    assert max(map(len, HELP.splitlines())) <= 80

@@ -1,0 +1,214 @@
+"""Listening, many clients at once, a lack of descriptors, and how it ends."""
+
+import errno
+import gc
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from itertools import count, islice
+
+import pytest
+
+from pywrap.errors import ConfigError
+from pywrap.server.connect import Connect
+from pywrap.server.dial import Dial
+from pywrap.server.relay import Flow, Relay
+from pywrap.server.server import Server
+from pywrap.server.session import Session
+from tests.server.conftest import Target, receive
+from tests.servers import PATIENCE, reference_server
+
+
+def test_200_tunnels_at_once(server, target, client):
+    tunnels = [client.tunnel(server, target) for _ in range(200)]
+    for number, (near, far) in enumerate(tunnels):
+        near.sendall(b"%03d" % number)
+        far.sendall(b"%03d" % (999 - number))
+    for number, (near, far) in enumerate(tunnels):
+        assert receive(far, 3) == b"%03d" % number
+        assert receive(near, 3) == b"%03d" % (999 - number)
+
+
+def test_200_clients_that_all_wait_for_one_another(server, target, client):
+    socks = [client.connect(server) for _ in range(200)]
+    for sock in socks:
+        sock.sendall(b"\x05\x01\x00")
+    for sock in socks:
+        assert receive(sock, 2) == b"\x05\x00"
+        sock.sendall(b"\x05\x01\x00\x01" + target.address)
+    for sock in socks:
+        assert receive(sock, 4) == b"\x05\x00\x00\x01"
+    assert len(server.seen) == 200
+
+
+def test_several_addresses(target, client):
+    with reference_server(listen=[("127.0.0.1", 0), ("127.0.0.2", 0)]) as server:
+        first, second = server.server.addresses
+        assert (first.host, second.host) == ("127.0.0.1", "127.0.0.2")
+        assert first.port and second.port
+        for address in (first, second):
+            with socket.create_connection((address.host, address.port), PATIENCE) as sock:
+                sock.sendall(b"\x05\x01\x00")
+                assert receive(sock, 2) == b"\x05\x00"
+
+
+def test_an_ipv6_listener_leaves_ipv4_alone():
+    try:
+        Target(socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with Server([("::", 0)]) as six:
+        port = six.addresses[0].port
+        with Server([("0.0.0.0", port)]) as four:
+            assert four.addresses[0].port == port
+
+
+def test_an_address_that_is_taken(target):
+    with pytest.raises(ConfigError, match=rf"^cannot listen on 127\.0\.0\.1:{target.port}: Address already"):
+        Server([("127.0.0.1", 0), ("127.0.0.1", target.port)])
+
+
+def test_a_host_that_is_none():
+    with pytest.raises(ConfigError, match=r"^cannot listen on no such host:80: "):
+        Server([("no such host", 80)])
+
+
+# ---------------------------------------------------------------- the end
+
+
+def test_stop_resets_what_is_open(target, client):
+    with reference_server() as server:
+        near, far = client.tunnel(server, target)
+        waiting = client.connect(server)
+        waiting.sendall(b"\x05\x01\x00")
+        assert receive(waiting, 2) == b"\x05\x00"
+    # A download that was cut short must not look complete.
+    for sock in (near, far):
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    assert waiting.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        client.connect(server)
+
+
+def test_stop_before_run_and_twice():
+    with Server([("127.0.0.1", 0)]) as server:
+        server.stop()
+        server.stop()
+        server.run()
+    server.stop()
+    server.close()
+
+
+def test_it_leaves_no_descriptor(target, client):
+    before = os.listdir("/proc/self/fd")
+    with reference_server() as server:
+        near, far = client.tunnel(server, target)
+        near.sendall(b"x")
+        assert receive(far, 1) == b"x"
+        client.connect(server)
+    client.close()
+    far.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_ended_is_freed_without_the_collector(target, client, refusing_port):
+    # A busy server would make garbage faster than the collector looks for it.
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        with reference_server() as server:
+            for port in (target.port, refusing_port):
+                sock = client.connect(server)
+                name = b"\x03" + b"\x09localhost" + port.to_bytes(2, "big")
+                sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + name)
+                assert receive(sock, 3)[:2] == b"\x05\x00"
+                if port == target.port:
+                    target.accept().close()
+                sock.close()
+            server.wait_for_closed(1)
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, Session | Connect | Dial | Relay | Flow)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def test_stop_when_a_process_ends():
+    with Server([("127.0.0.1", 0)]) as server:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+            pidfd = os.pidfd_open(process.pid)
+            server.stop_when_readable(pidfd)
+            thread = threading.Thread(target=server.run)
+            thread.start()
+            process.stdin.write(b"\n")
+            process.stdin.close()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+            os.close(pidfd)
+
+
+# ---------------------------------------------------------------- descriptors
+
+
+class Exhausted:
+    """A limit of descriptors that leaves room for so many more."""
+
+    def __init__(self, room):
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = (fd for fd in count() if not os.path.exists(f"/proc/self/fd/{fd}"))
+        limit = next(islice(free, room, None))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, self.limits[1]))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
+
+
+def test_out_of_descriptors_clients_wait_for_their_turn(server, target, client):
+    socks = [socket.socket() for _ in range(3)]
+    with Exhausted(room=2):
+        for sock in socks:
+            sock.settimeout(PATIENCE)
+            sock.connect(server.address)
+            sock.sendall(b"\x05\x01\x00")
+        assert receive(socks[0], 2) == b"\x05\x00"
+        assert receive(socks[1], 2) == b"\x05\x00"
+        (trouble,) = server.wait_for_troubles(1)
+        assert trouble == "accepting nobody for the moment: Too many open files"
+        # No descriptor for its destination either: an answer, not the end of the server.
+        socks[0].sendall(b"\x05\x01\x00\x01" + target.address)
+        assert receive(socks[0], 10)[:2] == b"\x05\x01"
+        socks[0].close()
+        assert receive(socks[2], 2) == b"\x05\x00"
+    assert server.seen[0].outcome == os.strerror(errno.EMFILE)[0].lower() + os.strerror(errno.EMFILE)[1:]
+    for sock in socks:
+        sock.close()
+
+
+def test_out_of_descriptors_it_does_not_spin(server, client, monkeypatch):
+    monkeypatch.setattr("pywrap.server.server._PAUSE", 0.01)
+    turns = []
+    real = server.server._loop.turn
+
+    def turn(wait):
+        turns.append(wait)
+        return real(wait)
+
+    monkeypatch.setattr(server.server._loop, "turn", turn)
+    socks = [socket.socket() for _ in range(2)]
+    with Exhausted(room=0):
+        for sock in socks:
+            sock.connect(server.address)
+        server.wait_for_troubles(2)
+    # A turn for the client and one for the timer each time; a spinning loop has thousands.
+    assert len(turns) < 50
+    for sock in socks:
+        sock.close()
