@@ -96,13 +96,15 @@ class Pending:
 
     def _report(self, opening: Opening | None, error: SocksError | None) -> None:
         """On the background thread: the end, good or bad."""
-        with self._session.tunnels.lock:
-            del self._session.tunnels.pending[self._number]
-            if error is not None:
-                self._fail(error)
-            elif opening is not None:
-                self._succeed(opening.sock)
-        self._close()
+        try:
+            with self._session.tunnels.lock:
+                del self._session.tunnels.pending[self._number]
+                if error is not None:
+                    self._fail(error)
+                elif opening is not None:
+                    self._succeed(opening.sock)
+        finally:
+            self._close()
 
     def _succeed(self, sock: _socket.socket) -> None:
         self._session.tunnels.establish(sock.fileno(), self._peer)
@@ -115,9 +117,8 @@ class Pending:
         try:
             fresh = unconnected(self.real)
         except OSError:
-            # No descriptor left (EMFILE). Nothing can be sent into the handshake on this one either.
-            fresh = self.real
-            fresh.shutdown(_socket.SHUT_RDWR)
+            # No descriptor left (EMFILE).
+            fresh = _cut_off(self.real)
         self._session.tunnels.fail(fresh.fileno(), error.errno)
         self._hand_over(fresh)
         fresh.close()
@@ -138,6 +139,16 @@ class Pending:
         self._far.close()
         self.real.close()
         self._settled.release()
+
+
+def _cut_off(sock: _socket.socket) -> _socket.socket:
+    """Make sure that no byte gets into a handshake that is half done."""
+    try:
+        sock.shutdown(_socket.SHUT_RDWR)
+    except OSError:
+        # Not connected, so there is none.
+        pass
+    return sock
 
 
 def _put(sock: _socket.socket, fd: int) -> None:

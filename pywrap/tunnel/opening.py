@@ -127,7 +127,7 @@ class Opening:
                 sock, sockaddr = fit(self.sock, address)
                 self._use(sock)
                 self.deadline.connecting()
-                sock.connect(sockaddr)
+                _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT
                 return False
@@ -182,6 +182,14 @@ class Opening:
                 raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {int(step)} bytes")
             buffer += chunk
         return bytes(buffer)
+
+
+def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:
+    try:
+        sock.connect(sockaddr)
+    except ConnectionAbortedError:
+        # Linux tells so of the attempt before this one, when that failed.
+        sock.connect(sockaddr)
 
 
 def wait_for(opening: Opening, poll: Callable[[], Any]) -> _socket.socket:

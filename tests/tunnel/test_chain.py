@@ -1,0 +1,84 @@
+"""Chains as dialogues: what is sent to which hop, and what an error says."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from pywrap.config.settings import Proxy
+from pywrap.errors import ProxyClosed, Rejected, SocksError, Unencodable
+from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.chain import handshake
+from tests.socks.play import play
+
+ONE = Proxy("socks5h", "192.0.2.1", 1080)
+TWO = Proxy("socks4a", "two.example", 1081, b"me")
+THREE = Proxy("socks5h", "three.example", 1082, b"user", b"pass")
+TARGET = Endpoint("example.org", 443)
+
+OK_5 = b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00\x00\x00\x00" + b"\x00\x00"
+OK_5_WITH_PASSWORD = b"\x05\x02" + b"\x01\x00" + b"\x05\x00\x00\x01" + b"\x0a\x00\x00\x07" + b"\x1f\x90"
+OK_4 = b"\x00\x5a" + b"\x00\x00" + b"\x00\x00\x00\x00"
+
+
+def failure(chain, heard):
+    with pytest.raises(SocksError) as caught:
+        play(handshake(chain, TARGET), heard)
+    return caught.value
+
+
+def test_each_hop_is_asked_for_the_next_and_the_last_for_the_destination():
+    bound, sent, rest = play(
+        handshake((ONE, TWO, THREE), TARGET), OK_5 + OK_4 + OK_5_WITH_PASSWORD + b"SSH-2.0"
+    )
+    assert b"".join(sent) == (
+        b"\x05\x01\x00"
+        + (b"\x05\x01\x00\x03" + b"\x0btwo.example" + b"\x04\x39")
+        + (b"\x04\x01" + b"\x04\x3a" + b"\x00\x00\x00\x01" + b"me\x00" + b"three.example\x00")
+        + (b"\x05\x02\x00\x02" + b"\x01\x04user\x04pass")
+        + (b"\x05\x01\x00\x03" + b"\x0bexample.org" + b"\x01\xbb")
+    )
+    assert bound == Endpoint("10.0.0.7", 8080)
+    assert rest == b"SSH-2.0"
+
+
+def test_a_refusal_names_the_hop_the_reply_and_what_was_asked():
+    err = failure((ONE, TWO, THREE), OK_5 + OK_4 + b"\x05\x02" + b"\x01\x00" + b"\x05\x05")
+    assert isinstance(err, Rejected)
+    assert err.errno == errno.ECONNREFUSED
+    assert str(err) == (
+        "hop 3 of 3, proxy three.example:1082: connection refused (asked for example.org:443)"
+    )
+
+
+def test_a_refusal_in_the_middle_is_about_the_next_hop():
+    err = failure((ONE, TWO, THREE), OK_5 + b"\x00\x5b")
+    assert str(err) == (
+        "hop 2 of 3, proxy two.example:1081: rejected or failed (asked for three.example:1082)"
+    )
+
+
+def test_a_single_proxy_is_not_numbered():
+    assert str(failure((ONE,), b"\x05\x00" + b"\x05\x04")) == (
+        "proxy 192.0.2.1:1080: host unreachable (asked for example.org:443)"
+    )
+
+
+def test_a_hop_that_hangs_up_is_named():
+    dialogue = handshake((ONE, TWO), TARGET)
+    next(dialogue)
+    with pytest.raises(ProxyClosed, match="^hop 1 of 2, proxy 192.0.2.1:1080: gone"):
+        dialogue.throw(ProxyClosed("gone"))
+
+
+def test_the_password_is_in_no_message():
+    for heard in (OK_5 + OK_4 + b"\x05\x02" + b"\x01\x01", OK_5 + OK_4 + b"HTTP"):
+        assert "pass" not in str(failure((ONE, TWO, THREE), heard)).replace("password", "")
+
+
+def test_what_a_hop_cannot_be_asked_for_is_its_error():
+    plain = Proxy("socks4", "192.0.2.4", 1080)
+    err = failure((ONE, plain), OK_5)
+    assert isinstance(err, Unencodable)
+    assert str(err).startswith("hop 2 of 2, proxy 192.0.2.4:1080: SOCKS4 carries no names: example.org")
