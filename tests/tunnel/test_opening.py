@@ -20,15 +20,19 @@ TARGET = Endpoint("example.org", 443)
 MS = 0.001
 
 
-def open_through(proxy, sock=None, program=None, getaddrinfo=None, **limits):
-    """Open a tunnel; ``proxy`` is a (host, port)."""
+def new_opening(sock, proxy, program=None, getaddrinfo=socket.getaddrinfo, **limits):
+    """An ``Opening`` on ``sock``; ``proxy`` is a (host, port)."""
     settings = Settings(chain=(Proxy("socks5h", *proxy),), **{"timeout": PATIENCE, **limits})
-    first = FirstHop(settings.chain[0], getaddrinfo or socket.getaddrinfo)
-    sock = sock or socket.socket()
+    first = FirstHop(settings.chain[0], getaddrinfo)
     sock.setblocking(False)
-    opening = Opening(sock, first, settings.chain, TARGET, Deadline(settings, program))
+    return Opening(sock, first, settings.chain, TARGET, Deadline(settings, program))
+
+
+def open_through(proxy, sock=None, **how):
+    """Open a tunnel in this thread."""
+    sock = sock or socket.socket()
     try:
-        return wait_for(opening, select.poll)
+        return wait_for(new_opening(sock, proxy, **how), select.poll)
     except BaseException:
         sock.close()
         raise
@@ -44,17 +48,14 @@ def test_what_follows_the_reply_stays_in_the_socket():
 
 def test_each_message_is_one_segment():
     # microsocks wants it so: nothing of the request before the answer to the greeting.
-    with scripted(100, None) as proxy:
-        sock = socket.socket()
-        sock.setblocking(False)
-        settings = Settings(chain=(Proxy("socks5h", proxy.host, proxy.port),))
-        first = FirstHop(settings.chain[0], socket.getaddrinfo)
-        opening = Opening(sock, first, settings.chain, TARGET, Deadline(settings))
-        opening.start()
-        select.select([], [sock], [], PATIENCE)
-        assert not opening.advance()
-        assert opening.wants == select.POLLIN
-        sock.close()
+    with scripted(100) as proxy:
+        with socket.socket() as sock:
+            opening = new_opening(sock, (proxy.host, proxy.port))
+            if not opening.start():
+                select.select([], [sock], [], PATIENCE)
+                opening.advance()
+            assert opening.wants == select.POLLIN
+            assert not opening.advance()
     assert proxy.received == [GREETING]
 
 
