@@ -5,6 +5,7 @@ ftplib's passive mode connects to ``getpeername()[0]``: with the kernel's answer
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -14,7 +15,6 @@ from pywrap.intercept.tunnels import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from typing import Any
 
     from pywrap.intercept.tunnels import Tunnels
@@ -36,7 +36,26 @@ def install(patches: originals.Patches, tunnels: Tunnels) -> None:
             pending = tunnels.pending_of(originals.fileno(self))
             if pending is not None:
                 return pending.real.getsockname()
+        family = originals.family_type_proto(self)[0]
+        if tunnels.established and family == _socket.AF_INET and _is_ipv6(self):
+            return "0.0.0.0", _port(self)
         return originals.getsockname(self)
+
+    # An IPv4 socket whose first proxy has an IPv6 address is an IPv6 one underneath. The C code gives the
+    # kernel room for 16 bytes then, and reads 28.
+    def _is_ipv6(sock: _socket.socket) -> bool:
+        fd = originals.fileno(sock)
+        if fd < 0 or inode(fd) not in tunnels.established:
+            return False
+        return originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_DOMAIN) == _socket.AF_INET6
 
     patches.replace(socket.socket, "getpeername", getpeername)
     patches.replace(socket.socket, "getsockname", getsockname)
+
+
+def _port(sock: _socket.socket) -> int:
+    underneath = _socket.socket(_socket.AF_INET6, _socket.SOCK_STREAM, fileno=originals.fileno(sock))
+    try:
+        return int(underneath.getsockname()[1])
+    finally:
+        underneath.detach()

@@ -59,7 +59,10 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
 
     def gethostbyname(hostname: Any, /) -> str:
         """gethostbyname(host) -> address."""
-        return gethostbyname_ex(hostname)[2][0]
+        name = host_text(hostname)
+        if name is None or session.is_literal(name):
+            return originals.gethostbyname(hostname)
+        return _look_up(session, name, _socket.AF_INET)[0][0]
 
     def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
         """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
@@ -87,6 +90,8 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         """getnameinfo(sockaddr, flags) -> (host, port); nobody is asked for the name of an address."""
         if not isinstance(sockaddr, tuple) or len(sockaddr) < 2 or not isinstance(sockaddr[0], str):
             return originals.getnameinfo(sockaddr, flags)
+        if not session.is_literal(sockaddr[0]):
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
         kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
         rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
         host = str(rows[0][4][0])

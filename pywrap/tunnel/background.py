@@ -72,27 +72,29 @@ class Background:
             if self._running:
                 os.eventfd_write(self._wake, 1)
                 return
-            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self._running = True
             try:
-                self._start_thread(self._run, ())
+                self._start()
             except BaseException:
                 self._new.remove(task)
-                self._stop()
                 raise
 
-    def _stop(self) -> None:
-        self._running = False
-        os.close(self._wake)
+    def _start(self) -> None:
+        # Everything that can fail (EMFILE) here, where connect() can report it.
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._start_thread(self._run, (_Loop(self._epoll(), self._wake),))
+        except BaseException:
+            os.close(self._wake)
+            raise
+        self._running = True
 
-    def _run(self) -> None:
-        loop = _Loop(self._epoll())
-        loop.watch(self._wake)
+    def _run(self, loop: _Loop) -> None:
         while True:
             with self._lock:
                 new, self._new = self._new, []
                 if not new and not loop.busy:
-                    self._stop()
+                    self._running = False
+                    os.close(self._wake)
                     loop.close()
                     return
             loop.turn(new)
@@ -101,9 +103,10 @@ class Background:
 class _Loop:
     """The tasks that wait, by the descriptors that they wait for."""
 
-    def __init__(self, epoll: Any) -> None:
+    def __init__(self, epoll: Any, wake: int) -> None:
         self._epoll = epoll
-        self._wake = -1
+        self._epoll.register(wake, POLLIN)
+        self._wake = wake
         self._by_fd: dict[int, Task] = {}
         # What each waiting task is registered with: descriptor and events.
         self._waiting: dict[Task, tuple[int, int]] = {}
@@ -114,10 +117,6 @@ class _Loop:
     @property
     def busy(self) -> bool:
         return bool(self._waiting)
-
-    def watch(self, wake: int) -> None:
-        self._wake = wake
-        self._epoll.register(wake, POLLIN)
 
     def close(self) -> None:
         self._epoll.close()

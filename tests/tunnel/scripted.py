@@ -29,12 +29,13 @@ class Scripted:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self._listener.getsockname()
         self._over = threading.Event()
+        self._last: tuple[str, int] | None = None
         self._threads: list[threading.Thread] = []
 
     def serve(self) -> None:
         while True:
-            client, _ = self._listener.accept()
-            if self._over.is_set():
+            client, address = self._listener.accept()
+            if address == self._last:
                 client.close()
                 return
             thread = threading.Thread(target=self._play, args=(client,))
@@ -59,7 +60,10 @@ class Scripted:
     def end(self) -> None:
         """Have ``serve`` return; the last client it waits for is this one."""
         self._over.set()
-        socket.create_connection((self.host, self.port)).close()
+        with socket.socket() as last:
+            last.bind(("127.0.0.1", 0))
+            self._last = last.getsockname()
+            last.connect((self.host, self.port))
 
     def close(self) -> None:
         for thread in self._threads:

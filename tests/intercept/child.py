@@ -1,0 +1,51 @@
+"""Runs a few lines of Python under ``pysocksify`` in a child process."""
+
+from __future__ import annotations
+
+import sys
+from textwrap import dedent
+from typing import Any
+
+from tests.run import pysocksify, run
+
+# What most of them need. ``say`` prints the result; ``wait_writable`` is what an event loop does.
+PRELUDE = """
+import errno, json, os, select, socket, sys
+PATIENCE = 30
+
+def say(**result):
+    print(json.dumps(result))
+
+def wait_writable(sock):
+    assert select.select([], [sock], [], PATIENCE)[1], "never writable"
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+def start(host, port):
+    sock = socket.socket()
+    sock.setblocking(False)
+    assert sock.connect_ex((host, port)) == errno.EINPROGRESS
+    return sock
+
+def echo(sock, data=b"hello"):
+    sock.settimeout(PATIENCE)
+    sock.sendall(data)
+    return sock.recv(len(data), socket.MSG_WAITALL).decode()
+
+def outcome(function, *args):
+    try:
+        return function(*args)
+    except OSError as err:
+        return [type(err).__name__, errno.errorcode.get(err.errno, err.errno), str(err)]
+
+def descriptors():
+    return sorted(os.listdir("/proc/self/fd"))
+
+if len(sys.argv) > 2:
+    host, port = sys.argv[1], int(sys.argv[2])
+"""
+
+
+def under(proxy: str, code: str, *args: object, options: tuple[str, ...] = (), **how: Any) -> Any:
+    """What ``code`` says, run with ``args`` in sys.argv; loopback goes through ``proxy`` as well."""
+    command = pysocksify("-x", proxy, "--loopback", "proxy", *options)
+    return run(*command, sys.executable, "-c", PRELUDE + dedent(code), *map(str, args), **how).json

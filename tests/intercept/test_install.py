@@ -1,0 +1,182 @@
+"""Installing in a running interpreter, taking it back, and what happens around ``import socket``."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.intercept.child import under
+from tests.run import run
+
+MODULES = "modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]"
+
+
+def script(code: str, *args: object) -> object:
+    """Run ``code`` without the launcher."""
+    from textwrap import dedent
+
+    return run(sys.executable, "-c", dedent(code), *map(str, args)).json
+
+
+def test_uninstall_leaves_no_trace(proxy, echo_server):
+    said = script(
+        f"""
+        import json, select, selectors, socket, sys, _socket
+        {MODULES}
+        before = [dict(vars(module)) for module in modules]
+        meta_path = list(sys.meta_path)
+        import pywrap
+        pywrap.install(sys.argv[1], loopback="proxy")
+        address = (sys.argv[2], int(sys.argv[3]))
+        sock = socket.create_connection(address)
+        peer = sock.getpeername()
+        pywrap.uninstall()
+        pywrap.uninstall()
+        after = [dict(vars(module)) for module in modules]
+        for these in before, after:
+            del these[-1]["meta_path"], these[-1]["modules"]
+        direct = socket.create_connection(address)
+        sock.sendall(b"still there")
+        print(json.dumps(dict(same=before == after, meta_path=meta_path == sys.meta_path,
+            tunnel=peer == address, open=sock.recv(11).decode(), direct=direct.getpeername() == address)))
+        """,
+        proxy.url(),
+        echo_server.host,
+        echo_server.port,
+    )
+    assert said == {"same": True, "meta_path": True, "tunnel": True, "open": "still there", "direct": True}
+    assert len(proxy.seen) == 1
+
+
+def test_it_can_be_installed_again_with_other_settings(proxy, echo_server):
+    said = script(
+        """
+        import json, socket, sys
+        import pywrap
+        results = []
+        for loopback in ("deny", "proxy"):
+            pywrap.install(sys.argv[1], loopback=loopback)
+            try:
+                socket.create_connection((sys.argv[2], int(sys.argv[3]))).close()
+                results.append("connected")
+            except OSError as err:
+                results.append(type(err).__name__)
+            pywrap.uninstall()
+        print(json.dumps(results))
+        """,
+        proxy.url(),
+        echo_server.host,
+        echo_server.port,
+    )
+    assert said == ["PermissionError", "connected"]
+
+
+def test_installing_twice_is_an_error(proxy):
+    said = script(
+        """
+        import json, sys, pywrap
+        pywrap.install(sys.argv[1])
+        try:
+            pywrap.install(sys.argv[1])
+        except RuntimeError as err:
+            print(json.dumps(str(err)))
+        """,
+        proxy.url(),
+    )
+    assert "installed already" in said
+
+
+def test_functions_that_were_kept_work_on_after_uninstall(proxy):
+    said = script(
+        """
+        import json, socket, sys, pywrap
+        pywrap.install(sys.argv[1])
+        connect, resolve = socket.socket.connect, socket.gethostbyname
+        pywrap.uninstall()
+        server = socket.create_server(("127.0.0.1", 0))
+        sock = socket.socket()
+        connect(sock, server.getsockname())
+        print(json.dumps([sock.getpeername() == server.getsockname(), resolve("localhost")]))
+        """,
+        proxy.url(),
+    )
+    assert said == [True, "127.0.0.1"]
+
+
+def test_in_a_running_event_loop(proxy, echo_server):
+    said = script(
+        """
+        import asyncio, json, sys
+        async def main():
+            import pywrap
+            pywrap.install(sys.argv[1], loopback="proxy")
+            async def one():
+                reader, writer = await asyncio.open_connection(sys.argv[2], int(sys.argv[3]))
+                writer.write(b"hello")
+                answer = await reader.readexactly(5)
+                writer.close()
+                await writer.wait_closed()
+                return answer.decode()
+            return await asyncio.gather(*(one() for _ in range(20)))
+        print(json.dumps(asyncio.run(main())))
+        """,
+        proxy.url(),
+        echo_server.host,
+        echo_server.port,
+    )
+    assert said == ["hello"] * 20
+    assert len(proxy.seen) == 20
+
+
+def test_reloading_socket_keeps_it_armed(proxy, echo_server):
+    said = under(
+        proxy.url(),
+        """
+        import importlib
+        old = socket.socket
+        importlib.reload(socket)
+        sock = socket.create_connection((host, port))
+        loader = type(socket.__spec__.loader).__name__
+        say(new=socket.socket is not old, echoed=echo(sock), peer=sock.getpeername(), loader=loader)
+        """,
+        *(echo_server.host, echo_server.port),
+    )
+    assert said["new"] and said["echoed"] == "hello"
+    assert said["peer"] == [echo_server.host, echo_server.port]
+    assert said["loader"] in ("SourceFileLoader", "FrozenImporter")
+    assert len(proxy.seen) == 1
+
+
+def test_a_wrapper_around_a_door_is_kept(proxy, echo_server):
+    # Before the first connection, when the door has not been opened yet.
+    said = under(
+        proxy.url(),
+        """
+        calls, inner = [], socket.socket.connect
+        def connect(self, address):
+            calls.append(address)
+            return inner(self, address)
+        socket.socket.connect = connect
+        sock = socket.create_connection((host, port))
+        socket.create_connection((host, port)).close()
+        say(calls=len(calls), echoed=echo(sock))
+        """,
+        *(echo_server.host, echo_server.port),
+    )
+    assert said == {"calls": 2, "echoed": "hello"}
+    assert len(proxy.seen) == 2
+
+
+def test_the_raw_module_is_guarded_before_socket_is_imported(proxy):
+    command = "-x", proxy.url()
+    from tests.run import pysocksify
+
+    ran = run(
+        *pysocksify(*command),
+        sys.executable,
+        "-c",
+        "import sys, _socket\n"
+        "assert 'socket' not in sys.modules\n"
+        "try: _socket.socket().connect(('192.0.2.1', 80))\n"
+        "except PermissionError as err: print('\"%s\"' % err)\n",
+    )
+    assert "past the proxy" in ran.json
