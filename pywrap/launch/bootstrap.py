@@ -50,19 +50,17 @@ def settings(text: str) -> Settings:
 
 def run_hidden() -> None:
     """Run the next ``sitecustomize`` on sys.path, as ``site`` would have."""
-    ours = sys.modules.pop("sitecustomize", None)
+    # The import of ours, inside which we are, ends well only when there is one under this name.
+    ours = sys.modules.pop("sitecustomize")
     try:
-        spec = _find()
-        if spec is None:
-            if ours is not None:
-                sys.modules["sitecustomize"] = ours
-            return
-        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
+        if _find() is not None:
+            import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
     except Exception as err:
         # The program's own business, and ``site`` goes on after it, with these words.
         sys.stderr.write(
             f"Error in sitecustomize; set PYTHONVERBOSE for traceback:\n{type(err).__name__}: {err}\n"
         )
+    sys.modules.setdefault("sitecustomize", ours)
 
 
 def _find() -> Any:
