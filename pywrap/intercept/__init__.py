@@ -64,7 +64,7 @@ def arm(settings: Callable[[], Settings]) -> None:
     importing.install(_patch)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
-        _patch()
+        _patch(sys.modules["socket"])
 
 
 def install(settings: Settings) -> None:
@@ -105,20 +105,22 @@ def current() -> Session | None:
     return _session
 
 
-def _patch() -> None:
-    """Replace everything; again when ``importlib.reload(socket)`` has made a new class."""
+def _patch(module: Any) -> None:
+    """Replace everything in ``module``, which is ``socket``.
+
+    Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
+    """
     global _tunnels, _patches
-    from pywrap.intercept import doors, endpoints, epoll, lifetime, options, originals, tunnels
+    from pywrap.intercept import doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
 
     if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)
     if _tunnels is None:
         _tunnels = tunnels.Tunnels()
-    doors.install(_patches, current)
-    endpoints.install(_patches, _tunnels)
-    lifetime.install(_patches, _tunnels)
-    options.install(_patches, _tunnels)
+    doors.install(_patches, module, current)
+    for part in (endpoints, lifetime, options, raw):
+        part.install(_patches, module, _tunnels)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:

@@ -155,7 +155,7 @@ def _block(
 
     started = monotonic()
     fd = originals.fileno(sock)
-    real = _socket.socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+    real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
     try:

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import _socket
-import socket
+
+from pywrap.intercept import originals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.originals import Patches
     from pywrap.intercept.session import Session
 
 METHODS = ("bind", "connect", "connect_ex", "sendmsg", "sendto")
@@ -22,16 +22,16 @@ METHODS = ("bind", "connect", "connect_ex", "sendmsg", "sendto")
 COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 
-def install(patches: Patches, session: Callable[[], Session | None]) -> None:
+def install(patches: originals.Patches, module: Any, session: Callable[[], Session | None]) -> None:
     for name in METHODS:
-        patches.replace(socket.socket, name, _door(name, getattr(_socket.socket, name), session))
+        patches.replace(module.socket, name, _door(name, getattr(originals.Socket, name), session))
     # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
     # imported the former before us.
     for name in ("getaddrinfo", *COPIED):
-        door = _door(name, getattr(_socket, name), session)
+        door = _door(name, getattr(originals, name), session)
         patches.replace(_socket, name, door)
         if name in COPIED:
-            patches.replace(socket, name, door)
+            patches.replace(module, name, door)
 
 
 def _door(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.tunnels import inode
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.tunnels import Tunnels
 
 
-def install(patches: originals.Patches, tunnels: Tunnels) -> None:
+def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         fd = originals.fileno(self)
@@ -49,12 +48,12 @@ def install(patches: originals.Patches, tunnels: Tunnels) -> None:
             return False
         return originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_DOMAIN) == _socket.AF_INET6
 
-    patches.replace(socket.socket, "getpeername", getpeername)
-    patches.replace(socket.socket, "getsockname", getsockname)
+    patches.replace(module.socket, "getpeername", getpeername)
+    patches.replace(module.socket, "getsockname", getsockname)
 
 
 def _port(sock: _socket.socket) -> int:
-    underneath = _socket.socket(_socket.AF_INET6, _socket.SOCK_STREAM, fileno=originals.fileno(sock))
+    underneath = originals.Socket(_socket.AF_INET6, _socket.SOCK_STREAM, fileno=originals.fileno(sock))
     try:
         return int(underneath.getsockname()[1])
     finally:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _finder: Finder | None = None
 
 
-def install(imported: Callable[[], None]) -> None:
-    """Have ``imported()`` called whenever ``socket`` has been executed."""
+def install(imported: Callable[[Any], None]) -> None:
+    """Have ``imported(socket)`` called whenever ``socket`` has been executed."""
     global _finder
     _finder = Finder(imported)
     sys.meta_path.insert(0, _finder)
@@ -35,7 +35,7 @@ def uninstall() -> None:
 class Finder:
     """For ``sys.meta_path``."""
 
-    def __init__(self, imported: Callable[[], None]) -> None:
+    def __init__(self, imported: Callable[[Any], None]) -> None:
         self._imported = imported
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
@@ -55,7 +55,7 @@ class Finder:
 class Loader:
     """Loads ``socket`` as its own loader does, and tells."""
 
-    def __init__(self, spec: Any, imported: Callable[[], None]) -> None:
+    def __init__(self, spec: Any, imported: Callable[[Any], None]) -> None:
         self._spec = spec
         self._loader = spec.loader
         self._imported = imported
@@ -68,7 +68,7 @@ class Loader:
         self._spec.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         try:
-            self._imported()
+            self._imported(module)
         except BaseException as err:
             # The program would catch it, or go on with a half-patched module: its traffic would leave.
             line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"

@@ -5,8 +5,6 @@ detach() needs nothing: the descriptor stays the same. All of these go straight 
 
 from __future__ import annotations
 
-import socket
-
 from pywrap.intercept import originals
 
 TYPE_CHECKING = False
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
     from pywrap.intercept.tunnels import Tunnels
 
 
-def install(patches: originals.Patches, tunnels: Tunnels) -> None:
-    real_close: Callable[..., None] = socket.socket._real_close  # type: ignore[attr-defined]
+def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
+    real_close: Callable[..., None] = module.socket._real_close
 
     def _real_close(self: _socket.socket, *args: Any) -> None:
         if not tunnels.pending:
@@ -58,7 +56,7 @@ def install(patches: originals.Patches, tunnels: Tunnels) -> None:
         if pending is not None:
             pending.wait(timeout)
 
-    patches.replace(socket.socket, "_real_close", _real_close)
-    patches.replace(socket.socket, "setblocking", setblocking)
-    patches.replace(socket.socket, "settimeout", settimeout)
-    patches.replace(socket, "dup", dup)
+    patches.replace(module.socket, "_real_close", _real_close)
+    patches.replace(module.socket, "setblocking", setblocking)
+    patches.replace(module.socket, "settimeout", settimeout)
+    patches.replace(module, "dup", dup)

@@ -6,7 +6,6 @@ While one is pending, the other options are those of the socket underneath its p
 from __future__ import annotations
 
 import _socket
-import socket
 
 from pywrap.intercept import originals
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.tunnels import Tunnels
 
 
-def install(patches: originals.Patches, tunnels: Tunnels) -> None:
+def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""
         fd = originals.fileno(self)
@@ -38,5 +37,5 @@ def install(patches: originals.Patches, tunnels: Tunnels) -> None:
                 return pending.real.setsockopt(*args)
         return originals.setsockopt(self, *args)
 
-    patches.replace(socket.socket, "getsockopt", getsockopt)
-    patches.replace(socket.socket, "setsockopt", setsockopt)
+    patches.replace(module.socket, "getsockopt", getsockopt)
+    patches.replace(module.socket, "setsockopt", setsockopt)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+Socket = _socket.socket
+
 bind = _socket.socket.bind
+close = _socket.socket.close
 connect = _socket.socket.connect
 connect_ex = _socket.socket.connect_ex
 fileno = _socket.socket.fileno
@@ -39,8 +42,8 @@ getnameinfo = _socket.getnameinfo
 epoll = select.epoll
 poll = select.poll
 
-RLock = _thread.RLock
 allocate_lock = _thread.allocate_lock
+get_ident = _thread.get_ident
 start_new_thread = _thread.start_new_thread
 
 # What these say as properties of socket.socket goes through an enum; here it is a member of a C structure.

@@ -46,7 +46,7 @@ class Pending:
     ) -> None:
         fd = originals.fileno(sock)
         self.fds = {fd}
-        self.real = _socket.socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+        self.real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
         self._session = session
         self._peer = peer
         self._destination = destination

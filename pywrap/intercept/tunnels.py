@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pywrap.intercept.originals import RLock
+from pywrap.intercept.originals import allocate_lock, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +33,38 @@ def inode(fd: int) -> int:
 LINGERING = 64
 
 
-class Tunnels:
-    """The tables. ``lock`` guards ``pending`` and each hand-over.
+class Lock:
+    """Can be taken again by the thread that has it: a garbage collection under it may close sockets.
 
-    It can be taken again by its owner, since a garbage collection under it may close sockets.
+    Not ``_thread.RLock``, which eventlet looks for in all modules, and makes green.
     """
 
+    __slots__ = ("_depth", "_lock", "_owner")
+
     def __init__(self) -> None:
-        self.lock = RLock()
+        self._lock = allocate_lock()
+        self._owner = 0
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        if self._owner != me:
+            self._lock.acquire()
+            self._owner = me
+        self._depth += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._owner = 0
+            self._lock.release()
+
+
+class Tunnels:
+    """The tables. ``lock`` guards ``pending`` and each hand-over."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
         self.pending: dict[int, Pending] = {}
         self.established: dict[int, tuple[Any, ...]] = {}
         self.failed: dict[int, int] = {}
@@ -89,7 +113,7 @@ class Tunnels:
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
         pending, self.pending = self.pending, {}
-        self.lock = RLock()
+        self.lock = Lock()
         for number, tunnel in pending.items():
             tunnel.forked()
             self.failed[number] = errno.ECONNABORTED

@@ -23,4 +23,7 @@ def environment(settings: Settings, base: Mapping[str, str]) -> dict[str, str]:
     others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
     changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
     changed[handover.VARIABLE] = handover.encode(settings)
+    if settings.dns != "local":
+        # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.
+        changed.setdefault("EVENTLET_NO_GREENDNS", "yes")
     return changed

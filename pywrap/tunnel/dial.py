@@ -94,7 +94,8 @@ def fit(sock: _socket.socket, address: Address) -> tuple[_socket.socket, tuple[A
 
 def like(sock: _socket.socket, family: int) -> _socket.socket:
     """A new, unconnected socket with the type, the mode and the options of ``sock``."""
-    fresh = _socket.socket(family, sock.type, sock.proto)
+    # Of its class, and not what ``_socket`` has under that name by now.
+    fresh = type(sock)(family, sock.type, sock.proto)
     for level, option, size in _OPTIONS:
         try:
             theirs = sock.getsockopt(level, option, size)

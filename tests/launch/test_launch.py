@@ -15,6 +15,7 @@ import pytest
 
 from pywrap.config import handover
 from pywrap.config.settings import Proxy, Settings
+from pywrap.frozen import replace
 from pywrap.launch import bootstrap
 from pywrap.launch.environment import STARTUP, environment
 from tests.run import environment as clean
@@ -197,6 +198,12 @@ def test_patches_that_cannot_be_made_end_the_process(bare):
 # ---------------------------------------------------------------- the environment
 
 
+def test_eventlet_is_told_to_use_the_patched_resolver():
+    assert environment(SETTINGS, {})["EVENTLET_NO_GREENDNS"] == "yes"
+    assert environment(SETTINGS, {"EVENTLET_NO_GREENDNS": "no"})["EVENTLET_NO_GREENDNS"] == "no"
+    assert "EVENTLET_NO_GREENDNS" not in environment(replace(SETTINGS, dns="local"), {})
+
+
 def test_the_environment_names_our_folder_first_and_once():
     changed = environment(SETTINGS, {"PYTHONPATH": f"/a:{STARTUP}:/b", "HOME": "/home"})
     assert changed["PYTHONPATH"] == f"{STARTUP}:/a:/b"
@@ -205,7 +212,9 @@ def test_the_environment_names_our_folder_first_and_once():
 
 
 def test_the_folder_holds_the_start_up_file_and_nothing_else():
-    assert [name for name in os.listdir(STARTUP) if name != "__pycache__"] == ["sitecustomize.py"]
+    # Python 2, which is refused there, compiles it beside it.
+    found = {name for name in os.listdir(STARTUP) if name != "__pycache__" and not name.endswith(".pyc")}
+    assert found == {"sitecustomize.py"}
 
 
 def test_the_bootstrap_reads_what_the_launcher_writes():

@@ -1,0 +1,53 @@
+"""_socket.socket, the C class below: for gevent, eventlet and whoever else builds on it.
+
+It cannot be changed, so a class derived from it takes its place in ``_socket``, with the same functions as
+``socket.socket`` has by now. Objects that C code makes (socketpair) are of the original class.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.intercept import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.tunnels import Tunnels
+
+SAME = (
+    *("bind", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt"),
+    *("sendmsg", "sendto", "setblocking", "setsockopt", "settimeout"),
+)
+
+
+def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
+    def close(self: _socket.socket) -> None:
+        """close(): as ``lifetime`` does for socket.socket."""
+        if not tunnels.pending:
+            return originals.close(self)
+        with tunnels.lock:
+            return originals.close(self)
+
+    functions = {name: vars(module.socket)[name] for name in SAME}
+    derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions, "close": close})
+    derived.__module__ = "_socket"
+    derived.__doc__ = originals.Socket.__doc__
+    for name in ("socket", "SocketType"):
+        patches.replace(_socket, name, derived)
+    patches.replace(module, "SocketType", derived)
+
+
+class _Derived(type):
+    """Lets objects and classes of the original class count as of the derived one."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if cls is _socket.socket:
+            return isinstance(instance, originals.Socket)
+        return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: Any) -> bool:
+        if cls is _socket.socket:
+            return issubclass(subclass, originals.Socket)
+        return super().__subclasscheck__(subclass)
