@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import allocate_lock
 
 from pywrap.intercept import importing
 
@@ -40,10 +41,13 @@ WATCHED = frozenset(
     }
 )
 
+AF_PACKET = 17
+
 _settings: Callable[[], Settings] | None = None
 _tunnels: Tunnels | None = None
 _session: Session | None = None
 _patches: Patches | None = None
+_loading = allocate_lock()
 # Neither can be taken back.
 _hooked = False
 _fork_hooked = False
@@ -61,7 +65,7 @@ def arm(settings: Callable[[], Settings]) -> None:
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_patch)
+    importing.install(_patch, current)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -78,6 +82,9 @@ def install(settings: Settings) -> None:
     arm(lambda: settings)
     import socket  # noqa: F401
 
+    # Here and now: a program that calls this goes out, and may have gevent in it.
+    current()
+
 
 def uninstall() -> None:
     """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
@@ -90,18 +97,14 @@ def uninstall() -> None:
 
 def current() -> Session | None:
     """What doors and the audit hook decide by; None when nothing is patched."""
-    global _session, _fork_hooked
+    global _session
     if _session is None and _settings is not None:
-        # Somebody may work on ``_socket`` itself.
-        import socket  # noqa: F401
+        with _loading:
+            if _session is None:
+                from pywrap.intercept.session import Session
 
-        from pywrap.intercept.session import Session
-
-        assert _tunnels is not None, "importing socket has patched it"
-        _session = Session(_settings(), _tunnels)
-        if not _fork_hooked:
-            os.register_at_fork(after_in_child=_forked)
-            _fork_hooked = True
+                assert _tunnels is not None, "importing socket has patched it"
+                _session = Session(_settings(), _tunnels)
     return _session
 
 
@@ -110,7 +113,7 @@ def _patch(module: Any) -> None:
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
-    global _tunnels, _patches
+    global _tunnels, _patches, _fork_hooked
     from pywrap.intercept import doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
 
     if _patches is None:
@@ -121,15 +124,21 @@ def _patch(module: Any) -> None:
     doors.install(_patches, module, current)
     for part in (endpoints, lifetime, options, raw):
         part.install(_patches, module, _tunnels)
+    if not _fork_hooked:
+        os.register_at_fork(after_in_child=_forked)
+        _fork_hooked = True
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in WATCHED and _settings is not None:
-        from pywrap.intercept import audit
-
-        audit.check(current, event, args)
+    if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
+        return
+    session = current()
+    if session is not None:
+        session.check(event, args)
 
 
 def _forked() -> None:
+    global _loading
+    _loading = allocate_lock()
     if _session is not None:
         _session.forked()

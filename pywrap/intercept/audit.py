@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import errno
 
+from pywrap.intercept.addresses import host_text, target
+from pywrap.intercept.originals import is_inet
+from pywrap.tunnel.routes import DIRECT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,43 +21,32 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.session import Session
 
-AF_PACKET = 17
 
-
-def check(find_session: Callable[[], Session | None], event: str, args: tuple[Any, ...]) -> None:
+def check(session: Session, event: str, args: tuple[Any, ...]) -> None:
     """Look at one audit event.
 
     Raises:
         PermissionError: what it announces must not happen.
     """
-    if event == "socket.__new__" and args[1] != AF_PACKET:
-        # The one that everybody raises; there is nothing to load for it.
-        return
-    session = find_session()
-    if session is not None:
-        _CHECKS[event](session, *args)
+    _CHECKS[event](session, *args)
 
 
 def _check_new(session: Session, sock: Any, family: int, kind: int, proto: int) -> None:
+    # The hook lets the others pass.
     _refuse(session, "AF_PACKET sockets bypass every proxy")
 
 
 def _check_address(session: Session, sock: Any, address: Any) -> None:
-    from pywrap.intercept.addresses import target
-    from pywrap.intercept.originals import family_type_proto
-
-    if address is None or family_type_proto(sock)[0] not in (2, 10):
+    if address is None or not is_inet(sock):
         return
     found = target(sock, address)
     if found is None:
         _refuse(session, f"cannot tell where {address!r} is")
-    elif session.parts.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != "direct":
+    elif session.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
         _refuse(session, f"{found.host}:{found.port} would be reached directly, past the proxy")
 
 
 def _check_name(session: Session, host: Any, *_: Any) -> None:
-    from pywrap.intercept.addresses import host_text
-
     name = host_text(host)
     if name and not session.is_literal(name) and not session.resolves_here(name):
         _refuse(session, f"the local resolver would be asked for {name}")

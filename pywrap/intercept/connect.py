@@ -22,7 +22,9 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target
 from pywrap.intercept.pending import Pending
-from pywrap.intercept.replacement import unconnected
+from pywrap.tunnel.dial import like
+from pywrap.tunnel.opening import wait_for
+from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         verdict = _verdict(session, self, address)
         if verdict is None:
             return originals.connect(self, address)
-        if verdict.kind == "direct":
+        if verdict.kind == DIRECT:
             return originals.connect(self, _direct(verdict, address))
         error = _reach(session, self, address, verdict)
         if error is not None:
@@ -58,7 +60,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         verdict = _verdict(session, self, address)
         if verdict is None:
             return originals.connect_ex(self, address)
-        if verdict.kind == "direct":
+        if verdict.kind == DIRECT:
             return originals.connect_ex(self, _direct(verdict, address))
         error = _reach(session, self, address, verdict)
         if error is None:
@@ -70,7 +72,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         """bind(address): bind to a local address; a name must be known here."""
         found = target(self, address)
         if found is not None and not session.is_literal(found.host):
-            known = session.parts.routes.local_addresses(found.host, found.ipv6)
+            known = session.routes.local_addresses(found.host, found.ipv6)
             if known:
                 address = (known[0], *address[1:])
             elif not session.resolves_here(found.host):
@@ -97,7 +99,7 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
 
     Exceptions that are none of ours (KeyboardInterrupt) pass.
     """
-    if verdict.kind == "refuse":
+    if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
     if originals.family_type_proto(sock)[2] not in _TCP:
         return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP goes through a proxy")
@@ -151,19 +153,17 @@ def _block(
     timeout: float | None,
 ) -> None:
     """Open a tunnel on the program's own socket while it waits."""
-    from pywrap.tunnel.opening import wait_for
-
     started = monotonic()
     fd = originals.fileno(sock)
     real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
     try:
-        opening = session.parts.opening(real, destination, session.parts.deadline(timeout))
+        opening = session.opening(real, destination, session.deadline(timeout))
         connected = wait_for(opening, originals.poll)
     except BaseException:
         # A handshake may be half done. No byte of the program's must get into it.
-        _replace(unconnected(real), fd)
+        _replace(like(real, real.family), fd)
         raise
     else:
         if connected is not real:

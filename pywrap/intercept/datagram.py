@@ -10,6 +10,7 @@ import errno
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target
+from pywrap.tunnel.routes import DIRECT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,6 @@ def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
     if found is None:
         return address
     verdict = session.verdict(found.host, found.port, found.ipv6, datagram=True)
-    if verdict.kind != "direct":
+    if verdict.kind != DIRECT:
         raise OSError(verdict.errno or errno.EPERM, verdict.reason)
     return (verdict.literal, *address[1:]) if verdict.literal else address

@@ -24,22 +24,37 @@ COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 def install(patches: originals.Patches, module: Any, session: Callable[[], Session | None]) -> None:
     for name in METHODS:
-        patches.replace(module.socket, name, _door(name, getattr(originals.Socket, name), session))
+        door = _method(name, getattr(originals.Socket, name), session)
+        patches.replace(module.socket, name, door)
     # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
     # imported the former before us.
     for name in ("getaddrinfo", *COPIED):
-        door = _door(name, getattr(originals, name), session)
+        door = _function(name, getattr(originals, name), session)
         patches.replace(_socket, name, door)
         if name in COPIED:
             patches.replace(module, name, door)
 
 
-def _door(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:
+def _function(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:
     def door(*args: Any, **kwargs: Any) -> Any:
         present = session()
         function = original if present is None else present.functions[name]
         return function(*args, **kwargs)
 
+    return _disguised(door, name, original)
+
+
+def _method(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:
+    def door(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
+        # AF_UNIX and the like: nothing of ours, and nothing to import.
+        present = session() if originals.is_inet(self) else None
+        function = original if present is None else present.functions[name]
+        return function(self, *args, **kwargs)
+
+    return _disguised(door, name, original)
+
+
+def _disguised(door: Callable[..., Any], name: str, original: Any) -> Callable[..., Any]:
     door.__name__ = door.__qualname__ = name
     door.__doc__ = original.__doc__
     return door

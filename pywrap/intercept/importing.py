@@ -1,7 +1,8 @@
 """Is told when ``socket`` is imported, so that a program which never does pays nothing.
 
-A finder at the front of ``sys.meta_path`` that finds nothing itself: it lets the others find ``socket``
-and wraps the loader. It stays there, for ``importlib.reload(socket)``.
+A finder at the front of ``sys.meta_path`` that finds nothing itself: it lets the others find the module
+and wraps the loader. It stays there, for ``importlib.reload(socket)``. Whoever imports ``_socket`` alone gets
+``socket`` imported behind it: what is replaced, is replaced then.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+GREEN = ("eventlet", "gevent")
+
 _finder: Finder | None = None
 
 
-def install(imported: Callable[[Any], None]) -> None:
-    """Have ``imported(socket)`` called whenever ``socket`` has been executed."""
+def install(imported: Callable[[Any], None], make_ready: Callable[[], object]) -> None:
+    """Have ``imported(socket)`` called whenever ``socket`` has been executed.
+
+    ``make_ready()`` is called before a library of ``GREEN`` makes the locks of the import system green:
+    native threads that import the same module then wait for one another for ever.
+    """
     global _finder
-    _finder = Finder(imported)
+    _finder = Finder(imported, make_ready)
     sys.meta_path.insert(0, _finder)
 
 
@@ -35,11 +42,16 @@ def uninstall() -> None:
 class Finder:
     """For ``sys.meta_path``."""
 
-    def __init__(self, imported: Callable[[Any], None]) -> None:
+    def __init__(self, imported: Callable[[Any], None], make_ready: Callable[[], object]) -> None:
         self._imported = imported
+        self._make_ready = make_ready
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name != "socket":
+        if name in GREEN:
+            import socket  # noqa: F401
+
+            self._make_ready()
+        if name != "socket" and name != "_socket":
             return None
         for finder in sys.meta_path:
             if finder is self:
@@ -47,13 +59,19 @@ class Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = Loader(spec, self._imported)  # type: ignore[assignment]
+                    told = self._imported if name == "socket" else _import_socket
+                    spec.loader = Loader(spec, told)  # type: ignore[assignment]
                 return spec
         return None
 
 
+def _import_socket(_: Any) -> None:
+    if "socket" not in sys.modules:
+        import socket  # noqa: F401
+
+
 class Loader:
-    """Loads ``socket`` as its own loader does, and tells."""
+    """Loads a module as its own loader does, and tells."""
 
     def __init__(self, spec: Any, imported: Callable[[Any], None]) -> None:
         self._spec = spec
@@ -70,7 +88,7 @@ class Loader:
         try:
             self._imported(module)
         except BaseException as err:
-            # The program would catch it, or go on with a half-patched module: its traffic would leave.
+            # The program could catch it, and go on with a half-patched module: its traffic would leave.
             line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
             os.write(2, line.encode("utf-8", "backslashreplace"))
             os._exit(125)

@@ -57,6 +57,11 @@ def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
     return _family.__get__(sock), _type.__get__(sock), _proto.__get__(sock)
 
 
+def is_inet(sock: _socket.socket) -> bool:
+    """Is ``sock`` of a family that can leave this machine through a proxy, or past it?"""
+    return _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)
+
+
 class Patches:
     """Replaces attributes and remembers how to put them back."""
 

@@ -21,8 +21,9 @@ import os
 from time import monotonic
 
 from pywrap.intercept import epoll, originals
-from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode
+from pywrap.tunnel.background import Task
+from pywrap.tunnel.dial import like
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,18 +67,17 @@ class Pending:
                 near.close()
 
     def _start(self, near: _socket.socket, fd: int) -> None:
-        from pywrap.tunnel.background import Task
-
-        parts = self._session.parts
-        deadline = parts.deadline(None)
+        deadline = self._session.deadline(None)
         task = Task(
-            lambda: parts.opening(self.real, self._destination, deadline), self._report, self._far.fileno()
+            lambda: self._session.opening(self.real, self._destination, deadline),
+            self._report,
+            self._far.fileno(),
         )
         with self._session.tunnels.lock:
             _put(near, fd)
             self._session.tunnels.pending[self._number] = self
         try:
-            parts.background.submit(task)
+            self._session.background.submit(task)
         except BaseException:
             with self._session.tunnels.lock:
                 del self._session.tunnels.pending[self._number]
@@ -115,7 +115,7 @@ class Pending:
 
     def _fail(self, error: SocksError) -> None:
         try:
-            fresh = unconnected(self.real)
+            fresh = like(self.real, self.real.family)
         except OSError:
             # No descriptor left (EMFILE).
             fresh = _cut_off(self.real)

@@ -111,21 +111,20 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
 
 def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
     """Literals for ``name``, at least one, and its canonical name."""
-    parts = session.parts
     wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
-    known = parts.routes.local_addresses(name)
+    known = session.routes.local_addresses(name)
     if known:
-        literals = parts.routes.local_addresses(name, wanted)
+        literals = session.routes.local_addresses(name, wanted)
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
         return literals, name
-    if parts.routes.resolves_here(name):
+    if session.routes.resolves_here(name):
         rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
         literals = [str(row[4][0]) for row in rows]
-        parts.routes.remember(name, literals)
+        session.routes.remember(name, literals)
         return literals, str(rows[0][3] or name)
     session.messages.say(2, f"{name}: left to the last proxy")
-    return [parts.names.placeholder(name, ipv6=bool(wanted))], name
+    return [session.names.placeholder(name, ipv6=bool(wanted))], name
 
 
 def _service(port: int, flags: int) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from pywrap.intercept.originals import allocate_lock, get_ident
 
@@ -31,6 +32,8 @@ def inode(fd: int) -> int:
 # An epoll that was made by C code (libuv), or before us, still has the placeholder registered, and it is an
 # event on that which wakes its owner up. That needs a moment, not more.
 LINGERING = 64
+
+_NEVER = sys.maxsize
 
 
 class Lock:
@@ -117,6 +120,8 @@ class Tunnels:
         for number, tunnel in pending.items():
             tunnel.forked()
             self.failed[number] = errno.ECONNABORTED
+        # Whoever was sweeping is not here to end it.
+        self._sweep_at = 64
 
     def _sweep(self) -> None:
         """Forget the sockets that are closed.
@@ -124,14 +129,30 @@ class Tunnels:
         They can be closed in ways that pass no patch (os.close, the garbage collector, C code), so what
         is alive is looked up, each time the tables have doubled.
         """
-        alive = set()
-        for fd in os.listdir("/proc/self/fd"):
-            try:
-                alive.add(inode(int(fd)))
-            except OSError:
-                # The directory's own descriptor, or closed since.
-                continue
-        for table in (self.established, self.failed):
-            for number in [number for number in list(table) if number not in alive]:
-                table.pop(number, None)
-        self._sweep_at = max(64, 2 * (len(self.established) + len(self.failed)))
+        # By one thread: a hundred that connect at once would all come here, and look up each other's.
+        self._sweep_at = _NEVER
+        try:
+            # Before looking: a tunnel that another thread establishes meanwhile is no candidate.
+            known = [
+                (table, *entry) for table in (self.established, self.failed) for entry in list(table.items())
+            ]
+            alive = _open_inodes()
+            for table, number, value in known:
+                if number not in alive and table.get(number) is value:
+                    table.pop(number, None)
+        except OSError:
+            # No /proc in a chroot, or no descriptor left to read it with: the tables grow until next time.
+            pass
+        finally:
+            self._sweep_at = max(64, 2 * (len(self.established) + len(self.failed)))
+
+
+def _open_inodes() -> set[int]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(inode(int(fd)))
+        except OSError:
+            # The directory's own descriptor, or closed since.
+            continue
+    return found

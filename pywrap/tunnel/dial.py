@@ -93,7 +93,11 @@ def fit(sock: _socket.socket, address: Address) -> tuple[_socket.socket, tuple[A
 
 
 def like(sock: _socket.socket, family: int) -> _socket.socket:
-    """A new, unconnected socket with the type, the mode and the options of ``sock``."""
+    """A new, unconnected socket with the type, the mode and the options of ``sock``.
+
+    Without the address that it is bound to, which the old socket still has. A program that binds to
+    a port of its own and connects again after a failure has not been met yet.
+    """
     # Of its class, and not what ``_socket`` has under that name by now.
     fresh = type(sock)(family, sock.type, sock.proto)
     for level, option, size in _OPTIONS:

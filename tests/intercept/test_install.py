@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.intercept.child import under
-from tests.run import run
+from tests.run import pysocksify, run
 
 MODULES = "modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]"
 
@@ -166,17 +166,29 @@ def test_a_wrapper_around_a_door_is_kept(proxy, echo_server):
     assert len(proxy.seen) == 2
 
 
-def test_the_raw_module_is_guarded_before_socket_is_imported(proxy):
-    command = "-x", proxy.url()
-    from tests.run import pysocksify
+def test_the_raw_module_alone_is_covered_as_well(proxy):
+    code = "import _socket; _socket.socket().connect(('nowhere.invalid', 80))"
+    ran = run(*pysocksify("-x", proxy.url()), sys.executable, "-c", code, status=1)
+    assert "host unreachable" in ran.err
+    assert proxy.asked == [("CONNECT", "nowhere.invalid", 80)]
 
-    ran = run(
-        *pysocksify(*command),
-        sys.executable,
-        "-c",
-        "import sys, _socket\n"
-        "assert 'socket' not in sys.modules\n"
-        "try: _socket.socket().connect(('192.0.2.1', 80))\n"
-        "except PermissionError as err: print('\"%s\"' % err)\n",
+
+def test_the_c_methods_that_somebody_kept_are_refused(proxy):
+    said = script(
+        """
+        import json, socket, sys, pywrap
+        early, raw = socket.socket.connect, socket.gethostbyname
+        pywrap.install(sys.argv[1])
+        texts = []
+        for attempt in (lambda: early(socket.socket(), ("192.0.2.1", 80)), lambda: raw("example.org")):
+            try:
+                attempt()
+            except PermissionError as err:
+                texts.append(str(err))
+        print(json.dumps(texts))
+        """,
+        proxy.url(),
     )
-    assert "past the proxy" in ran.json
+    assert "192.0.2.1:80 would be reached directly, past the proxy" in said[0]
+    assert "the local resolver would be asked for example.org" in said[1]
+    assert proxy.seen == []

@@ -1,0 +1,88 @@
+"""What is remembered of sockets: it is forgotten when they are closed, and not before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+import pytest
+
+from pywrap.intercept.tunnels import Tunnels, inode
+
+
+@pytest.fixture
+def sockets():
+    """``sockets(count)``: that many, open to the end of the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda count: [stack.enter_context(socket.socket()) for _ in range(count)]
+
+
+def establish(tunnels, sock):
+    tunnels.establish(sock.fileno(), ("192.0.2.1", 80))
+    return inode(sock.fileno())
+
+
+def test_what_is_closed_is_forgotten(sockets):
+    tunnels = Tunnels()
+    kept = [establish(tunnels, sock) for sock in sockets(10)]
+    for _ in range(1000):
+        # Closed in a way that passes no patch.
+        with socket.socket() as sock:
+            establish(tunnels, sock)
+    assert {*kept} <= tunnels.established.keys()
+    assert len(tunnels.established) < 100
+
+
+def test_what_is_open_is_kept_however_many_there_are(sockets):
+    tunnels = Tunnels()
+    kept = [establish(tunnels, sock) for sock in sockets(300)]
+    assert tunnels.established.keys() == {*kept}
+
+
+def test_a_tunnel_that_another_thread_opens_during_a_sweep_is_kept(sockets, monkeypatch):
+    tunnels = Tunnels()
+    present = sockets(64)
+    late = []
+    listdir = os.listdir
+
+    def list_and_be_overtaken(path):
+        names = listdir(path)
+        if not late:
+            # One for the descriptor that belonged to the listing itself.
+            late.append(sockets(2)[1])
+            establish(tunnels, late[0])
+        return names
+
+    monkeypatch.setattr(os, "listdir", list_and_be_overtaken)
+    for sock in present:
+        establish(tunnels, sock)
+    assert inode(late[0].fileno()) in tunnels.established
+
+
+def test_threads_that_come_during_a_sweep_do_not_sweep_as_well(sockets, monkeypatch):
+    tunnels = Tunnels()
+    sweeps = []
+    listdir = os.listdir
+
+    def list_while_others_connect(path):
+        sweeps.append(path)
+        for sock in sockets(100):
+            establish(tunnels, sock)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", list_while_others_connect)
+    for sock in sockets(64):
+        establish(tunnels, sock)
+    assert len(sweeps) == 1
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, OSError(24, "Too many open files")])
+def test_nobody_fails_to_connect_because_there_is_no_listing(error, sockets, monkeypatch):
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(os, "listdir", fail)
+    tunnels = Tunnels()
+    kept = [establish(tunnels, sock) for sock in sockets(200)]
+    assert tunnels.established.keys() == {*kept}
