@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
 
-from tests import destinations, peers
-from tests.run import VERSIONS, interpreters
+from tests import destinations, peers, strace
+from tests.run import VERSIONS, Ran, interpreters
 
 # On a busy machine a slow example says nothing about the code.
 hypothesis.settings.register_profile("pysocksify", deadline=None)
@@ -115,6 +115,14 @@ def blackhole_proxy() -> Iterator[destinations.Blackhole]:
 def refusing_port() -> Iterator[int]:
     with destinations.refusing_port() as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def trace() -> Callable[..., tuple[Ran, strace.Trace]]:
+    """``run`` under strace: ``trace(*command)`` is what it returns, and a ``Trace``."""
+    with installed():
+        peers.find("strace", package="strace")
+    return strace.traced
 
 
 @pytest.fixture(params=VERSIONS)

@@ -326,6 +326,10 @@ class _SshSession(paramiko.ServerInterface):
             known = command.startswith(b"echo ")
             channel.sendall(command.removeprefix(b"echo ") + b"\n" if known else b"unknown command\n")
             channel.send_exit_status(0 if known else 127)
+            channel.shutdown_write()
+            # Nothing comes, until the client closes. If we did, it could hear that before the answer to its
+            # request, which another thread sends, and would take it for a refusal.
+            channel.recv(1)
 
 
 # ---------------------------------------------------------------- no answer

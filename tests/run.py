@@ -127,13 +127,16 @@ def interpreters() -> dict[str, str]:
 
     None of the tests' libraries can be expected in them.
     """
-    found = {}
-    for version in VERSIONS:
-        for candidate in _candidates(version):
-            if os.access(candidate, os.X_OK) and _is_cpython(candidate, version):
-                found[version] = candidate
-                break
-    return found
+    found = {version: find_interpreter(version) for version in VERSIONS}
+    return {version: path for version, path in found.items() if path}
+
+
+def find_interpreter(version: str) -> str | None:
+    """The CPython of ``version`` on this machine, or None."""
+    for candidate in _candidates(version):
+        if os.access(candidate, os.X_OK) and _is_cpython(candidate, version):
+            return candidate
+    return None
 
 
 def _candidates(version: str) -> list[str]:
@@ -157,11 +160,11 @@ def _pyenv_roots() -> list[Path]:
 
 def _is_cpython(path: str, version: str) -> bool:
     # pyenv's shims exist for versions that are not switched on, and fail when they are run.
-    code = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+    code = "import platform as p; print(p.python_implementation() + ' %s.%s' % p.python_version_tuple()[:2])"
     try:
         answer = subprocess.run(
-            [path, "-I", "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30
+            [path, "-Es", "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return answer.stdout.split() == ["cpython", version]
+    return answer.stdout.split() == ["CPython", version]

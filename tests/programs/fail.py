@@ -1,7 +1,8 @@
-"""What a program sees when a connection fails: fail.py HOST PORT [HOW]
+"""What a program sees when a connection fails: fail.py HOST PORT [HOW]...
 
 HOW: blocking (the default) timeout connect_ex nonblocking create_connection getaddrinfo
-asyncio trio urllib. Prints the exception's class, its errno and its text.
+asyncio trio urllib. Prints the exception's class, its errno and its text; for each HOW, when
+there are several.
 """
 
 import errno
@@ -11,7 +12,7 @@ import socket
 import sys
 
 host, port = sys.argv[1], int(sys.argv[2])
-how = sys.argv[3] if len(sys.argv) > 3 else "blocking"
+hows = sys.argv[3:] or ["blocking"]
 family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
@@ -78,23 +79,30 @@ def urllib():
     urllib.request.urlopen(f"http://{host}:{port}/", timeout=20).close()
 
 
-result = {"error": None, "errno": None, "text": ""}
-try:
-    globals()[how]()
-except Exception as err:
+def said(err):
     # trio and urllib wrap what the socket said.
     cause = err
-    while cause.__cause__ is not None or isinstance(getattr(cause, "reason", None), Exception):
-        cause = getattr(cause, "reason", None) or cause.__cause__
-        if isinstance(cause, ExceptionGroup):
-            cause = cause.exceptions[0]
-        if isinstance(cause, OSError):
+    while getattr(cause, "errno", None) is None:
+        inner = getattr(cause, "reason", None) or cause.__cause__
+        if isinstance(inner, ExceptionGroup):
+            inner = inner.exceptions[0]
+        if not isinstance(inner, Exception):
             break
+        cause = inner
     number = getattr(cause, "errno", None)
-    result = {
+    return {
         "error": type(cause).__name__,
         "errno": errno.errorcode.get(number, number),
         "text": str(cause),
         "outer": type(err).__name__,
     }
-print(json.dumps(result))
+
+
+results = {}
+for how in hows:
+    results[how] = {"error": None, "errno": None, "text": ""}
+    try:
+        globals()[how]()
+    except Exception as err:
+        results[how] = said(err)
+print(json.dumps(results if len(results) > 1 else results[hows[0]]))

@@ -1,6 +1,5 @@
 """What a connected socket says of itself, and what it is: report.py HOST PORT [CA]"""
 
-import _socket
 import json
 import os
 import socket
@@ -9,6 +8,9 @@ import stat
 import sys
 
 host, port, *ca = sys.argv[1:]
+
+# What is in _socket under that name may be patched. The C class cannot be: it says what the kernel says.
+Kernel = socket.socket.__base__
 
 
 def kind(cls, name):
@@ -20,24 +22,21 @@ with socket.create_connection((host, int(port)), timeout=20) as sock:
     result = {
         "getpeername": sock.getpeername()[:2],
         "getsockname": sock.getsockname()[:2],
-        # Not through the class that may be patched: what the kernel says.
-        "kernel peer": _socket.socket.getpeername(sock)[:2],
-        "kernel name": _socket.socket.getsockname(sock)[:2],
+        "kernel peer": Kernel.getpeername(sock)[:2],
+        "kernel name": Kernel.getsockname(sock)[:2],
         "class": f"{type(sock).__module__}.{type(sock).__name__}",
         "family": sock.family.name,
         "type": sock.type.name,
         "proto": sock.proto,
         "is a socket": stat.S_ISSOCK(os.fstat(sock.fileno()).st_mode),
-        "domain": socket.AddressFamily(
-            _socket.socket.getsockopt(sock, socket.SOL_SOCKET, socket.SO_DOMAIN)
-        ).name,
+        "domain": socket.AddressFamily(Kernel.getsockopt(sock, socket.SOL_SOCKET, socket.SO_DOMAIN)).name,
         "SO_ERROR": sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
         "timeout": sock.gettimeout(),
         "repr": repr(sock),
         "methods": {
             name: kind(socket.socket, name) for name in ("recv", "recv_into", "send", "sendall", "close")
         },
-        "same recv": socket.socket.recv is _socket.socket.recv and socket.socket.send is _socket.socket.send,
+        "same recv": socket.socket.recv is Kernel.recv and socket.socket.send is Kernel.send,
     }
     if ca:
         context = ssl.create_default_context(cafile=ca[0])

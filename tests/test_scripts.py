@@ -1,0 +1,118 @@
+"""The scripts run, and say what they are for; what they measure is nobody's business here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.run import run
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+CI = SCRIPTS.parent / ".ci" / "run"
+SHELL = ("check", "debian", "demo", "test", "venv")
+
+
+@pytest.mark.parametrize("script", [*(SCRIPTS / name for name in SHELL), CI], ids=lambda path: path.name)
+def test_shell_script_can_be_run(script):
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/bin/sh\n# ")
+    run("sh", "-n", script)
+
+
+def test_ratios_of_a_start():
+    ran = run(sys.executable, SCRIPTS / "bench-startup", "--quick")
+    assert re.search(r"^pass +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M), ran
+    assert re.search(r"^import socket +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M), ran
+    assert re.search(r"^ +\d+ us  pywrap\.intercept$", ran.out, re.M), ran
+
+
+def test_ratios_of_a_tunnel():
+    ran = run(sys.executable, SCRIPTS / "bench-tunnel", "--quick")
+    assert len(re.findall(r"^  by hand +1\.00 +1\.00 ", ran.out, re.M)) == 2, ran
+    assert len(re.findall(r"^  pysocksify +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M)) == 3, ran
+    assert re.search(r"^  pysocksify, asyncio +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M), ran
+
+
+def test_demo_shows_both_ends(demo_environment):
+    ran = run(SCRIPTS / "demo", env=demo_environment)
+    assert ran.out.count("the program got: Hello from the web page\n") == 4, ran
+    assert len(re.findall(r"the proxy saw: .* SOCKS5 CONNECT 127\.0\.0\.1:\d+: connected\n", ran.out)) == 2
+    assert ran.out.endswith("All four went through a proxy.\n")
+
+
+def test_demo_leaves_nothing_behind(demo_environment, tmp_path):
+    run(SCRIPTS / "demo", env=demo_environment)
+    assert list(tmp_path.iterdir()) == []
+    # Whoever is still there has this directory in his environment. The embedded server notices the end of
+    # its program by itself.
+    patience = time.monotonic() + 10
+    while (left := processes_with(f"TMPDIR={tmp_path}")) and time.monotonic() < patience:
+        time.sleep(0.05)
+    assert left == []
+
+
+def processes_with(variable: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            # Somebody else's, or gone.
+            continue
+    return found
+
+
+@pytest.fixture
+def demo_environment(tmp_path):
+    if not (SCRIPTS.parent / ".venv" / "bin" / "pysocksify").exists():
+        pytest.skip("no .venv: the demo would download things to make a venv of its own")
+    return {"TMPDIR": str(tmp_path)}
+
+
+def test_interpreter_that_is_too_old_is_an_error(tmp_path):
+    bin_directory = tools(tmp_path, python3="exit 1")
+    ran = run(SCRIPTS / "venv", tmp_path / "new", env={"PATH": str(bin_directory)}, status=1)
+    assert ran.err == (
+        "scripts/venv: error: no CPython 3.11 or later: "
+        + "tried python3, python3.11, python3.12 and python3.13\n"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_missing_venv_module_is_an_error_for_users(tmp_path):
+    # It can do everything, except `import ensurepip`.
+    python = 'case "$2" in *ensurepip*) exit 1;; *print*) echo python3.11-venv;; esac'
+    bin_directory = tools(tmp_path, python3=python, id="echo 1000")
+    ran = run(SCRIPTS / "venv", tmp_path / "new", env={"PATH": str(bin_directory)}, status=1)
+    assert ran.err == (
+        "scripts/venv: error: python3 cannot make a venv; on Debian: apt-get install python3.11-venv\n"
+    )
+
+
+def test_missing_programs_are_named(tmp_path):
+    # Nobody's root here, so that nothing is installed.
+    bin_directory = tools(tmp_path, id="echo 1000")
+    script = (SCRIPTS / "debian").read_text().replace("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n", "")
+    ran = run(bin_directory / "sh", "-c", script, env={"PATH": str(bin_directory)})
+    assert ran.out.startswith("not installed: dante-server microsocks openssh-server openssh-client curl ")
+    assert ran.out.endswith("; the tests that need them will be skipped\n")
+
+
+def tools(directory: Path, **scripts: str) -> Path:
+    """A directory for PATH with the few programs that every system has, and ``scripts``."""
+    path = directory / "bin"
+    path.mkdir()
+    for name in ("sh", "dirname", "cksum", "cat", "id"):
+        if name not in scripts:
+            (path / name).symlink_to(shutil.which(name) or name)
+    for name, script in scripts.items():
+        (path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (path / name).chmod(0o755)
+    return path
