@@ -42,6 +42,11 @@ else:
         set_field = object.__setattr__
 
         def __init__(self, *args, **fields):
+            if len(args) == len(names) and not fields:
+                # What a connection does, some times over.
+                for name, value in zip(names, args, strict=True):
+                    set_field(self, name, value)
+                return
             if len(args) > len(names):
                 raise TypeError(f"{owner}() takes {len(names)} fields, got {len(args)}")
             given = dict(zip(names, args, strict=False))

@@ -159,9 +159,9 @@ def read_reply() -> Dialogue[Endpoint]:
         unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
         text, number = REFUSALS.get(code, unknown)
         raise Rejected(text, number, code)
-    yield Recv(1)
+    _, kind = yield Recv(2)
     try:
-        return (yield from read_endpoint())
+        return (yield from read_endpoint(kind))
     except Rejected as err:
         # Nobody refused anything: the proxy said "succeeded" and then no address.
         raise ProtocolError(f"the proxy's reply has {err}") from None
@@ -204,10 +204,10 @@ def receive_request() -> Dialogue[tuple[int, Endpoint]]:
         Rejected: ``code`` is the reply that tells the client so.
         ProtocolError: not a request at all; hang up.
     """
-    version, command, _ = yield Recv(3)
+    version, command, _, kind = yield Recv(4)
     if version != VERSION:
         raise ProtocolError(f"expected a SOCKS version 5 request, got version {version}")
-    destination = yield from read_endpoint()
+    destination = yield from read_endpoint(kind)
     if not destination.host:
         raise Rejected("an empty name", errno.EINVAL, GENERAL_FAILURE)
     return command, destination
@@ -232,30 +232,30 @@ def pack_endpoint(endpoint: Endpoint) -> bytes:
     return kind + endpoint.port.to_bytes(2, "big")
 
 
-def read_endpoint() -> Dialogue[Endpoint]:
-    """Read ATYP, address and port.
+def read_endpoint(kind: int) -> Dialogue[Endpoint]:
+    """Read address and port, of which ATYP has said the ``kind``.
 
     Raises:
         Rejected: the address type is unknown (reply 8), or the name is not one (reply 1).
     """
-    (kind,) = yield Recv(1)
     if kind == IPV4:
-        host = unpacked((yield Recv(4)))
+        data = yield Recv(6)
+        host = unpacked(data[:-2])
     elif kind == IPV6:
-        host = unpacked((yield Recv(16)))
+        data = yield Recv(18)
+        host = unpacked(data[:-2])
     elif kind == NAME:
         (length,) = yield Recv(1)
-        name = (yield Recv(length)) if length else b""
-        host = name.decode("ascii", "backslashreplace")
-        if b"\0" in name:
+        data = yield Recv(length + 2)
+        host = data[:-2].decode("ascii", "backslashreplace")
+        if b"\0" in data[:-2]:
             # Five servers truncate it and connect to somewhere else than what was logged.
             raise Rejected(f"a NUL in a name: {host!r}", errno.EINVAL, GENERAL_FAILURE)
     else:
         raise Rejected(
             f"an unknown SOCKS5 address type: {kind}", errno.EAFNOSUPPORT, ADDRESS_TYPE_NOT_SUPPORTED
         )
-    port = int.from_bytes((yield Recv(2)), "big")
-    return Endpoint(host, port)
+    return Endpoint(host, int.from_bytes(data[-2:], "big"))
 
 
 def name_bytes(name: str) -> bytes:

@@ -43,9 +43,11 @@ class FirstHop:
         self._getaddrinfo = getaddrinfo
         self._fresh_until = 0.0
         self._addresses: tuple[Address, ...] = ()
+        self._packed: set[bytes | None] = set()
         literal = packed(proxy.host)
         if literal is not None:
             self._addresses = (_address(literal, proxy.port),)
+            self._packed = {literal}
             self._fresh_until = float("inf")
 
     def addresses(self) -> tuple[Address, ...]:
@@ -62,14 +64,13 @@ class FirstHop:
                     f"cannot resolve the proxy {self.proxy}: {err.strerror}", errno.EHOSTUNREACH
                 ) from err
             self._addresses = tuple(Address(int(row[0]), row[4]) for row in found)
+            self._packed = {packed(known.sockaddr[0]) for known in self._addresses}
             self._fresh_until = monotonic() + RESOLVED_FOR
         return self._addresses
 
     def is_at(self, address: bytes, port: int) -> bool:
         """Is this the proxy's own address? Only the addresses known so far count."""
-        return port == self.proxy.port and any(
-            packed(known.sockaddr[0].partition("%")[0]) == address for known in self._addresses
-        )
+        return port == self.proxy.port and address in self._packed
 
     def unreachable(self, err: OSError) -> SocksError:
         """The kernel's errno, and a text that names the proxy."""

@@ -201,11 +201,14 @@ def wait_for(opening: Opening, poll: Callable[[], Any]) -> _socket.socket:
     """
     try:
         done = opening.start()
+        poller = poll()
         while not done:
-            poller = poll()
-            poller.register(opening.sock.fileno(), opening.wants)
+            fd = opening.sock.fileno()
+            poller.register(fd, opening.wants)
             # One millisecond more than a truncation: a poll that ends early would only spin.
             ready = poller.poll(int(opening.deadline.remaining() * 1000) + 1)
+            # The next step may be about another socket.
+            poller.unregister(fd)
             done = opening.advance() if ready else opening.expire()
     except BaseException:
         opening.abandon()

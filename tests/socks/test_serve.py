@@ -212,5 +212,5 @@ def test_noise_is_understood_or_refused(check, data):
 
 def normal(endpoint):
     """``endpoint`` with its address written as inet_ntop does: ``::1.2.3.4`` and not ``::102:304``."""
-    ((read, _, _)) = play(v5.read_endpoint(), v5.pack_endpoint(endpoint))
-    return read
+    kind, *rest = v5.pack_endpoint(endpoint)
+    return play(v5.read_endpoint(kind), bytes(rest)).result
