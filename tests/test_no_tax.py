@@ -187,9 +187,10 @@ def modules(interpreter, code="pass", wrapped=True):
 
 def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
     added = modules(interpreter) - modules(interpreter, wrapped=False)
-    assert added == {
+    # Debian's Python has a sitecustomize of its own already.
+    assert added - {"sitecustomize"} == {
         *("pywrap", "pywrap.intercept", "pywrap.intercept.importing", "pywrap.launch"),
-        *("pywrap.launch.bootstrap", "sitecustomize", "__future__"),
+        *("pywrap.launch.bootstrap", "__future__"),
     }
 
 
@@ -201,7 +202,7 @@ def test_a_start_imports_nothing_expensive(interpreter):
 def test_importing_socket_imports_only_ours_in_addition(interpreter):
     bare = modules(interpreter, "import socket", wrapped=False)
     added = modules(interpreter, "import socket") - bare
-    assert {name for name in added if not name.startswith("pywrap")} == {"sitecustomize", "__future__"}
+    assert {name for name in added if not name.startswith("pywrap")} - {"sitecustomize"} == {"__future__"}
     # These wait for the first destination.
     late = ("pywrap.tunnel", "pywrap.socks", "pywrap.config", "pywrap.intercept.connect")
     assert [name for name in added if name.startswith(late)] == []

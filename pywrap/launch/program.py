@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
-import subprocess
 
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
 
@@ -159,6 +157,9 @@ def _env_command(file: str, arguments: list[str]) -> list[str]:
 
 
 def _split(file: str, text: str) -> list[str]:
+    # Here, as most programs need neither, and it takes longer than all the rest.
+    import shlex
+
     try:
         return shlex.split(text)
     except ValueError as err:
@@ -178,6 +179,8 @@ def _pyenv_shim(file: str, head: bytes) -> str | None:
     """The file that a shim of pyenv runs; None when ``file`` is no shim."""
     for line in head.decode("utf-8", "surrogateescape").splitlines():
         if line.startswith("exec ") and "pyenv" in line and '" exec "$program"' in line:
+            import subprocess
+
             pyenv = _split(file, line)[1]
             name = os.path.basename(file)
             asked = subprocess.run([pyenv, "which", name], capture_output=True, text=True)

@@ -1,0 +1,25 @@
+"""What poll() and epoll tell of a connection that fails, each asked in its own way: fail_events.py HOST PORT"""
+
+import json
+import select
+import socket
+import sys
+
+address = sys.argv[1], int(sys.argv[2])
+NAMES = ("IN", "OUT", "PRI", "ERR", "HUP", "RDHUP")
+
+
+def events(kind, names):
+    poller = getattr(select, kind)()
+    prefix, patience = ("POLL", 30_000) if kind == "poll" else ("EPOLL", 30)
+    flags = {name: getattr(select, prefix + name) for name in NAMES}
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.connect_ex(address)
+        poller.register(sock, sum(flags[name] for name in names))
+        ((_, seen),) = poller.poll(patience)
+    return [name for name in NAMES if seen & flags[name]]
+
+
+ways = [["OUT"], ["IN", "OUT"], ["IN", "OUT", "PRI", "RDHUP"]]
+print(json.dumps([[kind, names, events(kind, names)] for kind in ("poll", "epoll") for names in ways]))
