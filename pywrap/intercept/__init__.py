@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
+    from pywrap.intercept.installed import Installed
     from pywrap.intercept.originals import Patches
-    from pywrap.intercept.session import Session
     from pywrap.intercept.tunnels import Tunnels
 
 # Raised by C code when somebody is about to reach, or to ask, something outside.
@@ -45,7 +45,7 @@ AF_PACKET = 17
 
 _settings: Callable[[], Settings] | None = None
 _tunnels: Tunnels | None = None
-_session: Session | None = None
+_installed: Installed | None = None
 _patches: Patches | None = None
 _loading = allocate_lock()
 # Neither can be taken back.
@@ -88,24 +88,24 @@ def install(settings: Settings) -> None:
 
 def uninstall() -> None:
     """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _session, _patches
+    global _settings, _installed, _patches
     importing.uninstall()
     if _patches is not None:
         _patches.undo()
-    _settings = _session = _patches = None
+    _settings = _installed = _patches = None
 
 
-def current() -> Session | None:
+def current() -> Installed | None:
     """What doors and the audit hook decide by; None when nothing is patched."""
-    global _session
-    if _session is None and _settings is not None:
+    global _installed
+    if _installed is None and _settings is not None:
         with _loading:
-            if _session is None:
-                from pywrap.intercept.session import Session
+            if _installed is None:
+                from pywrap.intercept.installed import Installed
 
                 assert _tunnels is not None, "importing socket has patched it"
-                _session = Session(_settings(), _tunnels)
-    return _session
+                _installed = Installed(_settings(), _tunnels)
+    return _installed
 
 
 def _patch(module: Any) -> None:
@@ -132,13 +132,13 @@ def _patch(module: Any) -> None:
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
         return
-    session = current()
-    if session is not None:
-        session.check(event, args)
+    installed = current()
+    if installed is not None:
+        installed.check(event, args)
 
 
 def _forked() -> None:
     global _loading
     _loading = allocate_lock()
-    if _session is not None:
-        _session.forked()
+    if _installed is not None:
+        _installed.session.forked()

@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.installed import Installed
 
 METHODS = ("bind", "connect", "connect_ex", "sendmsg", "sendto")
 # socket.py copies these by ``from _socket import *``.
 COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 
-def install(patches: originals.Patches, module: Any, session: Callable[[], Session | None]) -> None:
+def install(patches: originals.Patches, module: Any, current: Callable[[], Installed | None]) -> None:
     for name in METHODS:
-        door = _method(name, getattr(originals.Socket, name), session)
+        door = _method(name, getattr(originals.Socket, name), current)
         patches.replace(module.socket, name, door)
     # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
     # imported the former before us.
     for name in ("getaddrinfo", *COPIED):
-        door = _function(name, getattr(originals, name), session)
+        door = _function(name, getattr(originals, name), current)
         patches.replace(_socket, name, door)
         if name in COPIED:
             patches.replace(module, name, door)
 
 
-def _function(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:
+def _function(name: str, original: Any, current: Callable[[], Installed | None]) -> Callable[..., Any]:
     def door(*args: Any, **kwargs: Any) -> Any:
-        present = session()
+        present = current()
         function = original if present is None else present.functions[name]
         return function(*args, **kwargs)
 
     return _disguised(door, name, original)
 
 
-def _method(name: str, original: Any, session: Callable[[], Session | None]) -> Callable[..., Any]:
+def _method(name: str, original: Any, current: Callable[[], Installed | None]) -> Callable[..., Any]:
     def door(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
         # AF_UNIX and the like: nothing of ours, and nothing to import.
-        present = session() if originals.is_inet(self) else None
+        present = current() if originals.is_inet(self) else None
         function = original if present is None else present.functions[name]
         return function(self, *args, **kwargs)
 

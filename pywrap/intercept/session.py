@@ -1,14 +1,10 @@
-"""What the patches share: the settings, and what ``pywrap.tunnel`` makes of them.
-
-Made at the first call of a door, so that a program which never goes out pays for none of it. Everything is
-imported here and at once, so that nothing is imported any more when gevent has made those locks green.
-"""
+"""What the patches share: the settings, and what ``pywrap.tunnel`` makes of them."""
 
 from __future__ import annotations
 
 from time import monotonic
 
-from pywrap.intercept import audit, connect, datagram, originals, resolver
+from pywrap.intercept import originals
 from pywrap.messages import Messages
 from pywrap.tunnel.background import Background
 from pywrap.tunnel.deadline import Deadline
@@ -20,7 +16,6 @@ from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
     from typing import Any
 
     from pywrap.config.settings import Settings
@@ -42,15 +37,6 @@ class Session:
         self.first = FirstHop(settings.chain[0], originals.getaddrinfo)
         self.routes = Routes(settings, self.first, self.names, self.hosts)
         self.background = _background()
-        self.functions: dict[str, Callable[..., Any]] = {
-            **connect.functions(self),
-            **datagram.functions(self),
-            **resolver.functions(self),
-        }
-
-    def check(self, event: str, args: tuple[Any, ...]) -> None:
-        """Look at an audit event (``audit``)."""
-        audit.check(self, event, args)
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""

@@ -305,7 +305,7 @@ def test_the_tables_do_not_grow_with_closed_sockets(proxy, echo_server):
                 sock = start(host, port)
                 wait_writable(sock)
                 sock.close()
-        found = intercept.current().tunnels
+        found = intercept.current().session.tunnels
         say(established=len(found.established) < 150, failed=len(found.failed), pending=len(found.pending))
         """,
         *(echo_server.host, echo_server.port),

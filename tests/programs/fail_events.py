@@ -1,4 +1,4 @@
-"""What poll() and epoll tell of a connection that fails, each asked in its own way: fail_events.py HOST PORT"""
+"""What poll() and epoll tell of a connection that fails: fail_events.py HOST PORT"""
 
 import json
 import select

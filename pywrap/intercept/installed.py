@@ -1,0 +1,34 @@
+"""What doors lead to: a session, and the functions that work on it.
+
+Made at the first call of a door, so that a program which never goes out pays for none of it. Everything is
+imported here and at once, so that nothing is imported any more when gevent has made those locks green.
+"""
+
+from __future__ import annotations
+
+from pywrap.intercept import audit, connect, datagram, resolver
+from pywrap.intercept.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Settings
+    from pywrap.intercept.tunnels import Tunnels
+
+
+class Installed:
+    """``functions`` by the name of each door."""
+
+    def __init__(self, settings: Settings, tunnels: Tunnels) -> None:
+        self.session = Session(settings, tunnels)
+        self.functions: dict[str, Callable[..., Any]] = {
+            **connect.functions(self.session),
+            **datagram.functions(self.session),
+            **resolver.functions(self.session),
+        }
+
+    def check(self, event: str, args: tuple[Any, ...]) -> None:
+        """Look at an audit event (``audit``)."""
+        audit.check(self.session, event, args)
