@@ -579,26 +579,13 @@ def test_a_refused_connection_looks_as_it_does_without_us(proxy, refusing_port):
 
 
 # Twisted looks at the events: an error that is not readable is to it a connection that was lost.
-EVENTS_DIFFER = pytest.mark.xfail(
-    strict=True, reason="a failed socket polls as OUT HUP, not as IN OUT ERR HUP"
-)
-
-
-@pytest.mark.parametrize(
-    "reactor",
-    [
-        pytest.param("epoll", marks=EVENTS_DIFFER),
-        pytest.param("poll", marks=EVENTS_DIFFER),
-        *("select", "asyncio"),
-    ],
-)
+@pytest.mark.parametrize("reactor", ["epoll", "poll", "select", "asyncio"])
 def test_a_refused_connection_looks_to_twisted_as_it_does_without_us(reactor, proxy, refusing_port):
     result = ask(through(proxy), "fail_twisted.py", "127.0.0.1", refusing_port, reactor)
     assert result == {"error": "ConnectionRefusedError", "errno": errno.ECONNREFUSED}
     assert proxy.asked == [("CONNECT", "127.0.0.1", refusing_port)]
 
 
-@EVENTS_DIFFER
 def test_a_refused_connection_looks_to_a_poller_as_it_does_without_us(proxy, refusing_port):
     bare = run(*program("fail_events.py"), "127.0.0.1", refusing_port).json
     assert ask(through(proxy), "fail_events.py", "127.0.0.1", refusing_port) == bare

@@ -128,11 +128,11 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
 def _state(session: Session, sock: _socket.socket) -> int:
     """The errno for a socket that has been connected before, 0 for one that has not."""
     fd = originals.fileno(sock)
-    if session.tunnels.pending_of(fd) is not None:
-        return errno.EALREADY
     failed = session.tunnels.error_of(fd)
     if failed:
         return failed
+    if session.tunnels.pending_of(fd) is not None:
+        return errno.EALREADY
     if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
         return errno.EISCONN
     try:

@@ -25,6 +25,7 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
         # Not between the check that a descriptor is still ours and the hand-over onto it. The
         # background thread sees the placeholder's other end hang up and gives up.
         with tunnels.lock:
+            tunnels.closing(originals.fileno(self))
             return real_close(self, *args)
 
     def dup(fd: Any, /) -> int:

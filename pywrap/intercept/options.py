@@ -20,14 +20,15 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""
         fd = originals.fileno(self)
+        is_error = level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen
+        if is_error and (error := tunnels.error_of(fd)):
+            return error
         with tunnels.lock:
             pending = tunnels.pending_of(fd)
             if pending is not None:
-                return pending.real.getsockopt(level, optname, *buflen)
-        value = originals.getsockopt(self, level, optname, *buflen)
-        if level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen:
-            return tunnels.error_of(fd) or value
-        return value
+                # What the kernel has to tell of the socket underneath is for whoever opens the tunnel.
+                return 0 if is_error else pending.real.getsockopt(level, optname, *buflen)
+        return originals.getsockopt(self, level, optname, *buflen)
 
     def setsockopt(self: _socket.socket, *args: Any) -> None:
         """setsockopt(level, optname, value[, optlen])."""

@@ -5,9 +5,11 @@
 2. One end of a socketpair takes its place, filled so that it is neither readable nor writable, as a
    socket that is connecting. Nobody who polls it wakes up.
 3. The background thread opens the tunnel on ``real``.
-4. ``real`` (or an unconnected socket, when it failed) is put on the program's descriptor, and the
-   socketpair's far end closed: whoever polls wakes up and finds the socket writable.
-5. getsockopt(SO_ERROR) tells how it went (``options``).
+4. When it stands, ``real`` is put on the program's descriptor, and the socketpair's far end closed: whoever
+   polls wakes up and finds the socket writable.
+5. When it failed, only the far end is closed. The placeholder then reports what a refused TCP socket does,
+   POLLERR and POLLHUP and all; an unconnected socket takes its place when the errno has been told.
+6. getsockopt(SO_ERROR) tells how it went (``options``), or the next connect().
 
 A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data
 on the new file: the kernel looks for sleepers on the old one. It would have to ask for writability as well,
@@ -17,6 +19,7 @@ as everybody does who waits for a connection.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 from time import monotonic
 
@@ -36,10 +39,11 @@ if TYPE_CHECKING:
 
 
 class Pending:
-    """A tunnel in the making.
+    """A tunnel in the making, or one that failed and whose errno nobody has asked for yet.
 
-    ``fds``: the descriptors that the program waits on (dup() adds to them). ``real``: the socket
-    underneath, for options meanwhile.
+    ``fds``: the descriptors that the program waits on (dup() adds to them). ``number``: the inode of the
+    placeholder. ``real``: the socket underneath, for options meanwhile. ``error``: the errno, 0 while it
+    is pending. Everything here is done under ``tunnels.lock``.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Pending:
     ) -> None:
         fd = originals.fileno(sock)
         self.fds = {fd}
+        self.error = 0
         self.real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
         self._session = session
         self._peer = peer
@@ -57,7 +62,7 @@ class Pending:
         near = None
         try:
             near, self._far = _placeholder()
-            self._number = inode(near.fileno())
+            self.number = inode(near.fileno())
             self._start(near, fd)
         except BaseException:
             self.real.close()
@@ -75,12 +80,12 @@ class Pending:
         )
         with self._session.tunnels.lock:
             _put(near, fd)
-            self._session.tunnels.pending[self._number] = self
+            self._session.tunnels.pending[self.number] = self
         try:
             self._session.background.submit(task)
         except BaseException:
             with self._session.tunnels.lock:
-                del self._session.tunnels.pending[self._number]
+                del self._session.tunnels.pending[self.number]
                 _put(self.real, fd)
             self._far.close()
             raise
@@ -90,55 +95,79 @@ class Pending:
         if self._settled.acquire(True, -1 if timeout is None else timeout):
             self._settled.release()
 
+    def tell(self) -> int:
+        """The errno, once: an unconnected socket takes the place of the placeholder. 0 while pending."""
+        if self.error:
+            self._hand_over(self.real)
+            self.drop()
+        return self.error
+
+    def let_go(self, fd: int) -> None:
+        """The program closes ``fd``. While the tunnel is pending, the background thread sees that."""
+        self.fds.discard(fd)
+        if not self.fds:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget a tunnel that failed."""
+        if self.error and self._session.tunnels.pending.pop(self.number, None) is not None:
+            self.real.close()
+
     def forked(self) -> None:
         """In a child after fork(): the parent owns the dialogue, and goes on with it."""
-        self._close()
+        if not self.error:
+            self._end(errno.ECONNABORTED)
+            self._far.close()
+            self._settled.release()
 
     def _report(self, opening: Opening | None, error: SocksError | None) -> None:
         """On the background thread: the end, good or bad."""
-        try:
-            with self._session.tunnels.lock:
-                del self._session.tunnels.pending[self._number]
+        with self._session.tunnels.lock:
+            try:
                 if error is not None:
-                    self._fail(error)
+                    self._session.failed(self._destination, error)
+                    self._end(error.errno)
                 elif opening is not None:
                     self._succeed(opening.sock)
-        finally:
-            self._close()
+            finally:
+                self._far.close()
+                self._settled.release()
 
     def _succeed(self, sock: _socket.socket) -> None:
-        self._session.tunnels.establish(sock.fileno(), self._peer)
+        tunnels = self._session.tunnels
+        del tunnels.pending[self.number]
+        tunnels.establish(sock.fileno(), self._peer)
+        for fd in self._waiting():
+            tunnels.linger(inode(sock.fileno()), fd)
         self._hand_over(sock)
-        if sock is not self.real:
-            sock.close()
+        sock.close()
+        self.real.close()
         self._session.opened(self._destination, self._started)
 
-    def _fail(self, error: SocksError) -> None:
+    def _end(self, error: int) -> None:
+        real = self.real
         try:
-            fresh = like(self.real, self.real.family)
+            self.real = like(real, real.family)
+            real.close()
         except OSError:
             # No descriptor left (EMFILE).
-            fresh = _cut_off(self.real)
-        self._session.tunnels.fail(fresh.fileno(), error.errno)
-        self._hand_over(fresh)
-        fresh.close()
-        self._session.failed(self._destination, error)
+            _cut_off(real)
+        self.error = error
+        if self._waiting():
+            self._session.tunnels.keep_failed(self.number, self)
+        else:
+            self.drop()
 
     def _hand_over(self, sock: _socket.socket) -> None:
         """Put ``sock`` where the program waits."""
-        for fd in self.fds:
-            # A descriptor that was closed behind our back (os.close) may be another file by now.
-            if not _is(fd, self._number):
-                continue
+        for fd in self._waiting():
             # The program may have changed the mode meanwhile.
             sock.setblocking(os.get_blocking(fd))
-            self._session.tunnels.linger(inode(sock.fileno()), fd)
             _put(sock, fd)
 
-    def _close(self) -> None:
-        self._far.close()
-        self.real.close()
-        self._settled.release()
+    def _waiting(self) -> list[int]:
+        """The descriptors that are still the placeholder: one that os.close() closed may be another file."""
+        return [fd for fd in self.fds if _is(fd, self.number)]
 
 
 def _cut_off(sock: _socket.socket) -> _socket.socket:

@@ -28,6 +28,7 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
         if not tunnels.pending:
             return originals.close(self)
         with tunnels.lock:
+            tunnels.closing(originals.fileno(self))
             return originals.close(self)
 
     functions = {name: vars(module.socket)[name] for name in SAME}

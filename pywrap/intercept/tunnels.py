@@ -4,14 +4,13 @@ Not by socket object, and not by descriptor: an inode survives dup(), detach() (
 socket objects have ``__slots__``.
 
 * ``established``: the destination that a tunnel was opened to, as getpeername() tells it;
-* ``failed``: the errno that SO_ERROR has still to tell;
-* ``pending``: tunnels in the making (``pending``), by the inode of their placeholder;
+* ``pending``: tunnels in the making, and those that failed and whose errno nobody has asked for yet
+  (``pending``), by the inode of their placeholder;
 * the placeholders of tunnels that were handed over just now, by the inode of the socket that replaced them.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
@@ -70,30 +69,36 @@ class Tunnels:
         self.lock = Lock()
         self.pending: dict[int, Pending] = {}
         self.established: dict[int, tuple[Any, ...]] = {}
-        self.failed: dict[int, int] = {}
         self._lingering: dict[int, int] = {}
         self._sweep_at = 64
 
     def establish(self, fd: int, peer: tuple[Any, ...]) -> None:
         """``fd`` is a tunnel to ``peer``."""
         self.established[inode(fd)] = peer
-        if len(self.established) + len(self.failed) >= self._sweep_at:
-            self._sweep()
-
-    def fail(self, fd: int, error: int) -> None:
-        """The tunnel for ``fd`` will not come; ``error`` is told once."""
-        self.failed[inode(fd)] = error
+        self._grown()
 
     def error_of(self, fd: int) -> int:
         """What SO_ERROR has to tell of ``fd``: an errno, or 0. Told once, as by the kernel."""
-        if not self.failed and not self._lingering:
+        if not self.pending and not self._lingering:
             return 0
         number = inode(fd)
         with self.lock:
             placeholder = self._lingering.pop(number, None)
             if placeholder is not None:
                 os.close(placeholder)
-            return self.failed.pop(number, 0)
+            pending = self.pending.get(number)
+            return pending.tell() if pending is not None else 0
+
+    def keep_failed(self, number: int, failed: Pending) -> None:
+        """``failed`` waits at its placeholder ``number`` for somebody to ask for its errno."""
+        self.pending[number] = failed
+        self._grown()
+
+    def closing(self, fd: int) -> None:
+        """The program closes ``fd``. Under ``lock``."""
+        pending = self.pending_of(fd)
+        if pending is not None:
+            pending.let_go(fd)
 
     def linger(self, number: int, fd: int) -> None:
         """Keep the placeholder at ``fd`` open until SO_ERROR is asked of the socket ``number``."""
@@ -115,13 +120,15 @@ class Tunnels:
 
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
-        pending, self.pending = self.pending, {}
         self.lock = Lock()
-        for number, tunnel in pending.items():
+        for tunnel in list(self.pending.values()):
             tunnel.forked()
-            self.failed[number] = errno.ECONNABORTED
         # Whoever was sweeping is not here to end it.
         self._sweep_at = 64
+
+    def _grown(self) -> None:
+        if len(self.established) + len(self.pending) >= self._sweep_at:
+            self._sweep()
 
     def _sweep(self) -> None:
         """Forget the sockets that are closed.
@@ -133,18 +140,20 @@ class Tunnels:
         self._sweep_at = _NEVER
         try:
             # Before looking: a tunnel that another thread establishes meanwhile is no candidate.
-            known = [
-                (table, *entry) for table in (self.established, self.failed) for entry in list(table.items())
-            ]
+            established, pending = list(self.established.items()), list(self.pending.values())
             alive = _open_inodes()
-            for table, number, value in known:
-                if number not in alive and table.get(number) is value:
-                    table.pop(number, None)
+            for number, peer in established:
+                if number not in alive and self.established.get(number) is peer:
+                    self.established.pop(number, None)
+            with self.lock:
+                for tunnel in pending:
+                    if tunnel.number not in alive:
+                        tunnel.drop()
         except OSError:
             # No /proc in a chroot, or no descriptor left to read it with: the tables grow until next time.
             pass
         finally:
-            self._sweep_at = max(64, 2 * (len(self.established) + len(self.failed)))
+            self._sweep_at = max(64, 2 * (len(self.established) + len(self.pending)))
 
 
 def _open_inodes() -> set[int]:
