@@ -6,6 +6,7 @@ has no way to leave the options of PROGRAM alone.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from pywrap import __version__
@@ -314,8 +315,9 @@ def _print(text: str) -> int:
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:
-        # `pysocksify --help | head -1`: the reader has what it wanted.
-        pass
+        # `pysocksify --help | head -1`: the reader has what it wanted. What is left in the buffer is
+        # written once more at the exit, to nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
 
 

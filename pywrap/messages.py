@@ -22,7 +22,11 @@ class Messages:
         # A daemon closes its stderr, and the number may be a connection by now.
         if self.verbosity >= level and self._file is not None and _identity() == self._file:
             line = f"pysocksify[{os.getpid()}]: {text}\n"
-            os.write(STDERR, line.encode("utf-8", "backslashreplace"))
+            try:
+                os.write(STDERR, line.encode("utf-8", "backslashreplace"))
+            except OSError:
+                # Nobody reads it any more, and the connection that this is about goes on.
+                pass
 
 
 def _identity() -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import pywrap
 from pywrap import cli
 from pywrap.config import direct
 from pywrap.config.settings import Direct, Proxy
+from tests.run import environment
 
 PROXY = ["-x", "socks5h://h"]
 
@@ -307,7 +308,8 @@ def test_reader_of_the_help_may_go_away():
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
         command = [sys.executable, "-m", "pywrap", "--help"]
-        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, timeout=60)
+        # Buffered, whatever PYTHONUNBUFFERED says here.
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, env=environment(), timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

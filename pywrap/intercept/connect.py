@@ -22,7 +22,8 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target
 from pywrap.intercept.pending import Pending
-from pywrap.tunnel.dial import like
+from pywrap.intercept.replacement import unconnected
+from pywrap.intercept.tunnels import inode, is_open
 from pywrap.tunnel.opening import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
@@ -155,6 +156,7 @@ def _block(
     """Open a tunnel on the program's own socket while it waits."""
     started = monotonic()
     fd = originals.fileno(sock)
+    number = inode(fd)
     real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
@@ -162,20 +164,21 @@ def _block(
         opening = session.opening(real, destination, session.deadline(timeout))
         connected = wait_for(opening, originals.poll)
     except BaseException:
-        # A handshake may be half done. No byte of the program's must get into it.
-        _replace(like(real, real.family), fd)
+        # A handshake may be half done.
+        _settle(unconnected(real), fd, number, timeout)
         raise
     else:
-        if connected is not real:
-            _replace(connected, fd)
+        session.tunnels.establish(connected.fileno(), peer)
+        _settle(connected, fd, number, timeout)
     finally:
-        os.set_blocking(fd, timeout is None)
         real.close()
-    session.tunnels.establish(fd, peer)
     session.opened(destination, started)
 
 
-def _replace(sock: _socket.socket, fd: int) -> None:
-    """Make ``fd`` be ``sock``, inherited as before."""
-    os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
+def _settle(sock: _socket.socket, fd: int, number: int, timeout: float | None) -> None:
+    """Make ``fd``, whose inode is ``number``, be ``sock``, in the mode and inherited as before."""
+    sock.setblocking(timeout is None)
+    # Another thread may have closed it meanwhile, and the number may be another file.
+    if is_open(fd, number) and inode(sock.fileno()) != number:
+        os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
     sock.close()

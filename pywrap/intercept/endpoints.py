@@ -31,10 +31,11 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
 
     def getsockname(self: _socket.socket) -> Any:
         """getsockname() -> address info: the kernel's, of the connection to the first proxy."""
-        with tunnels.lock:
-            pending = tunnels.pending_of(originals.fileno(self))
-            if pending is not None:
-                return pending.real.getsockname()
+        if tunnels.pending:
+            with tunnels.lock:
+                pending = tunnels.pending_of(originals.fileno(self))
+                if pending is not None:
+                    return pending.real.getsockname()
         family = originals.family_type_proto(self)[0]
         if tunnels.established and family == _socket.AF_INET and _is_ipv6(self):
             return "0.0.0.0", _port(self)

@@ -23,19 +23,21 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
         is_error = level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen
         if is_error and (error := tunnels.error_of(fd)):
             return error
-        with tunnels.lock:
-            pending = tunnels.pending_of(fd)
-            if pending is not None:
-                # What the kernel has to tell of the socket underneath is for whoever opens the tunnel.
-                return 0 if is_error else pending.real.getsockopt(level, optname, *buflen)
+        if tunnels.pending:
+            with tunnels.lock:
+                pending = tunnels.pending_of(fd)
+                if pending is not None:
+                    # What the kernel has to tell of the socket underneath is for whoever opens the tunnel.
+                    return 0 if is_error else pending.real.getsockopt(level, optname, *buflen)
         return originals.getsockopt(self, level, optname, *buflen)
 
     def setsockopt(self: _socket.socket, *args: Any) -> None:
         """setsockopt(level, optname, value[, optlen])."""
-        with tunnels.lock:
-            pending = tunnels.pending_of(originals.fileno(self))
-            if pending is not None:
-                return pending.real.setsockopt(*args)
+        if tunnels.pending:
+            with tunnels.lock:
+                pending = tunnels.pending_of(originals.fileno(self))
+                if pending is not None:
+                    return pending.real.setsockopt(*args)
         return originals.setsockopt(self, *args)
 
     patches.replace(module.socket, "getsockopt", getsockopt)

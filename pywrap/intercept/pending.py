@@ -24,9 +24,9 @@ import os
 from time import monotonic
 
 from pywrap.intercept import epoll, originals
-from pywrap.intercept.tunnels import inode
+from pywrap.intercept.replacement import unconnected
+from pywrap.intercept.tunnels import inode, is_open
 from pywrap.tunnel.background import Task
-from pywrap.tunnel.dial import like
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,13 +125,17 @@ class Pending:
         with self._session.tunnels.lock:
             try:
                 if error is not None:
-                    self._session.failed(self._destination, error)
                     self._end(error.errno)
                 elif opening is not None:
                     self._succeed(opening.sock)
             finally:
                 self._far.close()
                 self._settled.release()
+        # Not under the lock: whoever reads stderr may be slow.
+        if error is not None:
+            self._session.failed(self._destination, error)
+        else:
+            self._session.opened(self._destination, self._started)
 
     def _succeed(self, sock: _socket.socket) -> None:
         tunnels = self._session.tunnels
@@ -142,16 +146,11 @@ class Pending:
         self._hand_over(sock)
         sock.close()
         self.real.close()
-        self._session.opened(self._destination, self._started)
 
     def _end(self, error: int) -> None:
-        real = self.real
-        try:
-            self.real = like(real, real.family)
-            real.close()
-        except OSError:
-            # No descriptor left (EMFILE).
-            _cut_off(real)
+        before, self.real = self.real, unconnected(self.real)
+        if self.real is not before:
+            before.close()
         self.error = error
         if self._waiting():
             self._session.tunnels.keep_failed(self.number, self)
@@ -167,17 +166,7 @@ class Pending:
 
     def _waiting(self) -> list[int]:
         """The descriptors that are still the placeholder: one that os.close() closed may be another file."""
-        return [fd for fd in self.fds if _is(fd, self.number)]
-
-
-def _cut_off(sock: _socket.socket) -> _socket.socket:
-    """Make sure that no byte gets into a handshake that is half done."""
-    try:
-        sock.shutdown(_socket.SHUT_RDWR)
-    except OSError:
-        # Not connected, so there is none.
-        pass
-    return sock
+        return [fd for fd in self.fds if is_open(fd, self.number)]
 
 
 def _put(sock: _socket.socket, fd: int) -> None:
@@ -198,10 +187,3 @@ def _placeholder() -> tuple[_socket.socket, _socket.socket]:
             near.send(bytes(1024))
     except BlockingIOError:
         return near, far
-
-
-def _is(fd: int, number: int) -> bool:
-    try:
-        return inode(fd) == number
-    except OSError:
-        return False

@@ -28,6 +28,14 @@ def inode(fd: int) -> int:
     return os.fstat(fd).st_ino
 
 
+def is_open(fd: int, number: int) -> bool:
+    """Is ``fd`` still the socket with the inode ``number``?"""
+    try:
+        return inode(fd) == number
+    except OSError:
+        return False
+
+
 # An epoll that was made by C code (libuv), or before us, still has the placeholder registered, and it is an
 # event on that which wakes its owner up. That needs a moment, not more.
 LINGERING = 64

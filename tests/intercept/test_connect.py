@@ -68,6 +68,48 @@ def test_no_byte_of_the_program_gets_into_a_handshake_that_was_interrupted(hangi
     assert said == {"sent": ["BrokenPipeError", "EPIPE"], "blocking": True}
 
 
+def test_a_descriptor_that_another_thread_closes_meanwhile_is_left_alone(hanging, tmp_path):
+    said = under(
+        hanging,
+        """
+        import threading
+        sock = socket.socket()
+        file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+        thread = threading.Thread(target=outcome, args=(sock.connect, ("192.0.2.1", 80)))
+        before = len(descriptors())
+        thread.start()
+        while len(descriptors()) == before:
+            pass
+        os.dup2(file, sock.fileno())
+        thread.join()
+        say(same=os.path.sameopenfile(file, sock.fileno()), blocking=os.get_blocking(sock.detach()))
+        """,
+        tmp_path / "file",
+        options=("--timeout", "1"),
+    )
+    assert said == {"same": True, "blocking": True}
+
+
+def test_without_descriptors_a_failure_is_still_the_failure(hanging):
+    said = under(
+        hanging,
+        """
+        import resource
+        from pywrap import intercept
+        intercept.current()
+        sock = socket.socket()
+        sock.settimeout(0.05)
+        top = os.dup(0)
+        os.close(top)
+        # Room for the copy that the handshake runs on, and for nothing more.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (top + 1, top + 1))
+        failed = outcome(sock.connect, ("192.0.2.1", 80))
+        say(failed=failed, sent=outcome(sock.send, b"secret")[:2])
+        """,
+    )
+    assert said == {"failed": ["TimeoutError", None, "timed out"], "sent": ["BrokenPipeError", "EPIPE"]}
+
+
 def test_the_programs_timeout_is_its_own_exception(hanging):
     said = under(
         hanging,
