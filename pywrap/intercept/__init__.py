@@ -65,7 +65,7 @@ def arm(settings: Callable[[], Settings]) -> None:
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_patch, current)
+    importing.install(_patch, _announced)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -127,6 +127,12 @@ def _patch(module: Any) -> None:
     if not _fork_hooked:
         os.register_at_fork(after_in_child=_forked)
         _fork_hooked = True
+
+
+def _announced(name: str) -> None:
+    installed = current()
+    if installed is not None and name in importing.FOREIGN:
+        installed.check_module(name)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:

@@ -1,8 +1,8 @@
-"""Is told when ``socket`` is imported, so that a program which never does pays nothing.
+"""Is told when certain modules are imported, so that a program which never does pays nothing.
 
-A finder at the front of ``sys.meta_path`` that finds nothing itself: it lets the others find the module
-and wraps the loader. It stays there, for ``importlib.reload(socket)``. Whoever imports ``_socket`` alone gets
-``socket`` imported behind it: what is replaced, is replaced then.
+A finder at the front of ``sys.meta_path`` that finds nothing itself: for ``socket`` it lets the others find
+the module and wraps the loader. It stays there, for ``importlib.reload(socket)``. Whoever imports ``_socket``
+alone gets ``socket`` imported behind it: what is replaced, is replaced then.
 """
 
 from __future__ import annotations
@@ -15,19 +15,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-GREEN = ("eventlet", "gevent")
+# They make the locks of the import system green: native threads that import the same module then wait for
+# one another for ever. We have to be complete before.
+GREEN = frozenset({"eventlet", "gevent"})
+
+# Their sockets are their own (``foreign``).
+FOREIGN = frozenset(
+    {
+        *("confluent_kafka", "curl_cffi", "grpc", "MySQLdb", "primp", "psycopg", "psycopg2", "pycares"),
+        *("pycurl", "pymssql", "pyodbc", "uvloop", "zmq"),
+    }
+)
 
 _finder: Finder | None = None
 
 
-def install(imported: Callable[[Any], None], make_ready: Callable[[], object]) -> None:
+def install(imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
     """Have ``imported(socket)`` called whenever ``socket`` has been executed.
 
-    ``make_ready()`` is called before a library of ``GREEN`` makes the locks of the import system green:
-    native threads that import the same module then wait for one another for ever.
+    ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is looked for, and may raise
+    ModuleNotFoundError; ``socket`` has been imported then.
     """
     global _finder
-    _finder = Finder(imported, make_ready)
+    _finder = Finder(imported, announced)
     sys.meta_path.insert(0, _finder)
 
 
@@ -42,15 +52,15 @@ def uninstall() -> None:
 class Finder:
     """For ``sys.meta_path``."""
 
-    def __init__(self, imported: Callable[[Any], None], make_ready: Callable[[], object]) -> None:
+    def __init__(self, imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
         self._imported = imported
-        self._make_ready = make_ready
+        self._announced = announced
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name in GREEN:
+        if name in GREEN or name in FOREIGN:
             import socket  # noqa: F401
 
-            self._make_ready()
+            self._announced(name)
         if name != "socket" and name != "_socket":
             return None
         for finder in sys.meta_path:

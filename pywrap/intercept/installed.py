@@ -6,7 +6,7 @@ imported here and at once, so that nothing is imported any more when gevent has 
 
 from __future__ import annotations
 
-from pywrap.intercept import audit, connect, datagram, resolver
+from pywrap.intercept import audit, connect, datagram, foreign, resolver
 from pywrap.intercept.session import Session
 
 TYPE_CHECKING = False
@@ -32,3 +32,7 @@ class Installed:
     def check(self, event: str, args: tuple[Any, ...]) -> None:
         """Look at an audit event (``audit``)."""
         audit.check(self.session, event, args)
+
+    def check_module(self, name: str) -> None:
+        """Look at a module that is about to be imported (``foreign``)."""
+        foreign.check(self.session, name)
