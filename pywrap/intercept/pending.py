@@ -122,6 +122,11 @@ class Pending:
 
     def _report(self, opening: Opening | None, error: SocksError | None) -> None:
         """On the background thread: the end, good or bad."""
+        # Before the program wakes up, which may end then; not under the lock, since a reader may be slow.
+        if error is not None:
+            self._session.failed(self._destination, error)
+        else:
+            self._session.opened(self._destination, self._started)
         with self._session.tunnels.lock:
             try:
                 if error is not None:
@@ -131,11 +136,6 @@ class Pending:
             finally:
                 self._far.close()
                 self._settled.release()
-        # Not under the lock: whoever reads stderr may be slow.
-        if error is not None:
-            self._session.failed(self._destination, error)
-        else:
-            self._session.opened(self._destination, self._started)
 
     def _succeed(self, sock: _socket.socket) -> None:
         tunnels = self._session.tunnels

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.intercept.child import under
+import sys
+
+from tests.intercept.child import PRELUDE, under
+from tests.run import pysocksify, run
 
 
 def test_a_pending_socket_behaves_as_one_that_is_connecting(hanging):
@@ -371,3 +374,11 @@ def test_tls_on_a_pending_socket(proxy, https_server):
         *(https_server.host, https_server.port, https_server.ca_pem),
     )
     assert said == {"peer": [https_server.host, https_server.port], "version": "TLSv1.3"}
+
+
+def test_what_is_said_of_a_connection_is_said_before_the_program_can_end(proxy, echo_server):
+    code = "import os; sock = start(host, port); wait_writable(sock); os._exit(0)"
+    command = pysocksify("-v", "-x", proxy.url(), "--loopback", "proxy")
+    for _ in range(20):
+        ran = run(*command, sys.executable, "-c", PRELUDE + code, echo_server.host, echo_server.port)
+        assert "connected in" in ran.err
