@@ -31,9 +31,11 @@ def inode(fd: int) -> int:
 def is_open(fd: int, number: int) -> bool:
     """Is ``fd`` still the socket with the inode ``number``?"""
     try:
-        return inode(fd) == number
+        status = os.fstat(fd)
     except OSError:
         return False
+    # A file on a disk can have the same number.
+    return status.st_ino == number and status.st_mode & _S_IFMT == _S_IFSOCK
 
 
 # An epoll that was made by C code (libuv), or before us, still has the placeholder registered, and it is an
@@ -41,6 +43,10 @@ def is_open(fd: int, number: int) -> bool:
 LINGERING = 64
 
 _NEVER = sys.maxsize
+
+# Of stat.h: the module ``stat`` is another import at the start.
+_S_IFMT = 0o170000
+_S_IFSOCK = 0o140000
 
 
 class Lock:

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from pywrap.intercept.tunnels import Tunnels, inode
+from pywrap.intercept.tunnels import Tunnels, inode, is_open
 
 
 @pytest.fixture
@@ -86,3 +86,15 @@ def test_nobody_fails_to_connect_because_there_is_no_listing(error, sockets, mon
     tunnels = Tunnels()
     kept = [establish(tunnels, sock) for sock in sockets(200)]
     assert tunnels.established.keys() == {*kept}
+
+
+def test_a_descriptor_is_still_a_socket_only_while_it_is_that_one(sockets, tmp_path):
+    first, second = sockets(2)
+    assert is_open(first.fileno(), inode(first.fileno()))
+    assert not is_open(second.fileno(), inode(first.fileno()))
+    with open(tmp_path / "file", "w") as file:
+        # Of the same number, and another file system.
+        assert not is_open(file.fileno(), inode(file.fileno()))
+        closed = os.dup(file.fileno())
+    os.close(closed)
+    assert not is_open(closed, inode(first.fileno()))
