@@ -50,6 +50,11 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
     return Target(host, port, family == _socket.AF_INET6, kind != _socket.SOCK_STREAM)
 
 
+def with_host(address: Any, literal: str) -> Any:
+    """``address`` with ``literal`` for its host, so that C has nothing to resolve; as it is without one."""
+    return (literal, *address[1:]) if literal else address
+
+
 def host_text(host: Any) -> str | None:
     """``host`` in ASCII, IDNA applied; None when it is not a str or bytes.
 

@@ -1,7 +1,7 @@
 """The wall behind the patches: an audit hook that refuses what did not come through them.
 
-Code that holds ``_socket.socket``, or took a function before us, ends up here (gevent and eventlet do). The
-hook keeps no state of who is calling: what it lets pass is what may leave this machine, by the same verdicts.
+Code that has kept the C class or a function from before us ends up here. The hook keeps no state of who is
+calling: what it lets pass is what may leave this machine, by the same verdicts.
 
 The hook itself is in the package's ``__init__``: an audit hook cannot be taken back, and has to be cheap.
 """

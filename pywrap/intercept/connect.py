@@ -20,7 +20,7 @@ from time import monotonic
 
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
-from pywrap.intercept.addresses import target
+from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.pending import Pending
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -50,7 +50,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         if verdict is None:
             return originals.connect(self, address)
         if verdict.kind == DIRECT:
-            return originals.connect(self, _direct(verdict, address))
+            return originals.connect(self, with_host(address, verdict.literal))
         error = _reach(session, self, address, verdict)
         if error is not None:
             raise error
@@ -62,7 +62,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         if verdict is None:
             return originals.connect_ex(self, address)
         if verdict.kind == DIRECT:
-            return originals.connect_ex(self, _direct(verdict, address))
+            return originals.connect_ex(self, with_host(address, verdict.literal))
         error = _reach(session, self, address, verdict)
         if error is None:
             return 0
@@ -75,7 +75,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         if found is not None and not session.is_literal(found.host):
             known = session.routes.local_addresses(found.host, found.ipv6)
             if known:
-                address = (known[0], *address[1:])
+                address = with_host(address, known[0])
             elif not session.resolves_here(found.host):
                 raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
         return originals.bind(self, address)
@@ -86,13 +86,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
 def _verdict(session: Session, sock: _socket.socket, address: Any) -> Verdict | None:
     """What to do with a connect(); None when it is nothing of ours."""
     found = target(sock, address)
-    if found is None:
-        return None
-    return session.verdict(found.host, found.port, found.ipv6, found.datagram)
-
-
-def _direct(verdict: Verdict, address: Any) -> Any:
-    return (verdict.literal, *address[1:]) if verdict.literal else address
+    return None if found is None else session.verdict(found, found.datagram)
 
 
 def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdict) -> OSError | None:

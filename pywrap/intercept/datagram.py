@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from pywrap.intercept import originals
-from pywrap.intercept.addresses import target
+from pywrap.intercept.addresses import target, with_host
 from pywrap.tunnel.routes import DIRECT
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
     found = target(sock, address)
     if found is None:
         return address
-    verdict = session.verdict(found.host, found.port, found.ipv6, datagram=True)
+    verdict = session.verdict(found, datagram=True)
     if verdict.kind != DIRECT:
         raise OSError(verdict.errno or errno.EPERM, verdict.reason)
-    return (verdict.literal, *address[1:]) if verdict.literal else address
+    return with_host(address, verdict.literal)

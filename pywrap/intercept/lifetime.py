@@ -17,17 +17,6 @@ if TYPE_CHECKING:
 
 
 def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
-    real_close: Callable[..., None] = module.socket._real_close
-
-    def _real_close(self: _socket.socket, *args: Any) -> None:
-        if not tunnels.pending:
-            return real_close(self, *args)
-        # Not between the check that a descriptor is still ours and the hand-over onto it. The
-        # background thread sees the placeholder's other end hang up and gives up.
-        with tunnels.lock:
-            tunnels.closing(originals.fileno(self))
-            return real_close(self, *args)
-
     def dup(fd: Any, /) -> int:
         """dup(integer) -> integer: duplicate a descriptor; a pending tunnel comes to both."""
         if not tunnels.pending:
@@ -57,7 +46,22 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
         if pending is not None:
             pending.wait(timeout)
 
-    patches.replace(module.socket, "_real_close", _real_close)
+    patches.replace(module.socket, "_real_close", closing(tunnels, module.socket._real_close))
     patches.replace(module.socket, "setblocking", setblocking)
     patches.replace(module.socket, "settimeout", settimeout)
     patches.replace(module, "dup", dup)
+
+
+def closing(tunnels: Tunnels, real_close: Callable[..., None]) -> Callable[..., None]:
+    """``real_close``, a method that closes a socket, for one whose tunnel may be pending."""
+
+    def close(self: _socket.socket, *args: Any) -> None:
+        if not tunnels.pending:
+            return real_close(self, *args)
+        # Not between the check that a descriptor is still ours and the hand-over onto it. The
+        # background thread sees the placeholder's other end hang up and gives up.
+        with tunnels.lock:
+            tunnels.closing(originals.fileno(self))
+            return real_close(self, *args)
+
+    return close

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 
 from pywrap.intercept import originals
+from pywrap.intercept.lifetime import closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +24,9 @@ SAME = (
 
 
 def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
-    def close(self: _socket.socket) -> None:
-        """close(): as ``lifetime`` does for socket.socket."""
-        if not tunnels.pending:
-            return originals.close(self)
-        with tunnels.lock:
-            tunnels.closing(originals.fileno(self))
-            return originals.close(self)
-
     functions = {name: vars(module.socket)[name] for name in SAME}
-    derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions, "close": close})
+    functions["close"] = closing(tunnels, originals.close)
+    derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions})
     derived.__module__ = "_socket"
     derived.__doc__ = originals.Socket.__doc__
     for name in ("socket", "SocketType"):

@@ -114,7 +114,7 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
     wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
     known = session.routes.local_addresses(name)
     if known:
-        literals = session.routes.local_addresses(name, wanted)
+        literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
         return literals, name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 from time import monotonic
 
+from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
 from pywrap.tunnel.background import Background
@@ -15,11 +17,11 @@ from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from typing import Any
 
     from pywrap.config.settings import Settings
     from pywrap.errors import SocksError
+    from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.routes import Verdict
@@ -46,14 +48,29 @@ class Session:
         """A tunnel to ``destination`` on ``sock``, not started."""
         return Opening(sock, self.first, self.settings.chain, destination, deadline)
 
-    def verdict(self, host: str, port: int, ipv6: bool, datagram: bool) -> Verdict:
-        """Where a destination goes; a refusal is said at -v."""
-        verdict = self.routes.verdict(host, port, ipv6, datagram)
+    def verdict(self, to: Target, datagram: bool) -> Verdict:
+        """Where a destination goes; a refusal is said at -v.
+
+        Raises:
+            socket.gaierror: names are resolved here, and this one has no address.
+        """
+        literal = self._resolved(to)
+        verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
+        if literal and not verdict.literal:
+            verdict = replace(verdict, literal=literal)
         if verdict.kind == REFUSE:
             self.messages.say(1, verdict.reason)
         elif verdict.kind == DIRECT:
             self.messages.say(2, f"{verdict.destination}: direct")
         return verdict
+
+    def _resolved(self, to: Target) -> str:
+        """With ``dns local``, the address of a name that C would resolve now; else ""."""
+        if self.settings.dns != "local" or self.is_literal(to.host):
+            return ""
+        family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
+        rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
+        return str(rows[0][4][0])
 
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""

@@ -159,6 +159,30 @@ def test_with_local_dns_the_functions_are_the_interpreters_own():
     assert said == {"unknown": "gaierror", "known": "127.0.0.1"}
 
 
+def test_with_local_dns_the_proxy_gets_addresses(proxy, echo_server):
+    # Also when nobody called getaddrinfo(), which is C's affair then.
+    said = under(
+        proxy.url(scheme="socks4"),
+        """
+        blocking = socket.socket()
+        blocking.connect(("localhost", port))
+        say(echoed=echo(blocking), peer=blocking.getpeername(), later=wait_writable(start("localhost", port)),
+            unknown=outcome(socket.socket().connect, ("nowhere.invalid", 80))[0],
+            datagram=outcome(socket.socket(type=socket.SOCK_DGRAM).sendto, b"x", ("localhost", 9))[0])
+        """,
+        *(echo_server.host, echo_server.port),
+        options=("--dns", "local"),
+    )
+    assert said == {
+        "echoed": "hello",
+        "peer": ["127.0.0.1", echo_server.port],
+        "later": 0,
+        "unknown": "gaierror",
+        "datagram": "PermissionError",
+    }
+    assert proxy.asked == [("CONNECT", "127.0.0.1", echo_server.port)] * 2
+
+
 def test_a_child_process_has_placeholders_of_its_own():
     said = under(
         PROXY,
