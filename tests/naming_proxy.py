@@ -11,15 +11,12 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pywrap.errors import SocksError
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
-from pywrap.socks.wire import Send
-
-if TYPE_CHECKING:
-    from pywrap.socks.wire import Dialogue
+from tests.socks.play import hold
 
 LOOPBACK = ("127.0.0.1", "::1")
 
@@ -57,7 +54,7 @@ class NamingProxy(socketserver.ThreadingTCPServer):
             self._serve(self._noted(request))
 
     def _serve(self, client: socket.socket) -> None:
-        request = _hold(receive_request(), client)
+        request = hold(receive_request(), client)
         host, port = request.destination.host, request.destination.port
         with self._lock:
             self.asked.append((COMMANDS[request.command], host, port))
@@ -108,23 +105,6 @@ def naming_proxy(
         finally:
             proxy.shutdown()
             thread.join()
-
-
-def _hold(dialogue: Dialogue[Any], sock: socket.socket) -> Any:
-    """The result of ``dialogue``, held on a blocking socket."""
-    answer = None
-    try:
-        while True:
-            step = dialogue.send(answer)
-            if isinstance(step, Send):
-                sock.sendall(step)
-                answer = b""
-            else:
-                answer = sock.recv(step, socket.MSG_WAITALL)
-                if len(answer) < step:
-                    raise ConnectionResetError("hung up")
-    except StopIteration as stop:
-        return stop.value
 
 
 def _carry(source: socket.socket, sink: socket.socket) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Rejected, to_oserror
 from pywrap.socks import v4, v5
-from pywrap.socks.wire import Endpoint, Send
+from pywrap.socks.wire import Endpoint
 from tests import destinations, peers
+from tests.socks.play import hold
 
 SECONDS = 20
 
@@ -24,29 +25,12 @@ def reach():
     def reach(peer, dialogue):
         sock = socket.create_connection((peer.host, peer.port), timeout=SECONDS)
         sockets.append(sock)
-        talk(sock, dialogue)
+        hold(dialogue, sock)
         return sock
 
     yield reach
     for sock in sockets:
         sock.close()
-
-
-def talk(sock, dialogue):
-    """A driver that does what wire.py asks of one, and nothing else."""
-    answer = None
-    try:
-        while True:
-            step = dialogue.send(answer)
-            if isinstance(step, Send):
-                sock.sendall(step)
-                answer = b""
-            else:
-                answer = sock.recv(step, socket.MSG_WAITALL)
-                if len(answer) < step:
-                    dialogue.throw(ProxyClosed("hung up"))
-    except StopIteration as stop:
-        return stop.value
 
 
 def echoes(sock):

@@ -1,7 +1,8 @@
-"""Runs dialogues over bytes that a test wrote down: ``play``, ``refused`` and ``converse``."""
+"""Runs dialogues: over bytes (``play``, ``refused``, ``converse``), or on a socket (``hold``)."""
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -92,3 +93,20 @@ def converse(client: Dialogue[Any], server: Dialogue[Any], piece: int = 1 << 16)
     # Nothing was said that nobody read.
     assert [end.rest for end in ends] == [b"", b""]
     return ends[0].result, ends[1].result
+
+
+def hold(dialogue: Dialogue[Any], sock: socket.socket) -> Any:
+    """Run ``dialogue`` on a blocking socket, as wire.py asks of a driver, and nothing else."""
+    answer = None
+    try:
+        while True:
+            step = dialogue.send(answer)
+            if isinstance(step, Send):
+                sock.sendall(step)
+                answer = b""
+            else:
+                answer = sock.recv(step, socket.MSG_WAITALL)
+                if len(answer) < step:
+                    dialogue.throw(ProxyClosed("hung up"))
+    except StopIteration as stop:
+        return stop.value
