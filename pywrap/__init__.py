@@ -21,6 +21,8 @@ def install(
     dns: str | None = None,
     loopback: str | None = None,
     direct: str | Sequence[str] = (),
+    udp: str | None = None,
+    listen: str | None = None,
     timeout: float | None = None,
     verbosity: int | None = None,
 ) -> None:
@@ -28,8 +30,8 @@ def install(
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
     is given, one is searched for as the command does. The others are the command's options
-    ``--dns --loopback --direct --timeout`` (seconds), and ``verbosity`` from -1 to 2 its -q, -v and -vv.
-    Connections that exist already stay as they are.
+    ``--dns --loopback --direct --udp --listen --timeout`` (seconds), and ``verbosity`` from -1 to 2 its -q,
+    -v and -vv. Connections that exist already stay as they are.
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
@@ -40,7 +42,7 @@ def install(
     from pywrap.config.choices import Choices
     from pywrap.config.direct import parse_directs
     from pywrap.config.search import load
-    from pywrap.config.settings import DNS, LOOPBACK
+    from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP
     from pywrap.config.url import parse_proxy
     from pywrap.config.words import one_of, seconds
 
@@ -51,6 +53,8 @@ def install(
         dns=None if dns is None else one_of(DNS, dns, "dns"),
         loopback=None if loopback is None else one_of(LOOPBACK, loopback, "loopback"),
         direct=tuple(rule for text in directs for rule in parse_directs(text)),
+        udp=None if udp is None else one_of(UDP, udp, "udp"),
+        listen=None if listen is None else one_of(LISTEN, listen, "listen"),
         timeout=None if timeout is None else seconds(str(timeout), "timeout"),
         verbosity=verbosity,
     )

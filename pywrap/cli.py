@@ -13,7 +13,7 @@ from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.direct import parse_directs
 from pywrap.config.search import load
-from pywrap.config.settings import DNS, LOOPBACK, Direct, Proxy
+from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP, Direct, Proxy
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest, one_of, seconds
 from pywrap.errors import ConfigError
@@ -46,6 +46,10 @@ What goes through them:
       --loopback MODE    connections to this machine: direct, proxy, deny
                          [default: direct]
       --direct NET,...   networks, addresses and names that need no proxy
+      --udp MODE         datagrams: associate (through the proxies), block,
+                         direct [default: associate]
+      --listen MODE      listening sockets: local, bind (on the last proxy)
+                         [default: local]
 
 Messages, on stderr:
   -q                     errors only
@@ -105,6 +109,14 @@ What goes through them:
         configuration file. NET is a network (10.0.0.0/8, 10.0.0.0/255.0.0.0,
         fd00::/8), an address, a name, or *.SUFFIX for all names below SUFFIX;
         with :PORT, for that port alone ([fd00::/8]:443). May be repeated.
+      --udp associate|block|direct
+        associate, the default: datagrams go through the proxies by UDP
+        ASSOCIATE, which only SOCKS5 has; where a proxy refuses that, so do we.
+        block: they are refused. direct: they leave directly.
+      --listen local|bind
+        local, the default: a program that listens does so here. bind: what
+        listens on port 0 does so on the last proxy, by BIND, as the data
+        connections of active FTP have to; a bound port stays local.
 
 Messages, on stderr:
   -q, --quiet
@@ -117,7 +129,8 @@ Messages, on stderr:
       --version
         The version of pysocksify.
 
---config, --timeout, --dns and --loopback may be repeated: the last one counts.
+--config, --timeout, --dns, --loopback, --udp and --listen may be repeated: the
+last one counts.
 What the command line says replaces what the file says, except for --direct.
 
 Files:
@@ -179,7 +192,7 @@ def _run(argv: list[str]) -> int:
 # ---------------------------------------------------------------- options
 
 ALIASES = {"-x": "--proxy", "-f": "--config", "-q": "--quiet", "-v": "--verbose"}
-WITH_VALUE = ("--proxy", "--config", "--dns", "--loopback", "--direct", "--timeout")
+WITH_VALUE = ("--proxy", "--config", "--dns", "--loopback", "--direct", "--udp", "--listen", "--timeout")
 WITHOUT_VALUE = ("--quiet", "--verbose", "-h", "--help", "--version")
 
 
@@ -199,6 +212,8 @@ class Options:
         self._dns: str | None = None
         self._loopback: str | None = None
         self._direct: list[Direct] = []
+        self._udp: str | None = None
+        self._listen: str | None = None
         self._timeout: float | None = None
         self._verbosity: int | None = None
         self._words = list(argv)
@@ -210,6 +225,8 @@ class Options:
             dns=self._dns,
             loopback=self._loopback,
             direct=tuple(self._direct),
+            udp=self._udp,
+            listen=self._listen,
             timeout=self._timeout,
             verbosity=self._verbosity,
         )
@@ -270,6 +287,10 @@ class Options:
                 self._loopback = one_of(LOOPBACK, value, name)
             case "--direct":
                 self._direct += parse_directs(value)
+            case "--udp":
+                self._udp = one_of(UDP, value, name)
+            case "--listen":
+                self._listen = one_of(LISTEN, value, name)
             case "--timeout":
                 self._timeout = seconds(value, name)
             case _:

@@ -104,6 +104,8 @@ def test_what_follows_the_program_is_its_own(launches, argv, command):
         ([*PROXY, "--dns", "local"], "dns", "local"),
         ([*PROXY, "--dns", "local", "--dns=remote"], "dns", "remote"),
         ([*PROXY, "--loopback=deny"], "loopback", "deny"),
+        ([*PROXY, "--udp", "block"], "udp", "block"),
+        ([*PROXY, "--listen=bind"], "listen", "bind"),
         ([*PROXY, "--direct", "10.0.0.0/8,*.a"], "direct", (Direct("10.0.0.0/8"), Direct(name="*.a"))),
         ([*PROXY, "--direct", "a", "--direct", "b"], "direct", (Direct(name="a"), Direct(name="b"))),
         ([*PROXY, "--timeout", "2.5"], "timeout", 2.5),

@@ -17,6 +17,8 @@ class Choices:
     dns: str | None = None
     loopback: str | None = None
     direct: tuple[Direct, ...] = ()
+    udp: str | None = None
+    listen: str | None = None
     timeout: float | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None

@@ -2,9 +2,9 @@
 
 Fields joined by spaces, so that `env` shows them; what could be mistaken for punctuation is percent-encoded::
 
-    format=1 chain=socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080 dns=remote loopback=direct
-    direct=10.0.0.0/8,[fd00::/8]:443,*.corp.example timeout=60.0 connect_timeout=0.0 read_timeout=0.0
-    verbosity=0
+    format=2 chain=socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080 dns=remote loopback=direct
+    direct=10.0.0.0/8,[fd00::/8]:443,*.corp.example udp=associate listen=local timeout=60.0
+    connect_timeout=0.0 read_timeout=0.0 verbosity=0
 
 Every field, each once. ``decode`` runs before the program starts and refuses whatever is not settings
 from end to end: a setting that is guessed could be a leak. It imports nothing that the target does not
@@ -13,7 +13,7 @@ have already.
 
 from __future__ import annotations
 
-from pywrap.config.settings import DNS, LOOPBACK, SCHEMES, Direct, Proxy, Settings
+from pywrap.config.settings import DNS, LISTEN, LOOPBACK, SCHEMES, UDP, Direct, Proxy, Settings
 from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ VARIABLE = "PYSOCKSIFY_SETTINGS"
 
 # To be raised with every change of a field or of its meaning: the launcher and the target can be
 # two installations, and an upgrade can happen between a program's start and that of its child.
-FORMAT = "1"
+FORMAT = "2"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
 
@@ -194,6 +194,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], str], Callable[[str], object]]] = {
     "dns": (str, _one_of(DNS)),
     "loopback": (str, _one_of(LOOPBACK)),
     "direct": (_write_direct, _read_direct),
+    "udp": (str, _one_of(UDP)),
+    "listen": (str, _one_of(LISTEN)),
     "timeout": (repr, _read_seconds),
     "connect_timeout": (repr, _read_seconds),
     "read_timeout": (repr, _read_seconds),

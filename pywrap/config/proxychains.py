@@ -16,7 +16,7 @@ from __future__ import annotations
 from pywrap.config.choices import Choices
 from pywrap.config.direct import parse_directs, parse_localnet
 from pywrap.config.host import parse_host, parse_port
-from pywrap.config.settings import DNS, LOOPBACK, SCHEMES, Direct, Proxy
+from pywrap.config.settings import DNS, LISTEN, LOOPBACK, SCHEMES, UDP, Direct, Proxy
 from pywrap.config.url import check_credentials, mask, parse_proxy
 from pywrap.config.words import digits, milliseconds, nearest, one_of, seconds, suggest
 from pywrap.errors import ConfigError
@@ -168,6 +168,14 @@ def _loopback(draft: _Draft, words: list[str]) -> None:
     draft.decide("loopback", one_of(LOOPBACK, words[1], words[0]), words)
 
 
+def _udp(draft: _Draft, words: list[str]) -> None:
+    draft.decide("udp", one_of(UDP, words[1], words[0]), words)
+
+
+def _listen(draft: _Draft, words: list[str]) -> None:
+    draft.decide("listen", one_of(LISTEN, words[1], words[0]), words)
+
+
 def _direct(draft: _Draft, words: list[str]) -> None:
     draft.direct.extend(parse_directs(words[1]))
 
@@ -188,6 +196,8 @@ DIRECTIVES: dict[str, tuple[int, Reader]] = {
     # Not of proxychains.
     "dns": (1, _dns),
     "loopback": (1, _loopback),
+    "udp": (1, _udp),
+    "listen": (1, _listen),
     "direct": (1, _direct),
     "timeout": (1, _timeout),
 }

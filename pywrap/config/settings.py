@@ -11,6 +11,8 @@ from pywrap.frozen import frozen
 SCHEMES = ("socks4", "socks4a", "socks5", "socks5h")
 DNS = ("remote", "local")
 LOOPBACK = ("direct", "proxy", "deny")
+UDP = ("associate", "block", "direct")
+LISTEN = ("local", "bind")
 DEFAULT_PORT = 1080
 
 
@@ -70,6 +72,8 @@ class Settings:
     dns: str = "remote"  # one of DNS
     loopback: str = "direct"  # one of LOOPBACK
     direct: tuple[Direct, ...] = ()
+    udp: str = "associate"  # one of UDP
+    listen: str = "local"  # one of LISTEN
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0

@@ -9,6 +9,7 @@ from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
 from pywrap.tunnel.background import Background
+from pywrap.tunnel.chain import handshake
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.names import Hosts, Names
@@ -46,7 +47,7 @@ class Session:
 
     def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
         """A tunnel to ``destination`` on ``sock``, not started."""
-        return Opening(sock, self.first, self.settings.chain, destination, deadline)
+        return Opening(sock, self.first, lambda: handshake(self.settings.chain, destination), deadline)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.

@@ -38,14 +38,21 @@ LONGEST_TEXT = 255
 
 
 def connect(destination: Endpoint, userid: bytes | None = None, names: bool = True) -> Dialogue[Endpoint]:
-    """Ask for a connection to ``destination``; return the address bound for us (DSTIP).
+    """Ask for a connection to ``destination``; return the address bound for us (DSTIP)."""
+    return request(CONNECT, destination, userid, names)
 
-    ``names`` is whether the proxy speaks 4a.
+
+def request(
+    command: int, destination: Endpoint, userid: bytes | None = None, names: bool = True
+) -> Dialogue[Endpoint]:
+    """Ask for ``command`` and return the address of the first reply (DSTIP).
+
+    ``names`` is whether the proxy speaks 4a. BIND has a second reply: ``read_reply``.
 
     Raises:
         Rejected, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
-    yield Send(pack_request(CONNECT, destination, userid or b"", names))
+    yield Send(pack_request(command, destination, userid or b"", names))
     return (yield from read_reply())
 
 

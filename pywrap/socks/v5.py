@@ -61,14 +61,23 @@ REFUSALS = {
 def connect(
     destination: Endpoint, username: bytes | None = None, password: bytes | None = None
 ) -> Dialogue[Endpoint]:
-    """Ask for a connection to ``destination``; return the address bound for us (BND.ADDR).
+    """Ask for a connection to ``destination``; return the address bound for us (BND.ADDR)."""
+    return request(CONNECT, destination, username, password)
+
+
+def request(
+    command: int, destination: Endpoint, username: bytes | None = None, password: bytes | None = None
+) -> Dialogue[Endpoint]:
+    """Authenticate, ask for ``command``, and return the address of the first reply (BND.ADDR).
+
+    BIND has a second reply, when the peer has connected: ``read_reply``.
 
     Raises:
         Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
-    request = pack_request(CONNECT, destination)
+    message = pack_request(command, destination)
     yield from authenticate(username, password)
-    yield Send(request)
+    yield Send(message)
     return (yield from read_reply())
 
 

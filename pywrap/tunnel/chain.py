@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pywrap.errors import SocksError
+import errno
+
+from pywrap.errors import SocksError, Unencodable
 from pywrap.socks import v4, v5
 from pywrap.socks.wire import Endpoint
 
@@ -12,22 +14,32 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
 
-def handshake(chain: tuple[Proxy, ...], destination: Endpoint) -> Dialogue[Endpoint]:
-    """Open a tunnel to ``destination`` on a connection to the first hop; return what the last one bound.
+# What a request is called in an error's text.
+_ASKED = {v5.CONNECT: "asked for {}", v5.BIND: "asked to BIND for {}", v5.UDP_ASSOCIATE: "asked for UDP"}
+
+
+def handshake(
+    chain: tuple[Proxy, ...], destination: Endpoint, command: int = v5.CONNECT
+) -> Dialogue[Endpoint]:
+    """Ask the last hop for ``command``, through all before it; return the address of its reply.
+
+    It runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``.
 
     Raises:
         SocksError: the message starts with the hop that it happened at.
     """
-    bound = destination
-    for number, hop in enumerate(chain):
-        last = number + 1 == len(chain)
-        onward = destination if last else Endpoint(chain[number + 1].host, chain[number + 1].port)
-        try:
-            bound = yield from _request(hop, onward)
-        except SocksError as err:
-            err.args = (f"{hop_label(chain, number)}: {err} (asked for {onward})",)
-            raise
-    return bound
+    for number, onward in enumerate(chain[1:]):
+        yield from _ask(chain, number, v5.CONNECT, Endpoint(onward.host, onward.port))
+    return (yield from _ask(chain, len(chain) - 1, command, destination))
+
+
+def _ask(chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
+    try:
+        return (yield from _request(chain[number], command, destination))
+    except SocksError as err:
+        asked = _ASKED[command].format(destination)
+        err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
+        raise
 
 
 def hop_label(chain: tuple[Proxy, ...], number: int) -> str:
@@ -36,7 +48,9 @@ def hop_label(chain: tuple[Proxy, ...], number: int) -> str:
     return f"{place}proxy {chain[number]}"
 
 
-def _request(hop: Proxy, onward: Endpoint) -> Dialogue[Endpoint]:
+def _request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
     if hop.scheme in ("socks5", "socks5h"):
-        return v5.connect(onward, hop.username, hop.password)
-    return v4.connect(onward, hop.username, names=hop.scheme == "socks4a")
+        return v5.request(command, destination, hop.username, hop.password)
+    if command == v5.UDP_ASSOCIATE:
+        raise Unencodable("SOCKS4 has no UDP", errno.EOPNOTSUPP)
+    return v4.request(command, destination, hop.username, names=hop.scheme == "socks4a")

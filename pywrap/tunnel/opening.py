@@ -1,4 +1,4 @@
-"""A tunnel being opened on a non-blocking socket: a state machine that never waits itself.
+"""A dialogue with a chain on a non-blocking socket: a state machine that never waits itself.
 
 Who waits is the caller's affair: ``wait_for`` does it in the calling thread, for sockets that may
 block; ``background`` does it for any number of them in a thread of its own.
@@ -10,8 +10,7 @@ import errno
 from _socket import SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import ProxyClosed, SocksError
-from pywrap.socks.wire import Send
-from pywrap.tunnel.chain import handshake
+from pywrap.socks.wire import Endpoint, Send
 from pywrap.tunnel.dial import fit, like
 
 TYPE_CHECKING = False
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.config.settings import Proxy
-    from pywrap.socks.wire import Dialogue, Endpoint, Recv
+    from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.dial import FirstHop
 
@@ -31,7 +29,9 @@ POLLOUT = 4
 
 
 class Opening:
-    """One tunnel on its way.
+    """One dialogue, from the first hop's addresses to its end: for a tunnel, a UDP association, a BIND.
+
+    ``talk()`` makes the dialogue when the first hop is connected. ``bound``: what it returned.
 
     ``sock`` is the connection: the program's own, or a replacement where that one cannot reach the first
     hop (another family). ``wants`` is POLLIN or POLLOUT: what to wait for on it before ``advance``.
@@ -40,13 +40,13 @@ class Opening:
     __slots__ = (
         "_addresses",
         "_buffer",
-        "_chain",
-        "_destination",
         "_dialogue",
         "_failure",
         "_first",
         "_given",
         "_step",
+        "_talk",
+        "bound",
         "deadline",
         "sock",
         "wants",
@@ -56,8 +56,7 @@ class Opening:
         self,
         sock: _socket.socket,
         first: FirstHop,
-        chain: tuple[Proxy, ...],
-        destination: Endpoint,
+        talk: Callable[[], Dialogue[Endpoint]],
         deadline: Deadline,
     ) -> None:
         self.sock = sock
@@ -65,8 +64,8 @@ class Opening:
         self.deadline = deadline
         self._given = sock
         self._first = first
-        self._chain = chain
-        self._destination = destination
+        self._talk = talk
+        self.bound = Endpoint("", 0)
         self._addresses = iter(first.addresses())
         self._failure: SocksError | None = None
         self._dialogue: Dialogue[Endpoint] | None = None
@@ -140,7 +139,7 @@ class Opening:
         raise self._failure
 
     def _connected(self) -> bool:
-        self._dialogue = handshake(self._chain, self._destination)
+        self._dialogue = self._talk()
         self._take(next(self._dialogue))
         return self._converse()
 
@@ -165,7 +164,8 @@ class Opening:
                     self._take(self._dialogue.throw(err))
                 else:
                     self._take(self._dialogue.send(answer))
-        except StopIteration:
+        except StopIteration as end:
+            self.bound = end.value
             return True
 
     def _perform(self) -> bytes:

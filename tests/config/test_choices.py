@@ -6,6 +6,8 @@ FILE = Choices(
     dns="local",
     loopback="deny",
     direct=(Direct("10.0.0.0/8"), Direct(name="*.corp")),
+    udp="block",
+    listen="bind",
     timeout=5.0,
     connect_timeout=8.0,
     read_timeout=15.0,

@@ -14,16 +14,19 @@ EVERYTHING = Settings(
     dns="local",
     loopback="deny",
     direct=(Direct("10.0.0.0/8"), Direct("fd00::/8", port=443), Direct(name="*.corp.example", port=80)),
+    udp="block",
+    listen="bind",
     timeout=7.5,
     connect_timeout=8.0,
     read_timeout=15.0,
     verbosity=-1,
 )
 EVERYTHING_TEXT = (
-    "format=1"
+    "format=2"
     + " chain=socks5h://al%20ice:p%40%3A%2F%2C%25%3D@[::1]:1080,socks4a://bob@second:9050"
     + " dns=local loopback=deny"
     + " direct=10.0.0.0/8,[fd00::/8]:443,*.corp.example:80"
+    + " udp=block listen=bind"
     + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 verbosity=-1"
 )
 DEFAULTS_TEXT = encode(Settings())
@@ -49,6 +52,8 @@ all_settings = st.builds(
     dns=st.sampled_from(["remote", "local"]),
     loopback=st.sampled_from(["direct", "proxy", "deny"]),
     direct=st.lists(exemptions).map(tuple),
+    udp=st.sampled_from(["associate", "block", "direct"]),
+    listen=st.sampled_from(["local", "bind"]),
     timeout=seconds,
     connect_timeout=seconds,
     read_timeout=seconds,
@@ -109,8 +114,8 @@ def test_cut_short_is_an_error(cut):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("format=1", "format=2", "was written by another version of pysocksify"),
-        ("format=1 ", "", "was written by another version of pysocksify"),
+        ("format=2", "format=1", "was written by another version of pysocksify"),
+        ("format=2 ", "", "was written by another version of pysocksify"),
         (DEFAULTS_TEXT, "", "was written by another version of pysocksify"),
         (" dns=remote", "", "is damaged: `dns` is missing"),
         (" dns=remote", " dns=remote dns=local", "is damaged: field 4 is none of ours"),

@@ -71,6 +71,8 @@ def test_empty_file_says_nothing():
             Choices(direct=(Direct("fd00::/8"), Direct(name="*.corp", port=443))),
         ),
         (b"loopback proxy", Choices(loopback="proxy")),
+        (b"udp block", Choices(udp="block")),
+        (b"listen bind", Choices(listen="bind")),
         (b"timeout 2.5", Choices(timeout=2.5)),
     ],
 )
@@ -337,6 +339,8 @@ def test_our_sample_loads_uncommented():
             Direct("0.0.0.0/0", port=80),
             Direct("fe80::/10", port=80),
         ),
+        udp="associate",
+        listen="local",
         timeout=60.0,
         connect_timeout=8.0,
         read_timeout=15.0,

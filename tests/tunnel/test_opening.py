@@ -11,6 +11,7 @@ import pytest
 from pywrap.config.settings import Proxy, Settings
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.chain import handshake
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.opening import Opening, wait_for
@@ -25,7 +26,7 @@ def new_opening(sock, proxy, program=None, getaddrinfo=socket.getaddrinfo, **lim
     settings = Settings(chain=(Proxy("socks5h", *proxy),), **{"timeout": PATIENCE, **limits})
     first = FirstHop(settings.chain[0], getaddrinfo)
     sock.setblocking(False)
-    return Opening(sock, first, settings.chain, TARGET, Deadline(settings, program))
+    return Opening(sock, first, lambda: handshake(settings.chain, TARGET), Deadline(settings, program))
 
 
 def open_through(proxy, sock=None, **how):
@@ -48,7 +49,7 @@ def test_what_follows_the_reply_stays_in_the_socket():
 
 def test_each_message_is_one_segment():
     # microsocks wants it so: nothing of the request before the answer to the greeting.
-    with scripted(100) as proxy:
+    with scripted(100, None) as proxy:
         with socket.socket() as sock:
             opening = new_opening(sock, (proxy.host, proxy.port))
             if not opening.start():
