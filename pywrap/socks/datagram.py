@@ -1,0 +1,118 @@
+"""The header of a UDP datagram through a SOCKS5 proxy (RFC 1928 section 7), and its fragments.
+
+A datagram arrives whole, so these are plain functions and no dialogues. No sockets, and no clock but
+the one that the caller reads.
+"""
+
+from __future__ import annotations
+
+from pywrap.errors import ProtocolError
+from pywrap.frozen import frozen
+from pywrap.socks.v5 import IPV4, IPV6, NAME, pack_endpoint
+from pywrap.socks.wire import Endpoint, unpacked
+
+# RSV, FRAG, ATYP, a name of 255 bytes with its length, a port.
+LONGEST_HEADER = 2 + 1 + 1 + 1 + 255 + 2
+
+# Section 7: "The reassembly timer MUST be no less than 5 seconds."
+REASSEMBLY_SECONDS = 5.0
+
+# What a sequence may hold: no datagram is longer than this once it is put together (RFC 768).
+LONGEST_PAYLOAD = 65507
+
+
+@frozen
+class Header:
+    """``endpoint``: where the datagram goes, or came from. ``size``: where its payload begins.
+
+    ``fragment``: 0 for a datagram of its own, otherwise its position from 1, with the highest bit set in
+    the last one of a sequence.
+    """
+
+    endpoint: Endpoint
+    fragment: int
+    size: int
+
+
+def pack_header(endpoint: Endpoint) -> bytes:
+    """The header of a datagram that is not fragmented.
+
+    Raises:
+        Unencodable: the name is empty, too long, or not ASCII.
+    """
+    # +----+------+------+----------+----------+----------+
+    # |RSV | FRAG | ATYP | DST.ADDR | DST.PORT |   DATA   |
+    # +----+------+------+----------+----------+----------+
+    # | 2  |  1   |  1   | Variable |    2     | Variable |
+    # +----+------+------+----------+----------+----------+
+    return b"\0\0\0" + pack_endpoint(endpoint)
+
+
+def unpack_header(data: bytes | memoryview) -> Header:
+    """Read the header at the start of ``data``.
+
+    Raises:
+        ProtocolError: there is none; such a datagram is dropped.
+    """
+    if len(data) < 4:
+        raise ProtocolError(f"a datagram of {len(data)} bytes has no SOCKS header")
+    kind = data[3]
+    if kind == IPV4:
+        start, end = 4, 8
+    elif kind == IPV6:
+        start, end = 4, 20
+    elif kind == NAME and len(data) > 4:
+        start, end = 5, 5 + data[4]
+    else:
+        raise ProtocolError(f"a datagram with an unknown address type: {kind}")
+    if len(data) < end + 2:
+        raise ProtocolError("a datagram ends within its SOCKS header")
+    address = bytes(data[start:end])
+    if kind != NAME:
+        host = unpacked(address)
+    elif not address or b"\0" in address:
+        raise ProtocolError("a datagram with an empty name, or a NUL in it")
+    else:
+        host = address.decode("ascii", "backslashreplace")
+    return Header(Endpoint(host, data[end] << 8 | data[end + 1]), data[2], end + 2)
+
+
+class Reassembly:
+    """Puts fragments together; one for each association and direction.
+
+    As section 7 asks: a fragment with a lower number than the one before begins a new sequence, and a
+    sequence that is not complete when its timer ends is given up. Fragments that do not follow one
+    another without a gap cannot be completed any more.
+    """
+
+    __slots__ = ("_endpoint", "_expires", "_highest", "_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._endpoint: Endpoint | None = None
+        self._expires = 0.0
+        self._highest = 0
+        self._size = 0
+        self._pieces: list[bytes] = []
+
+    def add(self, header: Header, payload: bytes, now: float) -> bytes | None:
+        """Take a fragment, ``now`` on the monotonic clock; return the datagram when it is complete."""
+        position, last = header.fragment & 0x7F, bool(header.fragment & 0x80)
+        if position <= self._highest or now >= self._expires or header.endpoint != self._endpoint:
+            self._abandon()
+            self._endpoint, self._expires = header.endpoint, now + REASSEMBLY_SECONDS
+        if position != self._highest + 1 or self._size + len(payload) > LONGEST_PAYLOAD:
+            self._abandon()
+            return None
+        self._highest = position
+        self._pieces.append(payload)
+        self._size += len(payload)
+        if not last:
+            return None
+        whole = b"".join(self._pieces)
+        self._abandon()
+        return whole
+
+    def _abandon(self) -> None:
+        self._endpoint = None
+        self._highest = self._size = 0
+        self._pieces = []
