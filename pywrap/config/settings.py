@@ -13,6 +13,7 @@ DNS = ("remote", "local")
 LOOPBACK = ("direct", "proxy", "deny")
 UDP = ("associate", "block", "direct")
 LISTEN = ("local", "bind")
+CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
 
 
@@ -38,6 +39,21 @@ class Proxy:
     def __repr__(self) -> str:
         user = "" if self.username is None else f"{self.username.decode('utf-8', 'backslashreplace')}:***@"
         return f"<Proxy {self.scheme}://{user}{self}>"
+
+
+@frozen
+class Chain:
+    """Proxies, and how a connection picks those that it goes through.
+
+    ``type`` is one of CHAIN_TYPES, as proxychains-ng has them: strict, all in order; dynamic, all in order
+    that are not dead; random, ``length`` of them at random; round_robin, ``length`` of them, from where
+    the connection before left off. ``length`` 0 is all of them. ``name`` is "" for the default chain.
+    """
+
+    proxies: tuple[Proxy, ...] = ()
+    name: str = ""
+    type: str = "strict"
+    length: int = 0
 
 
 @frozen
