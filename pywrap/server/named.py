@@ -132,6 +132,10 @@ class Names:
             oldest = next(each for each, name in self._names.items() if name.addresses is not None)
             self._forget(self._names.pop(oldest))
         name = Name()
+        if "\\" in endpoint.host:
+            # It stands for a byte beyond ASCII: names are sent in their IDNA form.
+            name.addresses, name.worn, name.since = [], True, monotonic()
+            return name
         self._pending += 1
         self._resolver.resolve(endpoint.host, endpoint.port, lambda answer: self._resolved(name, answer))
         return name
