@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import errno
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.config.settings import Proxy
+
 
 class ConfigError(Exception):
     """The settings are wrong or missing: a person must change something.
@@ -22,9 +26,19 @@ class ConfigError(Exception):
 
 
 class SocksError(Exception):
-    """A conversation with a proxy failed; ``errno`` is what connect() will report."""
+    """A conversation with a proxy failed; ``errno`` is what connect() will report.
+
+    For whoever could take another path, ``tunnel`` notes which ``hop`` failed, and whether it is ``dead``:
+    cannot be reached, does not answer, or is no proxy. A destination that was refused is nobody's death.
+    ``in_doubt``: a hop hung up when it was asked for the next one, or for the destination. That can be a
+    refusal (``ssh -D`` has no other), or its own end. ``answered``: it had said something before.
+    """
 
     errno = errno.ECONNREFUSED
+    hop: Proxy | None = None
+    dead = False
+    in_doubt = False
+    answered = False
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
