@@ -79,7 +79,7 @@ class FirstHop:
 
     def _dead(self, message: str, number: int) -> SocksError:
         error = SocksError(message, number)
-        error.hop, error.dead = self.proxy, True
+        error.hop = error.dead = self.proxy
         return error
 
 
