@@ -15,6 +15,7 @@ from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
+from pywrap.tunnel.selection import Fixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Session:
 
     def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
         """A tunnel to ``destination`` on ``sock``, not started."""
-        return Opening(sock, Plan(self.hops, self.settings.chain, destination), deadline)
+        return Opening(sock, Plan(self.hops, Fixed(self.settings.chain), destination), deadline)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.

@@ -39,9 +39,9 @@ class Deadline:
         self._way = self._end if part == 1 else now + max(0.0, end - now) * part
         self._way = min(self._way, now + seconds)
 
-    def connecting(self) -> None:
-        """An address of the first hop is dialled from now on."""
-        self._start(self._connect)
+    def connecting(self, otherwise: float = 0.0) -> None:
+        """An address of the first hop is dialled from now on; ``otherwise`` is for want of a limit."""
+        self._start(self._connect or otherwise)
 
     def waiting(self) -> None:
         """A hop's answer is waited for from now on."""
@@ -49,6 +49,12 @@ class Deadline:
 
     def _start(self, limit: float) -> None:
         self._step = min(self._way, monotonic() + limit) if limit else self._way
+
+    @property
+    def ended(self) -> bool:
+        """Is there no time left for anything?"""
+        end = self._end if self._program is None else min(self._end, self._program)
+        return end <= monotonic()
 
     @property
     def moment(self) -> float:

@@ -1,4 +1,4 @@
-"""What this process knows of the proxies: where they are, and which have failed of late."""
+"""What this process knows of the proxies: where they are, who has failed of late, who takes a flight."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Hops:
         self._getaddrinfo = getaddrinfo
         self._firsts: dict[Proxy, FirstHop] = {}
         self._dead_until: dict[Proxy, float] = {}
+        self._takers: dict[Proxy, bool] = {}
 
     def first(self, proxy: Proxy) -> FirstHop:
         """The way to ``proxy`` from here."""
@@ -44,3 +45,11 @@ class Hops:
     def is_dead(self, proxy: Proxy) -> bool:
         """Has ``proxy`` failed of late?"""
         return self._dead_until.get(proxy, 0.0) > monotonic()
+
+    def takes_flight(self, proxy: Proxy, taken: bool) -> None:
+        """``proxy`` was seen to understand what it was sent in advance, or not to."""
+        self._takers[proxy] = taken
+
+    def is_taker(self, proxy: Proxy) -> bool | None:
+        """Does ``proxy`` take a flight? None when nobody knows."""
+        return self._takers.get(proxy)

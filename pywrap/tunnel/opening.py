@@ -108,7 +108,7 @@ class Opening:
                 done = step()
             except SocksError as err:
                 other = self._plan.another(err)
-                if other is None:
+                if other is None or self.deadline.ended:
                     raise
                 self._way = other
                 step = self._set_out
@@ -170,7 +170,7 @@ class Opening:
             try:
                 sock, sockaddr = fit(self.sock, address)
                 self._use(sock)
-                self.deadline.connecting()
+                self.deadline.connecting(self._way.reach)
                 _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT

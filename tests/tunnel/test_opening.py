@@ -15,6 +15,7 @@ from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.opening import Opening, wait_for
 from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.selection import Fixed
 from tests.tunnel.scripted import CHOICE, GREETING, PATIENCE, REPLY, REQUEST, scripted
 
 TARGET = Endpoint("example.org", 443)
@@ -24,7 +25,7 @@ MS = 0.001
 def new_opening(sock, proxy, program=None, getaddrinfo=socket.getaddrinfo, **limits):
     """An ``Opening`` on ``sock``; ``proxy`` is a (host, port)."""
     settings = Settings(**{"timeout": PATIENCE, **limits})
-    plan = Plan(Hops(getaddrinfo), (Proxy("socks5h", *proxy),), TARGET)
+    plan = Plan(Hops(getaddrinfo), Fixed((Proxy("socks5h", *proxy),)), TARGET)
     sock.setblocking(False)
     return Opening(sock, plan, Deadline(settings, program))
 
