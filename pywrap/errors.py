@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import errno
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.config.settings import Proxy
+
 
 class ConfigError(Exception):
     """The settings are wrong or missing: a person must change something.
@@ -22,9 +26,19 @@ class ConfigError(Exception):
 
 
 class SocksError(Exception):
-    """A conversation with a proxy failed; ``errno`` is what connect() will report."""
+    """A conversation with a proxy failed; ``errno`` is what connect() will report.
+
+    For whoever could take another path, ``tunnel`` notes at which ``hop`` it was, and which hop is ``dead``:
+    cannot be reached, does not answer, or is no proxy that lets us in. A destination that was refused is
+    nobody's death. ``in_doubt``: a hop hung up when it was asked for the next one, or for the destination.
+    That can be a refusal (``ssh -D`` has no other), or its own end. ``answered``: it had let us in before.
+    """
 
     errno = errno.ECONNREFUSED
+    hop: Proxy | None = None
+    dead: Proxy | None = None
+    in_doubt = False
+    answered = False
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
@@ -41,9 +55,13 @@ class Rejected(SocksError):
 
 
 class AuthenticationFailed(SocksError):
-    """No acceptable method (RFC 1928 section 3), or a refused password (RFC 1929)."""
+    """The proxy does not let us in: a refused password (RFC 1929), or none where it wants one."""
 
     errno = errno.EACCES
+
+
+class NoCommonMethod(AuthenticationFailed):
+    """The proxy accepts no method that was offered (RFC 1928 section 3)."""
 
 
 class ProtocolError(SocksError):

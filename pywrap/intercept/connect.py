@@ -166,7 +166,7 @@ def _block(
         _settle(connected, fd, number, timeout)
     finally:
         real.close()
-    session.opened(destination, started)
+    session.opened(destination, opening.path, started)
 
 
 def _settle(sock: _socket.socket, fd: int, number: int, timeout: float | None) -> None:

@@ -125,8 +125,8 @@ class Pending:
         # Before the program wakes up, which may end then; not under the lock, since a reader may be slow.
         if error is not None:
             self._session.failed(self._destination, error)
-        else:
-            self._session.opened(self._destination, self._started)
+        elif opening is not None:
+            self._session.opened(self._destination, opening.path, self._started)
         with self._session.tunnels.lock:
             try:
                 if error is not None:

@@ -9,18 +9,19 @@ from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
 from pywrap.tunnel.background import Background
-from pywrap.tunnel.chain import handshake
 from pywrap.tunnel.deadline import Deadline
-from pywrap.tunnel.dial import FirstHop
+from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
+from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
+from pywrap.tunnel.selection import Fixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.config.settings import Settings
+    from pywrap.config.settings import Proxy, Settings
     from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
@@ -37,8 +38,8 @@ class Session:
         self.tunnels = tunnels
         self.names = Names(originals.allocate_lock)
         self.hosts = Hosts()
-        self.first = FirstHop(settings.chain[0], originals.getaddrinfo)
-        self.routes = Routes(settings, self.first, self.names, self.hosts)
+        self.hops = Hops(originals.getaddrinfo)
+        self.routes = Routes(settings, self.hops.first(settings.chain[0]), self.names, self.hosts)
         self.background = _background()
 
     def deadline(self, program: float | None) -> Deadline:
@@ -47,7 +48,7 @@ class Session:
 
     def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
         """A tunnel to ``destination`` on ``sock``, not started."""
-        return Opening(sock, self.first, lambda: handshake(self.settings.chain, destination), deadline)
+        return Opening(sock, Plan(self.hops, Fixed(self.settings.chain), destination), deadline)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -101,19 +102,17 @@ class Session:
             return host, destination.port
         return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
 
-    def opened(self, destination: Endpoint, started: float) -> None:
+    def opened(self, destination: Endpoint, path: tuple[Proxy, ...], started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
         if self.messages.verbosity >= 1:
+            hops = ", ".join(str(hop) for hop in path)
             self.messages.say(
-                1, f"{destination} via {self._hops()}: connected in {(monotonic() - started) * 1000:.0f} ms"
+                1, f"{destination} via {hops}: connected in {(monotonic() - started) * 1000:.0f} ms"
             )
 
     def failed(self, destination: Endpoint, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
         self.messages.say(1, f"{destination} failed: {error}")
-
-    def _hops(self) -> str:
-        return ", ".join(str(hop) for hop in self.settings.chain)
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""

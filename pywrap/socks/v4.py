@@ -56,6 +56,11 @@ def request(
     return (yield from read_reply())
 
 
+def assent() -> bytes:
+    """All that a proxy says which grants a ``request``."""
+    return pack_reply(GRANTED)
+
+
 # ---------------------------------------------------------------- the client's half
 
 

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import errno
 
-from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected, Unencodable
+from pywrap.errors import (
+    AuthenticationFailed,
+    NoCommonMethod,
+    ProtocolError,
+    Rejected,
+    SocksError,
+    Unencodable,
+)
 from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
 
 TYPE_CHECKING = False
@@ -66,29 +73,47 @@ def connect(
 
 
 def request(
-    command: int, destination: Endpoint, username: bytes | None = None, password: bytes | None = None
+    command: int,
+    destination: Endpoint,
+    username: bytes | None = None,
+    password: bytes | None = None,
+    sure: bool = False,
 ) -> Dialogue[Endpoint]:
     """Authenticate, ask for ``command``, and return the address of the first reply (BND.ADDR).
 
-    BIND has a second reply, when the peer has connected: ``read_reply``.
+    BIND has a second reply, when the peer has connected: ``read_reply``. ``sure`` is as in ``authenticate``.
 
     Raises:
         Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
     message = pack_request(command, destination)
-    yield from authenticate(username, password)
+    yield from authenticate(username, password, sure)
     yield Send(message)
-    return (yield from read_reply())
+    try:
+        return (yield from read_reply())
+    except SocksError as err:
+        err.answered = True
+        raise
+
+
+def assent(username: bytes | None) -> bytes:
+    """All that a proxy says which grants a ``request`` that was ``sure``."""
+    method = NO_AUTHENTICATION if username is None else USERNAME_PASSWORD
+    welcome = b"" if username is None else answer_credentials(True)
+    return select_method(method) + welcome + pack_reply(SUCCEEDED)
 
 
 # ---------------------------------------------------------------- the client's half
 
 
-def authenticate(username: bytes | None, password: bytes | None) -> Dialogue[None]:
-    """Offer what we can do, and do what the proxy picks."""
+def authenticate(username: bytes | None, password: bytes | None, sure: bool = False) -> Dialogue[None]:
+    """Offer what we can do, and do what the proxy picks; one method when we must be ``sure`` of its pick."""
     if username is None:
         methods = bytes([NO_AUTHENTICATION])
         credentials = b""
+    elif sure:
+        methods = bytes([USERNAME_PASSWORD])
+        credentials = pack_credentials(username, password or b"")
     else:
         # Both: proxies that need no password exist behind URLs that carry one.
         methods = bytes([NO_AUTHENTICATION, USERNAME_PASSWORD])
@@ -104,7 +129,7 @@ def authenticate(username: bytes | None, password: bytes | None) -> Dialogue[Non
     if version != VERSION:
         raise ProtocolError(not_socks(VERSION, bytes([version, method])))
     if method == NO_ACCEPTABLE_METHODS:
-        raise AuthenticationFailed(
+        raise NoCommonMethod(
             "the proxy accepts none of our authentication methods"
             if credentials
             else "the proxy asks for authentication, and no username was given"

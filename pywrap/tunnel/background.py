@@ -108,8 +108,8 @@ class _Loop:
         self._epoll.register(wake, POLLIN)
         self._wake = wake
         self._by_fd: dict[int, Task] = {}
-        # What each waiting task is registered with: descriptor and events.
-        self._waiting: dict[Task, tuple[int, int]] = {}
+        # The descriptor that each of them waits on; -1 during a step.
+        self._waiting: dict[Task, int] = {}
         # No deadline is earlier than this. Looking at all of them on every turn would cost a
         # thousand pending tunnels a million looks.
         self._soonest = _NEVER
@@ -155,9 +155,8 @@ class _Loop:
         return _opening(task).expire()
 
     def _step(self, task: Task, step: Callable[[Task], bool]) -> None:
-        if task.opening is None or not task.opening.dialled:
-            # While it is dialling, a step may put another socket in the place of the registered one.
-            self._forget(task)
+        # A step may close the registered socket, and put another in its place.
+        self._let_go(task)
         error: SocksError | None = None
         try:
             if task.cancelled:
@@ -184,23 +183,30 @@ class _Loop:
     def _wait(self, task: Task) -> None:
         opening = _opening(task)
         fd, wants = opening.sock.fileno(), opening.wants
+        self._epoll.register(fd, wants)
+        self._by_fd[fd] = task
         if task not in self._waiting:
-            self._epoll.register(fd, wants)
             # No interest of its own: a hang-up is always told.
             self._epoll.register(task.abandoned_fd, 0)
-            self._by_fd[fd] = self._by_fd[task.abandoned_fd] = task
-        elif self._waiting[task] != (fd, wants):
-            self._epoll.modify(fd, wants)
-        self._waiting[task] = fd, wants
+            self._by_fd[task.abandoned_fd] = task
+        self._waiting[task] = fd
         self._soonest = min(self._soonest, opening.deadline.moment)
 
+    def _let_go(self, task: Task) -> None:
+        fd = self._waiting.get(task, -1)
+        if fd >= 0:
+            self._waiting[task] = -1
+            self._leave(fd)
+
     def _forget(self, task: Task) -> None:
-        if task not in self._waiting:
-            return
-        fd, _ = self._waiting.pop(task)
-        for known in (fd, task.abandoned_fd):
-            del self._by_fd[known]
-            self._epoll.unregister(known)
+        if task in self._waiting:
+            self._let_go(task)
+            del self._waiting[task]
+            self._leave(task.abandoned_fd)
+
+    def _leave(self, fd: int) -> None:
+        del self._by_fd[fd]
+        self._epoll.unregister(fd)
 
 
 def _opening(task: Task) -> Opening:

@@ -1,12 +1,13 @@
-"""A chain of proxies as one dialogue: each hop is asked for the next, the last for the destination."""
+"""A path of proxies as one dialogue: each hop is asked for the next, the last for the destination."""
 
 from __future__ import annotations
 
 import errno
 
-from pywrap.errors import SocksError, Unencodable
-from pywrap.socks import v4, v5
+from pywrap.errors import ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
+from pywrap.socks import http, v4, v5
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.flight import rehearse, replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,29 +18,43 @@ if TYPE_CHECKING:
 # What a request is called in an error's text.
 _ASKED = {v5.CONNECT: "asked for {}", v5.BIND: "asked to BIND for {}", v5.UDP_ASSOCIATE: "asked for UDP"}
 
+_NOWHERE = Endpoint("0.0.0.0", 0)
+
 
 def handshake(
-    chain: tuple[Proxy, ...], destination: Endpoint, command: int = v5.CONNECT
+    chain: tuple[Proxy, ...],
+    destination: Endpoint,
+    command: int = v5.CONNECT,
+    flight: tuple[bool, ...] = (),
 ) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through all before it; return the address of its reply.
 
     It runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``.
 
+    ``flight`` tells for each hop whether it may be sent everything at once; to hops of that kind which follow
+    each other, all goes in one piece.
+
     Raises:
         SocksError: the message starts with the hop that it happened at.
     """
-    for number, onward in enumerate(chain[1:]):
-        yield from _ask(chain, number, v5.CONNECT, Endpoint(onward.host, onward.port))
-    return (yield from _ask(chain, len(chain) - 1, command, destination))
+    asks = [(v5.CONNECT, Endpoint(onward.host, onward.port)) for onward in chain[1:]]
+    asks.append((command, destination))
+    bound = _NOWHERE
+    said: list[list[bytes]] = []
+    for number in range(len(chain)):
+        if not said and any(flight[number : number + 1]):
+            end = next((at for at, flies in enumerate(flight) if at > number and not flies), len(flight))
+            said = [_say(chain, at, *asks[at]) for at in range(number, end)]
+            burst = b"".join(b"".join(each) for each in said)
+        else:
+            burst = b""
+        bound = yield from _ask(chain, number, *asks[number], said.pop(0) if said else None, burst)
+    return bound
 
 
-def _ask(chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
-    try:
-        return (yield from _request(chain[number], command, destination))
-    except SocksError as err:
-        asked = _ASKED[command].format(destination)
-        err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
-        raise
+def is_one_message(hop: Proxy) -> bool:
+    """Is all that ``hop`` is told a single message, and its answer another?"""
+    return hop.scheme not in ("socks5", "socks5h")
 
 
 def hop_label(chain: tuple[Proxy, ...], number: int) -> str:
@@ -48,9 +63,80 @@ def hop_label(chain: tuple[Proxy, ...], number: int) -> str:
     return f"{place}proxy {chain[number]}"
 
 
-def _request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
-    if hop.scheme in ("socks5", "socks5h"):
-        return v5.request(command, destination, hop.username, hop.password)
+def _say(chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint) -> list[bytes]:
+    hop = chain[number]
+    try:
+        return rehearse(_request(hop, command, destination, sure=True), _assent(hop))
+    except SocksError as err:
+        _explain(err, chain, number, command, destination)
+        raise
+
+
+def _ask(
+    chain: tuple[Proxy, ...],
+    number: int,
+    command: int,
+    destination: Endpoint,
+    said: list[bytes] | None,
+    burst: bytes,
+) -> Dialogue[Endpoint]:
+    try:
+        dialogue = _request(chain[number], command, destination, sure=said is not None)
+        if said is not None:
+            dialogue = replay(dialogue, said, burst)
+        return (yield from dialogue)
+    except SocksError as err:
+        _explain(err, chain, number, command, destination)
+        raise
+
+
+def _explain(
+    err: SocksError, chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint
+) -> None:
+    """Say in ``err`` where it was and what was asked, and who is dead."""
+    asked = _ASKED[command].format(destination)
+    err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
+    hop = err.hop = chain[number]
+    onward = chain[number + 1] if number + 1 < len(chain) else None
+    asked_at_last = err.answered or is_one_message(hop)
+    if isinstance(err, Unencodable):
+        return
+    if isinstance(err, Rejected):
+        err.dead = onward
+    elif isinstance(err, ProxyClosed) and asked_at_last:
+        err.dead = onward
+        err.in_doubt = True
+    elif isinstance(err, ProxyTimeout) and asked_at_last:
+        # A hop that has answered nothing may itself be what is silent. Not so the last: far more often it is
+        # the destination.
+        err.dead = onward if err.answered or onward is None else hop
+    else:
+        err.dead = hop
+
+
+def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False) -> Dialogue[Endpoint]:
+    if not is_one_message(hop):
+        return v5.request(command, destination, hop.username, hop.password, sure)
+    if hop.scheme in ("http", "raw") and command != v5.CONNECT:
+        kind = "HTTP CONNECT" if hop.scheme == "http" else "a raw hop"
+        asked = "BIND" if command == v5.BIND else "UDP"
+        raise Unencodable(f"{kind} has no {asked}", errno.EOPNOTSUPP)
+    if hop.scheme == "http":
+        return http.connect(destination, hop.username, hop.password)
+    if hop.scheme == "raw":
+        return _nothing()
     if command == v5.UDP_ASSOCIATE:
         raise Unencodable("SOCKS4 has no UDP", errno.EOPNOTSUPP)
     return v4.request(command, destination, hop.username, names=hop.scheme == "socks4a")
+
+
+def _nothing() -> Dialogue[Endpoint]:
+    """A raw hop forwards by itself, to where it has been told elsewhere."""
+    yield from ()
+    return _NOWHERE
+
+
+def _assent(hop: Proxy) -> bytes:
+    if not is_one_message(hop):
+        return v5.assent(hop.username)
+    return http.assent() if hop.scheme == "http" else v4.assent()

@@ -1,4 +1,4 @@
-"""A dialogue with a chain on a non-blocking socket: a state machine that never waits itself.
+"""A tunnel on a non-blocking socket, in one of the ways of its plan: a state machine that never waits itself.
 
 Who waits is the caller's affair: ``wait_for`` does it in the calling thread, for sockets that may
 block; ``background`` does it for any number of them in a thread of its own.
@@ -7,7 +7,7 @@ block; ``background`` does it for any number of them in a thread of its own.
 from __future__ import annotations
 
 import errno
-from _socket import SO_ERROR, SOL_SOCKET
+from _socket import SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.socks.wire import Endpoint, Send
@@ -16,12 +16,14 @@ from pywrap.tunnel.dial import fit, like
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
+    from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
-    from pywrap.tunnel.dial import FirstHop
+    from pywrap.tunnel.dial import Address
+    from pywrap.tunnel.plan import Plan, Way
 
 # As in poll(2) and epoll(7), which agree on them.
 POLLIN = 1
@@ -29,12 +31,14 @@ POLLOUT = 4
 
 
 class Opening:
-    """One dialogue, from the first hop's addresses to its end: for a tunnel, a UDP association, a BIND.
+    """From the first hop's addresses to the end of a dialogue: for a tunnel, a UDP association, a BIND.
 
-    ``talk()`` makes the dialogue when the first hop is connected. ``bound``: what it returned.
+    When a way fails, the plan is asked for another. ``path``: the hops of the present one. ``bound``: what
+    its dialogue returned.
 
     ``sock`` is the connection: the program's own, or a replacement where that one cannot reach the first
-    hop (another family). ``wants`` is POLLIN or POLLOUT: what to wait for on it before ``advance``.
+    hop (another family), or has been used up by a way that failed. ``wants`` is POLLIN or POLLOUT: what to
+    wait for on it before ``advance``.
     """
 
     __slots__ = (
@@ -42,31 +46,25 @@ class Opening:
         "_buffer",
         "_dialogue",
         "_failure",
-        "_first",
         "_given",
+        "_plan",
         "_step",
-        "_talk",
+        "_way",
         "bound",
         "deadline",
         "sock",
         "wants",
     )
 
-    def __init__(
-        self,
-        sock: _socket.socket,
-        first: FirstHop,
-        talk: Callable[[], Dialogue[Endpoint]],
-        deadline: Deadline,
-    ) -> None:
+    def __init__(self, sock: _socket.socket, plan: Plan, deadline: Deadline) -> None:
         self.sock = sock
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
-        self._first = first
-        self._talk = talk
+        self._plan = plan
+        self._way: Way = plan.start()
         self.bound = Endpoint("", 0)
-        self._addresses = iter(first.addresses())
+        self._addresses: Iterator[Address] = iter(())
         self._failure: SocksError | None = None
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
@@ -74,12 +72,17 @@ class Opening:
 
     @property
     def dialled(self) -> bool:
-        """Is the first hop connected? Then ``sock`` will not change any more."""
+        """Is the first hop connected?"""
         return self._dialogue is not None
+
+    @property
+    def path(self) -> tuple[Proxy, ...]:
+        """The hops of the way that stands, or is tried."""
+        return self._way.path
 
     def start(self) -> bool:
         """Begin; the result is that of ``advance``."""
-        return self._dial()
+        return self._try(self._set_out)
 
     def advance(self) -> bool:
         """Go as far as possible without waiting; tell whether the tunnel stands.
@@ -87,26 +90,68 @@ class Opening:
         Raises:
             SocksError: it never will.
         """
-        if self._dialogue is not None:
-            return self._converse()
-        error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
-        if error:
-            self._failure = self._first.unreachable(OSError(error, ""))
-            return self._dial()
-        return self._connected()
+        return self._try(self._advance)
 
     def expire(self) -> bool:
-        """The deadline's moment has passed: go on with the next address, or give up.
+        """The deadline's moment has passed: go on with the next address or another way, or give up.
 
         Raises:
             TimeoutError: the program's own timeout ended.
             SocksError: one of ours did.
         """
+        return self._try(self._expire)
+
+    def _try(self, step: Callable[[], bool]) -> bool:
+        """Do ``step``; when it fails, set out on other ways as long as there are any."""
+        while True:
+            try:
+                done = step()
+            except SocksError as err:
+                other = self._plan.another(err)
+                if other is None or self.deadline.ended:
+                    raise
+                self._way = other
+                step = self._set_out
+            else:
+                if done:
+                    self._plan.succeeded()
+                return done
+
+    def _set_out(self) -> bool:
+        if self._dialogue is not None:
+            self._dialogue = None
+            fresh = like(self._given, self._given.family)
+            if self.sock is self._given:
+                self._hang_up()
+            self._use(fresh)
+        self._failure = None
+        self.deadline.share(self._way.part, self._way.seconds)
+        self._addresses = iter(self._way.first.addresses())
+        return self._dial()
+
+    def _hang_up(self) -> None:
+        """End a dialogue on the program's own socket, which is not ours to close."""
+        try:
+            self.sock.shutdown(SHUT_RDWR)
+        except OSError:
+            # The other end did that already.
+            pass
+
+    def _advance(self) -> bool:
+        if self._dialogue is not None:
+            return self._converse()
+        error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if error:
+            self._failure = self._way.first.unreachable(OSError(error, ""))
+            return self._dial()
+        return self._connected()
+
+    def _expire(self) -> bool:
         timeout = self.deadline.over()
         if self._dialogue is not None:
             self._dialogue.throw(timeout)
             raise AssertionError("no dialogue survives a timeout")
-        self._failure = self._first.unreachable(OSError(timeout.errno, ""))
+        self._failure = self._way.first.unreachable(OSError(timeout.errno, ""))
         # The kernel goes on trying on this one.
         self._use(like(self.sock, self.sock.family))
         return self._dial()
@@ -125,13 +170,13 @@ class Opening:
             try:
                 sock, sockaddr = fit(self.sock, address)
                 self._use(sock)
-                self.deadline.connecting()
+                self.deadline.connecting(self._way.reach)
                 _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT
                 return False
             except OSError as err:
-                self._failure = self._first.unreachable(err)
+                self._failure = self._way.first.unreachable(err)
             else:
                 return self._connected()
         if self._failure is None:
@@ -139,8 +184,13 @@ class Opening:
         raise self._failure
 
     def _connected(self) -> bool:
-        self._dialogue = self._talk()
-        self._take(next(self._dialogue))
+        self._dialogue = self._way.talk()
+        try:
+            self._take(next(self._dialogue))
+        except StopIteration as end:
+            # Raw hops alone: there is nothing to say.
+            self.bound = end.value
+            return True
         return self._converse()
 
     def _take(self, step: Send | Recv) -> None:

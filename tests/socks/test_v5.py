@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pywrap.errors import (
     AuthenticationFailed,
+    NoCommonMethod,
     ProtocolError,
     ProxyClosed,
     Rejected,
@@ -107,14 +108,14 @@ def test_a_missing_password_is_an_empty_one():
 
 
 def test_no_acceptable_method_without_a_username_says_that_one_is_needed():
-    err, sent, _ = refused(AuthenticationFailed, v5.authenticate(None, None), PICK_NOTHING)
+    err, sent, _ = refused(NoCommonMethod, v5.authenticate(None, None), PICK_NOTHING)
     assert "no username was given" in str(err)
     assert sent == [OFFER_NONE]
     assert err.errno == errno.EACCES
 
 
 def test_no_acceptable_method_with_a_username():
-    err, _, _ = refused(AuthenticationFailed, login(), PICK_NOTHING)
+    err, _, _ = refused(NoCommonMethod, login(), PICK_NOTHING)
     assert "none of our authentication methods" in str(err)
     assert isinstance(to_oserror(err), PermissionError)
 

@@ -11,10 +11,11 @@ import pytest
 from pywrap.config.settings import Proxy, Settings
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel.chain import handshake
 from pywrap.tunnel.deadline import Deadline
-from pywrap.tunnel.dial import FirstHop
+from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.opening import Opening, wait_for
+from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.selection import Fixed
 from tests.tunnel.scripted import CHOICE, GREETING, PATIENCE, REPLY, REQUEST, scripted
 
 TARGET = Endpoint("example.org", 443)
@@ -23,10 +24,10 @@ MS = 0.001
 
 def new_opening(sock, proxy, program=None, getaddrinfo=socket.getaddrinfo, **limits):
     """An ``Opening`` on ``sock``; ``proxy`` is a (host, port)."""
-    settings = Settings(chain=(Proxy("socks5h", *proxy),), **{"timeout": PATIENCE, **limits})
-    first = FirstHop(settings.chain[0], getaddrinfo)
+    settings = Settings(**{"timeout": PATIENCE, **limits})
+    plan = Plan(Hops(getaddrinfo), Fixed((Proxy("socks5h", *proxy),)), TARGET)
     sock.setblocking(False)
-    return Opening(sock, first, lambda: handshake(settings.chain, TARGET), Deadline(settings, program))
+    return Opening(sock, plan, Deadline(settings, program))
 
 
 def open_through(proxy, sock=None, **how):

@@ -1,0 +1,131 @@
+"""HTTP CONNECT (RFC 9110 section 9.3.6), the client's half.
+
+The head of the answer has no length: it ends with an empty line, and the byte after that belongs to the
+program. So each read asks for no more than what must still come, which is two bytes mostly: a line end, and
+the empty line.
+"""
+
+from __future__ import annotations
+
+import errno
+from binascii import b2a_base64
+
+from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected, Unencodable
+from pywrap.socks.v5 import name_bytes
+from pywrap.socks.wire import Endpoint, Recv, Send, packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.socks.wire import Dialogue
+
+FORBIDDEN = 403
+AUTHENTICATION_REQUIRED = 407
+
+# As for the replies of SOCKS5: the errno where a program acts on the difference, the text for what it was.
+# Proxies differ in what they say of a refused connection: 500 (tinyproxy), 502, 503 (Squid).
+REFUSALS = {
+    401: ("the proxy asks for a login of its own", errno.EACCES),
+    FORBIDDEN: ("not allowed by the proxy's rules", errno.EACCES),
+    404: ("host not found by the proxy", errno.EHOSTUNREACH),
+    405: ("CONNECT not supported by the proxy", errno.EOPNOTSUPP),
+    500: ("failure of the proxy", errno.ECONNREFUSED),
+    501: ("CONNECT not supported by the proxy", errno.EOPNOTSUPP),
+    502: ("connection failed", errno.ECONNREFUSED),
+    503: ("connection failed", errno.ECONNREFUSED),
+    504: ("connection timed out", errno.ETIMEDOUT),
+}
+
+# What servers set themselves for the head of a request: nobody sends more to a CONNECT.
+LONGEST_HEAD = 16384
+
+# "HTTP/1.1 200", after its first byte.
+_STATUS = 11
+
+
+def connect(
+    destination: Endpoint, username: bytes | None = None, password: bytes | None = None
+) -> Dialogue[Endpoint]:
+    """Ask for a connection to ``destination``; no address comes back, so the result is 0.0.0.0:0.
+
+    Raises:
+        Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
+    """
+    yield Send(pack_request(destination, username, password))
+    yield from read_answer(username is not None)
+    return Endpoint("0.0.0.0", 0)
+
+
+def assent() -> bytes:
+    """All that a proxy says which grants a ``connect``."""
+    return b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def pack_request(destination: Endpoint, username: bytes | None, password: bytes | None) -> bytes:
+    """The head of a CONNECT.
+
+    Raises:
+        Unencodable: the name does not fit into a line, or the username into basic authentication.
+    """
+    host = destination.host.partition("%")[0].encode("ascii") if packed(destination.host) else None
+    if host is None:
+        host = name_bytes(destination.host)
+        if any(byte <= 0x20 or byte == 0x7F or byte in b":/?#@[]" for byte in host):
+            raise Unencodable(f"HTTP cannot carry this name: {destination.host!r}", errno.EINVAL)
+    elif b":" in host:
+        host = b"[" + host + b"]"
+    place = host + b":" + str(destination.port).encode()
+    head = b"CONNECT " + place + b" HTTP/1.1\r\nHost: " + place + b"\r\n"
+    if username is not None:
+        # RFC 7617 section 2.
+        if b":" in username:
+            raise Unencodable("a username with a colon cannot be said in HTTP", errno.EINVAL)
+        login = b2a_base64(username + b":" + (password or b""), newline=False)
+        head += b"Proxy-Authorization: Basic " + login + b"\r\n"
+    return head + b"\r\n"
+
+
+def read_answer(logged_in: bool) -> Dialogue[None]:
+    """Read the answer to a CONNECT, up to the byte before the tunnel's first."""
+    status = yield from _read_status()
+    if status == AUTHENTICATION_REQUIRED:
+        raise AuthenticationFailed(
+            "the proxy refused the username or the password"
+            if logged_in
+            else "the proxy asks for authentication, and no username was given"
+        )
+    if not 200 <= status <= 299:
+        # Some hang up before the rest of a refusal, and it says nothing to us.
+        unknown = (f"HTTP status {status}", errno.ECONNREFUSED)
+        text, number = REFUSALS.get(status, unknown)
+        raise Rejected(f"{text} (HTTP {status})" if status in REFUSALS else text, number, status)
+    # Any 2xx is a tunnel, whatever the headers say of a length (section 9.3.6). The empty line ends with LF
+    # or CR LF, as all the others (RFC 9112 section 2.2).
+    size = 1 + _STATUS
+    end = b""
+    while not end.endswith((b"\n\n", b"\n\r\n")):
+        step = 1 if end.endswith((b"\n", b"\n\r")) else 2
+        size += step
+        if size > LONGEST_HEAD:
+            raise ProtocolError(f"not an HTTP proxy: a head of more than {LONGEST_HEAD} bytes")
+        end = end[-2:] + (yield Recv(step))
+
+
+def _read_status() -> Dialogue[int]:
+    start = yield Recv(1)
+    if start != b"H":
+        raise ProtocolError(_not_http(start))
+    start += yield Recv(_STATUS)
+    version, _, status = start.partition(b" ")
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not status.isdigit():
+        raise ProtocolError(_not_http(start))
+    return int(status)
+
+
+def _not_http(start: bytes) -> str:
+    if start[:1] in (b"\0", b"\4", b"\5"):
+        return "not an HTTP proxy: it answers like a SOCKS server"
+    if start[:1] == b"S":
+        return "not an HTTP proxy: it answers like an SSH server"
+    if start[:1] in (b"\x15", b"\x16"):
+        return "not an HTTP proxy: it answers like a TLS server"
+    return f"probably not an HTTP proxy: its answer starts with {start!r}"

@@ -1,0 +1,55 @@
+"""What this process knows of the proxies: where they are, who has failed of late, who takes a flight."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from pywrap.tunnel.dial import FirstHop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Proxy
+
+# Seconds that a hop which failed is left alone, as long as there are others.
+DEAD_FOR = 30.0
+
+
+class Hops:
+    """The proxies of all chains. ``getaddrinfo`` is the interpreter's own, as for ``FirstHop``.
+
+    Any thread may ask and tell: each line below is one operation on a dictionary.
+    """
+
+    def __init__(self, getaddrinfo: Callable[..., list[Any]]) -> None:
+        self._getaddrinfo = getaddrinfo
+        self._firsts: dict[Proxy, FirstHop] = {}
+        self._dead_until: dict[Proxy, float] = {}
+        self._takers: dict[Proxy, bool] = {}
+
+    def first(self, proxy: Proxy) -> FirstHop:
+        """The way to ``proxy`` from here."""
+        known = self._firsts.get(proxy)
+        return known or self._firsts.setdefault(proxy, FirstHop(proxy, self._getaddrinfo))
+
+    def died(self, proxy: Proxy) -> None:
+        """``proxy`` failed: it is dead for a while."""
+        self._dead_until[proxy] = monotonic() + DEAD_FOR
+
+    def lives(self, proxy: Proxy) -> None:
+        """A tunnel stands through ``proxy``."""
+        self._dead_until.pop(proxy, None)
+
+    def is_dead(self, proxy: Proxy) -> bool:
+        """Has ``proxy`` failed of late?"""
+        return self._dead_until.get(proxy, 0.0) > monotonic()
+
+    def takes_flight(self, proxy: Proxy, taken: bool) -> None:
+        """``proxy`` was seen to understand what it was sent in advance, or not to."""
+        self._takers[proxy] = taken
+
+    def is_taker(self, proxy: Proxy) -> bool | None:
+        """Does ``proxy`` take a flight? None when nobody knows."""
+        return self._takers.get(proxy)

@@ -1,0 +1,125 @@
+"""Chain types: which paths, in which order, and without whom."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+from pywrap.config.settings import Chain, Proxy
+from pywrap.tunnel import hops as hops_module
+from pywrap.tunnel.hops import DEAD_FOR, Hops
+from pywrap.tunnel.selection import Dynamic, Fixed, Random, RoundRobin, selection
+from pywrap.tunnel.turns import Turns
+
+A, B, C, D = (Proxy("socks5h", f"{name}.example") for name in "abcd")
+ALL = (A, B, C, D)
+
+
+class Clock:
+    now = 1000.0
+
+
+@pytest.fixture
+def hops(monkeypatch):
+    monkeypatch.setattr(Clock, "now", 1000.0)
+    monkeypatch.setattr(hops_module, "monotonic", lambda: Clock.now)
+    return Hops(lambda *_: [])
+
+
+def round_robin(hops, length=1, proxies=ALL):
+    return RoundRobin(Chain(proxies, type="round_robin", length=length), hops, Turns(""))
+
+
+def test_strict_is_one_path(hops):
+    fixed = Fixed(ALL)
+    hops.died(A)
+    assert fixed.pick(()) == ALL
+    assert fixed.pick((A,)) == ()
+    assert not fixed.has_another(())
+
+
+def test_dynamic_is_all_in_order_without_the_dead(hops):
+    dynamic = Dynamic(Chain(ALL, type="dynamic"), hops)
+    assert dynamic.pick(()) == ALL
+    assert dynamic.pick((B,)) == (A, C, D)
+    hops.died(A)
+    assert dynamic.pick((C,)) == (B, D)
+    assert dynamic.pick((B, C, D)) == (A,), "nobody else is left"
+    assert dynamic.pick(ALL) == ()
+
+
+def test_who_failed_comes_back_by_himself(hops):
+    dynamic = Dynamic(Chain(ALL, type="dynamic"), hops)
+    hops.died(B)
+    Clock.now += DEAD_FOR - 1
+    assert dynamic.pick(()) == (A, C, D)
+    Clock.now += 1
+    assert dynamic.pick(()) == ALL
+
+
+def test_who_is_seen_alive_is_not_dead(hops):
+    hops.died(B)
+    hops.lives(B)
+    assert not hops.is_dead(B)
+
+
+def test_when_all_are_believed_dead_all_are_tried(hops):
+    for proxy in ALL:
+        hops.died(proxy)
+    assert Dynamic(Chain(ALL, type="dynamic"), hops).pick(()) == ALL
+
+
+@pytest.mark.parametrize("without, another", [((), True), ((A, B), True), ((A, B, C), False)])
+def test_dynamic_has_another_while_two_are_left(hops, without, another):
+    assert Dynamic(Chain(ALL, type="dynamic"), hops).has_another(without) == another
+
+
+def test_random_is_so_many_different_ones(hops):
+    random = Random(Chain(ALL, type="random", length=2), hops)
+    paths = collections.Counter(random.pick(()) for _ in range(1000))
+    assert set(paths) == {(one, other) for one in ALL for other in ALL if one != other}
+
+
+def test_random_is_all_of_them_when_no_length_is_said(hops):
+    assert set(Random(Chain(ALL, type="random"), hops).pick(())) == set(ALL)
+
+
+def test_random_takes_the_dead_only_where_the_living_are_too_few(hops):
+    random = Random(Chain(ALL, type="random", length=2), hops)
+    hops.died(A)
+    hops.died(B)
+    assert all(set(random.pick(())) == {C, D} for _ in range(50))
+    hops.died(C)
+    assert any(D not in random.pick(()) for _ in range(1000))
+    assert random.pick((A, B, C)) == (), "proxychains-ng calls that: need more proxies"
+
+
+def test_round_robin_goes_on_where_it_left_off(hops):
+    turns = round_robin(hops, 3)
+    assert [turns.pick(()) for _ in range(4)] == [(A, B, C), (D, A, B), (C, D, A), (B, C, D)]
+
+
+def test_round_robin_passes_the_dead(hops):
+    turns = round_robin(hops)
+    hops.died(B)
+    assert [turns.pick(())[0] for _ in range(5)] == [A, C, D, A, C]
+
+
+def test_round_robin_goes_on_behind_the_one_that_failed(hops):
+    turns = round_robin(hops)
+    assert turns.pick(()) == (A,)
+    assert turns.pick((A,)) == (B,)
+    assert turns.pick(()) == (C,)
+
+
+def test_round_robin_of_more_than_there_are_is_all(hops):
+    assert round_robin(hops, 9).pick(()) == ALL
+
+
+@pytest.mark.parametrize(
+    "type_, kind",
+    [("strict", Fixed), ("dynamic", Dynamic), ("random", Random), ("round_robin", RoundRobin)],
+)
+def test_each_type_has_its_selection(hops, type_, kind):
+    assert type(selection(Chain(ALL, type=type_), hops, Turns(""))) is kind
