@@ -41,6 +41,8 @@ WATCHED = frozenset(
     }
 )
 
+_TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
+
 AF_PACKET = 17
 
 _settings: Callable[[], Settings] | None = None
@@ -137,6 +139,9 @@ def _announced(name: str) -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
+        return
+    if _tunnels is not None and _tunnels.relays and event in _TO_RELAY and _tunnels.is_relay(args[1]):
+        # Each datagram of ours comes by here.
         return
     installed = current()
     if installed is not None:

@@ -26,11 +26,17 @@ getpeername = _socket.socket.getpeername
 getsockname = _socket.socket.getsockname
 getsockopt = _socket.socket.getsockopt
 gettimeout = _socket.socket.gettimeout
+recvfrom = _socket.socket.recvfrom
+recvfrom_into = _socket.socket.recvfrom_into
+recvmsg = _socket.socket.recvmsg
+recvmsg_into = _socket.socket.recvmsg_into
+send = _socket.socket.send
 sendmsg = _socket.socket.sendmsg
 sendto = _socket.socket.sendto
 setblocking = _socket.socket.setblocking
 setsockopt = _socket.socket.setsockopt
 settimeout = _socket.socket.settimeout
+shutdown = _socket.socket.shutdown
 
 dup = _socket.dup
 getaddrinfo = _socket.getaddrinfo

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import _socket
+import errno
 from time import monotonic
 
+from pywrap.errors import Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
+from pywrap.socks import v5
+from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.background import Background
+from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
@@ -27,6 +32,10 @@ if TYPE_CHECKING:
     from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.routes import Verdict
+    from pywrap.tunnel.selection import Selection
+
+# Protocols of a datagram socket that UDP ASSOCIATE can stand for.
+_UDP = (0, _socket.IPPROTO_UDP)
 
 
 class Session:
@@ -41,6 +50,7 @@ class Session:
         self.hops = Hops(originals.getaddrinfo)
         self.routes = Routes(settings, self.hops.first(settings.chain[0]), self.names, self.hosts)
         self.background = _background()
+        self._said_no_udp = False
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -49,6 +59,67 @@ class Session:
     def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
         """A tunnel to ``destination`` on ``sock``, not started."""
         return Opening(sock, Plan(self.hops, Fixed(self.settings.chain), destination), deadline)
+
+    def associating(self, chain: str, deadline: Deadline) -> Associating:
+        """A UDP association through ``chain``, not started."""
+
+        def ask(selection: Selection) -> Opening:
+            # Another family where the proxy has none of this (``dial.fit``).
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            sock.setblocking(False)
+            return Opening(sock, Plan(self.hops, selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+
+        return Associating(
+            ask(Fixed(self.settings.chain)), lambda path, number: ask(Fixed(path[: number + 1])), deadline
+        )
+
+    def local_host(self, chain: str, family: int) -> str:
+        """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
+
+        By a connect() that sends nothing. A proxy's name is not looked up for it.
+        """
+        for address in self.hops.first(self.settings.chain[0]).known():
+            if address.family != family:
+                continue
+            with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            self.tunnels.allow(address.sockaddr)
+            try:
+                originals.connect(with_proxy, address.sockaddr)
+                return str(with_proxy.getsockname()[0])
+            except OSError:
+                # No route to it: then there is no such address.
+                continue
+            finally:
+                self.tunnels.disallow(address.sockaddr)
+                with_proxy.close()
+        return ""
+
+    def no_datagrams(self, verdict: Verdict, proto: int) -> OSError | None:
+        """Why a datagram of a socket of ``proto`` cannot take the chain of ``verdict``; None when it can."""
+        if verdict.kind == REFUSE:
+            return OSError(verdict.errno, verdict.reason)
+        if proto not in _UDP:
+            return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP and UDP go through a proxy")
+        path = self.settings.chain
+        for number, hop in enumerate(path):
+            if hop.scheme not in ("socks5", "socks5h"):
+                err = Unencodable(
+                    f"{hop_label(path, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
+                    errno.EOPNOTSUPP,
+                )
+                self.no_association(err)
+                return to_oserror(err)
+        return None
+
+    def no_association(self, err: SocksError) -> None:
+        """Say that there is no UDP: once where the proxy has none, at -v otherwise."""
+        once = err.errno == errno.EOPNOTSUPP and not self._said_no_udp
+        self._said_no_udp = self._said_no_udp or once
+        self.messages.say(0 if once else 1, f"no UDP: {err}")
+
+    def associated(self, path: tuple[Proxy, ...], started: float) -> None:
+        """Say at -v that an association stands."""
+        self._say_opened("UDP", path, started)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -104,11 +175,14 @@ class Session:
 
     def opened(self, destination: Endpoint, path: tuple[Proxy, ...], started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
+        self._say_opened(str(destination), path, started, "connected")
+
+    def _say_opened(
+        self, what: str, path: tuple[Proxy, ...], started: float, how: str = "associated"
+    ) -> None:
         if self.messages.verbosity >= 1:
             hops = ", ".join(str(hop) for hop in path)
-            self.messages.say(
-                1, f"{destination} via {hops}: connected in {(monotonic() - started) * 1000:.0f} ms"
-            )
+            self.messages.say(1, f"{what} via {hops}: {how} in {(monotonic() - started) * 1000:.0f} ms")
 
     def failed(self, destination: Endpoint, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
@@ -116,9 +190,9 @@ class Session:
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.background = _background()
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
-        self.background = _background()
 
 
 def _background() -> Background:

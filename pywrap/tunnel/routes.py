@@ -47,6 +47,7 @@ class Verdict:
     literal: str = ""
     errno: int = 0
     reason: str = ""
+    chain: str = ""
 
 
 class Routes:
@@ -177,12 +178,6 @@ def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
 
 
 def _through_chain(destination: Endpoint, datagram: bool) -> Verdict:
-    if datagram:
-        return _refuse(
-            destination,
-            errno.EPERM,
-            "UDP does not go through the proxy yet, and would leave directly (--direct)",
-        )
     return Verdict(TUNNEL, destination)
 
 
