@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _socket
+import errno
+import os
 from time import monotonic
 
 from pywrap.frozen import replace
@@ -14,18 +16,17 @@ from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
-from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
+from pywrap.tunnel.routes import DIRECT, REFUSE, TUNNEL, Routes, Verdict, address_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.config.settings import Settings
+    from pywrap.config.settings import Chain, Settings
     from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Endpoint
-    from pywrap.tunnel.routes import Verdict
 
 
 class Session:
@@ -37,17 +38,26 @@ class Session:
         self.tunnels = tunnels
         self.names = Names(originals.allocate_lock)
         self.hosts = Hosts()
-        self.first = FirstHop(settings.chain[0], originals.getaddrinfo)
-        self.routes = Routes(settings, self.first, self.names, self.hosts)
+        # A strict chain begins with its first proxy, any other with any of its own.
+        self.firsts = {
+            (proxy.host, proxy.port): FirstHop(proxy, originals.getaddrinfo)
+            for chain in settings.chains
+            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
+        }
+        self.routes = Routes(settings, tuple(self.firsts.values()), self.names, self.hosts)
+        self._chains = _chains(settings)
         self.background = _background()
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
         return Deadline(self.settings, program)
 
-    def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
-        """A tunnel to ``destination`` on ``sock``, not started."""
-        return Opening(sock, self.first, lambda: handshake(self.settings.chain, destination), deadline)
+    def opening(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> Opening:
+        """The tunnel that ``verdict`` wants, on ``sock``, not started."""
+        hops = self._chains[verdict.chain].proxies
+        # By its address: for isolation, the same proxy has another username in each process.
+        first = self.firsts[hops[0].host, hops[0].port]
+        return Opening(sock, first, lambda: handshake(hops, verdict.destination), deadline)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -59,6 +69,11 @@ class Session:
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
         if literal and not verdict.literal:
             verdict = replace(verdict, literal=literal)
+        if datagram and verdict.kind == TUNNEL:
+            why = "UDP does not go through the proxy yet, and would leave directly (--direct)"
+            verdict = Verdict(
+                REFUSE, verdict.destination, "", errno.EPERM, f"{verdict.destination} refused: {why}"
+            )
         if verdict.kind == REFUSE:
             self.messages.say(1, verdict.reason)
         elif verdict.kind == DIRECT:
@@ -101,25 +116,43 @@ class Session:
             return host, destination.port
         return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
 
-    def opened(self, destination: Endpoint, started: float) -> None:
+    def opened(self, verdict: Verdict, started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
         if self.messages.verbosity >= 1:
-            self.messages.say(
-                1, f"{destination} via {self._hops()}: connected in {(monotonic() - started) * 1000:.0f} ms"
-            )
+            hops = ", ".join(str(hop) for hop in self._chains[verdict.chain].proxies)
+            took = (monotonic() - started) * 1000
+            self.messages.say(1, f"{verdict.destination} via {hops}: connected in {took:.0f} ms")
 
-    def failed(self, destination: Endpoint, error: SocksError) -> None:
+    def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
-        self.messages.say(1, f"{destination} failed: {error}")
-
-    def _hops(self) -> str:
-        return ", ".join(str(hop) for hop in self.settings.chain)
+        self.messages.say(1, f"{verdict.destination} failed: {error}")
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
         self.background = _background()
+        self._chains = _chains(self.settings)
+
+
+def _chains(settings: Settings) -> dict[str, Chain]:
+    """The chains by their names; with ``isolate``, in a form that no other process has."""
+    if not settings.isolate:
+        return {chain.name: chain for chain in settings.chains}
+    # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
+    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
+    return {
+        chain.name: replace(
+            chain,
+            proxies=tuple(
+                replace(hop, username=username, password=password)
+                if hop.scheme in ("socks5", "socks5h") and hop.username is None
+                else hop
+                for hop in chain.proxies
+            ),
+        )
+        for chain in settings.chains
+    }
 
 
 def _background() -> Background:

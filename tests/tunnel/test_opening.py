@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from pywrap.config.settings import Proxy, Settings
+from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.chain import handshake
@@ -23,7 +23,7 @@ MS = 0.001
 
 def new_opening(sock, proxy, program=None, getaddrinfo=socket.getaddrinfo, **limits):
     """An ``Opening`` on ``sock``; ``proxy`` is a (host, port)."""
-    settings = Settings(chain=(Proxy("socks5h", *proxy),), **{"timeout": PATIENCE, **limits})
+    settings = Settings((Chain((Proxy("socks5h", *proxy),)),), **{"timeout": PATIENCE, **limits})
     first = FirstHop(settings.chain[0], getaddrinfo)
     sock.setblocking(False)
     return Opening(sock, first, lambda: handshake(settings.chain, TARGET), Deadline(settings, program))
