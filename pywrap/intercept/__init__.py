@@ -71,6 +71,8 @@ def arm(settings: Callable[[], Settings]) -> None:
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
+    if importing.LATE in sys.modules:
+        _patch(sys.modules[importing.LATE])
 
 
 def install(settings: Settings) -> None:
@@ -111,13 +113,18 @@ def current() -> Installed | None:
 
 
 def _patch(module: Any) -> None:
-    """Replace everything in ``module``, which is ``socket``.
+    """Replace everything in ``module``, which is ``socket``, or what others keep of it (``late``).
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
+    from pywrap.intercept import doors, endpoints, epoll, late, lifetime, options, originals, raw, tunnels
 
+    if module.__name__ == importing.LATE:
+        # It has imported socket.
+        assert _patches is not None
+        late.install(_patches, module)
+        return
     if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)

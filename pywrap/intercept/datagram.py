@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pywrap.intercept.session import Session
     from pywrap.intercept.tunnels import Tunnels
 
-# Of linux/udp.h: one buffer that the kernel cuts into datagrams, and datagrams that it joins. It could not put
-# a header in front of each.
+# Of linux/udp.h: one buffer that the kernel cuts into datagrams, and datagrams that it joins. It could not
+# put a header in front of each.
 _SOL_UDP = 17
 _SEGMENTS = (103, 104)
 
@@ -77,7 +77,7 @@ def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
         return address
     verdict = session.verdict(found, datagram=True)
     if verdict.kind == DIRECT:
-        return with_host(address, verdict.literal)
+        return with_host(address, verdict.literal, verdict.destination.port)
     _, kind, proto = originals.family_type_proto(sock)
     refusal = session.no_datagrams(verdict, proto if kind == _socket.SOCK_DGRAM else -1)
     if refusal is not None:

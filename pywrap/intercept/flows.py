@@ -108,7 +108,7 @@ class Flow:
             raise OSError(verdict.errno, verdict.reason)
         way: Way
         if verdict.kind == DIRECT:
-            way = None, with_host(address, verdict.literal)
+            way = None, with_host(address, verdict.literal, verdict.destination.port)
             self._sources[self._source(sock, way[1])] = True
         else:
             way = self._tunnel(verdict, address)
@@ -406,13 +406,13 @@ class Flow:
         """Give up all associations."""
         for channel in self._channels.values():
             for task in channel.watches:
+                # It closes the control connection as well.
                 self.session.background.cancel(task)
             channel.watches = []
             if channel.task is not None:
                 self.session.background.cancel(channel.task)
                 channel.task = None
             if channel.association is not None:
-                channel.association.close()
                 self.session.tunnels.disallow(channel.relay)
             channel.association = None
             channel.prefix = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 from time import monotonic
 
 from pywrap.errors import Unencodable, to_oserror
@@ -20,13 +21,14 @@ from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
-from pywrap.tunnel.selection import Fixed
+from pywrap.tunnel.selection import Fixed, selection
+from pywrap.tunnel.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.config.settings import Proxy, Settings
+    from pywrap.config.settings import Chain, Proxy, Settings
     from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
@@ -48,7 +50,15 @@ class Session:
         self.names = Names(originals.allocate_lock)
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo)
-        self.routes = Routes(settings, self.hops.first(settings.chain[0]), self.names, self.hosts)
+        # A strict chain begins with its first proxy, any other with any of its own.
+        firsts = [
+            self.hops.first(proxy)
+            for chain in settings.chains
+            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
+        ]
+        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.chains = _chains(settings)
+        self._selections = self._choose()
         self.background = _background()
         self._said_no_udp = False
 
@@ -56,9 +66,13 @@ class Session:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
         return Deadline(self.settings, program)
 
-    def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
-        """A tunnel to ``destination`` on ``sock``, not started."""
-        return Opening(sock, Plan(self.hops, Fixed(self.settings.chain), destination), deadline)
+    def opening(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> Opening:
+        """The tunnel that ``verdict`` wants, on ``sock``, not started."""
+        return Opening(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
+
+    def _plan(self, selection: Selection, destination: Endpoint, command: int = v5.CONNECT) -> Plan:
+        settings = self.settings
+        return Plan(self.hops, selection, destination, command, settings.pipeline, settings.fast_open)
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:
         """A UDP association through ``chain``, not started."""
@@ -67,10 +81,10 @@ class Session:
             # Another family where the proxy has none of this (``dial.fit``).
             sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             sock.setblocking(False)
-            return Opening(sock, Plan(self.hops, selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            return Opening(sock, self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
         return Associating(
-            ask(Fixed(self.settings.chain)), lambda path, number: ask(Fixed(path[: number + 1])), deadline
+            ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
         )
 
     def local_host(self, chain: str, family: int) -> str:
@@ -78,7 +92,7 @@ class Session:
 
         By a connect() that sends nothing. A proxy's name is not looked up for it.
         """
-        for address in self.hops.first(self.settings.chain[0]).known():
+        for address in self.hops.first(self.chains[chain].proxies[0]).known():
             if address.family != family:
                 continue
             with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
@@ -100,11 +114,11 @@ class Session:
             return OSError(verdict.errno, verdict.reason)
         if proto not in _UDP:
             return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP and UDP go through a proxy")
-        path = self.settings.chain
-        for number, hop in enumerate(path):
-            if hop.scheme not in ("socks5", "socks5h"):
+        chain = self.chains[verdict.chain]
+        for number, hop in enumerate(chain.proxies):
+            if chain.type == "strict" and hop.scheme not in ("socks5", "socks5h"):
                 err = Unencodable(
-                    f"{hop_label(path, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
+                    f"{hop_label(chain.proxies, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
                     errno.EOPNOTSUPP,
                 )
                 self.no_association(err)
@@ -173,9 +187,9 @@ class Session:
             return host, destination.port
         return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
 
-    def opened(self, destination: Endpoint, path: tuple[Proxy, ...], started: float) -> None:
+    def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
-        self._say_opened(str(destination), path, started, "connected")
+        self._say_opened(str(verdict.destination), path, started, "connected")
 
     def _say_opened(
         self, what: str, path: tuple[Proxy, ...], started: float, how: str = "associated"
@@ -184,15 +198,44 @@ class Session:
             hops = ", ".join(str(hop) for hop in path)
             self.messages.say(1, f"{what} via {hops}: {how} in {(monotonic() - started) * 1000:.0f} ms")
 
-    def failed(self, destination: Endpoint, error: SocksError) -> None:
+    def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
-        self.messages.say(1, f"{destination} failed: {error}")
+        self.messages.say(1, f"{verdict.destination} failed: {error}")
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
         self.background = _background()
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
+        self.chains = _chains(self.settings)
+        self._selections = self._choose()
+
+    def _choose(self) -> dict[str, Selection]:
+        """How each chain picks its proxies, by its name."""
+        return {
+            name: selection(chain, self.hops, Turns("", place))
+            for place, (name, chain) in enumerate(self.chains.items())
+        }
+
+
+def _chains(settings: Settings) -> dict[str, Chain]:
+    """The chains by their names; with ``isolate``, in a form that no other process has."""
+    if not settings.isolate:
+        return {chain.name: chain for chain in settings.chains}
+    # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
+    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
+    return {
+        chain.name: replace(
+            chain,
+            proxies=tuple(
+                replace(hop, username=username, password=password)
+                if hop.scheme in ("socks5", "socks5h") and hop.username is None
+                else hop
+                for hop in chain.proxies
+            ),
+        )
+        for chain in settings.chains
+    }
 
 
 def _background() -> Background:

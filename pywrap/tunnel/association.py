@@ -78,7 +78,7 @@ class Association:
         return start
 
     def close(self) -> None:
-        """Give it up. Only this process's copies: after a fork the other one goes on."""
+        """Give up what nobody watches."""
         for control in self.controls:
             control.close()
 
@@ -175,7 +175,7 @@ NEVER = _Never()
 
 
 class Watch:
-    """Waits for the end of a control connection, with the face of an ``Opening`` that never stands.
+    """Waits for the end of a control connection, which it owns; with the face of an ``Opening``.
 
     A proxy ends an association with the connection that asked for it, and has nothing else to say on it.
     """
@@ -207,7 +207,8 @@ class Watch:
         raise AssertionError("a watch has no deadline")
 
     def abandon(self) -> None:
-        """The association closes what it has."""
+        """End it. In this process: after a fork() the other one goes on."""
+        self.sock.close()
 
 
 def relay_address(bound: Endpoint, proxy: str) -> Endpoint:

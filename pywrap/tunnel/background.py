@@ -131,7 +131,7 @@ class _Loop:
         self._epoll.close()
 
     def turn(self, new: list[Task], cancelled: list[Task]) -> None:
-        """Give up what is cancelled, start what is new, wait, go on with what is ready, give up what is late."""
+        """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late."""
         for task in cancelled:
             task.cancelled = True
             if task in self._waiting:
