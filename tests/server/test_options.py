@@ -3,6 +3,7 @@
 import pytest
 
 from pywrap.server.options import HELP, Options, UsageError, parse
+from pywrap.server.outbound import UdpRules
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,10 @@ from pywrap.server.options import HELP, Options, UsageError, parse
         (["--users=users.txt", "--quiet"], Options(users="users.txt", verbosity=-1)),
         (["-v"], Options(verbosity=1)),
         (["--verbose"], Options(verbosity=1)),
+        (["--no-udp", "-v"], Options(verbosity=1, udp=UdpRules(enabled=False))),
+        (["--udp-peers", "any"], Options(udp=UdpRules(any_peer=True))),
+        (["--udp-peers=any", "--udp-peers=contacted"], Options()),
+        (["--udp-address", "2001:db8::1"], Options(udp=UdpRules(address="2001:db8::1"))),
         (["-q", "-v", "--version"], Options(show="version")),
         (["--help", "--nonsense"], Options(show="help")),
         (["-h"], Options(show="help")),
@@ -31,6 +36,9 @@ def test_good_command_lines(argv, options):
         (["1080"], "unknown argument: `1080`"),
         (["--quiet=yes"], "unknown argument: `--quiet=yes`"),
         (["-l"], "no value for `-l`"),
+        (["--udp-peers", "all"], "not `contacted` or `any`: `all`"),
+        (["--udp-address", "proxy.example.org"], "not an IP address: `proxy.example.org`"),
+        (["--no-udp=yes"], "unknown argument: `--no-udp=yes`"),
         (["-l", "1080"], "not HOST:PORT: `1080`"),
         (["-l", ":1080"], "not HOST:PORT: `:1080`"),
         (["-l", "::1:1080"], "not HOST:PORT: `::1:1080`"),
