@@ -646,20 +646,15 @@ def test_the_address_of_a_listener_on_all_addresses_is_that_of_the_connection(cl
             assert receive(tcp, 10)[2:] == b"\x05\x00\x00\x01" + b"\x7f\x00\x00\x03"
 
 
-@pytest.mark.parametrize(
-    "address, packed",
-    [
-        ("192.0.2.7", b"\x01" + b"\xc0\x00\x02\x07"),
-        ("2001:db8::7", b"\x04\x20\x01\x0d\xb8" + b"\0" * 11 + b"\7"),
-    ],
-)
-def test_an_address_for_clients_beyond_a_nat(client, address, packed):
-    with reference_server(udp=UdpRules(address=address)) as server:
-        tcp = client.connect(server)
-        tcp.sendall(GREETING + b"\x05\x03\x00\x01" + NOWHERE)
-        assert receive(tcp, 2) == b"\x05\x00"
-        assert receive(tcp, 3 + len(packed)) == b"\x05\x00\x00" + packed
-        assert receive(tcp, 2) != b"\0\0"
+def test_an_address_for_clients_beyond_a_nat(associate, peers):
+    rules = UdpRules(addresses=("2001:db8::7", "192.0.2.7"))
+    with reference_server(udp=rules, listen=[("127.0.0.1", 0)]) as server:
+        assert associate(server).relay[0] == "192.0.2.7"
+    peers("::1")
+    with reference_server(udp=rules, listen=[("::1", 0)]) as server:
+        assert associate(server).relay[0] == "2001:db8::7"
+    with reference_server(udp=UdpRules(addresses=("2001:db8::7",))) as server:
+        assert associate(server).relay[0] == "127.0.0.1"
 
 
 def test_a_password_is_asked_for_here_as_well(client):
