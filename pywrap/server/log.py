@@ -56,7 +56,7 @@ def _request(record: Record) -> str:
 
 def _traffic(traffic: Traffic) -> str:
     parts = [
-        f"{traffic.up} datagrams up ({traffic.bytes_up} bytes)",
+        f"datagrams: {traffic.up} up ({traffic.bytes_up} bytes)",
         f"{traffic.down} down ({traffic.bytes_down} bytes)",
     ]
     if traffic.dropped:

@@ -408,6 +408,19 @@ def test_a_name_none_of_whose_addresses_works_is_asked_for_again(association, pe
     assert peer.receive()[0] == b"found"
 
 
+def test_an_address_that_cannot_be_sent_to_gives_way_to_the_next(server, association, peer, addresses):
+    # Without being allowed to, nothing can be sent to a broadcast address.
+    addresses(several=["127.255.255.255", "127.0.0.1"], none=["127.255.255.255"])
+    association.send(named(b"several", peer) + b"hello")
+    assert peer.receive()[0] == b"hello"
+    association.send(named(b"none", peer) + b"lost")
+    association.send(named(b"several", peer) + b"hello again")
+    assert peer.receive()[0] == b"hello again"
+    (reason,) = dropped(server, association)
+    # The second, when it has not been resolved by now.
+    assert reason in ("not sent: permission denied", "to a name that cannot be resolved")
+
+
 def test_addresses_of_a_name_that_are_not_one_host_are_left_out(server, association, peer, addresses):
     addresses(group=["224.0.0.1", "ff02::1"], mixed=["255.255.255.255", "::ffff:127.0.0.1"])
     association.send(named(b"group", peer) + b"lost")
@@ -428,6 +441,8 @@ def test_what_waits_for_names_is_bounded(server, association, peer, addresses, m
     assert peer.receive()[0] == b"first"
     resolver.go_on.set()
     assert sorted(peer.receive()[0] for _ in range(2)) == [bytes(800), bytes(1000)]
+    # What was dropped before it was asked for is no destination.
+    assert server.udp_peers == [(name, peer.port) for name in ("one", "two", "127.0.0.1")]
     # Which makes room again.
     association.send(named(b"three", peer) + b"3")
     assert peer.receive()[0] == b"3"

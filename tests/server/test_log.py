@@ -27,12 +27,12 @@ def test_the_end_of_an_association_says_what_it_carried(capfd):
     traffic.up, traffic.bytes_up, traffic.down, traffic.bytes_down = 3, 300, 2, 50
     Log(1).udp_closed(ASSOCIATION, traffic, 1.23)
     start = "pysocksd: 127.0.0.1:40000 SOCKS5 UDP ASSOCIATE 0.0.0.0:0: closed after 1.2 s, "
-    assert capfd.readouterr().err == (f"{start}3 datagrams up (300 bytes), 2 down (50 bytes)\n")
+    assert capfd.readouterr().err == (f"{start}datagrams: 3 up (300 bytes), 2 down (50 bytes)\n")
     for reason in ("from strangers", "from strangers", "with a broken header"):
         traffic.drop(reason)
     Log(1).udp_closed(ASSOCIATION, traffic, 1.23)
     assert capfd.readouterr().err == (
-        f"{start}3 datagrams up (300 bytes), 2 down (50 bytes), "
+        f"{start}datagrams: 3 up (300 bytes), 2 down (50 bytes), "
         "dropped: 2 from strangers, 1 with a broken header\n"
     )
     Log(0).udp_closed(ASSOCIATION, traffic, 1.23)

@@ -140,7 +140,7 @@ def test_datagrams_are_told_of(program):
     start = r"pysocksd: .* SOCKS5 UDP ASSOCIATE 0\.0\.0\.0:0: "
     assert re.fullmatch(start + "connected", pysocksd.line())
     assert re.fullmatch(
-        start + r"closed after \d+\.\d s, 1 datagrams up \(5 bytes\), 0 down \(0 bytes\), "
+        start + r"closed after \d+\.\d s, datagrams: 1 up \(5 bytes\), 0 down \(0 bytes\), "
         "dropped: 1 with a broken header",
         pysocksd.line(),
     )
