@@ -51,6 +51,7 @@ class Associate:
             session.refuse(request, CODES.get(err.errno or 0, v5.GENERAL_FAILURE), words)
             return
         host, port = sock.getsockname()[:2]
+        told = next((each for each in shared.udp.addresses if (":" in each) == (":" in host)), host)
         self._record = record = session.record(request)
         self._datagrams = Datagrams(
             shared.loop,
@@ -64,7 +65,7 @@ class Associate:
         for option, value in _KEEPALIVE:
             session.client.setsockopt(IPPROTO_TCP, option, value)
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
-        if not session.say(request.reply(v5.SUCCEEDED, Endpoint(shared.udp.address or host, port))):
+        if not session.say(request.reply(v5.SUCCEEDED, Endpoint(told, port))):
             self.abort()
 
     def abort(self) -> None:

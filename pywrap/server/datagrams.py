@@ -122,9 +122,8 @@ class Datagrams:
 
     def _route(self, endpoint: Endpoint, key: bytes, payload: bytes | memoryview) -> None:
         if packed(endpoint.host) is None:
-            if endpoint not in self._names:
+            if self._names.send(endpoint, payload):
                 self._met(endpoint)
-            self._names.send(endpoint, payload)
             return
         address = self._known.get(key)
         if address is None:

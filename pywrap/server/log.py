@@ -56,8 +56,8 @@ def _request(record: Record) -> str:
 
 def _traffic(traffic: Traffic) -> str:
     parts = [
-        f"{traffic.up} datagrams ({traffic.bytes_up} bytes) up",
-        f"{traffic.down} ({traffic.bytes_down} bytes) down",
+        f"datagrams: {traffic.up} up ({traffic.bytes_up} bytes)",
+        f"{traffic.down} down ({traffic.bytes_down} bytes)",
     ]
     if traffic.dropped:
         dropped = [f"{count} {why}" for why, count in traffic.dropped.items()]

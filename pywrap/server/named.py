@@ -85,18 +85,18 @@ class Names:
         # Of names that have several: the addresses that were sent to and have not answered.
         self._untried: dict[Any, Name] = {}
 
-    def __contains__(self, endpoint: Endpoint) -> bool:
-        return endpoint in self._names
+    def send(self, endpoint: Endpoint, payload: bytes | memoryview) -> bool:
+        """Send to a name, now or when its address is known, or drop the datagram; True for a new name.
 
-    def send(self, endpoint: Endpoint, payload: bytes | memoryview) -> None:
-        """Send to a name, now or when its address is known, or drop the datagram."""
-        name = self._names.pop(endpoint, None)
+        Nothing has been sent to a new name when this returns.
+        """
+        known = name = self._names.pop(endpoint, None)
         if name is None or name.worn and name.since + AGAIN <= monotonic():
             if name is not None:
                 self._forget(name)
             if self._pending >= PENDING:
                 self._traffic.drop(TOO_MUCH)
-                return
+                return False
             name = self._ask(endpoint)
         self._names[endpoint] = name
         if name.addresses is None:
@@ -105,6 +105,7 @@ class Names:
             self._deliver(name, payload)
         else:
             self._traffic.drop(UNRESOLVED)
+        return known is None
 
     def heard(self, sockaddr: Any) -> None:
         """An address has answered: its name stays with it."""

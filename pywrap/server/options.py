@@ -27,8 +27,9 @@ Options:
   -u, --users FILE        ask for a password; a line of FILE is `name:password`
       --udp-peers WHO     from whom clients get datagrams: those that they have
                           sent to (contacted), or any [default: contacted]
-      --udp-address IP    what clients are told to send datagrams to, when a NAT
-                          is before this machine
+      --udp-address IP    what clients are told to send datagrams to, behind a
+                          NAT, say; once for IPv4, once for IPv6 [default: the
+                          address that they have connected to]
       --no-udp            refuse UDP ASSOCIATE
   -q, --quiet             no line for each request
   -v, --verbose           a line for each end too, with the bytes and what was
@@ -98,7 +99,7 @@ def parse(argv: list[str]) -> Options:
             elif _VALUES[name] == "udp-peers":
                 udp = replace(udp, any_peer=_any_peer(value))
             elif _VALUES[name] == "udp-address":
-                udp = replace(udp, address=_literal(value))
+                udp = replace(udp, addresses=(*udp.addresses, _udp_address(value, udp.addresses)))
             else:
                 users = value
             continue
@@ -138,9 +139,12 @@ def _any_peer(text: str) -> bool:
     return text == "any"
 
 
-def _literal(text: str) -> str:
+def _udp_address(text: str, others: tuple[str, ...]) -> str:
     if packed(text) is None:
-        raise UsageError(f"not an IP address: `{text}`", "clients send there without asking for a name")
+        raise UsageError(f"not an address: `{text}`", "`--udp-address` takes an address, without a port")
+    if any((":" in text) == (":" in other) for other in others):
+        family = "IPv6" if ":" in text else "IPv4"
+        raise UsageError(f"a second {family} address for UDP: `{text}`", "clients are told one")
     return text
 
 

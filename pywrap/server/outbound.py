@@ -92,14 +92,14 @@ class UdpRules:
     """What associations may do.
 
     ``any_peer``: answers come from anybody, not only from those that the client has sent to, of which the
-    ``peers`` latest are remembered. ``address``: what clients are told instead of the address that they
-    have connected to, when a NAT is between.
+    ``peers`` latest are remembered. ``addresses``, one for each family, are what clients are told in place
+    of the address that they have connected to, when a NAT is between.
     """
 
     enabled: bool = True
     any_peer: bool = False
     peers: int = 1024
-    address: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 class Outbound:
