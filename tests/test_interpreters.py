@@ -270,7 +270,7 @@ def test_a_loop_is_not_blocked(python, blackhole_proxy):
 
 def test_leaks(trace, python):
     # Those of its own interpreter are test_leaks.py's.
-    ran, seen = trace(*NOBODY, python, "-c", LEAKS)
+    ran, seen = trace(*NOBODY[:-1], "--udp", "block", "--", python, "-c", LEAKS)
     assert ran.json == ["PermissionError"] * 5
     assert seen.reached == [], str(seen)
 

@@ -338,6 +338,8 @@ def test_udp_to_this_machine_is_refused_when_it_is_blocked(trace, proxy):
         "    except PermissionError as err:\n"
         "        print(err)\n"
     )
-    ran, seen = trace(*pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"), sys.executable, "-c", code)
+    ran, seen = trace(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"), sys.executable, "-c", code
+    )
     assert ran.out.count("UDP is blocked (--udp)") == 3
     assert seen.reached == [], str(seen)

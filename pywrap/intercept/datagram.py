@@ -236,7 +236,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         flow = flow_of(self)
         if flow is None or bufsize < 0:
             return originals.recvmsg(self, bufsize, ancbufsize, flags)
-        return flow.receive_message(self, bufsize, ancbufsize, flags)
+        data, ancdata, got, source = flow.receive_message(self, bufsize, ancbufsize, flags)
+        return data, ancdata, got, source or None
 
     def recvmsg_into(
         self: _socket.socket, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
@@ -251,7 +252,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         for room in rooms:
             piece, rest = rest[: len(room)], rest[len(room) :]
             room[: len(piece)] = piece
-        return len(data), ancdata, got, source
+        return len(data), ancdata, got, source or None
 
     # -------------------------------------------------------- endpoints, options, the end
 
@@ -319,24 +320,26 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         by_object.pop(id(self), None)
         return int(base.detach(self))
 
-    def closing(self: _socket.socket) -> None:
+    # socket.socket counts the files that makefile() made, and closes by this one then.
+    last = "_real_close" if hasattr(base, "_real_close") else "close"
+    real_close, real_del = getattr(base, last), base.__del__
+
+    def close(self: _socket.socket, *args: Any) -> None:
         flow = by_object.pop(id(self), None)
         fd = originals.fileno(self)
         if flow is not None and fd >= 0:
             with tunnels.lock:
                 flow.close(fd)
+        real_close(self, *args)
 
-    def close_by(name: str) -> Callable[..., None]:
-        real = getattr(base, name)
+    def __del__(self: _socket.socket) -> None:
+        fd = originals.fileno(self)
+        # It may print the socket in a warning, which asks for its names.
+        real_del(self)
+        flow = by_object.pop(id(self), None)
+        if flow is not None and fd >= 0:
+            tunnels.drop_flow(flow, fd)
 
-        def close(self: _socket.socket, *args: Any) -> None:
-            closing(self)
-            real(self, *args)
-
-        return close
-
-    # socket.socket counts the files that makefile() made, and closes by this one then.
-    last = "_real_close" if hasattr(base, "_real_close") else "close"
     methods: dict[str, Any] = {
         function.__name__: function
         for function in (
@@ -345,4 +348,4 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
             *(connect, connect_ex, getpeername, getsockname, getsockopt, setsockopt, shutdown, detach),
         )
     }
-    return {**methods, last: close_by(last), "__del__": close_by("__del__")}
+    return {**methods, last: close, "__del__": __del__}

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 # Destinations that a socket remembers the way to.
 _WAYS = 4096
 
+# Somebody else may take the port that was free a moment ago.
+_ATTEMPTS = 8
+
 
 class Flow:
     """A datagram socket: ``fds`` are its descriptors in this process, ``number`` its inode.
@@ -69,8 +72,7 @@ class Flow:
         # A server that listens takes datagrams from all direct sources.
         self._bound = originals.getsockname(sock)[1] != 0
         if not self._bound:
-            # A port that the kernel gives by itself is lost when somebody connects to AF_UNSPEC.
-            originals.bind(sock, ("", 0))
+            self._bind(sock)
         self._lock = originals.allocate_lock()
         self._channels: dict[str, Channel] = {}
         self._relays: dict[Address, Channel] = {}
@@ -82,6 +84,25 @@ class Flow:
         self._closed = False
         # By the program: it reads the end then.
         self.is_shut = False
+
+    def _bind(self, sock: _socket.socket) -> None:
+        """Give ``sock`` a free port, by its number: relays know it by that.
+
+        A port that the kernel chose itself is lost when C code connects the socket to AF_UNSPEC.
+        """
+        for _ in range(_ATTEMPTS):
+            with_port = originals.Socket(self.family, self._kind | _socket.SOCK_CLOEXEC, self._proto)
+            try:
+                with_port.bind(("", 0))
+                port = with_port.getsockname()[1]
+            finally:
+                with_port.close()
+            try:
+                return originals.bind(sock, ("", port))
+            except OSError as err:
+                if err.errno != errno.EADDRINUSE:
+                    raise
+        originals.bind(sock, ("", 0))
 
     # ------------------------------------------------------------ where to
 
@@ -124,6 +145,14 @@ class Flow:
         refusal = self.session.no_datagrams(verdict, self._proto)
         if refusal is not None:
             raise refusal
+        if (
+            self.family == _socket.AF_INET
+            and self.wire is None
+            and self.session.is_beyond_ipv6(verdict.chain)
+        ):
+            # Now, rather than in the middle of a recvfrom().
+            with self.session.tunnels.lock:
+                self._go_over()
         channel = self._channels.setdefault(verdict.chain, Channel(verdict.chain, ipv6))
         try:
             header = pack_header(verdict.destination)
@@ -293,7 +322,7 @@ class Flow:
         except OSError as err:
             self._fail(err)
             return
-        sock = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(self.wire_fd(fd)))
+        sock = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
         try:
             for packet in queue:
                 originals.sendto(
@@ -304,9 +333,6 @@ class Flow:
             self.session.messages.say(1, f"a datagram to {channel.relay[0]} was lost: {err.strerror}")
         finally:
             sock.close()
-
-    def wire_fd(self, fd: int) -> int:
-        return fd if self.wire is None else originals.fileno(self.wire)
 
     def _stand(self, channel: Channel, association: Association) -> None:
         """``association`` is ``channel``'s from now on."""
@@ -357,15 +383,18 @@ class Flow:
         """An IPv4 socket whose relay has an IPv6 address is an IPv6 one underneath."""
         for fd in self._mine():
             old = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
-            port = old.getsockname()[1]
-            wire = like(old, _socket.AF_INET6)
-            wire.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
-            _shut_down(old)
-            self._replace(wire)
-            old.close()
-            wire.bind(("::", port))
+            try:
+                wire = like(old, _socket.AF_INET6)
+                wire.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+                _take_over(wire, old, ("::", old.getsockname()[1]))
+                # Who sleeps on the old one.
+                _shut_down(old)
+            finally:
+                old.close()
             self.wire = wire
-            return
+            self._replace(wire)
+            # All of them are one open file.
+            break
 
     # ------------------------------------------------------------ its end
 
@@ -443,21 +472,20 @@ class Flow:
 
     def _refresh(self) -> None:
         """Put a socket without a past in the place of this one, at its port. Under ``tunnels.lock``."""
+        family = self.family if self.wire is None else _socket.AF_INET6
         for fd in self._mine():
-            old = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(self.wire_fd(fd)))
+            old = originals.Socket(family, self._kind, self._proto, fileno=os.dup(fd))
             try:
-                fresh = like(old, self.family if self.wire is None else _socket.AF_INET6)
-                name = old.getsockname()
+                fresh = like(old, family)
+                _take_over(fresh, old, old.getsockname())
             finally:
                 old.close()
             self._replace(fresh)
-            if self.wire is not None:
-                self.wire.close()
-                self.wire = fresh
-            # Now that nobody has the port any more.
-            _bind_again(fresh, name)
             if self.wire is None:
                 fresh.close()
+            else:
+                self.wire.close()
+                self.wire = fresh
             # All of them are one open file.
             break
 
@@ -517,7 +545,11 @@ class Flow:
         while True:
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
-            data, source = originals.recvfrom(self._mouth(sock), size + self._margin, flags)
+            mouth = self._mouth(sock)
+            data, source = originals.recvfrom(mouth, size + self._margin, flags)
+            if mouth is not self._mouth(sock):
+                # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
+                continue
             if source is None and self.is_shut:
                 return data, ()
             found = self._for_program(data, source)
@@ -536,9 +568,14 @@ class Flow:
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
             room = LONGEST_PAYLOAD if real_size else size
+            mouth = self._mouth(sock)
             data, extra, got, source = originals.recvmsg(
-                self._mouth(sock), room + self._margin, ancillary, flags & ~_socket.MSG_TRUNC
+                mouth, room + self._margin, ancillary, flags & ~_socket.MSG_TRUNC
             )
+            if mouth is not self._mouth(sock):
+                continue
+            if source is None and self.is_shut:
+                return data, extra, got, ()
             found = self._for_program(data, source)
             if found is not None:
                 payload, source = found
@@ -596,10 +633,14 @@ def _shut_down(sock: _socket.socket) -> None:
         pass
 
 
-def _bind_again(sock: _socket.socket, name: Address) -> None:
-    """Give ``sock`` the address that its predecessor had."""
+def _take_over(fresh: _socket.socket, old: _socket.socket, name: Address) -> None:
+    """Bind ``fresh`` to ``name``, where ``old`` is: a thread that sleeps on that keeps it for a moment."""
+    reuse = fresh.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR)
+    for sock in (old, fresh):
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     try:
-        sock.bind(name)
+        fresh.bind(name)
     except OSError:
-        # Somebody was faster, or the address is gone: any port will do for who asks a relay.
-        sock.bind(("", 0))
+        # The address is gone. Any port will do for who asks a relay.
+        fresh.bind(("", 0))
+    fresh.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse)

@@ -1,7 +1,7 @@
-"""trio's sockets: they call C's methods as it found them on the class, past those that a datagram socket gets.
+"""trio's sockets: they call C's methods as it found them on the class, past those of a datagram socket.
 
-``trio._socket`` wraps ``socket.socket.recv`` and its like when it is imported, each in a function that keeps it
-in a closure. What it keeps is replaced by a look-up on the socket itself.
+``trio._socket`` wraps ``socket.socket.recv`` and its like when it is imported, in functions that keep each
+in a closure. What they keep is replaced by a look-up on the socket itself.
 """
 
 from __future__ import annotations

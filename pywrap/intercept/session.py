@@ -108,6 +108,11 @@ class Session:
                 with_proxy.close()
         return ""
 
+    def is_beyond_ipv6(self, chain: str) -> bool:
+        """Is the first proxy of ``chain`` known to have IPv6 addresses alone?"""
+        known = self.hops.first(self.chains[chain].proxies[0]).known()
+        return bool(known) and all(address.family == _socket.AF_INET6 for address in known)
+
     def no_datagrams(self, verdict: Verdict, proto: int) -> OSError | None:
         """Why a datagram of a socket of ``proto`` cannot take the chain of ``verdict``; None when it can."""
         if verdict.kind == REFUSE:

@@ -66,11 +66,18 @@ class Lock:
         self._depth = 0
 
     def __enter__(self) -> None:
+        # When the interpreter ends, this is the last thread, and another may have been stopped with the lock.
+        self.enter(not sys.is_finalizing())
+
+    def enter(self, wait: bool) -> bool:
+        """Take it; without ``wait``, only if nobody has it. The result is whether this thread has it now."""
         me = get_ident()
         if self._owner != me:
-            self._lock.acquire()
+            if not self._lock.acquire(wait) and not sys.is_finalizing():
+                return False
             self._owner = me
         self._depth += 1
+        return True
 
     def __exit__(self, *exc_info: object) -> None:
         self._depth -= 1
@@ -89,6 +96,8 @@ class Tunnels:
         self.flows: dict[int, Flow] = {}
         self.by_object: dict[int, Flow] = {}
         self.relays: dict[tuple[Any, ...], int] = {}
+        # Has a flow ended whose end nobody could see to?
+        self._orphans = False
         self._lingering: dict[int, int] = {}
         self._sweep_at = 64
 
@@ -132,10 +141,22 @@ class Tunnels:
             # No descriptor left (EMFILE): who polls in Python is woken up without it.
             pass
 
+    def drop_flow(self, flow: Flow, fd: int) -> None:
+        """The garbage collector closes ``fd``: in the middle of anything, so nothing is waited for."""
+        if self.lock.enter(False):
+            try:
+                flow.close(fd)
+            finally:
+                self.lock.__exit__()
+        else:
+            self._orphans = True
+
     def add_flow(self, flow: Flow) -> None:
         """``flow`` begins."""
-        if len(self.flows) >= 64 and len(self.flows) & (len(self.flows) - 1) == 0:
+        count = len(self.flows)
+        if self._orphans or (count >= 64 and count & (count - 1) == 0):
             # Closed in a way that passes no patch: looked for at each power of two.
+            self._orphans = False
             for known in list(self.flows.values()):
                 known.end_if_closed()
         self.flows[flow.number] = flow

@@ -222,9 +222,13 @@ def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
             later = udp()
             later.setblocking(False)
             later.sendto(b"later", (host, port))
-            select.select([later], [], [], PATIENCE)
-            say(first=[first[0].decode(), first[1]], again=sock.recv(10).decode(),
-                later=later.recv(10).decode(), name=sock.getsockname()[0])
+            got = ["BlockingIOError"]
+            # Woken up once more than by the answer: another socket takes the place of this one.
+            while got[0] == "BlockingIOError":
+                assert select.select([later], [], [], PATIENCE)[0]
+                got = outcome(lambda: [later.recv(10).decode()])
+            say(first=[first[0].decode(), first[1]], again=sock.recv(10).decode(), later=got[0],
+                name=sock.getsockname()[0])
             """,
             *(echo.host, echo.port),
         )
@@ -266,7 +270,8 @@ def test_what_does_not_come_from_the_relay_never_reaches_the_program(proxy, echo
         import subprocess
         shout = (
             "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
-            "[s.sendto(d, ('127.0.0.1', int(sys.argv[1]))) for d in (b'forged', bytes(3) + b'\\\\1' + bytes(9))]"
+            "to = '127.0.0.1', int(sys.argv[1]);"
+            "[s.sendto(data, to) for data in (b'forged', bytes(3) + b'\\\\1' + bytes(9))]"
         )
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         subprocess.run([sys.executable, "-c", shout, str(own)], env=env, check=True)
@@ -320,14 +325,14 @@ def test_connect_sends_nothing_and_tells_a_local_address(proxy):
 
 
 def test_a_connected_socket_hears_its_peer_alone_and_can_be_connected_anew(proxy, echo):
-    with udp_echo() as other:
+    with udp_echo() as other, udp_echo() as third:
         said = talk(
             proxy,
             """
-            other = "127.0.0.1", int(sys.argv[3])
+            other, third = (("127.0.0.1", int(word)) for word in sys.argv[3:5])
             sock = udp()
             sock.connect((host, port))
-            sock.sendto(b"elsewhere", other)
+            sock.sendto(b"elsewhere", third)
             sock.send(b"peer")
             first = sock.recv(100)
             sock.connect(other)
@@ -337,7 +342,7 @@ def test_a_connected_socket_hears_its_peer_alone_and_can_be_connected_anew(proxy
             sock.send(b"back")
             say(got=[first.decode(), second.decode(), sock.recv(100).decode()], peer=sock.getpeername())
             """,
-            *(echo.host, echo.port, other.port),
+            *(echo.host, echo.port, other.port, third.port),
         )
     assert said == {"got": ["peer", "other", "back"], "peer": [echo.host, echo.port]}
     assert proxy.asked == [ASSOCIATE]
@@ -458,12 +463,17 @@ def test_descriptors_do_not_pile_up(proxy, echo):
         before = len(descriptors())
         for _ in range(50):
             once()
+        # Control connections are closed by the thread, when it has its turn.
+        for _ in range(1000):
+            if len(descriptors()) <= before:
+                break
+            os.sched_yield()
+            once()
         say(more=len(descriptors()) - before)
         """,
         *(echo.host, echo.port),
     )
-    # The last one's control connection is closed by the thread.
-    assert said["more"] <= 4
+    assert said["more"] <= 0
 
 
 def test_threads_share_a_socket(proxy, echo):
@@ -562,12 +572,11 @@ def test_pollers_see_the_answer(proxy, echo, poller):
 
 
 # ---------------------------------------------------------------- failures
+# EOPNOTSUPP has a second name in errno.errorcode: ENOTSUP.
 
 
 @pytest.mark.parametrize("timeout", [30, 0])
 def test_a_proxy_that_has_no_udp_says_so(proxy, timeout):
-    with reference_server(udp=None) if False else contextlib.nullcontext(proxy):
-        pass
     # SOCKS4 cannot, and is not asked.
     ran = under(
         proxy.url(scheme="socks4a"),
@@ -575,7 +584,7 @@ def test_a_proxy_that_has_no_udp_says_so(proxy, timeout):
         *("192.0.2.1", 9),
     )
     for name, number, words in ran["outcome"]:
-        assert (name, number) == ("OSError", "EOPNOTSUPP")
+        assert (name, number) == ("OSError", "ENOTSUP")
         assert "only SOCKS5 has UDP" in words
     assert proxy.seen == []
 
@@ -590,7 +599,7 @@ def test_a_refusal_is_told_by_the_call_that_waited_for_it():
             SOCK + 'say(outcome=outcome(udp().sendto, b"x", (host, port)))',
             *("192.0.2.1", 9),
         )
-    assert said["outcome"][:2] == ["OSError", "EOPNOTSUPP"]
+    assert said["outcome"][:2] == ["OSError", "ENOTSUP"]
     assert "command not supported" in said["outcome"][2]
 
 
@@ -616,7 +625,7 @@ say(woken=woken, told=told, then=outcome(sock.recv, 10)[1], quiet=not epoll.poll
 """,
             *("192.0.2.1", 9, call),
         )
-    assert said == {"woken": True, "told": "EOPNOTSUPP", "then": "EAGAIN", "quiet": True}
+    assert said == {"woken": True, "told": "ENOTSUP", "then": "EAGAIN", "quiet": True}
 
 
 def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(echo):
@@ -702,6 +711,6 @@ def test_a_chain_with_a_hop_that_has_no_udp_is_refused_in_words(proxy):
         'say(outcome=outcome(udp().sendto, b"x", ("192.0.2.1", 9)))',
         options=("-x", "socks4a://192.0.2.7:1080"),
     )
-    assert said["outcome"][:2] == ["OSError", "EOPNOTSUPP"]
+    assert said["outcome"][:2] == ["OSError", "ENOTSUP"]
     assert "hop 2 of 2, proxy 192.0.2.7:1080" in said["outcome"][2]
     assert proxy.seen == []
