@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.frozen import frozen
 from pywrap.server.connect import Connect
@@ -9,6 +11,7 @@ from pywrap.server.farewell import Farewell
 from pywrap.server.handshake import Handshake
 from pywrap.server.loop import IN
 from pywrap.server.record import Record
+from pywrap.server.relay import Relay
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint
@@ -68,7 +71,7 @@ class Session:
         self.shared = shared
         self.client = client
         self.peer = peer
-        self._stage: Command | Farewell | None = None
+        self._stage: Command | Relay | Farewell | None = None
         self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
         self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
         shared.loop.watch(client.fileno(), IN, self._on_readable)
@@ -146,10 +149,29 @@ class Session:
     def refuse(self, request: Request, code: int, words: str) -> None:
         """Answer with a refusal and end the connection; ``code`` is of SOCKS5."""
         self.record(request, words)
-        if self.say(request.reply(code)):
+        self.dismiss(request.reply(code))
+
+    def dismiss(self, reply: bytes) -> None:
+        """Send the last reply and end the connection."""
+        if self.say(reply):
             self._part()
         else:
             self.hang_up()
+
+    def tunnel(self, target: socket, record: Record, reply: bytes, early: bytes) -> None:
+        """Send the reply, and then carry bytes between the client and ``target`` to their end."""
+        shared = self.shared
+        since = monotonic()
+
+        def done(up: int, down: int) -> None:
+            shared.closed(record, up, down, monotonic() - since)
+            self.over()
+
+        self._stage = relay = Relay(shared.loop, shared.pipes, shared.buffer, self.client, target, done)
+        if self.say(reply):
+            relay.start(early)
+        else:
+            relay.abort()
 
     # ------------------------------------------------------------ the end
 
