@@ -89,6 +89,68 @@ class Resolver:
         then(answer)
 
 
+class Lookup:
+    """The addresses of one host, in exactly one of two calls unless it is cancelled before.
+
+    ``found(addresses)`` has them with the port of ``endpoint``; ``failed(code, words)`` the
+    reply of SOCKS5 for it. An address is its own answer, at once.
+    """
+
+    __slots__ = ("_endpoint", "_failed", "_found", "_loop", "_resolver", "_timeout", "_timer")
+
+    def __init__(
+        self,
+        loop: Loop,
+        resolver: Resolver,
+        endpoint: Endpoint,
+        timeout: float,
+        found: Callable[[list[Address]], None],
+        failed: Callable[[int, str], None],
+    ) -> None:
+        self._loop = loop
+        self._resolver = resolver
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._found: Callable[[list[Address]], None] | None = found
+        self._failed = failed
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        assert self._found is not None
+        host, port = self._endpoint.host, self._endpoint.port
+        if packed(host) is not None:
+            self._found([(AF_INET6 if ":" in host else AF_INET, (host, port))])
+        elif not host or "\\" in host:
+            # The backslash stands for a byte beyond ASCII: names are sent in their IDNA form.
+            self._failed(v5.GENERAL_FAILURE, "not a host name")
+        else:
+            self._timer = self._loop.after(self._timeout, self._too_slow)
+            self._resolver.resolve(host, port, self._answered)
+
+    def cancel(self) -> None:
+        """Forget it. May be called when it has ended."""
+        self._found = None
+        if self._timer is not None:
+            self._loop.cancel(self._timer)
+            self._timer = None
+
+    def _answered(self, answer: Answer) -> None:
+        found = self._found
+        self.cancel()
+        if found is None:
+            return
+        if isinstance(answer, OSError):
+            known = answer.errno not in _ERRORS_OF_THE_RESOLVER
+            code = v5.HOST_UNREACHABLE if known else v5.GENERAL_FAILURE
+            self._failed(code, f"cannot resolve the name: {_lower(answer.strerror or str(answer))}")
+        else:
+            found(answer)
+
+    def _too_slow(self) -> None:
+        self.cancel()
+        self._failed(v5.HOST_UNREACHABLE, "cannot resolve the name: timed out")
+
+
 class Dial:
     """One attempt to reach ``destination``, which ends in exactly one of two calls.
 
@@ -97,8 +159,8 @@ class Dial:
     """
 
     __slots__ = (
-        "_loop", "_resolver", "_destination", "_deadline", "_connected", "_failed",
-        "_addresses", "_error", "_sock", "_address", "_timer",
+        "_loop", "_deadline", "_connected", "_failed",
+        "_lookup", "_addresses", "_error", "_sock", "_address", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -111,11 +173,10 @@ class Dial:
         failed: Callable[[int, str], None],
     ) -> None:
         self._loop = loop
-        self._resolver = resolver
-        self._destination = destination
         self._deadline = monotonic() + timeout
         self._connected: Callable[[_socket.socket, Endpoint], None] | None = connected
         self._failed = failed
+        self._lookup: Lookup | None = Lookup(loop, resolver, destination, timeout, self._resolved, self._fail)
         self._addresses: list[Address] = []
         self._error = 0
         self._sock: _socket.socket | None = None
@@ -123,43 +184,26 @@ class Dial:
         self._timer: Timer | None = None
 
     def start(self) -> None:
-        host, port = self._destination.host, self._destination.port
-        if packed(host) is not None:
-            self._addresses = [(AF_INET6 if ":" in host else AF_INET, (host, port))]
-            self._next()
-        elif not host or "\\" in host:
-            # The backslash stands for a byte beyond ASCII: names are sent in their IDNA form.
-            self._fail(v5.GENERAL_FAILURE, "not a host name")
-        else:
-            self._timer = self._loop.after(self._deadline - monotonic(), self._unresolved)
-            self._resolver.resolve(host, port, self._resolved)
+        assert self._lookup is not None
+        self._lookup.start()
 
     def cancel(self) -> None:
         """Give up silently."""
         self._connected = None
         self._stop_timer()
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
         if self._sock is not None:
             self._loop.close(self._sock)
             self._sock = None
 
-    # ------------------------------------------------------------ the name
-
-    def _resolved(self, answer: Answer) -> None:
-        if self._connected is None:
-            return
-        self._stop_timer()
-        if isinstance(answer, OSError):
-            known = answer.errno not in _ERRORS_OF_THE_RESOLVER
-            code = v5.HOST_UNREACHABLE if known else v5.GENERAL_FAILURE
-            self._fail(code, f"cannot resolve the name: {_lower(answer.strerror or str(answer))}")
-            return
-        self._addresses = answer
-        self._next()
-
-    def _unresolved(self) -> None:
-        self._fail(v5.HOST_UNREACHABLE, "cannot resolve the name: timed out")
-
     # ------------------------------------------------------------ its addresses
+
+    def _resolved(self, addresses: list[Address]) -> None:
+        self._lookup = None
+        self._addresses = addresses
+        self._next()
 
     def _next(self) -> None:
         """Try the next address that there is."""
