@@ -24,7 +24,11 @@ class Log:
 
     def record(self, record: Record) -> None:
         if self._verbosity >= 0:
-            say(f"{_request(record)}: {record.outcome or 'connected'}")
+            say(f"{_request(record)}: {record.outcome or _success(record)}")
+
+    def arrived(self, record: Record) -> None:
+        if self._verbosity >= 0:
+            say(f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}")
 
     def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
         if self._verbosity >= 1:
@@ -48,6 +52,10 @@ def _request(record: Record) -> str:
     user = f" {_word(record.user)}" if record.user else ""
     where = type(record.client)(_word(record.host), record.port)
     return f"{record.client}{user} SOCKS{record.version} {record.command} {where}"
+
+
+def _success(record: Record) -> str:
+    return f"listening on {record.answer}" if record.command == "BIND" else "connected"
 
 
 def _word(text: str) -> str:

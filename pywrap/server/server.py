@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import _socket
 import errno
-from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 
 from pywrap.errors import ConfigError
 from pywrap.server.connect import prepare
@@ -37,9 +46,13 @@ class Server:
     """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
 
     ``users`` (name to password) makes SOCKS5 with a password necessary. ``record`` is called
-    for every request when its outcome is known, and before the client knows it; ``closed``
+    for every request when its outcome is known, and before the client knows it; ``arrived``
+    again for a BIND, with the peer that came as its answer, or why nobody did; ``closed``
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
     ``trouble`` with a line about a broken client or a lack of resources.
+
+    ``bind_addresses``, one for each family, are what a BIND announces in place of the address
+    that leads to the peer: for a server behind a NAT.
 
     ``run()`` serves in the calling thread until ``stop()``. When it has returned, all
     connections are closed; ``close()`` then releases the rest, the context manager as well.
@@ -57,6 +70,9 @@ class Server:
         trouble: Callable[[str], None] | None = None,
         handshake_timeout: float = 30.0,
         connect_timeout: float = 30.0,
+        arrived: Callable[[Record], None] | None = None,
+        bind_addresses: Sequence[str] = (),
+        bind_timeout: float = 120.0,
     ) -> None:
         self._listeners: list[socket] = []
         try:
@@ -78,7 +94,10 @@ class Server:
             check=None if users is None else _checker(users),
             handshake_timeout=handshake_timeout,
             connect_timeout=connect_timeout,
+            bind_timeout=bind_timeout,
+            bind_addresses={AF_INET6 if ":" in host else AF_INET: host for host in bind_addresses},
             record=record or _nothing,
+            arrived=arrived or _nothing,
             closed=closed or _nothing,
             trouble=trouble or _nothing,
             over=self._over,

@@ -6,6 +6,7 @@ from time import monotonic
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.frozen import frozen
+from pywrap.server.bind import Bind
 from pywrap.server.connect import Connect
 from pywrap.server.farewell import Farewell
 from pywrap.server.handshake import Handshake
@@ -19,7 +20,7 @@ from pywrap.socks.wire import Endpoint
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from pywrap.server.dial import Resolver
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 # The commands that are served; the others are answered with reply 7 (91 in SOCKS4).
-SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect}
+SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect, v5.BIND: Bind}
 
 # More than any request with its authentication (822 bytes), and whatever else a client
 # sends before it is answered.
@@ -58,7 +59,10 @@ class Shared:
     check: Callable[[bytes, bytes], bool] | None
     handshake_timeout: float
     connect_timeout: float
+    bind_timeout: float
+    bind_addresses: Mapping[int, str]  # by family
     record: Callable[[Record], None]
+    arrived: Callable[[Record], None]
     closed: Callable[[Record, int, int, float], None]
     trouble: Callable[[str], None]
     over: Callable[[Session], None]
@@ -124,7 +128,7 @@ class Session:
         self._stage = stage = command(self, request, early)
         stage.start()
 
-    def record(self, request: Request, outcome: str = "") -> Record:
+    def record(self, request: Request, outcome: str = "", answer: Endpoint | None = None) -> Record:
         """Tell what came of the request; before the client can know."""
         record = Record(
             request.version,
@@ -134,6 +138,7 @@ class Session:
             request.user.decode("utf-8", "backslashreplace"),
             self.peer,
             outcome,
+            answer,
         )
         self.shared.record(record)
         return record

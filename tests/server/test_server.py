@@ -3,22 +3,21 @@
 import errno
 import gc
 import os
-import resource
 import socket
 import subprocess
 import sys
 import threading
-from itertools import count, islice
 
 import pytest
 
 from pywrap.errors import ConfigError
+from pywrap.server.bind import Bind
 from pywrap.server.connect import Connect
-from pywrap.server.dial import Dial
+from pywrap.server.dial import Dial, Lookup
 from pywrap.server.relay import Flow, Relay
 from pywrap.server.server import Server
 from pywrap.server.session import Session
-from tests.server.conftest import Target, receive
+from tests.server.conftest import Exhausted, Target, receive
 from tests.servers import PATIENCE, reference_server
 
 
@@ -130,9 +129,19 @@ def test_what_ended_is_freed_without_the_collector(target, client, refusing_port
                 if port == target.port:
                     target.accept().close()
                 sock.close()
-            server.wait_for_closed(1)
+            for met in (True, False):
+                sock = client.connect(server)
+                sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x03" + b"\x09localhost" + b"\x00\x15")
+                where = server.wait_for_seen(3 if met else 4)[-1].answer
+                if met:
+                    socket.create_connection((where.host, where.port), PATIENCE).close()
+                    server.wait_for_arrived(1)
+                sock.close()
+            server.wait_for_closed(2)
+            server.wait_for_arrived(2)
         gc.collect()
-        assert not [each for each in gc.garbage if isinstance(each, Session | Connect | Dial | Relay | Flow)]
+        kinds = Session | Connect | Bind | Lookup | Dial | Relay | Flow
+        assert not [each for each in gc.garbage if isinstance(each, kinds)]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -154,22 +163,6 @@ def test_stop_when_a_process_ends():
 
 
 # ---------------------------------------------------------------- descriptors
-
-
-class Exhausted:
-    """A limit of descriptors that leaves room for so many more."""
-
-    def __init__(self, room):
-        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        free = (fd for fd in count() if not os.path.exists(f"/proc/self/fd/{fd}"))
-        limit = next(islice(free, room, None))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, self.limits[1]))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
 
 
 def test_out_of_descriptors_clients_wait_for_their_turn(server, target, client):
