@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
+from pywrap.socks.wire import packed
 
 DEFAULT_LISTEN = ("127.0.0.1", 1080)
 
@@ -23,6 +24,9 @@ Options:
   -l, --listen HOST:PORT  accept clients there; repeat for more; port 0 picks a
                           free one [default: 127.0.0.1:1080]
   -u, --users FILE        ask for a password; a line of FILE is `name:password`
+      --bind-address IP   what clients that BIND are told, behind a NAT, say;
+                          once for IPv4, once for IPv6 [default: the address of
+                          this machine that leads to the client's peer]
   -q, --quiet             no line for each request
   -v, --verbose           a line for each end of a tunnel too, with its bytes
       --version           print the version
@@ -43,6 +47,7 @@ class Options:
     users: str = ""
     verbosity: int = 0
     show: str = ""  # help | version
+    bind_addresses: tuple[str, ...] = ()
 
 
 _FLAGS = {
@@ -54,7 +59,13 @@ _FLAGS = {
     "-h": "help",
     "--help": "help",
 }
-_VALUES = {"-l": "listen", "--listen": "listen", "-u": "users", "--users": "users"}
+_VALUES = {
+    "-l": "listen",
+    "--listen": "listen",
+    "-u": "users",
+    "--users": "users",
+    "--bind-address": "bind address",
+}
 
 
 def parse(argv: list[str]) -> Options:
@@ -66,6 +77,7 @@ def parse(argv: list[str]) -> Options:
     listen: list[tuple[str, int]] = []
     users = ""
     verbosity = 0
+    bind_addresses: list[str] = []
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
@@ -77,6 +89,8 @@ def parse(argv: list[str]) -> Options:
                 value = rest.pop(0)
             if _VALUES[name] == "listen":
                 listen.append(parse_address(value))
+            elif _VALUES[name] == "bind address":
+                bind_addresses.append(_bind_address(value, bind_addresses))
             else:
                 users = value
             continue
@@ -86,7 +100,7 @@ def parse(argv: list[str]) -> Options:
         if not flag:
             raise UsageError(f"unknown argument: `{argument}`", _suggestion(name))
         verbosity = -1 if flag == "quiet" else 1
-    return Options(tuple(listen) or (DEFAULT_LISTEN,), users, verbosity)
+    return Options(tuple(listen) or (DEFAULT_LISTEN,), users, verbosity, bind_addresses=tuple(bind_addresses))
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -105,6 +119,15 @@ def parse_address(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise UsageError(f"not a port: `{port}` in `{text}`", "a port is a number from 0 to 65535")
     return host, int(port)
+
+
+def _bind_address(text: str, others: list[str]) -> str:
+    if packed(text) is None:
+        raise UsageError(f"not an address: `{text}`", "`--bind-address` takes an address, without a port")
+    if any((":" in text) == (":" in other) for other in others):
+        family = "IPv6" if ":" in text else "IPv4"
+        raise UsageError(f"a second {family} address for BIND: `{text}`", "one for each family is announced")
+    return text
 
 
 _SEE_HELP = "`pysocksd -h` lists the options"
