@@ -55,7 +55,9 @@ def _request(record: Record) -> str:
 
 
 def _success(record: Record) -> str:
-    return f"listening on {record.answer}" if record.command == "BIND" else "connected"
+    if record.answer is None:
+        return "connected"
+    return f"listening on {record.answer}" if record.command == "BIND" else _word(record.answer.host)
 
 
 def _word(text: str) -> str:

@@ -13,6 +13,7 @@ from pywrap.server.handshake import Handshake
 from pywrap.server.loop import IN
 from pywrap.server.record import Record
 from pywrap.server.relay import Relay
+from pywrap.server.resolve import Resolve
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
 
 
 # The commands that are served; the others are answered with reply 7 (91 in SOCKS4).
-SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect, v5.BIND: Bind}
+SERVED: dict[int, type[Command]] = {
+    v5.CONNECT: Connect,
+    v5.BIND: Bind,
+    v5.RESOLVE: Resolve,
+    v5.RESOLVE_PTR: Resolve,
+}
 
 # More than any request with its authentication (822 bytes), and whatever else a client
 # sends before it is answered.
