@@ -177,6 +177,16 @@ def test_it_listens_for_one_peer_only(server, client, visit):
     assert refuses(address)
 
 
+def test_both_legs_are_those_of_a_tunnel(server, client, visit):
+    sock = client.connect(server)
+    met(sock, visit(begin(sock, request_5())))
+    (session,) = server.server._sessions
+    for leg in (session._stage._up.source, session._stage._up.sink):
+        assert leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert leg.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert leg.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
+
+
 def test_50_at_once(server, client, visit):
     socks = [client.connect(server) for _ in range(50)]
     addresses = [begin(sock, request_5()) for sock in socks]
