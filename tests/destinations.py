@@ -12,15 +12,17 @@ import hashlib
 import http.server
 import json
 import random
+import re
 import socket
 import socketserver
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import paramiko
 import trustme
@@ -330,6 +332,37 @@ class _SshSession(paramiko.ServerInterface):
             # Nothing comes, until the client closes. If we did, it could hear that before the answer to its
             # request, which another thread sends, and would take it for a refusal.
             channel.recv(1)
+
+
+# ---------------------------------------------------------------- FTP
+
+
+class Ftp(NamedTuple):
+    host: str
+    port: int
+    user: str = "alice"
+    password: str = "secret"
+
+
+@contextlib.contextmanager
+def ftp_server(directory: Path, host: str = "127.0.0.1") -> Iterator[Ftp]:
+    """pyftpdlib, which may read and write in ``directory``, and opens data connections either way."""
+    login = ["-u", Ftp._field_defaults["user"], "-P", Ftp._field_defaults["password"]]
+    command = ["-m", "pyftpdlib", "-i", host, "-p", "0", "-w", "-d", str(directory), *login]
+    # A process, since it stands on asyncore, of which importing it warns.
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if found := re.search(r"starting FTP server on \S+:(\d+),", line):
+                    break
+            else:
+                raise AssertionError("pyftpdlib does not start")
+            yield Ftp(host, int(found[1]))
+        finally:
+            process.kill()
 
 
 # ---------------------------------------------------------------- no answer

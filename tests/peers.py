@@ -66,7 +66,10 @@ def microsocks(
 def dante() -> contextlib.AbstractContextManager[Peer]:
     """SOCKS4 and 5, without authentication: its usernames would be accounts of this machine.
 
-    It takes the address that announces a name in 4a for one to connect to (1.4.2).
+    It takes the address that announces a name in 4a for one to connect to (1.4.2). Its rules
+    let every command pass: BIND and UDP ASSOCIATE as well, the latter to IPv6 too. A BIND waits
+    for nobody else when a stranger has come, and refuses :: (any IPv6 address), of which it
+    cannot tell which of its own leads there.
     """
     binary = find("danted", "sockd", package="dante-server")
 

@@ -23,6 +23,7 @@ class Running:
     def __init__(self, **kw: Any) -> None:
         self._changed = Condition()
         self._seen: list[Record] = []
+        self._arrived: list[Record] = []
         self._closed: list[tuple[Record, int, int, float]] = []
         self._troubles: list[str] = []
         self._udp_peers: list[tuple[str, int]] = []
@@ -30,6 +31,7 @@ class Running:
         kw.setdefault("listen", [("127.0.0.1", 0)])
         self.server = Server(
             record=lambda record: self._note(self._seen, record),
+            arrived=lambda record: self._note(self._arrived, record),
             closed=lambda *end: self._note(self._closed, end),
             trouble=lambda line: self._note(self._troubles, line),
             udp_peer=lambda _, peer: self._note(self._udp_peers, (peer.host, peer.port)),
@@ -72,6 +74,10 @@ class Running:
     def wait_for_seen(self, count: int) -> list[Record]:
         """``seen`` once there are ``count`` of them: for clients that do not wait for an answer."""
         return self._wait_for(self._seen, count)
+
+    def wait_for_arrived(self, count: int) -> list[Record]:
+        """The BINDs that were met or given up, once there are ``count`` of them."""
+        return self._wait_for(self._arrived, count)
 
     def wait_for_closed(self, count: int) -> list[tuple[Record, int, int, float]]:
         """(record, bytes up, bytes down, seconds) of the tunnels that ended, once there are ``count``."""

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Rejected, to_oserror
-from pywrap.socks import v4, v5
+from pywrap.socks import datagram, v4, v5
 from pywrap.socks.wire import Endpoint
 from tests import destinations, peers
 from tests.socks.play import hold
@@ -137,6 +137,74 @@ def test_names_that_no_server_was_made_for(peer, reach, local_server):
     else:
         assert sock.recv(1) == b""
     assert echoes(reach(peer, v5.connect(Endpoint("localhost", local_server.port))))
+
+
+# ---------------------------------------------------------------- BIND and UDP ASSOCIATE
+
+
+@pytest.fixture
+def bind(dante):
+    """``bind(v, expected)``: the connection on which Dante was asked to BIND, and where it listens."""
+    sockets = []
+
+    def bind(v, expected):
+        sock = socket.create_connection((dante.host, dante.port), timeout=SECONDS)
+        sockets.append(sock)
+        return sock, hold(v.request(v.BIND, expected), sock)
+
+    yield bind
+    for sock in sockets:
+        sock.close()
+
+
+@pytest.mark.parametrize(
+    ("v", "expected", "host"),
+    [
+        (v4, "127.0.0.1", "127.0.0.1"),
+        (v4, "0.0.0.0", "127.0.0.1"),
+        (v5, "127.0.0.1", "127.0.0.1"),
+        (v5, "0.0.0.0", "127.0.0.1"),
+        (v5, "::1", "::1"),
+    ],
+)
+def test_bind_has_two_replies_and_then_the_bytes(bind, v, expected, host):
+    sock, bound = bind(v, Endpoint(expected, 0))
+    assert bound.host == host
+    with socket.create_connection((bound.host, bound.port), timeout=SECONDS) as visitor:
+        visitor.sendall(b"220 ready")
+        assert hold(v.read_reply(), sock) == Endpoint(*visitor.getsockname()[:2])
+        assert sock.recv(9, socket.MSG_WAITALL) == b"220 ready"
+        sock.sendall(b"QUIT")
+        assert visitor.recv(4, socket.MSG_WAITALL) == b"QUIT"
+
+
+@pytest.mark.parametrize("v", [v4, v5])
+def test_a_stranger_ends_a_bind(bind, v):
+    sock, bound = bind(v, Endpoint("127.0.0.2", 21))
+    with socket.socket() as stranger:
+        stranger.connect_ex((bound.host, bound.port))
+        with pytest.raises(Rejected):
+            hold(v.read_reply(), sock)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_datagrams_through_an_association(dante, host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        socket.create_connection((dante.host, dante.port), timeout=SECONDS) as control,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours,
+        socket.socket(family, socket.SOCK_DGRAM) as theirs,
+    ):
+        ours.settimeout(SECONDS)
+        theirs.settimeout(SECONDS)
+        theirs.bind((host, 0))
+        there = Endpoint(*theirs.getsockname()[:2])
+        relay = hold(v5.request(v5.UDP_ASSOCIATE, Endpoint("0.0.0.0", 0)), control)
+        ours.sendto(datagram.pack_header(there) + b"are you there", (relay.host, relay.port))
+        received, sender = theirs.recvfrom(100)
+        assert received == b"are you there"
+        theirs.sendto(b"yes", sender)
+        assert ours.recv(100) == datagram.pack_header(there) + b"yes"
 
 
 # ---------------------------------------------------------------- the helpers themselves

@@ -47,6 +47,8 @@ def serve(argv: list[str]) -> None:
         log.trouble,
         udp=options.udp,
         udp_closed=log.udp_closed,
+        arrived=log.arrived,
+        bind_addresses=options.bind_addresses,
     ) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())

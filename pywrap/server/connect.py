@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from _socket import IPPROTO_TCP, SO_KEEPALIVE, SO_OOBINLINE, SOL_SOCKET, TCP_NODELAY
-from time import monotonic
 
 from pywrap.server.dial import Dial
 from pywrap.server.loop import ERR, IN
-from pywrap.server.relay import Relay, reset
+from pywrap.server.relay import reset
 from pywrap.socks import v5
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
-    from pywrap.server.record import Record
     from pywrap.server.session import Session
     from pywrap.socks.serve import Request
     from pywrap.socks.wire import Endpoint
@@ -32,16 +30,14 @@ def prepare(sock: socket) -> None:
 
 
 class Connect:
-    """One request, from the dial to the end of its tunnel."""
+    """One request, from the dial to its tunnel."""
 
-    __slots__ = ("_dial", "_early", "_record", "_relay", "_request", "_session", "_since")
+    __slots__ = ("_dial", "_early", "_request", "_session")
 
     def __init__(self, session: Session, request: Request, early: bytes) -> None:
         self._session = session
         self._request = request
         self._early = early
-        self._relay: Relay | None = None
-        self._record: Record | None = None
         shared = session.shared
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
         self._dial: Dial | None = Dial(
@@ -59,10 +55,7 @@ class Connect:
 
     def abort(self) -> None:
         """End it now, whatever it is doing."""
-        if self._relay is not None:
-            self._relay.abort()
-        else:
-            self._give_up("the server stopped")
+        self._give_up("the server stopped")
 
     def _on_client(self, events: int) -> None:
         """Something from the client while its destination is being reached."""
@@ -87,18 +80,6 @@ class Connect:
 
     def _connected(self, target: socket, bound: Endpoint) -> None:
         self._dial = None
-        session, shared = self._session, self._session.shared
         prepare(target)
-        self._record = session.record(self._request)
-        self._since = monotonic()
-        self._relay = Relay(shared.loop, shared.pipes, shared.buffer, session.client, target, self._done)
-        if session.say(self._request.reply(v5.SUCCEEDED, bound)):
-            self._relay.start(self._early)
-        else:
-            self._relay.abort()
-
-    def _done(self, up: int, down: int) -> None:
-        assert self._record is not None
-        self._session.shared.closed(self._record, up, down, monotonic() - self._since)
-        self._relay = None
-        self._session.over()
+        record = self._session.record(self._request)
+        self._session.tunnel(target, record, self._request.reply(v5.SUCCEEDED, bound), self._early)

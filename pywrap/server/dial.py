@@ -6,7 +6,7 @@ import _socket
 import errno
 import os
 from _queue import SimpleQueue
-from _socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
+from _socket import AF_INET, AF_INET6, NI_NAMEREQD, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
 from threading import Thread
 from time import monotonic
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Address: TypeAlias = tuple[int, Any]  # family, sockaddr
     Answer: TypeAlias = list[Address] | OSError
-    Question: TypeAlias = tuple[str, int, Callable[[Answer], None]]
+    Question: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
 
 # Names that hang take a thread each until the resolver gives up on them (10 s with glibc's
 # defaults), and all others wait behind the last of them.
@@ -49,7 +49,7 @@ _ERRORS_OF_THE_RESOLVER = {_socket.EAI_SYSTEM, _socket.EAI_MEMORY}
 
 
 class Resolver:
-    """getaddrinfo() in a few threads, started as they are needed."""
+    """getaddrinfo() and getnameinfo() in a few threads, started as they are needed."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -59,12 +59,19 @@ class Resolver:
 
     def resolve(self, host: str, port: int, then: Callable[[Answer], None]) -> None:
         """Let the loop call ``then`` with the addresses, or with what getaddrinfo() raised."""
+        self._ask(lambda: _addresses(host, port), then)
+
+    def reverse(self, address: str, then: Callable[[str | OSError], None]) -> None:
+        """Let the loop call ``then`` with the name, or with what getnameinfo() raised."""
+        self._ask(lambda: _socket.getnameinfo((address, 0), NI_NAMEREQD)[0], then)
+
+    def _ask(self, look_up: Callable[[], Any], then: Callable[[Any], None]) -> None:
         self._asked += 1
         if self._asked > self._threads and self._threads < THREADS:
             # A daemon: a name that hangs must not keep the program from ending.
             Thread(target=self._work, name="pysocksd resolver", daemon=True).start()
             self._threads += 1
-        self._questions.put((host, port, then))
+        self._questions.put((look_up, then))
 
     def close(self) -> None:
         """Let the threads end, each after the name that it is at; nobody waits for them."""
@@ -73,20 +80,98 @@ class Resolver:
 
     def _work(self) -> None:
         while (question := self._questions.get()) is not None:
-            host, port, then = question
-            answer: Answer
+            look_up, then = question
+            answer: Any
             try:
-                # As bytes: a str goes through the idna codec, which refuses some names
-                # that a resolver may know, and is slow to import.
-                found = _socket.getaddrinfo(host.encode("ascii"), port, 0, SOCK_STREAM)
-                answer = [(family, sockaddr) for family, _, _, _, sockaddr in found]
+                answer = look_up()
             except OSError as err:
                 answer = err
             self._loop.call(lambda then=then, answer=answer: self._deliver(then, answer))  # type: ignore[misc]
 
-    def _deliver(self, then: Callable[[Answer], None], answer: Answer) -> None:
+    def _deliver(self, then: Callable[[Any], None], answer: Any) -> None:
         self._asked -= 1
         then(answer)
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    # As bytes: a str goes through the idna codec, which refuses some names that a resolver
+    # may know, and is slow to import.
+    found = _socket.getaddrinfo(host.encode("ascii"), port, 0, SOCK_STREAM)
+    return [(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
+class Lookup:
+    """One question about a host, which ends in exactly one of two calls unless it is cancelled.
+
+    ``start()`` asks for addresses: ``found(addresses)`` has them, with the port of ``endpoint``.
+    ``reverse()`` asks for the name of an address: ``found(name)``. ``failed(code, words)`` has
+    the reply of SOCKS5 for it.
+    """
+
+    __slots__ = ("_endpoint", "_failed", "_found", "_loop", "_resolver", "_subject", "_timeout", "_timer")
+
+    def __init__(
+        self,
+        loop: Loop,
+        resolver: Resolver,
+        endpoint: Endpoint,
+        timeout: float,
+        found: Callable[[Any], None],
+        failed: Callable[[int, str], None],
+    ) -> None:
+        self._loop = loop
+        self._resolver = resolver
+        self._endpoint = endpoint
+        self._subject = "name"
+        self._timeout = timeout
+        self._found: Callable[[Any], None] | None = found
+        self._failed = failed
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        assert self._found is not None
+        host, port = self._endpoint.host, self._endpoint.port
+        if packed(host) is not None:
+            # Its own answer, at once.
+            self._found([(AF_INET6 if ":" in host else AF_INET, (host, port))])
+        elif not host or "\\" in host:
+            # The backslash stands for a byte beyond ASCII: names are sent in their IDNA form.
+            self._failed(v5.GENERAL_FAILURE, "not a host name")
+        else:
+            self._timer = self._loop.after(self._timeout, self._too_slow)
+            self._resolver.resolve(host, port, self._answered)
+
+    def reverse(self) -> None:
+        self._subject = "address"
+        self._timer = self._loop.after(self._timeout, self._too_slow)
+        self._resolver.reverse(self._endpoint.host, self._answered)
+
+    def cancel(self) -> None:
+        """Forget it. May be called when it has ended."""
+        self._found = None
+        if self._timer is not None:
+            self._loop.cancel(self._timer)
+            self._timer = None
+
+    def _answered(self, answer: Answer | str) -> None:
+        found = self._found
+        self.cancel()
+        if found is None:
+            return
+        if isinstance(answer, OSError):
+            known = answer.errno not in _ERRORS_OF_THE_RESOLVER
+            code = v5.HOST_UNREACHABLE if known else v5.GENERAL_FAILURE
+            self._failed(code, f"{self._problem}: {_lower(answer.strerror or str(answer))}")
+        else:
+            found(answer)
+
+    def _too_slow(self) -> None:
+        self.cancel()
+        self._failed(v5.HOST_UNREACHABLE, f"{self._problem}: timed out")
+
+    @property
+    def _problem(self) -> str:
+        return f"cannot resolve the {self._subject}"
 
 
 class Dial:
@@ -97,8 +182,8 @@ class Dial:
     """
 
     __slots__ = (
-        "_loop", "_resolver", "_destination", "_deadline", "_connected", "_failed",
-        "_addresses", "_error", "_sock", "_address", "_timer",
+        "_loop", "_deadline", "_connected", "_failed",
+        "_lookup", "_addresses", "_error", "_sock", "_address", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -111,11 +196,10 @@ class Dial:
         failed: Callable[[int, str], None],
     ) -> None:
         self._loop = loop
-        self._resolver = resolver
-        self._destination = destination
         self._deadline = monotonic() + timeout
         self._connected: Callable[[_socket.socket, Endpoint], None] | None = connected
         self._failed = failed
+        self._lookup: Lookup | None = Lookup(loop, resolver, destination, timeout, self._resolved, self._fail)
         self._addresses: list[Address] = []
         self._error = 0
         self._sock: _socket.socket | None = None
@@ -123,43 +207,26 @@ class Dial:
         self._timer: Timer | None = None
 
     def start(self) -> None:
-        host, port = self._destination.host, self._destination.port
-        if packed(host) is not None:
-            self._addresses = [(AF_INET6 if ":" in host else AF_INET, (host, port))]
-            self._next()
-        elif not host or "\\" in host:
-            # The backslash stands for a byte beyond ASCII: names are sent in their IDNA form.
-            self._fail(v5.GENERAL_FAILURE, "not a host name")
-        else:
-            self._timer = self._loop.after(self._deadline - monotonic(), self._unresolved)
-            self._resolver.resolve(host, port, self._resolved)
+        assert self._lookup is not None
+        self._lookup.start()
 
     def cancel(self) -> None:
         """Give up silently."""
         self._connected = None
         self._stop_timer()
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
         if self._sock is not None:
             self._loop.close(self._sock)
             self._sock = None
 
-    # ------------------------------------------------------------ the name
-
-    def _resolved(self, answer: Answer) -> None:
-        if self._connected is None:
-            return
-        self._stop_timer()
-        if isinstance(answer, OSError):
-            known = answer.errno not in _ERRORS_OF_THE_RESOLVER
-            code = v5.HOST_UNREACHABLE if known else v5.GENERAL_FAILURE
-            self._fail(code, f"cannot resolve the name: {_lower(answer.strerror or str(answer))}")
-            return
-        self._addresses = answer
-        self._next()
-
-    def _unresolved(self) -> None:
-        self._fail(v5.HOST_UNREACHABLE, "cannot resolve the name: timed out")
-
     # ------------------------------------------------------------ its addresses
+
+    def _resolved(self, addresses: list[Address]) -> None:
+        self._lookup = None
+        self._addresses = addresses
+        self._next()
 
     def _next(self) -> None:
         """Try the next address that there is."""

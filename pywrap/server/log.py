@@ -24,7 +24,11 @@ class Log:
 
     def record(self, record: Record) -> None:
         if self._verbosity >= 0:
-            say(f"{_request(record)}: {record.outcome or 'connected'}")
+            say(f"{_request(record)}: {record.outcome or _success(record)}")
+
+    def arrived(self, record: Record) -> None:
+        if self._verbosity >= 0:
+            say(f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}")
 
     def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
         if self._verbosity >= 1:
@@ -63,6 +67,12 @@ def _traffic(traffic: Traffic) -> str:
         dropped = [f"{count} {why}" for why, count in traffic.dropped.items()]
         parts.append(f"dropped: {', '.join(dropped)}")
     return ", ".join(parts)
+
+
+def _success(record: Record) -> str:
+    if record.answer is None:
+        return "connected"
+    return f"listening on {record.answer}" if record.command == "BIND" else _word(record.answer.host)
 
 
 def _word(text: str) -> str:

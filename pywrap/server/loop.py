@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 from threading import RLock
 
 from pywrap.server.timers import Timer, Timers
@@ -28,6 +28,8 @@ OUT = EPOLLOUT
 # time-out), EPOLLHUP that both directions have ended.
 ERR = EPOLLERR
 HUP = EPOLLHUP
+# The other end has ended its direction; what it sent before may be unread yet.
+RDHUP = EPOLLRDHUP
 
 _BATCH = 256
 

@@ -31,6 +31,9 @@ Options:
                           NAT, say; once for IPv4, once for IPv6 [default: the
                           address that they have connected to]
       --no-udp            refuse UDP ASSOCIATE
+      --bind-address IP   what clients that BIND are told, behind a NAT, say;
+                          once for IPv4, once for IPv6 [default: the address of
+                          this machine that leads to the client's peer]
   -q, --quiet             no line for each request
   -v, --verbose           a line for each end too, with the bytes and what was
                           dropped of datagrams
@@ -53,6 +56,7 @@ class Options:
     verbosity: int = 0
     show: str = ""  # help | version
     udp: UdpRules = UdpRules()
+    bind_addresses: tuple[str, ...] = ()
 
 
 _FLAGS = {
@@ -72,6 +76,7 @@ _VALUES = {
     "--users": "users",
     "--udp-peers": "udp-peers",
     "--udp-address": "udp-address",
+    "--bind-address": "bind address",
 }
 
 
@@ -85,6 +90,7 @@ def parse(argv: list[str]) -> Options:
     users = ""
     verbosity = 0
     udp = UdpRules()
+    bind_addresses: list[str] = []
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
@@ -100,6 +106,8 @@ def parse(argv: list[str]) -> Options:
                 udp = replace(udp, any_peer=_any_peer(value))
             elif _VALUES[name] == "udp-address":
                 udp = replace(udp, addresses=(*udp.addresses, _udp_address(value, udp.addresses)))
+            elif _VALUES[name] == "bind address":
+                bind_addresses.append(_bind_address(value, bind_addresses))
             else:
                 users = value
             continue
@@ -112,7 +120,13 @@ def parse(argv: list[str]) -> Options:
             udp = replace(udp, enabled=False)
         else:
             verbosity = -1 if flag == "quiet" else 1
-    return Options(tuple(listen) or (DEFAULT_LISTEN,), users, verbosity, udp=udp)
+    return Options(
+        tuple(listen) or (DEFAULT_LISTEN,),
+        users,
+        verbosity,
+        udp=udp,
+        bind_addresses=tuple(bind_addresses),
+    )
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -145,6 +159,15 @@ def _udp_address(text: str, others: tuple[str, ...]) -> str:
     if any((":" in text) == (":" in other) for other in others):
         family = "IPv6" if ":" in text else "IPv4"
         raise UsageError(f"a second {family} address for UDP: `{text}`", "clients are told one")
+    return text
+
+
+def _bind_address(text: str, others: list[str]) -> str:
+    if packed(text) is None:
+        raise UsageError(f"not an address: `{text}`", "`--bind-address` takes an address, without a port")
+    if any((":" in text) == (":" in other) for other in others):
+        family = "IPv6" if ":" in text else "IPv4"
+        raise UsageError(f"a second {family} address for BIND: `{text}`", "one for each family is announced")
     return text
 
 

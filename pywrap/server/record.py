@@ -10,7 +10,8 @@ from pywrap.socks.wire import Endpoint
 class Record:
     """A request and what came of it: ``outcome`` is "" for success, or says what went wrong.
 
-    ``user`` is the SOCKS4 user id, or the SOCKS5 username that was checked.
+    ``user`` is the SOCKS4 user id, or the SOCKS5 username that was checked. ``answer`` is what
+    the reply names, for commands that are asked for the sake of it.
     """
 
     version: int
@@ -20,6 +21,7 @@ class Record:
     user: str
     client: Endpoint
     outcome: str = ""
+    answer: Endpoint | None = None
 
 
 class Traffic:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import _socket
 import errno
-from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 
 from pywrap.errors import ConfigError
 from pywrap.server.connect import prepare
@@ -38,12 +47,15 @@ class Server:
     """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
 
     ``users`` (name to password) makes SOCKS5 with a password necessary. ``record`` is called
-    for every request when its outcome is known, and before the client knows it; ``closed``
+    for every request when its outcome is known, and before the client knows it; ``arrived``
+    again for a BIND, with the peer that came as its answer, or why nobody did; ``closed``
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
     ``trouble`` with a line about a broken client or a lack of resources.
 
     ``udp_peer`` is called for each destination of an association, as the client called it, before the
     first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
+    ``bind_addresses``, one for each family, are what a BIND announces in place of the address
+    that leads to the peer: for a server behind a NAT.
 
     ``run()`` serves in the calling thread until ``stop()``. When it has returned, all
     connections are closed; ``close()`` then releases the rest, the context manager as well.
@@ -64,6 +76,9 @@ class Server:
         udp: UdpRules = UdpRules(),  # noqa: B008 (immutable)
         udp_peer: Callable[[Record, Endpoint], None] | None = None,
         udp_closed: Callable[[Record, Traffic, float], None] | None = None,
+        arrived: Callable[[Record], None] | None = None,
+        bind_addresses: Sequence[str] = (),
+        bind_timeout: float = 120.0,
     ) -> None:
         self._listeners: list[socket] = []
         try:
@@ -85,7 +100,10 @@ class Server:
             check=None if users is None else _checker(users),
             handshake_timeout=handshake_timeout,
             connect_timeout=connect_timeout,
+            bind_timeout=bind_timeout,
+            bind_addresses={AF_INET6 if ":" in host else AF_INET: host for host in bind_addresses},
             record=record or _nothing,
+            arrived=arrived or _nothing,
             closed=closed or _nothing,
             trouble=trouble or _nothing,
             udp=udp,

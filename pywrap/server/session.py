@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.frozen import frozen
 from pywrap.server.associate import Associate
+from pywrap.server.bind import Bind
 from pywrap.server.connect import Connect
 from pywrap.server.farewell import Farewell
 from pywrap.server.handshake import Handshake
 from pywrap.server.loop import IN
 from pywrap.server.record import Record
+from pywrap.server.relay import Relay
+from pywrap.server.resolve import Resolve
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint
@@ -17,7 +22,7 @@ from pywrap.socks.wire import Endpoint
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from pywrap.server.dial import Resolver
@@ -40,7 +45,13 @@ if TYPE_CHECKING:
 
 
 # The commands that are served; the others are answered with reply 7 (91 in SOCKS4).
-SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect, v5.UDP_ASSOCIATE: Associate}
+SERVED: dict[int, type[Command]] = {
+    v5.CONNECT: Connect,
+    v5.BIND: Bind,
+    v5.UDP_ASSOCIATE: Associate,
+    v5.RESOLVE: Resolve,
+    v5.RESOLVE_PTR: Resolve,
+}
 
 # More than any request with its authentication (822 bytes), and whatever else a client
 # sends before it is answered.
@@ -58,7 +69,10 @@ class Shared:
     check: Callable[[bytes, bytes], bool] | None
     handshake_timeout: float
     connect_timeout: float
+    bind_timeout: float
+    bind_addresses: Mapping[int, str]  # by family
     record: Callable[[Record], None]
+    arrived: Callable[[Record], None]
     closed: Callable[[Record, int, int, float], None]
     trouble: Callable[[str], None]
     udp: UdpRules
@@ -74,7 +88,7 @@ class Session:
         self.shared = shared
         self.client = client
         self.peer = peer
-        self._stage: Command | Farewell | None = None
+        self._stage: Command | Relay | Farewell | None = None
         self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
         self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
         shared.loop.watch(client.fileno(), IN, self._on_readable)
@@ -127,7 +141,7 @@ class Session:
         self._stage = stage = command(self, request, early)
         stage.start()
 
-    def record(self, request: Request, outcome: str = "") -> Record:
+    def record(self, request: Request, outcome: str = "", answer: Endpoint | None = None) -> Record:
         """Tell what came of the request; before the client can know."""
         record = Record(
             request.version,
@@ -137,6 +151,7 @@ class Session:
             request.user.decode("utf-8", "backslashreplace"),
             self.peer,
             outcome,
+            answer,
         )
         self.shared.record(record)
         return record
@@ -152,10 +167,29 @@ class Session:
     def refuse(self, request: Request, code: int, words: str) -> None:
         """Answer with a refusal and end the connection; ``code`` is of SOCKS5."""
         self.record(request, words)
-        if self.say(request.reply(code)):
+        self.dismiss(request.reply(code))
+
+    def dismiss(self, reply: bytes) -> None:
+        """Send the last reply and end the connection."""
+        if self.say(reply):
             self._part()
         else:
             self.hang_up()
+
+    def tunnel(self, target: socket, record: Record, reply: bytes, early: bytes) -> None:
+        """Send the reply, and then carry bytes between the client and ``target`` to their end."""
+        shared = self.shared
+        since = monotonic()
+
+        def done(up: int, down: int) -> None:
+            shared.closed(record, up, down, monotonic() - since)
+            self.over()
+
+        self._stage = relay = Relay(shared.loop, shared.pipes, shared.buffer, self.client, target, done)
+        if self.say(reply):
+            relay.start(early)
+        else:
+            relay.abort()
 
     # ------------------------------------------------------------ the end
 

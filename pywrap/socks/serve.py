@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
 # SOCKS4 and SOCKS5 number these alike.
-COMMANDS = {1: "CONNECT", 2: "BIND", 3: "UDP ASSOCIATE"}
+COMMANDS = {
+    v5.CONNECT: "CONNECT",
+    v5.BIND: "BIND",
+    v5.UDP_ASSOCIATE: "UDP ASSOCIATE",
+    v5.RESOLVE: "RESOLVE",
+    v5.RESOLVE_PTR: "RESOLVE_PTR",
+}
 
 
 @frozen

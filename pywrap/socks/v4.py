@@ -21,6 +21,8 @@ VERSION = 4
 
 CONNECT = 1
 BIND = 2
+# Of Tor: see v5.
+RESOLVE = 0xF0
 
 GRANTED = 90
 REJECTED = 91
@@ -40,6 +42,11 @@ LONGEST_TEXT = 255
 def connect(destination: Endpoint, userid: bytes | None = None, names: bool = True) -> Dialogue[Endpoint]:
     """Ask for a connection to ``destination``; return the address bound for us (DSTIP)."""
     return request(CONNECT, destination, userid, names)
+
+
+def resolve(name: str, userid: bytes | None = None) -> Dialogue[Endpoint]:
+    """Ask for an IPv4 address of ``name`` as 4a carries it; the port means nothing."""
+    return request(RESOLVE, Endpoint(name, 0), userid)
 
 
 def request(

@@ -1,6 +1,7 @@
 """SOCKS5 messages (RFC 1928) and its username/password method (RFC 1929), both ends.
 
-No sockets, no clock, no logging. The client's half comes first, then the server's.
+Tor's two commands for look-ups are here too (https://spec.torproject.org/socks-extensions). No
+sockets, no clock, no logging. The client's half comes first, then the server's.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ NO_ACCEPTABLE_METHODS = 0xFF
 CONNECT = 1
 BIND = 2
 UDP_ASSOCIATE = 3
+# Of Tor. The answer is in the place of BND.ADDR, and the connection ends with it.
+RESOLVE = 0xF0
+RESOLVE_PTR = 0xF1
 
 # Section 5.
 IPV4 = 1
@@ -70,6 +74,24 @@ def connect(
 ) -> Dialogue[Endpoint]:
     """Ask for a connection to ``destination``; return the address bound for us (BND.ADDR)."""
     return request(CONNECT, destination, username, password)
+
+
+def resolve(name: str, username: bytes | None = None, password: bytes | None = None) -> Dialogue[Endpoint]:
+    """Ask for an address of ``name``; its port means nothing."""
+    found = yield from request(RESOLVE, Endpoint(name, 0), username, password)
+    if packed(found.host) is None:
+        raise ProtocolError(f"the proxy resolved {name} to a name: {found.host!r}")
+    return found
+
+
+def resolve_ptr(
+    address: str, username: bytes | None = None, password: bytes | None = None
+) -> Dialogue[Endpoint]:
+    """Ask for the name of an IPv4 or IPv6 ``address``; its port means nothing."""
+    found = yield from request(RESOLVE_PTR, Endpoint(address, 0), username, password)
+    if not found.host or packed(found.host) is not None:
+        raise ProtocolError(f"the proxy has no name for {address}: {found.host!r}")
+    return found
 
 
 def request(

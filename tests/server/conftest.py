@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 from collections.abc import Iterator
+from itertools import count, islice
 
 import pytest
 
+from pywrap.server import dial
 from tests.servers import PATIENCE, Running, reference_server
 
 
@@ -65,6 +69,22 @@ class Client:
             sock.close()
 
 
+class Exhausted:
+    """A limit of descriptors that leaves room for so many more."""
+
+    def __init__(self, room: int) -> None:
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = (fd for fd in count() if not os.path.exists(f"/proc/self/fd/{fd}"))
+        limit = next(islice(free, room, None))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, self.limits[1]))
+
+    def __enter__(self) -> Exhausted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
+
+
 def receive(sock: socket.socket, size: int) -> bytes:
     """Exactly ``size`` bytes."""
     data = b""
@@ -101,3 +121,24 @@ def client() -> Iterator[Client]:
     client = Client()
     yield client
     client.close()
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str] | OSError]:
+    """What the resolver knows, in place of the machine's: name to addresses or an exception."""
+    known: dict[str, list[str] | OSError] = {}
+    real = dial._socket.getaddrinfo
+
+    def getaddrinfo(host, port, *args):
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in known:
+            return real(host, port, *args)
+        if isinstance(known[name], Exception):
+            raise known[name]
+        family = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [
+            (family[":" in address], socket.SOCK_STREAM, 6, "", (address, port)) for address in known[name]
+        ]
+
+    monkeypatch.setattr(dial._socket, "getaddrinfo", getaddrinfo)
+    return known

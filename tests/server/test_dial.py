@@ -41,27 +41,6 @@ class Dialling:
         self.loop.stop()
 
 
-@pytest.fixture
-def names(monkeypatch):
-    """What the resolver knows, in place of the machine's: name to addresses or an exception."""
-    known = {}
-    real = dial._socket.getaddrinfo
-
-    def getaddrinfo(host, port, *args):
-        name = host.decode() if isinstance(host, bytes) else host
-        if name not in known:
-            return real(host, port, *args)
-        if isinstance(known[name], Exception):
-            raise known[name]
-        family = {True: socket.AF_INET6, False: socket.AF_INET}
-        return [
-            (family[":" in address], socket.SOCK_STREAM, 6, "", (address, port)) for address in known[name]
-        ]
-
-    monkeypatch.setattr(dial._socket, "getaddrinfo", getaddrinfo)
-    return known
-
-
 def test_an_address_is_connected_to(target):
     dialling = Dialling("127.0.0.1", target.port)
     peer = target.accept()

@@ -13,7 +13,8 @@ import socks
 from python_socks.async_.asyncio import Proxy as AsyncioProxy
 from python_socks.sync import Proxy
 
-from tests import peers
+from pywrap.server import dial
+from tests import destinations, peers
 from tests.conftest import installed
 from tests.server.conftest import receive_all
 from tests.servers import PATIENCE, reference_server
@@ -126,6 +127,83 @@ def test_ncat_with_a_password(guarded, echo_server):
         assert ncat.stdout.read(6) == b"hello\n"
         ncat.stdin.close()
     assert [seen.user for seen in guarded.seen] == ["alice"]
+
+
+# ---------------------------------------------------------------- BIND: Dante's client
+
+# PySocks and python-socks have no BIND.
+
+_DANTE = """\
+logoutput: stderr
+route {{
+  from: 0.0.0.0/0 to: 0.0.0.0/0 via: {host} port = {port}
+  command: bind
+  proxyprotocol: socks_v{version}
+}}
+"""
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_an_ftp_client_in_active_mode_under_dantes(server, tmp_path, version):
+    with installed():
+        socksify = peers.find("socksify", package="dante-client")
+        tnftp = peers.find("tnftp", package="tnftp")
+    config = tmp_path / "socks.conf"
+    config.write_text(_DANTE.format(host=server.host, port=server.port, version=version))
+    (tmp_path / "up").write_bytes(b"known bytes\n" * 10_000)
+    (tmp_path / "ftp").mkdir()
+    with destinations.ftp_server(tmp_path / "ftp") as ftp:
+        done = subprocess.run(
+            # -A: the server connects to the client, for each file.
+            [socksify, tnftp, "-A", "-n", ftp.host, str(ftp.port)],
+            input=f"user {ftp.user} {ftp.password}\nput up file\nget file down\nquit\n",
+            env={**os.environ, "SOCKS_CONF": str(config)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (tmp_path / "down").read_bytes() == (tmp_path / "up").read_bytes(), done
+    # It does not know whom it waits for when it asks: everybody.
+    assert [(seen.version, seen.command, seen.host) for seen in server.seen] == [
+        (version, "BIND", "0.0.0.0")
+    ] * 2
+    assert [arrived.answer.host for arrived in server.wait_for_arrived(2)] == [ftp.host] * 2
+
+
+# ---------------------------------------------------------------- RESOLVE: Tor's client
+
+
+def tor_resolve(server, *args):
+    with installed():
+        binary = peers.find("tor-resolve", package="tor")
+    done = subprocess.run(
+        [binary, *args, f"{server.host}:{server.port}"], capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+@pytest.mark.parametrize(
+    "args, version, command, answer",
+    [
+        (["-5", "host.test"], 5, "RESOLVE", "192.0.2.7"),
+        (["-4", "host.test"], 4, "RESOLVE", "192.0.2.7"),
+        (["-x", "192.0.2.7"], 5, "RESOLVE_PTR", "host.test"),
+    ],
+)
+def test_tor_resolve(server, names, monkeypatch, args, version, command, answer):
+    names["host.test"] = ["192.0.2.7"]
+    monkeypatch.setattr(dial._socket, "getnameinfo", lambda *_: ("host.test", "0"))
+    assert tor_resolve(server, *args) == (0, answer, "")
+    (seen,) = server.seen
+    assert (seen.version, seen.command, seen.host, seen.port) == (version, command, args[1], 0)
+
+
+def test_tor_resolve_hears_of_a_refusal(server, names):
+    names["unknown.test"] = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    status, answer, message = tor_resolve(server, "unknown.test")
+    assert (status, answer) == (1, "")
+    assert "host is unreachable" in message
 
 
 # ---------------------------------------------------------------- PySocks

@@ -154,6 +154,30 @@ def test_no_udp(program):
     assert pysocksd.line().endswith(" SOCKS5 UDP ASSOCIATE 0.0.0.0:0: command not supported")
 
 
+def test_lines_for_a_bind(program):
+    pysocksd = program("-l", "127.0.0.1:0", "--bind-address", "127.0.0.3")
+    with socket.create_connection(pysocksd.listening(), 30) as sock:
+        client = "{}:{}".format(*sock.getsockname())
+        sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01" + b"\x7f\x00\x00\x02" + b"\x00\x15")
+        where = ("127.0.0.3", int.from_bytes(receive(sock, 12)[-2:], "big"))
+        here = "{}:{}".format(*where)
+        line = f"pysocksd: {client} SOCKS5 BIND 127.0.0.2:21"
+        assert pysocksd.line() == f"{line}: listening on {here}"
+        with socket.socket() as stranger:
+            stranger.bind(("127.0.0.1", 0))
+            # Reset, perhaps before it has returned.
+            stranger.connect_ex(where)
+            came = "{}:{}".format(*stranger.getsockname())
+            assert (
+                pysocksd.line()
+                == f"pysocksd: {client}: {came} at {here}: sent away, not the peer of this BIND"
+            )
+        with socket.create_connection(where, 30, ("127.0.0.2", 0)) as peer:
+            came = "{}:{}".format(*peer.getsockname())
+            assert pysocksd.line() == f"{line}: connected from {came}"
+    assert pysocksd.stop() == (0, [])
+
+
 def test_quiet(program, target):
     pysocksd = program("-q", "-l", "127.0.0.1:0")
     request(target, pysocksd.listening()).close()

@@ -24,6 +24,11 @@ from pywrap.server.outbound import UdpRules
             ["--udp-address=192.0.2.1", "--udp-address", "::1", "--no-udp"],
             Options(udp=UdpRules(enabled=False, addresses=("192.0.2.1", "::1"))),
         ),
+        (["--bind-address", "192.0.2.7"], Options(bind_addresses=("192.0.2.7",))),
+        (
+            ["--bind-address=2001:db8::7", "--bind-address=192.0.2.7"],
+            Options(bind_addresses=("2001:db8::7", "192.0.2.7")),
+        ),
         (["-q", "-v", "--version"], Options(show="version")),
         (["--help", "--nonsense"], Options(show="help")),
         (["-h"], Options(show="help")),
@@ -54,6 +59,11 @@ def test_good_command_lines(argv, options):
         (["-l", "localhost:socks"], "not a port: `socks` in `localhost:socks`"),
         (["-l", "localhost:65536"], "not a port: `65536` in `localhost:65536`"),
         (["-l", "localhost:-1"], "not a port: `-1` in `localhost:-1`"),
+        (["--bind-address"], "no value for `--bind-address`"),
+        (["--bind-address", "proxy.example"], "not an address: `proxy.example`"),
+        (["--bind-address", "192.0.2.7:1080"], "not an address: `192.0.2.7:1080`"),
+        (["--bind-address", "[::1]"], "not an address: `[::1]`"),
+        (["--bind-address=::1", "--bind-address=::2"], "a second IPv6 address for BIND: `::2`"),
         (["-l", "localhost:²"], "not a port: `²` in `localhost:²`"),
     ],
 )

@@ -335,7 +335,7 @@ def test_an_urgent_byte_is_not_lost(tunnel):
 def test_both_legs_send_at_once_and_notice_a_dead_end(server, target, client):
     client.tunnel(server, target)
     (session,) = server.server._sessions
-    relay = session._stage._relay
+    relay = session._stage
     for leg in (relay._up.source, relay._up.sink):
         assert leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert leg.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -135,7 +135,14 @@ def test_replies_are_in_the_version_of_the_client():
 
 
 def test_commands_have_their_names():
-    assert COMMANDS == {v5.CONNECT: "CONNECT", v5.BIND: "BIND", v5.UDP_ASSOCIATE: "UDP ASSOCIATE"}
+    assert COMMANDS == {
+        v5.CONNECT: "CONNECT",
+        v5.BIND: "BIND",
+        v5.UDP_ASSOCIATE: "UDP ASSOCIATE",
+        v5.RESOLVE: "RESOLVE",
+        v5.RESOLVE_PTR: "RESOLVE_PTR",
+    }
+    assert (v4.CONNECT, v4.BIND, v4.RESOLVE) == (v5.CONNECT, v5.BIND, v5.RESOLVE)
 
 
 # ---------------------------------------------------------------- both ends against each other

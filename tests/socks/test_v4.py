@@ -50,6 +50,13 @@ def test_no_user_id_is_an_empty_one():
     assert play(v4.connect(Endpoint("192.0.2.1", 443)), OK).sent == [ASK]
 
 
+def test_a_name_is_resolved():
+    answer, sent, rest = play(v4.resolve("example.org", b"alice"), OK + b"!")
+    assert answer.host == "192.0.2.7"
+    assert sent == [b"\x04\xf0" + b"\x00\x00" + b"\x00\x00\x00\x01" + b"alice\x00" + b"example.org\x00"]
+    assert rest == b"!"
+
+
 @pytest.mark.parametrize("cut", range(len(OK)))
 def test_the_proxy_hangs_up_anywhere(cut):
     refused(ProxyClosed, v4.connect(Endpoint("192.0.2.1", 443)), OK[:cut])

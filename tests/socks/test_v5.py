@@ -224,6 +224,43 @@ def test_an_impossible_address_in_a_reply_is_no_refusal(reply):
     refused(ProtocolError, v5.read_reply(), reply)
 
 
+# Of Tor: the same messages, with the answer in the place of BND.ADDR.
+ASK_RESOLVE = b"\x05\xf0\x00\x03" + b"\x0bexample.org" + b"\x00\x00"
+ASK_PTR_IPV4 = b"\x05\xf1\x00\x01" + b"\xc0\x00\x02\x07" + b"\x00\x00"
+ASK_PTR_IPV6 = b"\x05\xf1\x00\x04" + b"\x20\x01\x0d\xb8" + b"\x00" * 11 + b"\x07" + b"\x00\x00"
+
+
+@pytest.mark.parametrize(("reply", "found"), [(OK_IPV4, "192.0.2.7"), (OK_IPV6, "2001:db8::7")])
+def test_a_name_is_resolved(reply, found):
+    answer, sent, rest = play(v5.resolve("example.org"), PICK_NONE + reply + b"!")
+    assert answer.host == found
+    assert sent == [OFFER_NONE, ASK_RESOLVE]
+    assert rest == b"!"
+
+
+@pytest.mark.parametrize(
+    ("address", "request_"), [("192.0.2.7", ASK_PTR_IPV4), ("2001:db8::7", ASK_PTR_IPV6)]
+)
+def test_the_name_of_an_address_is_asked_for(address, request_):
+    dialogue = v5.resolve_ptr(address, b"alice", b"secret")
+    answer, sent, _ = play(dialogue, PICK_PASSWORD + WELCOME + OK_NAME)
+    assert answer.host == "example.org"
+    assert sent == [OFFER_BOTH, CREDENTIALS, request_]
+
+
+def test_a_name_that_the_proxy_cannot_resolve():
+    err, _, _ = refused(Rejected, v5.resolve("example.org"), PICK_NONE + b"\x05\x04")
+    assert err.errno == errno.EHOSTUNREACH
+
+
+def test_an_answer_to_another_question_is_a_protocol_error():
+    refused(ProtocolError, v5.resolve("example.org"), PICK_NONE + OK_NAME)
+    refused(ProtocolError, v5.resolve_ptr("192.0.2.7"), PICK_NONE + OK_IPV4)
+    refused(
+        ProtocolError, v5.resolve_ptr("192.0.2.7"), PICK_NONE + b"\x05\x00\x00\x03" + b"\x00" + b"\x00\x00"
+    )
+
+
 @pytest.mark.parametrize("length", [1, 2, 63, 254, 255])
 def test_names_of_every_length_fit(length):
     name = "n" * length
