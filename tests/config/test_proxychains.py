@@ -10,6 +10,7 @@ from pywrap.config.proxychains import parse as parse_with_origins
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.errors import ConfigError
 from pywrap.frozen import replace
+from tests.config.debian import shipped
 from tests.rules import direct
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,24 @@ def test_file_of_debian_loads():
         connect_timeout=8.0,
         read_timeout=15.0,
     )
+
+
+def test_file_that_debian_ships_is_that_one():
+    assert parse(shipped("proxychains4", "/etc/proxychains4.conf"), "file") == parse(DEBIAN, "file")
+
+
+def test_examples_of_the_file_that_debian_ships_load():
+    text = shipped("proxychains4", "/etc/proxychains4.conf").decode()
+    names = [name for name in DIRECTIVES if f"\n#{name}" in text or f"\n# {name}" in text]
+    assert {"dynamic_chain", "chain_len", "dnat", "localnet", "proxy_dns_daemon"} <= set(names)
+    for line in text.splitlines():
+        example = line.lstrip("#").strip()
+        if line.startswith("##"):
+            continue
+        if line.startswith("#") and example.partition(" ")[0] in names:
+            parse(example.encode(), "file")
+        elif line.startswith("#") and example[:5].strip() in ("http", "sock"):
+            proxies(example.encode())
 
 
 def test_empty_file_says_nothing():
