@@ -178,6 +178,7 @@ Instead of running PROGRAM:
       --env, --env=off
         Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
         it run every Python program through the proxies, --env=off undoes that.
+        Programs that are not Python, and python -I, -E and -S, stay direct.
 
 Messages, on stderr:
   -q, --quiet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+from operator import index
 from time import monotonic
 
 from pywrap.frozen import replace
@@ -106,15 +107,17 @@ class Session:
         return [name] if name else self.hosts.names(address)
 
     def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
-        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder."""
+        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder.
+
+        It is what the program asked for, ``address``, also where that is rewritten.
+        """
         host = str(address[0])
         if address_of(host) is None:
             host = destination.host
             if address_of(host) is None:
                 host = self.names.placeholder(host, ipv6)
-        if not ipv6:
-            return host, destination.port
-        return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
+        port = index(address[1])
+        return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""

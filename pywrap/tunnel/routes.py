@@ -68,7 +68,8 @@ class Routes:
         self._rules = [_Compiled(rule) for rule in settings.rules]
         self._rewrites = [
             (packed(each.address), each.port, packed(each.new_address), each.new_port)
-            for each in settings.rewrites
+            # As in proxychains, those with a port before those without.
+            for each in sorted(settings.rewrites, key=lambda each: not each.port)
         ]
         # What the local resolver said for direct names, and for the first hops'.
         self._resolved: dict[bytes, tuple[str, ...]] = {}

@@ -227,7 +227,7 @@ def test_only_names_that_can_be_direct_are_resolved_here(world, rules, name, exp
 
 def test_a_rewrite_comes_before_the_rules(world):
     it = world(
-        dnat=["192.0.2.1:80 192.0.2.2", "192.0.2.1 10.0.0.3:443", "192.0.2.4 fd00::4"],
+        dnat=["192.0.2.1 10.0.0.3:443", "192.0.2.1:80 192.0.2.2", "192.0.2.4 fd00::4"],
         rules=["192.0.2.2 work", "10.0.0.0/8 direct", "192.0.2.1 block"],
     )
     verdict = it.routes.verdict("192.0.2.1", 80)
