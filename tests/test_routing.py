@@ -103,6 +103,37 @@ def test_another_destination_in_the_place_of_the_one_asked_for(tmp_path, echo_se
         assert proxy.asked == []
 
 
+def test_names_that_are_resolved_here_keep_their_rules(tmp_path, echo_server):
+    # localhost is the one name that has an address everywhere.
+    with naming_proxy() as default, naming_proxy() as work:
+        said = under(
+            f"""\
+            dns local
+            loopback proxy
+            route localhost work
+            [ProxyList]
+            socks5 {default.host} {default.port}
+            [ProxyList work]
+            socks5 {work.host} {work.port}
+            """,
+            """
+            def through(host):
+                sock = socket.socket()
+                sock.connect((host, port))
+                return echo(sock)
+            found = [socket.getaddrinfo("localhost", port, socket.AF_INET)[0][4][0],
+                     socket.gethostbyname("localhost"), socket.gethostbyname_ex("localhost")[2][0]]
+            say(named=through("localhost"), found=[through(each) for each in found])
+            """,
+            tmp_path,
+            *(HERE, echo_server.port),
+        )
+    assert (said["named"], said["found"]) == ("hello", ["hello"] * 3)
+    # The proxies get addresses, as always with `dns local`.
+    assert work.asked == [("CONNECT", HERE, echo_server.port)] * 4
+    assert default.asked == []
+
+
 @contextmanager
 def password_taker() -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
     """A proxy that takes any username and password and notes them (RFC 1929), then refuses: its port."""

@@ -87,7 +87,9 @@ class Session:
             return ""
         family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
         rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
-        return str(rows[0][4][0])
+        literal = str(rows[0][4][0])
+        self.routes.remember(to.host, [literal])
+        return literal
 
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""
