@@ -187,6 +187,31 @@ def test_files_of_other_tools_are_told_by_their_words_or_by_the_user(launches, c
     assert (settings.chain, settings.udp) == ((Proxy("socks5h", "127.0.0.1", 9150),), "block")
 
 
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        (
+            "pysocksify.conf",
+            "strict_chian\n",
+            ":1: unknown directive: `strict_chian`\nhint: did you mean `strict_chain`?",
+        ),
+        ("tsocks.conf", "server = a\n\n}\n", ":3: a `}` where no path is open\nhint: lines are written"),
+        ("torsocks.conf", "TorPort tor", ":1: `TorPort` takes a number from 1 to 65535: `tor`\n"),
+        (
+            "proxychains.conf",
+            "route a work\n[ProxyList]\nraw h 1",
+            ":1: no chain has this name: `route a work`\nhint: ",
+        ),
+    ],
+)
+def test_a_wrong_file_starts_nothing(fails, config, name, text, message):
+    file = config.with_name(name)
+    file.write_text(text)
+    said = fails("-f", str(file), "program")
+    assert said.startswith(f"pysocksify: error: {file}{message}")
+    assert len(said.splitlines()) <= 2
+
+
 def test_a_type_of_chain_replaces_the_files_with_its_length(launches, config):
     config.write_text("random_chain\nchain_len 2\n[ProxyList]\nsocks5 a 1\nsocks5 b 1\n")
     assert launches("program")[0].chains[0].length == 2

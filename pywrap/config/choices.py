@@ -76,9 +76,13 @@ def combine(first: Choices, second: Choices) -> Choices:
     for name, value in values.items():
         if value is None:
             values[name] = getattr(second, name)
+    rules = second.rules
+    if second.proxies == () and first.proxies is not None:
+        # The rest had no chain there, and was blocked or direct (tsocks' `fallback`). Now it has one.
+        rules = tuple(rule for rule in rules if not _is_for_everything(rule))
     # Once each: a rule that stands further down as well never gets to decide.
-    for name in ("rules", "rewrites"):
-        values[name] = tuple(dict.fromkeys(getattr(first, name) + getattr(second, name)))
+    values["rules"] = tuple(dict.fromkeys(first.rules + rules))
+    values["rewrites"] = tuple(dict.fromkeys(first.rewrites + second.rewrites))
     named = {chain.name for chain in first.chains}
     values["chains"] = first.chains + tuple(chain for chain in second.chains if chain.name not in named)
     hidden = named if first.proxies is None else {*named, ""}
@@ -111,7 +115,11 @@ def settle(choices: Choices) -> Settings:
 
 def leaves_nothing(rules: tuple[Rule, ...]) -> bool:
     """Does one of ``rules`` match everything, and send it elsewhere than to the default chain?"""
-    return any(rule == Rule(to=rule.to) and rule.to for rule in rules)
+    return any(rule.to and _is_for_everything(rule) for rule in rules)
+
+
+def _is_for_everything(rule: Rule) -> bool:
+    return rule == Rule(to=rule.to)
 
 
 def _check_length(chain: Chain, choices: Choices) -> None:

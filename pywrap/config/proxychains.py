@@ -85,16 +85,17 @@ class _Draft(Draft):
         values = self.values.setdefault(self.name or "", {})
         kind = values.get("chain_type", "strict")
         length = values.get("chain_length", usual_length(kind))
-        if self.name:
-            if not self.hops:
-                self.line = self.opened[self.name]
-                raise ConfigError(f"no proxies in the chain `{self.name}`", PROXY_FORM)
-            self.chains.append(Chain(tuple(self.hops), self.name, kind, length))
-        elif self.name is None and "chain_type" in values and "chain_length" not in values:
-            values["chain_length"] = length
-            self.origins["chain_length"] = self.origins["chain_type"]
+        if self.name is None:
+            if "chain_type" in values:
+                values["chain_length"] = length
+                self.origins.setdefault("chain_length", self.origins["chain_type"])
+        elif self.name == "":
+            self.proxies = self.hops or None
         elif self.hops:
-            self.proxies = self.hops
+            self.chains.append(Chain(tuple(self.hops), self.name, kind, length))
+        else:
+            self.line = self.opened[self.name]
+            raise ConfigError(f"no proxies in the chain `{self.name}`", PROXY_FORM)
         self.hops = []
 
     def open_list(self, title: str) -> None:
@@ -114,9 +115,9 @@ class _Draft(Draft):
         if name not in DIRECTIVES:
             raise _unknown_directive(words[0])
         arity, read = DIRECTIVES[name]
-        values = words[1:] if name == words[0] else [words[0].removeprefix(f"{name}="), *words[1:]]
+        values = words[1:]
         if name == "chain_len":
-            values = " ".join(values).removeprefix("=").split()
+            values = " ".join(words).removeprefix(name).lstrip(" =").split()
         if arity is not None and len(values) != arity:
             takes = ("no value", "one value")[arity]
             raise ConfigError(f"`{name}` takes {takes}, not {len(values)}")
