@@ -153,10 +153,10 @@ What goes through them:
         with :PORT or :PORT-PORT, for those ports alone ([fd00::/8]:443). May
         be repeated, as may --route and --dnat.
       --route '[tcp|udp] NET[,NET]... CHAIN|proxy|direct|block'
-        Where connections to NET go, which is * for everything: through a chain
-        of the configuration file, through the proxies of -x, directly, or
-        nowhere. The first that matches decides, be it of --direct or of
-        --route; those of the configuration file come after these.
+        Where connections to NET go, which is * for everything beyond this
+        machine: through a chain of the configuration file, through the proxies
+        of -x, directly, or nowhere. The first that matches decides, be it of
+        --direct or of --route; those of the configuration file come after.
       --dnat 'ADDRESS[:PORT] ADDRESS[:PORT]'
         Where the first is asked for, go to the second. Applied before rules.
       --udp associate|block|direct

@@ -73,12 +73,12 @@ def test_each_destination_goes_to_its_chain(tmp_path, echo_server):
     assert second.asked == [("CONNECT", work.host, work.port)] * 3
 
 
-@pytest.mark.parametrize("rule, kind", [("route * proxy", "tunnel"), (f"direct {HERE}", "direct")])
-def test_another_destination_in_the_place_of_the_one_asked_for(tmp_path, echo_server, rule, kind):
+@pytest.mark.parametrize("line, kind", [("loopback proxy", "tunnel"), ("loopback direct", "direct")])
+def test_another_destination_in_the_place_of_the_one_asked_for(tmp_path, echo_server, line, kind):
     with naming_proxy() as proxy:
         said = under(
             f"""\
-            {rule}
+            {line}
             dnat 192.0.2.1 192.0.2.2
             dnat 192.0.2.1:80 {HERE}:{echo_server.port}
             [ProxyList]

@@ -154,6 +154,7 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
         literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        session.routes.remember(name, literals)
         return literals, name
     if session.routes.resolves_here(name):
         rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)

@@ -101,6 +101,14 @@ def test_without_a_default_server_the_rest_goes_where_fallback_says(fallback, re
     assert [chain.name for chain in settle(choices).chains] == ["", "path1"]
 
 
+@pytest.mark.parametrize("fallback", ["no", "yes"])
+def test_this_machine_is_always_local(fallback):
+    settings = settle(said(f"fallback = {fallback}\nlocal = 10.0.0.0/8\n"))
+    routes = Routes(settings, [], Names(lambda: None), Hosts("/dev/null"))
+    assert routes.verdict("127.0.0.1", 80).kind == "direct"
+    assert routes.verdict("192.0.2.1", 80).kind == {"no": "refuse", "yes": "direct"}[fallback]
+
+
 def test_the_path_is_that_of_tsocks(tmp_path):
     tool = shutil.which("validateconf")
     if tool is None:

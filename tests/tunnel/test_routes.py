@@ -181,8 +181,26 @@ def test_the_first_rule_that_matches_decides(world):
     ]
     assert decided("10.2.0.1", 80, datagram=True) == ("direct", "")
     assert decided("10.2.0.1", 25, datagram=True) == ("direct", "")
-    for host in ("10.2.0.1", "198.51.100.1", "2001:db8::1", "a.example", "127.0.0.1"):
+    for host in ("10.2.0.1", "198.51.100.1", "2001:db8::1", "a.example"):
         assert decided(host, 25) == ("refuse", "")
+
+
+@pytest.mark.parametrize("rule", ["* block", "* work", "tcp *:80 block"])
+def test_everything_does_not_mean_this_machine(world, rule):
+    for host in ("127.0.0.1", "::1", "localhost"):
+        assert world(rules=[rule]).kind(host) == "direct"
+        assert world(rules=[rule, "127.0.0.0/8 work", "::1 work"]).kind(host) == "tunnel"
+        assert world(rules=[rule], loopback="deny").kind(host) == "refuse"
+        # Unless it is one destination among others.
+        verdict = world(rules=[rule], loopback="proxy").routes.verdict(host, 80)
+        assert (verdict.kind, verdict.chain) == (("tunnel", "work") if rule == "* work" else ("refuse", ""))
+
+
+def test_names_of_etc_hosts_keep_their_rules(world):
+    it = world(rules=["db.example work"])
+    for host in ("DB.example", "192.0.2.7"):
+        verdict = it.routes.verdict(host, 80)
+        assert (verdict.chain, verdict.destination) == ("work", Endpoint("192.0.2.7", 80))
 
 
 def test_a_block_is_eperm_and_names_the_rule(world):
@@ -205,7 +223,7 @@ def test_the_first_hops_of_all_chains_are_direct(world):
     assert it.routes.resolves_here("work.example")
     it.routes.remember("work.example", ["127.0.0.9", "::1"])
     assert [it.kind(host, 1080) for host in ("127.0.0.9", "::1", "192.0.2.99")] == ["direct"] * 3
-    assert it.kind("127.0.0.9", 1081) == "tunnel"
+    assert it.kind("127.0.0.9", 1081) == "refuse"
 
 
 @pytest.mark.parametrize(
