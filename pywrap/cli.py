@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(words)
     except ConfigError as err:
-        if "--env" in words:
+        if _is_for_a_shell(words):
             # For `eval "$(pysocksify --env)"`: to run nothing is success, and the shell would go on as it is.
             print("false")
         return _fail(str(err), err.hint)
@@ -240,6 +240,13 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except Exception:
         return _report_bug()
+
+
+def _is_for_a_shell(argv: list[str]) -> bool:
+    try:
+        return Options(argv).action == "--env"
+    except ConfigError:
+        return "--env" in argv
 
 
 def _run(argv: list[str]) -> int:

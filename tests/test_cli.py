@@ -212,6 +212,14 @@ def test_a_wrong_file_starts_nothing(fails, config, name, text, message):
     assert len(said.splitlines()) <= 2
 
 
+def test_only_a_shell_that_is_to_be_wrapped_is_told_by_a_command(fails, capsys):
+    # No output but the error's: that option is PROGRAM's.
+    assert "missing" in fails("-f", "missing", "tox", "--env", "py")
+    for argv in (["-f", "missing", "--env"], ["-x", "nonsense", "--env"], ["--env", "-x", "nonsense"]):
+        assert cli.main(argv) == 125
+        assert capsys.readouterr().out == "false\n"
+
+
 def test_a_type_of_chain_replaces_the_files_with_its_length(launches, config):
     config.write_text("random_chain\nchain_len 2\n[ProxyList]\nsocks5 a 1\nsocks5 b 1\n")
     assert launches("program")[0].chains[0].length == 2
