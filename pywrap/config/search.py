@@ -18,6 +18,7 @@ import os
 
 from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.formats import parse
+from pywrap.config.rules import format_route
 from pywrap.config.settings import Settings
 from pywrap.errors import ConfigError
 
@@ -66,10 +67,19 @@ def gather(
     """
     environ = os.environ if environ is None else environ
     path = find(named, environ, system_directory)
-    said = combine(choices or Choices(), Choices() if path is None else read(path, file_format))
-    if said.proxies is None and not leaves_nothing(said.rules):
-        where = "" if path is None else f": there is none in {path}"
-        raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
+    given = choices or Choices()
+    said = combine(given, Choices() if path is None else read(path, file_format))
+    # To give none says that the launcher brings one.
+    if not said.proxies and given.proxies is None:
+        if not leaves_nothing(said.rules):
+            where = "" if path is None else f": there is none in {path}"
+            raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
+        for rule in said.rules:
+            if not rule.to:
+                raise ConfigError(
+                    f"{said.origins[rule]}: no proxy configured for `route {format_route(rule)}`",
+                    _hint_no_proxy(path, environ, system_directory),
+                )
     return said
 
 

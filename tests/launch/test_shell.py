@@ -13,6 +13,7 @@ from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch.environment import STARTUP
 from pywrap.launch.shell import BROUGHT, exports, undo
 from tests.run import environment, pysocksify
+from tests.servers import reference_server
 
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99", 1080, b"o'brien", b'"$(id)`\\'),)),))
 
@@ -61,6 +62,14 @@ def test_every_python_of_a_wrapped_shell_is_tunnelled_until_it_is_undone(shell, 
     outside = f"False {before!r} None"
     path = STARTUP if before is None else f"{STARTUP}:{before}"
     assert said == [outside, *[f"True {path!r} yes"] * 2, outside]
+
+
+def test_its_traffic_goes_through_the_proxy(shell, echo_server):
+    with reference_server() as proxy:
+        wrap = eval_of("-x", proxy.url(), "--loopback", "proxy", "--env")
+        code = f"import socket; socket.create_connection(('127.0.0.1', {echo_server.port})).close()"
+        shell(f'"$python" -c "{code}"; {wrap}; "$python" -c "{code}"; {UNWRAP}; "$python" -c "{code}"')
+        assert proxy.asked == [("CONNECT", "127.0.0.1", echo_server.port)]
 
 
 def test_what_the_user_changed_meanwhile_stays(shell):
