@@ -7,7 +7,7 @@ block; ``background`` does it for any number of them in a thread of its own.
 from __future__ import annotations
 
 import errno
-from _socket import SHUT_RDWR, SO_ERROR, SOL_SOCKET
+from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.socks.wire import Endpoint, Send
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.dial import Address
     from pywrap.tunnel.plan import Plan, Way
+
+# Of Linux 4.11; the module does not have it.
+_TCP_FASTOPEN_CONNECT = 30
 
 # As in poll(2) and epoll(7), which agree on them.
 POLLIN = 1
@@ -44,6 +47,7 @@ class Opening:
     __slots__ = (
         "_addresses",
         "_buffer",
+        "_deferred",
         "_dialogue",
         "_failure",
         "_given",
@@ -66,6 +70,8 @@ class Opening:
         self.bound = Endpoint("", 0)
         self._addresses: Iterator[Address] = iter(())
         self._failure: SocksError | None = None
+        # With TCP Fast Open the dialogue begins before anybody has answered.
+        self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
         self._buffer = bytearray()
@@ -144,13 +150,35 @@ class Opening:
         if error:
             self._failure = self._way.first.unreachable(OSError(error, ""))
             return self._dial()
+        self._deferred = False
         return self._connected()
+
+    def _is_unconnected(self) -> bool:
+        """Has the dialogue begun, and nobody taken the SYN?"""
+        if self._deferred:
+            try:
+                self.sock.getpeername()
+            except OSError:
+                return True
+            self._deferred = False
+        return False
+
+    def _redial(self, err: OSError) -> bool:
+        self._failure = self._way.first.unreachable(err)
+        self._dialogue = None
+        return self._dial()
 
     def _expire(self) -> bool:
         timeout = self.deadline.over()
-        if self._dialogue is not None:
+        deferred = self._deferred
+        if self._dialogue is not None and not self._is_unconnected():
+            if deferred:
+                # It was connected meanwhile, which nothing has told.
+                self.deadline.waiting()
+                return False
             self._dialogue.throw(timeout)
             raise AssertionError("no dialogue survives a timeout")
+        self._dialogue = None
         self._failure = self._way.first.unreachable(OSError(timeout.errno, ""))
         # The kernel goes on trying on this one.
         self._use(like(self.sock, self.sock.family))
@@ -171,6 +199,7 @@ class Opening:
                 sock, sockaddr = fit(self.sock, address)
                 self._use(sock)
                 self.deadline.connecting(self._way.reach)
+                self._deferred = self._way.early and _defer(sock)
                 _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT
@@ -196,7 +225,8 @@ class Opening:
     def _take(self, step: Send | Recv) -> None:
         self._step = step
         self._buffer = bytearray(step if isinstance(step, Send) else b"")
-        self.deadline.waiting()
+        if not self._deferred:
+            self.deadline.waiting()
 
     def _converse(self) -> bool:
         """Do what the dialogue asks for, until it ends or the socket makes us wait."""
@@ -208,6 +238,8 @@ class Opening:
                 except BlockingIOError:
                     return False
                 except OSError as err:
+                    if err.errno != errno.ECONNRESET and self._is_unconnected():
+                        return self._redial(err)
                     self._take(self._dialogue.throw(_broken(err)))
                 except ProxyClosed as err:
                     # Into the dialogue, which knows the hop.
@@ -230,8 +262,21 @@ class Opening:
             chunk = self.sock.recv(step - len(buffer))
             if not chunk:
                 raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {int(step)} bytes")
+            self._deferred = False
             buffer += chunk
         return bytes(buffer)
+
+
+def _defer(sock: _socket.socket) -> bool:
+    """Have connect() return at once and the SYN wait for the first bytes; tell whether the kernel knows how.
+
+    It does so only where it has a cookie of the server's. Otherwise it asks for one, in an ordinary SYN.
+    """
+    try:
+        sock.setsockopt(IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
+    except OSError:
+        return False
+    return True
 
 
 def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:
