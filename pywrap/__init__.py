@@ -40,7 +40,7 @@ def install(
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config.choices import Choices
-    from pywrap.config.direct import parse_directs
+    from pywrap.config.rules import parse_directs
     from pywrap.config.search import load
     from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP
     from pywrap.config.url import parse_proxy
@@ -49,10 +49,10 @@ def install(
     proxies = [proxy] if isinstance(proxy, str) else proxy
     directs = [direct] if isinstance(direct, str) else direct
     choices = Choices(
-        chain=None if proxies is None else tuple(map(parse_proxy, proxies)) or None,
+        proxies=None if proxies is None else tuple(map(parse_proxy, proxies)) or None,
         dns=None if dns is None else one_of(DNS, dns, "dns"),
         loopback=None if loopback is None else one_of(LOOPBACK, loopback, "loopback"),
-        direct=tuple(rule for text in directs for rule in parse_directs(text)),
+        rules=tuple(rule for text in directs for rule in parse_directs(text)),
         udp=None if udp is None else one_of(UDP, udp, "udp"),
         listen=None if listen is None else one_of(LISTEN, listen, "listen"),
         timeout=None if timeout is None else seconds(str(timeout), "timeout"),

@@ -11,9 +11,9 @@ import sys
 
 from pywrap import __version__
 from pywrap.config.choices import Choices
-from pywrap.config.direct import parse_directs
+from pywrap.config.rules import parse_directs
 from pywrap.config.search import load
-from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP, Direct, Proxy
+from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP, Proxy, Rule
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest, one_of, seconds
 from pywrap.errors import ConfigError
@@ -211,7 +211,7 @@ class Options:
         self._proxies: list[Proxy] = []
         self._dns: str | None = None
         self._loopback: str | None = None
-        self._direct: list[Direct] = []
+        self._rules: list[Rule] = []
         self._udp: str | None = None
         self._listen: str | None = None
         self._timeout: float | None = None
@@ -221,10 +221,10 @@ class Options:
 
     def choices(self) -> Choices:
         return Choices(
-            chain=tuple(self._proxies) if self._proxies or self.embedded else None,
+            proxies=tuple(self._proxies) if self._proxies or self.embedded else None,
             dns=self._dns,
             loopback=self._loopback,
-            direct=tuple(self._direct),
+            rules=tuple(self._rules),
             udp=self._udp,
             listen=self._listen,
             timeout=self._timeout,
@@ -286,7 +286,7 @@ class Options:
             case "--loopback":
                 self._loopback = one_of(LOOPBACK, value, name)
             case "--direct":
-                self._direct += parse_directs(value)
+                self._rules += parse_directs(value)
             case "--udp":
                 self._udp = one_of(UDP, value, name)
             case "--listen":

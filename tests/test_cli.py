@@ -7,8 +7,9 @@ import pytest
 
 import pywrap
 from pywrap import cli
-from pywrap.config import direct
-from pywrap.config.settings import Direct, Proxy
+from pywrap.config import rules
+from pywrap.config.settings import Proxy
+from tests.rules import direct
 from tests.run import environment
 
 PROXY = ["-x", "socks5h://h"]
@@ -106,8 +107,8 @@ def test_what_follows_the_program_is_its_own(launches, argv, command):
         ([*PROXY, "--loopback=deny"], "loopback", "deny"),
         ([*PROXY, "--udp", "block"], "udp", "block"),
         ([*PROXY, "--listen=bind"], "listen", "bind"),
-        ([*PROXY, "--direct", "10.0.0.0/8,*.a"], "direct", (Direct("10.0.0.0/8"), Direct(name="*.a"))),
-        ([*PROXY, "--direct", "a", "--direct", "b"], "direct", (Direct(name="a"), Direct(name="b"))),
+        ([*PROXY, "--direct", "10.0.0.0/8,*.a"], "rules", (direct("10.0.0.0/8"), direct(name="*.a"))),
+        ([*PROXY, "--direct", "a", "--direct", "b"], "rules", (direct(name="a"), direct(name="b"))),
         ([*PROXY, "--timeout", "2.5"], "timeout", 2.5),
         (PROXY, "verbosity", 0),
         ([*PROXY, "-q"], "verbosity", -1),
@@ -138,7 +139,7 @@ def test_options_replace_what_the_file_says(launches, config):
     assert settings.chain == (Proxy("socks5", "file", 1),)
     settings, _, _ = launches("-x", "embedded", "--dns", "remote", "--direct", "b", "-v", "program")
     assert (settings.chain, settings.dns, settings.loopback) == ((), "remote", "deny")
-    assert settings.direct == (Direct(name="a"), Direct(name="b"))
+    assert settings.rules == (direct(name="b"), direct(name="a"))
     assert settings.verbosity == 1
 
 
@@ -172,9 +173,10 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (["--version=1"], "`--version` takes no value\n"),
         (
             ["--dns", "lokal"],
-            "unknown value of `--dns`: `lokal`\nhint: did you mean `local`? Known values: remote, local\n",
+            "unknown value of `--dns`: `lokal`\n"
+            + "hint: did you mean `local`? Known values: remote, tor, local\n",
         ),
-        (["--dns="], "unknown value of `--dns`: ``\nhint: known values: remote, local\n"),
+        (["--dns="], "unknown value of `--dns`: ``\nhint: known values: remote, tor, local\n"),
         (
             ["--loopback=off"],
             "unknown value of `--loopback`: `off`\nhint: known values: direct, proxy, deny\n",
@@ -183,12 +185,12 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (["--timeout=nan"], "`--timeout` takes a positive number of seconds: `nan`\n"),
         (
             ["--direct", "a,"],
-            "not a network, address or name: ``\n" + f"hint: {direct.HINT}\n",
+            "not a network, address or name: ``\n" + f"hint: {rules.HINT}\n",
         ),
         (
             ["-x", "sock5://h", "program"],
             "unknown proxy scheme: `sock5`\n"
-            + "hint: did you mean `socks5`? Known schemes: socks4, socks4a, socks5, socks5h\n",
+            + "hint: did you mean `socks5`? Known schemes: socks4, socks4a, socks5, socks5h, http, raw\n",
         ),
         (
             ["-x", "socks5://h", "-x", "embedded"],

@@ -2,45 +2,133 @@
 
 from __future__ import annotations
 
-from pywrap.config.settings import Direct, Proxy, Settings
+from pywrap.config.rules import RESERVED, format_route
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
+from pywrap.config.words import suggest
+from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOWHERE: Mapping[object, str] = {}
+
+# Those of ``Settings`` that a source either decides or says nothing about.
+SINGLE = (
+    *("dns", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open", "isolate"),
+    *("timeout", "connect_timeout", "read_timeout", "verbosity"),
+)
 
 
 @frozen
 class Choices:
-    """The fields of ``Settings``, where None is "says nothing".
+    """What makes up ``Settings``, where None is "says nothing".
 
-    ``chain=()`` says something: no proxy but those that the launcher brings itself.
+    ``proxies``, ``chain_type`` and ``chain_length`` are those of the default chain, ``chains`` the others.
+    ``proxies=()`` says something: no proxy but those that the launcher brings itself.
+
+    ``origins``: where it was said, "work.conf:12". Its keys are the names of fields; a rule or a rewrite
+    itself; the name and the place of a proxy in its chain, ``("", 0)``; and of a chain ``("work", -1)``.
     """
 
-    chain: tuple[Proxy, ...] | None = None
+    proxies: tuple[Proxy, ...] | None = None
+    chain_type: str | None = None
+    chain_length: int | None = None
+    chains: tuple[Chain, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     dns: str | None = None
     loopback: str | None = None
-    direct: tuple[Direct, ...] = ()
     udp: str | None = None
     listen: str | None = None
+    bind_peer: str | None = None
+    pipeline: str | None = None
+    fast_open: bool | None = None
+    isolate: bool | None = None
     timeout: float | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None
     verbosity: int | None = None
+    origins: Mapping[object, str] = NOWHERE
 
 
 def combine(first: Choices, second: Choices) -> Choices:
-    """What ``first`` says, and where it says nothing, ``second``; exempted destinations add up.
+    """What ``first`` says, and where it says nothing, ``second``; rules, rewrites and named chains add up.
 
     Adding is what proxychains users mean when they name one more network. Who wants only his own
-    gives a file of his own.
+    gives a file of his own. The rules of ``first`` come first, and the first that matches decides.
     """
     values = {name: getattr(first, name) for name in Choices.__match_args__}
     for name, value in values.items():
         if value is None:
             values[name] = getattr(second, name)
-    # Once each, in the order of appearance.
-    values["direct"] = tuple(dict.fromkeys(second.direct + first.direct))
+    # Once each: a rule that stands further down as well never gets to decide.
+    for name in ("rules", "rewrites"):
+        values[name] = tuple(dict.fromkeys(getattr(first, name) + getattr(second, name)))
+    named = {chain.name for chain in first.chains}
+    values["chains"] = first.chains + tuple(chain for chain in second.chains if chain.name not in named)
+    hidden = named if first.proxies is None else {*named, ""}
+    values["origins"] = {
+        **{key: origin for key, origin in second.origins.items() if _chain_of(key) not in hidden},
+        **first.origins,
+    }
     return Choices(**values)
 
 
 def settle(choices: Choices) -> Settings:
-    """``choices`` as settings, the defaults where nothing was said."""
-    said = {name: getattr(choices, name) for name in Choices.__match_args__}
-    return Settings(**{name: value for name, value in said.items() if value is not None})
+    """``choices`` as settings, the defaults where nothing was said.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    said = {name: getattr(choices, name) for name in SINGLE}
+    default = Chain(choices.proxies or (), "", choices.chain_type or "strict", choices.chain_length or 0)
+    chains = (default, *choices.chains)
+    for chain in chains:
+        _check_length(chain, choices)
+    _check_rules(choices)
+    return Settings(
+        chains,
+        choices.rules,
+        choices.rewrites,
+        **{key: value for key, value in said.items() if value is not None},
+    )
+
+
+def leaves_nothing(rules: tuple[Rule, ...]) -> bool:
+    """Does one of ``rules`` match everything, and send it elsewhere than to the default chain?"""
+    return any(rule == Rule(to=rule.to) and rule.to for rule in rules)
+
+
+def _check_length(chain: Chain, choices: Choices) -> None:
+    if not chain.length:
+        return
+    origin = choices.origins.get((chain.name, -1) if chain.name else "chain_length", "")
+    where = f"{origin}: " if origin else ""
+    if chain.type not in ("random", "round_robin"):
+        raise ConfigError(
+            f"{where}a chain length of {chain.length}, and a {chain.type} chain, which takes all its proxies",
+            "`chain_len` belongs to `random_chain` and `round_robin_chain`",
+        )
+    # Without any: those that the launcher brings, or none is needed.
+    if 0 < len(chain.proxies) < chain.length:
+        raise ConfigError(
+            f"{where}a chain length of {chain.length}, and a list of {len(chain.proxies)}",
+            "name more proxies, or lower the length",
+        )
+
+
+def _check_rules(choices: Choices) -> None:
+    names = [chain.name for chain in choices.chains]
+    for rule in choices.rules:
+        if rule.to not in ("", *RESERVED, *names):
+            origin = choices.origins.get(rule, "")
+            raise ConfigError(
+                f"{origin}{': ' if origin else ''}no chain has this name: `route {format_route(rule)}`",
+                suggest(rule.to, [*names, *RESERVED], "destinations"),
+            )
+
+
+def _chain_of(key: object) -> object:
+    return key[0] if isinstance(key, tuple) else None

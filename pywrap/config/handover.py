@@ -2,9 +2,10 @@
 
 Fields joined by spaces, so that `env` shows them; what could be mistaken for punctuation is percent-encoded::
 
-    format=2 chain=socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080 dns=remote loopback=direct
-    direct=10.0.0.0/8,[fd00::/8]:443,*.corp.example udp=associate listen=local timeout=60.0
-    connect_timeout=0.0 read_timeout=0.0 verbosity=0
+    format=3 chains=/strict/0/socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080;work/random/1/…
+    rules=10.0.0.0/8|443|0|tcp|direct,*.corp.example|0|0||work rewrites=192.0.2.1|80|192.0.2.2|0 dns=remote
+    loopback=direct udp=associate listen=local bind_peer=latest pipeline=off fast_open=off isolate=off
+    timeout=60.0 connect_timeout=0.0 read_timeout=0.0 verbosity=0 turns=
 
 Every field, each once. ``decode`` runs before the program starts and refuses whatever is not settings
 from end to end: a setting that is guessed could be a leak. It imports nothing that the target does not
@@ -13,7 +14,22 @@ have already.
 
 from __future__ import annotations
 
-from pywrap.config.settings import DNS, LISTEN, LOOPBACK, SCHEMES, UDP, Direct, Proxy, Settings
+from pywrap.config.settings import (
+    BIND_PEER,
+    CHAIN_TYPES,
+    DNS,
+    LISTEN,
+    LOOPBACK,
+    PIPELINE,
+    PROTOCOLS,
+    SCHEMES,
+    UDP,
+    Chain,
+    Proxy,
+    Rewrite,
+    Rule,
+    Settings,
+)
 from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -25,7 +41,7 @@ VARIABLE = "PYSOCKSIFY_SETTINGS"
 
 # To be raised with every change of a field or of its meaning: the launcher and the target can be
 # two installations, and an upgrade can happen between a program's start and that of its child.
-FORMAT = "2"
+FORMAT = "3"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
 
@@ -96,12 +112,23 @@ def _unquote_text(text: str) -> str:
     return unquote(text).decode("utf-8", "surrogatepass")
 
 
-def _write_chain(chain: tuple[Proxy, ...]) -> str:
-    return ",".join(_write_proxy(proxy) for proxy in chain)
+def _write_chains(chains: tuple[Chain, ...]) -> str:
+    return ";".join(_write_chain(chain) for chain in chains)
 
 
-def _read_chain(text: str) -> tuple[Proxy, ...]:
-    return tuple(_read_proxy(item) for item in text.split(",")) if text else ()
+def _read_chains(text: str) -> tuple[Chain, ...]:
+    return tuple(_read_chain(item) for item in text.split(";"))
+
+
+def _write_chain(chain: Chain) -> str:
+    proxies = ",".join(_write_proxy(proxy) for proxy in chain.proxies)
+    return f"{_quote_text(chain.name)}/{chain.type}/{chain.length}/{proxies}"
+
+
+def _read_chain(text: str) -> Chain:
+    name, type_, length, proxies = text.split("/", 3)
+    hops = tuple(_read_proxy(item) for item in proxies.split(",")) if proxies else ()
+    return Chain(hops, _unquote_text(name), _one_of(CHAIN_TYPES)(type_), _read_count(length))
 
 
 def _write_proxy(proxy: Proxy) -> str:
@@ -133,28 +160,62 @@ def _read_proxy(text: str) -> Proxy:
     )
 
 
-def _write_direct(direct: tuple[Direct, ...]) -> str:
-    return ",".join(_write_exemption(item) for item in direct)
+def _write_rules(rules: tuple[Rule, ...]) -> str:
+    return ",".join(_write_rule(rule) for rule in rules)
 
 
-def _read_direct(text: str) -> tuple[Direct, ...]:
-    return tuple(_read_exemption(item) for item in text.split(",")) if text else ()
+def _read_rules(text: str) -> tuple[Rule, ...]:
+    return tuple(_read_rule(item) for item in text.split(",")) if text else ()
 
 
-def _write_exemption(item: Direct) -> str:
+def _write_rule(rule: Rule) -> str:
     # Only a network keeps its slash: it tells the two kinds apart.
-    return str(Direct(_quote_text(item.network, _PLAIN + b"/:"), _quote_text(item.name), item.port))
+    what = _quote_text(rule.network, _PLAIN + b"/:") or _quote_text(rule.name)
+    return f"{what}|{rule.port}|{rule.last_port}|{rule.protocol}|{_quote_text(rule.to)}"
 
 
-def _read_exemption(text: str) -> Direct:
-    what, port = text, 0
-    if text.startswith("[") or text.count(":") == 1:
-        what, _, digits = text.rpartition(":")
-        what, port = _without_brackets(what), _read_port(digits)
-    if not what:
-        raise ValueError("neither a network nor a name")
+def _read_rule(text: str) -> Rule:
+    what, port, last_port, protocol, to = text.split("|")
     value = _unquote_text(what)
-    return Direct(network=value, port=port) if "/" in what else Direct(name=value, port=port)
+    network, name = (value, "") if "/" in what else ("", value)
+    return Rule(
+        network,
+        name,
+        _read_port_or_0(port),
+        _read_port_or_0(last_port),
+        _one_of(("", *PROTOCOLS))(protocol),
+        _unquote_text(to),
+    )
+
+
+def _write_rewrites(rewrites: tuple[Rewrite, ...]) -> str:
+    return ",".join(_write_rewrite(rewrite) for rewrite in rewrites)
+
+
+def _read_rewrites(text: str) -> tuple[Rewrite, ...]:
+    return tuple(_read_rewrite(item) for item in text.split(",")) if text else ()
+
+
+def _write_rewrite(rewrite: Rewrite) -> str:
+    address = _quote_text(rewrite.address, _PLAIN + b":")
+    new = _quote_text(rewrite.new_address, _PLAIN + b":")
+    return f"{address}|{rewrite.port}|{new}|{rewrite.new_port}"
+
+
+def _read_rewrite(text: str) -> Rewrite:
+    address, port, new, new_port = text.split("|")
+    return Rewrite(
+        _unquote_text(address), _read_port_or_0(port), _unquote_text(new), _read_port_or_0(new_port)
+    )
+
+
+def _write_dns(dns: str) -> str:
+    return _quote_text(dns, _PLAIN + b":/[]")
+
+
+def _read_dns(text: str) -> str:
+    value = _unquote_text(text)
+    return value if value.startswith("tcp://") else _one_of(DNS)(value)
 
 
 def _without_brackets(host: str) -> str:
@@ -170,6 +231,25 @@ def _read_port(text: str) -> int:
     if not 1 <= port <= 65535:
         raise ValueError("a port out of range")
     return port
+
+
+def _read_port_or_0(text: str) -> int:
+    return _read_port(text) if text != "0" else 0
+
+
+def _read_count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError("a negative number")
+    return count
+
+
+def _write_switch(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _read_switch(text: str) -> bool:
+    return _one_of(("off", "on"))(text) == "on"
 
 
 def _read_seconds(text: str) -> float:
@@ -190,14 +270,20 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
 
 # name of the field: how it is written, how it is read
 _FIELDS: dict[str, tuple[Callable[[Any], str], Callable[[str], object]]] = {
-    "chain": (_write_chain, _read_chain),
-    "dns": (str, _one_of(DNS)),
+    "chains": (_write_chains, _read_chains),
+    "rules": (_write_rules, _read_rules),
+    "rewrites": (_write_rewrites, _read_rewrites),
+    "dns": (_write_dns, _read_dns),
     "loopback": (str, _one_of(LOOPBACK)),
-    "direct": (_write_direct, _read_direct),
     "udp": (str, _one_of(UDP)),
     "listen": (str, _one_of(LISTEN)),
+    "bind_peer": (str, _one_of(BIND_PEER)),
+    "pipeline": (str, _one_of(PIPELINE)),
+    "fast_open": (_write_switch, _read_switch),
+    "isolate": (_write_switch, _read_switch),
     "timeout": (repr, _read_seconds),
     "connect_timeout": (repr, _read_seconds),
     "read_timeout": (repr, _read_seconds),
     "verbosity": (str, int),
+    "turns": (_quote_text, _unquote_text),
 }

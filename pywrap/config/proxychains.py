@@ -14,9 +14,9 @@ and a password, so there it is refused.
 from __future__ import annotations
 
 from pywrap.config.choices import Choices
-from pywrap.config.direct import parse_directs, parse_localnet
 from pywrap.config.host import parse_host, parse_port
-from pywrap.config.settings import DNS, LISTEN, LOOPBACK, SCHEMES, UDP, Direct, Proxy
+from pywrap.config.rules import parse_directs, parse_localnet
+from pywrap.config.settings import DNS, LISTEN, LOOPBACK, SCHEMES, UDP, Proxy, Rule
 from pywrap.config.url import check_credentials, mask, parse_proxy
 from pywrap.config.words import digits, milliseconds, nearest, one_of, seconds, suggest
 from pywrap.errors import ConfigError
@@ -44,7 +44,6 @@ UNSUPPORTED = {
     "proxy_dns_daemon": "use `proxy_dns`",
     "dnat": "",
 }
-UNSUPPORTED_PROXIES = ("http", "raw")
 
 
 def parse(data: bytes, source: str) -> Choices:
@@ -73,11 +72,11 @@ class _Draft:
         self.values: dict[str, Any] = {}
         # field: the line that decided it, and its number
         self.decided: dict[str, tuple[str, int]] = {}
-        self.direct: list[Direct] = []
-        self.chain: list[Proxy] = []
+        self.rules: list[Rule] = []
+        self.proxies: list[Proxy] = []
 
     def choices(self) -> Choices:
-        return Choices(chain=tuple(self.chain) or None, direct=tuple(self.direct), **self.values)
+        return Choices(proxies=tuple(self.proxies) or None, rules=tuple(self.rules), **self.values)
 
     def read(self, line: bytes) -> None:
         if b"\0" in line:
@@ -89,7 +88,7 @@ class _Draft:
         if words[0].startswith("["):
             self.open_section(" ".join(words))
         elif self.in_list:
-            self.chain.append(_parse_proxy_line(words))
+            self.proxies.append(_parse_proxy_line(words))
         else:
             self.read_directive(_without_comment(words))
 
@@ -157,7 +156,7 @@ def _remote_dns_subnet(draft: _Draft, words: list[str]) -> None:
 
 
 def _localnet(draft: _Draft, words: list[str]) -> None:
-    draft.direct.append(parse_localnet(words[1]))
+    draft.rules.append(parse_localnet(words[1]))
 
 
 def _dns(draft: _Draft, words: list[str]) -> None:
@@ -177,7 +176,7 @@ def _listen(draft: _Draft, words: list[str]) -> None:
 
 
 def _direct(draft: _Draft, words: list[str]) -> None:
-    draft.direct.extend(parse_directs(words[1]))
+    draft.rules.extend(parse_directs(words[1]))
 
 
 def _timeout(draft: _Draft, words: list[str]) -> None:
@@ -204,7 +203,7 @@ DIRECTIVES: dict[str, tuple[int, Reader]] = {
 
 
 def _unknown_directive(word: str) -> ConfigError:
-    if word in SCHEMES or word in UNSUPPORTED_PROXIES or "://" in word:
+    if word in SCHEMES or "://" in word:
         return ConfigError(f"a proxy above {SECTION}", f"put the line {SECTION} before the first proxy")
     near = nearest(word, [*DIRECTIVES, *UNSUPPORTED])
     # Only the word, and not the line: a password can stand further right.
@@ -232,8 +231,6 @@ def _parse_proxy_line(words: list[str]) -> Proxy:
 
 def _parse_columns(words: list[str]) -> Proxy:
     scheme = words[0]
-    if scheme in UNSUPPORTED_PROXIES:
-        raise ConfigError(f"`{scheme}` proxies are not supported yet", f"known types: {', '.join(SCHEMES)}")
     if scheme in DIRECTIVES or scheme in UNSUPPORTED:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
     if scheme not in SCHEMES:

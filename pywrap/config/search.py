@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 
-from pywrap.config.choices import Choices, combine, settle
+from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.proxychains import parse
 from pywrap.config.settings import Settings
 from pywrap.errors import ConfigError
@@ -45,10 +45,13 @@ def load(
     environ = os.environ if environ is None else environ
     path = find(named, environ, system_directory)
     said = combine(choices or Choices(), Choices() if path is None else read(path))
-    if said.chain is None:
+    if said.proxies is None and not leaves_nothing(said.rules):
         where = "" if path is None else f": there is none in {path}"
         raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
-    return settle(said)
+    settings = settle(said)
+    if settings.dns not in ("remote", "local"):
+        raise ConfigError(f"`dns {settings.dns}` is not supported yet", "use `dns remote` or `dns local`")
+    return settings
 
 
 def find(named: str | None, environ: Mapping[str, str], system_directory: str) -> str | None:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from pywrap.frozen import frozen
 
-SCHEMES = ("socks4", "socks4a", "socks5", "socks5h")
-DNS = ("remote", "local")
+SCHEMES = ("socks4", "socks4a", "socks5", "socks5h", "http", "raw")
+DNS = ("remote", "tor", "local")
 LOOPBACK = ("direct", "proxy", "deny")
 UDP = ("associate", "block", "direct")
 LISTEN = ("local", "bind")
+BIND_PEER = ("latest", "any")
+PIPELINE = ("off", "on", "auto")
+PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
+
+# What ``Rule.to`` can be besides the name of a chain.
+TO_DIRECT = "direct"
+TO_BLOCK = "block"
 
 
 @frozen
@@ -22,7 +29,8 @@ class Proxy:
     """One hop of a chain.
 
     ``socks4`` is the version without names; ``socks5`` and ``socks5h`` are the same on the
-    wire, and who resolves names is decided by ``Settings.dns``. Username and password are
+    wire, and who resolves names is decided by ``Settings.dns``. ``http`` is CONNECT of HTTP; ``raw``
+    speaks no protocol at all: what reaches it is what it passes on. Username and password are
     the bytes to send; a password needs a username.
     """
 
@@ -57,40 +65,79 @@ class Chain:
 
 
 @frozen
-class Direct:
-    """Destinations that are reached without a proxy.
+class Rule:
+    """Destinations, and where connections to them go.
 
-    Either a network (``192.168.0.0/16``, ``fd00::/8``, a single address as /32 or /128; normalized) or
-    a name (``*.corp.example`` or ``host.example``, lower case, IDNA applied); ``port`` 0 means all ports.
+    Which: a ``network`` (``192.168.0.0/16``, ``fd00::/8``, a single address as /32 or /128; normalized), or
+    a ``name`` (``*.corp.example`` or ``host.example``, lower case, IDNA applied), or everything; at all ports
+    (``port`` 0), at one, or from ``port`` to ``last_port``; of one of PROTOCOLS, or of both ("").
+    Where: TO_DIRECT, TO_BLOCK, or a chain by its name, the default chain's being "".
     """
 
     network: str = ""
     name: str = ""
     port: int = 0
+    last_port: int = 0
+    protocol: str = ""
+    to: str = ""
 
     def __str__(self) -> str:
-        what = self.network or self.name
+        """The destinations, as they are written in a file."""
+        what = self.network or self.name or "*"
         if not self.port:
             return what
-        return f"[{what}]:{self.port}" if ":" in what else f"{what}:{self.port}"
+        ports = f"{self.port}-{self.last_port}" if self.last_port else f"{self.port}"
+        return f"[{what}]:{ports}" if ":" in what else f"{what}:{ports}"
+
+
+@frozen
+class Rewrite:
+    """One address (and port, unless 0) in the place of another: ``dnat`` of proxychains.
+
+    Addresses as ``inet_ntop`` writes them. ``new_port`` 0 leaves the port as it is.
+    """
+
+    address: str
+    port: int
+    new_address: str
+    new_port: int = 0
 
 
 @frozen
 class Settings:
     """Everything that the target process must know.
 
+    ``chains``: the default chain, without a name, comes first; it is without proxies only where
+    no destination is left to it. ``rules``: the first that matches decides; what none matches goes through
+    the default chain. ``rewrites`` come before them. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name
+    server that is asked through the default chain. ``bind_peer``: whom a BIND expects, the host that was
+    connected to last, or any. ``isolate``: SOCKS5 proxies without a username get one that no other process
+    has.
+
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
+    ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
     """
 
-    chain: tuple[Proxy, ...] = ()
-    dns: str = "remote"  # one of DNS
+    chains: tuple[Chain, ...] = (Chain(),)
+    rules: tuple[Rule, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
+    dns: str = "remote"
     loopback: str = "direct"  # one of LOOPBACK
-    direct: tuple[Direct, ...] = ()
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN
+    bind_peer: str = "latest"  # one of BIND_PEER
+    pipeline: str = "off"  # one of PIPELINE
+    fast_open: bool = False
+    isolate: bool = False
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0
     verbosity: int = 0
+    turns: str = ""
+
+    @property
+    def chain(self) -> tuple[Proxy, ...]:
+        """The proxies of the default chain."""
+        return self.chains[0].proxies

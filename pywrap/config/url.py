@@ -12,8 +12,8 @@ from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError
 
-# Known to curl, and meant by whoever writes it: an answer of their own instead of "did you mean".
-UNSUPPORTED = ("http", "https")
+# Known to curl, and meant by whoever writes it: an answer of its own instead of "did you mean".
+OVER_TLS = "https"
 
 # RFC 1929 section 2 has one byte for each length, and ``socks.v4`` sets itself the same limit.
 LONGEST_TEXT = 255
@@ -57,7 +57,7 @@ def format_proxy(proxy: Proxy, masked: bool = True) -> str:
 
 
 def check_credentials(proxy: Proxy) -> None:
-    """Refuse credentials that no message of this version of SOCKS can carry.
+    """Refuse credentials that no message of this protocol can carry.
 
     Raises:
         ConfigError: see the messages.
@@ -69,8 +69,15 @@ def check_credentials(proxy: Proxy) -> None:
             raise ConfigError(f"SOCKS4 has no passwords: `{shown}`", "leave it out, or use socks5h://")
         if username is not None and b"\0" in username:
             raise ConfigError(f"a SOCKS4 username cannot contain a NUL: `{shown}`")
+    if proxy.scheme == "raw" and username is not None:
+        raise ConfigError(f"a raw hop is asked for nothing, so it has no username: `{shown}`")
     if password is not None and not username:
         raise ConfigError(f"a password without a username: `{shown}`")
+    if proxy.scheme == "http":
+        # RFC 7617 section 2: the first colon ends the username; lengths have no limit.
+        if username is not None and b":" in username:
+            raise ConfigError(f"an HTTP username cannot contain a colon: `{shown}`")
+        return
     if username is not None and len(username) > LONGEST_TEXT:
         raise ConfigError(f"a username of more than {LONGEST_TEXT} bytes: `{proxy}`")
     if password is not None and len(password) > LONGEST_TEXT:
@@ -112,9 +119,12 @@ def _split_scheme(text: str) -> tuple[str, str]:
         hint = f"write one of these before it: {', '.join(f'{name}://' for name in SCHEMES)}"
         raise ConfigError(f"proxy URL without a scheme: `{mask(text)}`", hint)
     name = scheme.lower()
-    if name in UNSUPPORTED:
-        hint = f"known schemes: {', '.join(SCHEMES)}"
-        raise ConfigError(f"HTTP proxies are not supported yet: `{mask(text)}`", hint)
+    if name == OVER_TLS:
+        # The program's descriptor is the connection to the proxy: nobody is there to encrypt on it.
+        hint = (
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
+        )
+        raise ConfigError(f"proxies over TLS are not supported: `{mask(text)}`", hint)
     if name not in SCHEMES:
         raise ConfigError(f"unknown proxy scheme: `{scheme}`", suggest(name, SCHEMES, "schemes"))
     return name, rest
@@ -128,7 +138,7 @@ def _split_path(rest: str) -> tuple[str, str]:
 def _hint_slash(rest: str) -> str:
     if "@" in rest:
         return "in a username or password write / as %2F, ? as %3F, # as %23"
-    return "a SOCKS proxy has no path, no query and no fragment"
+    return "a proxy has no path, no query and no fragment"
 
 
 def _split_port(place: str) -> tuple[str, int]:

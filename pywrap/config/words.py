@@ -20,6 +20,15 @@ def one_of(known: tuple[str, ...], text: str, what: str) -> str:
     return text
 
 
+def switch(text: str, what: str) -> bool:
+    """``on`` or ``off``.
+
+    Raises:
+        ConfigError: neither.
+    """
+    return one_of(("on", "off"), text, what) == "on"
+
+
 def seconds(text: str, what: str) -> float:
     """A positive span of time.
 

@@ -50,9 +50,14 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
     return Target(host, port, family == _socket.AF_INET6, kind != _socket.SOCK_STREAM)
 
 
-def with_host(address: Any, literal: str) -> Any:
-    """``address`` with ``literal`` for its host, so that C has nothing to resolve; as it is without one."""
-    return (literal, *address[1:]) if literal else address
+def with_host(address: Any, literal: str, port: int | None = None) -> Any:
+    """``address`` with ``literal`` for its host, so that C has nothing to resolve; as it is without one.
+
+    ``port``, with a literal, is the port in place of its own.
+    """
+    if not literal:
+        return address
+    return (literal, address[1] if port is None else port, *address[2:])
 
 
 def host_text(host: Any) -> str | None:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.session import Session
-    from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.routes import Verdict
 
 # Protocols of a stream socket that a CONNECT can stand for: unspecified, TCP, and MPTCP, which falls
@@ -50,7 +49,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         if verdict is None:
             return originals.connect(self, address)
         if verdict.kind == DIRECT:
-            return originals.connect(self, with_host(address, verdict.literal))
+            return originals.connect(self, with_host(address, verdict.literal, verdict.destination.port))
         error = _reach(session, self, address, verdict)
         if error is not None:
             raise error
@@ -62,7 +61,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         if verdict is None:
             return originals.connect_ex(self, address)
         if verdict.kind == DIRECT:
-            return originals.connect_ex(self, with_host(address, verdict.literal))
+            return originals.connect_ex(self, with_host(address, verdict.literal, verdict.destination.port))
         error = _reach(session, self, address, verdict)
         if error is None:
             return 0
@@ -106,11 +105,11 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
         peer = session.peer(verdict.destination, address, ipv6)
         timeout = originals.gettimeout(sock)
         if timeout == 0:
-            Pending(session, sock, peer, verdict.destination)
+            Pending(session, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
-        _block(session, sock, peer, verdict.destination, timeout)
+        _block(session, sock, peer, verdict, timeout)
     except SocksError as err:
-        session.failed(verdict.destination, err)
+        session.failed(verdict, err)
         error = to_oserror(err)
         # The program knows connect() errors and nothing of SOCKS.
         error.__cause__ = err
@@ -144,7 +143,7 @@ def _block(
     session: Session,
     sock: _socket.socket,
     peer: tuple[Any, ...],
-    destination: Endpoint,
+    verdict: Verdict,
     timeout: float | None,
 ) -> None:
     """Open a tunnel on the program's own socket while it waits."""
@@ -155,7 +154,7 @@ def _block(
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
     try:
-        opening = session.opening(real, destination, session.deadline(timeout))
+        opening = session.opening(real, verdict, session.deadline(timeout))
         connected = wait_for(opening, originals.poll)
     except BaseException:
         # A handshake may be half done.
@@ -166,7 +165,7 @@ def _block(
         _settle(connected, fd, number, timeout)
     finally:
         real.close()
-    session.opened(destination, opening.path, started)
+    session.opened(verdict, opening.path, started)
 
 
 def _settle(sock: _socket.socket, fd: int, number: int, timeout: float | None) -> None:

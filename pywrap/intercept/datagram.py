@@ -6,11 +6,9 @@ Fast Open, which would connect.
 
 from __future__ import annotations
 
-import errno
-
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.tunnel.routes import DIRECT
+from pywrap.tunnel.routes import REFUSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +49,6 @@ def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
     if found is None:
         return address
     verdict = session.verdict(found, datagram=True)
-    if verdict.kind != DIRECT:
-        raise OSError(verdict.errno or errno.EPERM, verdict.reason)
-    return with_host(address, verdict.literal)
+    if verdict.kind == REFUSE:
+        raise OSError(verdict.errno, verdict.reason)
+    return with_host(address, verdict.literal, verdict.destination.port)

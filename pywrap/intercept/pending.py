@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from pywrap.errors import SocksError
     from pywrap.intercept.session import Session
-    from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.opening import Opening
+    from pywrap.tunnel.routes import Verdict
 
 
 class Pending:
@@ -47,7 +47,7 @@ class Pending:
     """
 
     def __init__(
-        self, session: Session, sock: _socket.socket, peer: tuple[Any, ...], destination: Endpoint
+        self, session: Session, sock: _socket.socket, peer: tuple[Any, ...], verdict: Verdict
     ) -> None:
         fd = originals.fileno(sock)
         self.fds = {fd}
@@ -55,7 +55,7 @@ class Pending:
         self.real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
         self._session = session
         self._peer = peer
-        self._destination = destination
+        self._verdict = verdict
         self._started = monotonic()
         self._settled = originals.allocate_lock()
         self._settled.acquire()
@@ -74,7 +74,7 @@ class Pending:
     def _start(self, near: _socket.socket, fd: int) -> None:
         deadline = self._session.deadline(None)
         task = Task(
-            lambda: self._session.opening(self.real, self._destination, deadline),
+            lambda: self._session.opening(self.real, self._verdict, deadline),
             self._report,
             self._far.fileno(),
         )
@@ -124,9 +124,9 @@ class Pending:
         """On the background thread: the end, good or bad."""
         # Before the program wakes up, which may end then; not under the lock, since a reader may be slow.
         if error is not None:
-            self._session.failed(self._destination, error)
+            self._session.failed(self._verdict, error)
         elif opening is not None:
-            self._session.opened(self._destination, opening.path, self._started)
+            self._session.opened(self._verdict, opening.path, self._started)
         with self._session.tunnels.lock:
             try:
                 if error is not None:

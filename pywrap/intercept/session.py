@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import _socket
+import errno
+import os
 from time import monotonic
 
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
+from pywrap.socks.v5 import CONNECT
 from pywrap.tunnel.background import Background
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
-from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
-from pywrap.tunnel.selection import Fixed
+from pywrap.tunnel.routes import DIRECT, REFUSE, TUNNEL, Routes, Verdict, address_of
+from pywrap.tunnel.selection import selection
+from pywrap.tunnel.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.config.settings import Proxy, Settings
+    from pywrap.config.settings import Chain, Proxy, Settings
     from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Endpoint
-    from pywrap.tunnel.routes import Verdict
+    from pywrap.tunnel.selection import Selection
 
 
 class Session:
@@ -39,16 +43,38 @@ class Session:
         self.names = Names(originals.allocate_lock)
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo)
-        self.routes = Routes(settings, self.hops.first(settings.chain[0]), self.names, self.hosts)
+        # A strict chain begins with its first proxy, any other with any of its own.
+        firsts = {
+            self.hops.first(proxy)
+            for chain in settings.chains
+            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
+        }
+        self.routes = Routes(settings, tuple(firsts), self.names, self.hosts)
+        self._selections = self._select()
         self.background = _background()
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
         return Deadline(self.settings, program)
 
-    def opening(self, sock: _socket.socket, destination: Endpoint, deadline: Deadline) -> Opening:
-        """A tunnel to ``destination`` on ``sock``, not started."""
-        return Opening(sock, Plan(self.hops, Fixed(self.settings.chain), destination), deadline)
+    def opening(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> Opening:
+        """The tunnel that ``verdict`` wants, on ``sock``, not started."""
+        plan = Plan(
+            self.hops,
+            self._selections[verdict.chain],
+            verdict.destination,
+            CONNECT,
+            self.settings.pipeline,
+            self.settings.fast_open,
+        )
+        return Opening(sock, plan, deadline)
+
+    def _select(self) -> dict[str, Selection]:
+        """How each chain chooses, by the chains' names."""
+        return {
+            chain.name: selection(chain, self.hops, Turns(self.settings.turns, number))
+            for number, chain in enumerate(_chains(self.settings))
+        }
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -60,6 +86,11 @@ class Session:
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
         if literal and not verdict.literal:
             verdict = replace(verdict, literal=literal)
+        if datagram and verdict.kind == TUNNEL:
+            why = "UDP does not go through the proxy yet, and would leave directly (--direct)"
+            verdict = Verdict(
+                REFUSE, verdict.destination, "", errno.EPERM, f"{verdict.destination} refused: {why}"
+            )
         if verdict.kind == REFUSE:
             self.messages.say(1, verdict.reason)
         elif verdict.kind == DIRECT:
@@ -102,23 +133,43 @@ class Session:
             return host, destination.port
         return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
 
-    def opened(self, destination: Endpoint, path: tuple[Proxy, ...], started: float) -> None:
+    def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
         if self.messages.verbosity >= 1:
             hops = ", ".join(str(hop) for hop in path)
-            self.messages.say(
-                1, f"{destination} via {hops}: connected in {(monotonic() - started) * 1000:.0f} ms"
-            )
+            took = (monotonic() - started) * 1000
+            self.messages.say(1, f"{verdict.destination} via {hops}: connected in {took:.0f} ms")
 
-    def failed(self, destination: Endpoint, error: SocksError) -> None:
+    def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
-        self.messages.say(1, f"{destination} failed: {error}")
+        self.messages.say(1, f"{verdict.destination} failed: {error}")
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
         self.background = _background()
+        self._selections = self._select()
+
+
+def _chains(settings: Settings) -> tuple[Chain, ...]:
+    """The chains; with ``isolate``, in a form that no other process has."""
+    if not settings.isolate:
+        return settings.chains
+    # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
+    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
+    return tuple(
+        replace(
+            chain,
+            proxies=tuple(
+                replace(hop, username=username, password=password)
+                if hop.scheme in ("socks5", "socks5h") and hop.username is None
+                else hop
+                for hop in chain.proxies
+            ),
+        )
+        for chain in settings.chains
+    )
 
 
 def _background() -> Background:

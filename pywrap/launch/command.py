@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from pywrap.config.settings import Settings
+    from pywrap.config.settings import Proxy, Settings
 
 __all__ = ["LaunchError", "launch"]
 
@@ -32,9 +32,16 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
         from pywrap.launch import embedded as bundled
 
         try:
-            settings = replace(settings, chain=(bundled.start(settings.verbosity), *settings.chain))
+            settings = _prefixed(settings, bundled.start(settings.verbosity))
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
+    if any(chain.type == "round_robin" for chain in settings.chains):
+        from pywrap.tunnel import turns
+
+        try:
+            settings = replace(settings, turns=turns.create())
+        except OSError as err:
+            raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     # Python ignores these, and what is ignored stays so through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -44,3 +51,9 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
         # ENOENT although the file is there: its interpreter is not.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
         raise LaunchError(f"cannot run {file}: {err.strerror}", "", status) from err
+
+
+def _prefixed(settings: Settings, proxy: Proxy) -> Settings:
+    """``settings`` with ``proxy`` before the others of the default chain."""
+    default, *named = settings.chains
+    return replace(settings, chains=(replace(default, proxies=(proxy, *default.proxies)), *named))

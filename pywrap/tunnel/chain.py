@@ -127,6 +127,8 @@ def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False
         return _nothing()
     if command == v5.UDP_ASSOCIATE:
         raise Unencodable("SOCKS4 has no UDP", errno.EOPNOTSUPP)
+    if hop.scheme not in ("socks4", "socks4a"):
+        raise Unencodable(f"no tunnel through `{hop.scheme}` proxies yet", errno.EOPNOTSUPP)
     return v4.request(command, destination, hop.username, names=hop.scheme == "socks4a")
 
 

@@ -25,14 +25,14 @@ class Hops:
 
     def __init__(self, getaddrinfo: Callable[..., list[Any]]) -> None:
         self._getaddrinfo = getaddrinfo
-        self._firsts: dict[Proxy, FirstHop] = {}
+        self._firsts: dict[tuple[str, int], FirstHop] = {}
         self._dead_until: dict[Proxy, float] = {}
         self._takers: dict[Proxy, bool] = {}
 
     def first(self, proxy: Proxy) -> FirstHop:
-        """The way to ``proxy`` from here."""
-        known = self._firsts.get(proxy)
-        return known or self._firsts.setdefault(proxy, FirstHop(proxy, self._getaddrinfo))
+        """Where ``proxy`` is, which has nothing to do with who logs in there."""
+        known = self._firsts.get((proxy.host, proxy.port))
+        return known or self._firsts.setdefault((proxy.host, proxy.port), FirstHop(proxy, self._getaddrinfo))
 
     def died(self, proxy: Proxy) -> None:
         """``proxy`` failed: it is dead for a while."""

@@ -113,6 +113,9 @@ class Opening:
             try:
                 done = step()
             except SocksError as err:
+                if err.hop is None:
+                    # It never came to a dialogue.
+                    err.hop = err.dead = self.path[0]
                 other = self._plan.another(err)
                 if other is None or self.deadline.ended:
                     raise

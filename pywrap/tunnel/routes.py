@@ -3,12 +3,14 @@
 In this order; the first that applies decides.
 
 1. A placeholder is the name that it stands for, and a name of /etc/hosts is its address.
-2. The address and port of the first hop: direct, for programs that already use the same proxy.
-3. ``direct`` networks and names: direct.
-4. Loopback: as ``loopback`` says. Direct is not meant for port 53, whose server would ask outside.
-5. Everything else: through the chain.
+2. Rewrites: an address is another one from here on.
+3. The address and port of a first hop: direct, for programs that already use the same proxy.
+4. Rules: the first that matches says whether it is direct, blocked, or for which chain.
+5. Loopback: as ``loopback`` says. Direct is not meant for port 53, whose server would ask outside.
+6. Everything else: through the default chain.
 
-A datagram that would have to go through the chain is refused: there is no UDP yet.
+A datagram that is for a chain goes there, directly or nowhere, as ``udp`` says. One to many receivers is
+refused unless a rule says direct: no proxy can deliver it, and who sends it means this network.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from __future__ import annotations
 import errno
 from _socket import inet_aton
 
-from pywrap.frozen import frozen
+from pywrap.config.settings import TO_BLOCK, TO_DIRECT
+from pywrap.frozen import frozen, replace
 from pywrap.socks.wire import Endpoint, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pywrap.config.settings import Direct, Settings
+    from collections.abc import Sequence
+
+    from pywrap.config.settings import Rule, Settings
     from pywrap.tunnel.dial import FirstHop
     from pywrap.tunnel.names import Hosts, Names
 
@@ -39,7 +44,8 @@ class Verdict:
     """What to do with one destination.
 
     ``destination``: what to ask the last proxy for. ``literal``: set when a direct destination was given
-    as a name of /etc/hosts, so that no resolver has to be asked. ``errno`` and ``reason``: why it is refused.
+    as a name of /etc/hosts or was rewritten, so that no resolver has to be asked. ``errno`` and ``reason``:
+    why it is refused. ``chain``: the name of the chain to go through, the default chain's being "".
     """
 
     kind: str
@@ -47,21 +53,26 @@ class Verdict:
     literal: str = ""
     errno: int = 0
     reason: str = ""
+    chain: str = ""
 
 
 class Routes:
     """The settings, compiled."""
 
-    def __init__(self, settings: Settings, first: FirstHop, names: Names, hosts: Hosts) -> None:
+    def __init__(self, settings: Settings, firsts: Sequence[FirstHop], names: Names, hosts: Hosts) -> None:
         self._loopback = settings.loopback
-        self._first = first
+        self._udp = settings.udp
+        self._firsts = firsts
         self._names = names
         self._hosts = hosts
-        self._networks = [_network(rule) for rule in settings.direct if rule.network]
-        self._direct_names = [rule for rule in settings.direct if rule.name]
-        # What the local resolver said for direct names (address to port, 0 for any), and for the first hop's.
-        self._resolved: dict[bytes, int] = {}
-        self._first_hop_at: set[bytes] = set()
+        self._rules = [_Compiled(rule) for rule in settings.rules]
+        self._rewrites = [
+            (packed(each.address), each.port, packed(each.new_address), each.new_port)
+            for each in settings.rewrites
+        ]
+        # What the local resolver said for direct names, and for the first hops'.
+        self._resolved: dict[bytes, tuple[str, ...]] = {}
+        self._first_hops_at: set[tuple[bytes, int]] = set()
         self._name_servers = settings.dns == "local"
 
     def verdict(self, host: str, port: int, ipv6: bool = False, datagram: bool = False) -> Verdict:
@@ -75,7 +86,7 @@ class Routes:
             if not known:
                 return self._verdict_on_name(host, port, datagram)
             verdict = self._verdict_on_address(address_of(known[0]) or b"", port, datagram)
-            return Verdict(verdict.kind, verdict.destination, known[0], verdict.errno, verdict.reason)
+            return verdict if verdict.literal else replace(verdict, literal=known[0])
         name = self._names.name_of(address)
         if name == "":
             return _refuse(
@@ -85,11 +96,14 @@ class Routes:
             )
         if name is not None:
             return self._verdict_on_name(name, port, datagram)
-        if "%" in host and not self._is_direct(address, port):
+        verdict = self._verdict_on_address(address, port, datagram)
+        if ipv6 and verdict.literal and ":" not in verdict.literal:
+            verdict = replace(verdict, literal=f"::ffff:{verdict.literal}")
+        if "%" in host and verdict.kind == TUNNEL:
             return _refuse(
-                Endpoint(host, port), errno.EHOSTUNREACH, "an address with a scope means nothing to a proxy"
+                verdict.destination, errno.EHOSTUNREACH, "an address with a scope means nothing to a proxy"
             )
-        return self._verdict_on_address(address, port, datagram)
+        return verdict
 
     def local_addresses(self, name: str, ipv6: bool | None = None) -> list[str]:
         """The literals of a name that is known without asking, of one family or of both (None)."""
@@ -97,31 +111,55 @@ class Routes:
         return found if ipv6 is None else [literal for literal in found if (":" in literal) == ipv6]
 
     def resolves_here(self, name: str) -> bool:
-        """May the local resolver be asked for ``name``? For direct names and the first hop's own."""
+        """May the local resolver be asked for ``name``? For direct names and the first hops' own."""
         name = name.lower().rstrip(".")
-        return name == self._first.proxy.host or any(_matches(rule, name) for rule in self._direct_names)
+        if any(first.proxy.host == name for first in self._firsts):
+            return True
+        for rule in self._rules:
+            if rule.takes_name(name):
+                if rule.to == TO_DIRECT:
+                    return True
+                if rule.takes_all_ports:
+                    return False
+        return False
 
     def remember(self, name: str, literals: list[str]) -> None:
-        """Note what the local resolver said for a direct name or the first hop's: it is direct as well."""
+        """Note what the local resolver said for a direct name or a first hop's: it is that name as well."""
         name = name.lower().rstrip(".")
-        ports = [rule.port for rule in self._direct_names if _matches(rule, name)]
-        addresses = {address for literal in literals if (address := address_of(literal)) is not None}
-        if ports:
-            self._resolved.update(dict.fromkeys(addresses, min(ports)))
-        if name == self._first.proxy.host:
-            self._first_hop_at |= addresses
+        ports = [first.proxy.port for first in self._firsts if first.proxy.host == name]
+        for literal in literals:
+            address = address_of(literal)
+            if address is not None:
+                names = self._resolved.get(address, ())
+                self._resolved[address] = names if name in names else (*names, name)
+                self._first_hops_at.update((address, port) for port in ports)
 
     def _verdict_on_name(self, name: str, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(name, port)
-        lowered = name.lower().rstrip(".")
-        if any(_matches(rule, lowered) and rule.port in (0, port) for rule in self._direct_names):
-            return Verdict(DIRECT, destination)
-        return _through_chain(destination, datagram)
+        rule = self._match(None, (name.lower().rstrip("."),), port, datagram)
+        return (
+            self._through(destination, "", datagram)
+            if rule is None
+            else self._obey(rule, destination, datagram)
+        )
 
     def _verdict_on_address(self, address: bytes, port: int, datagram: bool) -> Verdict:
+        for old, old_port, new, new_port in self._rewrites:
+            if address == old and old_port in (0, port) and new is not None:
+                verdict = self._verdict_on_final(new, new_port or port, datagram)
+                return replace(verdict, literal=verdict.destination.host)
+        return self._verdict_on_final(address, port, datagram)
+
+    def _verdict_on_final(self, address: bytes, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(unpacked(address), port)
-        if (not datagram and self._is_first_hop(address, port)) or self._is_direct(address, port):
+        if not datagram and self._is_first_hop(address, port):
             return Verdict(DIRECT, destination)
+        rule = self._match(address, self._resolved.get(address, ()), port, datagram)
+        if datagram and _has_many_receivers(address) and (rule is None or rule.to != TO_DIRECT):
+            why = f"no proxy delivers multicast and broadcast (--direct {destination.host} to allow it)"
+            return _refuse(destination, errno.EPERM, why)
+        if rule is not None:
+            return self._obey(rule, destination, datagram)
         if _is_loopback(address):
             if self._loopback == "direct":
                 if port == 53 and not self._name_servers:
@@ -131,21 +169,82 @@ class Routes:
                 return Verdict(DIRECT, destination)
             if self._loopback == "deny":
                 return _refuse(destination, errno.EPERM, "loopback is denied (--loopback)")
-        return _through_chain(destination, datagram)
+        return self._through(destination, "", datagram)
+
+    def _match(
+        self, address: bytes | None, names: tuple[str, ...], port: int, datagram: bool
+    ) -> _Compiled | None:
+        """The first rule for a destination, which has an address or names, and can have both."""
+        for rule in self._rules:
+            if rule.takes_port(port, datagram) and (
+                any(rule.takes_name(name) for name in names)
+                or (address is not None and rule.takes_address(address))
+            ):
+                return rule
+        return None
+
+    def _obey(self, rule: _Compiled, destination: Endpoint, datagram: bool) -> Verdict:
+        if rule.to == TO_DIRECT:
+            return Verdict(DIRECT, destination)
+        if rule.to == TO_BLOCK:
+            return _refuse(destination, errno.EPERM, f"blocked (`{rule}`)")
+        return self._through(destination, rule.to, datagram)
+
+    def _through(self, destination: Endpoint, chain: str, datagram: bool) -> Verdict:
+        if datagram and self._udp == "block":
+            return _refuse(destination, errno.EPERM, "UDP is blocked (--udp)")
+        if datagram and self._udp == "direct":
+            return Verdict(DIRECT, destination)
+        return Verdict(TUNNEL, destination, chain=chain)
 
     def _is_first_hop(self, address: bytes, port: int) -> bool:
-        if address in self._first_hop_at and port == self._first.proxy.port:
-            return True
-        return self._first.is_at(address, port)
-
-    def _is_direct(self, address: bytes, port: int) -> bool:
-        if self._resolved.get(address, -1) in (0, port):
-            return True
-        number = int.from_bytes(address, "big")
-        return any(
-            size == len(address) and number & mask == network and only in (0, port)
-            for size, network, mask, only in self._networks
+        return (address, port) in self._first_hops_at or any(
+            first.is_at(address, port) for first in self._firsts
         )
+
+
+class _Compiled:
+    """A rule as numbers."""
+
+    __slots__ = ("_any", "_mask", "_name", "_network", "_ports", "_protocol", "_size", "_text", "to")
+
+    def __init__(self, rule: Rule) -> None:
+        self.to = rule.to
+        self._text = f"route {rule.protocol}{' ' if rule.protocol else ''}{rule} {rule.to}"
+        self._name = rule.name
+        self._any = not rule.name and not rule.network
+        self._ports = (rule.port, rule.last_port or rule.port) if rule.port else (0, 0xFFFF)
+        self._protocol = rule.protocol
+        self._size = self._network = self._mask = 0
+        if rule.network:
+            literal, _, length = rule.network.partition("/")
+            address = packed(literal)
+            assert address is not None, f"not checked by its reader: {rule.network}"
+            self._size = len(address)
+            bits = self._size * 8
+            self._mask = (1 << bits) - (1 << (bits - int(length or bits)))
+            self._network = int.from_bytes(address, "big") & self._mask
+
+    def __str__(self) -> str:
+        return self._text
+
+    @property
+    def takes_all_ports(self) -> bool:
+        return self._ports == (0, 0xFFFF) and not self._protocol
+
+    def takes_port(self, port: int, datagram: bool) -> bool:
+        low, high = self._ports
+        return low <= port <= high and self._protocol in ("", "udp" if datagram else "tcp")
+
+    def takes_name(self, name: str) -> bool:
+        if self._name.startswith("*."):
+            return name.endswith(self._name[1:])
+        return self._any or name == self._name
+
+    def takes_address(self, address: bytes) -> bool:
+        if self._size != len(address):
+            return self._any
+        return int.from_bytes(address, "big") & self._mask == self._network
 
 
 def address_of(host: str) -> bytes | None:
@@ -176,14 +275,11 @@ def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
     return Verdict(REFUSE, destination, "", number, f"{destination} refused: {why}")
 
 
-def _through_chain(destination: Endpoint, datagram: bool) -> Verdict:
-    if datagram:
-        return _refuse(
-            destination,
-            errno.EPERM,
-            "UDP does not go through the proxy yet, and would leave directly (--direct)",
-        )
-    return Verdict(TUNNEL, destination)
+def _has_many_receivers(address: bytes) -> bool:
+    """Is this a multicast address (RFC 5771, RFC 4291 section 2.7), or broadcast on whatever network?"""
+    if len(address) == 16:
+        return address[0] == 0xFF
+    return 224 <= address[0] <= 239 or address == b"\xff\xff\xff\xff"
 
 
 def _is_loopback(address: bytes) -> bool:
@@ -191,19 +287,3 @@ def _is_loopback(address: bytes) -> bool:
     return (
         address[0] == 127 if len(address) == 4 and any(address) else address in (*_UNSPECIFIED, _LOOPBACK_6)
     )
-
-
-def _matches(rule: Direct, name: str) -> bool:
-    if rule.name.startswith("*."):
-        return name.endswith(rule.name[1:])
-    return name == rule.name
-
-
-def _network(rule: Direct) -> tuple[int, int, int, int]:
-    """Size of the address in bytes, network, mask, port."""
-    literal, _, length = rule.network.partition("/")
-    address = packed(literal)
-    assert address is not None, f"not checked by its reader: {rule.network}"
-    bits = len(address) * 8
-    mask = (1 << bits) - (1 << (bits - int(length or bits)))
-    return len(address), int.from_bytes(address, "big") & mask, mask, rule.port

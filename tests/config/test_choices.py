@@ -1,13 +1,25 @@
-from pywrap.config.choices import Choices, combine, settle
-from pywrap.config.settings import Direct, Proxy, Settings
+import pytest
+
+from pywrap.config.choices import SINGLE, Choices, combine, leaves_nothing, settle
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
+from pywrap.errors import ConfigError
+from tests.rules import direct
 
 FILE = Choices(
-    chain=(Proxy("socks5", "of-the-file"),),
+    proxies=(Proxy("socks5", "of-the-file"), Proxy("socks5", "second")),
+    chain_type="random",
+    chain_length=1,
+    chains=(Chain((Proxy("http", "w"),), "work", "dynamic"),),
+    rules=(direct("10.0.0.0/8"), direct(name="*.corp")),
+    rewrites=(Rewrite("192.0.2.1", 80, "192.0.2.2", 81),),
     dns="local",
     loopback="deny",
-    direct=(Direct("10.0.0.0/8"), Direct(name="*.corp")),
     udp="block",
     listen="bind",
+    bind_peer="any",
+    pipeline="on",
+    fast_open=True,
+    isolate=True,
     timeout=5.0,
     connect_timeout=8.0,
     read_timeout=15.0,
@@ -23,23 +35,98 @@ def test_saying_nothing_changes_nothing():
 
 def test_first_replaces_second():
     line = Choices(
-        chain=(Proxy("socks4", "typed"),), dns="remote", loopback="proxy", timeout=1.0, verbosity=0
+        proxies=(Proxy("socks4", "typed"),), dns="remote", loopback="proxy", timeout=1.0, verbosity=0
     )
     both = combine(line, FILE)
-    assert both.chain == line.chain
+    assert both.proxies == line.proxies
     assert (both.dns, both.loopback, both.timeout, both.verbosity) == ("remote", "proxy", 1.0, 0)
     assert (both.connect_timeout, both.read_timeout) == (8.0, 15.0)
+    assert combine(Choices(fast_open=False), FILE).fast_open is False
 
 
 def test_no_proxies_of_its_own_replace_those_of_the_file():
-    assert combine(Choices(chain=()), FILE).chain == ()
+    assert combine(Choices(proxies=()), FILE).proxies == ()
 
 
-def test_exempted_destinations_add_up():
-    both = combine(Choices(direct=(Direct(name="*.corp"), Direct("fd00::/8"))), FILE)
-    assert both.direct == (Direct("10.0.0.0/8"), Direct(name="*.corp"), Direct("fd00::/8"))
+def test_the_first_ones_rules_come_first_and_once():
+    both = combine(Choices(rules=(direct(name="*.corp"), Rule(to="block"))), FILE)
+    assert both.rules == (direct(name="*.corp"), Rule(to="block"), direct("10.0.0.0/8"))
+
+
+def test_a_named_chain_replaces_the_one_of_that_name():
+    ours, other = Chain((Proxy("raw", "w"),), "work"), Chain((Proxy("raw", "h"),), "home")
+    assert combine(Choices(chains=(ours, other)), FILE).chains == (ours, other)
+    assert combine(Choices(chains=(other,)), FILE).chains == (other, *FILE.chains)
 
 
 def test_every_setting_can_be_chosen():
-    assert Choices.__match_args__ == Settings.__match_args__
-    assert settle(FILE) == Settings(*(getattr(FILE, name) for name in Settings.__match_args__))
+    assert {*SINGLE, "chains", "rules", "rewrites"} == set(Settings.__match_args__)
+    settled = settle(FILE)
+    for name in (*SINGLE, "rules", "rewrites"):
+        assert getattr(settled, name) == getattr(FILE, name) != getattr(Settings(), name)
+    assert settled.chains == (Chain(FILE.proxies or (), "", "random", 1), *FILE.chains)
+
+
+def test_where_each_thing_was_said_outlives_the_combination():
+    line = Choices(
+        proxies=(Proxy("raw", "a"),),
+        rules=(direct("10.0.0.0/8"),),
+        dns="tor",
+        origins={"dns": "line", direct("10.0.0.0/8"): "line", ("", 0): "line"},
+    )
+    file = Choices(
+        proxies=(Proxy("raw", "b"), Proxy("raw", "c")),
+        chains=(Chain((Proxy("raw", "d"),), "work"),),
+        rules=(direct("10.0.0.0/8"), Rule(to="block")),
+        dns="local",
+        udp="block",
+        origins={
+            **{"dns": "f:1", "udp": "f:2", direct("10.0.0.0/8"): "f:3", Rule(to="block"): "f:4"},
+            **{("", 0): "f:5", ("", 1): "f:6", ("work", -1): "f:7", ("work", 0): "f:8"},
+        },
+    )
+    assert combine(line, file).origins == {
+        **{"dns": "line", direct("10.0.0.0/8"): "line", ("", 0): "line"},
+        **{"udp": "f:2", Rule(to="block"): "f:4", ("work", -1): "f:7", ("work", 0): "f:8"},
+    }
+
+
+@pytest.mark.parametrize(
+    "choices, message, hint",
+    [
+        (
+            Choices(rules=(Rule(to="wrok"),), chains=FILE.chains, origins={Rule(to="wrok"): "f:3"}),
+            "f:3: no chain has this name: `route * wrok`",
+            "did you mean `work`? Known destinations: work, proxy, direct, block",
+        ),
+        (
+            Choices(chain_length=2, origins={"chain_length": "f:1"}),
+            "f:1: a chain length of 2, and a strict chain, which takes all its proxies",
+            "`chain_len` belongs to `random_chain` and `round_robin_chain`",
+        ),
+        (
+            Choices(chains=(Chain(FILE.proxies or (), "work", "random", 3),), origins={("work", -1): "f:9"}),
+            "f:9: a chain length of 3, and a list of 2",
+            "name more proxies, or lower the length",
+        ),
+    ],
+)
+def test_what_does_not_fit_together(choices, message, hint):
+    with pytest.raises(ConfigError) as caught:
+        settle(choices)
+    assert (str(caught.value), caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    "rule, expected",
+    [
+        (Rule(to="block"), True),
+        (Rule(to="work"), True),
+        (Rule(to=""), False),
+        (Rule(to="block", port=80), False),
+        (Rule(to="block", protocol="udp"), False),
+        (Rule("0.0.0.0/0", to="block"), False),
+    ],
+)
+def test_which_rule_leaves_nothing_to_the_default_chain(rule, expected):
+    assert leaves_nothing((rule,)) is expected

@@ -6,28 +6,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.config.handover import VARIABLE, decode, encode
-from pywrap.config.settings import SCHEMES, Direct, Proxy, Settings
+from pywrap.config.settings import CHAIN_TYPES, SCHEMES, Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.errors import ConfigError
 
 EVERYTHING = Settings(
-    chain=(Proxy("socks5h", "::1", 1080, b"al ice", b"p@:/,%="), Proxy("socks4a", "second", 9050, b"bob")),
-    dns="local",
+    chains=(
+        Chain(
+            (Proxy("socks5h", "::1", 1080, b"al ice", b"p@:/,%="), Proxy("socks4a", "second", 9050, b"bob"))
+        ),
+        Chain((Proxy("http", "h"), Proxy("raw", "r")), "work", "random", 1),
+    ),
+    rules=(
+        Rule("10.0.0.0/8", to="direct"),
+        Rule("fd00::/8", "", 443, 499, "tcp", "work"),
+        Rule("", "*.corp.example", 80, 0, "udp"),
+        Rule(to="block"),
+    ),
+    rewrites=(Rewrite("192.0.2.1", 80, "::1", 81), Rewrite("::1", 0, "192.0.2.1")),
+    dns="tcp://[::1]:53",
     loopback="deny",
-    direct=(Direct("10.0.0.0/8"), Direct("fd00::/8", port=443), Direct(name="*.corp.example", port=80)),
     udp="block",
     listen="bind",
+    bind_peer="any",
+    pipeline="auto",
+    fast_open=True,
+    isolate=True,
     timeout=7.5,
     connect_timeout=8.0,
     read_timeout=15.0,
     verbosity=-1,
+    turns="/proc/4121/fd/64",
 )
 EVERYTHING_TEXT = (
-    "format=2"
-    + " chain=socks5h://al%20ice:p%40%3A%2F%2C%25%3D@[::1]:1080,socks4a://bob@second:9050"
-    + " dns=local loopback=deny"
-    + " direct=10.0.0.0/8,[fd00::/8]:443,*.corp.example:80"
-    + " udp=block listen=bind"
-    + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 verbosity=-1"
+    "format=3"
+    + " chains=/strict/0/socks5h://al%20ice:p%40%3A%2F%2C%25%3D@[::1]:1080,socks4a://bob@second:9050"
+    + ";work/random/1/http://h:1080,raw://r:1080"
+    + " rules=10.0.0.0/8|0|0||direct,fd00::/8|443|499|tcp|work,*.corp.example|80|0|udp|,|0|0||block"
+    + " rewrites=192.0.2.1|80|::1|81,::1|0|192.0.2.1|0"
+    + " dns=tcp://[::1]:53 loopback=deny"
+    + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate=on"
+    + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 verbosity=-1 turns=%2Fproc%2F4121%2Ffd%2F64"
 )
 DEFAULTS_TEXT = encode(Settings())
 
@@ -43,21 +61,35 @@ proxies = st.builds(
     credentials,
 )
 networks = st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "::/0", "fd00::/8", "::1/128"])
-exemptions = st.builds(Direct, network=networks, port=st.just(0) | ports) | st.builds(
-    Direct, name=st.text(min_size=1), port=st.just(0) | ports
+some_ports = st.just(0) | ports
+names = st.text().filter(lambda name: "/" not in name)
+places = st.tuples(networks, st.just("")) | st.tuples(st.just(""), names)
+rules = st.builds(
+    lambda place, *rest: Rule(*place, *rest),
+    *(places, some_ports, some_ports, st.sampled_from(["", "tcp", "udp"]), st.text()),
+)
+rewrites = st.builds(Rewrite, st.text(), some_ports, st.text(), some_ports)
+chains = st.builds(
+    *(Chain, st.lists(proxies).map(tuple), st.text(), st.sampled_from(CHAIN_TYPES), st.integers(0, 9))
 )
 all_settings = st.builds(
     Settings,
-    chain=st.lists(proxies).map(tuple),
-    dns=st.sampled_from(["remote", "local"]),
+    chains=st.lists(chains, min_size=1).map(tuple),
+    rules=st.lists(rules).map(tuple),
+    rewrites=st.lists(rewrites).map(tuple),
+    dns=st.sampled_from(["remote", "local", "tor", "tcp://192.0.2.1:53"]),
     loopback=st.sampled_from(["direct", "proxy", "deny"]),
-    direct=st.lists(exemptions).map(tuple),
     udp=st.sampled_from(["associate", "block", "direct"]),
     listen=st.sampled_from(["local", "bind"]),
+    bind_peer=st.sampled_from(["latest", "any"]),
+    pipeline=st.sampled_from(["off", "on", "auto"]),
+    fast_open=st.booleans(),
+    isolate=st.booleans(),
     timeout=seconds,
     connect_timeout=seconds,
     read_timeout=seconds,
     verbosity=st.integers(-1, 2),
+    turns=st.text(),
 )
 
 
@@ -84,8 +116,8 @@ def test_nothing_is_lost(settings):
     ],
 )
 def test_no_password_is_not_an_empty_one(proxy, text):
-    assert f" chain={text} " in encode(Settings(chain=(proxy,)))
-    assert decode(encode(Settings(chain=(proxy,)))).chain == (proxy,)
+    assert f" chains=/strict/0/{text} " in encode(Settings((Chain((proxy,)),)))
+    assert decode(encode(Settings((Chain((proxy,)),)))).chain == (proxy,)
 
 
 @given(st.text())
@@ -114,27 +146,34 @@ def test_cut_short_is_an_error(cut):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("format=2", "format=1", "was written by another version of pysocksify"),
-        ("format=2 ", "", "was written by another version of pysocksify"),
+        ("format=3", "format=2", "was written by another version of pysocksify"),
+        ("format=3 ", "", "was written by another version of pysocksify"),
         (DEFAULTS_TEXT, "", "was written by another version of pysocksify"),
         (" dns=remote", "", "is damaged: `dns` is missing"),
-        (" dns=remote", " dns=remote dns=local", "is damaged: field 4 is none of ours"),
-        (" dns=remote", " dns", "is damaged: field 3 is none of ours"),
-        (" dns=remote", "  dns=remote", "is damaged: field 3 is none of ours"),
-        (" dns=remote", " dns=remote colour=blue", "is damaged: field 4 is none of ours"),
+        (" dns=remote", " dns=remote dns=local", "is damaged: field 6 is none of ours"),
+        (" dns=remote", " dns", "is damaged: field 5 is none of ours"),
+        (" dns=remote", "  dns=remote", "is damaged: field 5 is none of ours"),
+        (" dns=remote", " dns=remote colour=blue", "is damaged: field 6 is none of ours"),
         ("dns=remote", "dns=elsewhere", "is damaged: a wrong value of `dns`"),
         ("loopback=direct", "loopback=maybe", "is damaged: a wrong value of `loopback`"),
-        ("chain=", "chain=http://h:1", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://h", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://h:0", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://[::1:1", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://a%4@h:1", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://a%\t\t@h:1", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://h:1,", "is damaged: a wrong value of `chain`"),
-        ("chain=", "chain=socks5://%FF:1", "is damaged: a wrong value of `chain`"),
-        ("direct= ", "direct=, ", "is damaged: a wrong value of `direct`"),
-        ("direct= ", "direct=:1 ", "is damaged: a wrong value of `direct`"),
-        ("direct= ", "direct=10.0.0.0/8:65536 ", "is damaged: a wrong value of `direct`"),
+        ("=/strict/0/", "=/strict/0/gopher://h:1", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://h", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://h:0", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://[::1:1", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://a%4@h:1", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://a%\t\t@h:1", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://h:1,", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/socks5://%FF:1", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/lenient/0/", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/-1/", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=/strict/0/;", "is damaged: a wrong value of `chains`"),
+        ("=/strict/0/", "=", "is damaged: a wrong value of `chains`"),
+        ("rules= ", "rules=, ", "is damaged: a wrong value of `rules`"),
+        ("rules= ", "rules=a|65536|0|| ", "is damaged: a wrong value of `rules`"),
+        ("rules= ", "rules=a|1|0|sctp| ", "is damaged: a wrong value of `rules`"),
+        ("rules= ", "rules=a|1|0|tcp ", "is damaged: a wrong value of `rules`"),
+        ("rewrites= ", "rewrites=a|1|b|x ", "is damaged: a wrong value of `rewrites`"),
+        ("fast_open=off", "fast_open=no", "is damaged: a wrong value of `fast_open`"),
         (" timeout=60.0", " timeout=nan", "is damaged: a wrong value of `timeout`"),
         (" timeout=60.0", " timeout=inf", "is damaged: a wrong value of `timeout`"),
         (" timeout=60.0", " timeout=-1", "is damaged: a wrong value of `timeout`"),

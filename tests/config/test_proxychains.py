@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from pywrap.config.choices import Choices
 from pywrap.config.proxychains import DIRECTIVES, UNSUPPORTED, parse
-from pywrap.config.settings import Direct, Proxy
+from pywrap.config.settings import Proxy
 from pywrap.errors import ConfigError
+from tests.rules import direct
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,14 +37,14 @@ socks4 \t127.0.0.1 9050
 
 
 def proxies(*lines: bytes) -> tuple[Proxy, ...]:
-    chain = parse(b"[ProxyList]\n" + b"\n".join(lines), "file").chain
+    chain = parse(b"[ProxyList]\n" + b"\n".join(lines), "file").proxies
     assert chain is not None
     return chain
 
 
 def test_file_of_debian_loads():
     assert parse(DEBIAN, "file") == Choices(
-        chain=(Proxy("socks4a", "127.0.0.1", 9050),), dns="remote", connect_timeout=8.0, read_timeout=15.0
+        proxies=(Proxy("socks4a", "127.0.0.1", 9050),), dns="remote", connect_timeout=8.0, read_timeout=15.0
     )
 
 
@@ -64,11 +65,11 @@ def test_empty_file_says_nothing():
         (b"tcp_read_time_out 1500", Choices(read_timeout=1.5)),
         (b"remote_dns_subnet 0", Choices()),
         (b"remote_dns_subnet 255", Choices()),
-        (b"localnet 192.168.1.0:80/255.255.255.0", Choices(direct=(Direct("192.168.1.0/24", port=80),))),
-        (b"localnet [fe80::]:80/10", Choices(direct=(Direct("fe80::/10", port=80),))),
+        (b"localnet 192.168.1.0:80/255.255.255.0", Choices(rules=(direct("192.168.1.0/24", port=80),))),
+        (b"localnet [fe80::]:80/10", Choices(rules=(direct("fe80::/10", port=80),))),
         (
             b"direct fd00::/8,*.corp:443",
-            Choices(direct=(Direct("fd00::/8"), Direct(name="*.corp", port=443))),
+            Choices(rules=(direct("fd00::/8"), direct(name="*.corp", port=443))),
         ),
         (b"loopback proxy", Choices(loopback="proxy")),
         (b"udp block", Choices(udp="block")),
@@ -99,6 +100,10 @@ def test_directive(line, choices, form):
         (b"socks5 h 1 us#er %41#", Proxy("socks5", "h", 1, b"us#er", b"%41#")),
         (b"socks5 h 1 user p\xc2\xa0\xff", Proxy("socks5", "h", 1, b"user", b"p\xc2\xa0\xff")),
         (b"socks5 b\xc3\xbccher 1", Proxy("socks5", "xn--bcher-kva", 1)),
+        (b"http h 8080", Proxy("http", "h", 8080)),
+        (b"http h 8080 user pass", Proxy("http", "h", 8080, b"user", b"pass")),
+        (b"http://user:pass@h", Proxy("http", "h", 1080, b"user", b"pass")),
+        (b"raw h 1", Proxy("raw", "h", 1)),
         (b"socks5://user:%41@h:9", Proxy("socks5", "h", 9, b"user", b"A")),
         (b"socks4://user@h", Proxy("socks4a", "h", 1080, b"user")),
     ],
@@ -116,7 +121,7 @@ def test_repeating_oneself_is_no_contradiction():
 
 
 PROXY_FORM = "a proxy is written `socks5 HOST PORT [USER [PASSWORD]]` or `socks5://USER:PASSWORD@HOST:PORT`"
-TYPES = "socks4, socks4a, socks5, socks5h"
+TYPES = "socks4, socks4a, socks5, socks5h, http, raw"
 DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"
 
 
@@ -155,7 +160,7 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (
             b"dns remot",
             "1: unknown value of `dns`: `remot`",
-            "did you mean `remote`? Known values: remote, local",
+            "did you mean `remote`? Known values: remote, tor, local",
         ),
         (b"loopback yes", "1: unknown value of `loopback`: `yes`", "known values: direct, proxy, deny"),
         (b"timeout 0", "1: `timeout` takes a positive number of seconds: `0`", ""),
@@ -226,15 +231,9 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         ),
         # Proxies.
         (
-            b"[ProxyList]\nhttp h 8080 user SECRET",
-            "2: `http` proxies are not supported yet",
-            f"known types: {TYPES}",
-        ),
-        (b"[ProxyList]\nraw h 1", "2: `raw` proxies are not supported yet", f"known types: {TYPES}"),
-        (
-            b"[ProxyList]\nhttp://user:SECRET@h:8080",
-            "2: HTTP proxies are not supported yet: `http://user:***@h:8080`",
-            f"known schemes: {TYPES}",
+            b"[ProxyList]\nhttps://user:SECRET@h:8080",
+            "2: proxies over TLS are not supported: `https://user:***@h:8080`",
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
         ),
         (
             b"[ProxyList]\nsock5 h 1",
@@ -320,7 +319,7 @@ def test_our_sample_loads_uncommented():
     lines = (ROOT / "etc/pysocksify.conf").read_bytes().splitlines()
     examples = [line[1:] if line[:1] == b"#" and line[1:2].strip() else line for line in lines]
     assert parse(b"\n".join(examples), "file") == Choices(
-        chain=(
+        proxies=(
             Proxy("socks5", "127.0.0.1", 9050),
             Proxy("socks5", "proxy.example", 1080, b"alice", b"secret"),
             Proxy("socks4a", "192.0.2.7", 1080, b"bob"),
@@ -328,16 +327,16 @@ def test_our_sample_loads_uncommented():
         ),
         dns="remote",
         loopback="direct",
-        direct=(
-            Direct("192.168.0.0/16"),
-            Direct("fd00::/8"),
-            Direct("10.0.0.5/32", port=5432),
-            Direct("fd00::5/128", port=5432),
-            Direct(name="printer.example"),
-            Direct(name="*.corp.example", port=443),
-            Direct("172.16.0.0/12"),
-            Direct("0.0.0.0/0", port=80),
-            Direct("fe80::/10", port=80),
+        rules=(
+            direct("192.168.0.0/16"),
+            direct("fd00::/8"),
+            direct("10.0.0.5/32", port=5432),
+            direct("fd00::5/128", port=5432),
+            direct(name="printer.example"),
+            direct(name="*.corp.example", port=443),
+            direct("172.16.0.0/12"),
+            direct("0.0.0.0/0", port=80),
+            direct("fe80::/10", port=80),
         ),
         udp="associate",
         listen="local",

@@ -2,8 +2,9 @@ import pytest
 
 from pywrap.config.choices import Choices
 from pywrap.config.search import load
-from pywrap.config.settings import Direct, Proxy
+from pywrap.config.settings import Proxy
 from pywrap.errors import ConfigError
+from tests.rules import direct
 
 
 @pytest.fixture
@@ -136,17 +137,17 @@ def test_default_file_that_cannot_be_read_stops_everything(places):
 
 def test_command_line_replaces_what_the_file_says(places):
     places.write(CWD, "dns local\nloopback deny\ndirect 10.0.0.0/8\ntimeout 5\n[ProxyList]\nsocks5 file 1\n")
-    typed = Choices(chain=(Proxy("socks4", "typed"),), dns="remote", direct=(Direct(name="*.corp"),))
+    typed = Choices(proxies=(Proxy("socks4", "typed"),), dns="remote", rules=(direct(name="*.corp"),))
     settings = places.load(typed)
-    assert settings.chain == typed.chain
+    assert settings.chain == typed.proxies
     assert (settings.dns, settings.loopback, settings.timeout) == ("remote", "deny", 5.0)
-    assert settings.direct == (Direct("10.0.0.0/8"), Direct(name="*.corp"))
+    assert settings.rules == (direct(name="*.corp"), direct("10.0.0.0/8"))
 
 
 def test_file_is_read_even_when_its_proxies_are_replaced(places):
     places.write(CWD, "colour blue\n")
     with pytest.raises(ConfigError):
-        places.load(Choices(chain=(Proxy("socks5", "typed"),)))
+        places.load(Choices(proxies=(Proxy("socks5", "typed"),)))
 
 
 def test_no_proxy_anywhere(places):
@@ -172,4 +173,4 @@ def test_no_proxy_in_the_file_that_counts(places):
 
 
 def test_proxies_that_the_launcher_brings_are_enough(places):
-    assert places.load(Choices(chain=())).chain == ()
+    assert places.load(Choices(proxies=())).chain == ()

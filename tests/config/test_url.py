@@ -6,7 +6,7 @@ from pywrap.config.settings import SCHEMES, Proxy
 from pywrap.config.url import format_proxy, mask, parse_proxy
 from pywrap.errors import ConfigError
 
-SCHEMES_HINT = "socks4, socks4a, socks5, socks5h"
+SCHEMES_HINT = "socks4, socks4a, socks5, socks5h, http, raw"
 
 
 @pytest.mark.parametrize(
@@ -54,33 +54,34 @@ def test_forms_of_curl(text, proxy):
         (
             "127.0.0.1:1080",
             "proxy URL without a scheme: `127.0.0.1:1080`",
-            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://",
+            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://, http://, raw://",
         ),
         (
             "user:SECRET@h:1080",
             "proxy URL without a scheme: `user:***@h:1080`",
-            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://",
+            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://, http://, raw://",
         ),
         (
             "user:SECRET://x@h:1080",
             "proxy URL without a scheme: `user:***@h:1080`",
-            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://",
+            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://, http://, raw://",
         ),
         (
             "",
             "proxy URL without a scheme: ``",
-            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://",
+            "write one of these before it: socks4://, socks4a://, socks5://, socks5h://, http://, raw://",
         ),
         (
-            "http://user:SECRET@h:8080",
-            "HTTP proxies are not supported yet: `http://user:***@h:8080`",
-            f"known schemes: {SCHEMES_HINT}",
+            "HTTPS://user:SECRET@h:8080",
+            "proxies over TLS are not supported: `HTTPS://user:***@h:8080`",
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
         ),
         (
-            "HTTPS://h:8080",
-            "HTTP proxies are not supported yet: `HTTPS://h:8080`",
-            f"known schemes: {SCHEMES_HINT}",
+            "http://us%3Aer:SECRET@h",
+            "an HTTP username cannot contain a colon: `http://us%3Aer:***@h:1080`",
+            "",
         ),
+        ("raw://user@h", "a raw hop is asked for nothing, so it has no username: `raw://user@h:1080`", ""),
         (
             "sock5://h",
             "unknown proxy scheme: `sock5`",
@@ -125,17 +126,17 @@ def test_forms_of_curl(text, proxy):
         (
             "socks5://h:1080/path",
             "proxy URL with more than a host and a port: `socks5://h:1080/path`",
-            "a SOCKS proxy has no path, no query and no fragment",
+            "a proxy has no path, no query and no fragment",
         ),
         (
             "socks5://user:SECRET@h?query",
             "proxy URL with more than a host and a port: `socks5://user:***@h?query`",
-            "a SOCKS proxy has no path, no query and no fragment",
+            "a proxy has no path, no query and no fragment",
         ),
         (
             "socks5://h#fragment",
             "proxy URL with more than a host and a port: `socks5://h#fragment`",
-            "a SOCKS proxy has no path, no query and no fragment",
+            "a proxy has no path, no query and no fragment",
         ),
         (
             "socks5://user:SEC/RET@h",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pywrap.config import handover
-from pywrap.config.settings import Proxy, Settings
+from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.frozen import replace
 from pywrap.launch import bootstrap
 from pywrap.launch.environment import STARTUP, environment
@@ -23,7 +23,7 @@ from tests.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 WRAPPED = pysocksify("-x", PROXY)
-SETTINGS = Settings(chain=(Proxy("socks5h", "192.0.2.99"),))
+SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99"),)),))
 
 REPORT = """
 import json, os, sys, socket

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pywrap.config.direct import parse_direct
-from pywrap.config.settings import Proxy, Settings
+from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
+from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.names import Hosts, Names
@@ -22,9 +22,8 @@ class World:
 
     def __init__(self, hosts: Path, settings: Settings) -> None:
         self.names = Names(threading.Lock)
-        self.routes = Routes(
-            settings, FirstHop(settings.chain[0], no_resolver), self.names, Hosts(str(hosts))
-        )
+        firsts = [FirstHop(chain.proxies[0], no_resolver) for chain in settings.chains]
+        self.routes = Routes(settings, firsts, self.names, Hosts(str(hosts)))
 
     def kind(self, host: str, port: int = 80, **how: bool) -> str:
         return self.routes.verdict(host, port, **how).kind
@@ -38,9 +37,12 @@ def no_resolver(*args: object) -> list[object]:
 def world(tmp_path):
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n192.0.2.7 db.example\n::1 six.example\n")
 
-    def make(chain=(PROXY,), direct=(), **settings):
-        rules = tuple(parse_direct(text) for text in direct)
-        return World(tmp_path / "hosts", Settings(chain=tuple(chain), direct=rules, **settings))
+    def make(chain=(PROXY,), direct=(), rules=(), dnat=(), **settings):
+        rules = [rule for text in rules for rule in parse_route(text.split())]
+        rules += [rule for text in direct for rule in parse_directs(text)]
+        chains = (Chain(tuple(chain)), Chain((Proxy("socks5h", "work.example"),), "work"))
+        rewrites = tuple(parse_rewrite(text.split()) for text in dnat)
+        return World(tmp_path / "hosts", Settings(chains, tuple(rules), rewrites, **settings))
 
     return make
 
@@ -50,11 +52,38 @@ def test_everything_goes_through_the_chain(world, host):
     assert world().kind(host) == "tunnel"
 
 
-@pytest.mark.parametrize("host", "198.51.100.1 2001:db8::1 example.org 255.255.255.255 224.0.0.1".split())
-def test_no_datagram_leaves(world, host):
-    verdict = world().routes.verdict(host, 53, datagram=True)
-    assert (verdict.kind, verdict.errno) == ("refuse", errno.EPERM)
-    assert host in verdict.reason and "UDP" in verdict.reason
+@pytest.mark.parametrize("host", ["198.51.100.1", "2001:db8::1", "example.org"])
+@pytest.mark.parametrize(
+    ("udp", "expected"), [("associate", "tunnel"), ("direct", "direct"), ("block", "refuse")]
+)
+def test_datagrams_go_as_udp_says(world, host, udp, expected):
+    it = world(udp=udp, rules=["*:53 work", "192.0.2.5 direct", "192.0.2.6 block"])
+    for port in (53, 80):
+        assert it.kind(host, port, datagram=True) == expected
+        assert it.kind(host, port) == "tunnel"
+    # Rules that do not mean a chain have the last word.
+    assert it.kind("192.0.2.5", datagram=True) == "direct"
+    assert it.kind("192.0.2.6", datagram=True) == "refuse"
+
+
+def test_a_blocked_datagram_is_eperm_and_names_the_setting(world):
+    verdict = world(udp="block").routes.verdict("198.51.100.1", 80, datagram=True)
+    assert verdict.errno == errno.EPERM
+    assert verdict.reason == "198.51.100.1:80 refused: UDP is blocked (--udp)"
+
+
+@pytest.mark.parametrize("host", "224.0.0.1 239.255.255.255 255.255.255.255 <broadcast> ff02::1".split())
+def test_no_proxy_is_given_a_datagram_for_many(world, host):
+    for settings in ({}, {"udp": "direct"}, {"rules": ["* work"]}):
+        verdict = world(**settings).routes.verdict(host, 80, datagram=True)
+        assert (verdict.kind, verdict.errno) == ("refuse", errno.EPERM)
+        assert "multicast and broadcast" in verdict.reason
+    assert world(direct=["0.0.0.0/0", "::/0"]).kind(host, datagram=True) == "direct"
+
+
+@pytest.mark.parametrize("host", ["223.255.255.255", "240.0.0.1", "fe00::1", "255.255.255.254"])
+def test_other_addresses_are_for_one(world, host):
+    assert world().kind(host, datagram=True) == "tunnel"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +113,8 @@ def test_the_first_hop_is_direct_at_its_port_only_and_for_streams_only(world):
     assert world().kind("192.0.2.99", 1080) == "direct"
     assert world().kind("::ffff:192.0.2.99", 1080) == "direct"
     assert world().kind("192.0.2.99", 80) == "tunnel"
-    assert world().kind("192.0.2.99", 1080, datagram=True) == "refuse"
+    assert world().kind("192.0.2.99", 1080, datagram=True) == "tunnel"
+    assert world(rules=["* block"]).kind("192.0.2.99", 1080) == "direct"
     loopback = world(chain=[Proxy("socks5h", "127.0.0.1", 9050)], loopback="deny")
     assert loopback.kind("127.0.0.1", 9050) == "direct"
 
@@ -133,6 +163,82 @@ def test_what_a_direct_name_resolves_to_is_direct_at_the_rules_port(world):
     assert it.kind("2001:db8::1", 22) == "direct"
     assert it.kind("198.51.100.2", 80) == "direct"
     assert it.kind("198.51.100.3", 80) == "tunnel"
+
+
+def test_the_first_rule_that_matches_decides(world):
+    it = world(
+        rules=["10.1.0.0/16 block", "tcp 10.0.0.0/8:80-89 work", "udp 10.0.0.0/8 direct", "*:25 block"]
+    )
+
+    def decided(host: str, port: int, datagram: bool = False) -> tuple[str, str]:
+        verdict = it.routes.verdict(host, port, datagram=datagram)
+        return verdict.kind, verdict.chain
+
+    assert decided("10.1.0.1", 80) == ("refuse", "")
+    assert [decided("10.2.0.1", port) for port in (79, 80, 89, 90)] == [
+        *(("tunnel", ""), ("tunnel", "work"), ("tunnel", "work"), ("tunnel", ""))
+    ]
+    assert decided("10.2.0.1", 80, datagram=True) == ("direct", "")
+    assert decided("10.2.0.1", 25, datagram=True) == ("direct", "")
+    for host in ("10.2.0.1", "198.51.100.1", "2001:db8::1", "a.example", "127.0.0.1"):
+        assert decided(host, 25) == ("refuse", "")
+
+
+def test_a_block_is_eperm_and_names_the_rule(world):
+    verdict = world(rules=["tcp *.ads:1-9 block"]).routes.verdict("a.ads", 9)
+    assert verdict.errno == errno.EPERM
+    assert verdict.reason == "a.ads:9 refused: blocked (`route tcp *.ads:1-9 block`)"
+
+
+def test_names_go_to_their_chain(world):
+    it = world(rules=["*.corp work", "a.example proxy", "*.example work"])
+    chains = {name: it.routes.verdict(name, 80).chain for name in ("x.corp", "a.example", "b.example", "c")}
+    assert chains == {"x.corp": "work", "a.example": "", "b.example": "work", "c": ""}
+    assert it.routes.verdict(it.names.placeholder("x.corp"), 80).chain == "work"
+    # No rule is about addresses.
+    assert it.routes.verdict("198.51.100.1", 80).chain == ""
+
+
+def test_the_first_hops_of_all_chains_are_direct(world):
+    it = world(loopback="deny", rules=["* work"])
+    assert it.routes.resolves_here("work.example")
+    it.routes.remember("work.example", ["127.0.0.9", "::1"])
+    assert [it.kind(host, 1080) for host in ("127.0.0.9", "::1", "192.0.2.99")] == ["direct"] * 3
+    assert it.kind("127.0.0.9", 1081) == "tunnel"
+
+
+@pytest.mark.parametrize(
+    ("rules", "name", "expected"),
+    [
+        (["*.corp direct"], "a.corp", True),
+        (["*.corp:22 direct"], "a.corp", True),
+        (["* direct"], "a.corp", True),
+        (["10.0.0.0/8 direct"], "a.corp", False),
+        (["a.corp work", "*.corp direct"], "a.corp", False),
+        (["a.corp work", "*.corp direct"], "b.corp", True),
+        (["a.corp:80 work", "*.corp direct"], "a.corp", True),
+        (["udp a.corp work", "*.corp direct"], "a.corp", True),
+        (["* block", "*.corp direct"], "a.corp", False),
+    ],
+)
+def test_only_names_that_can_be_direct_are_resolved_here(world, rules, name, expected):
+    assert world(rules=rules).routes.resolves_here(name) is expected
+
+
+def test_a_rewrite_comes_before_the_rules(world):
+    it = world(
+        dnat=["192.0.2.1:80 192.0.2.2", "192.0.2.1 10.0.0.3:443", "192.0.2.4 fd00::4"],
+        rules=["192.0.2.2 work", "10.0.0.0/8 direct", "192.0.2.1 block"],
+    )
+    verdict = it.routes.verdict("192.0.2.1", 80)
+    assert (verdict.kind, verdict.chain, verdict.destination) == ("tunnel", "work", Endpoint("192.0.2.2", 80))
+    verdict = it.routes.verdict("192.0.2.1", 81)
+    assert (verdict.kind, verdict.literal, verdict.destination) == (
+        *("direct", "10.0.0.3", Endpoint("10.0.0.3", 443)),
+    )
+    assert it.routes.verdict("::ffff:192.0.2.1", 81, ipv6=True).literal == "::ffff:10.0.0.3"
+    assert it.routes.verdict("192.0.2.4", 5).destination == Endpoint("fd00::4", 5)
+    assert it.routes.verdict("192.0.2.3", 80).destination == Endpoint("192.0.2.3", 80)
 
 
 def test_a_placeholder_is_its_name(world):
