@@ -134,8 +134,8 @@ class Settings:
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0
-    verbosity: int = 0
     turns: str = ""
+    verbosity: int = 0
 
     @property
     def chain(self) -> tuple[Proxy, ...]:
