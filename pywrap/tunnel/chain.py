@@ -112,6 +112,8 @@ def _explain(
         err.dead = onward if err.answered or onward is None else hop
     else:
         err.dead = hop
+        # The end of any hop is seen as a hang-up by the last that was reached.
+        err.in_doubt = isinstance(err, ProxyClosed) and number > 0
 
 
 def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False) -> Dialogue[Endpoint]:

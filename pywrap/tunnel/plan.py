@@ -3,8 +3,8 @@
 After a failure, in this order:
 
 1. in a flight through a hop that has not been seen to take one: the same path, step by step;
-2. a hop hung up when asked for something, and there are other paths: the same path again, since a refusal is
-   given again and a hop that has ended is not there any more;
+2. somebody hung up, and there are other paths: the same path again, since a refusal is given again, and a hop
+   that has ended is not there any more;
 3. a hop is dead: a path without it, where the chain's type knows one;
 4. anything else is an error, above all what the destination refused.
 """
