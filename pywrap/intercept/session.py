@@ -11,12 +11,13 @@ from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
 from pywrap.socks.v5 import CONNECT
-from pywrap.tunnel.background import Background
+from pywrap.tunnel.background import Background, Task
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.probe import Probe, unknown
 from pywrap.tunnel.routes import DIRECT, REFUSE, TUNNEL, Routes, Verdict, address_of
 from pywrap.tunnel.selection import selection
 from pywrap.tunnel.turns import Turns
@@ -139,6 +140,23 @@ class Session:
             hops = ", ".join(str(hop) for hop in path)
             took = (monotonic() - started) * 1000
             self.messages.say(1, f"{verdict.destination} via {hops}: connected in {took:.0f} ms")
+        if self.settings.pipeline == "auto":
+            for to_ask in unknown(self.hops, path):
+                self._probe(to_ask)
+
+    def _probe(self, path: tuple[Proxy, ...]) -> None:
+        """Ask the last hop of ``path`` whether it takes a flight, in the background."""
+        sock = None
+        try:
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            sock.setblocking(False)
+            opening = Opening(sock, Probe(self.hops, path), self.deadline(None))
+            self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
+        except (OSError, RuntimeError):
+            # No descriptor or no thread left: another time.
+            self.hops.unused(path[-1])
+            if sock is not None:
+                sock.close()
 
     def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
@@ -148,6 +166,7 @@ class Session:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
+        self.hops.forked()
         self.background = _background()
         self._selections = self._select()
 
@@ -170,6 +189,12 @@ def _chains(settings: Settings) -> tuple[Chain, ...]:
         )
         for chain in settings.chains
     )
+
+
+def _close(opening: Opening) -> None:
+    opening.abandon()
+    # Its own is left, which is nobody else's here.
+    opening.sock.close()
 
 
 def _background() -> Background:

@@ -32,12 +32,12 @@ class Task:
 
     ``open`` makes the ``Opening`` on the thread, since it may have to resolve the proxy's name.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
-    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more.
+    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where nobody does.
     """
 
     __slots__ = ("abandoned_fd", "cancelled", "open", "opening", "report")
 
-    def __init__(self, open: Opener, report: Report, abandoned_fd: int) -> None:
+    def __init__(self, open: Opener, report: Report, abandoned_fd: int = -1) -> None:
         self.open = open
         self.report = report
         self.abandoned_fd = abandoned_fd
@@ -187,8 +187,9 @@ class _Loop:
         self._by_fd[fd] = task
         if task not in self._waiting:
             # No interest of its own: a hang-up is always told.
-            self._epoll.register(task.abandoned_fd, 0)
-            self._by_fd[task.abandoned_fd] = task
+            if task.abandoned_fd >= 0:
+                self._epoll.register(task.abandoned_fd, 0)
+                self._by_fd[task.abandoned_fd] = task
         self._waiting[task] = fd
         self._soonest = min(self._soonest, opening.deadline.moment)
 
@@ -202,7 +203,8 @@ class _Loop:
         if task in self._waiting:
             self._let_go(task)
             del self._waiting[task]
-            self._leave(task.abandoned_fd)
+            if task.abandoned_fd >= 0:
+                self._leave(task.abandoned_fd)
 
     def _leave(self, fd: int) -> None:
         del self._by_fd[fd]

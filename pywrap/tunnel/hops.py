@@ -28,6 +28,7 @@ class Hops:
         self._firsts: dict[tuple[str, int], FirstHop] = {}
         self._dead_until: dict[Proxy, float] = {}
         self._takers: dict[Proxy, bool] = {}
+        self._uses: dict[Proxy, int] = {}
 
     def first(self, proxy: Proxy) -> FirstHop:
         """Where ``proxy`` is, which has nothing to do with who logs in there."""
@@ -53,3 +54,16 @@ class Hops:
     def is_taker(self, proxy: Proxy) -> bool | None:
         """Does ``proxy`` take a flight? None when nobody knows."""
         return self._takers.get(proxy)
+
+    def used(self, proxy: Proxy) -> int:
+        """A tunnel goes through ``proxy``: the how many-th is it?"""
+        self._uses[proxy] = uses = self._uses.get(proxy, 0) + 1
+        return uses
+
+    def unused(self, proxy: Proxy) -> None:
+        """Count the uses of ``proxy`` from the beginning."""
+        self._uses.pop(proxy, None)
+
+    def forked(self) -> None:
+        """In a child after fork(): what was about to be learned of a hop is not learned here."""
+        self._uses.clear()

@@ -36,10 +36,10 @@ _REACH = 4.0
 
 # For a flight that may have been swallowed: a hang is all that tells.
 _FLIGHT_PART = 1 / 3
-_FLIGHT_SECONDS = 5.0
+FLIGHT_SECONDS = 5.0
 
 # How a hop fails that cannot take a flight. A refusal is none of these: it was understood.
-_MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
+MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
 
 
 @frozen
@@ -94,7 +94,7 @@ class Plan:
 
     def another(self, error: SocksError) -> Way | None:
         """The way to try after ``error``; None when there is no other."""
-        if isinstance(error, _MISREAD) and self._in_doubt_of_flight():
+        if isinstance(error, MISREAD) and self._in_doubt_of_flight():
             self._suspects = self._suspected(error)
             self._repeated = error.in_doubt
             return self._way(())
@@ -131,7 +131,7 @@ class Plan:
         if self._selection.has_another(self._without):
             part, reach = _PART, _REACH
         if self._in_doubt_of_flight():
-            part, seconds = _FLIGHT_PART, _FLIGHT_SECONDS
+            part, seconds = _FLIGHT_PART, FLIGHT_SECONDS
         return Way(
             path,
             self._hops.first(path[0]),
