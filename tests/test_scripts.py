@@ -112,7 +112,9 @@ def test_missing_programs_are_named(tmp_path):
     bin_directory = tools(tmp_path, id="echo 1000")
     script = (SCRIPTS / "debian").read_text().replace("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n", "")
     ran = run(bin_directory / "sh", "-c", script, env={"PATH": str(bin_directory)})
-    assert ran.out.startswith("not installed: dante-server microsocks openssh-server openssh-client curl ")
+    assert ran.out.startswith(
+        "not installed: dante-server microsocks openssh-server openssh-client tinyproxy curl "
+    )
     assert ran.out.endswith("; the tests that need them will be skipped\n")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
-from pywrap.errors import ProxyClosed, SocksError
+from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError
 from pywrap.socks.wire import Endpoint, Send
 from pywrap.tunnel.dial import fit, like
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.dial import Address
     from pywrap.tunnel.plan import Plan, Way
+
+# Seconds of silence that are told of a hop when the program gives up: not when it has only changed its mind.
+_LONG = 2.0
 
 # Of Linux 4.11; the module does not have it.
 _TCP_FASTOPEN_CONNECT = 30
@@ -53,6 +56,7 @@ class Opening:
         "_given",
         "_plan",
         "_step",
+        "_underway",
         "_way",
         "bound",
         "deadline",
@@ -70,6 +74,7 @@ class Opening:
         self.bound = Endpoint("", 0)
         self._addresses: Iterator[Address] = iter(())
         self._failure: SocksError | None = None
+        self._underway = False
         # With TCP Fast Open the dialogue begins before anybody has answered.
         self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
@@ -109,6 +114,7 @@ class Opening:
 
     def _try(self, step: Callable[[], bool]) -> bool:
         """Do ``step``; when it fails, set out on other ways as long as there are any."""
+        self._underway = True
         while True:
             try:
                 done = step()
@@ -118,11 +124,13 @@ class Opening:
                     err.hop = err.dead = self.path[0]
                 other = self._plan.another(err)
                 if other is None or self.deadline.ended:
+                    self._underway = False
                     raise
                 self._way = other
                 step = self._set_out
             else:
                 if done:
+                    self._underway = False
                     self._plan.succeeded()
                 return done
 
@@ -189,7 +197,27 @@ class Opening:
 
     def abandon(self) -> None:
         """Close what was opened here; the program's own socket is left as it is."""
+        if self._underway:
+            self._underway = False
+            self._give_up()
         self._use(self._given)
+
+    def _give_up(self) -> None:
+        """Tell the plan who kept the program waiting until it had enough.
+
+        Otherwise a program whose own patience is shorter than our limits would never get past a silent hop.
+        """
+        if self.deadline.waited < _LONG:
+            return
+        error: SocksError = ProxyTimeout("given up by the program")
+        if self._dialogue is not None and not self._is_unconnected():
+            try:
+                self._dialogue.throw(error)
+            except SocksError as err:
+                error = err
+        else:
+            error.hop = error.dead = self.path[0]
+        self._plan.given_up(error)
 
     def _use(self, sock: _socket.socket) -> None:
         if self.sock is not self._given and self.sock is not sock:

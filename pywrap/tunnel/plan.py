@@ -108,6 +108,11 @@ class Plan:
         path = self._selection.pick(self._without)
         return self._along(path) if path else None
 
+    def given_up(self, error: SocksError) -> None:
+        """The program waits no longer: ``error`` is what would have been reported of the present way."""
+        if error.dead is not None:
+            self._hops.died(error.dead)
+
     def succeeded(self) -> None:
         """The present way stands."""
         for number, hop in enumerate(self._path):

@@ -15,6 +15,7 @@ from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel import deadline
 from pywrap.tunnel.background import Background, Task
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
@@ -299,6 +300,54 @@ def test_when_the_time_is_over_no_other_way_is_tried():
             opening.expire()
         assert opening.sock is sock
     assert proxy.received == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(deadline, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+@pytest.mark.parametrize(
+    ("script", "waited", "dead"),
+    [
+        ((None,), 3, 0),
+        ((len(GREETING), CHOICE, None), 3, 1),
+        # A program that races several connections has nothing against the losers.
+        ((None,), 1, None),
+    ],
+)
+def test_who_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, dead, clock):
+    with scripted(*script) as silent:
+        chained = Chained((silent.host, silent.port), ("127.0.0.1", 9))
+        with socket.socket() as sock:
+            opening = chained.opening(sock)
+            opening.start()
+            while opening.wants == select.POLLOUT:
+                select.select([], [sock], [], PATIENCE)
+                opening.advance()
+            if CHOICE in script:
+                select.select([sock], [], [], PATIENCE)
+                opening.advance()
+            clock.now += waited
+            opening.abandon()
+        assert [chained.hops.is_dead(hop) for hop in chained.proxies] == [dead == 0, dead == 1]
+
+
+def test_the_programs_own_timeout_tells_as_much(clock):
+    with scripted(None) as silent:
+        chained = Chained((silent.host, silent.port), ("127.0.0.1", 9))
+        with socket.socket() as sock:
+            opening = chained.opening(sock, program=3)
+            opening.start()
+            clock.now += 4
+            with pytest.raises(TimeoutError):
+                opening.expire()
+            opening.abandon()
+        assert chained.hops.is_dead(chained.proxies[0])
 
 
 # ---------------------------------------------------------------- flights
