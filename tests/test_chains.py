@@ -16,7 +16,7 @@ from pywrap.launch.environment import environment
 from pywrap.tunnel import turns
 from tests import peers
 from tests.run import environment as clean_environment
-from tests.run import run
+from tests.run import pysocksify, run
 from tests.servers import reference_server
 
 PRELUDE = """
@@ -252,3 +252,23 @@ def test_auto_learns_from_the_second_connection_and_leaks_nothing(three, echo_se
     """
     said = program(Chain((proxy(three[0]),)), code, echo_server.port, 3, pipeline="auto")
     assert said == {"fetched": 3, "takers": [True], "leaked": False}
+
+
+# ---------------------------------------------------------------- from a file
+
+
+def test_a_round_robin_of_a_file_is_shared_by_the_run(three, echo_server, tmp_path):
+    config = tmp_path / "proxychains.conf"
+    lines = [f"socks5 {server.host} {server.port}" for server in three]
+    config.write_text("\n".join(["round_robin_chain", "chain_len = 1", "[ProxyList]", *lines, ""]))
+    code = """
+        done = [fetch()]
+        for _ in range(5):
+            child = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()"
+            done.append(subprocess.run([sys.executable, "-c", child, sys.argv[1]]).returncode == 0)
+        say(done=done)
+    """
+    command = sys.executable, "-c", PRELUDE + dedent(code), str(echo_server.port), "1"
+    said = run(*pysocksify("-f", config, "--loopback", "proxy"), *command).json
+    assert said == {"done": [True] * 6}
+    assert counts(three) == [2, 2, 2]

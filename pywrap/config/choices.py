@@ -6,7 +6,7 @@ from pywrap.config.rules import RESERVED, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError
-from pywrap.frozen import frozen
+from pywrap.frozen import frozen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,19 @@ class Choices:
     read_timeout: float | None = None
     verbosity: int | None = None
     origins: Mapping[object, str] = NOWHERE
+
+
+def from_source(origin: str, choices: Choices) -> Choices:
+    """``choices``, all of it said at ``origin`` where that is not known any better."""
+    origins: dict[object, str] = {}
+    for name in (*SINGLE, "chain_type", "chain_length"):
+        if getattr(choices, name) is not None:
+            origins[name] = origin
+    for each in (*choices.rules, *choices.rewrites):
+        origins[each] = origin
+    for place in range(len(choices.proxies or ())):
+        origins["", place] = origin
+    return replace(choices, origins={**origins, **choices.origins})
 
 
 def combine(first: Choices, second: Choices) -> Choices:

@@ -94,7 +94,8 @@ class Rule:
 class Rewrite:
     """One address (and port, unless 0) in the place of another: ``dnat`` of proxychains.
 
-    Addresses as ``inet_ntop`` writes them. ``new_port`` 0 leaves the port as it is.
+    The first that matches counts, among those with a port and then among the others. Addresses are as
+    ``inet_ntop`` writes them. ``new_port`` 0 leaves the port as it is.
     """
 
     address: str

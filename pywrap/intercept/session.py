@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+from operator import index
 from time import monotonic
 
 from pywrap.frozen import replace
@@ -104,7 +105,9 @@ class Session:
             return ""
         family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
         rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
-        return str(rows[0][4][0])
+        literal = str(rows[0][4][0])
+        self.routes.remember(to.host, [literal])
+        return literal
 
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""
@@ -124,15 +127,17 @@ class Session:
         return [name] if name else self.hosts.names(address)
 
     def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
-        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder."""
+        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder.
+
+        It is what the program asked for, ``address``, also where that is rewritten.
+        """
         host = str(address[0])
         if address_of(host) is None:
             host = destination.host
             if address_of(host) is None:
                 host = self.names.placeholder(host, ipv6)
-        if not ipv6:
-            return host, destination.port
-        return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
+        port = index(address[1])
+        return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""

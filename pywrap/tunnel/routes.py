@@ -34,6 +34,9 @@ DIRECT = "direct"
 TUNNEL = "tunnel"
 REFUSE = "refuse"
 
+# Addresses to remember the names of: a crawler that resolves them here asks for any number.
+MOST = 1 << 16
+
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(4), bytes(16))
 _LOOPBACK_6 = bytes(15) + b"\1"
@@ -66,11 +69,14 @@ class Routes:
         self._names = names
         self._hosts = hosts
         self._rules = [_Compiled(rule) for rule in settings.rules]
+        # Are there rules for which it matters what an address is called?
+        self.by_name = any(rule.name for rule in settings.rules)
         self._rewrites = [
             (packed(each.address), each.port, packed(each.new_address), each.new_port)
-            for each in settings.rewrites
+            # As in proxychains, those with a port before those without.
+            for each in sorted(settings.rewrites, key=lambda each: not each.port)
         ]
-        # What the local resolver said for direct names, and for the first hops'.
+        # What the local resolver said: the names of each address, the one that was noted last at the end.
         self._resolved: dict[bytes, tuple[str, ...]] = {}
         self._first_hops_at: set[tuple[bytes, int]] = set()
         self._name_servers = settings.dns == "local"
@@ -124,15 +130,19 @@ class Routes:
         return False
 
     def remember(self, name: str, literals: list[str]) -> None:
-        """Note what the local resolver said for a direct name or a first hop's: it is that name as well."""
+        """Note what the local resolver said for ``name``: its rules are for these addresses as well."""
         name = name.lower().rstrip(".")
         ports = [first.proxy.port for first in self._firsts if first.proxy.host == name]
         for literal in literals:
             address = address_of(literal)
             if address is not None:
-                names = self._resolved.get(address, ())
+                names = self._resolved.pop(address, ())
                 self._resolved[address] = names if name in names else (*names, name)
                 self._first_hops_at.update((address, port) for port in ports)
+        if len(self._resolved) > MOST:
+            # Half of them at once, as a copy costs; any thread may be here, so each may be gone already.
+            for old in list(self._resolved)[: -MOST // 2]:
+                self._resolved.pop(old, None)
 
     def _verdict_on_name(self, name: str, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(name, port)

@@ -10,6 +10,7 @@ import pytest
 from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel import routes
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.routes import Routes, address_of
@@ -227,7 +228,7 @@ def test_only_names_that_can_be_direct_are_resolved_here(world, rules, name, exp
 
 def test_a_rewrite_comes_before_the_rules(world):
     it = world(
-        dnat=["192.0.2.1:80 192.0.2.2", "192.0.2.1 10.0.0.3:443", "192.0.2.4 fd00::4"],
+        dnat=["192.0.2.1 10.0.0.3:443", "192.0.2.1:80 192.0.2.2", "192.0.2.4 fd00::4"],
         rules=["192.0.2.2 work", "10.0.0.0/8 direct", "192.0.2.1 block"],
     )
     verdict = it.routes.verdict("192.0.2.1", 80)
@@ -299,3 +300,13 @@ def test_what_the_c_library_takes_for_a_literal(text, literal):
 @pytest.mark.parametrize("text", ["192.0.2.1 x", *"example.org 1.example 1.2.3.4.5 localhost ٣ -1 a".split()])
 def test_what_is_a_name(text):
     assert address_of(text) is None
+
+
+def test_only_so_many_names_are_remembered(world, monkeypatch):
+    monkeypatch.setattr(routes, "MOST", 4)
+    it = world(rules=["*.corp block"])
+    assert it.routes.by_name and not world(rules=["10.0.0.0/8 block"]).routes.by_name
+    for number in (1, 2, 3, 4, 1, 5):
+        it.routes.remember("a.corp", [f"192.0.2.{number}"])
+    # Those that were asked for last.
+    assert [number for number in range(1, 6) if it.kind(f"192.0.2.{number}") == "refuse"] == [1, 5]
