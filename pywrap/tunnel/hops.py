@@ -39,9 +39,11 @@ class Hops:
         """``proxy`` failed: it is dead for a while."""
         self._dead_until[proxy] = monotonic() + DEAD_FOR
 
-    def lives(self, proxy: Proxy) -> None:
-        """A tunnel stands through ``proxy``."""
-        self._dead_until.pop(proxy, None)
+    def live(self, path: tuple[Proxy, ...]) -> None:
+        """A tunnel stands through the hops of ``path``."""
+        if self._dead_until:
+            for proxy in path:
+                self._dead_until.pop(proxy, None)
 
     def is_dead(self, proxy: Proxy) -> bool:
         """Has ``proxy`` failed of late?"""

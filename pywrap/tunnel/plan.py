@@ -115,10 +115,10 @@ class Plan:
 
     def succeeded(self) -> None:
         """The present way stands."""
-        for number, hop in enumerate(self._path):
-            self._hops.lives(hop)
-            if any(self._flight[number : number + 1]) and not self._is_safe(number):
-                self._hops.takes_flight(hop, True)
+        self._hops.live(self._path)
+        for number, flies in enumerate(self._flight):
+            if flies and not self._is_safe(number):
+                self._hops.takes_flight(self._path[number], True)
         for hop in self._suspects:
             if self._hops.is_taker(hop) is None:
                 self._hops.takes_flight(hop, False)
@@ -127,6 +127,8 @@ class Plan:
         self._path = path
         self._suspects = ()
         self._repeated = False
+        if self._pipeline == "off":
+            return self._way(())
         return self._way(tuple(self._flies(number) for number in range(len(path))))
 
     def _way(self, flight: tuple[bool, ...]) -> Way:
@@ -135,7 +137,7 @@ class Plan:
         part, seconds, reach = 1.0, _NEVER, 0.0
         if self._selection.has_another(self._without):
             part, reach = _PART, _REACH
-        if self._in_doubt_of_flight():
+        if flight and self._in_doubt_of_flight():
             part, seconds = _FLIGHT_PART, FLIGHT_SECONDS
         return Way(
             path,
@@ -154,7 +156,7 @@ class Plan:
         known = self._hops.is_taker(hop)
         if self._pipeline == "on":
             return known is not False
-        return self._pipeline == "auto" and (known is True or self._is_safe(number))
+        return known is True or self._is_safe(number)
 
     def _is_safe(self, number: int) -> bool:
         """Has the hop nothing to lose? A single message to the last has nothing behind it."""
