@@ -10,7 +10,7 @@ from threading import Condition, Thread
 from typing import Any
 from urllib.parse import quote
 
-from pywrap.server.record import Record
+from pywrap.server.record import Record, Traffic
 from pywrap.server.server import Server
 
 # For what must happen soon, and would hang the test otherwise.
@@ -25,11 +25,15 @@ class Running:
         self._seen: list[Record] = []
         self._closed: list[tuple[Record, int, int, float]] = []
         self._troubles: list[str] = []
+        self._udp_peers: list[tuple[str, int]] = []
+        self._udp_closed: list[tuple[Record, Traffic, float]] = []
         kw.setdefault("listen", [("127.0.0.1", 0)])
         self.server = Server(
             record=lambda record: self._note(self._seen, record),
             closed=lambda *end: self._note(self._closed, end),
             trouble=lambda line: self._note(self._troubles, line),
+            udp_peer=lambda _, peer: self._note(self._udp_peers, (peer.host, peer.port)),
+            udp_closed=lambda *end: self._note(self._udp_closed, end),
             **kw,
         )
         self.host = self.server.addresses[0].host
@@ -59,6 +63,12 @@ class Running:
         with self._changed:
             return list(self._troubles)
 
+    @property
+    def udp_peers(self) -> list[tuple[str, int]]:
+        """Where datagrams were sent to, as the client called it. Who was answered is in it."""
+        with self._changed:
+            return list(self._udp_peers)
+
     def wait_for_seen(self, count: int) -> list[Record]:
         """``seen`` once there are ``count`` of them: for clients that do not wait for an answer."""
         return self._wait_for(self._seen, count)
@@ -69,6 +79,13 @@ class Running:
 
     def wait_for_troubles(self, count: int) -> list[str]:
         return self._wait_for(self._troubles, count)
+
+    def wait_for_udp_peers(self, count: int) -> list[tuple[str, int]]:
+        return self._wait_for(self._udp_peers, count)
+
+    def wait_for_udp_closed(self, count: int) -> list[tuple[Record, Traffic, float]]:
+        """(record, traffic, seconds) of the associations that ended, once there are ``count``."""
+        return self._wait_for(self._udp_closed, count)
 
     def _note(self, notes: list[Any], note: Any) -> None:
         with self._changed:

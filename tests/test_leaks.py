@@ -229,7 +229,7 @@ def without_network():
 
 
 # Nothing listens there, and nothing is to ask for it.
-NOBODY = pysocksify("-x", "socks5h://127.0.0.1:1")
+NOBODY = pysocksify("-x", "socks5h://127.0.0.1:1", "--udp", "block")
 
 
 def test_attempts_to_leak_are_refused_before_a_packet_is_made(trace):
@@ -270,7 +270,7 @@ def configuration(directory, proxy):
     """A file that names ``proxy``, or one that is not there."""
     path = directory / "pysocksify.conf"
     host, port = (proxy.host, proxy.port) if proxy else ("127.0.0.1", 1)
-    path.write_text(f"loopback proxy\n[ProxyList]\nsocks5 {host} {port}\n")
+    path.write_text(f"loopback proxy\nudp block\n[ProxyList]\nsocks5 {host} {port}\n")
     return path
 
 
@@ -328,7 +328,7 @@ def test_fast_open_asked_for_by_an_option_opens_a_tunnel(trace, proxy, echo_serv
     check_clean(seen, proxy)
 
 
-def test_udp_to_this_machine_is_refused_when_loopback_goes_through_the_proxy(trace, proxy):
+def test_udp_to_this_machine_is_refused_when_it_is_blocked(trace, proxy):
     code = (
         "import socket\n"
         "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
@@ -338,6 +338,8 @@ def test_udp_to_this_machine_is_refused_when_loopback_goes_through_the_proxy(tra
         "    except PermissionError as err:\n"
         "        print(err)\n"
     )
-    ran, seen = trace(*through(proxy), sys.executable, "-c", code)
-    assert ran.out.count("UDP does not go through the proxy yet") == 3
+    ran, seen = trace(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"), sys.executable, "-c", code
+    )
+    assert ran.out.count("UDP is blocked (--udp)") == 3
     assert seen.reached == [], str(seen)

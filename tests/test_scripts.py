@@ -113,7 +113,7 @@ def test_missing_programs_are_named(tmp_path):
     script = (SCRIPTS / "debian").read_text().replace("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n", "")
     ran = run(bin_directory / "sh", "-c", script, env={"PATH": str(bin_directory)})
     assert ran.out.startswith(
-        "not installed: dante-server microsocks openssh-server openssh-client tinyproxy curl "
+        "not installed: dante-server dante-client microsocks openssh-server openssh-client tinyproxy curl "
     )
     assert ran.out.endswith("; the tests that need them will be skipped\n")
 

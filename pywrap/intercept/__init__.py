@@ -41,6 +41,8 @@ WATCHED = frozenset(
     }
 )
 
+_TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
+
 AF_PACKET = 17
 
 _settings: Callable[[], Settings] | None = None
@@ -69,6 +71,8 @@ def arm(settings: Callable[[], Settings]) -> None:
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
+    if importing.LATE in sys.modules:
+        _patch(sys.modules[importing.LATE])
 
 
 def install(settings: Settings) -> None:
@@ -109,13 +113,18 @@ def current() -> Installed | None:
 
 
 def _patch(module: Any) -> None:
-    """Replace everything in ``module``, which is ``socket``.
+    """Replace everything in ``module``, which is ``socket``, or what others keep of it (``late``).
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
+    from pywrap.intercept import doors, endpoints, epoll, late, lifetime, options, originals, raw, tunnels
 
+    if module.__name__ == importing.LATE:
+        # It has imported socket.
+        assert _patches is not None
+        late.install(_patches, module)
+        return
     if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)
@@ -137,6 +146,9 @@ def _announced(name: str) -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
+        return
+    if _tunnels is not None and _tunnels.relays and event in _TO_RELAY and _tunnels.is_relay(args[1]):
+        # Each datagram of ours comes by here.
         return
     installed = current()
     if installed is not None:

@@ -5,8 +5,9 @@ What happens to a connect():
 1. not IPv4 or IPv6 (AF_UNIX…): the kernel's;
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
 3. refused: EPERM or what the verdict says;
-4. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
-5. a stream that may not: EINPROGRESS, and ``pending`` goes on with it.
+4. a datagram socket: ``datagram``, which sends nothing yet;
+5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
+6. a stream that may not: EINPROGRESS, and ``pending`` goes on with it.
 
 bind() is here for its names only: the C library would ask a name server for them.
 """
@@ -21,6 +22,7 @@ from time import monotonic
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
+from pywrap.intercept.datagram import adopt
 from pywrap.intercept.pending import Pending
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -95,8 +97,11 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
     """
     if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
-    if originals.family_type_proto(sock)[2] not in _TCP:
-        return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP goes through a proxy")
+    _, kind, proto = originals.family_type_proto(sock)
+    if kind == _socket.SOCK_DGRAM:
+        return _connect_datagrams(session, sock, address, verdict)
+    if kind != _socket.SOCK_STREAM or proto not in _TCP:
+        return session.no_datagrams(verdict, -1)
     try:
         known = _state(session, sock)
         if known:
@@ -117,6 +122,19 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
     except OSError as err:
         return err
     return None
+
+
+def _connect_datagrams(
+    session: Session, sock: _socket.socket, address: Any, verdict: Verdict
+) -> OSError | None:
+    """A datagram socket's connect() names a peer; nothing is sent."""
+    refusal = session.no_datagrams(verdict, originals.family_type_proto(sock)[2])
+    if refusal is None:
+        try:
+            adopt(session, sock).connect(address)
+        except OSError as err:
+            return err
+    return refusal
 
 
 def _state(session: Session, sock: _socket.socket) -> int:

@@ -1,22 +1,38 @@
-"""socket.sendto() and sendmsg(): what would leave directly is refused.
+"""socket.sendto() and sendmsg(), and all other methods of a datagram socket that talks through a chain.
 
 Before the C code sees the address, since that asks a resolver for a name. On a stream, an address means TCP
-Fast Open, which would connect.
+Fast Open, which would connect: refused, as raw sockets are, unless the destination is direct.
+
+At its first destination that needs the chain, a datagram socket becomes an object of a class derived from
+its own, with the methods below in front of C's. Other sockets have none of them. trio accepts no class but
+``socket.socket`` when it wraps one, so not earlier; and it has kept C's methods (``late``).
 """
 
 from __future__ import annotations
 
+import _socket
+import errno
+import os
+import sys
+
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.tunnel.routes import REFUSE
+from pywrap.intercept.flows import Flow
+from pywrap.intercept.tunnels import inode
+from pywrap.tunnel.routes import DIRECT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
     from typing import Any
 
     from pywrap.intercept.session import Session
+    from pywrap.intercept.tunnels import Tunnels
+
+# Of linux/udp.h: one buffer that the kernel cuts into datagrams, and datagrams that it joins. It could not
+# put a header in front of each.
+_SOL_UDP = 17
+_SEGMENTS = (103, 104)
 
 
 def functions(session: Session) -> dict[str, Callable[..., Any]]:
@@ -25,30 +41,308 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
     def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
         """sendto(data[, flags], address) -> count."""
         if rest:
-            rest = (*rest[:-1], permitted(session, self, rest[-1]))
+            if id(self) in session.tunnels.by_object:
+                # From whoever has kept the function of the class it was before.
+                return self.sendto(data, *rest)
+            address = permitted(session, self, rest[-1])
+            if address is None:
+                return adopt(session, self).sendto(data, *rest)
+            rest = (*rest[:-1], address)
         return originals.sendto(self, data, *rest)
 
     def sendmsg(
         self: _socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /
     ) -> int:
         """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count."""
+        if id(self) in session.tunnels.by_object:
+            return self.sendmsg(buffers, ancdata, flags, address)
         if address is not None:
-            address = permitted(session, self, address)
+            found = permitted(session, self, address)
+            if found is None:
+                return adopt(session, self).sendmsg(buffers, ancdata, flags, address)
+            address = found
         return originals.sendmsg(self, buffers, ancdata, flags, address)
 
     return {"sendto": sendto, "sendmsg": sendmsg}
 
 
 def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
-    """``address``, or what to use in its place.
+    """``address``, or what to use in its place; None where it takes the chain.
 
     Raises:
-        PermissionError: it would have to go through a proxy.
+        PermissionError: it must not be sent.
     """
     found = target(sock, address)
     if found is None:
         return address
     verdict = session.verdict(found, datagram=True)
-    if verdict.kind == REFUSE:
-        raise OSError(verdict.errno, verdict.reason)
-    return with_host(address, verdict.literal, verdict.destination.port)
+    if verdict.kind == DIRECT:
+        return with_host(address, verdict.literal, verdict.destination.port)
+    _, kind, proto = originals.family_type_proto(sock)
+    refusal = session.no_datagrams(verdict, proto if kind == _socket.SOCK_DGRAM else -1)
+    if refusal is not None:
+        raise refusal
+    return None
+
+
+def adopt(session: Session, sock: _socket.socket) -> _socket.socket:
+    """Make ``sock`` talk through a chain from now on; the result is the same object."""
+    tunnels = session.tunnels
+    with tunnels.lock:
+        flow = tunnels.flows.get(inode(originals.fileno(sock)))
+        if flow is None:
+            flow = Flow(session, sock)
+            tunnels.add_flow(flow)
+        _join(tunnels, flow, sock)
+    return sock
+
+
+def join_known(tunnels: Tunnels, sock: _socket.socket) -> None:
+    """``sock`` was made for a descriptor: if that is a flow's, it is one more object of it."""
+    with tunnels.lock:
+        flow = tunnels.flows.get(inode(originals.fileno(sock)))
+        if flow is not None:
+            _join(tunnels, flow, sock)
+
+
+def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
+    """``sock`` is one of the objects that ``flow`` has."""
+    flow.fds.add(originals.fileno(sock))
+    tunnels.by_object[id(sock)] = flow
+    if not hasattr(type(sock), MARK):
+        sock.__class__ = _derived(type(sock), tunnels)
+
+
+# ---------------------------------------------------------------- the class
+
+# What the classes have that sockets become.
+MARK = "_pysocksify_flow"
+
+_classes: dict[tuple[type, int], type] = {}
+
+
+def _derived(base: type, tunnels: Tunnels) -> type:
+    """The class that sockets of ``base`` become: of the same name, and the same layout."""
+    key = base, id(tunnels)
+    if key not in _classes:
+        members: dict[str, Any] = {
+            "__slots__": (),
+            "__module__": base.__module__,
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            MARK: True,
+            **_methods(base, tunnels),
+        }
+        _classes[key] = type(base)(base.__name__, (base,), members)
+        _register_for_pickling(base, _classes[key])
+    return _classes[key]
+
+
+def _register_for_pickling(base: type, derived: type) -> None:
+    """multiprocessing sends sockets to other processes by their exact class."""
+    reduction = sys.modules.get("multiprocessing.reduction")
+    if reduction is not None:
+        reducer = reduction.ForkingPickler._extra_reducers.get(base)
+        if reducer is not None:
+            reduction.ForkingPickler.register(derived, reducer)
+
+
+def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
+    by_object = tunnels.by_object
+
+    def flow_of(sock: _socket.socket) -> Flow | None:
+        flow = by_object.get(id(sock))
+        if flow is None and tunnels.flows and originals.fileno(sock) >= 0:
+            # Of another process, or of a class that does not call socket.__init__().
+            join_known(tunnels, sock)
+            flow = by_object.get(id(sock))
+        return flow
+
+    # -------------------------------------------------------- sending
+
+    def send(self: _socket.socket, data: Any, flags: int = 0, /) -> int:
+        """send(data[, flags]) -> count."""
+        flow = flow_of(self)
+        if flow is None or flow.way is None:
+            return originals.send(self, data, flags)
+        return flow.send(self, data, flow.way, flags)
+
+    def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
+        """sendto(data[, flags], address) -> count."""
+        flow = flow_of(self)
+        if flow is None or not 1 <= len(rest) <= 2:
+            return originals.sendto(self, data, *rest)
+        way = flow.find_way(self, rest[-1])
+        flags = rest[0] if len(rest) == 2 else 0
+        if way[0] is None:
+            return flow.send_directly(self, data, way[1], flags)
+        return flow.send(self, data, way, flags)
+
+    def sendall(self: _socket.socket, data: Any, flags: int = 0, /) -> None:
+        """sendall(data[, flags]): one datagram."""
+        send(self, data, flags)
+
+    def sendmsg(
+        self: _socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /
+    ) -> int:
+        """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count."""
+        flow = flow_of(self)
+        if flow is None:
+            return originals.sendmsg(self, buffers, ancdata, flags, address)
+        way = flow.way if address is None else flow.find_way(self, address)
+        if way is None or way[0] is None:
+            return originals.sendmsg(self, buffers, ancdata, flags, None if way is None else way[1])
+        ancillary = list(ancdata)
+        if any(item[0] == _SOL_UDP and item[1] in _SEGMENTS for item in ancillary):
+            raise OSError(errno.EOPNOTSUPP, "UDP segmentation does not go through a proxy")
+        return flow.send(self, b"".join(buffers), way, flags, ancillary)
+
+    # -------------------------------------------------------- receiving
+
+    def recv(self: _socket.socket, bufsize: int, flags: int = 0, /) -> bytes:
+        """recv(buffersize[, flags]) -> data."""
+        return recvfrom(self, bufsize, flags)[0]
+
+    def recvfrom(self: _socket.socket, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """recvfrom(buffersize[, flags]) -> (data, address info)."""
+        flow = flow_of(self)
+        if flow is None or bufsize < 0:
+            return originals.recvfrom(self, bufsize, flags)
+        data, source = flow.receive(self, bufsize, flags)
+        if len(data) > bufsize and not flags & _socket.MSG_TRUNC:
+            data = data[:bufsize]
+        return data, source or None
+
+    def recv_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """recv_into(buffer[, nbytes[, flags]]) -> nbytes_read."""
+        return recvfrom_into(self, buffer, nbytes, flags)[0]
+
+    def recvfrom_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)."""
+        flow = flow_of(self)
+        with memoryview(buffer) as view, view.cast("B") as room:
+            if flow is None or not 0 <= nbytes <= len(room):
+                return originals.recvfrom_into(self, buffer, nbytes, flags)
+            size = nbytes or len(room)
+            data, source = flow.receive(self, size, flags)
+            kept = data[:size]
+            room[: len(kept)] = kept
+        return len(data) if flags & _socket.MSG_TRUNC else len(kept), source or None
+
+    def recvmsg(
+        self: _socket.socket, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[Any], int, Any]:
+        """recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, msg_flags, address)."""
+        flow = flow_of(self)
+        if flow is None or bufsize < 0:
+            return originals.recvmsg(self, bufsize, ancbufsize, flags)
+        return flow.receive_message(self, bufsize, ancbufsize, flags)
+
+    def recvmsg_into(
+        self: _socket.socket, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[Any], int, Any]:
+        """recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata, msg_flags, address)."""
+        flow = flow_of(self)
+        if flow is None:
+            return originals.recvmsg_into(self, buffers, ancbufsize, flags)
+        rooms = [memoryview(buffer).cast("B") for buffer in buffers]
+        data, ancdata, got, source = flow.receive_message(self, sum(map(len, rooms)), ancbufsize, flags)
+        rest = data
+        for room in rooms:
+            piece, rest = rest[: len(room)], rest[len(room) :]
+            room[: len(piece)] = piece
+        return len(data), ancdata, got, source
+
+    # -------------------------------------------------------- endpoints, options, the end
+
+    def connect(self: _socket.socket, address: Any, /) -> None:
+        """connect(address): the default destination, and the only source."""
+        flow = flow_of(self)
+        if flow is None:
+            base.connect(self, address)
+        else:
+            flow.connect(self, address)
+
+    def connect_ex(self: _socket.socket, address: Any, /) -> int:
+        """connect_ex(address) -> errno: as connect(), but returns what went wrong."""
+        try:
+            connect(self, address)
+        except _socket.gaierror:
+            raise
+        except OSError as err:
+            return err.errno or errno.EIO
+        return 0
+
+    def getpeername(self: _socket.socket) -> Any:
+        """getpeername() -> address info: the destination that was asked for."""
+        flow = flow_of(self)
+        if flow is None or flow.peer is None:
+            return originals.getpeername(self)
+        return flow.peer
+
+    def getsockname(self: _socket.socket) -> Any:
+        """getsockname() -> address info: as if the way went by the first proxy."""
+        name = originals.getsockname(self)
+        flow = flow_of(self)
+        return name if flow is None else flow.local_name(name)
+
+    def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
+        """getsockopt(level, optname[, buflen]) -> int or bytes."""
+        flow = flow_of(self)
+        if flow is not None and (level, optname) == (_socket.SOL_SOCKET, _socket.SO_ERROR) and not buflen:
+            error = flow.tell()
+            if error is not None:
+                return error.errno
+        return originals.getsockopt(self, level, optname, *buflen)
+
+    def setsockopt(self: _socket.socket, level: int, optname: int, *value: Any) -> None:
+        """setsockopt(level, optname, value[, optlen])."""
+        if level == _SOL_UDP and optname in _SEGMENTS and flow_of(self) is not None:
+            raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+        return originals.setsockopt(self, level, optname, *value)
+
+    def shutdown(self: _socket.socket, how: int, /) -> None:
+        """shutdown(flag)."""
+        flow = flow_of(self)
+        if flow is None or flow.peer is None:
+            return originals.shutdown(self, how)
+        flow.is_shut = how != _socket.SHUT_WR
+        try:
+            originals.shutdown(self, how)
+        except OSError as err:
+            # The kernel does it, and says that this socket is not connected: the program's is.
+            if err.errno != errno.ENOTCONN:
+                raise
+
+    def detach(self: _socket.socket) -> int:
+        """detach(): close the object, and leave the descriptor open."""
+        by_object.pop(id(self), None)
+        return int(base.detach(self))
+
+    def closing(self: _socket.socket) -> None:
+        flow = by_object.pop(id(self), None)
+        fd = originals.fileno(self)
+        if flow is not None and fd >= 0:
+            with tunnels.lock:
+                flow.close(fd)
+
+    def close_by(name: str) -> Callable[..., None]:
+        real = getattr(base, name)
+
+        def close(self: _socket.socket, *args: Any) -> None:
+            closing(self)
+            real(self, *args)
+
+        return close
+
+    # socket.socket counts the files that makefile() made, and closes by this one then.
+    last = "_real_close" if hasattr(base, "_real_close") else "close"
+    methods: dict[str, Any] = {
+        function.__name__: function
+        for function in (
+            *(send, sendto, sendall, sendmsg),
+            *(recv, recvfrom, recv_into, recvfrom_into, recvmsg, recvmsg_into),
+            *(connect, connect_ex, getpeername, getsockname, getsockopt, setsockopt, shutdown, detach),
+        )
+    }
+    return {**methods, last: close_by(last), "__del__": close_by("__del__")}

@@ -27,11 +27,14 @@ FOREIGN = frozenset(
     }
 )
 
+# What is patched once it has been executed (``late``).
+LATE = "trio._socket"
+
 _finder: Finder | None = None
 
 
 def install(imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
-    """Have ``imported(socket)`` called whenever ``socket`` has been executed.
+    """Have ``imported(module)`` called whenever ``socket``, or LATE, has been executed.
 
     ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is looked for, and may raise
     ModuleNotFoundError; ``socket`` has been imported then.
@@ -61,7 +64,7 @@ class Finder:
             import socket  # noqa: F401
 
             self._announced(name)
-        if name != "socket" and name != "_socket":
+        if name != "socket" and name != "_socket" and name != LATE:
             return None
         for finder in sys.meta_path:
             if finder is self:
@@ -69,7 +72,7 @@ class Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    told = self._imported if name == "socket" else _import_socket
+                    told = _import_socket if name == "_socket" else self._imported
                     spec.loader = Loader(spec, told)  # type: ignore[assignment]
                 return spec
         return None

@@ -1,4 +1,4 @@
-"""What a program does to a socket whose tunnel is pending: close(), dup(), a change of mode.
+"""What a program does to a socket with a pending tunnel, or a flow: close(), dup(), a change of mode.
 
 detach() needs nothing: the descriptor stays the same. All of these go straight on when nothing is pending.
 """
@@ -6,6 +6,7 @@ detach() needs nothing: the descriptor stays the same. All of these go straight 
 from __future__ import annotations
 
 from pywrap.intercept import originals
+from pywrap.intercept.tunnels import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,15 +19,26 @@ if TYPE_CHECKING:
 
 def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def dup(fd: Any, /) -> int:
-        """dup(integer) -> integer: duplicate a descriptor; a pending tunnel comes to both."""
-        if not tunnels.pending:
+        """dup(integer) -> integer: duplicate a descriptor; a pending tunnel, or a flow, comes to both."""
+        if not tunnels.pending and not tunnels.flows:
             return originals.dup(fd)
         with tunnels.lock:
             new = originals.dup(fd)
-            pending = tunnels.pending_of(new)
-            if pending is not None:
-                pending.fds.add(new)
+            known = tunnels.pending_of(new) or tunnels.flows.get(inode(new))
+            if known is not None:
+                known.fds.add(new)
             return new
+
+    made = module.socket.__init__
+
+    def __init__(
+        self: _socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        made(self, family, type, proto, fileno)
+        if fileno is not None and tunnels.flows:
+            from pywrap.intercept.datagram import join_known
+
+            join_known(tunnels, self)
 
     def setblocking(self: _socket.socket, flag: bool, /) -> None:
         """setblocking(flag): as settimeout(None) or settimeout(0.0)."""
@@ -46,6 +58,7 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
         if pending is not None:
             pending.wait(timeout)
 
+    patches.replace(module.socket, "__init__", __init__)
     patches.replace(module.socket, "_real_close", closing(tunnels, module.socket._real_close))
     patches.replace(module.socket, "setblocking", setblocking)
     patches.replace(module.socket, "settimeout", settimeout)

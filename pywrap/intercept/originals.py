@@ -26,11 +26,19 @@ getpeername = _socket.socket.getpeername
 getsockname = _socket.socket.getsockname
 getsockopt = _socket.socket.getsockopt
 gettimeout = _socket.socket.gettimeout
+recv = _socket.socket.recv
+recv_into = _socket.socket.recv_into
+recvfrom = _socket.socket.recvfrom
+recvfrom_into = _socket.socket.recvfrom_into
+recvmsg = _socket.socket.recvmsg
+recvmsg_into = _socket.socket.recvmsg_into
+send = _socket.socket.send
 sendmsg = _socket.socket.sendmsg
 sendto = _socket.socket.sendto
 setblocking = _socket.socket.setblocking
 setsockopt = _socket.socket.setsockopt
 settimeout = _socket.socket.settimeout
+shutdown = _socket.socket.shutdown
 
 dup = _socket.dup
 getaddrinfo = _socket.getaddrinfo
@@ -78,6 +86,10 @@ class Patches:
             # the class; deleting ours uncovers it.
             self._undo.append(lambda: delattr(owner, name))
         setattr(owner, name, new)
+
+    def remember(self, undo: Callable[[], None]) -> None:
+        """Have ``undo()`` call this too: for what is no attribute."""
+        self._undo.append(undo)
 
     def undo(self) -> None:
         """Put everything back, last replaced first. May be called twice."""

@@ -8,19 +8,22 @@ import os
 from operator import index
 from time import monotonic
 
+from pywrap.errors import Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.messages import Messages
-from pywrap.socks.v5 import CONNECT
+from pywrap.socks import v5
+from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.background import Background, Task
+from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.probe import Probe, unknown
-from pywrap.tunnel.routes import DIRECT, REFUSE, TUNNEL, Routes, Verdict, address_of
-from pywrap.tunnel.selection import selection
+from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
+from pywrap.tunnel.selection import Fixed, selection
 from pywrap.tunnel.turns import Turns
 
 TYPE_CHECKING = False
@@ -32,7 +35,11 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Endpoint
+    from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+
+# Protocols of a datagram socket that UDP ASSOCIATE can stand for.
+_UDP = (0, _socket.IPPROTO_UDP)
 
 
 class Session:
@@ -46,14 +53,16 @@ class Session:
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo)
         # A strict chain begins with its first proxy, any other with any of its own.
-        firsts = {
+        firsts = [
             self.hops.first(proxy)
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
-        }
-        self.routes = Routes(settings, tuple(firsts), self.names, self.hosts)
-        self._selections = self._select()
+        ]
+        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.chains = _chains(settings)
+        self._selections = self._choose()
         self.background = _background()
+        self._said_no_udp = False
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -61,22 +70,72 @@ class Session:
 
     def opening(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> Opening:
         """The tunnel that ``verdict`` wants, on ``sock``, not started."""
-        plan = Plan(
-            self.hops,
-            self._selections[verdict.chain],
-            verdict.destination,
-            CONNECT,
-            self.settings.pipeline,
-            self.settings.fast_open,
-        )
-        return Opening(sock, plan, deadline)
+        return Opening(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
 
-    def _select(self) -> dict[str, Selection]:
-        """How each chain chooses, by the chains' names."""
-        return {
-            chain.name: selection(chain, self.hops, Turns(self.settings.turns, number))
-            for number, chain in enumerate(_chains(self.settings))
-        }
+    def _plan(self, selection: Selection, destination: Endpoint, command: int = v5.CONNECT) -> Plan:
+        settings = self.settings
+        return Plan(self.hops, selection, destination, command, settings.pipeline, settings.fast_open)
+
+    def associating(self, chain: str, deadline: Deadline) -> Associating:
+        """A UDP association through ``chain``, not started."""
+
+        def ask(selection: Selection) -> Opening:
+            # Another family where the proxy has none of this (``dial.fit``).
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            sock.setblocking(False)
+            return Opening(sock, self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+
+        return Associating(
+            ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
+        )
+
+    def local_host(self, chain: str, family: int) -> str:
+        """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
+
+        By a connect() that sends nothing. A proxy's name is not looked up for it.
+        """
+        for address in self.hops.first(self.chains[chain].proxies[0]).known():
+            if address.family != family:
+                continue
+            with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            self.tunnels.allow(address.sockaddr)
+            try:
+                originals.connect(with_proxy, address.sockaddr)
+                return str(with_proxy.getsockname()[0])
+            except OSError:
+                # No route to it: then there is no such address.
+                continue
+            finally:
+                self.tunnels.disallow(address.sockaddr)
+                with_proxy.close()
+        return ""
+
+    def no_datagrams(self, verdict: Verdict, proto: int) -> OSError | None:
+        """Why a datagram of a socket of ``proto`` cannot take the chain of ``verdict``; None when it can."""
+        if verdict.kind == REFUSE:
+            return OSError(verdict.errno, verdict.reason)
+        if proto not in _UDP:
+            return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP and UDP go through a proxy")
+        chain = self.chains[verdict.chain]
+        for number, hop in enumerate(chain.proxies):
+            if chain.type == "strict" and hop.scheme not in ("socks5", "socks5h"):
+                err = Unencodable(
+                    f"{hop_label(chain.proxies, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
+                    errno.EOPNOTSUPP,
+                )
+                self.no_association(err)
+                return to_oserror(err)
+        return None
+
+    def no_association(self, err: SocksError) -> None:
+        """Say that there is no UDP: once where the proxy has none, at -v otherwise."""
+        once = err.errno == errno.EOPNOTSUPP and not self._said_no_udp
+        self._said_no_udp = self._said_no_udp or once
+        self.messages.say(0 if once else 1, f"no UDP: {err}")
+
+    def associated(self, path: tuple[Proxy, ...], started: float) -> None:
+        """Say at -v that an association stands."""
+        self._say_opened("UDP", path, started)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -88,11 +147,6 @@ class Session:
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
         if literal and not verdict.literal:
             verdict = replace(verdict, literal=literal)
-        if datagram and verdict.kind == TUNNEL:
-            why = "UDP does not go through the proxy yet, and would leave directly (--direct)"
-            verdict = Verdict(
-                REFUSE, verdict.destination, "", errno.EPERM, f"{verdict.destination} refused: {why}"
-            )
         if verdict.kind == REFUSE:
             self.messages.say(1, verdict.reason)
         elif verdict.kind == DIRECT:
@@ -141,10 +195,14 @@ class Session:
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
+        self._say_opened(str(verdict.destination), path, started, "connected")
+
+    def _say_opened(
+        self, what: str, path: tuple[Proxy, ...], started: float, how: str = "associated"
+    ) -> None:
         if self.messages.verbosity >= 1:
             hops = ", ".join(str(hop) for hop in path)
-            took = (monotonic() - started) * 1000
-            self.messages.say(1, f"{verdict.destination} via {hops}: connected in {took:.0f} ms")
+            self.messages.say(1, f"{what} via {hops}: {how} in {(monotonic() - started) * 1000:.0f} ms")
         if self.settings.pipeline == "auto":
             for to_ask in unknown(self.hops, path):
                 self._probe(to_ask)
@@ -153,7 +211,7 @@ class Session:
         """Ask the last hop of ``path`` whether it takes a flight, in the background."""
         sock = None
         try:
-            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
             sock.setblocking(False)
             opening = Opening(sock, Probe(self.hops, path), self.deadline(None))
             self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
@@ -169,21 +227,29 @@ class Session:
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.background = _background()
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
         self.hops.forked()
-        self.background = _background()
-        self._selections = self._select()
+        self.chains = _chains(self.settings)
+        self._selections = self._choose()
+
+    def _choose(self) -> dict[str, Selection]:
+        """How each chain picks its proxies, by its name."""
+        return {
+            name: selection(chain, self.hops, Turns(self.settings.turns, place))
+            for place, (name, chain) in enumerate(self.chains.items())
+        }
 
 
-def _chains(settings: Settings) -> tuple[Chain, ...]:
-    """The chains; with ``isolate``, in a form that no other process has."""
+def _chains(settings: Settings) -> dict[str, Chain]:
+    """The chains by their names; with ``isolate``, in a form that no other process has."""
     if not settings.isolate:
-        return settings.chains
+        return {chain.name: chain for chain in settings.chains}
     # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
     username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
-    return tuple(
-        replace(
+    return {
+        chain.name: replace(
             chain,
             proxies=tuple(
                 replace(hop, username=username, password=password)
@@ -193,7 +259,7 @@ def _chains(settings: Settings) -> tuple[Chain, ...]:
             ),
         )
         for chain in settings.chains
-    )
+    }
 
 
 def _close(opening: Opening) -> None:

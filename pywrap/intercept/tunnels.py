@@ -6,6 +6,8 @@ socket objects have ``__slots__``.
 * ``established``: the destination that a tunnel was opened to, as getpeername() tells it;
 * ``pending``: tunnels in the making, and those that failed and whose errno nobody has asked for yet
   (``pending``), by the inode of their placeholder;
+* ``flows``: datagram sockets that talk through a chain (``flows``), and ``by_object``, the same by the id of
+  each socket object of theirs; ``relays``: where their datagrams go, each with the number of flows;
 * the placeholders of tunnels that were handed over just now, by the inode of the socket that replaced them.
 """
 
@@ -20,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pywrap.intercept.flows import Flow
     from pywrap.intercept.pending import Pending
 
 
@@ -83,6 +86,9 @@ class Tunnels:
         self.lock = Lock()
         self.pending: dict[int, Pending] = {}
         self.established: dict[int, tuple[Any, ...]] = {}
+        self.flows: dict[int, Flow] = {}
+        self.by_object: dict[int, Flow] = {}
+        self.relays: dict[tuple[Any, ...], int] = {}
         self._lingering: dict[int, int] = {}
         self._sweep_at = 64
 
@@ -126,6 +132,40 @@ class Tunnels:
             # No descriptor left (EMFILE): who polls in Python is woken up without it.
             pass
 
+    def add_flow(self, flow: Flow) -> None:
+        """``flow`` begins."""
+        if len(self.flows) >= 64 and len(self.flows) & (len(self.flows) - 1) == 0:
+            # Closed in a way that passes no patch: looked for at each power of two.
+            for known in list(self.flows.values()):
+                known.end_if_closed()
+        self.flows[flow.number] = flow
+
+    def renumber(self, flow: Flow, number: int) -> None:
+        """Another socket has taken the place of ``flow``'s. Under ``lock``."""
+        self.flows.pop(flow.number, None)
+        flow.number = number
+        self.flows[number] = flow
+
+    def allow(self, relay: tuple[Any, ...]) -> None:
+        """Datagrams may go to ``relay``: the audit hook asks."""
+        self.relays[relay] = self.relays.get(relay, 0) + 1
+
+    def disallow(self, relay: tuple[Any, ...]) -> None:
+        """One flow to ``relay`` has ended."""
+        left = self.relays.get(relay, 0) - 1
+        if left > 0:
+            self.relays[relay] = left
+        else:
+            self.relays.pop(relay, None)
+
+    def is_relay(self, address: Any) -> bool:
+        """May datagrams go to ``address``?"""
+        try:
+            return address in self.relays
+        except TypeError:
+            # Not hashable: no address of ours.
+            return False
+
     def pending_of(self, fd: int) -> Pending | None:
         """The tunnel that ``fd`` waits for."""
         if not self.pending or fd < 0:
@@ -137,6 +177,8 @@ class Tunnels:
         self.lock = Lock()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
+        for flow in list(self.flows.values()):
+            flow.forked()
         # Whoever was sweeping is not here to end it.
         self._sweep_at = 64
 

@@ -39,7 +39,15 @@ def serve(argv: list[str]) -> None:
     users = read_users(options.users) if options.users else None
     _raise_limit()
     log = Log(options.verbosity)
-    with Server(options.listen, users, log.record, log.closed, log.trouble) as server:
+    with Server(
+        options.listen,
+        users,
+        log.record,
+        log.closed,
+        log.trouble,
+        udp=options.udp,
+        udp_closed=log.udp_closed,
+    ) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         for address in server.addresses:

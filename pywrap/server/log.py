@@ -6,7 +6,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pywrap.server.record import Record
+    from pywrap.server.record import Record, Traffic
     from pywrap.socks.wire import Endpoint
 
 
@@ -30,6 +30,10 @@ class Log:
         if self._verbosity >= 1:
             say(f"{_request(record)}: closed after {seconds:.1f} s, {up} bytes up, {down} bytes down")
 
+    def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
+        if self._verbosity >= 1:
+            say(f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}")
+
     def trouble(self, words: str) -> None:
         if self._verbosity >= 0:
             say(words)
@@ -48,6 +52,17 @@ def _request(record: Record) -> str:
     user = f" {_word(record.user)}" if record.user else ""
     where = type(record.client)(_word(record.host), record.port)
     return f"{record.client}{user} SOCKS{record.version} {record.command} {where}"
+
+
+def _traffic(traffic: Traffic) -> str:
+    parts = [
+        f"datagrams: {traffic.up} up ({traffic.bytes_up} bytes)",
+        f"{traffic.down} down ({traffic.bytes_down} bytes)",
+    ]
+    if traffic.dropped:
+        dropped = [f"{count} {why}" for why, count in traffic.dropped.items()]
+        parts.append(f"dropped: {', '.join(dropped)}")
+    return ", ".join(parts)
 
 
 def _word(text: str) -> str:

@@ -6,12 +6,14 @@ By hand: argparse takes longer to import than the whole server.
 from __future__ import annotations
 
 from pywrap.errors import ConfigError
-from pywrap.frozen import frozen
+from pywrap.frozen import frozen, replace
+from pywrap.server.outbound import UdpRules
+from pywrap.socks.wire import packed
 
 DEFAULT_LISTEN = ("127.0.0.1", 1080)
 
 HELP = """\
-A SOCKS server: SOCKS4, SOCKS4a and SOCKS5, names resolved here.
+A SOCKS server: SOCKS4, SOCKS4a and SOCKS5 with UDP, names resolved here.
 
 Usage: pysocksd [OPTIONS]
 
@@ -23,8 +25,15 @@ Options:
   -l, --listen HOST:PORT  accept clients there; repeat for more; port 0 picks a
                           free one [default: 127.0.0.1:1080]
   -u, --users FILE        ask for a password; a line of FILE is `name:password`
+      --udp-peers WHO     from whom clients get datagrams: those that they have
+                          sent to (contacted), or any [default: contacted]
+      --udp-address IP    what clients are told to send datagrams to, behind a
+                          NAT, say; once for IPv4, once for IPv6 [default: the
+                          address that they have connected to]
+      --no-udp            refuse UDP ASSOCIATE
   -q, --quiet             no line for each request
-  -v, --verbose           a line for each end of a tunnel too, with its bytes
+  -v, --verbose           a line for each end too, with the bytes and what was
+                          dropped of datagrams
       --version           print the version
   -h, --help              print this
 
@@ -43,9 +52,11 @@ class Options:
     users: str = ""
     verbosity: int = 0
     show: str = ""  # help | version
+    udp: UdpRules = UdpRules()
 
 
 _FLAGS = {
+    "--no-udp": "no-udp",
     "-q": "quiet",
     "--quiet": "quiet",
     "-v": "verbose",
@@ -54,7 +65,14 @@ _FLAGS = {
     "-h": "help",
     "--help": "help",
 }
-_VALUES = {"-l": "listen", "--listen": "listen", "-u": "users", "--users": "users"}
+_VALUES = {
+    "-l": "listen",
+    "--listen": "listen",
+    "-u": "users",
+    "--users": "users",
+    "--udp-peers": "udp-peers",
+    "--udp-address": "udp-address",
+}
 
 
 def parse(argv: list[str]) -> Options:
@@ -66,6 +84,7 @@ def parse(argv: list[str]) -> Options:
     listen: list[tuple[str, int]] = []
     users = ""
     verbosity = 0
+    udp = UdpRules()
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
@@ -77,6 +96,10 @@ def parse(argv: list[str]) -> Options:
                 value = rest.pop(0)
             if _VALUES[name] == "listen":
                 listen.append(parse_address(value))
+            elif _VALUES[name] == "udp-peers":
+                udp = replace(udp, any_peer=_any_peer(value))
+            elif _VALUES[name] == "udp-address":
+                udp = replace(udp, addresses=(*udp.addresses, _udp_address(value, udp.addresses)))
             else:
                 users = value
             continue
@@ -85,8 +108,11 @@ def parse(argv: list[str]) -> Options:
             return Options(show=flag)
         if not flag:
             raise UsageError(f"unknown argument: `{argument}`", _suggestion(name))
-        verbosity = -1 if flag == "quiet" else 1
-    return Options(tuple(listen) or (DEFAULT_LISTEN,), users, verbosity)
+        if flag == "no-udp":
+            udp = replace(udp, enabled=False)
+        else:
+            verbosity = -1 if flag == "quiet" else 1
+    return Options(tuple(listen) or (DEFAULT_LISTEN,), users, verbosity, udp=udp)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -105,6 +131,21 @@ def parse_address(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise UsageError(f"not a port: `{port}` in `{text}`", "a port is a number from 0 to 65535")
     return host, int(port)
+
+
+def _any_peer(text: str) -> bool:
+    if text not in ("contacted", "any"):
+        raise UsageError(f"not `contacted` or `any`: `{text}`", _SEE_HELP)
+    return text == "any"
+
+
+def _udp_address(text: str, others: tuple[str, ...]) -> str:
+    if packed(text) is None:
+        raise UsageError(f"not an address: `{text}`", "`--udp-address` takes an address, without a port")
+    if any((":" in text) == (":" in other) for other in others):
+        family = "IPv6" if ":" in text else "IPv4"
+        raise UsageError(f"a second {family} address for UDP: `{text}`", "clients are told one")
+    return text
 
 
 _SEE_HELP = "`pysocksd -h` lists the options"

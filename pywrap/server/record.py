@@ -20,3 +20,20 @@ class Record:
     user: str
     client: Endpoint
     outcome: str = ""
+
+
+class Traffic:
+    """What an association carried. Bytes are those of payloads; up is from the client.
+
+    ``dropped``: how many datagrams did not go on, by what was wrong with them.
+    """
+
+    __slots__ = ("bytes_down", "bytes_up", "down", "dropped", "up")
+
+    def __init__(self) -> None:
+        self.up = self.bytes_up = 0
+        self.down = self.bytes_down = 0
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, why: str, count: int = 1) -> None:
+        self.dropped[why] = self.dropped.get(why, 0) + count

@@ -10,6 +10,7 @@ from pywrap.errors import ConfigError
 from pywrap.server.connect import prepare
 from pywrap.server.dial import Resolver
 from pywrap.server.loop import IN, Loop
+from pywrap.server.outbound import UdpRules
 from pywrap.server.pumps import BUFFER, Pipes
 from pywrap.server.session import Session, Shared
 from pywrap.socks.wire import Endpoint
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from pywrap.server.record import Record
+    from pywrap.server.record import Record, Traffic
 
 # Errors of accept() that concern us and not the client: they would come back at once.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -41,6 +42,9 @@ class Server:
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
     ``trouble`` with a line about a broken client or a lack of resources.
 
+    ``udp_peer`` is called for each destination of an association, as the client called it, before the
+    first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
+
     ``run()`` serves in the calling thread until ``stop()``. When it has returned, all
     connections are closed; ``close()`` then releases the rest, the context manager as well.
 
@@ -57,6 +61,9 @@ class Server:
         trouble: Callable[[str], None] | None = None,
         handshake_timeout: float = 30.0,
         connect_timeout: float = 30.0,
+        udp: UdpRules = UdpRules(),  # noqa: B008 (immutable)
+        udp_peer: Callable[[Record, Endpoint], None] | None = None,
+        udp_closed: Callable[[Record, Traffic, float], None] | None = None,
     ) -> None:
         self._listeners: list[socket] = []
         try:
@@ -81,6 +88,9 @@ class Server:
             record=record or _nothing,
             closed=closed or _nothing,
             trouble=trouble or _nothing,
+            udp=udp,
+            udp_peer=udp_peer or _nothing,
+            udp_closed=udp_closed or _nothing,
             over=self._over,
         )
         self._watch_listeners()

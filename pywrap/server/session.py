@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.frozen import frozen
+from pywrap.server.associate import Associate
 from pywrap.server.connect import Connect
 from pywrap.server.farewell import Farewell
 from pywrap.server.handshake import Handshake
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from pywrap.server.dial import Resolver
     from pywrap.server.loop import Loop
+    from pywrap.server.outbound import UdpRules
     from pywrap.server.pumps import Pipes
+    from pywrap.server.record import Traffic
     from pywrap.server.timers import Timer
     from pywrap.socks.serve import Request
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 
 # The commands that are served; the others are answered with reply 7 (91 in SOCKS4).
-SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect}
+SERVED: dict[int, type[Command]] = {v5.CONNECT: Connect, v5.UDP_ASSOCIATE: Associate}
 
 # More than any request with its authentication (822 bytes), and whatever else a client
 # sends before it is answered.
@@ -58,6 +61,9 @@ class Shared:
     record: Callable[[Record], None]
     closed: Callable[[Record, int, int, float], None]
     trouble: Callable[[str], None]
+    udp: UdpRules
+    udp_peer: Callable[[Record, Endpoint], None]
+    udp_closed: Callable[[Record, Traffic, float], None]
     over: Callable[[Session], None]
 
 

@@ -80,12 +80,12 @@ def unpack_header(data: bytes | memoryview) -> Header:
 class Reassembly:
     """Puts fragments together; one for each association and direction.
 
-    As section 7 asks: a fragment with a lower number than the one before begins a new sequence, and a
-    sequence that is not complete when its timer ends is given up. Fragments that do not follow one
-    another without a gap cannot be completed any more.
+    As section 7 asks: a fragment with a lower number than the highest one so far begins a new sequence,
+    and a sequence that is not complete when its timer ends is given up. So is one with a gap, since
+    nothing can complete it: fragments are never sorted. ``abandoned``: how many the last ``add`` gave up.
     """
 
-    __slots__ = ("_endpoint", "_expires", "_highest", "_pieces", "_size")
+    __slots__ = ("_endpoint", "_expires", "_highest", "_pieces", "_size", "abandoned")
 
     def __init__(self) -> None:
         self._endpoint: Endpoint | None = None
@@ -93,26 +93,39 @@ class Reassembly:
         self._highest = 0
         self._size = 0
         self._pieces: list[bytes] = []
+        self.abandoned = 0
 
     def add(self, header: Header, payload: bytes, now: float) -> bytes | None:
         """Take a fragment, ``now`` on the monotonic clock; return the datagram when it is complete."""
         position, last = header.fragment & 0x7F, bool(header.fragment & 0x80)
-        if position <= self._highest or now >= self._expires or header.endpoint != self._endpoint:
-            self._abandon()
-            self._endpoint, self._expires = header.endpoint, now + REASSEMBLY_SECONDS
+        self.abandoned = 0
+        if self._pieces and now < self._expires and header.endpoint == self._endpoint:
+            if position == self._highest > 1:
+                # The network has doubled it. A first one begins again, which comes to the same.
+                self.abandoned = 1
+                return None
+        else:
+            self.abandoned = self.abandon()
+        if position <= self._highest:
+            self.abandoned = self.abandon()
         if position != self._highest + 1 or self._size + len(payload) > LONGEST_PAYLOAD:
-            self._abandon()
+            self.abandoned += self.abandon() + 1
             return None
+        if position == 1:
+            self._endpoint, self._expires = header.endpoint, now + REASSEMBLY_SECONDS
         self._highest = position
         self._pieces.append(payload)
         self._size += len(payload)
         if not last:
             return None
         whole = b"".join(self._pieces)
-        self._abandon()
+        self.abandon()
         return whole
 
-    def _abandon(self) -> None:
+    def abandon(self) -> int:
+        """Give up what has arrived; return how many fragments that were."""
+        count = len(self._pieces)
         self._endpoint = None
         self._highest = self._size = 0
         self._pieces = []
+        return count

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from pywrap.tunnel.opening import Opening
+    from pywrap.tunnel.opening import Waited
 
-    Opener: TypeAlias = Callable[[], Opening]
-    Report: TypeAlias = Callable[["Opening | None", "SocksError | None"], None]
+    Opener: TypeAlias = Callable[[], Waited]
+    Report: TypeAlias = Callable[[Any, "SocksError | None"], None]
 
 _NEVER = float("inf")
 
@@ -32,7 +32,7 @@ class Task:
 
     ``open`` makes the ``Opening`` on the thread, since it may have to resolve the proxy's name.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
-    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where nobody does.
+    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where ``cancel`` tells.
     """
 
     __slots__ = ("abandoned_fd", "cancelled", "open", "opening", "report")
@@ -41,7 +41,7 @@ class Task:
         self.open = open
         self.report = report
         self.abandoned_fd = abandoned_fd
-        self.opening: Opening | None = None
+        self.opening: Waited | None = None
         self.cancelled = False
 
 
@@ -62,6 +62,7 @@ class Background:
         self._lock = allocate_lock()
         self._epoll = epoll
         self._new: list[Task] = []
+        self._cancelled: list[Task] = []
         self._running = False
         self._wake = -1
 
@@ -78,6 +79,13 @@ class Background:
                 self._new.remove(task)
                 raise
 
+    def cancel(self, task: Task) -> None:
+        """Give up ``task``, which then reports an error; nothing happens when it has reported."""
+        with self._lock:
+            if self._running:
+                self._cancelled.append(task)
+                os.eventfd_write(self._wake, 1)
+
     def _start(self) -> None:
         # Everything that can fail (EMFILE) here, where connect() can report it.
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -92,12 +100,13 @@ class Background:
         while True:
             with self._lock:
                 new, self._new = self._new, []
+                cancelled, self._cancelled = self._cancelled, []
                 if not new and not loop.busy:
                     self._running = False
                     os.close(self._wake)
                     loop.close()
                     return
-            loop.turn(new)
+            loop.turn(new, cancelled)
 
 
 class _Loop:
@@ -121,13 +130,17 @@ class _Loop:
     def close(self) -> None:
         self._epoll.close()
 
-    def turn(self, new: list[Task]) -> None:
-        """Start what is new, wait, go on with what is ready, give up what is late."""
+    def turn(self, new: list[Task], cancelled: list[Task]) -> None:
+        """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late."""
+        for task in cancelled:
+            task.cancelled = True
+            if task in self._waiting:
+                self._step(task, self._advance)
         for task in new:
             self._step(task, self._begin)
         if not self._waiting:
             return
-        for fd, _ in self._epoll.poll(max(0.0, self._soonest - monotonic())):
+        for fd, _ in self._epoll.poll(self._wait_seconds()):
             if fd == self._wake:
                 os.eventfd_read(fd)
                 continue
@@ -137,6 +150,9 @@ class _Loop:
                 self._step(ready, self._advance)
         if monotonic() >= self._soonest:
             self._expire_late()
+
+    def _wait_seconds(self) -> float | None:
+        return None if self._soonest == _NEVER else max(0.0, self._soonest - monotonic())
 
     def _expire_late(self) -> None:
         now = monotonic()
@@ -186,8 +202,8 @@ class _Loop:
         self._epoll.register(fd, wants)
         self._by_fd[fd] = task
         if task not in self._waiting:
-            # No interest of its own: a hang-up is always told.
             if task.abandoned_fd >= 0:
+                # No interest of its own: a hang-up is always told.
                 self._epoll.register(task.abandoned_fd, 0)
                 self._by_fd[task.abandoned_fd] = task
         self._waiting[task] = fd
@@ -211,6 +227,6 @@ class _Loop:
         self._epoll.unregister(fd)
 
 
-def _opening(task: Task) -> Opening:
+def _opening(task: Task) -> Waited:
     assert task.opening is not None, "only tasks that have begun wait"
     return task.opening

@@ -68,6 +68,10 @@ class FirstHop:
             self._fresh_until = monotonic() + RESOLVED_FOR
         return self._addresses
 
+    def known(self) -> tuple[Address, ...]:
+        """Where the proxy is, as far as it is known without asking."""
+        return self._addresses
+
     def is_at(self, address: bytes, port: int) -> bool:
         """Is this the proxy's own address? Only the addresses known so far count."""
         return port == self.proxy.port and address in self._packed

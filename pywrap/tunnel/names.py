@@ -30,6 +30,8 @@ class Names:
         self._lock = allocate_lock()
         self._size = size
         self._next = 0
+        # Raised whenever a placeholder becomes another name's.
+        self.generation = 0
         # Both in the order of the last use, so that a full pool gives up what was idle longest.
         self._number: dict[str, int] = {}
         self._name: dict[int, str] = {}
@@ -45,6 +47,7 @@ class Names:
                 else:
                     oldest = next(iter(self._number))
                     number = self._number.pop(oldest)
+                    self.generation += 1
                 self._name[number] = name
             self._number[name] = number
         address = (FIRST + number).to_bytes(4, "big")

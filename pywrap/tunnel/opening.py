@@ -17,13 +17,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Protocol
 
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.dial import Address
     from pywrap.tunnel.plan import Plan, Way
+
+    class Waited(Protocol):
+        """What ``wait_for`` and ``background`` take: an ``Opening``, or what has its face."""
+
+        @property
+        def sock(self) -> _socket.socket: ...
+        @property
+        def wants(self) -> int: ...
+        @property
+        def deadline(self) -> Moments: ...
+
+        def start(self) -> bool: ...
+        def advance(self) -> bool: ...
+        def expire(self) -> bool: ...
+        def abandon(self) -> None: ...
+
+    class Moments(Protocol):
+        @property
+        def moment(self) -> float: ...
+        def remaining(self) -> float: ...
+
 
 # Seconds of silence that are told of a hop when the program gives up: not when it has only changed its mind.
 _LONG = 2.0
@@ -318,7 +339,7 @@ def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:
         sock.connect(sockaddr)
 
 
-def wait_for(opening: Opening, poll: Callable[[], Any]) -> _socket.socket:
+def wait_for(opening: Waited, poll: Callable[[], Any]) -> _socket.socket:
     """Open a tunnel in the calling thread; return the connected socket, in non-blocking mode.
 
     Raises:

@@ -1,22 +1,36 @@
 """Clients that others wrote, each in each way that it speaks SOCKS."""
 
 import asyncio
+import contextlib
+import os
 import shutil
+import socket
 import subprocess
+import sys
 
 import pytest
 import socks
 from python_socks.async_.asyncio import Proxy as AsyncioProxy
 from python_socks.sync import Proxy
 
+from tests import peers
+from tests.conftest import installed
 from tests.server.conftest import receive_all
-from tests.servers import reference_server
+from tests.servers import PATIENCE, reference_server
 
 
 @pytest.fixture
 def guarded():
     with reference_server(users={b"alice": b"s:cr@t"}) as running:
         yield running
+
+
+@pytest.fixture
+def datagram_peer():
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
 
 
 def curl(*args):
@@ -140,6 +154,102 @@ def test_pysocks_with_a_password(guarded, target):
         sock.set_proxy(socks.SOCKS5, guarded.host, guarded.port, username="alice", password="wrong")
         sock.connect(("127.0.0.1", target.port))
     assert [seen.user for seen in guarded.seen] == ["alice"]
+
+
+@pytest.mark.parametrize("host, remote", [("127.0.0.1", False), ("localhost", True)])
+def test_pysocks_with_datagrams(guarded, datagram_peer, host, remote):
+    with socks.socksocket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(30)
+        sock.set_proxy(
+            socks.SOCKS5, guarded.host, guarded.port, rdns=remote, username="alice", password="s:cr@t"
+        )
+        for payload in (b"hello", bytes(9000)):
+            sock.sendto(payload, (host, datagram_peer.getsockname()[1]))
+            data, source = datagram_peer.recvfrom(65536)
+            assert data == payload
+            datagram_peer.sendto(b"got " + data, source)
+            assert sock.recvfrom(65536) == (b"got " + payload, datagram_peer.getsockname())
+    # It announces its port, and no address; with remote names that is a name, "0".
+    assert [seen.command for seen in guarded.seen] == ["UDP ASSOCIATE"]
+    assert guarded.udp_peers == [(host, datagram_peer.getsockname()[1])]
+    ((record, traffic, _),) = guarded.wait_for_udp_closed(1)
+    assert (record.user, traffic.up, traffic.down, traffic.dropped) == ("alice", 2, 2, {})
+
+
+def test_pysocks_with_a_connected_datagram_socket(server, datagram_peer):
+    with socks.socksocket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(30)
+        sock.set_proxy(socks.SOCKS5, server.host, server.port)
+        sock.connect(("localhost", datagram_peer.getsockname()[1]))
+        sock.send(b"hello")
+        data, source = datagram_peer.recvfrom(65536)
+        datagram_peer.sendto(b"got " + data, source)
+        assert sock.recv(65536) == b"got hello"
+
+
+# ---------------------------------------------------------------- Dante's client
+
+# It goes to loopback addresses directly, whatever this says; to names it does not.
+DANTE = """\
+logoutput: /dev/null
+resolveprotocol: fake
+route {{
+    from: 0.0.0.0/0 to: . via: {host} port = {port}
+    protocol: tcp udp
+    proxyprotocol: socks_v5
+    method: none
+}}
+"""
+
+DATAGRAMS = """
+import socket, sys
+with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    sock.settimeout(30)
+    for _ in range(2):
+        sock.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
+        print(sock.recvfrom(100))
+"""
+
+STREAM = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as sock:
+    print(sock.recv(100))
+"""
+
+
+@contextlib.contextmanager
+def socksify(tmp_path, server, program, *args):
+    """A Python program below ``socksify``; its output is what this yields a function for."""
+    with installed():
+        socksify = peers.find("socksify", package="dante-client")
+    config = tmp_path / "socks.conf"
+    config.write_text(DANTE.format(host=server.host, port=server.port))
+    argv = [socksify, sys.executable, "-I", "-c", program, *args]
+    environment = {**os.environ, "SOCKS_CONF": str(config)}
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield lambda: process.communicate()[0].splitlines()
+    assert process.returncode == 0
+
+
+def test_dante_with_datagrams(server, datagram_peer, tmp_path):
+    port = datagram_peer.getsockname()[1]
+    with socksify(tmp_path, server, DATAGRAMS, "localhost", str(port)) as output:
+        for _ in range(2):
+            data, source = datagram_peer.recvfrom(65536)
+            datagram_peer.sendto(b"got " + data, source)
+        answer = (b"got hello", ("127.0.0.1", port))
+        assert output() == [repr(answer)] * 2
+    ((command, host, announced),) = server.asked
+    assert (command, host) == ("UDP ASSOCIATE", "127.0.0.1")
+    assert announced
+    assert server.udp_peers == [("localhost", port)]
+
+
+def test_dante(server, target, tmp_path):
+    with socksify(tmp_path, server, STREAM, "localhost", str(target.port)) as output:
+        target.accept().sendall(b"hello")
+        assert output() == [repr(b"hello")]
+    assert server.asked == [("CONNECT", "localhost", target.port)]
 
 
 # ---------------------------------------------------------------- python-socks

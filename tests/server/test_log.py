@@ -3,7 +3,7 @@
 import pytest
 
 from pywrap.server.log import Log
-from pywrap.server.record import Record
+from pywrap.server.record import Record, Traffic
 from pywrap.socks.wire import Endpoint
 
 CLIENT = Endpoint("127.0.0.1", 40000)
@@ -17,6 +17,26 @@ def test_a_line_says_who_what_and_how_it_went(capfd):
         "pysocksd: 127.0.0.1:40000 alice SOCKS5 CONNECT example.org:443: connected",
         "pysocksd: 127.0.0.1:40000 SOCKS4 CONNECT [2001:db8::1]:443: connection refused",
     ]
+
+
+ASSOCIATION = Record(5, "UDP ASSOCIATE", "0.0.0.0", 0, "", CLIENT)
+
+
+def test_the_end_of_an_association_says_what_it_carried(capfd):
+    traffic = Traffic()
+    traffic.up, traffic.bytes_up, traffic.down, traffic.bytes_down = 3, 300, 2, 50
+    Log(1).udp_closed(ASSOCIATION, traffic, 1.23)
+    start = "pysocksd: 127.0.0.1:40000 SOCKS5 UDP ASSOCIATE 0.0.0.0:0: closed after 1.2 s, "
+    assert capfd.readouterr().err == (f"{start}datagrams: 3 up (300 bytes), 2 down (50 bytes)\n")
+    for reason in ("from strangers", "from strangers", "with a broken header"):
+        traffic.drop(reason)
+    Log(1).udp_closed(ASSOCIATION, traffic, 1.23)
+    assert capfd.readouterr().err == (
+        f"{start}datagrams: 3 up (300 bytes), 2 down (50 bytes), "
+        "dropped: 2 from strangers, 1 with a broken header\n"
+    )
+    Log(0).udp_closed(ASSOCIATION, traffic, 1.23)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,42 @@ def test_verbose_counts_the_bytes(program, target):
     sock.close()
 
 
+def associate(address):
+    sock = socket.create_connection(address, 30)
+    sock.sendall(b"\x05\x01\x00" + b"\x05\x03\x00\x01" + b"\0\0\0\0" + b"\0\0")
+    return sock, receive(sock, 12)[2:]
+
+
+def test_datagrams_are_told_of(program):
+    pysocksd = program("-v", "--udp-peers=any", "--udp-address", "192.0.2.1", "-l", "127.0.0.1:0")
+    sock, reply = associate(pysocksd.listening())
+    assert reply[:8] == b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x01"
+    with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.settimeout(30)
+        peer.bind(("127.0.0.1", 0))
+        relay = ("127.0.0.1", int.from_bytes(reply[8:], "big"))
+        udp.sendto(b"noise", relay)
+        port = peer.getsockname()[1].to_bytes(2, "big")
+        udp.sendto(b"\0\0\0\x01" + b"\x7f\0\0\1" + port + b"hello", relay)
+        assert peer.recv(100) == b"hello"
+    sock.close()
+    start = r"pysocksd: .* SOCKS5 UDP ASSOCIATE 0\.0\.0\.0:0: "
+    assert re.fullmatch(start + "connected", pysocksd.line())
+    assert re.fullmatch(
+        start + r"closed after \d+\.\d s, datagrams: 1 up \(5 bytes\), 0 down \(0 bytes\), "
+        "dropped: 1 with a broken header",
+        pysocksd.line(),
+    )
+
+
+def test_no_udp(program):
+    pysocksd = program("--no-udp", "-l", "127.0.0.1:0")
+    sock, reply = associate(pysocksd.listening())
+    sock.close()
+    assert reply[:2] == b"\x05\x07"
+    assert pysocksd.line().endswith(" SOCKS5 UDP ASSOCIATE 0.0.0.0:0: command not supported")
+
+
 def test_quiet(program, target):
     pysocksd = program("-q", "-l", "127.0.0.1:0")
     request(target, pysocksd.listening()).close()

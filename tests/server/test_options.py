@@ -3,6 +3,7 @@
 import pytest
 
 from pywrap.server.options import HELP, Options, UsageError, parse
+from pywrap.server.outbound import UdpRules
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,14 @@ from pywrap.server.options import HELP, Options, UsageError, parse
         (["--users=users.txt", "--quiet"], Options(users="users.txt", verbosity=-1)),
         (["-v"], Options(verbosity=1)),
         (["--verbose"], Options(verbosity=1)),
+        (["--no-udp", "-v"], Options(verbosity=1, udp=UdpRules(enabled=False))),
+        (["--udp-peers", "any"], Options(udp=UdpRules(any_peer=True))),
+        (["--udp-peers=any", "--udp-peers=contacted"], Options()),
+        (["--udp-address", "2001:db8::1"], Options(udp=UdpRules(addresses=("2001:db8::1",)))),
+        (
+            ["--udp-address=192.0.2.1", "--udp-address", "::1", "--no-udp"],
+            Options(udp=UdpRules(enabled=False, addresses=("192.0.2.1", "::1"))),
+        ),
         (["-q", "-v", "--version"], Options(show="version")),
         (["--help", "--nonsense"], Options(show="help")),
         (["-h"], Options(show="help")),
@@ -31,6 +40,13 @@ def test_good_command_lines(argv, options):
         (["1080"], "unknown argument: `1080`"),
         (["--quiet=yes"], "unknown argument: `--quiet=yes`"),
         (["-l"], "no value for `-l`"),
+        (["--udp-peers", "all"], "not `contacted` or `any`: `all`"),
+        (["--udp-address", "proxy.example.org"], "not an address: `proxy.example.org`"),
+        (
+            ["--udp-address", "192.0.2.1", "--udp-address=192.0.2.2"],
+            "a second IPv4 address for UDP: `192.0.2.2`",
+        ),
+        (["--no-udp=yes"], "unknown argument: `--no-udp=yes`"),
         (["-l", "1080"], "not HOST:PORT: `1080`"),
         (["-l", ":1080"], "not HOST:PORT: `:1080`"),
         (["-l", "::1:1080"], "not HOST:PORT: `::1:1080`"),

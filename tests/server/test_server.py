@@ -13,8 +13,12 @@ from itertools import count, islice
 import pytest
 
 from pywrap.errors import ConfigError
+from pywrap.server.associate import Associate
 from pywrap.server.connect import Connect
+from pywrap.server.datagrams import Datagrams
 from pywrap.server.dial import Dial
+from pywrap.server.named import Names
+from pywrap.server.outbound import Outbound
 from pywrap.server.relay import Flow, Relay
 from pywrap.server.server import Server
 from pywrap.server.session import Session
@@ -78,6 +82,8 @@ def test_a_host_that_is_none():
 
 # ---------------------------------------------------------------- the end
 
+FREED = Session | Connect | Dial | Relay | Flow | Associate | Datagrams | Outbound | Names
+
 
 def test_stop_resets_what_is_open(target, client):
     with reference_server() as server:
@@ -131,8 +137,16 @@ def test_what_ended_is_freed_without_the_collector(target, client, refusing_port
                     target.accept().close()
                 sock.close()
             server.wait_for_closed(1)
+            with client.connect(server) as sock, socket.socket(type=socket.SOCK_DGRAM) as udp:
+                sock.sendall(b"\x05\x01\x00" + b"\x05\x03\x00\x01" + bytes(6))
+                assert receive(sock, 10)[2:4] == b"\x05\x00"
+                relay = ("127.0.0.1", int.from_bytes(receive(sock, 2), "big"))
+                for destination in (b"\x03" + b"\x09localhost", b"\x01" + b"\x7f\x00\x00\x01"):
+                    udp.sendto(b"\0\0\0" + destination + b"\x00\x09", relay)
+                server.wait_for_udp_peers(2)
+            server.wait_for_udp_closed(1)
         gc.collect()
-        assert not [each for each in gc.garbage if isinstance(each, Session | Connect | Dial | Relay | Flow)]
+        assert not [each for each in gc.garbage if isinstance(each, FREED)]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

@@ -1,0 +1,247 @@
+"""UDP through a chain of proxies: an association with each hop, and the headers that lead through all.
+
+RFC 1928 section 7. Hop k is asked for UDP ASSOCIATE on a TCP connection through the hops before it, and names
+its relay. A datagram for the destination goes to the first relay, wrapped for each of the others::
+
+    to relay 1:  [header: relay 2] [header: relay 3] [header: destination] [payload]
+
+Relay 1 takes off the first header and sends the rest to relay 2, and so on; answers come the same way.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.errors import ProtocolError, ProxyClosed
+from pywrap.socks.datagram import pack_header, unpack_header
+from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.chain import hop_label
+from pywrap.tunnel.opening import POLLIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pywrap.config.settings import Proxy
+    from pywrap.tunnel.deadline import Deadline
+    from pywrap.tunnel.opening import Opening
+
+# RFC 1928 section 6: the client's own address is not known, behind a NAT or before the first datagram. The
+# target does not belong there: Dante refuses that.
+UNKNOWN = Endpoint("0.0.0.0", 0)
+
+# Seconds until the first probe of a silent control connection, between probes, and how many: a proxy
+# whose machine is gone is noticed after a minute.
+_KEEPALIVE = ((_socket.TCP_KEEPIDLE, 30), (_socket.TCP_KEEPINTVL, 10), (_socket.TCP_KEEPCNT, 3))
+
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+class Association:
+    """UDP through ``path``, as long as all of ``controls`` live: connections, one for each hop.
+
+    ``relay``: where the first hop takes datagrams. ``prefix``: what stands before a datagram's own header.
+    """
+
+    __slots__ = ("_relays", "controls", "path", "prefix", "relay")
+
+    def __init__(
+        self, path: tuple[Proxy, ...], controls: list[_socket.socket], bound: list[Endpoint]
+    ) -> None:
+        self.path = path
+        self.controls = controls
+        own = controls[0].getpeername()[0]
+        self.relay = relay_address(bound[0], _plain(own))
+        # The hops behind the first see their relays from elsewhere: by what we call them.
+        self._relays = [
+            relay_address(reply, proxy.host) for reply, proxy in zip(bound[1:], path[1:], strict=True)
+        ]
+        self.prefix = b"".join(map(pack_header, self._relays))
+
+    def watches(self) -> list[Watch]:
+        """One for each control connection: the end of any is the association's."""
+        return [Watch(sock, hop_label(self.path, number)) for number, sock in enumerate(self.controls)]
+
+    def unwrap(self, data: bytes) -> int:
+        """Where the header of the destination begins in what the first relay sent.
+
+        Raises:
+            ProtocolError: it did not come through the other relays.
+        """
+        start = 0
+        for relay in self._relays:
+            header = unpack_header(memoryview(data)[start:])
+            # A name is resolved by the hop before: its address is not known here.
+            if header.fragment or (header.endpoint != relay and packed(relay.host) is not None):
+                raise ProtocolError(f"a datagram from {header.endpoint} instead of the relay {relay}")
+            start += header.size
+        return start
+
+    def close(self) -> None:
+        """Give up what nobody watches."""
+        for control in self.controls:
+            control.close()
+
+
+class Associating:
+    """Opens an association, with the face of an ``Opening``, so that the same waiters serve both.
+
+    ``last`` is the opening that asks the last hop, and finds a path to it; ``other(path, number)`` makes the
+    one that asks hop ``number`` of that path. Each is on a socket of its own.
+    """
+
+    __slots__ = ("_bound", "_controls", "_current", "_other", "association", "deadline", "path")
+
+    def __init__(
+        self, last: Opening, other: Callable[[tuple[Proxy, ...], int], Opening], deadline: Deadline
+    ) -> None:
+        self.path: tuple[Proxy, ...] = ()
+        self.deadline = deadline
+        self.association: Association | None = None
+        self._other = other
+        self._current: Opening | None = last
+        # From the last hop to the first.
+        self._controls: list[_socket.socket] = []
+        self._bound: list[Endpoint] = []
+
+    @property
+    def sock(self) -> _socket.socket:
+        return self._controls[-1] if self._current is None else self._current.sock
+
+    @property
+    def wants(self) -> int:
+        return self._opening.wants
+
+    def start(self) -> bool:
+        """Begin; the result is that of ``advance``."""
+        return self._went_on(self._opening.start())
+
+    def advance(self) -> bool:
+        """Go as far as possible without waiting; tell whether the association stands.
+
+        Raises:
+            SocksError: it never will.
+        """
+        return self._went_on(self._opening.advance())
+
+    def expire(self) -> bool:
+        """The deadline's moment has passed (``Opening.expire``)."""
+        return self._went_on(self._opening.expire())
+
+    def abandon(self) -> None:
+        """Close what was opened here."""
+        if self._current is not None:
+            own = self._current.sock
+            self._current.abandon()
+            own.close()
+            self._current.sock.close()
+        for sock in self._controls:
+            sock.close()
+
+    @property
+    def _opening(self) -> Opening:
+        assert self._current is not None, "it has ended"
+        return self._current
+
+    def _went_on(self, done: bool) -> bool:
+        if not done:
+            return False
+        opening, self._current = self._opening, None
+        sock = opening.sock
+        self._controls.append(sock)
+        self._bound.append(opening.bound)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            sock.setsockopt(_socket.IPPROTO_TCP, option, value)
+        self.path = self.path or opening.path
+        left = len(self.path) - len(self._controls)
+        if left:
+            self._current = self._other(self.path, left - 1)
+            return self._went_on(self._current.start())
+        self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
+        return True
+
+
+class _Never:
+    """The deadline of what has none."""
+
+    moment = float("inf")
+
+    def remaining(self) -> float:
+        return self.moment
+
+
+NEVER = _Never()
+
+
+class Watch:
+    """Waits for the end of a control connection, which it owns; with the face of an ``Opening``.
+
+    A proxy ends an association with the connection that asked for it, and has nothing else to say on it.
+    """
+
+    __slots__ = ("_hop", "deadline", "sock")
+
+    wants = POLLIN
+
+    def __init__(self, sock: _socket.socket, hop: str) -> None:
+        self.sock = sock
+        self.deadline = NEVER
+        self._hop = hop
+
+    def start(self) -> bool:
+        return self.advance()
+
+    def advance(self) -> bool:
+        try:
+            while self.sock.recv(4096):
+                pass
+        except BlockingIOError:
+            return False
+        except OSError as err:
+            why = f"the connection to the proxy broke: {err.strerror}"
+            raise ProxyClosed(f"{self._hop}: {why}, and with it the UDP association") from err
+        raise ProxyClosed(f"{self._hop}: the proxy hung up, and with it ended the UDP association")
+
+    def expire(self) -> bool:
+        raise AssertionError("a watch has no deadline")
+
+    def abandon(self) -> None:
+        """End it. In this process: after a fork() the other one goes on."""
+        self.sock.close()
+
+
+def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
+    """Where the relay is that a proxy, reached as ``proxy``, named in its reply.
+
+    0.0.0.0 and :: mean the proxy's own address, and so does a private one that a proxy behind a NAT names
+    while it has a public one itself. So does a name: nobody here may look it up.
+    """
+    address = packed(bound.host)
+    own = packed(proxy)
+    if address is None or not any(address):
+        return Endpoint(proxy, bound.port)
+    if address[:12] == _V4_MAPPED:
+        address = address[12:]
+    if own is not None and _is_private(address) and not _is_private(own):
+        return Endpoint(proxy, bound.port)
+    return Endpoint(unpacked(address), bound.port)
+
+
+def _plain(host: str) -> str:
+    """``host`` without the IPv6 clothes of an IPv4 address."""
+    address = packed(host)
+    return unpacked(address[12:]) if address is not None and address[:12] == _V4_MAPPED else host
+
+
+def _is_private(address: bytes) -> bool:
+    """Reachable from the same network only: RFC 1918, 3927, 4193, 4291, 6598, and loopback."""
+    if len(address) == 16:
+        return address[0] & 0xFE == 0xFC or address[:2] == b"\xfe\x80" or address == bytes(15) + b"\1"
+    first, second = address[0], address[1]
+    return (
+        first in (10, 127)
+        or (first == 172 and second & 0xF0 == 16)
+        or (first, second) in ((192, 168), (169, 254))
+        or (first == 100 and second & 0xC0 == 64)
+    )

@@ -1,0 +1,707 @@
+"""Datagrams through a proxy, from the program's own descriptor: what the program sees, what the proxy saw."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import socket
+
+import pytest
+
+from tests.datagrams import udp_echo
+from tests.destinations import ONLY_THE_PROXY_KNOWS
+from tests.intercept.child import under
+from tests.servers import reference_server
+from tests.tunnel.scripted import scripted
+
+ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
+
+
+@pytest.fixture
+def echo():
+    with udp_echo() as echo:
+        yield echo
+
+
+@pytest.fixture
+def echo_6():
+    try:
+        with udp_echo("::1") as echo:
+            yield echo
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+
+
+@pytest.fixture
+def knows(monkeypatch):
+    """The servers in this process resolve one name, which no other process can."""
+    real = _socket.getaddrinfo
+
+    def getaddrinfo(host, *rest):
+        return real(b"127.0.0.1" if host == ONLY_THE_PROXY_KNOWS.encode() else host, *rest)
+
+    monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
+
+
+SOCK = """
+def udp(family=socket.AF_INET, timeout=PATIENCE):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(timeout)
+    return sock
+"""
+
+
+def talk(proxy, code, *args, **how):
+    from textwrap import dedent
+
+    return under(proxy.url(), SOCK + dedent(code), *args, **how)
+
+
+# ---------------------------------------------------------------- every call
+
+
+def test_every_call_sends_and_receives(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        to = host, port
+        sock = udp()
+        got = {}
+        sock.sendto(b"sendto", to)
+        got["recvfrom"] = sock.recvfrom(100)
+        sock.sendto(b"with flags", 0, to)
+        got["recv"] = sock.recv(100)
+        sock.sendmsg([b"send", b"msg"], [], 0, to)
+        buffer = bytearray(100)
+        size = sock.recv_into(buffer)
+        got["recv_into"] = bytes(buffer[:size])
+        sock.sendto(memoryview(b"a view"), to)
+        size, source = sock.recvfrom_into(buffer, 3)
+        got["recvfrom_into"] = bytes(buffer[:size]), source
+        sock.connect(to)
+        sent = sock.send(b"connected")
+        got["recvmsg"] = sock.recvmsg(100)
+        sock.sendall(b"all of it")
+        parts = bytearray(4), bytearray(100)
+        got["recvmsg_into"] = [sock.recvmsg_into(parts)[0], bytes(parts[0]), bytes(parts[1][:5])]
+        sock.sendmsg([b"to ", b"the peer"])
+        got["last"] = sock.recv(100)
+        got["sent"] = sent
+        say(**json.loads(json.dumps(got, default=lambda data: data.decode())))
+        """,
+        *(echo.host, echo.port),
+    )
+    source = [echo.host, echo.port]
+    assert said == {
+        "recvfrom": ["sendto", source],
+        "recv": "with flags",
+        "recv_into": "sendmsg",
+        "recvfrom_into": ["a v", source],
+        "sent": 9,
+        "recvmsg": ["connected", [], 0, source],
+        "recvmsg_into": [9, "all ", "of it"],
+        "last": "to the peer",
+    }
+    assert proxy.asked == [ASSOCIATE]
+    assert proxy.udp_peers == [(echo.host, echo.port)]
+
+
+def test_flags_keep_their_meaning(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.connect((host, port))
+        sock.send(b"0123456789")
+        peeked = sock.recv(4, socket.MSG_PEEK)
+        whole = sock.recv_into(bytearray(4), 4, socket.MSG_PEEK | socket.MSG_TRUNC)
+        cut = sock.recvmsg(4)
+        sock.setblocking(True)
+        nothing = outcome(sock.recv, 4, socket.MSG_DONTWAIT)[0]
+        sock.send(b"")
+        empty = sock.recvfrom(10)[0]
+        say(peeked=peeked.decode(), whole=whole, cut=[cut[0].decode(), cut[2] == socket.MSG_TRUNC],
+            nothing=nothing, empty=empty.decode())
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {
+        "peeked": "0123",
+        "whole": 10,
+        "cut": ["0123", True],
+        "nothing": "BlockingIOError",
+        "empty": "",
+    }
+
+
+def test_all_sizes_pass_and_larger_ones_are_too_long(proxy, echo):
+    # An IPv4 header of SOCKS has 10 bytes, and a datagram at the most 65507.
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        right = []
+        for size in (0, 1, 511, 1472, 9000, 65000, 65497):
+            data = os.urandom(size)
+            assert sock.sendto(data, (host, port)) == size
+            right.append(sock.recvfrom(65536)[0] == data)
+        say(right=right, over=outcome(sock.sendto, bytes(65498), (host, port))[1],
+            first=outcome(udp().sendto, bytes(65498), (host, port))[1])
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"right": [True] * 7, "over": "EMSGSIZE", "first": "EMSGSIZE"}
+
+
+# ---------------------------------------------------------------- destinations
+
+
+def test_a_name_goes_to_the_proxy_and_its_answer_comes_from_the_placeholder(proxy, echo, knows):
+    said = talk(
+        proxy,
+        """
+        row = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)[0]
+        sock = udp()
+        sock.sendto(b"by placeholder", row[4])
+        first = sock.recvfrom(100)
+        other = udp()
+        other.sendto(b"by name", (host, port))
+        second = other.recvfrom(100)
+        other.connect((host, port))
+        other.send(b"connected")
+        say(placeholder=row[4], first=first[1], second=second[1], third=other.recv(100).decode(),
+            peer=other.getpeername())
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port),
+    )
+    placeholder = said["placeholder"]
+    assert placeholder[0].startswith("198.18.")
+    assert said["first"] == said["second"] == said["peer"] == placeholder
+    assert said["third"] == "connected"
+    assert proxy.udp_peers == [(ONLY_THE_PROXY_KNOWS, echo.port)] * 2
+
+
+def test_ipv6_and_dual_stack(proxy, echo, echo_6):
+    said = talk(
+        proxy,
+        """
+        port_6 = int(sys.argv[3])
+        plain = udp(socket.AF_INET6)
+        plain.sendto(b"six", ("::1", port_6))
+        both = udp(socket.AF_INET6)
+        both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        both.bind(("::", 0))
+        both.sendto(b"four", (f"::ffff:{host}", port))
+        first = both.recvfrom(10)
+        both.sendto(b"six", ("::1", port_6, 0, 0))
+        say(plain=plain.recvfrom(10)[1], four=first[1], six=both.recvfrom(10)[1])
+        """,
+        *(echo.host, echo.port, echo_6.port),
+    )
+    assert said == {
+        "plain": ["::1", echo_6.port, 0, 0],
+        "four": [f"::ffff:{echo.host}", echo.port, 0, 0],
+        "six": ["::1", echo_6.port, 0, 0],
+    }
+
+
+def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with reference_server(listen=[("::1", 0)]) as proxy:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            sock.sendto(b"over six", (host, port))
+            first = sock.recvfrom(100)
+            sock.connect((host, port))
+            sock.send(b"again")
+            later = udp()
+            later.setblocking(False)
+            later.sendto(b"later", (host, port))
+            select.select([later], [], [], PATIENCE)
+            say(first=[first[0].decode(), first[1]], again=sock.recv(10).decode(),
+                later=later.recv(10).decode(), name=sock.getsockname()[0])
+            """,
+            *(echo.host, echo.port),
+        )
+    assert said["first"] == ["over six", [echo.host, echo.port]]
+    assert (said["again"], said["later"], said["name"]) == ("again", "later", "0.0.0.0")
+
+
+def test_one_socket_talks_to_tunnelled_and_direct_destinations(proxy, echo):
+    with udp_echo() as near:
+        said = talk(
+            proxy,
+            """
+            near = "127.0.0.1", int(sys.argv[3])
+            sock = udp()
+            sock.sendto(b"far", (host, port))
+            far = sock.recvfrom(10)
+            sock.sendto(b"near", near)
+            first = sock.recvfrom(10)
+            sock.sendto(b"far again", (host, port))
+            say(far=far[1], near=first[1], again=sock.recvfrom(10)[1], own=sock.getsockname()[1])
+            """,
+            *(echo.host, echo.port, near.port),
+            options=("--direct", f"127.0.0.1:{near.port}"),
+        )
+        assert said["far"] == said["again"] == [echo.host, echo.port]
+        assert said["near"] == ["127.0.0.1", near.port]
+        assert near.seen == [("127.0.0.1", said["own"])]
+    assert proxy.udp_peers == [(echo.host, echo.port)]
+
+
+def test_what_does_not_come_from_the_relay_never_reaches_the_program(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.sendto(b"first", (host, port))
+        stranger = socket.socket.__base__(socket.AF_INET, socket.SOCK_DGRAM)
+        own = sock.getsockname()[1]
+        import subprocess
+        shout = (
+            "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+            "[s.sendto(d, ('127.0.0.1', int(sys.argv[1]))) for d in (b'forged', bytes(3) + b'\\\\1' + bytes(9))]"
+        )
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        subprocess.run([sys.executable, "-c", shout, str(own)], env=env, check=True)
+        got = [sock.recv(100)]
+        sock.settimeout(0.05)
+        silence = outcome(sock.recv, 100)[0]
+        peeked = outcome(sock.recv, 100, socket.MSG_PEEK)[0]
+        sock.settimeout(PATIENCE)
+        subprocess.run([sys.executable, "-c", shout, str(own)], env=env, check=True)
+        sock.sendto(b"second", (host, port))
+        got.append(sock.recv(100, socket.MSG_PEEK))
+        got.append(sock.recv(100))
+        say(got=[data.decode() for data in got], silence=silence, peeked=peeked)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": ["first", "second", "second"], "silence": "TimeoutError", "peeked": "TimeoutError"}
+
+
+def test_multicast_and_broadcast_are_refused(proxy):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        say(multicast=outcome(sock.sendto, b"x", ("239.255.255.250", 1900)),
+            broadcast=outcome(sock.sendto, b"x", ("255.255.255.255", 9)))
+        """,
+    )
+    assert said["multicast"][:2] == said["broadcast"][:2] == ["PermissionError", "EPERM"]
+    assert "multicast" in said["multicast"][2]
+    assert proxy.seen == []
+
+
+# ---------------------------------------------------------------- connect() and names of sockets
+
+
+def test_connect_sends_nothing_and_tells_a_local_address(proxy):
+    # What every other program does to learn its address.
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.connect(("8.8.8.8", 80))
+        say(name=sock.getsockname(), peer=sock.getpeername(), again=sock.getsockname())
+        """,
+    )
+    assert said["name"][0] == "127.0.0.1" and said["name"][1] > 0
+    assert (said["peer"], said["again"]) == (["8.8.8.8", 80], said["name"])
+    assert proxy.seen == []
+
+
+def test_a_connected_socket_hears_its_peer_alone_and_can_be_connected_anew(proxy, echo):
+    with udp_echo() as other:
+        said = talk(
+            proxy,
+            """
+            other = "127.0.0.1", int(sys.argv[3])
+            sock = udp()
+            sock.connect((host, port))
+            sock.sendto(b"elsewhere", other)
+            sock.send(b"peer")
+            first = sock.recv(100)
+            sock.connect(other)
+            sock.send(b"other")
+            second = sock.recv(100)
+            sock.connect((host, port))
+            sock.send(b"back")
+            say(got=[first.decode(), second.decode(), sock.recv(100).decode()], peer=sock.getpeername())
+            """,
+            *(echo.host, echo.port, other.port),
+        )
+    assert said == {"got": ["peer", "other", "back"], "peer": [echo.host, echo.port]}
+    assert proxy.asked == [ASSOCIATE]
+
+
+def test_connect_to_af_unspec_takes_the_peer_back(proxy, echo):
+    # Python has no words for it: C code does it.
+    said = talk(
+        proxy,
+        """
+        import ctypes
+        sock = udp()
+        sock.sendto(b"before", (host, port))
+        first = sock.recv(100)
+        assert ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16) == 0
+        sock.sendto(b"after", (host, port))
+        say(got=[first.decode(), sock.recv(100).decode()])
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": ["before", "after"]}
+
+
+def test_from_a_direct_peer_to_a_tunnelled_one_and_back(proxy, echo):
+    with udp_echo() as near:
+        said = talk(
+            proxy,
+            """
+            near = "127.0.0.1", int(sys.argv[3])
+            sock = udp()
+            got = []
+            for to in near, (host, port), near, (host, port):
+                sock.connect(to)
+                sock.send(b"hello")
+                got.append([sock.recv(10).decode(), sock.getpeername()[1]])
+            say(got=got)
+            """,
+            *(echo.host, echo.port, near.port),
+            options=("--direct", f"127.0.0.1:{near.port}"),
+        )
+        assert said["got"] == [["hello", near.port], ["hello", echo.port]] * 2
+        assert len(near.seen) == 2
+
+
+# ---------------------------------------------------------------- lifetime
+
+
+def test_an_association_ends_with_its_socket(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        before = descriptors()
+        for end in "close", "forget", "detach", "dup":
+            sock = udp()
+            sock.sendto(end.encode(), (host, port))
+            assert sock.recv(10) == end.encode()
+            if end == "detach":
+                os.close(sock.detach())
+            elif end == "dup":
+                twin = sock.dup()
+                sock.close()
+                twin.sendto(b"twin", (host, port))
+                assert twin.recv(10) == b"twin"
+                twin.close()
+            elif end == "close":
+                sock.close()
+            del sock
+        # What was detached is found by the next flows.
+        socks = [udp() for _ in range(65)]
+        for sock in socks:
+            sock.sendto(b"many", (host, port))
+        assert [sock.recv(10) for sock in socks] == [b"many"] * 65
+        for sock in socks:
+            sock.close()
+        say(done=True)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"done": True}
+    proxy.wait_for_udp_closed(69)
+
+
+def test_a_child_shares_the_association_after_fork(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.sendto(b"parent", (host, port))
+        got = [sock.recv(10).decode()]
+        child = os.fork()
+        if not child:
+            sock.sendto(b"child", (host, port))
+            status = int(sock.recv(10) != b"child")
+            sock.close()
+            os._exit(status)
+        got.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        sock.sendto(b"again", (host, port))
+        got.append(sock.recv(10).decode())
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": ["parent", 0, "again"]}
+    assert proxy.asked == [ASSOCIATE]
+
+
+def test_descriptors_do_not_pile_up(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        def once():
+            sock = udp()
+            sock.sendto(b"x", (host, port))
+            sock.recv(10)
+            sock.close()
+        once()
+        # The thread is gone, or has nothing but what it began with.
+        before = len(descriptors())
+        for _ in range(50):
+            once()
+        say(more=len(descriptors()) - before)
+        """,
+        *(echo.host, echo.port),
+    )
+    # The last one's control connection is closed by the thread.
+    assert said["more"] <= 4
+
+
+def test_threads_share_a_socket(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import threading
+        sock = udp()
+        threads = [threading.Thread(target=lambda: sock.sendto(b"x", (host, port))) for _ in range(20)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        say(got=[sock.recv(10).decode() for _ in range(20)])
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["got"] == ["x"] * 20
+    assert proxy.asked == [ASSOCIATE]
+
+
+# ---------------------------------------------------------------- sockets that must not block
+
+
+def test_a_socket_that_must_not_block_does_not(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp(timeout=0)
+        sent = [sock.sendto(b"%d" % n, (host, port)) for n in range(10)]
+        nothing = outcome(sock.recv, 10)[0]
+        got = []
+        while len(got) < 10:
+            assert select.select([sock], [], [], PATIENCE)[0]
+            got.append(sock.recv(10).decode())
+        say(sent=sent, nothing=nothing, got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {
+        "sent": [1] * 10,
+        "nothing": "BlockingIOError",
+        "got": [str(number) for number in range(10)],
+    }
+
+
+def test_what_waits_for_an_association_is_bounded(hanging):
+    said = under(
+        hanging,
+        SOCK
+        + """
+sock = udp(timeout=0)
+for count in range(10000):
+    try:
+        sock.sendto(bytes(1000), (host, port))
+    except BlockingIOError:
+        break
+say(count=count, buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+""",
+        *("192.0.2.1", 9),
+    )
+    assert 0 < said["count"] * 1000 <= said["buffer"]
+
+
+def test_a_socket_with_a_timeout_waits_no_longer_for_an_association(hanging):
+    said = under(
+        hanging,
+        SOCK + 'say(outcome=outcome(udp(timeout=0.05).sendto, b"x", (host, port)))',
+        *("192.0.2.1", 9),
+    )
+    assert said["outcome"][0] == "TimeoutError"
+
+
+@pytest.mark.parametrize("poller", ["select", "poll", "epoll"])
+def test_pollers_see_the_answer(proxy, echo, poller):
+    said = talk(
+        proxy,
+        """
+        sock = udp(timeout=0)
+        def wait():
+            if sys.argv[3] == "select":
+                return bool(select.select([sock], [], [], PATIENCE)[0])
+            if sys.argv[3] == "poll":
+                poll = select.poll(); poll.register(sock, select.POLLIN)
+                return bool(poll.poll(PATIENCE * 1000))
+            return bool(epoll.poll(PATIENCE))
+        epoll = select.epoll(); epoll.register(sock, select.EPOLLIN)
+        got = []
+        for word in b"one", b"two":
+            sock.sendto(word, (host, port))
+            assert wait()
+            got.append(sock.recv(10).decode())
+        say(got=got)
+        """,
+        *(echo.host, echo.port, poller),
+    )
+    assert said == {"got": ["one", "two"]}
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("timeout", [30, 0])
+def test_a_proxy_that_has_no_udp_says_so(proxy, timeout):
+    with reference_server(udp=None) if False else contextlib.nullcontext(proxy):
+        pass
+    # SOCKS4 cannot, and is not asked.
+    ran = under(
+        proxy.url(scheme="socks4a"),
+        SOCK + f'say(outcome=[outcome(udp(timeout={timeout}).sendto, b"x", (host, port)) for _ in range(2)])',
+        *("192.0.2.1", 9),
+    )
+    for name, number, words in ran["outcome"]:
+        assert (name, number) == ("OSError", "EOPNOTSUPP")
+        assert "only SOCKS5 has UDP" in words
+    assert proxy.seen == []
+
+
+REFUSED = b"\x05\x07\x00\x01" + bytes(6)
+
+
+def test_a_refusal_is_told_by_the_call_that_waited_for_it():
+    with scripted(3, b"\x05\x00", 10, REFUSED) as proxy:
+        said = under(
+            f"socks5h://{proxy.host}:{proxy.port}",
+            SOCK + 'say(outcome=outcome(udp().sendto, b"x", (host, port)))',
+            *("192.0.2.1", 9),
+        )
+    assert said["outcome"][:2] == ["OSError", "EOPNOTSUPP"]
+    assert "command not supported" in said["outcome"][2]
+
+
+@pytest.mark.parametrize("call", ["recv", "send", "SO_ERROR"])
+def test_a_refusal_wakes_up_who_polls_and_is_told_once(call):
+    with scripted(3, b"\x05\x00", 10, REFUSED) as proxy:
+        said = under(
+            f"socks5h://{proxy.host}:{proxy.port}",
+            SOCK
+            + """
+sock = udp(timeout=0)
+sock.connect((host, port))
+epoll = select.epoll(); epoll.register(sock, select.EPOLLIN)
+sock.send(b"x")
+woken = bool(epoll.poll(PATIENCE))
+if sys.argv[3] == "recv":
+    told = outcome(sock.recv, 10)[1]
+elif sys.argv[3] == "send":
+    told = outcome(sock.send, b"y")[1]
+else:
+    told = errno.errorcode[sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
+say(woken=woken, told=told, then=outcome(sock.recv, 10)[1], quiet=not epoll.poll(0))
+""",
+            *("192.0.2.1", 9, call),
+        )
+    assert said == {"woken": True, "told": "EOPNOTSUPP", "then": "EAGAIN", "quiet": True}
+
+
+def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(echo):
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(reference_server())
+        second = stack.enter_context(reference_server())
+        said = talk(
+            proxy,
+            """
+            import threading
+            sock = udp(timeout=None)
+            sock.sendto(b"before", (host, port))
+            got = [sock.recv(10).decode()]
+            errors = []
+            waiting = threading.Thread(target=lambda: errors.append(outcome(sock.recv, 10)))
+            waiting.start()
+            # The destination's word is the end of the proxy.
+            control = [fd for fd in map(int, descriptors()) if is_control(fd)]
+            socket.socket.__base__(fileno=os.dup(control[0])).shutdown(socket.SHUT_RDWR)
+            waiting.join(PATIENCE)
+            sock.sendto(b"after", (host, port))
+            got.append(sock.recv(10).decode())
+            say(got=got, errors=errors)
+            """.replace(
+                "import threading",
+                "import threading\n"
+                "            def is_control(fd):\n"
+                "                try:\n"
+                "                    sock = socket.socket(fileno=os.dup(fd))\n"
+                "                    return sock.type == socket.SOCK_STREAM and sock.getpeername()[1] == "
+                "int(sys.argv[3])\n"
+                "                except OSError:\n"
+                "                    return False\n",
+                1,
+            ),
+            *(echo.host, echo.port, proxy.port),
+        )
+        assert second.seen == []
+    assert said["got"] == ["before", "after"]
+    ((name, number, words),) = said["errors"]
+    assert (name, number) == ("ConnectionResetError", "ECONNRESET")
+    assert "the UDP association" in words
+    assert proxy.asked == [ASSOCIATE] * 2
+
+
+# ---------------------------------------------------------------- chains
+
+
+@pytest.mark.parametrize("hops", [2, 3])
+def test_a_chain_of_proxies_is_nested_associations(hops, echo):
+    with contextlib.ExitStack() as stack:
+        chain = [stack.enter_context(reference_server()) for _ in range(hops)]
+        options = tuple(word for hop in chain[1:] for word in ("-x", hop.url()))
+        said = talk(
+            chain[0],
+            """
+            sock = udp()
+            got = []
+            for word in b"one", b"two":
+                sock.sendto(word, (host, port))
+                got.append([sock.recvfrom(100)[0].decode(), len(word)])
+            big = os.urandom(1200)
+            later = udp(timeout=0)
+            later.sendto(big, (host, port))
+            select.select([later], [], [], PATIENCE)
+            say(got=got, big=later.recv(2000) == big)
+            """,
+            *(echo.host, echo.port),
+            options=options,
+        )
+        assert said == {"got": [["one", 3], ["two", 3]], "big": True}
+        for hop in chain:
+            assert hop.asked.count(ASSOCIATE) == 2
+        # Only the last one knows the destination.
+        assert {*chain[-1].udp_peers} == {(echo.host, echo.port)}
+        for hop in chain[:-1]:
+            assert (echo.host, echo.port) not in hop.udp_peers
+
+
+def test_a_chain_with_a_hop_that_has_no_udp_is_refused_in_words(proxy):
+    said = talk(
+        proxy,
+        'say(outcome=outcome(udp().sendto, b"x", ("192.0.2.1", 9)))',
+        options=("-x", "socks4a://192.0.2.7:1080"),
+    )
+    assert said["outcome"][:2] == ["OSError", "EOPNOTSUPP"]
+    assert "hop 2 of 2, proxy 192.0.2.7:1080" in said["outcome"][2]
+    assert proxy.seen == []
