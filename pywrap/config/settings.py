@@ -118,6 +118,7 @@ class Settings:
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
+    ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -134,6 +135,7 @@ class Settings:
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0
+    turns: str = ""
     verbosity: int = 0
 
     @property

@@ -14,13 +14,14 @@ from pywrap.intercept import originals
 from pywrap.messages import Messages
 from pywrap.socks import v5
 from pywrap.tunnel.association import UNKNOWN, Associating
-from pywrap.tunnel.background import Background
+from pywrap.tunnel.background import Background, Task
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.probe import Probe, unknown
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
 from pywrap.tunnel.turns import Turns
@@ -207,6 +208,23 @@ class Session:
         if self.messages.verbosity >= 1:
             hops = ", ".join(str(hop) for hop in path)
             self.messages.say(1, f"{what} via {hops}: {how} in {(monotonic() - started) * 1000:.0f} ms")
+        if self.settings.pipeline == "auto":
+            for to_ask in unknown(self.hops, path):
+                self._probe(to_ask)
+
+    def _probe(self, path: tuple[Proxy, ...]) -> None:
+        """Ask the last hop of ``path`` whether it takes a flight, in the background."""
+        sock = None
+        try:
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            sock.setblocking(False)
+            opening = Opening(sock, Probe(self.hops, path), self.deadline(None))
+            self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
+        except (OSError, RuntimeError):
+            # No descriptor or no thread left: another time.
+            self.hops.unused(path[-1])
+            if sock is not None:
+                sock.close()
 
     def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
@@ -217,13 +235,14 @@ class Session:
         self.background = _background()
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
+        self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain picks its proxies, by its name."""
         return {
-            name: selection(chain, self.hops, Turns("", place))
+            name: selection(chain, self.hops, Turns(self.settings.turns, place))
             for place, (name, chain) in enumerate(self.chains.items())
         }
 
@@ -246,6 +265,12 @@ def _chains(settings: Settings) -> dict[str, Chain]:
         )
         for chain in settings.chains
     }
+
+
+def _close(opening: Opening) -> None:
+    opening.abandon()
+    # Its own is left, which is nobody else's here.
+    opening.sock.close()
 
 
 def _background() -> Background:

@@ -219,10 +219,10 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         "format=3 chains=/random/2/socks5h://a:1080,http://b:1080"
         + " rules=10.0.0.0/8|0|0||direct,|0|0||,a|0|0|udp|block rewrites=192.0.2.1|0|192.0.2.2|80"
         + " dns=remote loopback=direct udp=associate listen=local bind_peer=any pipeline=auto fast_open=on"
-        + " isolate=off timeout=60.0 connect_timeout=1.0 read_timeout=2.5 verbosity=-1",
+        + " isolate=off timeout=60.0 connect_timeout=1.0 read_timeout=2.5 turns= verbosity=-1",
         "format=3 chains=/strict/0/socks4://192.0.2.7:1080 rules=10.0.0.0/8|0|0||direct rewrites= dns=remote"
         + " loopback=direct udp=associate listen=local bind_peer=latest pipeline=off fast_open=off"
-        + " isolate=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 verbosity=0",
+        + " isolate=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns= verbosity=0",
     ]
 
 
