@@ -14,7 +14,7 @@ from pywrap.config.choices import Choices
 from pywrap.config.rules import parse_directs
 from pywrap.config.search import load
 from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP, Proxy, Rule
-from pywrap.config.url import parse_proxy
+from pywrap.config.url import mask, parse_proxy
 from pywrap.config.words import nearest, one_of, seconds
 from pywrap.errors import ConfigError
 
@@ -51,6 +51,12 @@ What goes through them:
       --listen MODE      listening sockets: local, bind (on the last proxy)
                          [default: local]
 
+Instead of running a program:
+      --check [URL]...   test the proxies, and say what they can do
+      --check-target HOST:PORT
+                         ask them for a connection there
+      --json             with --check: for scripts
+
 Messages, on stderr:
   -q                     errors only
   -v, -vv                a line for each connection; more
@@ -65,6 +71,7 @@ LONG_HELP = """\
 Run a Python program with its network traffic sent through SOCKS proxies.
 
 Usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]...
+       pysocksify [OPTIONS] --check [--json] [URL]...
 
 PROGRAM is an interpreter (python app.py, python -m module), a console script
 (pip, uvicorn), a script with a Python shebang (./app.py) or a zipapp, of Python
@@ -118,6 +125,21 @@ What goes through them:
         listens on port 0 does so on the last proxy, by BIND, as the data
         connections of active FTP have to; a bound port stays local.
 
+Instead of running a program:
+  --check [URL]...
+        Test the proxies at these URLs, or those of -x or of the configuration
+        file, and of a chain each by itself and then through those before it.
+        What they can do is printed as a table, and what is wrong in words. No
+        third party takes part: a proxy on this machine is asked for a listener
+        of ours, any other for its own address and then for a listener at ours.
+        --timeout is for each question then, and 5 by default. If a proxy fails,
+        it is told whether python-socks and PySocks, where installed, do better.
+  --check-target HOST:PORT
+        With --check: ask for a connection to this destination instead, for
+        proxies that reach none of these, as `ssh -D` to another machine.
+  --json
+        With --check: print JSON. Its keys stay as they are.
+
 Messages, on stderr:
   -q, --quiet
         Errors only.
@@ -155,8 +177,10 @@ Exit status:
   125    pysocksify failed, and PROGRAM was not started
   126    PROGRAM cannot be executed, or would not be covered
   127    PROGRAM was not found
+  With --check, 0: a connection was seen through each proxy; 1: it was not.
 """
 
+HINT_CHECK = "usage: pysocksify [OPTIONS] --check [--json] [URL]..., all options before the URLs"
 HINT_USAGE = "usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary"
 
 
@@ -176,6 +200,10 @@ def _run(argv: list[str]) -> int:
     options = Options(argv)
     if options.answer:
         return _print(options.answer)
+    if options.check:
+        return _check(options)
+    if options.json or options.target is not None:
+        raise ConfigError(f"`{'--json' if options.json else '--check-target'}` without `--check`", HINT_CHECK)
     if not options.command:
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
     settings = load(options.choices(), options.config)
@@ -189,11 +217,46 @@ def _run(argv: list[str]) -> int:
         return _fail(str(err), err.hint, err.status)
 
 
+def _check(options: Options) -> int:
+    """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
+    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
+
+    for word in options.command:
+        if word.startswith("-"):
+            raise ConfigError(f"an option behind the URLs: `{mask(word)}`", HINT_CHECK)
+    choices = options.choices()
+    target = None if options.target is None else parse_target(options.target)
+    if options.embedded:
+        raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
+    if not options.command:
+        paths = paths_of(load(choices, options.config).chains)
+        if not paths:
+            raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
+    elif choices.proxies is None and options.config is None:
+        paths = {(parse_proxy(url),): True for url in options.command}
+    else:
+        raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
+    progress = (choices.verbosity or 0) >= 0
+    text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
+    _print(text)
+    return status
+
+
 # ---------------------------------------------------------------- options
 
 ALIASES = {"-x": "--proxy", "-f": "--config", "-q": "--quiet", "-v": "--verbose"}
-WITH_VALUE = ("--proxy", "--config", "--dns", "--loopback", "--direct", "--udp", "--listen", "--timeout")
-WITHOUT_VALUE = ("--quiet", "--verbose", "-h", "--help", "--version")
+WITH_VALUE = (
+    "--proxy",
+    "--config",
+    "--dns",
+    "--loopback",
+    "--direct",
+    "--udp",
+    "--listen",
+    "--timeout",
+    "--check-target",
+)
+WITHOUT_VALUE = ("--quiet", "--verbose", "--check", "--json", "-h", "--help", "--version")
 
 
 class Options:
@@ -207,6 +270,10 @@ class Options:
         self.answer = ""
         self.config: str | None = None
         self.embedded = False
+        self.check = False
+        self.json = False
+        self.target: str | None = None
+        # With --check, URLs.
         self.command: list[str] = []
         self._proxies: list[Proxy] = []
         self._dns: str | None = None
@@ -293,6 +360,8 @@ class Options:
                 self._listen = one_of(LISTEN, value, name)
             case "--timeout":
                 self._timeout = seconds(value, name)
+            case "--check-target":
+                self.target = value
             case _:
                 raise AssertionError(f"in WITH_VALUE and not here: {name}")
 
@@ -303,6 +372,10 @@ class Options:
             case "--verbose":
                 # Counted from the default, also after -q.
                 self._verbosity = min(max(self._verbosity or 0, 0) + 1, 2)
+            case "--check":
+                self.check = True
+            case "--json":
+                self.json = True
             case "-h":
                 self.answer = SHORT_HELP
             case "--help":
