@@ -13,6 +13,7 @@ from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.options import NAMES, Given
 from pywrap.config.search import gather, load
+from pywrap.config.url import mask, parse_proxy
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError
 
@@ -69,6 +70,12 @@ Instead of running PROGRAM:
       --env              print what wraps a shell: eval "$(pysocksify --env)"
       --env=off          print what undoes that
 
+Instead of running a program:
+      --check [URL]...   test the proxies, and say what they can do
+      --check-target HOST:PORT
+                         ask them for a connection there
+      --json             with --check: for scripts
+
 Messages, on stderr:
   -q                     errors only
   -v, -vv                a line for each connection; more
@@ -83,6 +90,7 @@ LONG_HELP = """\
 Run a Python program with its network traffic sent through SOCKS proxies.
 
 Usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]...
+       pysocksify [OPTIONS] --check [--json] [URL]...
 
 PROGRAM is an interpreter (python app.py, python -m module), a console script
 (pip, uvicorn), a script with a Python shebang (./app.py) or a zipapp, of Python
@@ -180,6 +188,21 @@ Instead of running PROGRAM:
         it run every Python program through the proxies, --env=off undoes that.
         Programs that are not Python, and python -I, -E and -S, stay direct.
 
+Instead of running a program:
+  --check [URL]...
+        Test the proxies at these URLs, or those of -x or of the configuration
+        file, and of a chain each by itself and then through those before it.
+        What they can do is printed as a table, and what is wrong in words. No
+        third party takes part: a proxy on this machine is asked for a listener
+        of ours, any other for its own address and then for a listener at ours.
+        --timeout is for each question then, and 5 by default. If a proxy fails,
+        it is told whether python-socks and PySocks, where installed, do better.
+  --check-target HOST:PORT
+        With --check: ask for a connection to this destination instead, for
+        proxies that reach none of these, as `ssh -D` to another machine.
+  --json
+        With --check: print JSON. Its keys stay as they are.
+
 Messages, on stderr:
   -q, --quiet
         Errors only.
@@ -220,9 +243,11 @@ Exit status:
   125    pysocksify failed, and PROGRAM was not started
   126    PROGRAM cannot be executed, or would not be covered
   127    PROGRAM was not found
+  With --check, 0: a connection was seen through each proxy; 1: it was not.
 """
 
 HINT_ENV = 'eval "$(pysocksify --env [OPTIONS])", and back: eval "$(pysocksify --env=off)"'
+HINT_CHECK = "usage: pysocksify [OPTIONS] --check [--json] [URL]..., all options before the URLs"
 HINT_USAGE = "usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary"
 
 
@@ -253,6 +278,10 @@ def _run(argv: list[str]) -> int:
     options = Options(argv)
     if options.answer:
         return _print(options.answer)
+    if options.check:
+        return _check(options)
+    if options.json or options.target is not None:
+        raise ConfigError(f"`{'--json' if options.json else '--check-target'}` without `--check`", HINT_CHECK)
     if options.action == "--env=off":
         from pywrap.launch.shell import undo
 
@@ -282,15 +311,40 @@ def _run(argv: list[str]) -> int:
         return _fail(str(err), err.hint, err.status)
 
 
+def _check(options: Options) -> int:
+    """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
+    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
+
+    for word in options.command:
+        if word.startswith("-"):
+            raise ConfigError(f"an option behind the URLs: `{mask(word)}`", HINT_CHECK)
+    choices = options.choices()
+    target = None if options.target is None else parse_target(options.target)
+    if options.embedded:
+        raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
+    if not options.command:
+        paths = paths_of(load(choices, options.config, file_format=options.config_format).chains)
+        if not paths:
+            raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
+    elif choices.proxies is None and options.config is None:
+        paths = {(parse_proxy(url),): True for url in options.command}
+    else:
+        raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
+    progress = (choices.verbosity or 0) >= 0
+    text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
+    _print(text)
+    return status
+
+
 # ---------------------------------------------------------------- options
 
 ALIASES = {"-x": "--proxy", "-f": "--config", "-q": "--quiet", "-v": "--verbose"}
 # The option of each setting that has one, by its name.
 SETTINGS = {f"--{name.replace('_', '-')}": name for name in NAMES if name != "verbosity"}
-WITH_VALUE = ("--proxy", "--config", "--config-format", *SETTINGS)
+WITH_VALUE = ("--proxy", "--config", "--config-format", "--check-target", *SETTINGS)
 # What is done instead of running PROGRAM.
 ACTIONS = ("--show-config", "--env")
-WITHOUT_VALUE = ("--quiet", "--verbose", "-h", "--help", "--version", *ACTIONS)
+WITHOUT_VALUE = ("--quiet", "--verbose", "--check", "--json", "-h", "--help", "--version", *ACTIONS)
 
 
 class Options:
@@ -306,6 +360,10 @@ class Options:
         self.config: str | None = None
         self.config_format: str | None = None
         self.embedded = False
+        self.check = False
+        self.json = False
+        self.target: str | None = None
+        # With --check, URLs.
         self.command: list[str] = []
         self._given = Given("command line")
         self._verbosity: int | None = None
@@ -379,6 +437,8 @@ class Options:
                 self.config = value
             case "--config-format":
                 self.config_format = self._given.file_format(value, name)
+            case "--check-target":
+                self.target = value
             case _:
                 self._given.take(SETTINGS[name], value, name)
 
@@ -389,6 +449,10 @@ class Options:
             case "--verbose":
                 # Counted from the default, also after -q.
                 self._verbosity = min(max(self._verbosity or 0, 0) + 1, 2)
+            case "--check":
+                self.check = True
+            case "--json":
+                self.json = True
             case "-h":
                 self.answer = SHORT_HELP
             case "--help":
