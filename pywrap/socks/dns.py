@@ -135,7 +135,7 @@ def parse_answer(message: bytes, name: str, kind: int) -> Answer:
         raise _garbled(f"to {questions} questions")
     asked, at = _read_name(message, _HEADER)
     wanted = _folded(_labels(name))
-    if _folded(asked) != wanted or _number(message, at, 2) != kind:
+    if (_folded(asked), _number(message, at, 4)) != (wanted, kind << 16 | _INTERNET):
         raise _garbled("to another question")
     aliases, found = _read_records(message, at + 4, records, kind)
     canonical, seconds = name, 1 << 31
@@ -152,6 +152,11 @@ def parse_answer(message: bytes, name: str, kind: int) -> Answer:
     seconds = min([seconds, *(lasts for _, lasts in values)])
     texts = tuple(dict.fromkeys(text for text, _ in values if text))
     return Answer(code, texts, canonical, seconds if texts else 0)
+
+
+def checked_name(name: str) -> str:
+    """``name``, from whoever has told it; "" when it is none that a host can have."""
+    return _host_name(tuple(name.removesuffix(".").encode("ascii", "replace").split(b".")))
 
 
 # ---------------------------------------------------------------- parts of a message

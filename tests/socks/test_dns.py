@@ -227,6 +227,8 @@ def test_an_answer_that_ends_too_early(cut):
         (answer(RECORD, flags=b"\x83\x80"), "marked as truncated"),
         (HEADER[:4] + bytes(8), "to 0 questions"),
         (answer(question=QUESTION_6), "to another question"),
+        (answer(question=QUESTION[:-1] + b"\x03"), "to another question"),
+        (answer()[:-1], "it ends too early"),
         (answer(question=b"\x01a\x00" + b"\x00\x01" * 2), "to another question"),
         # Pointers at themselves, at each other, and to what comes later.
         (answer(question=b"\xc0\x0c" + b"\x00\x01" * 2), "a name that points at itself"),
