@@ -52,7 +52,7 @@ class Session:
         self.settings = settings
         self.messages = Messages(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock)
+        self.names = Names(originals.allocate_lock, recycled=self._recycled)
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo)
         # A strict chain begins with its first proxy, any other with any of its own.
@@ -254,6 +254,11 @@ class Session:
     def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
         self.messages.say(1, f"{verdict.destination} failed: {error}")
+
+    def _recycled(self, count: int) -> None:
+        self.messages.say(
+            1, f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
+        )
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
