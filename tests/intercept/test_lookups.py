@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 
@@ -17,6 +16,7 @@ from tests.intercept.child import under
 from tests.name_server import name_server
 from tests.naming_proxy import naming_proxy
 from tests.run import pysocksify, run
+from tests.servers import PATIENCE
 
 HERE = "127.0.0.1"
 
@@ -545,18 +545,119 @@ def test_tor_is_understood(tor):
 # ---------------------------------------------------------------- who waits
 
 
-@contextlib.contextmanager
-def holding():
-    """A name server that answers when it is let, and what lets it."""
-    gate = threading.Event()
+@pytest.fixture
+def patient_server():
+    """Answers for held.example when it is asked for release.example as well."""
+    released = threading.Event()
 
     def spoil(query, answer):
-        gate.wait()
-        return answer.to_wire()
+        if "release" in query.question[0].name.to_text():
+            released.set()
+            return answer.to_wire()
+        return answer.to_wire() if released.wait(PATIENCE) else b""
 
-    try:
-        with name_server(*RECORDS, spoil=spoil) as server:
-            yield server, gate
-            gate.set()
-    finally:
-        gate.set()
+    with name_server("held.example 60 A 192.0.2.7", "release.example 60 A 192.0.2.8", spoil=spoil) as server:
+        yield server
+
+
+WAYS = {
+    "threads": """
+        import concurrent.futures
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            held = pool.submit(socket.gethostbyname, "held.example")
+            say(release=socket.gethostbyname("release.example"), held=held.result())
+        """,
+    "asyncio": """
+        import asyncio
+        async def find(name):
+            return (await asyncio.get_running_loop().getaddrinfo(name, 80))[0][4][0]
+        async def main():
+            held = asyncio.create_task(find("held.example"))
+            await asyncio.sleep(0)
+            say(release=await find("release.example"), held=await held)
+        asyncio.run(main())
+        """,
+    "trio": """
+        import trio
+        async def find(name):
+            found[name.partition(".")[0]] = (await trio.socket.getaddrinfo(name, 80))[0][4][0]
+        async def main():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(find, "held.example")
+                await trio.lowlevel.checkpoint()
+                await find("release.example")
+        found = {}
+        trio.run(main)
+        say(**found)
+        """,
+    "gevent": """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent
+        held = gevent.spawn(socket.gethostbyname, "held.example")
+        gevent.sleep(0)
+        say(release=socket.gethostbyname("release.example"), held=held.get())
+        """,
+    "twisted": """
+        from twisted.internet import defer, reactor, task
+        async def main(reactor):
+            held = defer.ensureDeferred(defer.maybeDeferred(reactor.resolve, "held.example"))
+            say(release=await reactor.resolve("release.example"), held=await held)
+        task.react(lambda reactor: defer.ensureDeferred(main(reactor)))
+        """,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_others_go_on_while_a_name_is_looked_up(way, proxy, patient_server):
+    said = by_tcp(proxy, patient_server, WAYS[way])
+    assert said == {"release": "192.0.2.8", "held": "192.0.2.7"}
+
+
+def test_a_child_after_fork_asks_as_well(proxy, server):
+    said = by_tcp(
+        proxy,
+        server,
+        """
+        socket.gethostbyname("both.example")
+        pid = os.fork()
+        if pid == 0:
+            found = socket.gethostbyname("both.example"), socket.gethostbyname("here.example")
+            os._exit(0 if found == ("192.0.2.7", "127.0.0.1") else 1)
+        say(status=os.waitpid(pid, 0)[1])
+        """,
+    )
+    assert said == {"status": 0}
+    # What was known before is known to the child.
+    assert [name for name, _ in server.asked] == ["both.example", "here.example"]
+
+
+def test_no_descriptor_is_left_behind(proxy, server):
+    said = by_tcp(
+        proxy,
+        server,
+        """
+        before = descriptors()
+        for name in "both.example", "nowhere.example":
+            outcome(socket.getaddrinfo, name, 80)
+        say(left=[fd for fd in descriptors() if fd not in before])
+        """,
+    )
+    assert said == {"left": []}
+
+
+def test_without_a_descriptor_it_fails_for_now(proxy, server):
+    said = by_tcp(
+        proxy,
+        server,
+        """
+        import resource
+        socket.gethostbyname("both.example")
+        highest = max(map(int, descriptors()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+        while isinstance(outcome(os.dup, 0), int):
+            pass
+        say(failed=outcome(socket.gethostbyname, "four.example")[1])
+        """,
+    )
+    assert said == {"failed": -3}
