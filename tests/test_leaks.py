@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from tests.destinations import HELLO, ONLY_THE_PROXY_KNOWS
+from tests.name_server import name_server
 from tests.naming_proxy import naming_proxy
 from tests.run import program, pysocksify
 from tests.servers import reference_server
@@ -27,8 +28,8 @@ def proxy():
         yield proxy
 
 
-def through(proxy):
-    return pysocksify("-x", proxy.url(), "--loopback", "proxy")
+def through(proxy, *options):
+    return pysocksify("-x", proxy.url(), "--loopback", "proxy", *options)
 
 
 def check_clean(seen, *proxies):
@@ -125,6 +126,27 @@ def test_a_script_that_protects_itself_reaches_for_the_proxy_alone(trace, proxy,
     env = {"PYSOCKSIFY_CONF": str(configuration(tmp_path, proxy))}
     ran, seen = trace(*program("fetch_after_imports.py"), url, env=env)
     assert ran.json["body"] == ran.json["asyncio"] == BODY
+    check_clean(seen, proxy)
+
+
+@pytest.mark.parametrize("name", ["fetch_urllib.py", "fetch_httpx_async.py", "fetch_aiohttp.py"])
+def test_a_name_is_looked_up_by_a_server_behind_the_proxy_alone(name, trace, proxy, https_server):
+    with name_server(f"{ONLY_THE_PROXY_KNOWS} 60 A 127.0.0.1") as server:
+        url = https_server.url(host=ONLY_THE_PROXY_KNOWS)
+        command = through(proxy, "--dns", server.setting)
+        ran, seen = trace(*command, *program(name), url, https_server.ca_pem)
+    assert ran.json == {"status": 200, "body": BODY}
+    asked = [*dict.fromkeys(proxy.asked)]
+    assert asked == [("CONNECT", *server.server_address), ("CONNECT", "127.0.0.1", https_server.port)]
+    check_clean(seen, proxy)
+
+
+def test_a_name_is_looked_up_by_tor_alone(trace, proxy, http_server):
+    url = http_server.url(host=ONLY_THE_PROXY_KNOWS)
+    ran, seen = trace(*through(proxy, "--dns", "tor"), *program("fetch_futures.py"), url)
+    assert ran.json["body"] == BODY
+    assert proxy.asked[0] == ("RESOLVE", ONLY_THE_PROXY_KNOWS, 0)
+    assert {*proxy.asked[1:]} <= {proxy.asked[0], ("CONNECT", "127.0.0.1", http_server.port)}
     check_clean(seen, proxy)
 
 
@@ -229,7 +251,8 @@ def without_network():
 
 
 # Nothing listens there, and nothing is to ask for it.
-NOBODY = pysocksify("-x", "socks5h://127.0.0.1:1", "--udp", "block")
+NOBODYS = ("-x", "socks5h://127.0.0.1:1", "--udp", "block")
+NOBODY = pysocksify(*NOBODYS)
 
 
 def test_attempts_to_leak_are_refused_before_a_packet_is_made(trace):
@@ -237,6 +260,24 @@ def test_attempts_to_leak_are_refused_before_a_packet_is_made(trace):
     assert {name: got for name, got in ran.json.items() if got not in OUTCOMES[name]} == {}
     assert {*ran.json} == {*OUTCOMES}
     assert seen.reached == [], str(seen)
+
+
+# With somebody to ask for names, these are asked for, in vain.
+ASKED_FOR = {
+    name: ["gaierror", "herror"] if "an address" not in name else [["192.0.2.1"]]
+    for name in OUTCOMES
+    if name.startswith(("getaddrinfo", "gethostby", "getnameinfo", "getfqdn of an address"))
+}
+
+
+@pytest.mark.parametrize("dns", ["tor", "tcp://192.0.2.53"])
+def test_names_that_are_looked_up_are_asked_of_the_proxy_alone(dns, trace):
+    command = pysocksify(*NOBODYS, "--dns", dns)
+    attempts = {**ASKED_FOR, **{name: None for name in OUTCOMES if "name" in name}}
+    ran, seen = trace(*without_network(), *command, *program("leak.py"), *attempts)
+    assert {name: ran.json[name] for name in ASKED_FOR if ran.json[name] not in ASKED_FOR[name]} == {}
+    assert seen.destinations == {("127.0.0.1", 1)}, str(seen)
+    assert seen.families <= {"AF_INET", "AF_INET6"}, str(seen)
 
 
 @pytest.mark.xfail(strict=True, reason="beyond our reach: the C code resolves before its audit event")
