@@ -6,13 +6,13 @@ None of them asks the local resolver for a name that the proxies are to see. In 
 2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
    server for the other address family);
 3. direct names and the first hop's own: the local resolver's;
-4. with ``dns tor`` and ``dns tcp://``: the addresses that somebody beyond the chain tells (``lookups``), IPv4
-   first. Not for names that are blocked, nor below .onion;
+4. with ``dns tor`` and ``dns tcp://``: what is said beyond the chain (``lookups``), IPv4 first. Not for names
+   that are blocked, nor for those below .onion;
 5. everything else: a placeholder (``tunnel.names``), IPv6 only when nothing else is wanted, so that
    happy eyeballs do not dial twice.
 
-What an address is called, only those are asked. The caller waits for them: event loops have threads for that,
-which the C library would make wait as well.
+The name of an address is known by 2 and 5, or asked of 4 if the address itself would go through a chain. The
+caller waits for that, as it would in the C library: event loops have threads for it.
 
 With ``dns local`` all of them are the interpreter's own; where there are rules by name, the addresses of each
 name are noted on the way, so that the rules find it again.

@@ -12,6 +12,7 @@ import dns.rrset
 import pytest
 
 from pywrap.server import dial
+from tests.datagrams import udp_echo
 from tests.intercept.child import under
 from tests.name_server import name_server
 from tests.naming_proxy import naming_proxy
@@ -170,6 +171,24 @@ def test_the_address_is_an_ordinary_destination(proxy, server, echo_server):
     }
     asked = [host for _, host, port in proxy.asked if port == echo_server.port]
     assert asked == [HERE] * 3
+
+
+def test_datagrams_go_to_the_address(proxy, server):
+    with udp_echo() as echo:
+        said = by_tcp(
+            proxy,
+            server,
+            """
+            sock = socket.socket(type=socket.SOCK_DGRAM)
+            sock.settimeout(PATIENCE)
+            sock.sendto(b"hello", ("here.example", port))
+            say(answer=[sock.recvfrom(10)[1], sock.sendto(b"again", ("here.example", port))])
+            """,
+            *(echo.host, echo.port),
+        )
+    assert said["answer"] == [[HERE, echo.port], 5]
+    assert {peer for peer in proxy.udp_peers} == {(HERE, echo.port)}
+    assert [name for name, _ in server.asked] == ["here.example"]
 
 
 def test_names_that_are_nobodys_business_are_not_asked_for(proxy, server):
@@ -344,16 +363,30 @@ def test_rules_by_name_find_the_address(tmp_path, echo_server):
     assert default.asked == [("CONNECT", server.host, server.port)]
 
 
-def test_the_name_server_can_have_a_name_and_names_need_no_socks4a(server, echo_server):
+ECHO = "say(echoed=echo(socket.create_connection(('here.example', port))))"
+
+
+def test_the_name_server_can_have_a_name(server, echo_server):
     with naming_proxy({"ns.example": HERE}) as proxy:
-        code = "say(echoed=echo(socket.create_connection(('here.example', port))))"
-        words = echo_server.host, echo_server.port
-        setting = f"tcp://ns.example:{server.port}"
-        assert under(proxy.url(), code, *words, options=("--dns", setting)) == {"echoed": "hello"}
-        assert proxy.asked[0] == ("CONNECT", "ns.example", server.port)
-        code = "say(echoed=echo(socket.create_connection(('here.example', port))))"
-        url = proxy.url("socks4")
-        assert under(url, code, *words, options=("--dns", server.setting)) == {"echoed": "hello"}
+        options = ("--dns", f"tcp://ns.example:{server.port}")
+        said = under(proxy.url(), ECHO, echo_server.host, echo_server.port, options=options)
+    assert said == {"echoed": "hello"}
+    assert proxy.asked[0] == ("CONNECT", "ns.example", server.port)
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "http"])
+def test_it_needs_no_socks5(scheme, proxy, tinyproxy, server, echo_server):
+    url = proxy.url(scheme) if scheme == "socks4" else f"http://{tinyproxy.host}:{tinyproxy.port}"
+    said = under(url, ECHO, echo_server.host, echo_server.port, options=("--dns", server.setting))
+    assert said == {"echoed": "hello"}
+    assert server.asked == [("here.example", "A"), ("here.example", "AAAA")]
+
+
+def test_a_hop_that_is_dead_costs_no_answer(proxy, server, refusing_port):
+    dead = f"socks5h://{HERE}:{refusing_port}"
+    code = "say(address=socket.gethostbyname('both.example'))"
+    options = ("-x", proxy.url(), "--chain-type", "dynamic", "--dns", server.setting)
+    assert under(dead, code, options=options) == {"address": "192.0.2.7"}
 
 
 # ---------------------------------------------------------------- Tor
