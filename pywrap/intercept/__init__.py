@@ -4,9 +4,10 @@ Three moments, so that nobody pays for what he does not use:
 
 * ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
 * ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
-  (``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty (``tunnels``);
-* the first call of a door: the implementation (``connect``, ``datagram``, ``resolver``) and all of
-  ``pywrap.tunnel``.
+  (``accept``, ``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty
+  (``tunnels``);
+* the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
+  all of ``pywrap.tunnel``.
 """
 
 from __future__ import annotations
@@ -118,7 +119,18 @@ def _patch(module: Any) -> None:
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import doors, endpoints, epoll, late, lifetime, options, originals, raw, tunnels
+    from pywrap.intercept import (
+        accept,
+        doors,
+        endpoints,
+        epoll,
+        late,
+        lifetime,
+        options,
+        originals,
+        raw,
+        tunnels,
+    )
 
     if module.__name__ == importing.LATE:
         # It has imported socket.
@@ -131,7 +143,7 @@ def _patch(module: Any) -> None:
     if _tunnels is None:
         _tunnels = tunnels.Tunnels()
     doors.install(_patches, module, current)
-    for part in (endpoints, lifetime, options, raw):
+    for part in (accept, endpoints, lifetime, options, raw):
         part.install(_patches, module, _tunnels)
     if not _fork_hooked:
         os.register_at_fork(after_in_child=_forked)

@@ -1,6 +1,6 @@
-"""What a program does to a socket with a pending tunnel, or a flow: close(), dup(), a change of mode.
+"""What a program does to a socket that is in the tables (``tunnels``): close(), dup(), a change of mode.
 
-detach() needs nothing: the descriptor stays the same. All of these go straight on when nothing is pending.
+detach() needs nothing: the descriptor stays the same. All of these go straight on when the tables are empty.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def dup(fd: Any, /) -> int:
         """dup(integer) -> integer: duplicate a descriptor; a pending tunnel, or a flow, comes to both."""
-        if not tunnels.pending and not tunnels.flows:
+        if not tunnels.pending and not tunnels.listening and not tunnels.flows:
             return originals.dup(fd)
         with tunnels.lock:
             new = originals.dup(fd)
-            known = tunnels.pending_of(new) or tunnels.flows.get(inode(new))
+            known = tunnels.pending_of(new) or tunnels.listener_of(new) or tunnels.flows.get(inode(new))
             if known is not None:
                 known.fds.add(new)
             return new
@@ -66,10 +66,10 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
 
 
 def closing(tunnels: Tunnels, real_close: Callable[..., None]) -> Callable[..., None]:
-    """``real_close``, a method that closes a socket, for one whose tunnel may be pending."""
+    """``real_close``, a method that closes a socket, for one that may be in the tables."""
 
     def close(self: _socket.socket, *args: Any) -> None:
-        if not tunnels.pending:
+        if not tunnels.pending and not tunnels.listening:
             return real_close(self, *args)
         # Not between the check that a descriptor is still ours and the hand-over onto it. The
         # background thread sees the placeholder's other end hang up and gives up.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Socket = _socket.socket
 
+accept = _socket.socket._accept  # type: ignore[attr-defined]
 bind = _socket.socket.bind
 close = _socket.socket.close
 connect = _socket.socket.connect
@@ -26,6 +27,7 @@ getpeername = _socket.socket.getpeername
 getsockname = _socket.socket.getsockname
 getsockopt = _socket.socket.getsockopt
 gettimeout = _socket.socket.gettimeout
+listen = _socket.socket.listen
 recv = _socket.socket.recv
 recv_into = _socket.socket.recv_into
 recvfrom = _socket.socket.recvfrom
@@ -58,6 +60,11 @@ start_new_thread = _thread.start_new_thread
 _family = _socket.socket.family
 _type = _socket.socket.type
 _proto = _socket.socket.proto
+
+
+# Protocols of a stream socket that a tunnel can stand for: unspecified, TCP, and MPTCP, which falls
+# back to TCP with every proxy that does not know it.
+TCP = (0, _socket.IPPROTO_TCP, 262)
 
 
 def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pywrap.intercept.tunnels import Tunnels
 
 SAME = (
-    *("bind", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt"),
-    *("sendmsg", "sendto", "setblocking", "setsockopt", "settimeout"),
+    *("_accept", "bind", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt"),
+    *("listen", "sendmsg", "sendto", "setblocking", "setsockopt", "settimeout"),
 )
 
 

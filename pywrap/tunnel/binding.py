@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 
 class Binding:
-    """One BIND, for one peer. ``expected`` is the destination of its request; 0.0.0.0 and :: are anybody."""
+    """One BIND, for one peer. ``expected`` is the destination of its request; 0.0.0.0 and :: are anybody.
+
+    ``path``: the hops that it went through, once it stands.
+    """
 
     def __init__(self, expected: Endpoint) -> None:
         self.expected = expected
-        self._path: tuple[Proxy, ...] = ()
+        self.path: tuple[Proxy, ...] = ()
         self._step: Any = None
         self._got = bytearray()
         self._second: Dialogue[Endpoint] | None = None
@@ -38,10 +41,10 @@ class Binding:
         Raises:
             SocksError: the reply does not tell, and nobody else can.
         """
-        self._path = opening.path
+        self.path = opening.path
         bound = told_by(opening)
         if bound is None:
-            raise SocksError(f"proxy {self._path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
+            raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
         return bound
 
     def peer(self, read: Callable[[int], bytes]) -> Endpoint | None:
@@ -54,12 +57,17 @@ class Binding:
         """
         try:
             if self._second is None:
-                self._second = peer_of_bind(self._path)
+                self._second = peer_of_bind(self.path)
                 self._step = next(self._second)
             while True:
                 self._step = self._second.send(self._receive(read))
         except BlockingIOError:
             return None
+        except SocksError:
+            # Whoever asks again reads on, and hears of it again.
+            self._second = None
+            self._got.clear()
+            raise
         except StopIteration as end:
             peer: Endpoint = end.value
             if any(address_of(peer.host) or b"\1"):
