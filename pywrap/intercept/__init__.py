@@ -68,12 +68,13 @@ def arm(settings: Callable[[], Settings]) -> None:
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_patch, _announced)
+    importing.install(_imported, _announced)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
-    if importing.LATE in sys.modules:
-        _patch(sys.modules[importing.LATE])
+    for name in importing.KEEPERS:
+        if name in sys.modules:
+            _patch_keeper(sys.modules[name])
 
 
 def install(settings: Settings) -> None:
@@ -113,30 +114,21 @@ def current() -> Installed | None:
     return _installed
 
 
+def _imported(module: Any) -> None:
+    if module.__name__ in importing.KEEPERS:
+        _patch_keeper(module)
+    else:
+        _patch(module)
+
+
 def _patch(module: Any) -> None:
-    """Replace everything in ``module``, which is ``socket``, or what others keep of it (``late``).
+    """Replace everything in ``module``, which is ``socket``.
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import (
-        accept,
-        doors,
-        endpoints,
-        epoll,
-        late,
-        lifetime,
-        options,
-        originals,
-        raw,
-        tunnels,
-    )
+    from pywrap.intercept import accept, doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
 
-    if module.__name__ == importing.LATE:
-        # It has imported socket.
-        assert _patches is not None
-        late.install(_patches, module)
-        return
     if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)
@@ -148,6 +140,19 @@ def _patch(module: Any) -> None:
     if not _fork_hooked:
         os.register_at_fork(after_in_child=_forked)
         _fork_hooked = True
+
+
+def _patch_keeper(module: Any) -> None:
+    """Replace what ``module`` keeps of ``socket``, which it has imported."""
+    assert _patches is not None and _tunnels is not None, "importing socket has patched it"
+    if module.__name__ == importing.TRIO:
+        from pywrap.intercept import late
+
+        late.install(_patches, module)
+    else:
+        from pywrap.intercept import reduction
+
+        reduction.install(_patches, module, _tunnels)
 
 
 def _announced(name: str) -> None:
