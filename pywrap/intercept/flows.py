@@ -22,7 +22,7 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.errors import ProxyClosed, Rejected, SocksError, Unencodable, to_oserror
+from pywrap.errors import SocksError, Unencodable, to_oserror
 from pywrap.intercept import epoll, originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
@@ -224,12 +224,19 @@ class Flow:
             # In the words of the socket module.
             memoryview(data)
             raise
+        if flags & _socket.MSG_MORE:
+            raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
         if channel.association is None or self.error is not None or self._closed:
             return self._send_first(sock, packet, channel, len(packet) - len(header), flags)
-        if ancillary:
-            originals.sendmsg(self.wire or sock, [packet], ancillary, flags, channel.relay)
-        else:
-            originals.sendto(self.wire or sock, packet, flags, channel.relay)
+        try:
+            if ancillary:
+                originals.sendmsg(self.wire or sock, [packet], ancillary, flags, channel.relay)
+            else:
+                originals.sendto(self.wire or sock, packet, flags, channel.relay)
+        except BlockingIOError:
+            raise
+        except OSError as err:
+            raise _unsent(err, channel) from err
         return len(packet) - len(channel.prefix) - len(header)
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
@@ -250,8 +257,13 @@ class Flow:
                 self._open_here(sock, channel, timeout)
             if channel.association is None:
                 return self._enqueue(sock, packet, channel, size)
-        # The prefix was not known when it was packed.
-        originals.sendto(self.wire or sock, channel.prefix + packet, flags, channel.relay)
+        try:
+            # The prefix was not known when it was packed.
+            originals.sendto(self.wire or sock, channel.prefix + packet, flags, channel.relay)
+        except BlockingIOError:
+            raise
+        except OSError as err:
+            raise _unsent(err, channel) from err
         return size
 
     def _enqueue(self, sock: _socket.socket, packet: bytes, channel: Channel, size: int) -> int:
@@ -400,9 +412,6 @@ class Flow:
 
     def _failure(self, err: SocksError) -> OSError:
         """What the program is told of an association that could not be opened."""
-        if isinstance(err, Rejected) or (isinstance(err, ProxyClosed) and err.in_doubt):
-            # Whatever the proxy's reason is, a program goes by this one.
-            err.errno = errno.EOPNOTSUPP
         self.session.no_association(err)
         error = to_oserror(err)
         error.__cause__ = err
@@ -600,6 +609,9 @@ class Flow:
             return None
         known = self._sources.get(source[:2])
         if known is None:
+            if len(self._sources) >= _WAYS:
+                # Strangers.
+                self._sources = {each: True for each, known in self._sources.items() if known}
             known = self._sources[source[:2]] = self._bound and self._is_direct(source)
         return (data, self._unmapped(source)) if known else None
 
@@ -623,6 +635,12 @@ class Flow:
             poller.register(originals.fileno(sock), 1)
             if not poller.poll(max(0.0, until - monotonic()) * 1000):
                 raise TimeoutError("timed out")
+
+
+def _unsent(err: OSError, channel: Channel) -> OSError:
+    """What the kernel has against the way to the relay, in words."""
+    words = f"{err.strerror} (to the UDP relay {channel.relay[0]}:{channel.relay[1]} of the proxy)"
+    return OSError(err.errno, words)
 
 
 def _shut_down(sock: _socket.socket) -> None:
