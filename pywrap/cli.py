@@ -69,8 +69,6 @@ Instead of running PROGRAM:
       --show-config      print the settings, and where each comes from
       --env              print what wraps a shell: eval "$(pysocksify --env)"
       --env=off          print what undoes that
-
-Instead of running a program:
       --check [URL]...   test the proxies, and say what they can do
       --check-target HOST:PORT
                          ask them for a connection there
@@ -187,9 +185,7 @@ Instead of running PROGRAM:
         Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
         it run every Python program through the proxies, --env=off undoes that.
         Programs that are not Python, and python -I, -E and -S, stay direct.
-
-Instead of running a program:
-  --check [URL]...
+      --check [URL]...
         Test the proxies at these URLs, or those of -x or of the configuration
         file, and of a chain each by itself and then through those before it.
         What they can do is printed as a table, and what is wrong in words. No
@@ -197,10 +193,10 @@ Instead of running a program:
         of ours, any other for its own address and then for a listener at ours.
         --timeout is for each question then, and 5 by default. If a proxy fails,
         it is told whether python-socks and PySocks, where installed, do better.
-  --check-target HOST:PORT
+      --check-target HOST:PORT
         With --check: ask for a connection to this destination instead, for
         proxies that reach none of these, as `ssh -D` to another machine.
-  --json
+      --json
         With --check: print JSON. Its keys stay as they are.
 
 Messages, on stderr:
