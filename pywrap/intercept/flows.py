@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 # Destinations that a socket remembers the way to.
 _WAYS = 4096
 
+# Names at one port that a socket can tell apart; each has an association of its own.
+_CHANNELS = 64
+
 # Somebody else may take the port that was free a moment ago.
 _ATTEMPTS = 8
 
@@ -74,7 +77,8 @@ class Flow:
         if not self._bound:
             self._bind(sock)
         self._lock = originals.allocate_lock()
-        self._channels: dict[str, Channel] = {}
+        # By the name of the chain, and a number for those that have names at the same port.
+        self._channels: dict[tuple[str, int], Channel] = {}
         self._relays: dict[Address, Channel] = {}
         self._ways: dict[Address, Way] = {}
         self._generation = session.names.generation
@@ -153,13 +157,25 @@ class Flow:
             # Now, rather than in the middle of a recvfrom().
             with self.session.tunnels.lock:
                 self._go_over()
-        channel = self._channels.setdefault(verdict.chain, Channel(verdict.chain, ipv6))
+        channel = self._channel(verdict)
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
             raise to_oserror(err) from err
         channel.expect(verdict.destination, header, self.session.peer(verdict.destination, address, ipv6))
         return channel, header
+
+    def _channel(self, verdict: Verdict) -> Channel:
+        """The channel that can tell the answers of ``verdict``'s destination from others."""
+        number = 0
+        while True:
+            key = verdict.chain, number
+            channel = self._channels.get(key)
+            if channel is None:
+                channel = self._channels[key] = Channel(verdict.chain, self.family == _socket.AF_INET6)
+            if channel.takes(verdict.destination) or number == _CHANNELS:
+                return channel
+            number += 1
 
     def _source(self, sock: _socket.socket, address: Any) -> Address:
         """``address`` as recvfrom() will tell it."""
