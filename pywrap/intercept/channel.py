@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Channel:
-    """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go,
-    as the socket's own family writes it, and ``prefix`` what stands before each header.
+    """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go, as
+    the socket's own family writes it.
 
-    ``task`` and ``queue``: an association in the making, and the packets that wait for it.
+    ``task`` and ``queue``: an association in the making, and what waits for it, with headers.
     """
 
     __slots__ = (
@@ -40,7 +40,6 @@ class Channel:
         "answers",
         "association",
         "chain",
-        "prefix",
         "queue",
         "queued",
         "relay",
@@ -52,7 +51,6 @@ class Channel:
         self.chain = chain
         self.association: Association | None = None
         self.relay: Address = ()
-        self.prefix = b""
         self.task: Task | None = None
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
@@ -92,13 +90,13 @@ class Channel:
 
         ``peer`` is the one that the program is connected to.
         """
-        if not self.prefix and data[2:4] == b"\0\1":
+        if self.association is None:
+            return None
+        if not self.association.prefix and data[2:4] == b"\0\1":
             # What nearly all are, in a third of the time.
             source = self.answers.get(data[:10])
             if source is not None and (peer is None or source == peer):
                 return data[10:], source
-        if self.association is None:
-            return None
         try:
             start = self.association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])

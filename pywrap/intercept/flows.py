@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.intercept.session import Session
-    from pywrap.tunnel.association import Associating, Association
+    from pywrap.tunnel.association import Associating, Association, Watch
     from pywrap.tunnel.routes import Verdict
 
     Address: TypeAlias = tuple[Any, ...]
@@ -203,15 +203,20 @@ class Flow:
         channel, header = way
         assert channel is not None, "the caller sends directly"
         try:
-            packet = channel.prefix + header + data if channel.prefix else header + data
+            message = header + data
         except TypeError:
             # In the words of the socket module.
             memoryview(data)
             raise
+        size = len(message) - len(header)
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
-        if channel.association is None or self.error is not None or self._closed:
-            return self._send_first(sock, packet, channel, len(packet) - len(header), flags)
+        association = channel.association
+        if association is None or self.error is not None or self._closed:
+            association = self._associate(sock, message, channel, flags)
+            if association is None:
+                return size
+        packet = association.prefix + message
         try:
             if ancillary:
                 originals.sendmsg(self.under.wire or sock, [packet], ancillary, flags, channel.relay)
@@ -221,16 +226,17 @@ class Flow:
             raise
         except OSError as err:
             raise _unsent(err, channel) from err
-        return len(packet) - len(channel.prefix) - len(header)
+        return size
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
         """Send one datagram past the chain, where it may."""
         return originals.sendto(self.under.wire or sock, data, flags, self.under.of_wire(address))
 
-    def _send_first(
-        self, sock: _socket.socket, packet: bytes, channel: Channel, size: int, flags: int
-    ) -> int:
-        if len(packet) > LONGEST_PAYLOAD:
+    def _associate(
+        self, sock: _socket.socket, message: bytes, channel: Channel, flags: int
+    ) -> Association | None:
+        """The association for ``message``; None when it waits for one in the queue."""
+        if len(message) > LONGEST_PAYLOAD:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
         with self._lock:
@@ -238,24 +244,21 @@ class Flow:
             if channel.association is None and channel.task is None and timeout != 0:
                 self._open_here(sock, channel, timeout)
             if channel.association is None:
-                return self._enqueue(sock, packet, channel, size)
-        try:
-            # The prefix was not known when it was packed.
-            originals.sendto(self.under.wire or sock, channel.prefix + packet, flags, channel.relay)
-        except BlockingIOError:
-            raise
-        except OSError as err:
-            raise _unsent(err, channel) from err
-        return size
+                self._enqueue(sock, message, channel)
+            return channel.association
 
-    def _enqueue(self, sock: _socket.socket, packet: bytes, channel: Channel, size: int) -> int:
-        if channel.queued + len(packet) > originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF):
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        channel.queue.append(packet)
-        channel.queued += len(packet)
-        if channel.task is None:
-            self._open_elsewhere(channel)
-        return size
+    def _enqueue(self, sock: _socket.socket, message: bytes, channel: Channel) -> None:
+        with self.session.tunnels.lock:
+            if channel.association is not None:
+                # The background thread was faster.
+                return
+            room = originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF)
+            if channel.queued + len(message) > room:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            channel.queue.append(message)
+            channel.queued += len(message)
+            if channel.task is None:
+                self._open_elsewhere(channel)
 
     # ------------------------------------------------------------ the association
 
@@ -312,10 +315,10 @@ class Flow:
         queue, channel.queue, channel.queued = channel.queue, [], 0
         try:
             self._stand(channel, association)
-            for packet in queue:
+            for message in queue:
                 # Not blocking, whatever the program's mode is by now: this thread serves all sockets.
                 originals.sendto(
-                    self.under.wire or sock, channel.prefix + packet, _socket.MSG_DONTWAIT, channel.relay
+                    self.under.wire or sock, association.prefix + message, _socket.MSG_DONTWAIT, channel.relay
                 )
         except BlockingIOError:
             self.session.messages.say(1, "UDP: some of what waited for the association was lost")
@@ -333,7 +336,6 @@ class Flow:
             raise
         family = self.under.family if self.under.wire is None else _socket.AF_INET6
         channel.relay = relay_address(association.relay, family)
-        channel.prefix = association.prefix
         channel.association = association
         self._margin = max(self._margin, channel.margin)
         self._relays[channel.relay] = channel
@@ -341,11 +343,17 @@ class Flow:
         self._watch(channel)
 
     def _watch(self, channel: Channel) -> None:
-        assert channel.association is not None, "it stands"
-        channel.watches = [
-            Task(lambda watch=watch: watch, lambda _, err: self._ended(channel, err))  # type: ignore[misc]
-            for watch in channel.association.watches()
-        ]
+        association = channel.association
+        assert association is not None, "it stands"
+
+        def ended(_: Watch | None, err: SocksError | None) -> None:
+            """On the background thread: a control connection has ended, or it was cancelled by us."""
+            with self.session.tunnels.lock:
+                if err is not None and channel.association is association and not self._closed:
+                    self.session.messages.say(1, str(err))
+                    self._fail(to_oserror(err))
+
+        channel.watches = [Task(lambda watch=watch: watch, ended) for watch in association.watches()]  # type: ignore[misc]
         for task in channel.watches:
             self.session.background.submit(task)
 
@@ -370,16 +378,6 @@ class Flow:
         error.__cause__ = err
         return error
 
-    def _ended(self, channel: Channel, err: SocksError | None) -> None:
-        """On the background thread: a control connection of ``channel`` has ended."""
-        if err is None or err.errno == errno.ECONNABORTED:
-            # Cancelled: by us.
-            return
-        with self.session.tunnels.lock:
-            if channel.association is not None and not self._closed:
-                self.session.messages.say(1, str(err))
-                self._fail(to_oserror(err))
-
     def _fail(self, error: OSError) -> None:
         """Have the next call tell ``error``, and wake up who waits for one. Under ``tunnels.lock``."""
         if self._closed:
@@ -401,7 +399,6 @@ class Flow:
             if channel.association is not None:
                 self.session.tunnels.disallow(channel.relay)
             channel.association = None
-            channel.prefix = b""
             channel.queue, channel.queued = [], 0
         self._relays.clear()
 
