@@ -18,20 +18,30 @@ def install(
     proxy: str | Sequence[str] | None = None,
     *,
     config: str | None = None,
+    config_format: str | None = None,
+    chain_type: str | None = None,
     dns: str | None = None,
     loopback: str | None = None,
     direct: str | Sequence[str] = (),
+    route: str | Sequence[str] = (),
+    dnat: str | Sequence[str] = (),
     udp: str | None = None,
     listen: str | None = None,
+    bind_peer: str | None = None,
+    pipeline: str | None = None,
+    fast_open: bool | None = None,
+    isolate: bool | None = None,
     timeout: float | None = None,
+    connect_timeout: float | None = None,
+    read_timeout: float | None = None,
     verbosity: int | None = None,
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
-    is given, one is searched for as the command does. The others are the command's options
-    ``--dns --loopback --direct --udp --listen --timeout`` (seconds), and ``verbosity`` from -1 to 2 its -q,
-    -v and -vv. Connections that exist already stay as they are.
+    is given, one is searched for as the command does. The others are the command's options of the same
+    names, with numbers for times (seconds) and truth values for on and off; ``verbosity`` from -1 to 2 is its
+    -q, -v and -vv. Connections that exist already stay as they are.
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
@@ -39,26 +49,28 @@ def install(
     """
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
-    from pywrap.config.choices import Choices
-    from pywrap.config.rules import parse_directs
+    from pywrap.config.options import Given
     from pywrap.config.search import load
-    from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP
-    from pywrap.config.url import parse_proxy
-    from pywrap.config.words import one_of, seconds
 
-    proxies = [proxy] if isinstance(proxy, str) else proxy
-    directs = [direct] if isinstance(direct, str) else direct
-    choices = Choices(
-        proxies=None if proxies is None else tuple(map(parse_proxy, proxies)) or None,
-        dns=None if dns is None else one_of(DNS, dns, "dns"),
-        loopback=None if loopback is None else one_of(LOOPBACK, loopback, "loopback"),
-        rules=tuple(rule for text in directs for rule in parse_directs(text)),
-        udp=None if udp is None else one_of(UDP, udp, "udp"),
-        listen=None if listen is None else one_of(LISTEN, listen, "listen"),
-        timeout=None if timeout is None else seconds(str(timeout), "timeout"),
-        verbosity=verbosity,
-    )
-    intercept.install(load(choices, config))
+    given = Given("install()")
+    for url in _several(proxy or ()):
+        given.add_proxy(url)
+    for name, texts in (("direct", direct), ("route", route), ("dnat", dnat)):
+        for text in _several(texts):
+            given.take(name, text)
+    for name, value in (
+        *(("chain_type", chain_type), ("dns", dns), ("loopback", loopback), ("udp", udp), ("listen", listen)),
+        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open), ("isolate", isolate)),
+        *(("timeout", timeout), ("connect_timeout", connect_timeout), ("read_timeout", read_timeout)),
+        ("verbosity", verbosity),
+    ):
+        if value is not None:
+            given.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
+    intercept.install(load(given.choices(), config, file_format=given.file_format(config_format)))
+
+
+def _several(texts: str | Sequence[str]) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts
 
 
 def uninstall() -> None:

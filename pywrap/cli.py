@@ -11,11 +11,10 @@ import sys
 
 from pywrap import __version__
 from pywrap.config.choices import Choices
-from pywrap.config.rules import parse_directs
-from pywrap.config.search import load
-from pywrap.config.settings import DNS, LISTEN, LOOPBACK, UDP, Proxy, Rule
-from pywrap.config.url import parse_proxy
-from pywrap.config.words import nearest, one_of, seconds
+from pywrap.config.options import NAMES, Given
+from pywrap.config.search import gather, load
+from pywrap.config.url import mask, parse_proxy
+from pywrap.config.words import nearest
 from pywrap.errors import ConfigError
 
 # As env(1): 126 and 127, PROGRAM cannot run or is not found, come with a LaunchError.
@@ -24,6 +23,7 @@ FAILED = 125
 INTERRUPTED = 130
 
 EMBEDDED = "embedded"
+ENVIRONMENT = "env"
 
 SHORT_HELP = """\
 Run a Python program with its network traffic sent through SOCKS proxies.
@@ -36,20 +36,43 @@ Examples:
   pysocksify -x embedded -v python app.py
 
 Proxies:
-  -x, --proxy URL        send traffic through URL; repeat for a chain
+  -x, --proxy URL        send traffic through URL; repeat for a chain;
+                         env: through $ALL_PROXY
   -f, --config FILE      read FILE and no other configuration file
+      --config-format F  of that file: proxychains, tsocks, torsocks
+      --chain-type TYPE  how a chain is built: strict, dynamic, random,
+                         round_robin, with :LENGTH [default: strict]
+      --isolate on|off   a username of its own for each process
+      --pipeline MODE    send all requests at once: off, on, auto
+                         [default: off]
+      --fast-open on|off the first request in the TCP handshake
       --timeout SECONDS  for a connection through the whole chain [default: 60]
+      --connect-timeout SECONDS, --read-timeout SECONDS
+                         to the first proxy, and for each answer of a proxy
 
 What goes through them:
-      --dns MODE         where names are resolved: remote, local
-                         [default: remote]
+      --dns MODE         where names are resolved: remote, tor, local,
+                         tcp://HOST[:PORT] [default: remote]
       --loopback MODE    connections to this machine: direct, proxy, deny
                          [default: direct]
       --direct NET,...   networks, addresses and names that need no proxy
+      --route RULE       '[tcp|udp] NET CHAIN|proxy|direct|block'
+      --dnat 'A B'       connect to the address B instead of A
       --udp MODE         datagrams: associate (through the proxies), block,
                          direct [default: associate]
       --listen MODE      listening sockets: local, bind (on the last proxy)
                          [default: local]
+      --bind-peer WHO    whom such a socket waits for: latest, any
+                         [default: latest]
+
+Instead of running PROGRAM:
+      --show-config      print the settings, and where each comes from
+      --env              print what wraps a shell: eval "$(pysocksify --env)"
+      --env=off          print what undoes that
+      --check [URL]...   test the proxies, and say what they can do
+      --check-target HOST:PORT
+                         ask them for a connection there
+      --json             with --check: for scripts
 
 Messages, on stderr:
   -q                     errors only
@@ -65,6 +88,7 @@ LONG_HELP = """\
 Run a Python program with its network traffic sent through SOCKS proxies.
 
 Usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]...
+       pysocksify [OPTIONS] --check [--json] [URL]...
 
 PROGRAM is an interpreter (python app.py, python -m module), a console script
 (pip, uvicorn), a script with a Python shebang (./app.py) or a zipapp, of Python
@@ -87,20 +111,44 @@ Proxies:
         Repeated, the proxies form a chain, the nearest first. They replace
         those of the configuration file.
         Who resolves names is decided by --dns, not by the scheme: socks5 and
-        socks5h mean the same here. socks4 cannot carry names at all.
+        socks5h mean the same here. socks4 cannot carry names at all. http is
+        the CONNECT method of HTTP; raw speaks nothing, and passes on what it
+        gets. Proxies over TLS (https) are not supported.
+        -x env takes the URL from $all_proxy or $ALL_PROXY, and connects
+        directly to what is in $no_proxy or $NO_PROXY.
         -x embedded, as the first proxy, starts a SOCKS server on this machine
         for this run.
   -f, --config FILE
         Read FILE, and none of the files listed below.
+      --config-format proxychains|tsocks|torsocks
+        What FILE is written in. By default its name tells, or its first
+        directive.
+      --chain-type TYPE[:LENGTH]
+        strict, the default: all proxies in order. dynamic: all that are not
+        dead, in order. random: LENGTH of them, by default 1. round_robin: as
+        many, from where the connection before left off.
+      --isolate on|off
+        Give SOCKS5 proxies without a username one that no other process has,
+        so that Tor builds circuits for each process. The default is off.
+      --pipeline off|on|auto
+        on: send the requests to all proxies at once, without waiting for their
+        answers, which some cannot take. auto: to those known to take it.
+      --fast-open on|off
+        Send the first request within the TCP handshake, where the system and
+        the first proxy allow it. The default is off.
       --timeout SECONDS
         How long a connection through the whole chain may take to come about.
         The default is 60.
+      --connect-timeout SECONDS, --read-timeout SECONDS
+        How long the first proxy may take to be reached, and each answer of a
+        proxy to come. By default, --timeout alone counts.
 
 What goes through them:
-      --dns remote|local
+      --dns remote|tor|tcp://HOST[:PORT]|local
         remote, the default: names are sent to the last proxy and never looked
-        up here. local: names are looked up here, outside the proxies, and the
-        proxies get addresses.
+        up here. tor: Tor is asked for their addresses. tcp://HOST: that name
+        server is asked, through the proxies. local: names are looked up here,
+        outside the proxies, and the proxies get addresses.
       --loopback direct|proxy|deny
         Connections to this machine (127.0.0.0/8, ::1) are made directly, which
         is the default, sent through the proxies, or refused.
@@ -108,7 +156,15 @@ What goes through them:
         Connect directly to these destinations, in addition to those of the
         configuration file. NET is a network (10.0.0.0/8, 10.0.0.0/255.0.0.0,
         fd00::/8), an address, a name, or *.SUFFIX for all names below SUFFIX;
-        with :PORT, for that port alone ([fd00::/8]:443). May be repeated.
+        with :PORT or :PORT-PORT, for those ports alone ([fd00::/8]:443). May
+        be repeated, as may --route and --dnat.
+      --route '[tcp|udp] NET[,NET]... CHAIN|proxy|direct|block'
+        Where connections to NET go, which is * for everything beyond this
+        machine: through a chain of the configuration file, through the proxies
+        of -x, directly, or nowhere. The first that matches decides, be it of
+        --direct or of --route; those of the configuration file come after.
+      --dnat 'ADDRESS[:PORT] ADDRESS[:PORT]'
+        Where the first is asked for, go to the second. Applied before rules.
       --udp associate|block|direct
         associate, the default: datagrams go through the proxies by UDP
         ASSOCIATE, which only SOCKS5 has; where a proxy refuses that, so do we.
@@ -117,6 +173,31 @@ What goes through them:
         local, the default: a program that listens does so here. bind: what
         listens on port 0 does so on the last proxy, by BIND, as the data
         connections of active FTP have to; a bound port stays local.
+      --bind-peer latest|any
+        Whom the proxy shall let in there: the host that was connected to last,
+        which is the default, or any.
+
+Instead of running PROGRAM:
+      --show-config
+        Print all settings as a configuration file, passwords masked, with the
+        line of the file that each comes from.
+      --env, --env=off
+        Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
+        it run every Python program through the proxies, --env=off undoes that.
+        Programs that are not Python, and python -I, -E and -S, stay direct.
+      --check [URL]...
+        Test the proxies at these URLs, or those of -x or of the configuration
+        file, and of a chain each by itself and then through those before it.
+        What they can do is printed as a table, and what is wrong in words. No
+        third party takes part: a proxy on this machine is asked for a listener
+        of ours, any other for its own address and then for a listener at ours.
+        --timeout is for each question then, and 5 by default. If a proxy fails,
+        it is told whether python-socks and PySocks, where installed, do better.
+      --check-target HOST:PORT
+        With --check: ask for a connection to this destination instead, for
+        proxies that reach none of these, as `ssh -D` to another machine.
+      --json
+        With --check: print JSON. Its keys stay as they are.
 
 Messages, on stderr:
   -q, --quiet
@@ -129,9 +210,10 @@ Messages, on stderr:
       --version
         The version of pysocksify.
 
---config, --timeout, --dns, --loopback, --udp and --listen may be repeated: the
-last one counts.
-What the command line says replaces what the file says, except for --direct.
+Options of one value may be repeated: the last one counts, except for --proxy,
+--direct, --route and --dnat, which add up.
+What the command line says replaces what the file says; --direct, --route and
+--dnat come before what the file says.
 
 Files:
   The first of these is read, and no other:
@@ -141,12 +223,14 @@ Files:
     $XDG_CONFIG_HOME/pysocksify/pysocksify.conf
     (by default ~/.config/pysocksify/pysocksify.conf)
     /etc/pysocksify.conf
-  Their syntax is that of proxychains.conf, with some more directives. If a file
-  that was named is missing, or there is an error in it, nothing is started.
+  Their syntax is that of proxychains.conf, with some more directives; files of
+  tsocks and of torsocks are understood as well. If a file that was named is
+  missing, or there is an error in it, nothing is started.
 
 Environment:
   PYSOCKSIFY_CONF        a configuration file
   XDG_CONFIG_HOME, HOME  where the user's configuration file is
+  ALL_PROXY, NO_PROXY    with -x env: the proxy, and what needs none
   PYSOCKSIFY_SETTINGS    set for PROGRAM: the settings it runs under
 
 Exit status:
@@ -155,16 +239,23 @@ Exit status:
   125    pysocksify failed, and PROGRAM was not started
   126    PROGRAM cannot be executed, or would not be covered
   127    PROGRAM was not found
+  With --check, 0: a connection was seen through each proxy; 1: it was not.
 """
 
+HINT_ENV = 'eval "$(pysocksify --env [OPTIONS])", and back: eval "$(pysocksify --env=off)"'
+HINT_CHECK = "usage: pysocksify [OPTIONS] --check [--json] [URL]..., all options before the URLs"
 HINT_USAGE = "usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with ``argv``, by default the process's own; return the exit status on failure."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run(words)
     except ConfigError as err:
+        if _is_for_a_shell(words):
+            # For `eval "$(pysocksify --env)"`: to run nothing is success, and the shell would go on as it is.
+            print("false")
         return _fail(str(err), err.hint)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -172,13 +263,40 @@ def main(argv: list[str] | None = None) -> int:
         return _report_bug()
 
 
+def _is_for_a_shell(argv: list[str]) -> bool:
+    try:
+        return Options(argv).action == "--env"
+    except ConfigError:
+        return "--env" in argv
+
+
 def _run(argv: list[str]) -> int:
     options = Options(argv)
     if options.answer:
         return _print(options.answer)
-    if not options.command:
+    if options.check:
+        return _check(options)
+    if options.json or options.target is not None:
+        raise ConfigError(f"`{'--json' if options.json else '--check-target'}` without `--check`", HINT_CHECK)
+    if options.action == "--env=off":
+        from pywrap.launch.shell import undo
+
+        return _print(undo(os.environ))
+    if options.action == "--show-config":
+        from pywrap.config.show import show
+
+        said = gather(options.choices(), options.config, file_format=options.config_format)
+        return _print(show(said, "the bundled server comes first" if options.embedded else ""))
+    if not options.command and options.action != "--env":
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
-    settings = load(options.choices(), options.config)
+    settings = load(options.choices(), options.config, file_format=options.config_format)
+    if options.embedded and settings.chains[0].type in ("random", "round_robin"):
+        hint = "a server on this machine comes before all others, and these chains begin anywhere"
+        raise ConfigError(f"`-x embedded` in a {settings.chains[0].type} chain", hint)
+    if options.action == "--env":
+        from pywrap.launch.shell import exports
+
+        return _print(exports(settings, os.environ))
 
     # Here, not on top: help and the errors above need none of it.
     from pywrap.launch.command import LaunchError, launch
@@ -189,11 +307,40 @@ def _run(argv: list[str]) -> int:
         return _fail(str(err), err.hint, err.status)
 
 
+def _check(options: Options) -> int:
+    """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
+    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
+
+    for word in options.command:
+        if word.startswith("-"):
+            raise ConfigError(f"an option behind the URLs: `{mask(word)}`", HINT_CHECK)
+    choices = options.choices()
+    target = None if options.target is None else parse_target(options.target)
+    if options.embedded:
+        raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
+    if not options.command:
+        paths = paths_of(load(choices, options.config, file_format=options.config_format).chains)
+        if not paths:
+            raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
+    elif choices.proxies is None and options.config is None:
+        paths = {(parse_proxy(url),): True for url in options.command}
+    else:
+        raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
+    progress = (choices.verbosity or 0) >= 0
+    text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
+    _print(text)
+    return status
+
+
 # ---------------------------------------------------------------- options
 
 ALIASES = {"-x": "--proxy", "-f": "--config", "-q": "--quiet", "-v": "--verbose"}
-WITH_VALUE = ("--proxy", "--config", "--dns", "--loopback", "--direct", "--udp", "--listen", "--timeout")
-WITHOUT_VALUE = ("--quiet", "--verbose", "-h", "--help", "--version")
+# The option of each setting that has one, by its name.
+SETTINGS = {f"--{name.replace('_', '-')}": name for name in NAMES if name != "verbosity"}
+WITH_VALUE = ("--proxy", "--config", "--config-format", "--check-target", *SETTINGS)
+# What is done instead of running PROGRAM.
+ACTIONS = ("--show-config", "--env")
+WITHOUT_VALUE = ("--quiet", "--verbose", "--check", "--json", "-h", "--help", "--version", *ACTIONS)
 
 
 class Options:
@@ -205,31 +352,22 @@ class Options:
 
     def __init__(self, argv: list[str]) -> None:
         self.answer = ""
+        self.action = ""
         self.config: str | None = None
+        self.config_format: str | None = None
         self.embedded = False
+        self.check = False
+        self.json = False
+        self.target: str | None = None
+        # With --check, URLs.
         self.command: list[str] = []
-        self._proxies: list[Proxy] = []
-        self._dns: str | None = None
-        self._loopback: str | None = None
-        self._rules: list[Rule] = []
-        self._udp: str | None = None
-        self._listen: str | None = None
-        self._timeout: float | None = None
+        self._given = Given("command line")
         self._verbosity: int | None = None
         self._words = list(argv)
         self._read()
 
     def choices(self) -> Choices:
-        return Choices(
-            proxies=tuple(self._proxies) if self._proxies or self.embedded else None,
-            dns=self._dns,
-            loopback=self._loopback,
-            rules=tuple(self._rules),
-            udp=self._udp,
-            listen=self._listen,
-            timeout=self._timeout,
-            verbosity=self._verbosity,
-        )
+        return self._given.choices(without_proxies=self.embedded)
 
     def _read(self) -> None:
         while self._words and not self.answer:
@@ -245,6 +383,16 @@ class Options:
             else:
                 self._read_short(word)
         self.command = self._words
+        if self.action.startswith("--env") and not self.answer:
+            self._check_env()
+
+    def _check_env(self) -> None:
+        if self.command:
+            raise ConfigError(f"`{self.action}` starts nothing: `{self.command[0]}`", HINT_ENV)
+        if self.embedded:
+            raise ConfigError(
+                "`-x embedded` with `--env`", "that server runs as long as the program it is started for"
+            )
 
     def _read_long(self, word: str) -> None:
         name, equals, value = word.partition("=")
@@ -252,8 +400,10 @@ class Options:
             self._set(name, value if equals else self._next_word(name))
         elif name not in WITHOUT_VALUE:
             raise _unknown_option(name)
+        elif word == "--env=off":
+            self.action = word
         elif equals:
-            raise ConfigError(f"`{name}` takes no value")
+            raise ConfigError(f"`{name}` takes no value", HINT_ENV if name == "--env" else "")
         else:
             self._switch(name)
 
@@ -281,20 +431,12 @@ class Options:
                 self._add_proxy(value)
             case "--config":
                 self.config = value
-            case "--dns":
-                self._dns = one_of(DNS, value, name)
-            case "--loopback":
-                self._loopback = one_of(LOOPBACK, value, name)
-            case "--direct":
-                self._rules += parse_directs(value)
-            case "--udp":
-                self._udp = one_of(UDP, value, name)
-            case "--listen":
-                self._listen = one_of(LISTEN, value, name)
-            case "--timeout":
-                self._timeout = seconds(value, name)
+            case "--config-format":
+                self.config_format = self._given.file_format(value, name)
+            case "--check-target":
+                self.target = value
             case _:
-                raise AssertionError(f"in WITH_VALUE and not here: {name}")
+                self._given.take(SETTINGS[name], value, name)
 
     def _switch(self, name: str) -> None:
         match name:
@@ -303,19 +445,29 @@ class Options:
             case "--verbose":
                 # Counted from the default, also after -q.
                 self._verbosity = min(max(self._verbosity or 0, 0) + 1, 2)
+            case "--check":
+                self.check = True
+            case "--json":
+                self.json = True
             case "-h":
                 self.answer = SHORT_HELP
             case "--help":
                 self.answer = LONG_HELP
             case "--version":
                 self.answer = f"pysocksify {__version__}\n"
+            case _ if name in ACTIONS:
+                self.action = name
             case _:
                 raise AssertionError(f"in WITHOUT_VALUE and not here: {name}")
+        if self._verbosity is not None:
+            self._given.take("verbosity", str(self._verbosity))
 
     def _add_proxy(self, value: str) -> None:
-        if value != EMBEDDED:
-            self._proxies.append(parse_proxy(value))
-        elif self.embedded or self._proxies:
+        if value == ENVIRONMENT:
+            self._given.add_environment(os.environ)
+        elif value != EMBEDDED:
+            self._given.add_proxy(value)
+        elif self.embedded or self._given.proxies:
             hint = "it runs on this machine, so it is the nearest of the chain"
             raise ConfigError("`-x embedded` comes once, before all other proxies", hint)
         else:

@@ -30,8 +30,8 @@ class SocksError(Exception):
 
     For whoever could take another path, ``tunnel`` notes at which ``hop`` it was, and which hop is ``dead``:
     cannot be reached, does not answer, or is no proxy that lets us in. A destination that was refused is
-    nobody's death. ``in_doubt``: a hop hung up when it was asked for the next one, or for the destination.
-    That can be a refusal (``ssh -D`` has no other), or its own end. ``answered``: it had let us in before.
+    nobody's death. ``in_doubt``: somebody hung up. That can be a refusal (``ssh -D`` has no other), or the
+    end of any hop so far. ``answered``: the hop had let us in before.
     """
 
     errno = errno.ECONNREFUSED

@@ -63,6 +63,30 @@ def ssh_dynamic() -> Iterator[peers.Peer]:
         yield peer
 
 
+@pytest.fixture(scope="session")
+def tinyproxy() -> Iterator[peers.Peer]:
+    with installed(), peers.tinyproxy() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def tinyproxy_with_password() -> Iterator[peers.Peer]:
+    with installed(), peers.tinyproxy("alice", "secret") as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def proxy_py() -> Iterator[peers.Peer]:
+    with peers.proxy_py() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def proxy_py_with_password() -> Iterator[peers.Peer]:
+    with peers.proxy_py("alice", "secret") as peer:
+        yield peer
+
+
 @pytest.fixture(params=["microsocks", "dante", "ssh_dynamic"])
 def peer(request: pytest.FixtureRequest) -> peers.Peer:
     """Each of the foreign servers in turn, without authentication."""

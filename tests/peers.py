@@ -1,8 +1,8 @@
-"""SOCKS servers that are not ours, each started for the tests on a port of its own.
+"""Proxies that are not ours, each started for the tests on a port of its own.
 
-``microsocks()``, ``dante()`` and ``ssh_dynamic()`` are context managers that yield a ``Peer``
-which accepts connections. They raise ``Missing`` when the program is not installed, and
-``DidNotStart`` with what it printed when it does not come up.
+``microsocks()``, ``dante()``, ``ssh_dynamic()``, and for HTTP CONNECT ``tinyproxy()`` and ``proxy_py()``
+are context managers that yield a ``Peer`` which accepts connections. They raise ``Missing`` when the program
+is not installed, and ``DidNotStart`` with what it printed when it does not come up.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -181,6 +182,46 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 AllowTcpForwarding yes
 """
+
+
+def tinyproxy(
+    user: str | None = None, password: str | None = None
+) -> contextlib.AbstractContextManager[Peer]:
+    """HTTP CONNECT to any port. Asks for ``user`` and ``password`` when they are given."""
+    binary = find("tinyproxy", package="tinyproxy")
+    credentials = "" if user is None else f"BasicAuth {user} {password}"
+
+    def command(port: int, directory: Path) -> list[str]:
+        config = directory / "tinyproxy.conf"
+        config.write_text(
+            _TINYPROXY.format(host=HOST, port=port, directory=directory, credentials=credentials)
+        )
+        return [binary, "-d", "-c", str(config)]
+
+    return _peer("tinyproxy", command, user, password)
+
+
+_TINYPROXY = """\
+Listen {host}
+Port {port}
+Timeout 60
+MaxClients 600
+LogFile "{directory}/log"
+LogLevel Connect
+{credentials}
+"""
+
+
+def proxy_py(user: str | None = None, password: str | None = None) -> contextlib.AbstractContextManager[Peer]:
+    """HTTP CONNECT in Python, of the package proxy.py. Asks for ``user`` and ``password`` likewise."""
+    credentials = [] if user is None else ["--basic-auth", f"{user}:{password}"]
+
+    def command(port: int, directory: Path) -> list[str]:
+        where = ["--hostname", HOST, "--port", str(port), "--log-file", str(directory / "log")]
+        own = ["--data-dir", str(directory), "--num-workers", "1", "--num-acceptors", "1"]
+        return [sys.executable, "-m", "proxy", *where, *own, *credentials]
+
+    return _peer("proxy.py", command, user, password)
 
 
 def find(*names: str, package: str) -> str:

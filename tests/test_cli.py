@@ -8,7 +8,7 @@ import pytest
 import pywrap
 from pywrap import cli
 from pywrap.config import rules
-from pywrap.config.settings import Proxy
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from tests.rules import direct
 from tests.run import environment
 
@@ -107,6 +107,33 @@ def test_what_follows_the_program_is_its_own(launches, argv, command):
         ([*PROXY, "--loopback=deny"], "loopback", "deny"),
         ([*PROXY, "--udp", "block"], "udp", "block"),
         ([*PROXY, "--listen=bind"], "listen", "bind"),
+        ([*PROXY, "--bind-peer", "any"], "bind_peer", "any"),
+        ([*PROXY, "--pipeline", "on"], "pipeline", "on"),
+        ([*PROXY, "--fast-open", "on"], "fast_open", True),
+        ([*PROXY, "--isolate", "on", "--isolate=off"], "isolate", False),
+        ([*PROXY, "--connect-timeout", "0.5"], "connect_timeout", 0.5),
+        ([*PROXY, "--read-timeout", "3"], "read_timeout", 3.0),
+        (
+            [*PROXY, "--dnat", "192.0.2.1 192.0.2.2:80"],
+            "rewrites",
+            (Rewrite("192.0.2.1", 0, "192.0.2.2", 80),),
+        ),
+        (
+            [*PROXY, "--route", "tcp *:25 block", "--direct", "a", "--route", "* proxy"],
+            "rules",
+            (Rule(port=25, protocol="tcp", to="block"), direct(name="a"), Rule()),
+        ),
+        (
+            [*PROXY, "-x", "http://i", "--chain-type", "random:2"],
+            "chains",
+            (Chain((Proxy("socks5h", "h"), Proxy("http", "i")), "", "random", 2),),
+        ),
+        (
+            [*PROXY, "--chain-type", "round_robin"],
+            "chains",
+            (Chain((Proxy("socks5h", "h"),), "", "round_robin", 1),),
+        ),
+        ([*PROXY, "--chain-type=dynamic"], "chains", (Chain((Proxy("socks5h", "h"),), "", "dynamic"),)),
         ([*PROXY, "--direct", "10.0.0.0/8,*.a"], "rules", (direct("10.0.0.0/8"), direct(name="*.a"))),
         ([*PROXY, "--direct", "a", "--direct", "b"], "rules", (direct(name="a"), direct(name="b"))),
         ([*PROXY, "--timeout", "2.5"], "timeout", 2.5),
@@ -150,6 +177,97 @@ def test_named_file_is_the_only_one_read(launches, config, tmp_path):
     assert settings.chain == (Proxy("socks5", "other", 1),)
 
 
+def test_files_of_other_tools_are_told_by_their_words_or_by_the_user(launches, config):
+    config.write_text("server = 192.0.2.7\n")
+    (chain,) = launches("--config-format", "tsocks", "-f", str(config), "program")[0].chains
+    assert chain == Chain((Proxy("socks4", "192.0.2.7"),))
+    other = config.with_name("other.conf")
+    other.write_text("TorPort 9150\n")
+    settings, _, _ = launches("-f", str(other), "program")
+    assert (settings.chain, settings.udp) == ((Proxy("socks5h", "127.0.0.1", 9150),), "block")
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        (
+            "pysocksify.conf",
+            "strict_chian\n",
+            ":1: unknown directive: `strict_chian`\nhint: did you mean `strict_chain`?",
+        ),
+        ("tsocks.conf", "server = a\n\n}\n", ":3: a `}` where no path is open\nhint: lines are written"),
+        ("torsocks.conf", "TorPort tor", ":1: `TorPort` takes a number from 1 to 65535: `tor`\n"),
+        (
+            "proxychains.conf",
+            "route a work\n[ProxyList]\nraw h 1",
+            ":1: no chain has this name: `route a work`\nhint: ",
+        ),
+    ],
+)
+def test_a_wrong_file_starts_nothing(fails, config, name, text, message):
+    file = config.with_name(name)
+    file.write_text(text)
+    said = fails("-f", str(file), "program")
+    assert said.startswith(f"pysocksify: error: {file}{message}")
+    assert len(said.splitlines()) <= 2
+
+
+def test_only_a_shell_that_is_to_be_wrapped_is_told_by_a_command(fails, capsys):
+    # No output but the error's: that option is PROGRAM's.
+    assert "missing" in fails("-f", "missing", "tox", "--env", "py")
+    for argv in (["-f", "missing", "--env"], ["-x", "nonsense", "--env"], ["--env", "-x", "nonsense"]):
+        assert cli.main(argv) == 125
+        assert capsys.readouterr().out == "false\n"
+
+
+def test_a_type_of_chain_replaces_the_files_with_its_length(launches, config):
+    config.write_text("random_chain\nchain_len 2\n[ProxyList]\nsocks5 a 1\nsocks5 b 1\n")
+    assert launches("program")[0].chains[0].length == 2
+    chain = launches("--chain-type", "strict", "program")[0].chains[0]
+    assert (chain.type, chain.length) == ("strict", 0)
+
+
+def test_the_environment_is_asked_only_when_it_is_named(launches, config, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5h://env")
+    monkeypatch.delenv("all_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.delenv("no_proxy", raising=False)
+    settings, _, _ = launches(*PROXY, "-x", "env", "program")
+    assert settings.chain == (Proxy("socks5h", "h"), Proxy("socks5h", "env"))
+    assert settings.rules == (direct(name="localhost"), direct(name="*.localhost"))
+    settings, _, _ = launches(*PROXY, "program")
+    assert (settings.chain, settings.rules) == ((Proxy("socks5h", "h"),), ())
+
+
+def test_effective_settings_are_shown_and_nothing_is_started(config, capsys, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5h://u:SECRET@env")
+    monkeypatch.delenv("all_proxy", raising=False)
+    config.write_text("dns tor\nroute *.corp work\n[ProxyList work]\nraw w 1\n")
+    argv = ["-x", "env", "--direct", "a", "--show-config", "no-such-program"]
+    assert cli.main(argv) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for line in (
+        f"dns tor # {config}:1",
+        "route a direct # command line",
+        f"route *.corp work # {config}:2",
+        "timeout 60 # default",
+    ):
+        assert line in lines
+    assert lines[lines.index("[ProxyList]") :] == [
+        *("[ProxyList]", "# $ALL_PROXY", "socks5h://u:***@env:1080", ""),
+        *(f"# {config}:3", "[ProxyList work]", "strict_chain", f"# {config}:4", "raw://w:1"),
+    ]
+
+
+def test_wrapping_a_shell_prints_commands(config, capsys):
+    assert cli.main([*PROXY, "--env"]) == 0
+    out = capsys.readouterr().out
+    assert all(line.startswith("export ") for line in out.splitlines())
+    assert "PYSOCKSIFY_SETTINGS='format=" in out
+
+
 # ---------------------------------------------------------------- what is refused
 
 USAGE = "hint: usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary\n"
@@ -171,6 +289,43 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (["-x", "--", "program"], "`-x` needs a value\n"),
         (["--dns", "-q", "program"], "`--dns` needs a value\n"),
         (["--version=1"], "`--version` takes no value\n"),
+        (["--env=on"], "`--env` takes no value\n" + f"hint: {cli.HINT_ENV}\n"),
+        ([*PROXY, "--env=off", "python"], f"`--env=off` starts nothing: `python`\nhint: {cli.HINT_ENV}\n"),
+        (
+            ["-x", "embedded", "-x", "raw://a", "--chain-type", "random", "program"],
+            "`-x embedded` in a random chain\n"
+            + "hint: a server on this machine comes before all others, and these chains begin anywhere\n",
+        ),
+        (
+            [*PROXY, "--chain-type", "random:2", "program"],
+            "command line: a chain length of 2, and a list of 1\n"
+            + "hint: name more proxies, or lower the length\n",
+        ),
+        (
+            ["--chain-type", "rando"],
+            "unknown value of `--chain-type`: `rando`\n"
+            + "hint: did you mean `random`? Known values: strict, dynamic, random, round_robin\n",
+        ),
+        (["--chain-type", "random:0"], "`--chain-type` takes a positive number of proxies: `0`\n"),
+        (
+            [*PROXY, "--route", "* work", "program"],
+            "command line: no chain has this name: `route * work`\n"
+            + "hint: known destinations: proxy, direct, block\n",
+        ),
+        (
+            ["--route", "*"],
+            "a route of 1 words: `*`\n"
+            + "hint: it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`\n",
+        ),
+        (
+            ["--config-format", "toml"],
+            "unknown value of `--config-format`: `toml`\n"
+            + "hint: known values: proxychains, tsocks, torsocks\n",
+        ),
+        (
+            [*PROXY, "--dns", "tor", "program"],
+            "`dns tor` is not supported yet\n" + "hint: use `dns remote` or `dns local`\n",
+        ),
         (
             ["--dns", "lokal"],
             "unknown value of `--dns`: `lokal`\n"

@@ -52,7 +52,7 @@ TARGET = (
     "pywrap.config.handover",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
-READERS = {f"pywrap.config.{name}" for name in ("choices", "rules", "search", "url", "words")}
+READERS = {"pywrap.config.options", "pywrap.config.search"}
 
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"

@@ -39,6 +39,16 @@ def test_ratios_of_a_tunnel():
     assert re.search(r"^  pysocksify, asyncio +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M), ran
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not os.path.exists("/dev/net/tun"), reason="needs root and /dev/net/tun"
+)
+def test_round_trips_of_a_connect():
+    ran = run(sys.executable, SCRIPTS / "bench-latency", "--quick")
+    # No figure is judged here: a busy machine adds to one, and to the round trip that it is divided by.
+    assert len(re.findall(r"^ours.* +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d$", ran.out, re.M)) == 4, ran
+    assert re.search(r"^PySocks +\d+\.\d\d +\d+\.\d\d +-$", ran.out, re.M), ran
+
+
 def test_demo_shows_both_ends(demo_environment):
     ran = run(SCRIPTS / "demo", env=demo_environment)
     assert ran.out.count("the program got: Hello from the web page\n") == 4, ran
@@ -101,7 +111,9 @@ def test_missing_programs_are_named(tmp_path):
     bin_directory = tools(tmp_path, id="echo 1000")
     script = (SCRIPTS / "debian").read_text().replace("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n", "")
     ran = run(bin_directory / "sh", "-c", script, env={"PATH": str(bin_directory)})
-    assert ran.out.startswith("not installed: dante-server microsocks openssh-server openssh-client curl ")
+    assert ran.out.startswith(
+        "not installed: dante-server dante-client microsocks openssh-server openssh-client tinyproxy curl "
+    )
     assert ran.out.endswith("; the tests that need them will be skipped\n")
 
 

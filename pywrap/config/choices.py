@@ -6,7 +6,7 @@ from pywrap.config.rules import RESERVED, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError
-from pywrap.frozen import frozen
+from pywrap.frozen import frozen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,19 @@ class Choices:
     origins: Mapping[object, str] = NOWHERE
 
 
+def from_source(origin: str, choices: Choices) -> Choices:
+    """``choices``, all of it said at ``origin`` where that is not known any better."""
+    origins: dict[object, str] = {}
+    for name in (*SINGLE, "chain_type", "chain_length"):
+        if getattr(choices, name) is not None:
+            origins[name] = origin
+    for each in (*choices.rules, *choices.rewrites):
+        origins[each] = origin
+    for place in range(len(choices.proxies or ())):
+        origins["", place] = origin
+    return replace(choices, origins={**origins, **choices.origins})
+
+
 def combine(first: Choices, second: Choices) -> Choices:
     """What ``first`` says, and where it says nothing, ``second``; rules, rewrites and named chains add up.
 
@@ -63,9 +76,13 @@ def combine(first: Choices, second: Choices) -> Choices:
     for name, value in values.items():
         if value is None:
             values[name] = getattr(second, name)
+    rules = second.rules
+    if second.proxies == () and first.proxies is not None:
+        # The rest had no chain there, and was blocked or direct (tsocks' `fallback`). Now it has one.
+        rules = tuple(rule for rule in rules if not _is_for_everything(rule))
     # Once each: a rule that stands further down as well never gets to decide.
-    for name in ("rules", "rewrites"):
-        values[name] = tuple(dict.fromkeys(getattr(first, name) + getattr(second, name)))
+    values["rules"] = tuple(dict.fromkeys(first.rules + rules))
+    values["rewrites"] = tuple(dict.fromkeys(first.rewrites + second.rewrites))
     named = {chain.name for chain in first.chains}
     values["chains"] = first.chains + tuple(chain for chain in second.chains if chain.name not in named)
     hidden = named if first.proxies is None else {*named, ""}
@@ -98,7 +115,11 @@ def settle(choices: Choices) -> Settings:
 
 def leaves_nothing(rules: tuple[Rule, ...]) -> bool:
     """Does one of ``rules`` match everything, and send it elsewhere than to the default chain?"""
-    return any(rule == Rule(to=rule.to) and rule.to for rule in rules)
+    return any(rule.to and _is_for_everything(rule) for rule in rules)
+
+
+def _is_for_everything(rule: Rule) -> bool:
+    return rule == Rule(to=rule.to)
 
 
 def _check_length(chain: Chain, choices: Choices) -> None:

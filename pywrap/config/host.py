@@ -49,6 +49,24 @@ def parse_port(text: str) -> int | None:
     return port if port and port <= 65535 else None
 
 
+def split_port(text: str) -> tuple[str, str | None]:
+    """Cut off ``:PORT``, None when there is none, and the brackets of an IPv6 address.
+
+    Raises:
+        ConfigError: the brackets are not in pairs.
+    """
+    if text.startswith("["):
+        what, closed, after = text[1:].rpartition("]")
+        if not closed or (after and not after.startswith(":")):
+            raise ConfigError("wrong brackets")
+        return what, after[1:] if after else None
+    if text.count(":") == 1:
+        what, _, port = text.partition(":")
+        return what, port
+    # Without brackets, all the colons of an IPv6 address are its own.
+    return text, None
+
+
 def parse_network(address: str, mask: str | None = None) -> str:
     """A network in its normal form, ``10.0.0.0/8``; without a ``mask`` one address.
 

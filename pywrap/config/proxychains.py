@@ -5,44 +5,51 @@ What differs, each time in favour of an error over a surprise:
 * proxychains skips directives that it does not know. Here each line counts or is an error.
 * Of lines that contradict each other proxychains takes the last. Here that is an error.
 * Names go to the proxy even without ``proxy_dns``; only ``dns local`` keeps them here.
-* Without a word about the chain's type proxychains skips dead proxies. Here every chain is strict.
+* Without a word about the chain's type proxychains skips dead proxies. Here such a chain is strict.
 
 A trailing ``# comment`` is allowed after a directive. Below [ProxyList] proxychains takes it for a username
 and a password, so there it is refused.
+
+``[ProxyList work]`` is ours: a chain for the rules that name it. What its type is stands below that
+line, above its proxies.
 """
 
 from __future__ import annotations
 
-from pywrap.config.choices import Choices
-from pywrap.config.host import parse_host, parse_port
-from pywrap.config.rules import parse_directs, parse_localnet
-from pywrap.config.settings import DNS, LISTEN, LOOPBACK, SCHEMES, UDP, Proxy, Rule
+from pywrap.config.draft import Draft, parse_lines, without_comment
+from pywrap.config.host import is_address, parse_host, parse_port, split_port
+from pywrap.config.rules import check_chain_name, parse_directs, parse_localnet, parse_rewrite, parse_route
+from pywrap.config.settings import SCHEMES, Chain, Proxy
 from pywrap.config.url import check_credentials, mask, parse_proxy
-from pywrap.config.words import digits, milliseconds, nearest, one_of, seconds, suggest
+from pywrap.config.values import READERS, parse_length, usual_length
+from pywrap.config.words import digits, milliseconds, nearest, suggest
 from pywrap.errors import ConfigError
 from pywrap.frozen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
-    # Gets the words after the directive's name.
-    Reader: TypeAlias = Callable[["_Draft", list[str]], None]
+    from pywrap.config.choices import Choices
+
+    # Gets the directive's name and the words after it.
+    Reader: TypeAlias = Callable[["_Draft", str, list[str]], None]
 
 SECTION = "[ProxyList]"
 
 PROXY_FORM = "a proxy is written `socks5 HOST PORT [USER [PASSWORD]]` or `socks5://USER:PASSWORD@HOST:PORT`"
 
-# Of proxychains-ng 4.17, with what there is instead.
-UNSUPPORTED = {
-    "dynamic_chain": "use `strict_chain`",
-    "random_chain": "use `strict_chain`",
-    "round_robin_chain": "use `strict_chain`",
-    "chain_len": "it belongs to `random_chain` and `round_robin_chain`",
-    "proxy_dns_old": "use `proxy_dns`",
-    "proxy_dns_daemon": "use `proxy_dns`",
-    "dnat": "",
+# proxychains sends names to its `socks4` proxies, and has no word for those that take none.
+WITHOUT_NAMES = "socks4ip"
+TYPES = (*SCHEMES, WITHOUT_NAMES)
+
+# The types of chains, as proxychains calls them.
+CHAINS = {
+    "strict_chain": "strict",
+    "dynamic_chain": "dynamic",
+    "random_chain": "random",
+    "round_robin_chain": "round_robin",
 }
 
 
@@ -50,191 +57,197 @@ def parse(data: bytes, source: str) -> Choices:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
-        ConfigError: a line that is wrong, unknown, or not supported yet.
+        ConfigError: a line that is wrong or unknown.
     """
-    draft = _Draft()
-    # Bytes, as proxychains splits them: str.split() would also split passwords at blanks of Unicode.
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        draft.line = number
-        try:
-            draft.read(line)
-        except ConfigError as err:
-            raise ConfigError(f"{source}:{number}: {err}", err.hint) from None
-    return draft.choices()
+    return parse_lines(data, _Draft(source))
 
 
-class _Draft:
-    """What was read so far, and on which line."""
+class _Draft(Draft):
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        # The list that lines belong to: None above all of them, "" in [ProxyList].
+        self.name: str | None = None
+        self.opened: dict[str, int] = {}
+        self.hops: list[Proxy] = []
 
-    def __init__(self) -> None:
-        self.line = 0
-        self.in_list = False
-        self.values: dict[str, Any] = {}
-        # field: the line that decided it, and its number
-        self.decided: dict[str, tuple[str, int]] = {}
-        self.rules: list[Rule] = []
-        self.proxies: list[Proxy] = []
-
-    def choices(self) -> Choices:
-        return Choices(proxies=tuple(self.proxies) or None, rules=tuple(self.rules), **self.values)
-
-    def read(self, line: bytes) -> None:
-        if b"\0" in line:
-            raise ConfigError("a NUL byte: this is not a text file in ASCII or UTF-8")
-        # surrogateescape: a password that is not UTF-8 goes out as it stands here.
-        words = [word.decode("utf-8", "surrogateescape") for word in line.split()]
-        if not words or words[0].startswith("#"):
-            return
+    def read(self, words: list[str]) -> None:
         if words[0].startswith("["):
-            self.open_section(" ".join(words))
-        elif self.in_list:
-            self.proxies.append(_parse_proxy_line(words))
+            self.end()
+            self.open_list(" ".join(words))
+        elif self.name is None or (self.name and not self.hops and _name_of(words[0]) in OF_A_CHAIN):
+            self.read_directive(without_comment(words))
         else:
-            self.read_directive(_without_comment(words))
+            self.origins[self.name, len(self.hops)] = self.here()
+            self.hops.append(_parse_proxy_line(words))
 
-    def open_section(self, title: str) -> None:
-        if title != SECTION:
+    def end(self) -> None:
+        """A list ends, with the file or where the next one begins: it is a chain now."""
+        values = self.values.setdefault(self.name or "", {})
+        kind = values.get("chain_type", "strict")
+        length = values.get("chain_length", usual_length(kind))
+        if self.name is None:
+            if "chain_type" in values:
+                values["chain_length"] = length
+                self.origins.setdefault("chain_length", self.origins["chain_type"])
+        elif self.name == "":
+            self.proxies = self.hops or None
+        elif self.hops:
+            self.chains.append(Chain(tuple(self.hops), self.name, kind, length))
+        else:
+            self.line = self.opened[self.name]
+            raise ConfigError(f"no proxies in the chain `{self.name}`", PROXY_FORM)
+        self.hops = []
+
+    def open_list(self, title: str) -> None:
+        word, _, name = title.removeprefix("[").removesuffix("]").partition(" ")
+        if f"[{word}]" != SECTION or not title.endswith("]"):
             raise ConfigError(f"unknown section: `{title}`", suggest(title, [SECTION], "sections"))
-        if self.in_list:
-            raise ConfigError(f"a second {SECTION}")
-        self.in_list = True
+        if title != SECTION:
+            check_chain_name(name)
+        if name in self.opened:
+            raise ConfigError(f"a second {title}", f"the first is on line {self.opened[name]}")
+        self.name = name
+        self.opened[name] = self.line
+        self.origins[name, -1] = self.here()
 
     def read_directive(self, words: list[str]) -> None:
-        # proxychains writes `chain_len = 2`, and reads `chain_len=2`.
-        name = words[0].partition("=")[0]
-        if name in UNSUPPORTED:
-            raise ConfigError(f"`{name}` is not supported yet", UNSUPPORTED[name])
-        if words[0] not in DIRECTIVES:
+        name = _name_of(words[0])
+        if name not in DIRECTIVES:
             raise _unknown_directive(words[0])
-        arity, read = DIRECTIVES[words[0]]
-        if len(words) - 1 != arity:
-            takes = "one value" if arity else "no value"
-            raise ConfigError(f"`{name}` takes {takes}, not {len(words) - 1}")
-        read(self, words)
+        arity, read = DIRECTIVES[name]
+        values = words[1:]
+        if name == "chain_len":
+            values = " ".join(words).removeprefix(name).lstrip(" =").split()
+        if arity is not None and len(values) != arity:
+            takes = ("no value", "one value")[arity]
+            raise ConfigError(f"`{name}` takes {takes}, not {len(values)}")
+        read(self, name, values)
 
-    def decide(self, field: str, value: object, words: list[str]) -> None:
-        """Note ``value``, unless an earlier line says something else."""
-        shown = " ".join(words)
-        if self.values.setdefault(field, value) != value:
-            other, number = self.decided[field]
-            raise ConfigError(f"`{shown}` contradicts line {number}: `{other}`", "remove one of them")
-        self.decided.setdefault(field, (shown, self.line))
+    def say(self, field: str, value: object, name: str, values: list[str]) -> None:
+        """Note what a line of this ``name`` and these ``values`` says."""
+        self.decide(field, value, " ".join((name, *values)), self.name or "")
 
 
 # ---------------------------------------------------------------- directives
 
 
-def _strict_chain(draft: _Draft, words: list[str]) -> None:
-    """The only type of chain there is."""
+def _chain_type(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.say("chain_type", CHAINS[name], name, values)
 
 
-def _proxy_dns(draft: _Draft, words: list[str]) -> None:
-    draft.decide("dns", "remote", words)
+def _chain_len(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.say("chain_length", parse_length(values[0], name), name, values)
 
 
-def _quiet_mode(draft: _Draft, words: list[str]) -> None:
-    draft.decide("verbosity", -1, words)
+def _proxy_dns(draft: _Draft, name: str, values: list[str]) -> None:
+    """All of proxychains' ways to keep names from this machine's resolver are one here."""
+    draft.say("dns", "remote", name, values)
 
 
-def _connect_timeout(draft: _Draft, words: list[str]) -> None:
-    draft.decide("connect_timeout", milliseconds(words[1], words[0]), words)
+def _proxy_dns_daemon(draft: _Draft, name: str, values: list[str]) -> None:
+    """No daemon is needed here; its address is read, since a mistake in it may be one elsewhere as well."""
+    host, port = split_port(values[0])
+    if not is_address(host) or (port is not None and parse_port(port) is None):
+        raise ConfigError(f"`{name}` takes ADDRESS:PORT: `{values[0]}`")
+    draft.say("dns", "remote", name, values)
 
 
-def _read_timeout(draft: _Draft, words: list[str]) -> None:
-    draft.decide("read_timeout", milliseconds(words[1], words[0]), words)
+def _quiet_mode(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.say("verbosity", -1, name, values)
 
 
-def _remote_dns_subnet(draft: _Draft, words: list[str]) -> None:
+def _connect_timeout(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.say("connect_timeout", milliseconds(values[0], name), name, values)
+
+
+def _read_timeout(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.say("read_timeout", milliseconds(values[0], name), name, values)
+
+
+def _remote_dns_subnet(draft: _Draft, name: str, values: list[str]) -> None:
     """Where proxychains takes its placeholder addresses from.
 
     Active in the file that Debian ships, so it must load. Ours come from 198.18.0.0/15, which no real
     host has (RFC 2544); nothing that this number could say would make them collide less.
     """
-    number = digits(words[1])
+    number = digits(values[0])
     if number is None or number > 255:
-        raise ConfigError(f"`{words[0]}` takes a number from 0 to 255: `{words[1]}`")
+        raise ConfigError(f"`{name}` takes a number from 0 to 255: `{values[0]}`")
 
 
-def _localnet(draft: _Draft, words: list[str]) -> None:
-    draft.rules.append(parse_localnet(words[1]))
+def _localnet(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.add_rules([parse_localnet(values[0])])
 
 
-def _dns(draft: _Draft, words: list[str]) -> None:
-    draft.decide("dns", one_of(DNS, words[1], words[0]), words)
+def _dnat(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.add_rewrite(parse_rewrite(values))
 
 
-def _loopback(draft: _Draft, words: list[str]) -> None:
-    draft.decide("loopback", one_of(LOOPBACK, words[1], words[0]), words)
+def _direct(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.add_rules(parse_directs(values[0]))
 
 
-def _udp(draft: _Draft, words: list[str]) -> None:
-    draft.decide("udp", one_of(UDP, words[1], words[0]), words)
+def _route(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.add_rules(parse_route(values))
 
 
-def _listen(draft: _Draft, words: list[str]) -> None:
-    draft.decide("listen", one_of(LISTEN, words[1], words[0]), words)
+def _single(draft: _Draft, name: str, values: list[str]) -> None:
+    draft.say(name, READERS[name](values[0], name), name, values)
 
 
-def _direct(draft: _Draft, words: list[str]) -> None:
-    draft.rules.extend(parse_directs(words[1]))
-
-
-def _timeout(draft: _Draft, words: list[str]) -> None:
-    draft.decide("timeout", seconds(words[1], words[0]), words)
-
-
-# name: how many values it takes, and what reads it
-DIRECTIVES: dict[str, tuple[int, Reader]] = {
-    "strict_chain": (0, _strict_chain),
+# name: how many values it takes (None: it looks itself), and what reads it
+DIRECTIVES: dict[str, tuple[int | None, Reader]] = {
+    **{name: (0, _chain_type) for name in CHAINS},
+    "chain_len": (1, _chain_len),
     "proxy_dns": (0, _proxy_dns),
+    "proxy_dns_old": (0, _proxy_dns),
+    "proxy_dns_daemon": (1, _proxy_dns_daemon),
     "quiet_mode": (0, _quiet_mode),
     "tcp_connect_time_out": (1, _connect_timeout),
     "tcp_read_time_out": (1, _read_timeout),
     "remote_dns_subnet": (1, _remote_dns_subnet),
     "localnet": (1, _localnet),
+    "dnat": (None, _dnat),
     # Not of proxychains.
-    "dns": (1, _dns),
-    "loopback": (1, _loopback),
-    "udp": (1, _udp),
-    "listen": (1, _listen),
     "direct": (1, _direct),
-    "timeout": (1, _timeout),
+    "route": (None, _route),
+    **{name: (1, _single) for name in READERS if name not in ("connect_timeout", "read_timeout")},
 }
+# Below [ProxyList NAME] as well.
+OF_A_CHAIN = (*CHAINS, "chain_len")
+
+
+def _name_of(word: str) -> str:
+    # proxychains writes `chain_len = 2`, and reads `chain_len=2`.
+    return "chain_len" if word.startswith("chain_len=") else word
 
 
 def _unknown_directive(word: str) -> ConfigError:
-    if word in SCHEMES or "://" in word:
+    if word in TYPES or "://" in word:
         return ConfigError(f"a proxy above {SECTION}", f"put the line {SECTION} before the first proxy")
-    near = nearest(word, [*DIRECTIVES, *UNSUPPORTED])
+    near = nearest(word, DIRECTIVES)
     # Only the word, and not the line: a password can stand further right.
     return ConfigError(f"unknown directive: `{mask(word)}`", f"did you mean `{near}`?" if near else "")
-
-
-def _without_comment(words: list[str]) -> list[str]:
-    for at, word in enumerate(words):
-        if word.startswith("#"):
-            return words[:at]
-    return words
 
 
 # ---------------------------------------------------------------- proxies
 
 
 def _parse_proxy_line(words: list[str]) -> Proxy:
+    scheme, separator, rest = words[0].partition("://")
+    plain = "socks4" if scheme == WITHOUT_NAMES else scheme
     # The form with :// is newer than proxychains' sample file, which does not show it.
-    proxy = parse_proxy(words[0]) if "://" in words[0] else _parse_columns(words)
-    if "://" in words[0] and len(words) > 1:
+    proxy = parse_proxy(f"{plain}://{rest}") if separator else _parse_columns(plain, words)
+    if separator and len(words) > 1:
         raise ConfigError("text after a proxy URL", "comments stand on lines of their own")
-    # proxychains sends names to its `socks4` proxies, and has no other word for 4a.
-    return replace(proxy, scheme="socks4a") if proxy.scheme == "socks4" else proxy
+    return replace(proxy, scheme="socks4a") if proxy.scheme == "socks4" and plain == scheme else proxy
 
 
-def _parse_columns(words: list[str]) -> Proxy:
-    scheme = words[0]
-    if scheme in DIRECTIVES or scheme in UNSUPPORTED:
+def _parse_columns(scheme: str, words: list[str]) -> Proxy:
+    if _name_of(scheme) in DIRECTIVES:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
     if scheme not in SCHEMES:
-        raise ConfigError(f"unknown proxy type: `{mask(scheme)}`", suggest(scheme, SCHEMES, "types"))
+        raise ConfigError(f"unknown proxy type: `{mask(scheme)}`", suggest(scheme, TYPES, "types"))
     if any(word.startswith("#") for word in words[1:4]):
         hint = "comments stand on lines of their own; a username with # goes into a URL, as %23"
         raise ConfigError("a comment after a proxy", hint)

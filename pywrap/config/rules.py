@@ -12,7 +12,7 @@ Nothing is looked up here: a name is that name, not the addresses behind it.
 
 from __future__ import annotations
 
-from pywrap.config.host import is_address, parse_host, parse_network, parse_port
+from pywrap.config.host import is_address, parse_host, parse_network, parse_port, split_port
 from pywrap.config.settings import PROTOCOLS, TO_BLOCK, TO_DIRECT, Rewrite, Rule
 from pywrap.errors import ConfigError
 from pywrap.frozen import replace
@@ -151,18 +151,9 @@ def _parse_address(text: str) -> tuple[str, int]:
 
 
 def _split_ports(text: str) -> tuple[str, int, int]:
-    """Cut off ``:PORT`` or ``:PORT-PORT`` (0 for what is not there) and the brackets."""
-    if text.startswith("["):
-        what, closed, after = text[1:].rpartition("]")
-        if not closed or (after and not after.startswith(":")):
-            raise ConfigError("wrong brackets")
-        colon, ports = after[:1], after[1:]
-    elif text.count(":") == 1:
-        what, colon, ports = text.partition(":")
-    else:
-        # Without brackets, all the colons of an IPv6 address are its own.
-        return text, 0, 0
-    return (what, *_parse_ports(ports)) if colon else (what, 0, 0)
+    """Cut off ``:PORT`` or ``:PORT-PORT``; 0 for what is not there."""
+    what, ports = split_port(text)
+    return (what, 0, 0) if ports is None else (what, *_parse_ports(ports))
 
 
 def _parse_ports(text: str) -> tuple[int, int]:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import os
 
 from pywrap.config.choices import Choices, combine, leaves_nothing, settle
-from pywrap.config.proxychains import parse
+from pywrap.config.formats import parse
+from pywrap.config.rules import format_route
 from pywrap.config.settings import Settings
 from pywrap.errors import ConfigError
 
@@ -35,23 +36,51 @@ def load(
     named: str | None = None,
     *,
     environ: Mapping[str, str] | None = None,
+    file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
 ) -> Settings:
     """Settings from ``choices``, which come first, and from the configuration file.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or what is said does
+            not fit together.
+    """
+    said = gather(choices, named, environ=environ, file_format=file_format, system_directory=system_directory)
+    settings = settle(said)
+    if settings.dns not in ("remote", "local"):
+        raise ConfigError(f"`dns {settings.dns}` is not supported yet", "use `dns remote` or `dns local`")
+    return settings
+
+
+def gather(
+    choices: Choices | None = None,
+    named: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    file_format: str | None = None,
+    system_directory: str = SYSTEM_DIRECTORY,
+) -> Choices:
+    """What ``choices`` and the configuration file say together.
 
     Raises:
         ConfigError: the file is missing, unreadable or wrong, or nobody names a proxy.
     """
     environ = os.environ if environ is None else environ
     path = find(named, environ, system_directory)
-    said = combine(choices or Choices(), Choices() if path is None else read(path))
-    if said.proxies is None and not leaves_nothing(said.rules):
-        where = "" if path is None else f": there is none in {path}"
-        raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
-    settings = settle(said)
-    if settings.dns not in ("remote", "local"):
-        raise ConfigError(f"`dns {settings.dns}` is not supported yet", "use `dns remote` or `dns local`")
-    return settings
+    given = choices or Choices()
+    said = combine(given, Choices() if path is None else read(path, file_format))
+    # To give none says that the launcher brings one.
+    if not said.proxies and given.proxies is None:
+        if not leaves_nothing(said.rules):
+            where = "" if path is None else f": there is none in {path}"
+            raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
+        for rule in said.rules:
+            if not rule.to:
+                raise ConfigError(
+                    f"{said.origins[rule]}: no proxy configured for `route {format_route(rule)}`",
+                    _hint_no_proxy(path, environ, system_directory),
+                )
+    return said
 
 
 def find(named: str | None, environ: Mapping[str, str], system_directory: str) -> str | None:
@@ -70,8 +99,8 @@ def find(named: str | None, environ: Mapping[str, str], system_directory: str) -
     return next((path for path in _default_paths(environ, system_directory) if _exists(path)), None)
 
 
-def read(path: str) -> Choices:
-    """Read the configuration file at ``path``.
+def read(path: str, file_format: str | None = None) -> Choices:
+    """Read the configuration file at ``path``, whose format is found out unless it is given.
 
     Raises:
         ConfigError: it cannot be read, or something in it is wrong.
@@ -81,7 +110,7 @@ def read(path: str) -> Choices:
             data = file.read()
     except OSError as err:
         raise _unreadable(path, err) from None
-    return parse(data, path)
+    return parse(data, path, file_format)
 
 
 def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:

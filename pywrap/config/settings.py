@@ -94,7 +94,8 @@ class Rule:
 class Rewrite:
     """One address (and port, unless 0) in the place of another: ``dnat`` of proxychains.
 
-    Addresses as ``inet_ntop`` writes them. ``new_port`` 0 leaves the port as it is.
+    The first that matches counts, among those with a port and then among the others. Addresses are as
+    ``inet_ntop`` writes them. ``new_port`` 0 leaves the port as it is.
     """
 
     address: str
@@ -117,6 +118,7 @@ class Settings:
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
+    ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -133,6 +135,7 @@ class Settings:
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0
+    turns: str = ""
     verbosity: int = 0
 
     @property

@@ -107,7 +107,7 @@ def join_known(tunnels: Tunnels, sock: _socket.socket) -> None:
 
 def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     """``sock`` is one of the objects that ``flow`` has."""
-    flow.fds.add(originals.fileno(sock))
+    flow.under.fds.add(originals.fileno(sock))
     tunnels.by_object[id(sock)] = flow
     if not hasattr(type(sock), MARK):
         sock.__class__ = _derived(type(sock), tunnels)

@@ -24,9 +24,13 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
             return originals.dup(fd)
         with tunnels.lock:
             new = originals.dup(fd)
-            known = tunnels.pending_of(new) or tunnels.listener_of(new) or tunnels.flows.get(inode(new))
-            if known is not None:
-                known.fds.add(new)
+            number = inode(new)
+            if number in tunnels.pending:
+                tunnels.pending[number].fds.add(new)
+            elif number in tunnels.listening:
+                tunnels.listening[number].fds.add(new)
+            elif number in tunnels.flows:
+                tunnels.flows[number].under.fds.add(new)
             return new
 
     made = module.socket.__init__

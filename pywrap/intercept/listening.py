@@ -306,7 +306,7 @@ class Listener:
         os.set_blocking(new, True)
         self._came = None
         self._idle = 0
-        address = self._session.peer(came, (came.host,), self._family == _socket.AF_INET6)
+        address = self._session.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
         tunnels.establish(new, address, self._name)
         assert self._binding is not None, "somebody came by it"
         self._session.accepted(came, self._binding.path)
@@ -408,7 +408,9 @@ class Listener:
                     self._fail(error)
                 elif opening is not None and place is not None:
                     self._control = opening.sock
-                    self._name = self._session.peer(place, (place.host,), self._family == _socket.AF_INET6)
+                    self._name = self._session.peer(
+                        place, (place.host, place.port), self._family == _socket.AF_INET6
+                    )
                 if self._here():
                     self._wake()
                 else:

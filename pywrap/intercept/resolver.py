@@ -9,7 +9,8 @@ None of them asks the local resolver for a name that the proxies are to see. In 
 4. everything else: a placeholder (``tunnel.names``), IPv6 only when nothing else is wanted, so that
    happy eyeballs do not dial twice.
 
-With ``dns local`` all of them are the interpreter's own.
+With ``dns local`` all of them are the interpreter's own; where there are rules by name, the addresses of each
+name are noted on the way, so that the rules find it again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ NAME_UNKNOWN = "Name or service not known"
 def functions(session: Session) -> dict[str, Callable[..., Any]]:
     """The resolver family under ``session``."""
     if session.settings.dns == "local":
-        return {name: getattr(originals, name) for name in FAMILY}
+        local = {name: getattr(originals, name) for name in FAMILY}
+        return {**local, **_noting(session)} if session.routes.by_name else local
 
     def getaddrinfo(
         host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
@@ -109,6 +111,41 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
     }
 
 
+def _noting(session: Session) -> dict[str, Callable[..., Any]]:
+    """Those that find addresses, as they are, except that the routes learn what they found."""
+
+    def getaddrinfo(
+        host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
+        rows = originals.getaddrinfo(host, port, family, type, proto, flags)
+        note(host, [str(row[4][0]) for row in rows])
+        return rows
+
+    def gethostbyname(hostname: Any, /) -> str:
+        """gethostbyname(host) -> address."""
+        literal = originals.gethostbyname(hostname)
+        note(hostname, [literal])
+        return literal
+
+    def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
+        found = originals.gethostbyname_ex(hostname)
+        note(hostname, found[2])
+        return found
+
+    def note(host: Any, literals: list[str]) -> None:
+        name = host_text(host)
+        if name and not session.is_literal(name):
+            session.routes.remember(name, literals)
+
+    return {
+        "getaddrinfo": getaddrinfo,
+        "gethostbyname": gethostbyname,
+        "gethostbyname_ex": gethostbyname_ex,
+    }
+
+
 def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
     """Literals for ``name``, at least one, and its canonical name."""
     wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
@@ -117,6 +154,7 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
         literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        session.routes.remember(name, literals)
         return literals, name
     if session.routes.resolves_here(name):
         rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)

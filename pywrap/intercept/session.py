@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+from operator import index
 from time import monotonic
 
 from pywrap.errors import Unencodable, to_oserror
@@ -14,7 +15,7 @@ from pywrap.messages import Messages
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.association import UNKNOWN, Associating
-from pywrap.tunnel.background import Background
+from pywrap.tunnel.background import Background, Task
 from pywrap.tunnel.binding import told_by
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
@@ -22,6 +23,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening
 from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.probe import Probe, unknown
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
 from pywrap.tunnel.turns import Turns
@@ -181,7 +183,7 @@ class Session:
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
         if bound is None or (":" in bound.host and not ipv6):
             return None
-        return self.peer(bound, (bound.host,), ipv6)
+        return self.peer(bound, (bound.host, bound.port), ipv6)
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -205,7 +207,9 @@ class Session:
             return ""
         family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
         rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
-        return str(rows[0][4][0])
+        literal = str(rows[0][4][0])
+        self.routes.remember(to.host, [literal])
+        return literal
 
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""
@@ -225,15 +229,17 @@ class Session:
         return [name] if name else self.hosts.names(address)
 
     def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
-        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder."""
+        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder.
+
+        It is what the program asked for, ``address``, also where that is rewritten.
+        """
         host = str(address[0])
         if address_of(host) is None:
             host = destination.host
             if address_of(host) is None:
                 host = self.names.placeholder(host, ipv6)
-        if not ipv6:
-            return host, destination.port
-        return (host if ":" in host else f"::ffff:{host}", destination.port, 0, 0)
+        port = index(address[1])
+        return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """A tunnel stands; say so at -v. ``started`` is of the monotonic clock."""
@@ -247,6 +253,23 @@ class Session:
             self.messages.say(
                 1, f"{what} via {_list(path)}: {how} in {(monotonic() - started) * 1000:.0f} ms"
             )
+        if self.settings.pipeline == "auto":
+            for to_ask in unknown(self.hops, path):
+                self._probe(to_ask)
+
+    def _probe(self, path: tuple[Proxy, ...]) -> None:
+        """Ask the last hop of ``path`` whether it takes a flight, in the background."""
+        sock = None
+        try:
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            sock.setblocking(False)
+            opening = Opening(sock, Probe(self.hops, path), self.deadline(None))
+            self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
+        except (OSError, RuntimeError):
+            # No descriptor or no thread left: another time.
+            self.hops.unused(path[-1])
+            if sock is not None:
+                sock.close()
 
     def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
@@ -269,13 +292,14 @@ class Session:
         self.background = _background()
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)
+        self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain picks its proxies, by its name."""
         return {
-            name: selection(chain, self.hops, Turns("", place))
+            name: selection(chain, self.hops, Turns(self.settings.turns, place))
             for place, (name, chain) in enumerate(self.chains.items())
         }
 
@@ -302,6 +326,12 @@ def _chains(settings: Settings) -> dict[str, Chain]:
 
 def _list(path: tuple[Proxy, ...]) -> str:
     return ", ".join(str(hop) for hop in path)
+
+
+def _close(opening: Opening) -> None:
+    opening.abandon()
+    # Its own is left, which is nobody else's here.
+    opening.sock.close()
 
 
 def _background() -> Background:

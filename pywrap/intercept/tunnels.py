@@ -191,13 +191,11 @@ class Tunnels:
             self._orphans = False
             for known in list(self.flows.values()):
                 known.end_if_closed()
-        self.flows[flow.number] = flow
+        self.flows[flow.under.number] = flow
 
-    def renumber(self, flow: Flow, number: int) -> None:
-        """Another socket has taken the place of ``flow``'s. Under ``lock``."""
-        self.flows.pop(flow.number, None)
-        flow.number = number
-        self.flows[number] = flow
+    def renumber(self, old: int, number: int) -> None:
+        """Another file has taken the place of a flow's. Under ``lock``."""
+        self.flows[number] = self.flows.pop(old)
 
     def allow(self, relay: tuple[Any, ...]) -> None:
         """Datagrams may go to ``relay``: the audit hook asks."""

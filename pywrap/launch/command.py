@@ -35,6 +35,13 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
             settings = _prefixed(settings, bundled.start(settings.verbosity))
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
+    if any(chain.type == "round_robin" for chain in settings.chains):
+        from pywrap.tunnel import turns
+
+        try:
+            settings = replace(settings, turns=turns.create())
+        except OSError as err:
+            raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     # Python ignores these, and what is ignored stays so through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

@@ -1,1 +1,1 @@
-"""The SOCKS protocol, both ends, without sockets: ``wire``, ``v4``, ``v5``, ``serve``."""
+"""The protocols without sockets: SOCKS, both ends (``wire``, ``v4``, ``v5``, ``serve``), and ``http``."""

@@ -109,7 +109,7 @@ def _explain(
     err: SocksError, chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint
 ) -> None:
     """Say in ``err`` where it was and what was asked, and who is dead."""
-    asked = _ASKED[command].format(destination)
+    asked = _ASKED.get(command, "asked for an impossible command").format(destination)
     err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
     hop = err.hop = chain[number]
     onward = chain[number + 1] if number + 1 < len(chain) else None
@@ -127,6 +127,8 @@ def _explain(
         err.dead = onward if err.answered or onward is None else hop
     else:
         err.dead = hop
+        # The end of any hop is seen as a hang-up by the last that was reached.
+        err.in_doubt = isinstance(err, ProxyClosed) and number > 0
 
 
 def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False) -> Dialogue[Endpoint]:

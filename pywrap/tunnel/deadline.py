@@ -20,7 +20,7 @@ class Deadline:
     gets exactly what an unwrapped connect() would raise; the other limits are the user's.
     """
 
-    __slots__ = ("_connect", "_end", "_program", "_read", "_step", "_way")
+    __slots__ = ("_begun", "_connect", "_end", "_program", "_read", "_step", "_way")
 
     def __init__(self, settings: Settings, program: float | None = None) -> None:
         now = monotonic()
@@ -30,6 +30,7 @@ class Deadline:
         self._read = settings.read_timeout
         self._way = self._end
         self._step = self._end
+        self._begun = now
 
     def share(self, part: float, seconds: float = _NEVER) -> None:
         """One way of several begins: it has a ``part`` of the time that is left, and ``seconds`` at most."""
@@ -48,7 +49,13 @@ class Deadline:
         self._start(self._read)
 
     def _start(self, limit: float) -> None:
-        self._step = min(self._way, monotonic() + limit) if limit else self._way
+        self._begun = monotonic()
+        self._step = min(self._way, self._begun + limit) if limit else self._way
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the present step began."""
+        return monotonic() - self._begun
 
     @property
     def ended(self) -> bool:

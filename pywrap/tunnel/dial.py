@@ -60,7 +60,7 @@ class FirstHop:
             try:
                 found = self._getaddrinfo(self.proxy.host, self.proxy.port, 0, _socket.SOCK_STREAM)
             except OSError as err:
-                raise self._dead(
+                raise SocksError(
                     f"cannot resolve the proxy {self.proxy}: {err.strerror}", errno.EHOSTUNREACH
                 ) from err
             self._addresses = tuple(Address(int(row[0]), row[4]) for row in found)
@@ -79,12 +79,7 @@ class FirstHop:
     def unreachable(self, err: OSError) -> SocksError:
         """The kernel's errno, and a text that names the proxy."""
         why = os.strerror(err.errno) if err.errno else str(err)
-        return self._dead(f"cannot reach the proxy {self.proxy}: {why}", err.errno or errno.ECONNREFUSED)
-
-    def _dead(self, message: str, number: int) -> SocksError:
-        error = SocksError(message, number)
-        error.hop = error.dead = self.proxy
-        return error
+        return SocksError(f"cannot reach the proxy {self.proxy}: {why}", err.errno or errno.ECONNREFUSED)
 
 
 def fit(sock: _socket.socket, address: Address) -> tuple[_socket.socket, tuple[Any, ...]]:

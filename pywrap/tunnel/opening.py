@@ -7,9 +7,9 @@ block; ``background`` does it for any number of them in a thread of its own.
 from __future__ import annotations
 
 import errno
-from _socket import SHUT_RDWR, SO_ERROR, SOL_SOCKET
+from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
-from pywrap.errors import ProxyClosed, SocksError
+from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError
 from pywrap.socks.wire import Endpoint, Send
 from pywrap.tunnel.dial import fit, like
 
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
         def remaining(self) -> float: ...
 
 
+# Seconds of silence that are told of a hop when the program gives up: not when it has only changed its mind.
+_LONG = 2.0
+
+# Of Linux 4.11; the module does not have it.
+_TCP_FASTOPEN_CONNECT = 30
+
 # As in poll(2) and epoll(7), which agree on them.
 POLLIN = 1
 POLLOUT = 4
@@ -65,11 +71,13 @@ class Opening:
     __slots__ = (
         "_addresses",
         "_buffer",
+        "_deferred",
         "_dialogue",
         "_failure",
         "_given",
         "_plan",
         "_step",
+        "_underway",
         "_way",
         "bound",
         "deadline",
@@ -87,6 +95,9 @@ class Opening:
         self.bound = Endpoint("", 0)
         self._addresses: Iterator[Address] = iter(())
         self._failure: SocksError | None = None
+        self._underway = False
+        # With TCP Fast Open the dialogue begins before anybody has answered.
+        self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
         self._buffer = bytearray()
@@ -124,17 +135,23 @@ class Opening:
 
     def _try(self, step: Callable[[], bool]) -> bool:
         """Do ``step``; when it fails, set out on other ways as long as there are any."""
+        self._underway = True
         while True:
             try:
                 done = step()
             except SocksError as err:
+                if err.hop is None:
+                    # It never came to a dialogue.
+                    err.hop = err.dead = self.path[0]
                 other = self._plan.another(err)
                 if other is None or self.deadline.ended:
+                    self._underway = False
                     raise
                 self._way = other
                 step = self._set_out
             else:
                 if done:
+                    self._underway = False
                     self._plan.succeeded()
                 return done
 
@@ -165,13 +182,35 @@ class Opening:
         if error:
             self._failure = self._way.first.unreachable(OSError(error, ""))
             return self._dial()
+        self._deferred = False
         return self._connected()
+
+    def _is_unconnected(self) -> bool:
+        """Has the dialogue begun, and nobody taken the SYN?"""
+        if self._deferred:
+            try:
+                self.sock.getpeername()
+            except OSError:
+                return True
+            self._deferred = False
+        return False
+
+    def _redial(self, err: OSError) -> bool:
+        self._failure = self._way.first.unreachable(err)
+        self._dialogue = None
+        return self._dial()
 
     def _expire(self) -> bool:
         timeout = self.deadline.over()
-        if self._dialogue is not None:
+        deferred = self._deferred
+        if self._dialogue is not None and not self._is_unconnected():
+            if deferred:
+                # It was connected meanwhile, which nothing has told.
+                self.deadline.waiting()
+                return False
             self._dialogue.throw(timeout)
             raise AssertionError("no dialogue survives a timeout")
+        self._dialogue = None
         self._failure = self._way.first.unreachable(OSError(timeout.errno, ""))
         # The kernel goes on trying on this one.
         self._use(like(self.sock, self.sock.family))
@@ -179,7 +218,27 @@ class Opening:
 
     def abandon(self) -> None:
         """Close what was opened here; the program's own socket is left as it is."""
+        if self._underway:
+            self._underway = False
+            self._give_up()
         self._use(self._given)
+
+    def _give_up(self) -> None:
+        """Tell the plan who kept the program waiting until it had enough.
+
+        Otherwise a program whose own patience is shorter than our limits would never get past a silent hop.
+        """
+        if self.deadline.waited < _LONG:
+            return
+        error: SocksError = ProxyTimeout("given up by the program")
+        if self._dialogue is not None and not self._is_unconnected():
+            try:
+                self._dialogue.throw(error)
+            except SocksError as err:
+                error = err
+        else:
+            error.hop = error.dead = self.path[0]
+        self._plan.given_up(error)
 
     def _use(self, sock: _socket.socket) -> None:
         if self.sock is not self._given and self.sock is not sock:
@@ -192,6 +251,7 @@ class Opening:
                 sock, sockaddr = fit(self.sock, address)
                 self._use(sock)
                 self.deadline.connecting(self._way.reach)
+                self._deferred = self._way.early and _defer(sock)
                 _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT
@@ -217,7 +277,8 @@ class Opening:
     def _take(self, step: Send | Recv) -> None:
         self._step = step
         self._buffer = bytearray(step if isinstance(step, Send) else b"")
-        self.deadline.waiting()
+        if not self._deferred:
+            self.deadline.waiting()
 
     def _converse(self) -> bool:
         """Do what the dialogue asks for, until it ends or the socket makes us wait."""
@@ -229,6 +290,8 @@ class Opening:
                 except BlockingIOError:
                     return False
                 except OSError as err:
+                    if err.errno != errno.ECONNRESET and self._is_unconnected():
+                        return self._redial(err)
                     self._take(self._dialogue.throw(_broken(err)))
                 except ProxyClosed as err:
                     # Into the dialogue, which knows the hop.
@@ -251,8 +314,21 @@ class Opening:
             chunk = self.sock.recv(step - len(buffer))
             if not chunk:
                 raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {int(step)} bytes")
+            self._deferred = False
             buffer += chunk
         return bytes(buffer)
+
+
+def _defer(sock: _socket.socket) -> bool:
+    """Have connect() return at once and the SYN wait for the first bytes; tell whether the kernel knows how.
+
+    It does so only where it has a cookie of the server's. Otherwise it asks for one, in an ordinary SYN.
+    """
+    try:
+        sock.setsockopt(IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
+    except OSError:
+        return False
+    return True
 
 
 def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:

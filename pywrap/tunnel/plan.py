@@ -3,8 +3,8 @@
 After a failure, in this order:
 
 1. in a flight through a hop that has not been seen to take one: the same path, step by step;
-2. a hop hung up when asked for something, and there are other paths: the same path again, since a refusal is
-   given again and a hop that has ended is not there any more;
+2. somebody hung up, and there are other paths: the same path again, since a refusal is given again, and a hop
+   that has ended is not there any more;
 3. a hop is dead: a path without it, where the chain's type knows one;
 4. anything else is an error, above all what the destination refused.
 """
@@ -36,10 +36,10 @@ _REACH = 4.0
 
 # For a flight that may have been swallowed: a hang is all that tells.
 _FLIGHT_PART = 1 / 3
-_FLIGHT_SECONDS = 5.0
+FLIGHT_SECONDS = 5.0
 
 # How a hop fails that cannot take a flight. A refusal is none of these: it was understood.
-_MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
+MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
 
 
 @frozen
@@ -94,7 +94,7 @@ class Plan:
 
     def another(self, error: SocksError) -> Way | None:
         """The way to try after ``error``; None when there is no other."""
-        if isinstance(error, _MISREAD) and self._in_doubt_of_flight():
+        if isinstance(error, MISREAD) and self._in_doubt_of_flight():
             self._suspects = self._suspected(error)
             self._repeated = error.in_doubt
             return self._way(())
@@ -108,12 +108,17 @@ class Plan:
         path = self._selection.pick(self._without)
         return self._along(path) if path else None
 
+    def given_up(self, error: SocksError) -> None:
+        """The program waits no longer: ``error`` is what would have been reported of the present way."""
+        if error.dead is not None:
+            self._hops.died(error.dead)
+
     def succeeded(self) -> None:
         """The present way stands."""
-        for number, hop in enumerate(self._path):
-            self._hops.lives(hop)
-            if any(self._flight[number : number + 1]) and not self._is_safe(number):
-                self._hops.takes_flight(hop, True)
+        self._hops.live(self._path)
+        for number, flies in enumerate(self._flight):
+            if flies and not self._is_safe(number):
+                self._hops.takes_flight(self._path[number], True)
         for hop in self._suspects:
             if self._hops.is_taker(hop) is None:
                 self._hops.takes_flight(hop, False)
@@ -122,6 +127,8 @@ class Plan:
         self._path = path
         self._suspects = ()
         self._repeated = False
+        if self._pipeline == "off":
+            return self._way(())
         return self._way(tuple(self._flies(number) for number in range(len(path))))
 
     def _way(self, flight: tuple[bool, ...]) -> Way:
@@ -130,8 +137,8 @@ class Plan:
         part, seconds, reach = 1.0, _NEVER, 0.0
         if self._selection.has_another(self._without):
             part, reach = _PART, _REACH
-        if self._in_doubt_of_flight():
-            part, seconds = _FLIGHT_PART, _FLIGHT_SECONDS
+        if flight and self._in_doubt_of_flight():
+            part, seconds = _FLIGHT_PART, FLIGHT_SECONDS
         return Way(
             path,
             self._hops.first(path[0]),
@@ -149,7 +156,7 @@ class Plan:
         known = self._hops.is_taker(hop)
         if self._pipeline == "on":
             return known is not False
-        return self._pipeline == "auto" and (known is True or self._is_safe(number))
+        return known is True or self._is_safe(number)
 
     def _is_safe(self, number: int) -> bool:
         """Has the hop nothing to lose? A single message to the last has nothing behind it."""

@@ -5,7 +5,8 @@ In this order; the first that applies decides.
 1. A placeholder is the name that it stands for, and a name of /etc/hosts is its address.
 2. Rewrites: an address is another one from here on.
 3. The address and port of a first hop: direct, for programs that already use the same proxy.
-4. Rules: the first that matches says whether it is direct, blocked, or for which chain.
+4. Rules: the first that matches says whether it is direct, blocked, or for which chain. Those for everything
+   do not mean loopback, unless ``loopback`` sends it through the proxies.
 5. Loopback: as ``loopback`` says. Direct is not meant for port 53, whose server would ask outside.
 6. Everything else: through the default chain.
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 DIRECT = "direct"
 TUNNEL = "tunnel"
 REFUSE = "refuse"
+
+# Addresses to remember the names of: a crawler that resolves them here asks for any number.
+MOST = 1 << 16
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(4), bytes(16))
@@ -66,11 +70,14 @@ class Routes:
         self._names = names
         self._hosts = hosts
         self._rules = [_Compiled(rule) for rule in settings.rules]
+        # Are there rules for which it matters what an address is called?
+        self.by_name = any(rule.name for rule in settings.rules)
         self._rewrites = [
             (packed(each.address), each.port, packed(each.new_address), each.new_port)
-            for each in settings.rewrites
+            # As in proxychains, those with a port before those without.
+            for each in sorted(settings.rewrites, key=lambda each: not each.port)
         ]
-        # What the local resolver said for direct names, and for the first hops'.
+        # The names of each address that was found here, the one that was noted last at the end.
         self._resolved: dict[bytes, tuple[str, ...]] = {}
         self._first_hops_at: set[tuple[bytes, int]] = set()
         self._name_servers = settings.dns == "local"
@@ -85,6 +92,7 @@ class Routes:
             known = self.local_addresses(host, ipv6)
             if not known:
                 return self._verdict_on_name(host, port, datagram)
+            self.remember(host, known)
             verdict = self._verdict_on_address(address_of(known[0]) or b"", port, datagram)
             return verdict if verdict.literal else replace(verdict, literal=known[0])
         name = self._names.name_of(address)
@@ -124,24 +132,28 @@ class Routes:
         return False
 
     def remember(self, name: str, literals: list[str]) -> None:
-        """Note what the local resolver said for a direct name or a first hop's: it is that name as well."""
+        """Note what was found here for ``name``: its rules are for these addresses as well."""
         name = name.lower().rstrip(".")
         ports = [first.proxy.port for first in self._firsts if first.proxy.host == name]
         for literal in literals:
             address = address_of(literal)
-            if address is not None:
-                names = self._resolved.get(address, ())
+            if address is None:
+                continue
+            self._first_hops_at.update((address, port) for port in ports)
+            if self.by_name:
+                names = self._resolved.pop(address, ())
                 self._resolved[address] = names if name in names else (*names, name)
-                self._first_hops_at.update((address, port) for port in ports)
+        if len(self._resolved) > MOST:
+            # Half of them at once, as a copy costs; any thread may be here, so each may be gone already.
+            for old in list(self._resolved)[: -MOST // 2]:
+                self._resolved.pop(old, None)
 
     def _verdict_on_name(self, name: str, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(name, port)
         rule = self._match(None, (name.lower().rstrip("."),), port, datagram)
-        return (
-            self._through(destination, "", datagram)
-            if rule is None
-            else self._obey(rule, destination, datagram)
-        )
+        if rule is not None:
+            return self._obey(rule, destination, datagram)
+        return self._through(destination, "", datagram)
 
     def _verdict_on_address(self, address: bytes, port: int, datagram: bool) -> Verdict:
         for old, old_port, new, new_port in self._rewrites:
@@ -175,7 +187,10 @@ class Routes:
         self, address: bytes | None, names: tuple[str, ...], port: int, datagram: bool
     ) -> _Compiled | None:
         """The first rule for a destination, which has an address or names, and can have both."""
+        spared = address is not None and self._loopback != "proxy" and _is_loopback(address)
         for rule in self._rules:
+            if rule.is_for_everything and spared:
+                continue
             if rule.takes_port(port, datagram) and (
                 any(rule.takes_name(name) for name in names)
                 or (address is not None and rule.takes_address(address))
@@ -206,13 +221,23 @@ class Routes:
 class _Compiled:
     """A rule as numbers."""
 
-    __slots__ = ("_any", "_mask", "_name", "_network", "_ports", "_protocol", "_size", "_text", "to")
+    __slots__ = (
+        "_mask",
+        "_name",
+        "_network",
+        "_ports",
+        "_protocol",
+        "_size",
+        "_text",
+        "is_for_everything",
+        "to",
+    )
 
     def __init__(self, rule: Rule) -> None:
         self.to = rule.to
         self._text = f"route {rule.protocol}{' ' if rule.protocol else ''}{rule} {rule.to}"
         self._name = rule.name
-        self._any = not rule.name and not rule.network
+        self.is_for_everything = not rule.name and not rule.network
         self._ports = (rule.port, rule.last_port or rule.port) if rule.port else (0, 0xFFFF)
         self._protocol = rule.protocol
         self._size = self._network = self._mask = 0
@@ -239,11 +264,11 @@ class _Compiled:
     def takes_name(self, name: str) -> bool:
         if self._name.startswith("*."):
             return name.endswith(self._name[1:])
-        return self._any or name == self._name
+        return self.is_for_everything or name == self._name
 
     def takes_address(self, address: bytes) -> bool:
         if self._size != len(address):
-            return self._any
+            return self.is_for_everything
         return int.from_bytes(address, "big") & self._mask == self._network
 
 

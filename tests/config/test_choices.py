@@ -53,6 +53,17 @@ def test_the_first_ones_rules_come_first_and_once():
     assert both.rules == (direct(name="*.corp"), Rule(to="block"), direct("10.0.0.0/8"))
 
 
+@pytest.mark.parametrize("rest", ["block", "direct"])
+def test_what_was_left_to_no_proxy_goes_to_the_one_that_is_given(rest):
+    file = Choices(proxies=(), rules=(direct("10.0.0.0/8"), Rule(to=rest)))
+    assert combine(Choices(), file).rules == file.rules
+    for proxies in ((Proxy("raw", "a"),), ()):
+        assert combine(Choices(proxies=proxies), file).rules == (direct("10.0.0.0/8"),)
+    # In a file with proxies, such a rule is the user's own.
+    file = Choices(proxies=(Proxy("raw", "b"),), rules=(Rule(to=rest),))
+    assert combine(Choices(proxies=(Proxy("raw", "a"),)), file).rules == file.rules
+
+
 def test_a_named_chain_replaces_the_one_of_that_name():
     ours, other = Chain((Proxy("raw", "w"),), "work"), Chain((Proxy("raw", "h"),), "home")
     assert combine(Choices(chains=(ours, other)), FILE).chains == (ours, other)
@@ -60,7 +71,8 @@ def test_a_named_chain_replaces_the_one_of_that_name():
 
 
 def test_every_setting_can_be_chosen():
-    assert {*SINGLE, "chains", "rules", "rewrites"} == set(Settings.__match_args__)
+    # `turns` is the launcher's own.
+    assert {*SINGLE, "chains", "rules", "rewrites", "turns"} == set(Settings.__match_args__)
     settled = settle(FILE)
     for name in (*SINGLE, "rules", "rewrites"):
         assert getattr(settled, name) == getattr(FILE, name) != getattr(Settings(), name)

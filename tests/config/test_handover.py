@@ -34,6 +34,7 @@ EVERYTHING = Settings(
     timeout=7.5,
     connect_timeout=8.0,
     read_timeout=15.0,
+    turns="/proc/4121/fd/64",
     verbosity=-1,
 )
 EVERYTHING_TEXT = (
@@ -44,7 +45,7 @@ EVERYTHING_TEXT = (
     + " rewrites=192.0.2.1|80|::1|81,::1|0|192.0.2.1|0"
     + " dns=tcp://[::1]:53 loopback=deny"
     + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate=on"
-    + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 verbosity=-1"
+    + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 turns=%2Fproc%2F4121%2Ffd%2F64 verbosity=-1"
 )
 DEFAULTS_TEXT = encode(Settings())
 
@@ -88,6 +89,7 @@ all_settings = st.builds(
     connect_timeout=seconds,
     read_timeout=seconds,
     verbosity=st.integers(-1, 2),
+    turns=st.text(),
 )
 
 

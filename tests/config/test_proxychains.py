@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.config.choices import Choices
-from pywrap.config.proxychains import DIRECTIVES, UNSUPPORTED, parse
-from pywrap.config.settings import Proxy
+from pywrap.config.proxychains import DIRECTIVES
+from pywrap.config.proxychains import parse as parse_with_origins
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.errors import ConfigError
+from pywrap.frozen import replace
+from tests.config.debian import shipped
 from tests.rules import direct
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +39,11 @@ socks4 \t127.0.0.1 9050
 """
 
 
+def parse(data: bytes, source: str) -> Choices:
+    """What a file says, without where."""
+    return replace(parse_with_origins(data, source), origins={})
+
+
 def proxies(*lines: bytes) -> tuple[Proxy, ...]:
     chain = parse(b"[ProxyList]\n" + b"\n".join(lines), "file").proxies
     assert chain is not None
@@ -44,8 +52,31 @@ def proxies(*lines: bytes) -> tuple[Proxy, ...]:
 
 def test_file_of_debian_loads():
     assert parse(DEBIAN, "file") == Choices(
-        proxies=(Proxy("socks4a", "127.0.0.1", 9050),), dns="remote", connect_timeout=8.0, read_timeout=15.0
+        proxies=(Proxy("socks4a", "127.0.0.1", 9050),),
+        chain_type="strict",
+        chain_length=0,
+        dns="remote",
+        connect_timeout=8.0,
+        read_timeout=15.0,
     )
+
+
+def test_file_that_debian_ships_is_that_one():
+    assert parse(shipped("proxychains4", "/etc/proxychains4.conf"), "file") == parse(DEBIAN, "file")
+
+
+def test_examples_of_the_file_that_debian_ships_load():
+    text = shipped("proxychains4", "/etc/proxychains4.conf").decode()
+    names = [name for name in DIRECTIVES if f"\n#{name}" in text or f"\n# {name}" in text]
+    assert {"dynamic_chain", "chain_len", "dnat", "localnet", "proxy_dns_daemon"} <= set(names)
+    for line in text.splitlines():
+        example = line.lstrip("#").strip()
+        if line.startswith("##"):
+            continue
+        if line.startswith("#") and example.partition(" ")[0] in names:
+            parse(example.encode(), "file")
+        elif line.startswith("#") and example[:5].strip() in ("http", "sock"):
+            proxies(example.encode())
 
 
 def test_empty_file_says_nothing():
@@ -56,7 +87,39 @@ def test_empty_file_says_nothing():
 @pytest.mark.parametrize(
     "line, choices",
     [
-        (b"strict_chain", Choices()),
+        (b"strict_chain", Choices(chain_type="strict", chain_length=0)),
+        (b"dynamic_chain", Choices(chain_type="dynamic", chain_length=0)),
+        (b"random_chain", Choices(chain_type="random", chain_length=1)),
+        (b"round_robin_chain", Choices(chain_type="round_robin", chain_length=1)),
+        (b"random_chain\nchain_len = 2", Choices(chain_type="random", chain_length=2)),
+        (b"chain_len=3\nround_robin_chain", Choices(chain_type="round_robin", chain_length=3)),
+        (b"random_chain\nchain_len 4 # of them", Choices(chain_type="random", chain_length=4)),
+        (b"proxy_dns_old", Choices(dns="remote")),
+        (b"proxy_dns_daemon 127.0.0.1:1053", Choices(dns="remote")),
+        (b"dnat 1.1.1.1:1234  1.1.1.2:443", Choices(rewrites=(Rewrite("1.1.1.1", 1234, "1.1.1.2", 443),))),
+        (b"dnat 1.1.1.1  1.1.1.2 # always", Choices(rewrites=(Rewrite("1.1.1.1", 0, "1.1.1.2", 0),))),
+        (b"dns tor", Choices(dns="tor")),
+        (b"dns tcp://192.0.2.53", Choices(dns="tcp://192.0.2.53:53")),
+        (b"dns tcp://[2001:DB8::53]:5353", Choices(dns="tcp://[2001:db8::53]:5353")),
+        (b"dns tcp://NS.example", Choices(dns="tcp://ns.example:53")),
+        (b"pipeline auto", Choices(pipeline="auto")),
+        (b"fast_open on", Choices(fast_open=True)),
+        (b"isolate off", Choices(isolate=False)),
+        (b"bind_peer any", Choices(bind_peer="any")),
+        (b"verbosity 2", Choices(verbosity=2)),
+        (
+            b"route tcp *.corp,10.0.0.0/8:80-90 block",
+            Choices(
+                rules=(
+                    Rule("", "*.corp", 0, 0, "tcp", "block"),
+                    Rule("10.0.0.0/8", "", 80, 90, "tcp", "block"),
+                )
+            ),
+        ),
+        (
+            b"direct a\nroute * proxy\nlocalnet 10.0.0.0/8",
+            Choices(rules=(direct(name="a"), Rule(), direct("10.0.0.0/8"))),
+        ),
         (b"proxy_dns", Choices(dns="remote")),
         (b"dns remote", Choices(dns="remote")),
         (b"dns local", Choices(dns="local")),
@@ -121,7 +184,9 @@ def test_repeating_oneself_is_no_contradiction():
 
 
 PROXY_FORM = "a proxy is written `socks5 HOST PORT [USER [PASSWORD]]` or `socks5://USER:PASSWORD@HOST:PORT`"
-TYPES = "socks4, socks4a, socks5, socks5h, http, raw"
+SCHEMES_HINT = "socks4, socks4a, socks5, socks5h, http, raw"
+TYPES = f"{SCHEMES_HINT}, socks4ip"
+NAME_HINT = "letters, digits, `-`, `_` and `.`, and none of proxy, direct, block"
 DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"
 
 
@@ -136,22 +201,37 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (b"dynamic_chian", "1: unknown directive: `dynamic_chian`", "did you mean `dynamic_chain`?"),
         (b"colour blue", "1: unknown directive: `colour`", ""),
         (b"user:SECRET@h:1", "1: unknown directive: `user:***@h:1`", ""),
-        (b"dynamic_chain", "1: `dynamic_chain` is not supported yet", "use `strict_chain`"),
-        (b"random_chain", "1: `random_chain` is not supported yet", "use `strict_chain`"),
-        (b"round_robin_chain", "1: `round_robin_chain` is not supported yet", "use `strict_chain`"),
+        (b"chain_len", "1: `chain_len` takes one value, not 0", ""),
+        (b"chain_len = two", "1: `chain_len` takes a positive number of proxies: `two`", ""),
+        (b"chain_len=0", "1: `chain_len` takes a positive number of proxies: `0`", ""),
         (
-            b"chain_len = 2",
-            "1: `chain_len` is not supported yet",
-            "it belongs to `random_chain` and `round_robin_chain`",
+            b"random_chain\ndynamic_chain",
+            "2: `dynamic_chain` contradicts line 1: `random_chain`",
+            "remove one of them",
+        ),
+        (b"proxy_dns_daemon 127.0.0.1:x", "1: `proxy_dns_daemon` takes ADDRESS:PORT: `127.0.0.1:x`", ""),
+        (b"proxy_dns_daemon host", "1: `proxy_dns_daemon` takes ADDRESS:PORT: `host`", ""),
+        (b"dnat 1.1.1.1", "1: `dnat` takes two addresses, not 1", "`dnat ADDRESS[:PORT] NEW[:PORT]`"),
+        (b"dnat a 1.1.1.1", "1: not an address with a port or without: `a`", ""),
+        (
+            b"route 10.0.0.0/8",
+            "1: a route of 1 words: `10.0.0.0/8`",
+            "it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`",
+        ),
+        (b"direct *", "1: no proxy for anything: `*`", "if so, write `route * direct`"),
+        (
+            b"dns tcp://:53",
+            "1: not a name server: `tcp://:53` (not a host name: ``)",
+            "it is written tcp://HOST[:PORT]",
         ),
         (
-            b"chain_len=2",
-            "1: `chain_len` is not supported yet",
-            "it belongs to `random_chain` and `round_robin_chain`",
+            b"dns tcp://192.0.2.53:0",
+            "1: not a name server: `tcp://192.0.2.53:0` (not a port: `0`)",
+            "it is written tcp://HOST[:PORT]",
         ),
-        (b"proxy_dns_old", "1: `proxy_dns_old` is not supported yet", "use `proxy_dns`"),
-        (b"proxy_dns_daemon 127.0.0.1:1053", "1: `proxy_dns_daemon` is not supported yet", "use `proxy_dns`"),
-        (b"dnat 1.1.1.1 1.1.1.2", "1: `dnat` is not supported yet", ""),
+        (b"pipeline yes", "1: unknown value of `pipeline`: `yes`", "known values: off, on, auto"),
+        (b"fast_open 1", "1: unknown value of `fast_open`: `1`", "known values: on, off"),
+        (b"verbosity 3", "1: unknown value of `verbosity`: `3`", "known values: -1, 0, 1, 2"),
         # Their values.
         (b"quiet_mode on", "1: `quiet_mode` takes no value, not 1", ""),
         (b"dns", "1: `dns` takes one value, not 0", ""),
@@ -208,7 +288,36 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "1: unknown section: `[Proxy List`",
             "did you mean `[ProxyList]`? Known sections: [ProxyList]",
         ),
-        (b"[ProxyList]\n[ProxyList]", "2: a second [ProxyList]", ""),
+        (b"[ProxyList]\n[ProxyList]", "2: a second [ProxyList]", "the first is on line 1"),
+        (
+            b"[ProxyList a]\nraw h 1\n[ProxyList]\n[ProxyList a]",
+            "4: a second [ProxyList a]",
+            "the first is on line 1",
+        ),
+        (b"[ProxyList a]\n\n[ProxyList]", "1: no proxies in the chain `a`", PROXY_FORM),
+        (b"\n[ProxyList a]\nrandom_chain", "2: no proxies in the chain `a`", PROXY_FORM),
+        (b"[ProxyList direct]", "1: not a name for a chain: `direct`", NAME_HINT),
+        (b"[ProxyList a b]", "1: not a name for a chain: `a b`", NAME_HINT),
+        (
+            b"[ProxyList a",
+            "1: unknown section: `[ProxyList a`",
+            "did you mean `[ProxyList]`? Known sections: [ProxyList]",
+        ),
+        (
+            b"[ProxyList a]\nraw h 1\nrandom_chain",
+            "3: a directive below [ProxyList]: `random_chain`",
+            "move it above the line [ProxyList]",
+        ),
+        (
+            b"[ProxyList a]\nquiet_mode",
+            "2: a directive below [ProxyList]: `quiet_mode`",
+            "move it above the line [ProxyList]",
+        ),
+        (
+            b"[ProxyList a]\nrandom_chain\nstrict_chain",
+            "3: `strict_chain` contradicts line 2: `random_chain`",
+            "remove one of them",
+        ),
         (
             b"socks5 h 1 user SECRET",
             "1: a proxy above [ProxyList]",
@@ -298,7 +407,7 @@ def test_what_is_wrong_with_a_file(text, message, hint):
     assert "SECRET" not in message + hint
 
 
-@given(st.binary() | st.lists(st.sampled_from([*DIRECTIVES, *UNSUPPORTED, "#", "\n", "1", "[ProxyList]"])))
+@given(st.binary() | st.lists(st.sampled_from([*DIRECTIVES, "#", "\n", "1", "[ProxyList]"])))
 def test_any_file_is_choices_or_an_error(data):
     data = data if isinstance(data, bytes) else " ".join(data).encode()
     try:
@@ -307,12 +416,48 @@ def test_any_file_is_choices_or_an_error(data):
         assert str(err).startswith("file:")
 
 
+def test_named_chains_have_their_own_type():
+    text = b"""\
+random_chain
+route *.corp work
+[ProxyList]
+socks5 a 1
+[ProxyList work]
+round_robin_chain  # of all
+chain_len = 2
+socks4ip b 2
+socks4 c 3
+[ProxyList home]
+http d 4
+"""
+    assert parse(text, "file") == Choices(
+        proxies=(Proxy("socks5", "a", 1),),
+        chain_type="random",
+        chain_length=1,
+        chains=(
+            Chain((Proxy("socks4", "b", 2), Proxy("socks4a", "c", 3)), "work", "round_robin", 2),
+            Chain((Proxy("http", "d", 4),), "home"),
+        ),
+        rules=(Rule(name="*.corp", to="work"),),
+    )
+
+
+def test_every_line_is_remembered():
+    text = b"dns tor\nrandom_chain\ndirect a,b\ndnat 1.1.1.1 ::1\n"
+    text += b"[ProxyList]\n\nraw h 1\nraw i 1\n[ProxyList w]\nraw j 1"
+    assert parse_with_origins(text, "f").origins == {
+        **{"dns": "f:1", "chain_type": "f:2", "chain_length": "f:2"},
+        **{direct(name="a"): "f:3", direct(name="b"): "f:3", Rewrite("1.1.1.1", 0, "::1"): "f:4"},
+        **{("", -1): "f:5", ("", 0): "f:7", ("", 1): "f:8", ("w", -1): "f:9", ("w", 0): "f:10"},
+    }
+
+
 # ---------------------------------------------------------------- etc/pysocksify.conf
 
 
 def test_our_sample_changes_nothing_as_shipped():
     sample = (ROOT / "etc/pysocksify.conf").read_bytes()
-    assert parse(sample, "file") == Choices(dns="remote")
+    assert parse(sample, "file") == Choices(chain_type="strict", chain_length=0, dns="remote")
 
 
 def test_our_sample_loads_uncommented():
@@ -323,7 +468,20 @@ def test_our_sample_loads_uncommented():
             Proxy("socks5", "127.0.0.1", 9050),
             Proxy("socks5", "proxy.example", 1080, b"alice", b"secret"),
             Proxy("socks4a", "192.0.2.7", 1080, b"bob"),
+            Proxy("http", "192.0.2.8", 3128),
             Proxy("socks5h", "2001:db8::7", 1080, b"alice", b"s cret"),
+        ),
+        chain_type="strict",
+        chain_length=0,
+        chains=(
+            Chain(
+                (
+                    Proxy("socks5", "198.51.100.1", 1080),
+                    Proxy("socks5", "198.51.100.2", 1080),
+                    Proxy("raw", "198.51.100.3", 4000),
+                ),
+                *("work", "round_robin", 2),
+            ),
         ),
         dns="remote",
         loopback="direct",
@@ -337,7 +495,19 @@ def test_our_sample_loads_uncommented():
             direct("172.16.0.0/12"),
             direct("0.0.0.0/0", port=80),
             direct("fe80::/10", port=80),
+            Rule(name="*.work.example", to="work"),
+            Rule("10.8.0.0/16", to="work"),
+            Rule(port=25, protocol="tcp", to="block"),
+            Rule("2001:db8::/128", "", 5000, 5999, "udp"),
         ),
+        rewrites=(
+            Rewrite("192.0.2.1", 1234, "192.0.2.2", 443),
+            Rewrite("192.0.2.3", 0, "192.0.2.4", 0),
+        ),
+        bind_peer="latest",
+        pipeline="off",
+        fast_open=False,
+        isolate=False,
         udp="associate",
         listen="local",
         timeout=60.0,

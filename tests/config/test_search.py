@@ -174,3 +174,24 @@ def test_no_proxy_in_the_file_that_counts(places):
 
 def test_proxies_that_the_launcher_brings_are_enough(places):
     assert places.load(Choices(proxies=())).chain == ()
+
+
+def test_all_destinations_can_have_chains_with_names(places):
+    places.write(CWD, "route a work\nroute * block\n[ProxyList work]\nraw w 1\n")
+    assert [len(chain.proxies) for chain in places.load().chains] == [0, 1]
+
+
+@pytest.mark.parametrize("rest", ["", "route *:80 work\n", "route * proxy\n", "route 0.0.0.0/0 work\n"])
+def test_what_is_left_needs_a_proxy(places, rest):
+    places.write(CWD, f"{rest}[ProxyList work]\nraw w 1\n")
+    with pytest.raises(ConfigError, match="^no proxy configured: there is none in ./pysocksify.conf$"):
+        places.load()
+
+
+def test_a_route_to_proxies_that_there_are_not_is_an_error(places):
+    places.write(CWD, "dns remote\nroute a proxy\nroute * work\n[ProxyList work]\nraw w 1\n")
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    assert str(caught.value) == "./pysocksify.conf:2: no proxy configured for `route a proxy`"
+    # The launcher brings one.
+    assert places.load(Choices(proxies=())).chain == ()

@@ -34,11 +34,12 @@ def echo_6():
 
 @pytest.fixture
 def knows(monkeypatch):
-    """The servers in this process resolve one name, which no other process can."""
+    """The servers in this process resolve two names, which no other process can."""
     real = _socket.getaddrinfo
+    known = {ONLY_THE_PROXY_KNOWS.encode(): b"127.0.0.1", b"other.test": b"127.0.0.2"}
 
     def getaddrinfo(host, *rest):
-        return real(b"127.0.0.1" if host == ONLY_THE_PROXY_KNOWS.encode() else host, *rest)
+        return real(known.get(host, host), *rest)
 
     monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
 
@@ -179,6 +180,25 @@ def test_a_name_goes_to_the_proxy_and_its_answer_comes_from_the_placeholder(prox
     assert said["first"] == said["second"] == said["peer"] == placeholder
     assert said["third"] == "connected"
     assert proxy.udp_peers == [(ONLY_THE_PROXY_KNOWS, echo.port)] * 2
+
+
+def test_two_names_at_one_port_are_told_apart(proxy, knows):
+    with udp_echo() as one, udp_echo("127.0.0.2", one.port) as two:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            sock.sendto(b"to the one", (host, port))
+            sock.sendto(b"to the other", ("other.test", port))
+            got = dict((data.decode(), source) for data, source in (sock.recvfrom(100), sock.recvfrom(100)))
+            names = [socket.getaddrinfo(name, port, socket.AF_INET)[0][4] for name in (host, "other.test")]
+            say(got=got, names=names)
+            """,
+            *(ONLY_THE_PROXY_KNOWS, one.port),
+        )
+        assert (len(one.seen), len(two.seen)) == (1, 1)
+    assert said["got"] == {"to the one": said["names"][0], "to the other": said["names"][1]}
+    assert proxy.asked == [ASSOCIATE] * 2
 
 
 def test_ipv6_and_dual_stack(proxy, echo, echo_6):

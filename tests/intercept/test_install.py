@@ -192,3 +192,61 @@ def test_the_c_methods_that_somebody_kept_are_refused(proxy):
     assert "192.0.2.1:80 would be reached directly, past the proxy" in said[0]
     assert "the local resolver would be asked for example.org" in said[1]
     assert proxy.seen == []
+
+
+def test_arguments_are_the_options_of_the_command(tmp_path):
+    (tmp_path / "t").write_text("server = 192.0.2.7\nlocal = 10.0.0.0/8\n")
+    said = script(
+        """
+        import json, sys, pywrap
+        from pywrap import intercept
+        from pywrap.config.handover import encode
+        results = []
+        for arguments in (
+            dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
+                direct="10.0.0.0/8", dnat="192.0.2.1 192.0.2.2:80", bind_peer="any", pipeline="auto",
+                fast_open=True, isolate=False, connect_timeout=1, read_timeout=2.5, verbosity=-1),
+            dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
+        ):
+            pywrap.install(**arguments)
+            results.append(encode(intercept.current().session.settings))
+            pywrap.uninstall()
+        print(json.dumps(results))
+        """,
+        tmp_path / "t",
+    )
+    assert said == [
+        "format=3 chains=/random/2/socks5h://a:1080,http://b:1080"
+        + " rules=10.0.0.0/8|0|0||direct,|0|0||,a|0|0|udp|block rewrites=192.0.2.1|0|192.0.2.2|80"
+        + " dns=remote loopback=direct udp=associate listen=local bind_peer=any pipeline=auto fast_open=on"
+        + " isolate=off timeout=60.0 connect_timeout=1.0 read_timeout=2.5 turns= verbosity=-1",
+        "format=3 chains=/strict/0/socks4://192.0.2.7:1080 rules=10.0.0.0/8|0|0||direct rewrites= dns=remote"
+        + " loopback=direct udp=associate listen=local bind_peer=latest pipeline=off fast_open=off"
+        + " isolate=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns= verbosity=0",
+    ]
+
+
+def test_a_wrong_argument_is_named():
+    said = script(
+        """
+        import json, pywrap
+        from pywrap.errors import ConfigError
+        results = []
+        for arguments in (dict(dns="x"), dict(chain_type="x"), dict(config_format="x"), dict(timeout=0),
+                          dict(verbosity=3), dict(route="* x"), dict(direct="*")):
+            try:
+                pywrap.install("socks5h://a", **arguments)
+            except ConfigError as err:
+                results.append(str(err))
+        print(json.dumps(results))
+        """
+    )
+    assert said == [
+        "unknown value of `dns`: `x`",
+        "unknown value of `chain_type`: `x`",
+        "unknown value of `config_format`: `x`",
+        "`timeout` takes a positive number of seconds: `0`",
+        "unknown value of `verbosity`: `3`",
+        "install(): no chain has this name: `route * x`",
+        "no proxy for anything: `*`",
+    ]

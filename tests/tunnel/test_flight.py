@@ -172,7 +172,7 @@ def test_what_is_not_socks_has_connect_alone(hop, command, word):
         (b"\x05\x00", ProxyClosed, 1, True),
         (b"\x05\x00", ProxyTimeout, 1, False),
         (b"\x05\x00" + b"\x05\x05", None, 1, False),
-        (b"\x05\x00" + OK, ProxyClosed, 1, False),
+        (b"\x05\x00" + OK, ProxyClosed, 1, True),
         (b"\x05\x00" + OK, ProxyTimeout, 1, False),
         (b"\x05\x00" + OK + b"HTTP", None, 1, False),
         (b"\x05\x00" + OK + b"\x05\xff", None, 1, False),

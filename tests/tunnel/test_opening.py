@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
+import queue
 import select
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pywrap.config.settings import Proxy, Settings
+from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
+from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel import deadline
+from pywrap.tunnel.background import Background, Task
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.opening import Opening, wait_for
 from pywrap.tunnel.plan import Plan
-from pywrap.tunnel.selection import Fixed
+from pywrap.tunnel.selection import Dynamic, Fixed
 from tests.tunnel.scripted import CHOICE, GREETING, PATIENCE, REPLY, REQUEST, scripted
 
 TARGET = Endpoint("example.org", 443)
@@ -168,3 +174,235 @@ def test_a_proxys_name_that_does_not_resolve_is_named():
     with pytest.raises(SocksError, match="cannot resolve the proxy proxy.example:1080: Name or") as caught:
         open_through(("proxy.example", 1080), getaddrinfo=none)
     assert caught.value.errno == errno.EHOSTUNREACH
+
+
+# ---------------------------------------------------------------- other ways
+
+OK = (len(GREETING), CHOICE, len(REQUEST), REPLY)
+
+
+class Chained:
+    """Openings through a dynamic chain of scripted proxies, as one process makes them."""
+
+    def __init__(self, *places, pipeline="off", fast_open=False, scheme="socks5h"):
+        self.hops = Hops(socket.getaddrinfo)
+        self.proxies = tuple(Proxy(scheme, *place) for place in places)
+        self.options = pipeline, fast_open
+
+    def opening(self, sock, program=None, **limits):
+        settings = Settings(**{"timeout": PATIENCE, **limits})
+        choice = Dynamic(Chain(self.proxies, type="dynamic"), self.hops)
+        plan = Plan(self.hops, choice, TARGET, v5.CONNECT, *self.options)
+        sock.setblocking(False)
+        return Opening(sock, plan, Deadline(settings, program))
+
+    def open(self, **limits):
+        """Open a tunnel in this thread; return the opening."""
+        given = socket.socket()
+        opening = self.opening(given, **limits)
+        try:
+            wait_for(opening, select.poll)
+        except BaseException:
+            given.close()
+            raise
+        if opening.sock is not given:
+            given.close()
+        return opening
+
+
+@pytest.fixture
+def in_thread():
+    """``in_thread(opening)``: what the background thread reports of it."""
+    background = Background(_thread.start_new_thread, _thread.allocate_lock, select.epoll)
+    near, far = socket.socketpair()
+
+    def run(make):
+        reported = queue.SimpleQueue()
+        background.submit(Task(make, lambda *report: reported.put(report), far.fileno()))
+        return reported.get(timeout=PATIENCE)
+
+    with near, far:
+        yield run
+
+
+def test_a_dead_first_hop_is_left_out(refusing_port):
+    with scripted(*OK, None) as proxy:
+        chained = Chained(("127.0.0.1", refusing_port), (proxy.host, proxy.port))
+        opening = chained.open()
+        with opening.sock as sock:
+            assert sock.getpeername() == (proxy.host, proxy.port)
+            assert opening.path == chained.proxies[1:]
+        assert chained.hops.is_dead(chained.proxies[0])
+
+
+def test_also_in_the_background(refusing_port, in_thread):
+    with scripted(len(GREETING)) as hanging_up, scripted(*OK, None) as proxy:
+        places = ("127.0.0.1", refusing_port), (hanging_up.host, hanging_up.port), (proxy.host, proxy.port)
+        chained = Chained(*places)
+        with socket.socket() as given:
+            opening, error = in_thread(lambda: chained.opening(given))
+            assert error is None
+            with opening.sock as sock:
+                assert sock.getpeername() == (proxy.host, proxy.port)
+                assert sock is not given
+                # Nobody goes on talking on the one that was given up.
+                with pytest.raises(OSError):
+                    given.send(b"!")
+
+
+def test_a_silent_first_hop_has_a_part_of_the_time():
+    with scripted(None) as silent, scripted(*OK, None) as proxy:
+        chained = Chained((silent.host, silent.port), (proxy.host, proxy.port))
+        opening = chained.open(timeout=400 * MS)
+        opening.sock.close()
+        assert opening.path == chained.proxies[1:]
+
+
+def test_options_of_the_programs_socket_are_those_of_the_next(refusing_port, in_thread):
+    with scripted(len(GREETING), b"HTTP") as no_socks, scripted(*OK, None) as proxy:
+        chained = Chained((no_socks.host, no_socks.port), (proxy.host, proxy.port))
+        with socket.socket() as given:
+            given.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opening, _ = in_thread(lambda: chained.opening(given))
+            with opening.sock as sock:
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_the_last_error_is_the_one_that_is_told(refusing_port):
+    with scripted(len(GREETING), b"HTTP/1.1") as no_socks:
+        chained = Chained(("127.0.0.1", refusing_port), (no_socks.host, no_socks.port))
+        with pytest.raises(ProtocolError, match=f"proxy 127.0.0.1:{no_socks.port}: not a SOCKS5 proxy"):
+            chained.open()
+
+
+def test_a_refused_destination_is_asked_for_once():
+    refusal = b"\x05\x05\x00\x01" + b"\x00\x00\x00\x00" + b"\x00\x00"
+    ask_next = b"\x05\x01\x00\x01" + b"\x7f\x00\x00\x01" + b"\x00\x00"
+    script = len(GREETING), CHOICE, len(ask_next), REPLY, len(GREETING), CHOICE, len(REQUEST), refusal
+    with scripted(*script) as proxy:
+        chained = Chained((proxy.host, proxy.port), ("127.0.0.1", 9))
+        with pytest.raises(Rejected, match="hop 2 of 2, proxy 127.0.0.1:9: connection refused"):
+            chained.open()
+    assert len(proxy.received) == 1
+
+
+def test_when_the_time_is_over_no_other_way_is_tried():
+    with scripted(None) as silent, scripted(*OK, None) as proxy:
+        chained = Chained((silent.host, silent.port), (proxy.host, proxy.port))
+        with socket.socket() as sock, pytest.raises(ProxyTimeout, match=f":{silent.port}: no answer"):
+            opening = chained.opening(sock, timeout=50 * MS)
+            opening.start()
+            while opening.wants != select.POLLIN:
+                select.select([], [sock], [], PATIENCE)
+                opening.advance()
+            while not opening.deadline.ended:
+                select.select([], [], [], opening.deadline.remaining())
+            opening.expire()
+        assert opening.sock is sock
+    assert proxy.received == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(deadline, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+@pytest.mark.parametrize(
+    ("script", "waited", "dead"),
+    [
+        ((None,), 3, 0),
+        ((len(GREETING), CHOICE, None), 3, 1),
+        # A program that races several connections has nothing against the losers.
+        ((None,), 1, None),
+    ],
+)
+def test_who_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, dead, clock):
+    with scripted(*script) as silent:
+        chained = Chained((silent.host, silent.port), ("127.0.0.1", 9))
+        with socket.socket() as sock:
+            opening = chained.opening(sock)
+            opening.start()
+            while opening.wants == select.POLLOUT:
+                select.select([], [sock], [], PATIENCE)
+                opening.advance()
+            if CHOICE in script:
+                select.select([sock], [], [], PATIENCE)
+                opening.advance()
+            clock.now += waited
+            opening.abandon()
+        assert [chained.hops.is_dead(hop) for hop in chained.proxies] == [dead == 0, dead == 1]
+
+
+def test_the_programs_own_timeout_tells_as_much(clock):
+    with scripted(None) as silent:
+        chained = Chained((silent.host, silent.port), ("127.0.0.1", 9))
+        with socket.socket() as sock:
+            opening = chained.opening(sock, program=3)
+            opening.start()
+            clock.now += 4
+            with pytest.raises(TimeoutError):
+                opening.expire()
+            opening.abandon()
+        assert chained.hops.is_dead(chained.proxies[0])
+
+
+# ---------------------------------------------------------------- flights
+
+FLIGHT = GREETING + REQUEST
+
+
+def test_a_flight_is_one_segment():
+    with scripted(len(FLIGHT), CHOICE + REPLY + b"SSH-2.0", None) as proxy:
+        chained = Chained((proxy.host, proxy.port), pipeline="on")
+        with chained.open().sock as sock:
+            sock.settimeout(PATIENCE)
+            assert sock.recv(100) == b"SSH-2.0"
+        assert chained.hops.is_taker(chained.proxies[0]) is True
+    assert proxy.received == [FLIGHT]
+
+
+class Hasty:
+    """A proxy that takes what one recv() gives for one message, as microsocks does."""
+
+    def __init__(self, first_answer=CHOICE):
+        self._first = first_answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.place = self._listener.getsockname()
+        self.greetings = []
+
+    def serve(self, count):
+        for _ in range(count):
+            client, _ = self._listener.accept()
+            with client:
+                client.settimeout(PATIENCE)
+                self.greetings.append(client.recv(500))
+                client.sendall(self._first if self.greetings[-1] != GREETING else CHOICE)
+                if client.recv(500):
+                    client.sendall(REPLY)
+                    client.recv(500)
+        self._listener.close()
+
+
+@pytest.mark.parametrize("first_answer", [CHOICE, b"", b"\x05\xff", b"HTTP"])
+def test_a_proxy_that_takes_no_flight_is_asked_step_by_step(first_answer):
+    hasty = Hasty(first_answer)
+    with ThreadPoolExecutor(1) as pool:
+        served = pool.submit(hasty.serve, 3)
+        chained = Chained(hasty.place, pipeline="on")
+        for _ in range(2):
+            chained.open(timeout=1).sock.close()
+        served.result()
+    assert hasty.greetings == [FLIGHT, GREETING, GREETING]
+
+
+@pytest.mark.parametrize("fast_open", [False, True])
+@pytest.mark.parametrize("pipeline", ["off", "on"])
+def test_fast_open_works_without_a_server_that_knows_it(fast_open, pipeline, refusing_port):
+    with scripted(*OK, None) as proxy:
+        places = ("127.0.0.1", refusing_port), (proxy.host, proxy.port)
+        with Chained(*places, pipeline=pipeline, fast_open=fast_open).open().sock as sock:
+            assert sock.getpeername() == (proxy.host, proxy.port)

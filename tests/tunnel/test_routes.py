@@ -10,6 +10,7 @@ import pytest
 from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel import routes
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.routes import Routes, address_of
@@ -180,8 +181,26 @@ def test_the_first_rule_that_matches_decides(world):
     ]
     assert decided("10.2.0.1", 80, datagram=True) == ("direct", "")
     assert decided("10.2.0.1", 25, datagram=True) == ("direct", "")
-    for host in ("10.2.0.1", "198.51.100.1", "2001:db8::1", "a.example", "127.0.0.1"):
+    for host in ("10.2.0.1", "198.51.100.1", "2001:db8::1", "a.example"):
         assert decided(host, 25) == ("refuse", "")
+
+
+@pytest.mark.parametrize("rule", ["* block", "* work", "tcp *:80 block"])
+def test_everything_does_not_mean_this_machine(world, rule):
+    for host in ("127.0.0.1", "::1", "localhost"):
+        assert world(rules=[rule]).kind(host) == "direct"
+        assert world(rules=[rule, "127.0.0.0/8 work", "::1 work"]).kind(host) == "tunnel"
+        assert world(rules=[rule], loopback="deny").kind(host) == "refuse"
+        # Unless it is one destination among others.
+        verdict = world(rules=[rule], loopback="proxy").routes.verdict(host, 80)
+        assert (verdict.kind, verdict.chain) == (("tunnel", "work") if rule == "* work" else ("refuse", ""))
+
+
+def test_names_of_etc_hosts_keep_their_rules(world):
+    it = world(rules=["db.example work"])
+    for host in ("DB.example", "192.0.2.7"):
+        verdict = it.routes.verdict(host, 80)
+        assert (verdict.chain, verdict.destination) == ("work", Endpoint("192.0.2.7", 80))
 
 
 def test_a_block_is_eperm_and_names_the_rule(world):
@@ -204,7 +223,7 @@ def test_the_first_hops_of_all_chains_are_direct(world):
     assert it.routes.resolves_here("work.example")
     it.routes.remember("work.example", ["127.0.0.9", "::1"])
     assert [it.kind(host, 1080) for host in ("127.0.0.9", "::1", "192.0.2.99")] == ["direct"] * 3
-    assert it.kind("127.0.0.9", 1081) == "tunnel"
+    assert it.kind("127.0.0.9", 1081) == "refuse"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +246,7 @@ def test_only_names_that_can_be_direct_are_resolved_here(world, rules, name, exp
 
 def test_a_rewrite_comes_before_the_rules(world):
     it = world(
-        dnat=["192.0.2.1:80 192.0.2.2", "192.0.2.1 10.0.0.3:443", "192.0.2.4 fd00::4"],
+        dnat=["192.0.2.1 10.0.0.3:443", "192.0.2.1:80 192.0.2.2", "192.0.2.4 fd00::4"],
         rules=["192.0.2.2 work", "10.0.0.0/8 direct", "192.0.2.1 block"],
     )
     verdict = it.routes.verdict("192.0.2.1", 80)
@@ -299,3 +318,13 @@ def test_what_the_c_library_takes_for_a_literal(text, literal):
 @pytest.mark.parametrize("text", ["192.0.2.1 x", *"example.org 1.example 1.2.3.4.5 localhost ٣ -1 a".split()])
 def test_what_is_a_name(text):
     assert address_of(text) is None
+
+
+def test_only_so_many_names_are_remembered(world, monkeypatch):
+    monkeypatch.setattr(routes, "MOST", 4)
+    it = world(rules=["*.corp block"])
+    assert it.routes.by_name and not world(rules=["10.0.0.0/8 block"]).routes.by_name
+    for number in (1, 2, 3, 4, 1, 5):
+        it.routes.remember("a.corp", [f"192.0.2.{number}"])
+    # Those that were asked for last.
+    assert [number for number in range(1, 6) if it.kind(f"192.0.2.{number}") == "refuse"] == [1, 5]

@@ -60,7 +60,7 @@ def test_who_failed_comes_back_by_himself(hops):
 
 def test_who_is_seen_alive_is_not_dead(hops):
     hops.died(B)
-    hops.lives(B)
+    hops.live((A, B))
     assert not hops.is_dead(B)
 
 

@@ -1,0 +1,83 @@
+"""Settings as a file in our own format, each line with where it was said: ``--show-config``.
+
+Our reader reads it again as the same settings, except for passwords, which are masked.
+"""
+
+from __future__ import annotations
+
+from pywrap.config.choices import Choices, settle
+from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
+from pywrap.config.rules import format_rewrite, format_route
+from pywrap.config.settings import Chain, Proxy
+from pywrap.config.url import format_proxy
+from pywrap.config.values import READERS
+
+# Where comments begin, unless a line is longer.
+COLUMN = 40
+
+# Written in milliseconds, as proxychains does; 0, for no limit, is not written.
+MILLISECONDS = {"connect_timeout": "tcp_connect_time_out", "read_timeout": "tcp_read_time_out"}
+
+
+HEADING = "# What pysocksify would run a program under; each line with where it was said."
+
+
+def show(choices: Choices, remark: str = "") -> str:
+    """The settings that ``choices`` amount to; ``remark`` is one more line for the reader.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    settings = settle(choices)
+    origin = choices.origins.get
+
+    def line(text: str, key: object) -> str:
+        return f"{text.ljust(COLUMN)} # {_comment(origin(key, 'default'))}"
+
+    lines = [HEADING, *([f"# {remark}"] if remark else []), ""]
+    default, *named = settings.chains
+    lines += [
+        line(text, key) for text, key in zip(_type(default), ("chain_type", "chain_length"), strict=False)
+    ]
+    for name in READERS:
+        value = getattr(settings, name)
+        if name not in MILLISECONDS:
+            lines.append(line(f"{name} {_word(value)}", name))
+        elif value:
+            lines.append(line(f"{MILLISECONDS[name]} {round(value * 1000)}", name))
+    lines += [line(f"dnat {format_rewrite(rewrite)}", rewrite) for rewrite in settings.rewrites]
+    lines += [line(f"route {format_route(rule)}", rule) for rule in settings.rules]
+    for chain in (default, *named):
+        if not chain.proxies:
+            continue
+        lines.append("")
+        if chain.name:
+            lines.append(f"# {_comment(origin((chain.name, -1), 'default'))}")
+            lines += [f"{SECTION[:-1]} {chain.name}]", *_type(chain)]
+        else:
+            lines.append(SECTION)
+        for place, proxy in enumerate(chain.proxies):
+            # Comments stand on lines of their own here.
+            lines += [f"# {_comment(origin((chain.name, place), 'default'))}", _proxy(proxy)]
+    return "\n".join([*lines, ""])
+
+
+def _comment(text: str) -> str:
+    # The name of a file can be anything, and must not end the line.
+    return text if text.isprintable() else ascii(text)
+
+
+def _type(chain: Chain) -> list[str]:
+    lines = [f"{chain.type}_chain"]
+    return [*lines, f"chain_len {chain.length}"] if chain.length else lines
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _proxy(proxy: Proxy) -> str:
+    url = format_proxy(proxy)
+    return f"{WITHOUT_NAMES}{url.removeprefix(proxy.scheme)}" if proxy.scheme == "socks4" else url

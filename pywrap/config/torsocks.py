@@ -1,0 +1,129 @@
+"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what may happen beside it.
+
+Names go to Tor. UDP, and the loopback interface unless it is allowed, are refused, as there; so is IPv6
+without ``EnableIPv6``. What is not said is as torsocks has it, and an empty file is 127.0.0.1:9050.
+
+What differs: an unknown directive and a second word on the same thing are errors; ``OnionAddrRange`` is read
+and has no effect, since the addresses that stand for names come from 198.18.0.0/15 here; ``AllowInbound`` is
+read, and listening sockets are as ``listen`` says.
+"""
+
+from __future__ import annotations
+
+from pywrap.config.draft import Draft, parse_lines, without_comment
+from pywrap.config.host import is_address, parse_host, parse_network, parse_port
+from pywrap.config.settings import TO_BLOCK, Proxy, Rule
+from pywrap.config.url import check_credentials
+from pywrap.config.words import one_of, suggest
+from pywrap.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pywrap.config.choices import Choices
+
+# All that is decided here goes through this block, and becomes settings at the end.
+BLOCK = "torsocks"
+
+
+def parse(data: bytes, source: str) -> Choices:
+    """Read the contents of a file; ``source`` is its name in messages.
+
+    Raises:
+        ConfigError: a line that is wrong or unknown.
+    """
+    return parse_lines(data, _Draft(source))
+
+
+class _Draft(Draft):
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.lines: dict[str, str] = {}
+
+    def read(self, words: list[str]) -> None:
+        name, *values = without_comment(words)
+        if name not in DIRECTIVES:
+            raise ConfigError(f"unknown directive: `{name}`", suggest(name, DIRECTIVES, "directives"))
+        if len(values) != 1:
+            raise ConfigError(f"`{name}` takes one value, not {len(values)}")
+        shown = f"{name} {'***' if name == 'SOCKS5Password' else values[0]}"
+        self.decide(name, DIRECTIVES[name](values[0], name), shown, BLOCK)
+        self.lines.setdefault(name, self.here())
+
+    def end(self) -> None:
+        said = self.values.pop(BLOCK, {})
+        username, password = said.get("SOCKS5Username"), said.get("SOCKS5Password")
+        if (username is None) != (password is None):
+            raise ConfigError("one of `SOCKS5Username` and `SOCKS5Password`", "Tor needs both, or none")
+        if said.get("IsolatePID") == "1" and username is not None:
+            raise ConfigError("`IsolatePID` and `SOCKS5Username`", "both would be the username; remove one")
+        host, port = said.get("TorAddress", "127.0.0.1"), said.get("TorPort", 9050)
+        proxy = Proxy("socks5h", host, port, username, password)
+        check_credentials(proxy)
+        self.proxies = [proxy]
+        self.origins["", 0] = self.origin_of("TorAddress", "TorPort")
+        self.settle("dns", "remote")
+        self.settle("udp", "block")
+        self.settle("isolate", said.get("IsolatePID") == "1", "IsolatePID")
+        allowed = said.get("AllowOutboundLocalhost", "0")
+        self.settle("loopback", "deny" if allowed == "0" else "direct", "AllowOutboundLocalhost")
+        if allowed == "1":
+            for network in ("127.0.0.0/8", "::1/128"):
+                self.refuse(Rule(network, protocol="udp", to=TO_BLOCK), "AllowOutboundLocalhost")
+        if said.get("EnableIPv6") != "1":
+            self.refuse(Rule("::/0", to=TO_BLOCK), "EnableIPv6")
+
+    def settle(self, field: str, value: object, *directives: str) -> None:
+        self.values[""][field] = value
+        self.origins[field] = self.origin_of(*directives)
+
+    def refuse(self, rule: Rule, directive: str) -> None:
+        self.rules.append(rule)
+        self.origins[rule] = self.origin_of(directive)
+
+    def origin_of(self, *directives: str) -> str:
+        """The line of the first of ``directives`` that is there; else the file, for what it leaves alone."""
+        return next((self.lines[name] for name in directives if name in self.lines), self.source)
+
+
+def _address(text: str, what: str) -> str:
+    if not is_address(text):
+        raise ConfigError(f"`{what}` takes an address, not a name: `{text}`")
+    return parse_host(text)
+
+
+def _port(text: str, what: str) -> int:
+    port = parse_port(text)
+    if port is None:
+        raise ConfigError(f"`{what}` takes a number from 1 to 65535: `{text}`")
+    return port
+
+
+def _subnet(text: str, what: str) -> str:
+    address, slash, mask = text.partition("/")
+    if not slash:
+        raise ConfigError(f"`{what}` needs a netmask: `{text}`", "as in 127.42.42.0/24")
+    return parse_network(address, mask)
+
+
+def _credential(text: str, what: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _number(*known: str) -> Callable[[str, str], str]:
+    return lambda text, what: one_of(known, text, what)
+
+
+# name: what reads its value
+DIRECTIVES: dict[str, Callable[[str, str], object]] = {
+    "TorAddress": _address,
+    "TorPort": _port,
+    "OnionAddrRange": _subnet,
+    "SOCKS5Username": _credential,
+    "SOCKS5Password": _credential,
+    "AllowInbound": _number("0", "1"),
+    "AllowOutboundLocalhost": _number("0", "1", "2"),
+    "IsolatePID": _number("0", "1"),
+    "EnableIPv6": _number("0", "1"),
+}

@@ -1,0 +1,176 @@
+"""tsocks.conf, as tsocks 1.8 reads it: a SOCKS server by default, and others for some networks.
+
+A ``path`` block is a chain of one proxy, and its ``reaches`` lines are rules for it. In tsocks' order:
+what is ``local`` first, then the paths from the last to the first, then the default server. Without a default
+server, the rest is refused, or direct with ``fallback = yes``.
+
+The rules are about addresses, so tsocks leaves names to this machine's resolver, and so it is here:
+``--dns remote`` sends them to the proxies, and then only the default server gets any.
+
+What differs: a mistake is always an error (tsocks skips a ``local`` network with bits beyond its mask);
+nobody's username is sent unless it stands here (tsocks takes the local one); UDP is not left alone.
+"""
+
+from __future__ import annotations
+
+from pywrap.config.draft import Draft, parse_lines
+from pywrap.config.host import parse_host, parse_port
+from pywrap.config.rules import parse_place
+from pywrap.config.settings import DEFAULT_PORT, TO_BLOCK, TO_DIRECT, Chain, Proxy, Rule
+from pywrap.config.url import check_credentials
+from pywrap.config.words import one_of, suggest
+from pywrap.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.choices import Choices
+
+FORM = "lines are written `DIRECTIVE = VALUE`, blocks `path {` and `}`"
+
+# server_type: the scheme. Names are resolved here, so that SOCKS4 needs none.
+SCHEMES = {"4": "socks4", "5": "socks5"}
+
+# The block of the default server, as its lines stand in no block.
+DEFAULT = "server"
+
+
+def parse(data: bytes, source: str) -> Choices:
+    """Read the contents of a file; ``source`` is its name in messages.
+
+    Raises:
+        ConfigError: a line that is wrong or unknown.
+    """
+    return parse_lines(data, _Draft(source))
+
+
+class _Draft(Draft):
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.values[""]["dns"] = "local"
+        self.origins["dns"] = source
+        # Chains are called as their blocks, and the rules of each are in it.
+        self.block = DEFAULT
+        self.opened = 0
+        self.paths: dict[str, list[Rule]] = {}
+
+    def read(self, words: list[str]) -> None:
+        line = " ".join(words).partition("#")[0].strip()
+        if line.removesuffix("{").strip() == "path":
+            self.open_path(line)
+        elif line == "}":
+            self.close_path()
+        elif line:
+            name, equals, value = (part.strip() for part in line.partition("="))
+            if name not in DIRECTIVES:
+                raise ConfigError(f"unknown directive: `{name}`", suggest(name, DIRECTIVES, "directives"))
+            if name == "path":
+                raise ConfigError("`path` is a block", FORM)
+            if not equals or not value:
+                raise ConfigError(f"`{name}` without a value", FORM)
+            self.read_pair(name, value)
+
+    def end(self) -> None:
+        if self.block != DEFAULT:
+            raise ConfigError(f"{self.this_path()} has no end", FORM)
+        values = self.values.pop(DEFAULT, {})
+        for name in reversed(self.paths):
+            self.rules += self.paths[name]
+        fallback = values.pop("fallback", False)
+        if values:
+            self.proxies = [_proxy(values, "the default server")]
+        else:
+            # The chain is without proxies, which is said here.
+            self.proxies = []
+            rest = Rule(to=TO_DIRECT if fallback else TO_BLOCK)
+            self.rules.append(rest)
+            self.origins.setdefault(rest, self.source)
+
+    def open_path(self, line: str) -> None:
+        if not line.endswith("{"):
+            raise ConfigError("a path without its `{`", FORM)
+        if self.block != DEFAULT:
+            raise ConfigError(f"a path in {self.this_path()}", "close that with `}`")
+        self.block = f"path{len(self.paths) + 1}"
+        self.opened = self.line
+        self.paths[self.block] = []
+        self.origins[self.block, -1] = self.here()
+
+    def close_path(self) -> None:
+        if self.block == DEFAULT:
+            raise ConfigError("a `}` where no path is open", FORM)
+        if not self.paths[self.block]:
+            raise ConfigError(f"{self.this_path()} reaches nothing", "`reaches = NETWORK/MASK`")
+        proxy = _proxy(self.values.pop(self.block, {}), self.this_path())
+        self.chains.append(Chain((proxy,), self.block))
+        self.block = DEFAULT
+
+    def this_path(self) -> str:
+        return f"the path that begins on line {self.opened}"
+
+    def read_pair(self, name: str, value: str) -> None:
+        default = self.block == DEFAULT
+        if name in ("local", "fallback") and not default:
+            raise ConfigError(f"`{name}` in {self.this_path()}", "it stands in no block")
+        if name == "local":
+            self.add_rules([_parse_local(value)])
+        elif name == "reaches":
+            if default:
+                raise ConfigError("`reaches` in no path", "the default server is for all that no path has")
+            rule = parse_place(value, self.block, name)
+            self.paths[self.block].append(rule)
+            self.origins[rule] = self.here()
+        else:
+            # A password is not shown.
+            shown = f"{name} = {'***' if name == 'default_pass' else value}"
+            self.decide(name, _READ[name](value), shown, self.block)
+            if name == "server":
+                self.origins["" if default else self.block, 0] = self.here()
+
+
+def _proxy(values: dict[str, Any], what: str) -> Proxy:
+    """The proxy of a block that said ``values``."""
+    if "server" not in values:
+        raise ConfigError(f"no `server` in {what}", "`server = HOST`")
+    proxy = Proxy(
+        SCHEMES[values.get("server_type", "4")],
+        values["server"],
+        values.get("server_port", DEFAULT_PORT),
+        values.get("default_user"),
+        values.get("default_pass"),
+    )
+    if proxy.scheme == "socks4" and proxy.username is not None:
+        raise ConfigError(f"`default_user` for a server of type 4, in {what}", "`server_type = 5`")
+    check_credentials(proxy)
+    return proxy
+
+
+def _parse_local(value: str) -> Rule:
+    rule = parse_place(value, TO_DIRECT, "local")
+    if rule.port:
+        raise ConfigError(f"`local` with a port: `{value}`", "only `reaches` takes one")
+    return rule
+
+
+def _parse_port(value: str) -> int:
+    port = parse_port(value)
+    if port is None:
+        raise ConfigError(f"`server_port` takes a number from 1 to 65535: `{value}`")
+    return port
+
+
+def _encode(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
+
+
+_READ: dict[str, Callable[[str], object]] = {
+    "server": parse_host,
+    "server_port": _parse_port,
+    "server_type": lambda value: one_of(tuple(SCHEMES), value, "server_type"),
+    "default_user": _encode,
+    "default_pass": _encode,
+    "fallback": lambda value: one_of(("yes", "no"), value, "fallback") == "yes",
+}
+DIRECTIVES = (*_READ, "local", "reaches", "path")

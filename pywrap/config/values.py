@@ -1,0 +1,89 @@
+"""The settings that are one word: how each is read, wherever it is said."""
+
+from __future__ import annotations
+
+from pywrap.config.host import parse_host, parse_port, split_port
+from pywrap.config.settings import BIND_PEER, CHAIN_TYPES, DNS, LISTEN, LOOPBACK, PIPELINE, UDP
+from pywrap.config.words import digits, one_of, seconds, switch
+from pywrap.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    # Gets the text, and what to call it in a message.
+    Reader: TypeAlias = Callable[[str, str], object]
+
+OVER_TCP = "tcp://"
+DNS_PORT = 53
+
+VERBOSITIES = ("-1", "0", "1", "2")
+
+
+def parse_dns(text: str, what: str) -> str:
+    """One of DNS, or ``tcp://HOST[:PORT]``, whose port is written out.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if not text.startswith(OVER_TCP):
+        return one_of(DNS, text, what)
+    try:
+        host, port = split_port(text.removeprefix(OVER_TCP))
+        number = DNS_PORT if port is None else parse_port(port)
+        if number is None:
+            raise ConfigError(f"not a port: `{port}`")
+        host = parse_host(host)
+    except ConfigError as err:
+        raise ConfigError(f"not a name server: `{text}` ({err})", "it is written tcp://HOST[:PORT]") from None
+    return f"{OVER_TCP}[{host}]:{number}" if ":" in host else f"{OVER_TCP}{host}:{number}"
+
+
+def parse_chain_type(text: str, what: str) -> tuple[str, int]:
+    """``TYPE[:LENGTH]``.
+
+    Raises:
+        ConfigError: not in this form.
+    """
+    name, colon, length = text.partition(":")
+    one_of(CHAIN_TYPES, name, what)
+    return name, parse_length(length, what) if colon else usual_length(name)
+
+
+def parse_length(text: str, what: str) -> int:
+    """How many proxies a connection goes through.
+
+    Raises:
+        ConfigError: not a positive number.
+    """
+    length = digits(text)
+    if not length:
+        raise ConfigError(f"`{what}` takes a positive number of proxies: `{text}`")
+    return length
+
+
+def usual_length(chain_type: str) -> int:
+    """The length of a chain without a word about it; as in proxychains, 1 where it picks some."""
+    return 1 if chain_type in ("random", "round_robin") else 0
+
+
+def _words(known: tuple[str, ...]) -> Reader:
+    return lambda text, what: one_of(known, text, what)
+
+
+# name of the field: what reads it
+READERS: dict[str, Reader] = {
+    "dns": parse_dns,
+    "loopback": _words(LOOPBACK),
+    "udp": _words(UDP),
+    "listen": _words(LISTEN),
+    "bind_peer": _words(BIND_PEER),
+    "pipeline": _words(PIPELINE),
+    "fast_open": switch,
+    "isolate": switch,
+    "timeout": seconds,
+    "connect_timeout": seconds,
+    "read_timeout": seconds,
+    "verbosity": lambda text, what: int(one_of(VERBOSITIES, text, what)),
+}

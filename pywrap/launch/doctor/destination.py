@@ -1,0 +1,206 @@
+"""Whom to ask a proxy for: a listener of our own, or the proxy itself, and nobody else.
+
+A proxy on loopback is asked for a listener here, which sends back the secret that it is told. Any other
+is asked for its own address, where it must answer as the proxy that it is, and if that fails (Dante refuses
+it), for a listener at the address that it sees us at. Either way the bytes that come back prove that the
+tunnel ends where it should.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+from contextlib import ExitStack
+from threading import Thread
+
+from pywrap.config.host import parse_host, parse_port
+from pywrap.errors import ConfigError
+from pywrap.frozen import frozen
+from pywrap.socks import v4, v5
+from pywrap.socks.wire import Endpoint, packed
+from pywrap.tunnel.routes import address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pywrap.config.settings import Proxy
+
+SECRET_SIZE = 16
+
+
+@frozen
+class Destination:
+    """``says`` is sent through the tunnel, and ``size`` bytes are to come back, beginning with ``hears``.
+
+    ``certain``: it is there without a doubt, so a refusal is the proxy's fault.
+    """
+
+    endpoint: Endpoint
+    says: bytes = b""
+    hears: bytes = b""
+    size: int = 0
+    certain: bool = False
+
+
+@frozen
+class Destinations:
+    """By address, by a name, and by IPv6; None where this machine has no such address.
+
+    ``here``: all three are on this machine, so a proxy that reaches one of them has no excuse for the rest.
+    """
+
+    plain: Destination
+    name: Destination
+    ipv6: Destination | None
+    here: bool = False
+
+
+class Listener:
+    """Sends each connection's first bytes back if they are ``secret``, on 127.0.0.1 and ::1 at first.
+
+    The secret keeps others on this machine from using it, and other services from being taken for it.
+    """
+
+    def __init__(self) -> None:
+        self.secret = os.urandom(SECRET_SIZE)
+        self.ipv6 = False
+        self._stack = ExitStack()
+        self._selector = self._stack.enter_context(selectors.DefaultSelector())
+        listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+        self.port: int = listener.getsockname()[1]
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        try:
+            # The same port: a proxy may take "localhost" for either.
+            other = socket.create_server(("::1", self.port), family=socket.AF_INET6, backlog=128)
+        except OSError:
+            # No IPv6 on this machine, or the port is taken there: "?" in the report.
+            pass
+        else:
+            self.ipv6 = True
+            self._selector.register(self._stack.enter_context(other), selectors.EVENT_READ, self._accept)
+        self._stop, wake = socket.socketpair()
+        self._selector.register(self._stack.enter_context(wake), selectors.EVENT_READ, None)
+        self._thread = Thread(target=self._serve, name="doctor's listener", daemon=True)
+
+    def at(self, host: str, port: int | None = None) -> Destination:
+        """What to ask a proxy for; ``port`` unless it is that of loopback."""
+        return Destination(Endpoint(host, port or self.port), self.secret, self.secret, SECRET_SIZE)
+
+    def also_at(self, address: str) -> Destination:
+        """Listen at another address of this machine as well; from any thread."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        other = socket.create_server((address, 0), family=family)
+        self._selector.register(other, selectors.EVENT_READ, self._accept)
+        return self.at(address, other.getsockname()[1])
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.close()
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._stack.close()
+
+    def _serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    return
+                key.data(key.fileobj)
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ, self._answer)
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            heard = connection.recv(SECRET_SIZE)
+            if heard == self.secret:
+                connection.send(heard)
+                return
+        except OSError:
+            # It was reset: the proxy has given up, and its examination says so.
+            pass
+        self._selector.unregister(connection)
+        connection.close()
+
+
+def parse_target(text: str) -> Endpoint:
+    """Read HOST:PORT; an IPv6 address is in brackets.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    host, _, port = text.rpartition(":")
+    number = parse_port(port)
+    bracketed = host.startswith("[") and host.endswith("]")
+    if number is None or not host or (":" in host) != bracketed:
+        raise ConfigError(f"not a destination: `{text}`", "examples: example.org:443, [2001:db8::1]:443")
+    return Endpoint(parse_host(host[1:-1] if bracketed else host), number)
+
+
+def destinations(
+    path: tuple[Proxy, ...], address: str, target: Endpoint | None, listener: Listener
+) -> Destinations:
+    """What to ask the last of ``path`` for, which is at ``address``; the user's ``target`` comes first."""
+    if all(_is_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
+        found = _of_listener(listener)
+    else:
+        found = _of_itself(path[-1], address)
+    if target is None:
+        return found
+    # What it would answer is not known. But it is there: the user says so.
+    chosen = Destination(target, certain=True)
+    literal = packed(target.host)
+    return Destinations(
+        chosen,
+        chosen if literal is None else found.name,
+        chosen if literal is not None and len(literal) == 16 else found.ipv6,
+    )
+
+
+def _of_listener(listener: Listener) -> Destinations:
+    ipv6 = listener.at("::1") if listener.ipv6 else None
+    return Destinations(listener.at("127.0.0.1"), listener.at("localhost"), ipv6, here=True)
+
+
+def _of_itself(proxy: Proxy, address: str) -> Destinations:
+    if proxy.scheme == "http":
+        # A request without a body, to be answered whatever it thinks of it.
+        says, hears, size = b"OPTIONS * HTTP/1.0\r\n\r\n", b"HTTP/", 5
+    elif proxy.scheme in ("socks5", "socks5h"):
+        # A greeting, to be answered by a choice of whichever method.
+        says, hears, size = bytes([v5.VERSION, 1, v5.NO_AUTHENTICATION]), bytes([v5.VERSION]), 2
+    else:
+        # A command that does not exist, to be refused.
+        says = v4.pack_request(IMPOSSIBLE, Endpoint("127.0.0.1", proxy.port), b"")
+        hears, size = b"\0", 8
+
+    def at(host: str) -> Destination:
+        return Destination(Endpoint(host, proxy.port), says, hears, size)
+
+    return Destinations(
+        at(address),
+        at("localhost" if packed(proxy.host) is not None else proxy.host),
+        at(address if ":" in address else "::1"),
+    )
+
+
+# No version of SOCKS has this command, and Tor's own are F0 and F1.
+IMPOSSIBLE = 0x7F
+
+
+def _is_loopback(host: str) -> bool:
+    address = address_of(host)
+    if address is None:
+        return host == "localhost"
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"

@@ -1,0 +1,112 @@
+"""Second opinions: do python-socks and PySocks get through where we do not?
+
+Independent clients, through their public API only, and only those that are installed: pysocksify depends
+on neither. Their errors are shown as they word them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from threading import Thread
+from time import monotonic
+
+from pywrap.launch.doctor.report import NO, UNKNOWN, YES, Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import Any, TypeAlias
+
+    from pywrap.config.settings import Proxy
+    from pywrap.socks.wire import Endpoint
+
+    Path: TypeAlias = tuple[Proxy, ...]
+    Connect: TypeAlias = Callable[[Path, Endpoint, float], AbstractContextManager[Any]]
+
+
+class NotTried(Exception):
+    """The library cannot do this; the text says what."""
+
+
+def second_opinions(path: Path, destination: Endpoint, patience: float) -> dict[str, Finding]:
+    """What each library comes to, asked side by side."""
+    opinions = dict.fromkeys(_LIBRARIES, Finding(NO, "no answer in time"))
+
+    def ask(name: str, connect: Connect) -> None:
+        opinions[name] = _opinion(connect, path, destination, patience)
+
+    # Their time-outs start anew with each message, and do not cover the resolver: left behind.
+    threads = [Thread(target=ask, args=each, daemon=True) for each in _LIBRARIES.items()]
+    end = monotonic() + patience
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - monotonic()))
+    return dict(opinions)
+
+
+def _opinion(connect: Connect, path: Path, destination: Endpoint, patience: float) -> Finding:
+    try:
+        with connect(path, destination, patience):
+            return Finding(YES)
+    except ModuleNotFoundError:
+        return Finding(UNKNOWN, "not installed")
+    except NotTried as err:
+        return Finding(UNKNOWN, f"not tried: {err}")
+    except Exception as err:
+        # Whatever a foreign library raises is its opinion.
+        return Finding(NO, _without_passwords(str(err) or type(err).__name__, path))
+
+
+def _with_python_socks(path: Path, destination: Endpoint, patience: float) -> AbstractContextManager[Any]:
+    kinds = import_module("python_socks").ProxyType
+    proxy_class = import_module("python_socks.sync").Proxy
+    proxy = None
+    for hop in path:
+        kind = getattr(kinds, _KINDS[hop.scheme])
+        proxy = proxy_class(kind, hop.host, hop.port, *_login(hop), rdns=True, forward=proxy)
+    assert proxy is not None, "a path has a hop"
+    connected: AbstractContextManager[Any] = proxy.connect(
+        destination.host, destination.port, timeout=patience
+    )
+    return connected
+
+
+def _with_pysocks(path: Path, destination: Endpoint, patience: float) -> AbstractContextManager[Any]:
+    socks = import_module("socks")
+    if len(path) > 1:
+        raise NotTried("it has no chains")
+    (hop,) = path
+    connected: AbstractContextManager[Any] = socks.create_connection(
+        (destination.host, destination.port),
+        timeout=patience,
+        proxy_type=getattr(socks, _KINDS[hop.scheme]),
+        proxy_addr=hop.host,
+        proxy_port=hop.port,
+        proxy_rdns=True,
+        **dict(zip(("proxy_username", "proxy_password"), _login(hop), strict=True)),
+    )
+    return connected
+
+
+# What both libraries call it.
+_KINDS = {"socks4": "SOCKS4", "socks4a": "SOCKS4", "socks5": "SOCKS5", "socks5h": "SOCKS5", "http": "HTTP"}
+
+_LIBRARIES: dict[str, Connect] = {"python-socks": _with_python_socks, "PySocks": _with_pysocks}
+
+
+def _login(hop: Proxy) -> tuple[str | None, str | None]:
+    """Both want text."""
+    return _text(hop.username), _text(hop.password)
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def _without_passwords(text: str, path: Path) -> str:
+    for hop in path:
+        if password := _text(hop.password):
+            text = text.replace(password, "***")
+    return " ".join(text.split())

@@ -1,0 +1,70 @@
+"""Does a hop take a flight? A greeting, a login and an impossible command in one piece tell, in a round trip.
+
+Who understands all three refuses, or hangs up after letting us in (``ssh -D``). Who takes one message for
+each recv() has lost the command, and waits for it (microsocks). Nobody behind the hop is asked for anything.
+"""
+
+from __future__ import annotations
+
+from pywrap.errors import ProxyClosed, Rejected
+from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.chain import handshake, is_one_message
+from pywrap.tunnel.plan import FLIGHT_SECONDS, MISREAD, Plan, Way
+from pywrap.tunnel.selection import Fixed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.config.settings import Proxy
+    from pywrap.errors import SocksError
+    from pywrap.tunnel.hops import Hops
+
+# Neither of RFC 1928 nor of Tor.
+IMPOSSIBLE = 0x7F
+
+_NOWHERE = Endpoint("0.0.0.0", 0)
+
+
+def unknown(hops: Hops, path: tuple[Proxy, ...]) -> list[tuple[Proxy, ...]]:
+    """The paths to those hops of ``path``, which a tunnel has just used, that should be asked now.
+
+    Those are SOCKS5 hops that are used for the second time: a program that makes one connection has nothing
+    to gain. The other protocols have one message, behind which nothing can be put that is not for the next.
+    """
+    return [
+        path[: number + 1]
+        for number, hop in enumerate(path)
+        if hops.used(hop) == 2 and hops.is_taker(hop) is None and not is_one_message(hop)
+    ]
+
+
+class Probe(Plan):
+    """The question to the last hop of ``path``; no way stands, and the errors are the answer."""
+
+    def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
+        super().__init__(hops, Fixed(path), _NOWHERE, IMPOSSIBLE)
+        self._path = path
+
+    def start(self) -> Way:
+        """The only way."""
+        path = self._path
+        flight = (*(self._hops.is_taker(hop) is True for hop in path[:-1]), True)
+        return Way(
+            path,
+            self._hops.first(path[0]),
+            lambda: handshake(path, _NOWHERE, IMPOSSIBLE, flight),
+            seconds=FLIGHT_SECONDS,
+        )
+
+    def another(self, error: SocksError) -> None:
+        """Learn from ``error``."""
+        asked = self._path[-1]
+        if error.hop is asked and isinstance(error, (Rejected, *MISREAD)):
+            understood = isinstance(error, Rejected) or (isinstance(error, ProxyClosed) and error.answered)
+            self._hops.takes_flight(asked, understood)
+        else:
+            # It was not reached: another time.
+            self._hops.unused(asked)
+
+    def succeeded(self) -> None:
+        """Whoever grants the impossible has read it."""
+        self._hops.takes_flight(self._path[-1], True)

@@ -1,0 +1,122 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pywrap.config import proxychains, torsocks, tsocks
+from pywrap.config.choices import Choices, combine, from_source, settle
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
+from pywrap.config.show import show
+from pywrap.frozen import replace
+from tests.config.test_proxychains import ROOT
+from tests.config.test_tsocks import EVERYTHING as TSOCKS
+from tests.rules import direct
+
+
+def again(choices: Choices) -> Choices:
+    """What our reader makes of what is shown."""
+    return proxychains.parse(show(choices).encode("utf-8", "surrogateescape"), "again")
+
+
+def test_everything_with_where_it_was_said():
+    file = proxychains.parse(
+        b"random_chain\nchain_len = 2\nroute tcp *.corp work\n[ProxyList]\nraw a 1\nraw b 2\n"
+        b"[ProxyList work]\ndynamic_chain\n\nsocks5 c 3 alice SECRET\n",
+        "work.conf",
+    )
+    line = Choices(
+        proxies=(Proxy("socks4", "d"), Proxy("socks5h", "::1", 5, b"al:ice", b"SECRET")),
+        rules=(direct("10.0.0.0/8"),),
+        rewrites=(Rewrite("::1", 80, "192.0.2.1"),),
+        connect_timeout=0.5,
+        isolate=True,
+    )
+    assert show(combine(from_source("command line", line), file), "one more line") == (
+        """\
+# What pysocksify would run a program under; each line with where it was said.
+# one more line
+
+random_chain                             # work.conf:1
+chain_len 2                              # work.conf:2
+dns remote                               # default
+loopback direct                          # default
+udp associate                            # default
+listen local                             # default
+bind_peer latest                         # default
+pipeline off                             # default
+fast_open off                            # default
+isolate on                               # command line
+timeout 60                               # default
+tcp_connect_time_out 500                 # command line
+verbosity 0                              # default
+dnat [::1]:80 192.0.2.1                  # command line
+route 10.0.0.0/8 direct                  # command line
+route tcp *.corp work                    # work.conf:3
+
+[ProxyList]
+# command line
+socks4ip://d:1080
+# command line
+socks5h://al%3Aice:***@[::1]:5
+
+# work.conf:7
+[ProxyList work]
+dynamic_chain
+# work.conf:10
+socks5://alice:***@c:3
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        Choices(proxies=()),
+        proxychains.parse((ROOT / "etc/pysocksify.conf").read_bytes(), "f"),
+        tsocks.parse(TSOCKS.encode().replace(b"default_pass", b"#"), "f"),
+        torsocks.parse(b"AllowOutboundLocalhost 1\nIsolatePID 1", "f"),
+        torsocks.parse(b"", "a file\nquiet_mode"),
+        Choices(timeout=0.1 + 0.2, read_timeout=0.007, verbosity=-1, dns="tcp://[::1]:53", bind_peer="any"),
+    ],
+)
+def test_our_reader_reads_it_as_the_same_settings(choices):
+    assert settle(again(choices)) == settle(choices)
+    # And what it makes of that is the end of it.
+    assert settle(again(again(choices))) == settle(choices)
+
+
+proxies = st.builds(
+    Proxy,
+    st.sampled_from(["socks4", "socks4a", "socks5", "socks5h", "http"]),
+    st.sampled_from(["h", "192.0.2.1", "::1"]),
+    st.integers(1, 65535),
+    st.none() | st.binary(min_size=1, max_size=20).filter(lambda name: not set(name) & {0, ord(":")}),
+)
+chains = st.builds(
+    lambda hops, name, kind, length: Chain(
+        tuple(hops), name, kind, min(length, len(hops)) if kind in ("random", "round_robin") else 0
+    ),
+    st.lists(proxies, min_size=1),
+    st.sampled_from(["work", "home.2"]),
+    st.sampled_from(["strict", "dynamic", "random", "round_robin"]),
+    st.integers(1, 9),
+)
+rules = st.builds(
+    lambda place, port, protocol, to: Rule(*place, port, protocol=protocol, to=to),
+    st.sampled_from([("10.0.0.0/8", ""), ("::/0", ""), ("", "*.corp"), ("", "a"), ("", "")]),
+    st.integers(0, 65535),
+    st.sampled_from(["", "tcp", "udp"]),
+    st.sampled_from(["", "direct", "block"]),
+)
+
+
+@given(st.lists(proxies), st.lists(chains, max_size=1), st.lists(rules, unique=True))
+def test_whatever_it_is(hops, named, routes):
+    choices = Choices(proxies=tuple(hops), chains=tuple(named), rules=tuple(routes))
+    assert settle(again(choices)) == settle(choices)
+
+
+def test_only_passwords_are_lost():
+    hop = Proxy("socks5", "h", 1, b"u", b"SECRET")
+    text = show(Choices(proxies=(hop,)))
+    assert "SECRET" not in text
+    assert proxychains.parse(text.encode(), "f").proxies == (replace(hop, password=b"***"),)

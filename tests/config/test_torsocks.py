@@ -1,0 +1,156 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pywrap.config.choices import Choices, settle
+from pywrap.config.settings import Proxy, Rule
+from pywrap.config.torsocks import DIRECTIVES, parse
+from pywrap.errors import ConfigError
+from pywrap.frozen import replace
+from tests.config.debian import shipped
+
+NO_IPV6 = Rule("::/0", to="block")
+DEFAULT = Choices(
+    proxies=(Proxy("socks5h", "127.0.0.1", 9050),),
+    rules=(NO_IPV6,),
+    dns="remote",
+    loopback="deny",
+    udp="block",
+    isolate=False,
+)
+
+
+def said(text: str) -> Choices:
+    """What a file says, without where."""
+    return replace(parse(text.encode(), "file"), origins={})
+
+
+def test_file_of_debian_loads():
+    data = shipped("torsocks", "/etc/tor/torsocks.conf")
+    assert replace(parse(data, "file"), origins={}) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    "text, changes",
+    [
+        ("", {}),
+        ("# TorPort 1\n\n", {}),
+        ("TorAddress 192.0.2.1", {"proxies": (Proxy("socks5h", "192.0.2.1", 9050),)}),
+        ("TorAddress ::1", {"proxies": (Proxy("socks5h", "::1", 9050),)}),
+        ("TorPort 9150 # of the browser", {"proxies": (Proxy("socks5h", "127.0.0.1", 9150),)}),
+        ("OnionAddrRange 127.42.42.0/24", {}),
+        (
+            "SOCKS5Username me\nSOCKS5Password it",
+            {"proxies": (Proxy("socks5h", "127.0.0.1", 9050, b"me", b"it"),)},
+        ),
+        ("AllowInbound 0", {}),
+        ("AllowInbound 1", {}),
+        ("AllowOutboundLocalhost 0", {}),
+        (
+            "AllowOutboundLocalhost 1",
+            {
+                "loopback": "direct",
+                "rules": (
+                    Rule("127.0.0.0/8", protocol="udp", to="block"),
+                    Rule("::1/128", protocol="udp", to="block"),
+                    NO_IPV6,
+                ),
+            },
+        ),
+        ("AllowOutboundLocalhost 2", {"loopback": "direct"}),
+        ("IsolatePID 0", {}),
+        ("IsolatePID 1", {"isolate": True}),
+        ("EnableIPv6 0", {}),
+        ("EnableIPv6 1", {"rules": ()}),
+    ],
+)
+def test_directive(text, changes):
+    assert said(text) == replace(DEFAULT, **changes)
+    settle(said(text))
+
+
+def test_every_line_is_remembered():
+    text = b"TorPort 1\nIsolatePID 1\nAllowOutboundLocalhost 2\nEnableIPv6 0"
+    assert parse(text, "f").origins == {
+        **{("", 0): "f:1", "dns": "f", "udp": "f", "isolate": "f:2", "loopback": "f:3", NO_IPV6: "f:4"},
+    }
+
+
+KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
+
+
+@pytest.mark.parametrize(
+    "text, message, hint",
+    [
+        ("TorAdress 127.0.0.1", "1: unknown directive: `TorAdress`", f"did you mean `TorAddress`? K{KNOWN}"),
+        ("torport 9050", "1: unknown directive: `torport`", f"did you mean `TorPort`? K{KNOWN}"),
+        ("colour blue", "1: unknown directive: `colour`", f"k{KNOWN}"),
+        ("TorPort", "1: `TorPort` takes one value, not 0", ""),
+        ("TorPort # 9050", "1: `TorPort` takes one value, not 0", ""),
+        ("TorPort 9050 9150", "1: `TorPort` takes one value, not 2", ""),
+        ("TorPort = 9050", "1: `TorPort` takes one value, not 2", ""),
+        ("TorPort 0", "1: `TorPort` takes a number from 1 to 65535: `0`", ""),
+        ("TorPort tor", "1: `TorPort` takes a number from 1 to 65535: `tor`", ""),
+        ("TorPort 1\nTorPort 2", "2: `TorPort 2` contradicts line 1: `TorPort 1`", "remove one of them"),
+        ("TorAddress localhost", "1: `TorAddress` takes an address, not a name: `localhost`", ""),
+        (
+            "OnionAddrRange 127.42.42.0",
+            "1: `OnionAddrRange` needs a netmask: `127.42.42.0`",
+            "as in 127.42.42.0/24",
+        ),
+        ("OnionAddrRange 127.42.42.0/33", "1: not a netmask: `33`", ""),
+        ("OnionAddrRange onion/8", "1: not an address: `onion`", ""),
+        ("AllowInbound yes", "1: unknown value of `AllowInbound`: `yes`", "known values: 0, 1"),
+        (
+            "AllowOutboundLocalhost 3",
+            "1: unknown value of `AllowOutboundLocalhost`: `3`",
+            "known values: 0, 1, 2",
+        ),
+        ("IsolatePID on", "1: unknown value of `IsolatePID`: `on`", "known values: 0, 1"),
+        ("EnableIPv6 2", "1: unknown value of `EnableIPv6`: `2`", "known values: 0, 1"),
+        (
+            "SOCKS5Username me",
+            "1: one of `SOCKS5Username` and `SOCKS5Password`",
+            "Tor needs both, or none",
+        ),
+        (
+            "SOCKS5Password SECRET\n",
+            "2: one of `SOCKS5Username` and `SOCKS5Password`",
+            "Tor needs both, or none",
+        ),
+        (
+            "SOCKS5Password SECRET1\nSOCKS5Password SECRET2",
+            "2: `SOCKS5Password ***` contradicts line 1: `SOCKS5Password ***`",
+            "remove one of them",
+        ),
+        (
+            "IsolatePID 1\nSOCKS5Username me\nSOCKS5Password SECRET",
+            "3: `IsolatePID` and `SOCKS5Username`",
+            "both would be the username; remove one",
+        ),
+        (
+            f"SOCKS5Username me\nSOCKS5Password {'p' * 256}",
+            "2: a password of more than 255 bytes: `socks5h://me:***@127.0.0.1:9050`",
+            "",
+        ),
+        ("TorPort 9050\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
+    ],
+)
+def test_what_is_wrong_with_a_file(text, message, hint):
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), "etc/torsocks.conf")
+    assert (str(caught.value), caught.value.hint) == (f"etc/torsocks.conf:{message}", hint)
+    assert "SECRET" not in message + hint
+
+
+@given(
+    st.binary()
+    | st.lists(st.sampled_from([*DIRECTIVES, "#", "\n", "1", "::1"])).map(
+        lambda words: " ".join(words).encode()
+    )
+)
+def test_any_file_is_choices_or_an_error(data):
+    try:
+        assert isinstance(parse(data, "file"), Choices)
+    except ConfigError as err:
+        assert str(err).startswith("file:")

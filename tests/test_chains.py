@@ -1,0 +1,274 @@
+"""Chains of real servers under a program: every type, every kind of hop, and hops that die meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+from pywrap.config.settings import Chain, Proxy, Settings
+from pywrap.launch.environment import environment
+from pywrap.tunnel import turns
+from tests import peers
+from tests.run import environment as clean_environment
+from tests.run import pysocksify, run
+from tests.servers import reference_server
+
+PRELUDE = """
+import asyncio, json, os, socket, subprocess, sys
+port, count = int(sys.argv[1]), int(sys.argv[2])
+
+def say(**result):
+    print(json.dumps(result))
+
+def fetch():
+    with socket.create_connection(("127.0.0.1", port), timeout=50) as sock:
+        sock.sendall(b"hello")
+        return sock.recv(5, socket.MSG_WAITALL) == b"hello"
+
+async def fetch_async():
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"hello")
+        return await reader.readexactly(5) == b"hello"
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+async def fetch_many(count, at_once):
+    gate = asyncio.Semaphore(at_once)
+    async def one():
+        async with gate:
+            return await fetch_async()
+    return sum(await asyncio.gather(*(one() for _ in range(count))))
+"""
+
+FETCH = "say(fetched=sum(fetch() for _ in range(count)))"
+FETCH_ASYNC = "say(fetched=asyncio.run(fetch_many(count, 20)))"
+
+
+def proxy(server, scheme="socks5h", username=None, password=None):
+    return Proxy(scheme, server.host, server.port, username, password)
+
+
+def program(chain, code, *args, **settings):
+    """What ``code`` says, run under ``settings`` as the launcher hands them over."""
+    settings = Settings(chains=(chain,), loopback="proxy", **settings)
+    command = sys.executable, "-c", PRELUDE + dedent(code), *map(str, args)
+    return run(*command, env=environment(settings, clean_environment())).json
+
+
+@pytest.fixture
+def three():
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(reference_server()) for _ in range(3)]
+
+
+def counts(servers):
+    return [len(server.seen) for server in servers]
+
+
+# ---------------------------------------------------------------- types
+
+
+@pytest.mark.parametrize("code", [FETCH, FETCH_ASYNC])
+def test_dynamic_leaves_out_who_is_not_there(code, three, echo_server, refusing_port):
+    gone = Proxy("socks5h", "127.0.0.1", refusing_port)
+    a, b, _ = three
+    for chain in ((gone, proxy(a), proxy(b)), (proxy(a), gone, proxy(b)), (proxy(a), proxy(b), gone)):
+        assert program(Chain(chain, type="dynamic"), code, echo_server.port, 5) == {"fetched": 5}
+    # Where who is not there comes last, b passes on to nobody else and asks the destination itself.
+    assert sum(record.port == echo_server.port for record in b.seen) == 15
+    for server in (a, b):
+        asked = sum(record.port == refusing_port for record in server.seen)
+        # By one connection after the other, once; those that are made at once do not know of each other.
+        assert asked == 1 if code is FETCH else 1 <= asked <= 5
+
+
+def test_strict_does_not(three, echo_server, refusing_port):
+    gone = Proxy("socks5h", "127.0.0.1", refusing_port)
+    code = """
+        try:
+            fetch()
+        except ConnectionRefusedError as err:
+            say(error=str(err))
+    """
+    said = program(Chain((proxy(three[0]), gone)), code, echo_server.port, 1)
+    asked = f"127.0.0.1:{refusing_port}"
+    assert said["error"].endswith(
+        f"hop 1 of 2, proxy {proxy(three[0])}: connection refused (asked for {asked})"
+    )
+
+
+def test_random_is_some_of_them(three, echo_server):
+    chain = Chain(tuple(map(proxy, three)), type="random", length=1)
+    assert program(chain, FETCH_ASYNC, echo_server.port, 60) == {"fetched": 60}
+    assert sum(counts(three)) == 60
+    assert all(counts(three))
+
+
+def test_round_robin_is_one_after_the_other(three, echo_server):
+    chain = Chain(tuple(map(proxy, three)), type="round_robin", length=1)
+    assert program(chain, FETCH_ASYNC, echo_server.port, 60) == {"fetched": 60}
+    assert counts(three) == [20, 20, 20]
+
+
+def test_round_robin_goes_on_in_the_children(three, echo_server):
+    code = """
+        done = fetch()
+        if count:
+            # Without close_fds=False, and another pid.
+            child = subprocess.run([sys.executable, "-c", sys.orig_argv[2], sys.argv[1], str(count - 1)])
+            done = done and not child.returncode
+        elif os.fork() == 0:
+            os._exit(not fetch())
+        else:
+            done = done and os.wait()[1] == 0
+        if count == 4:
+            say(done=done)
+        else:
+            sys.exit(not done)
+    """
+    chain = Chain(tuple(map(proxy, three)), type="round_robin", length=1)
+    path = turns.create()
+    try:
+        assert program(chain, code, echo_server.port, 4, turns=path) == {"done": True}
+    finally:
+        os.close(int(path.rpartition("/")[2]))
+    assert counts(three) == [2, 2, 2]
+
+
+# ---------------------------------------------------------------- hops
+
+
+@pytest.mark.parametrize("pipeline, fast_open", [("off", False), ("off", True), ("auto", True)])
+def test_every_kind_of_hop_in_one_chain(
+    pipeline, fast_open, tinyproxy, dante, ssh_dynamic, microsocks_with_password, proxy_py, echo_server
+):
+    with reference_server() as ours:
+        hops = (
+            proxy(tinyproxy, "http"),
+            proxy(ssh_dynamic, "socks4a"),
+            proxy(microsocks_with_password, "socks5h", b"alice", b"secret"),
+            proxy(dante, "socks4"),
+            proxy(proxy_py, "http"),
+            proxy(ours),
+        )
+        for chain in (hops, hops[::-1], hops[3:] + hops[:3]):
+            said = program(Chain(chain), FETCH, echo_server.port, 3, pipeline=pipeline, fast_open=fast_open)
+            assert said == {"fetched": 3}
+        # Those that auto asks whether they take a flight are asked through the others.
+        assert len(ours.seen) == 9 if pipeline == "off" else len(ours.seen) >= 9
+
+
+def test_a_flight_through_hops_that_take_none(tinyproxy, microsocks_with_password, dante, echo_server):
+    hops = (
+        proxy(dante),
+        proxy(microsocks_with_password, "socks5h", b"alice", b"secret"),
+        proxy(tinyproxy, "http"),
+    )
+    assert program(Chain(hops), FETCH, echo_server.port, 3, pipeline="on") == {"fetched": 3}
+
+
+@pytest.mark.parametrize("pipeline", ["off", "on"])
+def test_500_connections_while_hops_die(pipeline, echo_server):
+    """Two of five die in the midst of it. That can end a tunnel which stood, but no connect() fails."""
+    code = """
+        async def fetch_if_alive():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"hello")
+                return await reader.read(5) == b"hello"
+            except ConnectionError:
+                return False
+            finally:
+                writer.transport.abort()
+
+        async def main():
+            gate = asyncio.Semaphore(10)
+            async def one(number):
+                async with gate:
+                    if number == count // 5:
+                        print("now", flush=True)
+                    return await fetch_if_alive()
+            fetched = await asyncio.gather(*map(one, range(count)))
+            say(fetched=sum(fetched), last=sum(fetched[count // 2:]))
+        asyncio.run(main())
+    """
+    with contextlib.ExitStack() as doomed, contextlib.ExitStack() as stack:
+        servers = [
+            doomed.enter_context(peers.microsocks()),
+            stack.enter_context(reference_server()),
+            stack.enter_context(peers.ssh_dynamic()),
+            doomed.enter_context(peers.dante()),
+            last := stack.enter_context(reference_server()),
+        ]
+        settings = Settings(
+            chains=(Chain(tuple(map(proxy, servers)), type="dynamic"),), loopback="proxy", pipeline=pipeline
+        )
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", PRELUDE + dedent(code), str(echo_server.port), "500"],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment(settings, clean_environment()),
+            )
+        )
+        assert process.stdout.readline() == "now\n"
+        doomed.close()
+        said = json.loads(process.communicate(timeout=120)[0])
+        assert process.returncode == 0
+        # Not more than were open at the time, and none after it.
+        assert said["fetched"] >= 480
+        assert said["last"] == 250
+    assert len(last.seen) >= 450
+    assert {record.port for record in last.seen} == {echo_server.port}
+
+
+# ---------------------------------------------------------------- what auto learns
+
+
+def test_auto_learns_from_the_second_connection_and_leaks_nothing(three, echo_server):
+    code = """
+        import time
+        from pywrap import intercept
+        fetched = fetch()
+        before = sorted(os.listdir("/proc/self/fd"))
+        hops = intercept.current().session.hops
+        fetched += fetch()
+        deadline = time.monotonic() + 30
+        while not hops._takers and time.monotonic() < deadline:
+            fetch()
+        while sorted(os.listdir("/proc/self/fd")) != before and time.monotonic() < deadline:
+            fetch()
+        fetched += fetch()
+        say(fetched=fetched, takers=list(hops._takers.values()),
+            leaked=sorted(os.listdir("/proc/self/fd")) != before)
+    """
+    said = program(Chain((proxy(three[0]),)), code, echo_server.port, 3, pipeline="auto")
+    assert said == {"fetched": 3, "takers": [True], "leaked": False}
+
+
+# ---------------------------------------------------------------- from a file
+
+
+def test_a_round_robin_of_a_file_is_shared_by_the_run(three, echo_server, tmp_path):
+    config = tmp_path / "proxychains.conf"
+    lines = [f"socks5 {server.host} {server.port}" for server in three]
+    config.write_text("\n".join(["round_robin_chain", "chain_len = 1", "[ProxyList]", *lines, ""]))
+    code = """
+        done = [fetch()]
+        for _ in range(5):
+            child = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()"
+            done.append(subprocess.run([sys.executable, "-c", child, sys.argv[1]]).returncode == 0)
+        say(done=done)
+    """
+    command = sys.executable, "-c", PRELUDE + dedent(code), str(echo_server.port), "1"
+    said = run(*pysocksify("-f", config, "--loopback", "proxy"), *command).json
+    assert said == {"done": [True] * 6}
+    assert counts(three) == [2, 2, 2]

@@ -1,0 +1,124 @@
+"""The same file does the same here as in the tool that it was written for: proxychains-ng, torsocks.
+
+Both run the same program, and the proxies tell what each asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import peers
+from tests.conftest import installed
+from tests.naming_proxy import naming_proxy
+from tests.run import program, pysocksify, run
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def proxychains() -> str:
+    with installed():
+        return peers.find("proxychains4", package="proxychains4")
+
+
+@pytest.fixture(scope="session")
+def torsocks() -> str:
+    with installed():
+        return peers.find("torsocks", package="torsocks")
+
+
+def test_a_file_of_proxychains(proxychains: str, tmp_path: Path, echo_server: Any) -> None:
+    with naming_proxy({"a.example": HERE}) as first, naming_proxy() as last:
+        file = tmp_path / "proxychains.conf"
+        file.write_text(
+            f"""\
+strict_chain
+quiet_mode
+proxy_dns
+remote_dns_subnet 224
+tcp_read_time_out 15000
+tcp_connect_time_out 8000
+localnet {HERE}:{echo_server.port}/255.255.255.255
+# The more special one is second.
+dnat 192.0.2.1 192.0.2.2
+dnat 192.0.2.1:80 192.0.2.3:81
+dnat 192.0.2.4:80 192.0.2.5
+[ProxyList]
+socks5 {first.host} {first.port}
+socks5 {last.host} {last.port}
+"""
+        )
+        places = [
+            *("192.0.2.1:80", "192.0.2.1:82", "192.0.2.4:80", "192.0.2.4:81", "192.0.2.9:1"),
+            *(f"{HERE}:{echo_server.port}", "a.example:80", "198.51.100.1:65535"),
+        ]
+        asked = []
+        for command in ((proxychains, "-f", str(file)), pysocksify("-f", file)):
+            said = run(*command, *program("reach.py"), *places).json
+            # The others are refused by the last proxy, with an errno that is not the same here.
+            assert [place for place in places if said[place] == "done"] == [f"{HERE}:{echo_server.port}"]
+            asked.append([first.asked.copy(), last.asked.copy()])
+            first.asked.clear()
+            last.asked.clear()
+    assert asked[0] == asked[1]
+    assert asked[1] == [
+        [("CONNECT", last.host, last.port)] * 7,
+        [
+            *(("CONNECT", "192.0.2.3", 81), ("CONNECT", "192.0.2.2", 82), ("CONNECT", "192.0.2.5", 80)),
+            *(("CONNECT", "192.0.2.4", 81), ("CONNECT", "192.0.2.9", 1), ("CONNECT", "a.example", 80)),
+            ("CONNECT", "198.51.100.1", 65535),
+        ],
+    ]
+
+
+@pytest.mark.parametrize("allowed", ["", "AllowOutboundLocalhost 1\n", "AllowOutboundLocalhost 2\n"])
+def test_a_file_of_torsocks(torsocks: str, tmp_path: Path, echo_server: Any, allowed: str) -> None:
+    with naming_proxy() as proxy:
+        file = tmp_path / "torsocks.conf"
+        file.write_text(f"TorAddress {proxy.host}\nTorPort {proxy.port}\n{allowed}")
+        here = f"{HERE}:{echo_server.port}"
+        places = [
+            here,
+            "192.0.2.1:80",
+            f"connect/{here}",
+            f"send/{here}",
+            "connect/192.0.2.1:9",
+            "send/192.0.2.1:9",
+        ]
+        results = []
+        for command, env in (
+            ((torsocks,), {"TORSOCKS_CONF_FILE": str(file)}),
+            (pysocksify("-f", file), {}),
+        ):
+            said = run(*command, *program("reach.py"), *places, env=env).json
+            results.append((said, proxy.asked.copy()))
+            proxy.asked.clear()
+    assert results[0] == results[1]
+    said, asked = results[1]
+    assert asked == [("CONNECT", "192.0.2.1", 80)]
+    assert [said[place] for place in (here, f"send/{here}")] == {
+        "": ["EPERM", "EPERM"],
+        "AllowOutboundLocalhost 1\n": ["done", "EPERM"],
+        "AllowOutboundLocalhost 2\n": ["done", "done"],
+    }[allowed]
+    assert said["send/192.0.2.1:9"] == "EPERM"
+
+
+def test_ipv6_is_for_those_who_enable_it(torsocks: str, tmp_path: Path) -> None:
+    with naming_proxy() as proxy:
+        file = tmp_path / "torsocks.conf"
+        file.write_text(f"TorAddress {proxy.host}\nTorPort {proxy.port}\n")
+        for command, env in (
+            ((torsocks,), {"TORSOCKS_CONF_FILE": str(file)}),
+            (pysocksify("-f", file), {}),
+        ):
+            said = run(*command, *program("reach.py"), "2001:db8::1:80", env=env).json
+            assert said["2001:db8::1:80"] in ("ENOSYS", "EPERM")
+        assert proxy.asked == []
+        # Enabled, torsocks still asks nobody when its proxy has an IPv4 address.
+        file.write_text(f"{file.read_text()}EnableIPv6 1\n")
+        run(*pysocksify("-f", file), *program("reach.py"), "2001:db8::1:80")
+        assert proxy.asked == [("CONNECT", "2001:db8::1", 80)]

@@ -1,0 +1,129 @@
+"""TCP Fast Open, in a network namespace where servers may do it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+from tests.run import run
+
+# 1: clients may; 2: servers may; 0x400: all that listen do.
+SETTING = 0x403
+
+PRELUDE = """
+import json, select, socket, threading
+from pywrap.config.settings import Proxy, Settings
+from pywrap.errors import SocksError
+from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.deadline import Deadline
+from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.opening import Opening, wait_for
+from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.selection import Fixed
+
+HOPS = Hops(socket.getaddrinfo)
+# linux/tcp.h: tcpi_options is the sixth byte, and this bit of it says that the SYN carried data.
+TCPI_OPT_SYN_DATA = 32
+
+def serve(listener, count):
+    for _ in range(count):
+        client, _ = listener.accept()
+        with client:
+            client.recv(1000)
+            client.sendall(b"\\x05\\x00" + b"\\x05\\x00\\x00\\x01" + bytes(6))
+            client.recv(1000)
+
+def serving(host, port, count):
+    listener = socket.create_server((host, port))
+    thread = threading.Thread(target=serve, args=(listener, count))
+    thread.start()
+    return listener, thread
+
+def open_through(*proxies, **limits):
+    plan = Plan(HOPS, Fixed(proxies), Endpoint("192.0.2.1", 80), pipeline="on", fast_open=True)
+    sock = socket.socket()
+    sock.setblocking(False)
+    try:
+        sock = wait_for(Opening(sock, plan, Deadline(Settings(timeout=20, **limits))), select.poll)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
+        return bool(info[5] & TCPI_OPT_SYN_DATA), sock.getpeername()[0]
+    except SocksError as err:
+        return type(err).__name__, str(err)
+    finally:
+        sock.close()
+"""
+
+
+@pytest.fixture
+def alone():
+    """``alone(code)``: what ``code`` prints as JSON, in a namespace of its own."""
+    unshare = shutil.which("unshare")
+    enter = [unshare or "", "--user", "--map-root-user", "--net"]
+    prepare = f"ip link set lo up && echo {SETTING} >/proc/sys/net/ipv4/tcp_fastopen"
+    if not unshare or subprocess.run([*enter, "sh", "-c", prepare], capture_output=True).returncode:
+        pytest.skip("needs a network namespace of its own")
+
+    def alone(code):
+        program = [sys.executable, "-c", PRELUDE + dedent(code)]
+        return run(*enter, "sh", "-c", prepare + ' && exec "$@"', "sh", *program).json
+
+    return alone
+
+
+def test_the_flight_is_in_the_syn_from_the_second_connection_on(alone):
+    said = alone("""
+        listener, thread = serving("127.0.0.1", 1080, 3)
+        proxy = Proxy("socks5h", "127.0.0.1", 1080)
+        print(json.dumps([open_through(proxy) for _ in range(3)]))
+        thread.join()
+        listener.close()
+    """)
+    assert said == [[False, "127.0.0.1"], [True, "127.0.0.1"], [True, "127.0.0.1"]]
+
+
+def test_who_is_not_there_any_more_is_not_reached_as_ever(alone):
+    # The kernel has its cookie, so connect() succeeds, and it is recv() that is refused.
+    said = alone("""
+        listener, thread = serving("127.0.0.1", 1080, 2)
+        proxy = Proxy("socks5h", "127.0.0.1", 1080)
+        before = [open_through(proxy), open_through(proxy)]
+        thread.join()
+        listener.close()
+        print(json.dumps([before[1][0], open_through(proxy)]))
+    """)
+    assert said == [True, ["SocksError", "cannot reach the proxy 127.0.0.1:1080: Connection refused"]]
+
+
+def test_the_next_address_is_tried_then(alone):
+    said = alone("""
+        where = ["127.0.0.1", "127.0.0.2"]
+        HOPS = Hops(lambda host, port, *_: [(socket.AF_INET, 1, 6, "", (each, port)) for each in where])
+        proxy = Proxy("socks5h", "proxy.example", 1080)
+        listener, thread = serving("127.0.0.1", 1080, 2)
+        other, other_thread = serving("127.0.0.2", 1080, 1)
+        before = [open_through(proxy), open_through(proxy)]
+        thread.join()
+        listener.close()
+        print(json.dumps([before[1], open_through(proxy)[1]]))
+        other_thread.join()
+        other.close()
+    """)
+    assert said == [[True, "127.0.0.1"], "127.0.0.2"]
+
+
+def test_a_silent_proxy_ends_at_its_own_limit(alone):
+    said = alone("""
+        listener, thread = serving("127.0.0.1", 1080, 2)
+        proxy = Proxy("socks5h", "127.0.0.1", 1080)
+        before = [open_through(proxy), open_through(proxy)]
+        thread.join()
+        # It takes the SYN and says nothing: connected, so the limit of connecting is not meant.
+        print(json.dumps(open_through(proxy, connect_timeout=0.05, read_timeout=0.1)))
+        listener.close()
+    """)
+    assert said[0] == "ProxyTimeout"
+    assert said[1].startswith("proxy 127.0.0.1:1080: no answer in time")

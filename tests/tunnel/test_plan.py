@@ -1,0 +1,239 @@
+"""What is tried after which failure."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from pywrap.config.settings import Chain, Proxy
+from pywrap.errors import (
+    AuthenticationFailed,
+    NoCommonMethod,
+    ProtocolError,
+    ProxyClosed,
+    ProxyTimeout,
+    Rejected,
+    SocksError,
+)
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.selection import Dynamic, Fixed
+from tests.socks.play import Party
+
+A, B, C = (Proxy("socks5h", f"{name}.example") for name in "abc")
+FOUR, HTTP, RAW = (Proxy(scheme, "d.example") for scheme in ("socks4a", "http", "raw"))
+TARGET = Endpoint("example.org", 443)
+
+
+def failed(kind, hop=None, dead=None, in_doubt=False, answered=False):
+    error = kind("it failed", errno.ECONNREFUSED, 5) if kind is Rejected else kind("it failed")
+    error.hop, error.dead, error.in_doubt, error.answered = hop, dead, in_doubt, answered
+    return error
+
+
+@pytest.fixture
+def hops():
+    return Hops(lambda *_: [])
+
+
+@pytest.fixture
+def dynamic(hops):
+    return Plan(hops, Dynamic(Chain((A, B, C), type="dynamic"), hops), TARGET)
+
+
+def flying(hops, *path, pipeline="on"):
+    return Plan(hops, Fixed(path), TARGET, pipeline=pipeline)
+
+
+def said(way):
+    """The messages that ``way`` sends before it hears anything."""
+    party = Party(way.talk())
+    party.hear(b"")
+    return b"".join(party.sent)
+
+
+GREETING = b"\x05\x01\x00"
+ASK_TARGET = b"\x05\x01\x00\x03" + b"\x0bexample.org" + b"\x01\xbb"
+ASK_B = b"\x05\x01\x00\x03" + b"\x09b.example" + b"\x04\x38"
+
+
+def test_a_fixed_path_is_tried_once(hops):
+    plan = Plan(hops, Fixed((A, B)), TARGET)
+    assert plan.start().path == (A, B)
+    for error in (failed(SocksError, A, A), failed(ProxyClosed, A, B, True), failed(Rejected, B)):
+        assert plan.another(error) is None
+
+
+def test_the_command_is_for_the_last_hop(hops):
+    assert said(Plan(hops, Fixed((FOUR,)), Endpoint("192.0.2.1", 80), v5.BIND).start())[:2] == b"\x04\x02"
+
+
+def test_a_dead_hop_is_left_out(hops, dynamic):
+    assert dynamic.start().path == (A, B, C)
+    assert dynamic.another(failed(SocksError, A, A)).path == (B, C)
+    assert dynamic.another(failed(Rejected, B, C)).path == (B,)
+    assert dynamic.another(failed(ProxyTimeout, B, B)) is None
+    assert all(hops.is_dead(hop) for hop in (A, B, C))
+
+
+def test_the_next_connection_knows(hops, dynamic):
+    dynamic.start()
+    dynamic.another(failed(SocksError, A, A))
+    assert Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET).start().path == (B,)
+
+
+def test_success_brings_a_hop_back(hops):
+    hops.died(A)
+    plan = Plan(hops, Fixed((A,)), TARGET)
+    plan.start()
+    plan.succeeded()
+    assert not hops.is_dead(A)
+
+
+@pytest.mark.parametrize("kind", [Rejected, ProxyTimeout])
+def test_what_the_destination_refused_is_no_reason_for_another_way(hops, dynamic, kind):
+    dynamic.start()
+    assert dynamic.another(failed(kind, C)) is None
+    assert not any(hops.is_dead(hop) for hop in (A, B, C))
+
+
+def test_a_hang_up_in_doubt_is_the_same_path_again(dynamic):
+    dynamic.start()
+    assert dynamic.another(failed(ProxyClosed, C, None, True)).path == (A, B, C)
+    # It is there, and hangs up again: so that is what it has to say.
+    assert dynamic.another(failed(ProxyClosed, C, None, True)) is None
+
+
+def test_a_hop_that_had_ended_is_found_out_the_second_time(dynamic):
+    dynamic.start()
+    dynamic.another(failed(ProxyClosed, C, None, True))
+    assert dynamic.another(failed(Rejected, B, C)).path == (A, B)
+
+
+def test_the_next_hop_is_dead_when_the_one_before_hangs_up_twice(dynamic):
+    dynamic.start()
+    assert dynamic.another(failed(ProxyClosed, A, B, True)).path == (A, B, C)
+    assert dynamic.another(failed(ProxyClosed, A, B, True)).path == (A, C)
+    # Each path has its own second chance.
+    assert dynamic.another(failed(ProxyClosed, C, None, True)).path == (A, C)
+
+
+def test_without_others_behind_it_a_way_has_all_the_time(hops, dynamic):
+    way = Plan(hops, Fixed((A,)), TARGET).start()
+    assert (way.part, way.seconds, way.reach) == (1.0, float("inf"), 0.0)
+    way = dynamic.start()
+    assert 0 < way.part < 1
+    assert way.reach
+    dynamic.another(failed(SocksError, A, A))
+    way = dynamic.another(failed(SocksError, B, B))
+    assert (way.part, way.reach) == (1.0, 0.0)
+
+
+# ---------------------------------------------------------------- flights
+
+
+@pytest.mark.parametrize(
+    "pipeline, taker, flies",
+    [
+        ("off", None, False),
+        ("off", True, False),
+        ("on", None, True),
+        ("on", True, True),
+        ("on", False, False),
+        ("auto", None, False),
+        ("auto", True, True),
+        ("auto", False, False),
+    ],
+)
+def test_who_is_sent_everything_at_once(hops, pipeline, taker, flies):
+    if taker is not None:
+        hops.takes_flight(A, taker)
+    assert said(flying(hops, A, pipeline=pipeline).start()) == GREETING + (ASK_TARGET if flies else b"")
+
+
+@pytest.mark.parametrize("last", [FOUR, HTTP, RAW])
+def test_auto_sends_the_last_hops_only_message_behind_what_it_knows(hops, last):
+    hops.takes_flight(A, True)
+    behind = said(Plan(hops, Fixed((last,)), TARGET).start())
+    assert said(flying(hops, A, last, pipeline="auto").start()).endswith(behind)
+
+
+@pytest.mark.parametrize("last", [FOUR, HTTP])
+def test_auto_sends_nothing_behind_a_message_to_who_is_not_known(hops, last):
+    hops.takes_flight(A, True)
+    assert said(flying(hops, last, A, pipeline="auto").start()) == said(
+        Plan(hops, Fixed((last, A)), TARGET).start()
+    )
+
+
+@pytest.mark.parametrize("kind", [NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout])
+def test_what_a_flight_may_have_caused_is_tried_again_step_by_step(hops, kind):
+    plan = flying(hops, A)
+    assert 0 < plan.start().seconds < float("inf")
+    way = plan.another(failed(kind, A, A, answered=True))
+    assert way.path == (A,)
+    assert way.seconds == float("inf")
+    assert said(way) == GREETING
+    plan.succeeded()
+    assert hops.is_taker(A) is False
+    assert said(flying(hops, A).start()) == GREETING
+
+
+def test_it_is_the_hops_fault_only_if_it_works_then(hops):
+    plan = flying(hops, A)
+    plan.start()
+    plan.another(failed(ProxyClosed, A, A))
+    assert plan.another(failed(ProxyClosed, A, A)) is None
+    assert hops.is_taker(A) is None
+
+
+@pytest.mark.parametrize("kind", [Rejected, AuthenticationFailed, SocksError])
+def test_what_was_understood_is_not_tried_again(hops, kind):
+    plan = flying(hops, A)
+    plan.start()
+    assert plan.another(failed(kind, A)) is None
+
+
+def test_a_hop_that_took_a_flight_is_known(hops):
+    plan = flying(hops, A, B)
+    plan.start()
+    plan.succeeded()
+    assert hops.is_taker(A) is True
+    plan = flying(hops, A, B)
+    assert plan.start().seconds == float("inf")
+    assert plan.another(failed(ProxyClosed, B, None, True)) is None
+
+
+def test_who_is_silent_may_not_have_been_told_by_the_hop_before(hops):
+    plan = flying(hops, A, B, C)
+    plan.start()
+    assert said(plan.another(failed(ProxyTimeout, B, B))) == GREETING
+    plan.succeeded()
+    assert [hops.is_taker(hop) for hop in (A, B, C)] == [False, False, None]
+
+
+def test_who_is_known_to_take_a_flight_is_not_suspected(hops):
+    hops.takes_flight(A, True)
+    plan = flying(hops, A, B)
+    assert said(plan.start()) == GREETING + ASK_B + GREETING + ASK_TARGET
+    plan.another(failed(ProxyTimeout, B, B))
+    plan.succeeded()
+    assert [hops.is_taker(hop) for hop in (A, B)] == [True, False]
+    assert said(flying(hops, A, B).start()) == GREETING + ASK_B
+
+
+def test_a_flight_that_failed_costs_no_living_hop(hops):
+    plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET, pipeline="on")
+    plan.start()
+    assert plan.another(failed(ProxyTimeout, A, A)).path == (A, B)
+    assert not hops.is_dead(A)
+    assert plan.another(failed(ProxyTimeout, A, A)).path == (B,)
+
+
+def test_a_raw_hop_sends_nothing_early(hops):
+    for path, early in (((A, RAW), True), ((RAW, A), False)):
+        assert Plan(hops, Fixed(path), TARGET, fast_open=True).start().early == early
+        assert not Plan(hops, Fixed(path), TARGET).start().early
