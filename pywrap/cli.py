@@ -60,8 +60,8 @@ What goes through them:
       --dnat 'A B'       connect to the address B instead of A
       --udp MODE         datagrams: associate (through the proxies), block,
                          direct [default: associate]
-      --listen MODE      listening sockets: local, bind (on the last proxy)
-                         [default: local]
+      --listen MODE      listening sockets: local, bind (on the last proxy),
+                         block [default: local]
       --bind-peer WHO    whom such a socket waits for: latest, any
                          [default: latest]
 
@@ -169,10 +169,11 @@ What goes through them:
         associate, the default: datagrams go through the proxies by UDP
         ASSOCIATE, which only SOCKS5 has; where a proxy refuses that, so do we.
         block: they are refused. direct: they leave directly.
-      --listen local|bind
+      --listen local|bind|block
         local, the default: a program that listens does so here. bind: what
         listens on port 0 does so on the last proxy, by BIND, as the data
-        connections of active FTP have to; a bound port stays local.
+        connections of active FTP have to; a bound port stays local. block: a
+        socket listens for this machine alone, or not at all.
       --bind-peer latest|any
         Whom the proxy shall let in there: the host that was connected to last,
         which is the default, or any.

@@ -31,6 +31,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.placeholder import placeholder, put
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
+from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.binding import Binding
 from pywrap.tunnel.dial import like
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.session import Session
-    from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.opening import Opening
 
 _LOOPBACK_6 = bytes(15) + b"\1"
@@ -53,7 +53,11 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
     """listen() under ``session``."""
 
     def listen(self: _socket.socket, /, *backlog: Any) -> None:
-        """listen([backlog]): here, or with ``listen bind`` on the last proxy."""
+        """listen([backlog]): here, on the last proxy (``listen bind``), or not for others (``block``)."""
+        if session.settings.listen == "block" and not _is_local(self):
+            why = f"{_name(self)} refused: listening for others than this machine is blocked (--listen)"
+            session.messages.say(1, why)
+            raise OSError(errno.EPERM, why)
         if session.settings.listen != "bind" or not _is_for_the_proxy(session, self):
             return originals.listen(self, *backlog)
         tunnels, fd = session.tunnels, originals.fileno(self)
@@ -85,10 +89,19 @@ def _is_for_the_proxy(session: Session, sock: _socket.socket) -> bool:
         return False
     if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
         return False
+    port = originals.getsockname(sock)[1]
+    return not _is_local(sock) and (port == 0 or number in tunnels.any_port)
+
+
+def _is_local(sock: _socket.socket) -> bool:
+    """Can only this machine connect to it?"""
+    address = address_of(originals.getsockname(sock)[0]) or b""
+    return address == _LOOPBACK_6 or (len(address) == 4 and address[0] == 127)
+
+
+def _name(sock: _socket.socket) -> Endpoint:
     host, port = originals.getsockname(sock)[:2]
-    address = address_of(host) or b""
-    is_local = address == _LOOPBACK_6 or (len(address) == 4 and address[0] == 127)
-    return not is_local and (port == 0 or number in tunnels.any_port)
+    return Endpoint(host, port)
 
 
 class Listener:

@@ -795,6 +795,8 @@ def test_a_server_listens_here_by_default():
     command = pysocksify("-x", "socks5h://192.0.2.1:1080")
     said = run(*command, *program("serve_http.py")).json
     assert said == {"status": 200, "host": "0.0.0.0", "asyncio": "hello"}
+    said = run(*command, *program("serve_uvicorn.py")).json
+    assert said == {"status": 200, "body": "hello", "host": "127.0.0.1"}
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1:0", "::1:0", "0.0.0.0:PORT", "[::ffff:127.0.0.1]:0"])
@@ -830,3 +832,24 @@ def test_a_connected_socket_cannot_listen(binder, echo_server):
         *(echo_server.host, echo_server.port),
     )
     assert said == {"said": "EINVAL"}
+
+
+def test_who_listens_for_others_is_refused_where_that_is_blocked(proxy):
+    said = under(
+        proxy.url(),
+        """
+        got = {}
+        for host in "", "127.0.0.1":
+            sock = socket.socket()
+            sock.bind((host, 0))
+            got[host] = outcome(sock.listen)
+        got["unbound"] = outcome(socket.socket().listen)
+        say(**got)
+        """,
+        options=("--listen", "block"),
+    )
+    assert said["127.0.0.1"] is None
+    for where in "", "unbound":
+        assert said[where][:2] == ["PermissionError", "EPERM"]
+        assert "listening for others than this machine is blocked" in said[where][2]
+    assert proxy.seen == []
