@@ -12,7 +12,7 @@ import _socket
 from time import monotonic
 
 from pywrap.errors import ProtocolError
-from pywrap.socks.datagram import LONGEST_HEADER, Reassembly, unpack_header
+from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -65,11 +65,6 @@ class Channel:
         self._names: set[Address] = set()
         self._reassembly = Reassembly()
         self._ipv6 = ipv6
-
-    @property
-    def margin(self) -> int:
-        """How many bytes the headers of a datagram may have."""
-        return LONGEST_HEADER * (len(self.association.path) if self.association else 1)
 
     def expect(self, destination: Endpoint, header: bytes, address: Address) -> None:
         """The program sends to ``destination``, which it calls ``address``."""

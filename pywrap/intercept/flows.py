@@ -27,7 +27,7 @@ from pywrap.intercept import epoll, originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
 from pywrap.intercept.tunnels import inode, is_open
-from pywrap.socks.datagram import LONGEST_PAYLOAD, pack_header
+from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.dial import like
 from pywrap.tunnel.opening import wait_for
@@ -80,6 +80,7 @@ class Flow:
         self._generation = session.names.generation
         # Sources that were asked about before, and whether their datagrams are for the program.
         self._sources: dict[Address, bool] = {}
+        # How many bytes the headers of a datagram may have.
         self._margin = 0
         self._closed = False
         # By the program: it reads the end then.
@@ -154,6 +155,8 @@ class Flow:
             with self.session.tunnels.lock:
                 self._go_over()
         channel = self._channels.setdefault(verdict.chain, Channel(verdict.chain, ipv6))
+        # Now: who sleeps in recv() when the association stands has told the kernel already.
+        self._margin = max(self._margin, LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
@@ -345,7 +348,6 @@ class Flow:
         channel.relay = relay_address(association.relay, family)
         channel.prefix = association.prefix
         channel.association = association
-        self._margin = max(self._margin, channel.margin)
         self._relays[channel.relay] = channel
         self.session.tunnels.allow(channel.relay)
         self._watch(channel)
