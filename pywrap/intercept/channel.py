@@ -12,7 +12,7 @@ import _socket
 from time import monotonic
 
 from pywrap.errors import ProtocolError
-from pywrap.socks.datagram import LONGEST_HEADER, Reassembly, unpack_header
+from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -61,11 +61,6 @@ class Channel:
         self._named: dict[int, tuple[str, Address]] = {}
         self._reassembly = Reassembly()
         self._ipv6 = ipv6
-
-    @property
-    def margin(self) -> int:
-        """How many bytes the headers of a datagram may have."""
-        return LONGEST_HEADER * (len(self.association.path) if self.association else 1)
 
     def takes(self, destination: Endpoint) -> bool:
         """Can answers of ``destination`` be told from others here?"""

@@ -27,7 +27,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
 from pywrap.intercept.underneath import Underneath
-from pywrap.socks.datagram import LONGEST_PAYLOAD, pack_header
+from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.opening import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
@@ -77,6 +77,7 @@ class Flow:
         self._generation = session.names.generation
         # Sources that were asked about before, and whether their datagrams are for the program.
         self._sources: dict[Address, bool] = {}
+        # How many bytes the headers of a datagram may have.
         self._margin = 0
         self._closed = False
         # By the program: it reads the end then.
@@ -127,6 +128,8 @@ class Flow:
             with self.session.tunnels.lock:
                 self.under.reach_ipv6()
         channel = self._channel(verdict)
+        # Now: who sleeps in recv() when the association stands has told the kernel already.
+        self._margin = max(self._margin, LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
@@ -337,7 +340,6 @@ class Flow:
         family = self.under.family if self.under.wire is None else _socket.AF_INET6
         channel.relay = relay_address(association.relay, family)
         channel.association = association
-        self._margin = max(self._margin, channel.margin)
         self._relays[channel.relay] = channel
         self.session.tunnels.allow(channel.relay)
         self._watch(channel)

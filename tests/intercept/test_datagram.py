@@ -538,6 +538,21 @@ def test_a_socket_that_must_not_block_does_not(proxy, echo):
     }
 
 
+def test_who_waits_before_the_association_stands_gets_the_whole_answer(proxy, echo):
+    # The kernel is told the size before there is a header to make room for.
+    said = talk(
+        proxy,
+        """
+        sock = udp(timeout=0)
+        sock.sendto(b"the first", (host, port))
+        sock.settimeout(PATIENCE)
+        say(got=sock.recv(9).decode())
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": "the first"}
+
+
 def test_what_waits_for_an_association_is_bounded(hanging):
     said = under(
         hanging,
