@@ -146,9 +146,11 @@ Proxies:
 What goes through them:
       --dns remote|tor|tcp://HOST[:PORT]|local
         remote, the default: names are sent to the last proxy and never looked
-        up here. tor: Tor is asked for their addresses. tcp://HOST: that name
-        server is asked, through the proxies. local: names are looked up here,
-        outside the proxies, and the proxies get addresses.
+        up here. tor: the last proxy, which is Tor, is asked for addresses and
+        for the names of addresses. tcp://HOST: that name server is asked for
+        them, through the proxies; the port is 53 unless given. local: names are
+        looked up here, outside the proxies. With these three the proxies get
+        addresses, which is all that socks4 can carry.
       --loopback direct|proxy|deny
         Connections to this machine (127.0.0.0/8, ::1) are made directly, which
         is the default, sent through the proxies, or refused.

@@ -87,6 +87,19 @@ def proxy_py_with_password() -> Iterator[peers.Peer]:
         yield peer
 
 
+@pytest.fixture(scope="session")
+def tor() -> Iterator[peers.Peer]:
+    with installed(), peers.tor("four.example 192.0.2.7", "six.example [2001:db8::7]") as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def dnsmasq() -> Iterator[peers.Peer]:
+    records = ("--host-record=both.example,192.0.2.7,2001:db8::7", "--host-record=four.example,192.0.2.8")
+    with installed(), peers.dnsmasq(*records, "--cname=www.example,both.example") as peer:
+        yield peer
+
+
 @pytest.fixture(params=["microsocks", "dante", "ssh_dynamic"])
 def peer(request: pytest.FixtureRequest) -> peers.Peer:
     """Each of the foreign servers in turn, without authentication."""

@@ -16,6 +16,7 @@ from typing import Any
 from pywrap.errors import SocksError
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
+from pywrap.socks.wire import Endpoint
 from tests.socks.play import hold
 
 LOOPBACK = ("127.0.0.1", "::1")
@@ -59,9 +60,14 @@ class NamingProxy(socketserver.ThreadingTCPServer):
         with self._lock:
             self.asked.append((COMMANDS[request.command], host, port))
         address = self._hosts.get(host, host)
-        code = self._replies.get(host, v5.SUCCEEDED if address in LOOPBACK else v5.HOST_UNREACHABLE)
+        looked_up = request.command in (v5.RESOLVE, v5.RESOLVE_PTR)
+        known = host in self._hosts if looked_up else address in LOOPBACK
+        code = self._replies.get(host, v5.SUCCEEDED if known else v5.HOST_UNREACHABLE)
         if code != v5.SUCCEEDED:
             client.sendall(request.reply(code))
+            return
+        if looked_up:
+            client.sendall(request.reply(code, Endpoint(address, 0)))
             return
         try:
             server = self._noted(socket.create_connection((address, port)))
@@ -95,7 +101,8 @@ def naming_proxy(
 ) -> Iterator[NamingProxy]:
     """``hosts``: name to loopback address. ``replies``: host to reply code of SOCKS5.
 
-    Whatever is neither in these nor loopback is answered with "host unreachable".
+    Whatever is neither in these nor loopback is answered with "host unreachable". RESOLVE and RESOLVE_PTR are
+    answered from ``hosts`` as well, which has any addresses for them, and names of addresses.
     """
     with NamingProxy(hosts or {}, replies or {}) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,), name="naming proxy")

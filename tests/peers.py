@@ -1,8 +1,9 @@
 """Proxies that are not ours, each started for the tests on a port of its own.
 
-``microsocks()``, ``dante()``, ``ssh_dynamic()``, and for HTTP CONNECT ``tinyproxy()`` and ``proxy_py()``
-are context managers that yield a ``Peer`` which accepts connections. They raise ``Missing`` when the program
-is not installed, and ``DidNotStart`` with what it printed when it does not come up.
+``microsocks()``, ``dante()``, ``ssh_dynamic()``, for HTTP CONNECT ``tinyproxy()`` and ``proxy_py()``, and for
+names ``tor()`` and ``dnsmasq()`` are context managers that yield a ``Peer`` which accepts connections. They
+raise ``Missing`` when the program is not installed, and ``DidNotStart`` with what it printed when it does not
+come up.
 """
 
 from __future__ import annotations
@@ -230,6 +231,47 @@ def proxy_py(user: str | None = None, password: str | None = None) -> contextlib
         return [sys.executable, "-m", "proxy", *where, *own, *credentials]
 
     return _peer("proxy.py", command, user, password)
+
+
+def tor(*mapped: str) -> contextlib.AbstractContextManager[Peer]:
+    """Tor without a network: what it answers by itself is RESOLVE for names that are ``mapped``.
+
+    Each is ``NAME ADDRESS``. The directory authority that it would ask is at a port here where nobody is.
+    """
+    binary = find("tor", package="tor")
+    nobody = "0123456789ABCDEF0123456789ABCDEF01234567"
+
+    def command(port: int, directory: Path) -> list[str]:
+        config = directory / "torrc"
+        config.write_text(
+            f"SocksPort {HOST}:{port}\n"
+            + f"DataDirectory {directory}/data\n"
+            + "UseDefaultFallbackDirs 0\n"
+            + f"DirAuthority nobody orport=1 no-v2 v3ident={nobody} {HOST}:1 {nobody}\n"
+            + "".join(f"MapAddress {each}\n" for each in mapped)
+        )
+        return [binary, "--defaults-torrc", "/dev/null", "-f", str(config)]
+
+    return _peer("tor", command)
+
+
+def dnsmasq(*options: str) -> contextlib.AbstractContextManager[Peer]:
+    """A name server that knows what ``options`` tell it of ``.example``, and asks nobody."""
+    binary = find("dnsmasq", package="dnsmasq-base")
+
+    def command(port: int, directory: Path) -> list[str]:
+        own = [
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--local=/example/",
+        ]
+        where = [f"--listen-address={HOST}", "--bind-interfaces", f"--port={port}"]
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        return [binary, *own, *where, f"--user={user}", f"--pid-file={directory}/pid", *options]
+
+    return _peer("dnsmasq", command)
 
 
 def find(*names: str, package: str) -> str:

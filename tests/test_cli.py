@@ -104,6 +104,9 @@ def test_what_follows_the_program_is_its_own(launches, argv, command):
         (["-x", "embedded"], "chain", ()),
         ([*PROXY, "--dns", "local"], "dns", "local"),
         ([*PROXY, "--dns", "local", "--dns=remote"], "dns", "remote"),
+        ([*PROXY, "--dns", "tor"], "dns", "tor"),
+        ([*PROXY, "--dns", "tcp://192.0.2.53"], "dns", "tcp://192.0.2.53:53"),
+        ([*PROXY, "--dns", "tcp://[2001:DB8::53]:5353"], "dns", "tcp://[2001:db8::53]:5353"),
         ([*PROXY, "--loopback=deny"], "loopback", "deny"),
         ([*PROXY, "--udp", "block"], "udp", "block"),
         ([*PROXY, "--listen=bind"], "listen", "bind"),
@@ -321,10 +324,6 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
             ["--config-format", "toml"],
             "unknown value of `--config-format`: `toml`\n"
             + "hint: known values: proxychains, tsocks, torsocks\n",
-        ),
-        (
-            [*PROXY, "--dns", "tor", "program"],
-            "`dns tor` is not supported yet\n" + "hint: use `dns remote` or `dns local`\n",
         ),
         (
             ["--dns", "lokal"],

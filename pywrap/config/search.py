@@ -46,10 +46,7 @@ def load(
             not fit together.
     """
     said = gather(choices, named, environ=environ, file_format=file_format, system_directory=system_directory)
-    settings = settle(said)
-    if settings.dns not in ("remote", "local"):
-        raise ConfigError(f"`dns {settings.dns}` is not supported yet", "use `dns remote` or `dns local`")
-    return settings
+    return settle(said)
 
 
 def gather(
@@ -74,6 +71,11 @@ def gather(
         if not leaves_nothing(said.rules):
             where = "" if path is None else f": there is none in {path}"
             raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
+        if said.dns is not None and said.dns not in ("remote", "local"):
+            raise ConfigError(
+                f"{said.origins['dns']}: no proxy configured for `dns {said.dns}`",
+                _hint_no_proxy(path, environ, system_directory),
+            )
         for rule in said.rules:
             if not rule.to:
                 raise ConfigError(

@@ -6,8 +6,13 @@ None of them asks the local resolver for a name that the proxies are to see. In 
 2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
    server for the other address family);
 3. direct names and the first hop's own: the local resolver's;
-4. everything else: a placeholder (``tunnel.names``), IPv6 only when nothing else is wanted, so that
+4. with ``dns tor`` and ``dns tcp://``: the addresses that somebody beyond the chain tells (``lookups``), IPv4
+   first. Not for names that are blocked, nor below .onion;
+5. everything else: a placeholder (``tunnel.names``), IPv6 only when nothing else is wanted, so that
    happy eyeballs do not dial twice.
+
+What an address is called, only those are asked. The caller waits for them: event loops have threads for that,
+which the C library would make wait as well.
 
 With ``dns local`` all of them are the interpreter's own; where there are rules by name, the addresses of each
 name are noted on the way, so that the rules find it again.
@@ -19,6 +24,7 @@ import _socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import host_text
+from pywrap.tunnel.lookup import LookupFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,21 +81,25 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         return canonical, [], literals
 
     def gethostbyaddr(ip_address: Any, /) -> tuple[str, list[str], list[str]]:
-        """gethostbyaddr(host) -> (name, aliaslist, addresslist), without asking anybody for it."""
+        """gethostbyaddr(host) -> (name, aliaslist, addresslist)."""
         host = host_text(ip_address)
         if host is None:
             return originals.gethostbyaddr(ip_address)
         if session.is_literal(host):
-            names = session.names_of(host)
-            if not names:
-                raise _socket.herror(1, "Unknown host")
-            return names[0], names[1:], [host]
-        literals, canonical = _look_up(session, host, 0)
-        names = session.names_of(literals[0]) or [canonical]
-        return names[0], names[1:], literals[:1]
+            literal, otherwise = host, []
+        else:
+            literals, canonical = _look_up(session, host, 0)
+            literal, otherwise = literals[0], [canonical]
+        try:
+            names = session.names_of(literal) or session.lookups.names(literal) or otherwise
+        except LookupFailed as err:
+            raise err.as_herror() from err
+        if not names:
+            raise _socket.herror(1, "Unknown host")
+        return names[0], names[1:], [literal]
 
     def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
-        """getnameinfo(sockaddr, flags) -> (host, port); nobody is asked for the name of an address."""
+        """getnameinfo(sockaddr, flags) -> (host, port)."""
         if not isinstance(sockaddr, tuple) or len(sockaddr) < 2 or not isinstance(sockaddr[0], str):
             return originals.getnameinfo(sockaddr, flags)
         if not session.is_literal(sockaddr[0]):
@@ -97,7 +107,7 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
         rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
         host = str(rows[0][4][0])
-        names = [] if flags & _socket.NI_NUMERICHOST else session.names_of(host)
+        names = [] if flags & _socket.NI_NUMERICHOST else _names(session, host)
         if not names and flags & _socket.NI_NAMEREQD:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
         return (names or [host])[0], _service(int(rows[0][4][1]), flags)
@@ -161,8 +171,27 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
         literals = [str(row[4][0]) for row in rows]
         session.routes.remember(name, literals)
         return literals, str(rows[0][3] or name)
+    if session.lookups.takes(name):
+        try:
+            found = session.lookups.addresses(name, wanted)
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
+        return list(found.values), found.canonical
     session.messages.say(2, f"{name}: left to the last proxy")
     return [session.names.placeholder(name, ipv6=bool(wanted))], name
+
+
+def _names(session: Session, literal: str) -> list[str]:
+    """What an address is called, for somebody to whom the address itself would do."""
+    known = session.names_of(literal)
+    if known:
+        return known
+    try:
+        return session.lookups.names(literal)
+    except LookupFailed as err:
+        if err.is_final:
+            return []
+        raise err.as_gaierror() from err
 
 
 def _service(port: int, flags: int) -> str:

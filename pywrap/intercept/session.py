@@ -11,6 +11,7 @@ from time import monotonic
 from pywrap.errors import Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
+from pywrap.intercept.lookups import Lookups
 from pywrap.messages import Messages
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
@@ -20,8 +21,9 @@ from pywrap.tunnel.binding import told_by
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.lookup import LookupFailed, lookup
 from pywrap.tunnel.names import Hosts, Names
-from pywrap.tunnel.opening import Opening
+from pywrap.tunnel.opening import Opening, wait_for
 from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.probe import Probe, unknown
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
@@ -30,12 +32,14 @@ from pywrap.tunnel.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pywrap.config.settings import Chain, Proxy, Settings
     from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
+    from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
 
@@ -50,7 +54,7 @@ class Session:
         self.settings = settings
         self.messages = Messages(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock)
+        self.names = Names(originals.allocate_lock, recycled=self._recycled)
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo)
         # A strict chain begins with its first proxy, any other with any of its own.
@@ -63,6 +67,7 @@ class Session:
         self.chains = _chains(settings)
         self._selections = self._choose()
         self.background = _background()
+        self.lookups = Lookups(lookup(settings.dns, self._converse), self.routes, self.names, self.messages)
         self._said_no_udp = False
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
@@ -75,18 +80,33 @@ class Session:
         """The tunnel that ``verdict`` wants, on ``sock``, not started."""
         return Opening(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
 
-    def _plan(self, selection: Selection, destination: Endpoint, command: int = v5.CONNECT) -> Plan:
+    def _plan(
+        self,
+        selection: Selection,
+        destination: Endpoint,
+        command: int = v5.CONNECT,
+        then: Callable[[], Dialogue[None]] | None = None,
+    ) -> Plan:
         settings = self.settings
-        return Plan(self.hops, selection, destination, command, settings.pipeline, settings.fast_open)
+        return Plan(self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then)
+
+    def _converse(
+        self, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
+    ) -> Endpoint:
+        """Go through the default chain and back, in this thread; return the address of the last reply."""
+        plan = self._plan(self._selections[""], destination, command, then)
+        opening = Opening(_fresh(), plan, self.deadline(None))
+        try:
+            wait_for(opening, originals.poll)
+        finally:
+            _close(opening)
+        return opening.bound
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:
         """A UDP association through ``chain``, not started."""
 
         def ask(selection: Selection) -> Opening:
-            # Another family where the proxy has none of this (``dial.fit``).
-            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-            sock.setblocking(False)
-            return Opening(sock, self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            return Opening(_fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
         return Associating(
             ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
@@ -189,7 +209,7 @@ class Session:
         """Where a destination goes; a refusal is said at -v.
 
         Raises:
-            socket.gaierror: names are resolved here, and this one has no address.
+            socket.gaierror: names become addresses, and this one has none.
         """
         literal = self._resolved(to)
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
@@ -202,14 +222,21 @@ class Session:
         return verdict
 
     def _resolved(self, to: Target) -> str:
-        """With ``dns local``, the address of a name that C would resolve now; else ""."""
-        if self.settings.dns != "local" or self.is_literal(to.host):
+        """The address of a name that C would resolve now, where names become addresses; else ""."""
+        if self.is_literal(to.host):
             return ""
-        family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
-        rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
-        literal = str(rows[0][4][0])
-        self.routes.remember(to.host, [literal])
-        return literal
+        if self.settings.dns == "local":
+            family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
+            rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
+            literal = str(rows[0][4][0])
+            self.routes.remember(to.host, [literal])
+            return literal
+        if not self.lookups.takes(to.host):
+            return ""
+        try:
+            return self.lookups.addresses(to.host, to.ipv6).values[0]
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
 
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""
@@ -261,8 +288,7 @@ class Session:
         """Ask the last hop of ``path`` whether it takes a flight, in the background."""
         sock = None
         try:
-            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-            sock.setblocking(False)
+            sock = _fresh()
             opening = Opening(sock, Probe(self.hops, path), self.deadline(None))
             self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
         except (OSError, RuntimeError):
@@ -286,6 +312,11 @@ class Session:
     def accepted(self, peer: Endpoint, path: tuple[Proxy, ...]) -> None:
         """Say at -v who came."""
         self.messages.say(1, f"{peer} via {_list(path)}: accepted")
+
+    def _recycled(self, count: int) -> None:
+        self.messages.say(
+            1, f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
+        )
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
@@ -326,6 +357,13 @@ def _chains(settings: Settings) -> dict[str, Chain]:
 
 def _list(path: tuple[Proxy, ...]) -> str:
     return ", ".join(str(hop) for hop in path)
+
+
+def _fresh() -> _socket.socket:
+    """A socket to begin with; it becomes another where the proxy has no IPv4 (``dial.fit``)."""
+    sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    sock.setblocking(False)
+    return sock
 
 
 def _close(opening: Opening) -> None:

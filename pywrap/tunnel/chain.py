@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
 
-# What a request is called in an error's text.
-_ASKED = {v5.CONNECT: "asked for {}", v5.BIND: "asked to BIND for {}", v5.UDP_ASSOCIATE: "asked for UDP"}
+# What a request is called in an error's text, and what only some protocols have.
+_ASKED = {
+    v5.CONNECT: "asked for {}",
+    v5.BIND: "asked to BIND for {}",
+    v5.UDP_ASSOCIATE: "asked for UDP",
+    v5.RESOLVE: "asked to resolve {.host}",
+    v5.RESOLVE_PTR: "asked for the name of {.host}",
+}
+_COMMANDS = {v5.BIND: "BIND", v5.UDP_ASSOCIATE: "UDP", v5.RESOLVE: "RESOLVE", v5.RESOLVE_PTR: "RESOLVE_PTR"}
+_NOT_OF_SOCKS4 = (v5.UDP_ASSOCIATE, v5.RESOLVE_PTR)
 
 _NOWHERE = Endpoint("0.0.0.0", 0)
 
@@ -29,7 +37,8 @@ def handshake(
 ) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through all before it; return the address of its reply.
 
-    It runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``.
+    It runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``; RESOLVE and
+    RESOLVE_PTR are answered with what was asked for, in the place of the address.
 
     ``flight`` tells for each hop whether it may be sent everything at once; to hops of that kind which follow
     each other, all goes in one piece.
@@ -136,14 +145,13 @@ def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False
         return v5.request(command, destination, hop.username, hop.password, sure)
     if hop.scheme in ("http", "raw") and command != v5.CONNECT:
         kind = "HTTP CONNECT" if hop.scheme == "http" else "a raw hop"
-        asked = "BIND" if command == v5.BIND else "UDP"
-        raise Unencodable(f"{kind} has no {asked}", errno.EOPNOTSUPP)
+        raise Unencodable(f"{kind} has no {_COMMANDS[command]}", errno.EOPNOTSUPP)
     if hop.scheme == "http":
         return http.connect(destination, hop.username, hop.password)
     if hop.scheme == "raw":
         return _nothing()
-    if command == v5.UDP_ASSOCIATE:
-        raise Unencodable("SOCKS4 has no UDP", errno.EOPNOTSUPP)
+    if command in _NOT_OF_SOCKS4:
+        raise Unencodable(f"SOCKS4 has no {_COMMANDS[command]}", errno.EOPNOTSUPP)
     if hop.scheme not in ("socks4", "socks4a"):
         raise Unencodable(f"no tunnel through `{hop.scheme}` proxies yet", errno.EOPNOTSUPP)
     return v4.request(command, destination, hop.username, names=hop.scheme == "socks4a")

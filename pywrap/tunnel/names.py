@@ -24,20 +24,33 @@ PREFIX_6 = b"\xfdsocks" + bytes(6)
 
 
 class Names:
-    """The names that were asked for, each with its placeholder. ``allocate_lock`` as in ``_thread``."""
+    """The names that were asked for, each with its placeholder. ``allocate_lock`` as in ``_thread``.
 
-    def __init__(self, allocate_lock: Callable[[], Any], size: int = SIZE) -> None:
+    A full pool gives up what was idle longest: neither asked for nor gone to. ``recycled`` is told how often
+    that has happened, at the first time and then once for every size of the pool.
+    """
+
+    def __init__(
+        self,
+        allocate_lock: Callable[[], Any],
+        size: int = SIZE,
+        recycled: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self._lock = allocate_lock()
         self._size = size
+        self._recycled = recycled
         self._next = 0
         # Raised whenever a placeholder becomes another name's.
         self.generation = 0
-        # Both in the order of the last use, so that a full pool gives up what was idle longest.
+        # In the order in which they were asked for last.
         self._number: dict[str, int] = {}
         self._name: dict[int, str] = {}
+        # Those that were gone to since: without the lock, as each connection has to.
+        self._used: set[int] = set()
 
     def placeholder(self, name: str, ipv6: bool = False) -> str:
         """The address that stands for ``name``, the same one while it is in use."""
+        recycled = 0
         with self._lock:
             number = self._number.pop(name, None)
             if number is None:
@@ -45,11 +58,12 @@ class Names:
                     number = self._next
                     self._next += 1
                 else:
-                    oldest = next(iter(self._number))
-                    number = self._number.pop(oldest)
-                    self.generation += 1
+                    number = self._recycle()
+                    recycled = self.generation
                 self._name[number] = name
             self._number[name] = number
+        if recycled % self._size == 1:
+            self._recycled(recycled)
         address = (FIRST + number).to_bytes(4, "big")
         return unpacked(PREFIX_6 + address if ipv6 else address)
 
@@ -62,7 +76,21 @@ class Names:
         number = int.from_bytes(address, "big") - FIRST
         if not 0 <= number < SIZE:
             return None
-        return self._name.get(number, "")
+        name = self._name.get(number, "")
+        if name:
+            self._used.add(number)
+        return name
+
+    def _recycle(self) -> int:
+        """Take the number of the name that was idle longest; those that were gone to get a second chance."""
+        while True:
+            oldest = next(iter(self._number))
+            number = self._number.pop(oldest)
+            if number not in self._used:
+                self.generation += 1
+                return number
+            self._used.discard(number)
+            self._number[oldest] = number
 
     def forked(self, allocate_lock: Callable[[], Any]) -> None:
         """In a child after fork(), where the lock's holder may not exist."""

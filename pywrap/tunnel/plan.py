@@ -11,7 +11,7 @@ After a failure, in this order:
 
 from __future__ import annotations
 
-from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout
+from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout, SocksError
 from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_one_message
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pywrap.config.settings import Proxy
-    from pywrap.errors import SocksError
     from pywrap.socks.wire import Dialogue, Endpoint
     from pywrap.tunnel.dial import FirstHop
     from pywrap.tunnel.hops import Hops
@@ -74,6 +73,7 @@ class Plan:
         command: int = v5.CONNECT,
         pipeline: str = "off",
         fast_open: bool = False,
+        then: Callable[[], Dialogue[None]] | None = None,
     ) -> None:
         self._hops = hops
         self._selection = selection
@@ -81,6 +81,7 @@ class Plan:
         self._command = command
         self._pipeline = pipeline
         self._fast_open = fast_open
+        self._then = then
         self._path: tuple[Proxy, ...] = ()
         self._flight: tuple[bool, ...] = ()
         self._without: tuple[Proxy, ...] = ()
@@ -132,7 +133,7 @@ class Plan:
         return self._way(tuple(self._flies(number) for number in range(len(path))))
 
     def _way(self, flight: tuple[bool, ...]) -> Way:
-        path, destination, command = self._path, self._destination, self._command
+        path = self._path
         self._flight = flight
         part, seconds, reach = 1.0, _NEVER, 0.0
         if self._selection.has_another(self._without):
@@ -142,13 +143,25 @@ class Plan:
         return Way(
             path,
             self._hops.first(path[0]),
-            lambda: handshake(path, destination, command, flight),
+            lambda: self._talk(path, flight),
             part,
             seconds,
             reach,
             # A raw hop is told nothing: its SYN would wait for the program's first word.
             self._fast_open and path[0].scheme != "raw",
         )
+
+    def _talk(self, path: tuple[Proxy, ...], flight: tuple[bool, ...]) -> Dialogue[Endpoint]:
+        bound = yield from handshake(path, self._destination, self._command, flight)
+        if self._then is not None:
+            # The hops have done their part.
+            self.succeeded()
+            try:
+                yield from self._then()
+            except SocksError as err:
+                err.hop = path[-1]
+                raise
+        return bound
 
     def _flies(self, number: int) -> bool:
         """Does hop ``number`` of the path take a flight?"""

@@ -77,7 +77,7 @@ class Routes:
             # As in proxychains, those with a port before those without.
             for each in sorted(settings.rewrites, key=lambda each: not each.port)
         ]
-        # The names of each address that was found here, the one that was noted last at the end.
+        # The names of each address that was found, the one that was noted last at the end.
         self._resolved: dict[bytes, tuple[str, ...]] = {}
         self._first_hops_at: set[tuple[bytes, int]] = set()
         self._name_servers = settings.dns == "local"
@@ -131,8 +131,14 @@ class Routes:
                     return False
         return False
 
+    def is_blocked(self, name: str) -> bool:
+        """Is ``name`` refused whatever its port? Then its address is of no use."""
+        name = name.lower().rstrip(".")
+        rule = next((rule for rule in self._rules if rule.takes_name(name)), None)
+        return rule is not None and rule.to == TO_BLOCK and rule.takes_all_ports
+
     def remember(self, name: str, literals: list[str]) -> None:
-        """Note what was found here for ``name``: its rules are for these addresses as well."""
+        """Note what was found for ``name``: its rules are for these addresses as well."""
         name = name.lower().rstrip(".")
         ports = [first.proxy.port for first in self._firsts if first.proxy.host == name]
         for literal in literals:

@@ -195,3 +195,14 @@ def test_a_route_to_proxies_that_there_are_not_is_an_error(places):
     assert str(caught.value) == "./pysocksify.conf:2: no proxy configured for `route a proxy`"
     # The launcher brings one.
     assert places.load(Choices(proxies=())).chain == ()
+
+
+@pytest.mark.parametrize("dns", ["tor", "tcp://192.0.2.53"])
+def test_names_that_are_asked_for_through_proxies_need_one(places, dns):
+    places.write(CWD, f"dns {dns}\nroute * work\n[ProxyList work]\nraw w 1\n")
+    with pytest.raises(ConfigError) as caught:
+        places.load()
+    text = str(caught.value)
+    assert text.startswith(f"./pysocksify.conf:1: no proxy configured for `dns {dns}")
+    # The launcher brings one.
+    assert places.load(Choices(proxies=())).dns.startswith(dns)

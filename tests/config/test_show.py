@@ -76,6 +76,7 @@ socks5://alice:***@c:3
         torsocks.parse(b"AllowOutboundLocalhost 1\nIsolatePID 1", "f"),
         torsocks.parse(b"", "a file\nquiet_mode"),
         Choices(timeout=0.1 + 0.2, read_timeout=0.007, verbosity=-1, dns="tcp://[::1]:53", bind_peer="any"),
+        Choices(proxies=(Proxy("socks5h", "h"),), dns="tor"),
     ],
 )
 def test_our_reader_reads_it_as_the_same_settings(choices):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from textwrap import dedent
 
-from tests.intercept.child import under
+from tests.intercept.child import PRELUDE, under
+from tests.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached: nothing here connects
 
@@ -199,3 +202,20 @@ def test_a_child_process_has_placeholders_of_its_own():
     assert said["mine"] == ["198.18.0.1", "198.18.0.2"]
     assert said["theirs"] == "198.18.0.1"
     assert "placeholder address of another process" in said["failed"]
+
+
+def test_a_full_pool_is_told_of_at_v():
+    # Its size is that of the network, which would take a while.
+    code = """
+        from pywrap import intercept
+        socket.gethostbyname("a.example")
+        intercept.current().session.names._size = 2
+        say(found=[socket.gethostbyname(f"{name}.example") for name in "bcdef"])
+    """
+    ran = run(*pysocksify("-x", PROXY, "-v"), sys.executable, "-c", PRELUDE + dedent(code))
+    assert ran.json["found"] == [f"198.18.0.{number}" for number in (2, 1, 2, 1, 2)]
+    told = [line for line in ran.err.splitlines() if "placeholder" in line]
+    assert [line.partition(": ")[2] for line in told] == [
+        f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
+        for count in (1, 3)
+    ]

@@ -8,6 +8,7 @@ import pytest
 
 from pywrap.config.settings import Proxy
 from pywrap.errors import ProxyClosed, Rejected, SocksError, Unencodable
+from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.chain import handshake
 from tests.socks.play import play
@@ -82,3 +83,34 @@ def test_what_a_hop_cannot_be_asked_for_is_its_error():
     err = failure((ONE, plain), OK_5)
     assert isinstance(err, Unencodable)
     assert str(err).startswith("hop 2 of 2, proxy 192.0.2.4:1080: SOCKS4 carries no names: example.org")
+
+
+NAME = b"\x05\x00" + b"\x05\x00\x00\x03" + b"\x0bexample.org" + b"\x00\x00"
+
+
+def test_the_last_hop_looks_names_up():
+    dialogue = handshake((ONE, TWO), Endpoint("example.org", 0), v5.RESOLVE)
+    found, sent, _ = play(dialogue, OK_5 + b"\x00\x5a" + b"\x00\x00" + b"\xc0\x00\x02\x07")
+    assert found.host == "192.0.2.7"
+    assert sent[-1] == b"\x04\xf0" + b"\x00\x00" + b"\x00\x00\x00\x01" + b"me\x00" + b"example.org\x00"
+    found, sent, _ = play(handshake((ONE,), Endpoint("192.0.2.7", 0), v5.RESOLVE_PTR), NAME)
+    assert found.host == "example.org"
+    assert sent[-1] == b"\x05\xf1\x00\x01" + b"\xc0\x00\x02\x07" + b"\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "command", "text"),
+    [
+        ("http", v5.RESOLVE, "HTTP CONNECT has no RESOLVE (asked to resolve example.org)"),
+        ("raw", v5.RESOLVE, "a raw hop has no RESOLVE (asked to resolve example.org)"),
+        ("socks4a", v5.RESOLVE_PTR, "SOCKS4 has no RESOLVE_PTR (asked for the name of example.org)"),
+        ("http", v5.UDP_ASSOCIATE, "HTTP CONNECT has no UDP (asked for UDP)"),
+        ("raw", v5.BIND, "a raw hop has no BIND (asked to BIND for example.org:0)"),
+    ],
+)
+def test_what_a_protocol_has_no_words_for(scheme, command, text):
+    hop = Proxy(scheme, "192.0.2.4", 1080)
+    with pytest.raises(Unencodable) as caught:
+        play(handshake((hop,), Endpoint("example.org", 0), command), b"")
+    assert str(caught.value) == f"proxy 192.0.2.4:1080: {text}"
+    assert caught.value.errno == errno.EOPNOTSUPP

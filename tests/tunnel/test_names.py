@@ -50,9 +50,33 @@ def test_a_full_pool_gives_up_what_was_idle_longest():
     names.placeholder("first.example")
     third = names.placeholder("third.example")
     assert third == second
-    assert names.name_of(packed(third)) == "third.example"
-    assert names.name_of(packed(first)) == "first.example"
     assert names.placeholder("second.example") == first
+    assert names.name_of(packed(third)) == "third.example"
+    assert names.name_of(packed(first)) == "second.example"
+
+
+def test_a_full_pool_keeps_what_is_gone_to():
+    names = Names(threading.Lock, size=3)
+    first, second, third = (names.placeholder(f"{number}.example") for number in range(3))
+    assert names.name_of(packed(first)) == "0.example"
+    assert names.placeholder("3.example") == second
+    assert names.name_of(packed(first)) == "0.example"
+    # All of them are in use by now, and one has to go: the one that was asked for first.
+    assert names.name_of(packed(third)) == "2.example"
+    assert names.name_of(packed(second)) == "3.example"
+    assert names.placeholder("4.example") == third
+
+
+def test_a_full_pool_says_so_once_for_its_size():
+    said: list[int] = []
+    names = Names(threading.Lock, 3, said.append)
+    for number in range(3):
+        names.placeholder(f"{number}.example")
+    assert said == []
+    for number in range(3, 11):
+        names.placeholder(f"{number}.example")
+    assert said == [1, 4, 7]
+    assert names.generation == 8
 
 
 def test_the_last_number_of_the_pool_is_an_address_of_the_network():

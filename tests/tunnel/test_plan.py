@@ -17,7 +17,7 @@ from pywrap.errors import (
     SocksError,
 )
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, Recv, Send
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.selection import Dynamic, Fixed
@@ -237,3 +237,20 @@ def test_a_raw_hop_sends_nothing_early(hops):
     for path, early in (((A, RAW), True), ((RAW, A), False)):
         assert Plan(hops, Fixed(path), TARGET, fast_open=True).start().early == early
         assert not Plan(hops, Fixed(path), TARGET).start().early
+
+
+def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
+    def talk():
+        yield Send(b"hello")
+        yield Recv(5)
+
+    plan = Plan(hops, Fixed((A,)), TARGET, pipeline="on", then=talk)
+    party = Party(plan.start().talk())
+    party.hear(b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00" * 6)
+    assert party.sent[-1] == b"hello"
+    with pytest.raises(ProxyTimeout) as caught:
+        party.dialogue.throw(ProxyTimeout("no answer in time"))
+    assert (caught.value.hop, caught.value.dead) == (A, None)
+    # It has taken the flight: to fly less would not help.
+    assert plan.another(caught.value) is None
+    assert hops.is_taker(A) is True and not hops.is_dead(A)

@@ -244,6 +244,22 @@ def test_only_names_that_can_be_direct_are_resolved_here(world, rules, name, exp
     assert world(rules=rules).routes.resolves_here(name) is expected
 
 
+@pytest.mark.parametrize(
+    ("rules", "name", "expected"),
+    [
+        (["*.ads block"], "X.Ads.", True),
+        (["*.ads block"], "ads", False),
+        (["*.ads:80 block"], "x.ads", False),
+        (["udp *.ads block"], "x.ads", False),
+        (["x.ads work", "*.ads block"], "x.ads", False),
+        (["10.0.0.0/8 block"], "x.ads", False),
+        (["* block"], "x.ads", True),
+    ],
+)
+def test_a_name_is_blocked_when_no_port_of_it_is_not(world, rules, name, expected):
+    assert world(rules=rules).routes.is_blocked(name) is expected
+
+
 def test_a_rewrite_comes_before_the_rules(world):
     it = world(
         dnat=["192.0.2.1 10.0.0.3:443", "192.0.2.1:80 192.0.2.2", "192.0.2.4 fd00::4"],
