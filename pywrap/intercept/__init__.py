@@ -148,7 +148,7 @@ def _patch_keeper(module: Any) -> None:
     if module.__name__ == importing.TRIO:
         from pywrap.intercept import late
 
-        late.install(_patches, module)
+        late.install(_patches, module, _tunnels.roots)
     else:
         from pywrap.intercept import reduction
 

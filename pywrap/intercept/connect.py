@@ -23,7 +23,7 @@ from time import monotonic
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.datagram import adopt
+from pywrap.intercept.datagram import adopt, methods
 from pywrap.intercept.pending import Pending
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -130,7 +130,7 @@ def _connect_datagrams(
     refusal = session.no_datagrams(verdict, originals.family_type_proto(sock)[2])
     if refusal is None:
         try:
-            adopt(session, sock).connect(address)
+            methods(adopt(session, sock)).connect(sock, address)
         except OSError as err:
             return err
     return refusal

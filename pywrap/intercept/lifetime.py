@@ -34,15 +34,18 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
             return new
 
     made = module.socket.__init__
+    tunnels.roots.append(module.socket)
 
     def __init__(
         self: _socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
         made(self, family, type, proto, fileno)
-        if fileno is not None and tunnels.flows:
-            from pywrap.intercept.datagram import join_known
+        if originals.is_datagram(self):
+            from pywrap.intercept import datagram
 
-            join_known(tunnels, self)
+            datagram.prepare(tunnels, self)
+            if fileno is not None and tunnels.flows:
+                datagram.join_known(tunnels, self)
 
     def setblocking(self: _socket.socket, flag: bool, /) -> None:
         """setblocking(flag): as settimeout(None) or settimeout(0.0)."""

@@ -77,6 +77,11 @@ def is_inet(sock: _socket.socket) -> bool:
     return _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)
 
 
+def is_datagram(sock: _socket.socket) -> bool:
+    """Does ``sock`` send datagrams that can leave this machine?"""
+    return _type.__get__(sock) == _socket.SOCK_DGRAM and is_inet(sock)
+
+
 class Patches:
     """Replaces attributes and remembers how to put them back."""
 

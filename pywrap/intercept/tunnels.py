@@ -51,6 +51,9 @@ LINGERING = 64
 
 _NEVER = sys.maxsize
 
+# What the classes have that datagram sockets become (``datagram``).
+MARK = "_pysocksify_flow"
+
 # Of stat.h: the module ``stat`` is another import at the start.
 _S_IFMT = 0o170000
 _S_IFSOCK = 0o140000
@@ -103,6 +106,8 @@ class Tunnels:
         self.flows: dict[int, Flow] = {}
         self.by_object: dict[int, Flow] = {}
         self.relays: dict[tuple[Any, ...], int] = {}
+        # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
+        self.roots: list[type] = []
         # Has a flow ended whose end nobody could see to?
         self._orphans = False
         self._lingering: dict[int, int] = {}

@@ -496,6 +496,61 @@ def test_descriptors_do_not_pile_up(proxy, echo):
     assert said["more"] <= 0
 
 
+def test_a_thread_that_receives_before_anything_was_sent_gets_no_header(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import threading
+        got = []
+        for timeout in None, PATIENCE:
+            sock = udp(timeout=timeout)
+            sock.bind(("", 0))
+            thread = threading.Thread(target=lambda: got.append(sock.recvfrom(100)[0].decode()))
+            thread.start()
+            while "S" not in open(f"/proc/self/task/{thread.native_id}/stat").read().rpartition(")")[2]:
+                os.sched_yield()
+            sock.sendto(b"hello", (host, port))
+            thread.join(PATIENCE)
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": ["hello", "hello"]}
+
+
+def test_a_class_of_the_program_keeps_its_own_methods(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        class Mine(socket.socket):
+            def __init__(self, *args):
+                super().__init__(*args)
+                self.calls = []
+            def recvfrom(self, *args):
+                self.calls.append("recvfrom")
+                return super().recvfrom(*args)
+            def sendto(self, *args):
+                self.calls.append("sendto")
+                return super().sendto(*args)
+        class Slotted(socket.socket):
+            __slots__ = ("more",)
+        got = []
+        for sock in Mine(socket.AF_INET, socket.SOCK_DGRAM), Slotted(socket.AF_INET, socket.SOCK_DGRAM):
+            sock.settimeout(PATIENCE)
+            sock.more = 1
+            sock.sendto(b"hello", (host, port))
+            got.append([sock.recvfrom(10)[0].decode(), isinstance(sock, socket.socket), type(sock).__name__,
+                        getattr(sock, "calls", None)])
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["got"] == [
+        ["hello", True, "Mine", ["sendto", "recvfrom"]],
+        ["hello", True, "Slotted", None],
+    ]
+
+
 def test_threads_share_a_socket(proxy, echo):
     said = talk(
         proxy,
