@@ -60,8 +60,8 @@ What goes through them:
       --dnat 'A B'       connect to the address B instead of A
       --udp MODE         datagrams: associate (through the proxies), block,
                          direct [default: associate]
-      --listen MODE      listening sockets: local, bind (on the last proxy)
-                         [default: local]
+      --listen MODE      listening sockets: local, bind (on the last proxy),
+                         block [default: local]
       --bind-peer WHO    whom such a socket waits for: latest, any
                          [default: latest]
 
@@ -69,8 +69,6 @@ Instead of running PROGRAM:
       --show-config      print the settings, and where each comes from
       --env              print what wraps a shell: eval "$(pysocksify --env)"
       --env=off          print what undoes that
-
-Instead of running a program:
       --check [URL]...   test the proxies, and say what they can do
       --check-target HOST:PORT
                          ask them for a connection there
@@ -173,10 +171,11 @@ What goes through them:
         associate, the default: datagrams go through the proxies by UDP
         ASSOCIATE, which only SOCKS5 has; where a proxy refuses that, so do we.
         block: they are refused. direct: they leave directly.
-      --listen local|bind
+      --listen local|bind|block
         local, the default: a program that listens does so here. bind: what
         listens on port 0 does so on the last proxy, by BIND, as the data
-        connections of active FTP have to; a bound port stays local.
+        connections of active FTP have to; a bound port stays local. block: a
+        socket listens for this machine alone, or not at all.
       --bind-peer latest|any
         Whom the proxy shall let in there: the host that was connected to last,
         which is the default, or any.
@@ -189,9 +188,7 @@ Instead of running PROGRAM:
         Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
         it run every Python program through the proxies, --env=off undoes that.
         Programs that are not Python, and python -I, -E and -S, stay direct.
-
-Instead of running a program:
-  --check [URL]...
+      --check [URL]...
         Test the proxies at these URLs, or those of -x or of the configuration
         file, and of a chain each by itself and then through those before it.
         What they can do is printed as a table, and what is wrong in words. No
@@ -199,10 +196,10 @@ Instead of running a program:
         of ours, any other for its own address and then for a listener at ours.
         --timeout is for each question then, and 5 by default. If a proxy fails,
         it is told whether python-socks and PySocks, where installed, do better.
-  --check-target HOST:PORT
+      --check-target HOST:PORT
         With --check: ask for a connection to this destination instead, for
         proxies that reach none of these, as `ssh -D` to another machine.
-  --json
+      --json
         With --check: print JSON. Its keys stay as they are.
 
 Messages, on stderr:

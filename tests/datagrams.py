@@ -13,10 +13,10 @@ PATIENCE = 30.0
 class Echo:
     """``host``, ``port``, and ``seen``: the source of each datagram."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._sock.bind((host, 0))
+        self._sock.bind((host, port))
         self.host, self.port = self._sock.getsockname()[:2]
         self.seen: list[tuple[str, int]] = []
         self._over = False
@@ -43,9 +43,9 @@ class Echo:
 
 
 @contextlib.contextmanager
-def udp_echo(host: str = "127.0.0.1") -> Iterator[Echo]:
-    """An echo of datagrams on a free port of ``host``."""
-    echo = Echo(host)
+def udp_echo(host: str = "127.0.0.1", port: int = 0) -> Iterator[Echo]:
+    """An echo of datagrams on ``host``, on a free port unless that of another echo is given."""
+    echo = Echo(host, port)
     echo.start()
     try:
         yield echo

@@ -44,6 +44,14 @@ class Peer(NamedTuple):
     password: str | None = None
 
 
+def wait_for_log(peer: Peer, text: str) -> None:
+    """Wait until ``peer`` has written ``text``: some is told at the end of what it is about."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while text not in (log := peer.log.read_text(errors="replace")):
+        assert time.monotonic() < deadline, f"{text!r} is not in the log of {peer.name}:\n{log}"
+        time.sleep(POLL)
+
+
 class Missing(Exception):
     """A server is not installed."""
 

@@ -1,11 +1,11 @@
 """torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what may happen beside it.
 
-Names go to Tor. UDP, and the loopback interface unless it is allowed, are refused, as there; so is IPv6
-without ``EnableIPv6``. What is not said is as torsocks has it, and an empty file is 127.0.0.1:9050.
+Names go to Tor. UDP is refused, as there; so are the loopback interface and sockets that listen for others,
+unless they are allowed, and IPv6 without ``EnableIPv6``. What is not said is as torsocks has it, and an empty
+file is 127.0.0.1:9050.
 
 What differs: an unknown directive and a second word on the same thing are errors; ``OnionAddrRange`` is read
-and has no effect, since the addresses that stand for names come from 198.18.0.0/15 here; ``AllowInbound`` is
-read, and listening sockets are as ``listen`` says.
+and has no effect, since the addresses that stand for names come from 198.18.0.0/15 here.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class _Draft(Draft):
         self.origins["", 0] = self.origin_of("TorAddress", "TorPort")
         self.settle("dns", "remote")
         self.settle("udp", "block")
+        self.settle("listen", "local" if said.get("AllowInbound") == "1" else "block", "AllowInbound")
         self.settle("isolate", said.get("IsolatePID") == "1", "IsolatePID")
         allowed = said.get("AllowOutboundLocalhost", "0")
         self.settle("loopback", "deny" if allowed == "0" else "direct", "AllowOutboundLocalhost")

@@ -4,9 +4,10 @@ Three moments, so that nobody pays for what he does not use:
 
 * ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
 * ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
-  (``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty (``tunnels``);
-* the first call of a door: the implementation (``connect``, ``datagram``, ``resolver``) and all of
-  ``pywrap.tunnel``.
+  (``accept``, ``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty
+  (``tunnels``);
+* the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
+  all of ``pywrap.tunnel``.
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ def arm(settings: Callable[[], Settings]) -> None:
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_patch, _announced)
+    importing.install(_imported, _announced)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
-    if importing.LATE in sys.modules:
-        _patch(sys.modules[importing.LATE])
+    for name in importing.KEEPERS:
+        if name in sys.modules:
+            _patch_keeper(sys.modules[name])
 
 
 def install(settings: Settings) -> None:
@@ -112,30 +114,45 @@ def current() -> Installed | None:
     return _installed
 
 
+def _imported(module: Any) -> None:
+    if module.__name__ in importing.KEEPERS:
+        _patch_keeper(module)
+    else:
+        _patch(module)
+
+
 def _patch(module: Any) -> None:
-    """Replace everything in ``module``, which is ``socket``, or what others keep of it (``late``).
+    """Replace everything in ``module``, which is ``socket``.
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import doors, endpoints, epoll, late, lifetime, options, originals, raw, tunnels
+    from pywrap.intercept import accept, doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
 
-    if module.__name__ == importing.LATE:
-        # It has imported socket.
-        assert _patches is not None
-        late.install(_patches, module)
-        return
     if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)
     if _tunnels is None:
         _tunnels = tunnels.Tunnels()
     doors.install(_patches, module, current)
-    for part in (endpoints, lifetime, options, raw):
+    for part in (accept, endpoints, lifetime, options, raw):
         part.install(_patches, module, _tunnels)
     if not _fork_hooked:
         os.register_at_fork(after_in_child=_forked)
         _fork_hooked = True
+
+
+def _patch_keeper(module: Any) -> None:
+    """Replace what ``module`` keeps of ``socket``, which it has imported."""
+    assert _patches is not None and _tunnels is not None, "importing socket has patched it"
+    if module.__name__ == importing.TRIO:
+        from pywrap.intercept import late
+
+        late.install(_patches, module, _tunnels.roots)
+    else:
+        from pywrap.intercept import reduction
+
+        reduction.install(_patches, module, _tunnels)
 
 
 def _announced(name: str) -> None:

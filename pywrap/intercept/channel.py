@@ -1,9 +1,9 @@
 """A datagram socket's way through one chain: its association, what waits for it, whose answers are whose.
 
 An answer carries the address that the last proxy got it from, and the program gets back the address that it
-sent to. For a name that only the proxy resolved, the two are put together here: the first answer from an
-unknown address goes to the name that was sent to on that port and has none yet. Two names on one port that
-answer in the wrong order on one socket would be confused; no proxy says more.
+sent to. For a name that only the proxy resolved, no proxy says which that is. So a channel takes one name for
+each port, and what comes from an unknown address at that port comes from that name. A socket that sends to
+two names at one port has two channels, and two associations (``flows``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import _socket
 from time import monotonic
 
 from pywrap.errors import ProtocolError
-from pywrap.socks.datagram import LONGEST_HEADER, Reassembly, unpack_header
+from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -27,21 +27,19 @@ if TYPE_CHECKING:
 
 
 class Channel:
-    """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go,
-    as the socket's own family writes it, and ``prefix`` what stands before each header.
+    """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go, as
+    the socket's own family writes it.
 
-    ``task`` and ``queue``: an association in the making, and the packets that wait for it.
+    ``task`` and ``queue``: an association in the making, and what waits for it, with headers.
     """
 
     __slots__ = (
         "_ipv6",
         "_named",
-        "_names",
         "_reassembly",
         "answers",
         "association",
         "chain",
-        "prefix",
         "queue",
         "queued",
         "relay",
@@ -53,50 +51,47 @@ class Channel:
         self.chain = chain
         self.association: Association | None = None
         self.relay: Address = ()
-        self.prefix = b""
         self.task: Task | None = None
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
         # What the program calls the source, by the header of its datagrams.
         self.answers: dict[bytes, Address] = {}
-        # Names that were sent to and have not answered, by port.
-        self._named: dict[int, list[Address]] = {}
-        self._names: set[Address] = set()
+        # The name that each port belongs to, and what the program calls it.
+        self._named: dict[int, tuple[str, Address]] = {}
         self._reassembly = Reassembly()
         self._ipv6 = ipv6
 
-    @property
-    def margin(self) -> int:
-        """How many bytes the headers of a datagram may have."""
-        return LONGEST_HEADER * (len(self.association.path) if self.association else 1)
+    def takes(self, destination: Endpoint) -> bool:
+        """Can answers of ``destination`` be told from others here?"""
+        if packed(destination.host) is not None:
+            return True
+        known = self._named.get(destination.port)
+        return known is None or known[0] == destination.host
 
     def expect(self, destination: Endpoint, header: bytes, address: Address) -> None:
         """The program sends to ``destination``, which it calls ``address``."""
-        if header not in self.answers:
-            self.answers[header] = address
-            if packed(destination.host) is None:
-                self._named.setdefault(destination.port, []).append(address)
-                self._names.add(address)
+        self.answers[header] = address
+        if packed(destination.host) is None:
+            self._named.setdefault(destination.port, (destination.host, address))
 
     def forget(self) -> None:
         """Whose answers are whose is learned anew."""
         self.answers.clear()
         self._named.clear()
-        self._names.clear()
 
     def unwrap(self, data: bytes, peer: Address | None) -> tuple[bytes, Address] | None:
         """The payload of what the relay sent, and its source; None when it is not for the program (yet).
 
         ``peer`` is the one that the program is connected to.
         """
-        if not self.prefix and data[2:4] == b"\0\1":
+        if self.association is None:
+            return None
+        if not self.association.prefix and data[2:4] == b"\0\1":
             # What nearly all are, in a third of the time.
             source = self.answers.get(data[:10])
             if source is not None and (peer is None or source == peer):
                 return data[10:], source
-        if self.association is None:
-            return None
         try:
             start = self.association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])
@@ -110,24 +105,18 @@ class Channel:
             if whole is None:
                 return None
             head, payload = head[:2] + b"\0" + head[3:], whole
-        source = self.answers.get(head) or self._attribute(head, header.endpoint, peer)
+        source = self.answers.get(head) or self._attribute(head, header.endpoint)
         if source is None or (peer is not None and source != peer):
             return None
         return payload, source
 
-    def _attribute(self, head: bytes, endpoint: Endpoint, peer: Address | None) -> Address | None:
+    def _attribute(self, head: bytes, endpoint: Endpoint) -> Address | None:
         """Whom an unknown source belongs to."""
-        if peer is not None:
-            # A name may have many addresses, and the proxy may send to another one each time.
-            if peer not in self._names or peer[1] != endpoint.port:
-                return None
-            source = peer
-        elif waiting := self._named.get(endpoint.port):
-            source = waiting.pop(0)
-        else:
+        named = self._named.get(endpoint.port)
+        if named is None:
             return self._literal(endpoint)
-        self.answers[head] = source
-        return source
+        self.answers[head] = named[1]
+        return named[1]
 
     def _literal(self, endpoint: Endpoint) -> Address | None:
         """``endpoint`` as recvfrom() of the program's family tells it, where it can."""

@@ -9,7 +9,8 @@ What happens to a connect():
 5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
 6. a stream that may not: EINPROGRESS, and ``pending`` goes on with it.
 
-bind() is here for its names only: the C library would ask a name server for them.
+bind() is here for its names: the C library would ask a name server for them. And it notes who leaves the port
+to the system (``listening``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from time import monotonic
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.datagram import adopt
+from pywrap.intercept.datagram import adopt, methods
 from pywrap.intercept.pending import Pending
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.session import Session
     from pywrap.tunnel.routes import Verdict
-
-# Protocols of a stream socket that a CONNECT can stand for: unspecified, TCP, and MPTCP, which falls
-# back to TCP with every proxy that does not know it.
-_TCP = (0, _socket.IPPROTO_TCP, 262)
 
 
 def functions(session: Session) -> dict[str, Callable[..., Any]]:
@@ -79,7 +76,9 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
                 address = with_host(address, known[0])
             elif not session.resolves_here(found.host):
                 raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
-        return originals.bind(self, address)
+        originals.bind(self, address)
+        if found is not None and found.port == 0 and session.settings.listen == "bind":
+            session.tunnels.leave_port(originals.fileno(self))
 
     return {"connect": connect, "connect_ex": connect_ex, "bind": bind}
 
@@ -100,7 +99,7 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
     _, kind, proto = originals.family_type_proto(sock)
     if kind == _socket.SOCK_DGRAM:
         return _connect_datagrams(session, sock, address, verdict)
-    if kind != _socket.SOCK_STREAM or proto not in _TCP:
+    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return session.no_datagrams(verdict, -1)
     try:
         known = _state(session, sock)
@@ -131,7 +130,7 @@ def _connect_datagrams(
     refusal = session.no_datagrams(verdict, originals.family_type_proto(sock)[2])
     if refusal is None:
         try:
-            adopt(session, sock).connect(address)
+            methods(adopt(session, sock)).connect(sock, address)
         except OSError as err:
             return err
     return refusal
@@ -145,6 +144,8 @@ def _state(session: Session, sock: _socket.socket) -> int:
         return failed
     if session.tunnels.pending_of(fd) is not None:
         return errno.EALREADY
+    if session.tunnels.listener_of(fd) is not None:
+        return errno.EISCONN
     if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
         return errno.EISCONN
     try:
@@ -179,7 +180,8 @@ def _block(
         _settle(unconnected(real), fd, number, timeout)
         raise
     else:
-        session.tunnels.establish(connected.fileno(), peer)
+        name = session.name_of(opening, sock)
+        session.tunnels.establish(connected.fileno(), peer, name)
         _settle(connected, fd, number, timeout)
     finally:
         real.close()

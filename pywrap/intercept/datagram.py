@@ -3,9 +3,11 @@
 Before the C code sees the address, since that asks a resolver for a name. On a stream, an address means TCP
 Fast Open, which would connect: refused, as raw sockets are, unless the destination is direct.
 
-At its first destination that needs the chain, a datagram socket becomes an object of a class derived from
-its own, with the methods below in front of C's. Other sockets have none of them. trio accepts no class but
-``socket.socket`` when it wraps one, so not earlier; and it has kept C's methods (``late``).
+A datagram socket is of a class derived from its own, with the methods below in front of C's; other sockets
+have none of them. It is so from the start (``lifetime``): a thread that sleeps in C's recv() before the first
+datagram is sent would be given the answer with its header. Until a destination needs the chain it has no
+flow, and the methods do what they always did. trio, which would not accept the class, does not see it
+(``late``).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.flows import Flow
-from pywrap.intercept.tunnels import inode
+from pywrap.intercept.tunnels import MARK, inode
 from pywrap.tunnel.routes import DIRECT
 
 TYPE_CHECKING = False
@@ -43,10 +45,10 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         if rest:
             if id(self) in session.tunnels.by_object:
                 # From whoever has kept the function of the class it was before.
-                return self.sendto(data, *rest)
+                return int(methods(self).sendto(self, data, *rest))
             address = permitted(session, self, rest[-1])
             if address is None:
-                return adopt(session, self).sendto(data, *rest)
+                return int(methods(adopt(session, self)).sendto(self, data, *rest))
             rest = (*rest[:-1], address)
         return originals.sendto(self, data, *rest)
 
@@ -55,15 +57,20 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
     ) -> int:
         """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count."""
         if id(self) in session.tunnels.by_object:
-            return self.sendmsg(buffers, ancdata, flags, address)
+            return int(methods(self).sendmsg(self, buffers, ancdata, flags, address))
         if address is not None:
             found = permitted(session, self, address)
             if found is None:
-                return adopt(session, self).sendmsg(buffers, ancdata, flags, address)
+                return int(methods(adopt(session, self)).sendmsg(self, buffers, ancdata, flags, address))
             address = found
         return originals.sendmsg(self, buffers, ancdata, flags, address)
 
     return {"sendto": sendto, "sendmsg": sendmsg}
+
+
+def methods(sock: _socket.socket) -> Any:
+    """The class that has the methods below: not ``sock``'s own, which may be the program's."""
+    return next(cls for cls in type(sock).__mro__ if MARK in vars(cls) and "recvmsg_into" in vars(cls))
 
 
 def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
@@ -83,6 +90,12 @@ def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
     if refusal is not None:
         raise refusal
     return None
+
+
+def prepare(tunnels: Tunnels, sock: _socket.socket) -> None:
+    """Give ``sock`` the methods below, unless it has them."""
+    if not hasattr(type(sock), MARK):
+        sock.__class__ = _derived(type(sock), tunnels)
 
 
 def adopt(session: Session, sock: _socket.socket) -> _socket.socket:
@@ -107,44 +120,40 @@ def join_known(tunnels: Tunnels, sock: _socket.socket) -> None:
 
 def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     """``sock`` is one of the objects that ``flow`` has."""
-    flow.fds.add(originals.fileno(sock))
+    flow.under.fds.add(originals.fileno(sock))
     tunnels.by_object[id(sock)] = flow
-    if not hasattr(type(sock), MARK):
-        sock.__class__ = _derived(type(sock), tunnels)
+    # Not in an object that C made, or that was made before us.
+    prepare(tunnels, sock)
 
 
 # ---------------------------------------------------------------- the class
 
-# What the classes have that sockets become.
-MARK = "_pysocksify_flow"
-
 _classes: dict[tuple[type, int], type] = {}
 
 
-def _derived(base: type, tunnels: Tunnels) -> type:
-    """The class that sockets of ``base`` become: of the same name, and the same layout."""
-    key = base, id(tunnels)
+def _derived(cls: type, tunnels: Tunnels) -> type:
+    """The class that sockets of ``cls`` become: of the same name, and the same layout.
+
+    The methods stand between a program's own class and the one that it is derived from, where its ``super()``
+    finds them.
+    """
+    root = next((each for each in cls.__mro__ if each in tunnels.roots), cls)
+    return _made(cls, root, tunnels) if cls is root else _made(cls, root, tunnels, _made(root, root, tunnels))
+
+
+def _made(cls: type, root: type, tunnels: Tunnels, *with_methods: type) -> type:
+    key = cls, id(tunnels)
     if key not in _classes:
         members: dict[str, Any] = {
             "__slots__": (),
-            "__module__": base.__module__,
-            "__qualname__": base.__qualname__,
-            "__doc__": base.__doc__,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
             MARK: True,
-            **_methods(base, tunnels),
+            **({} if with_methods else _methods(root, tunnels)),
         }
-        _classes[key] = type(base)(base.__name__, (base,), members)
-        _register_for_pickling(base, _classes[key])
+        _classes[key] = type(cls)(cls.__name__, (cls, *with_methods), members)
     return _classes[key]
-
-
-def _register_for_pickling(base: type, derived: type) -> None:
-    """multiprocessing sends sockets to other processes by their exact class."""
-    reduction = sys.modules.get("multiprocessing.reduction")
-    if reduction is not None:
-        reducer = reduction.ForkingPickler._extra_reducers.get(base)
-        if reducer is not None:
-            reduction.ForkingPickler.register(derived, reducer)
 
 
 def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
@@ -158,11 +167,24 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
             flow = by_object.get(id(sock))
         return flow
 
+    def awaited(sock: _socket.socket, flags: int) -> Flow | None:
+        """Sleep until there is something to receive, and not in C: the flow that the socket has by then."""
+        while (flow := flow_of(sock)) is None:
+            timeout = originals.gettimeout(sock)
+            if timeout == 0 or flags & _socket.MSG_DONTWAIT:
+                break
+            poller = originals.poll()
+            poller.register(originals.fileno(sock), 1)
+            if poller.poll(None if timeout is None else timeout * 1000):
+                return flow_of(sock)
+            raise TimeoutError("timed out")
+        return flow
+
     # -------------------------------------------------------- sending
 
     def send(self: _socket.socket, data: Any, flags: int = 0, /) -> int:
         """send(data[, flags]) -> count."""
-        flow = flow_of(self)
+        flow = by_object.get(id(self)) or flow_of(self)
         if flow is None or flow.way is None:
             return originals.send(self, data, flags)
         return flow.send(self, data, flow.way, flags)
@@ -171,7 +193,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         """sendto(data[, flags], address) -> count."""
         flow = flow_of(self)
         if flow is None or not 1 <= len(rest) <= 2:
-            return originals.sendto(self, data, *rest)
+            return int(base.sendto(self, data, *rest))
         way = flow.find_way(self, rest[-1])
         flags = rest[0] if len(rest) == 2 else 0
         if way[0] is None:
@@ -188,7 +210,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count."""
         flow = flow_of(self)
         if flow is None:
-            return originals.sendmsg(self, buffers, ancdata, flags, address)
+            return int(base.sendmsg(self, buffers, ancdata, flags, address))
         way = flow.way if address is None else flow.find_way(self, address)
         if way is None or way[0] is None:
             return originals.sendmsg(self, buffers, ancdata, flags, None if way is None else way[1])
@@ -205,7 +227,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def recvfrom(self: _socket.socket, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """recvfrom(buffersize[, flags]) -> (data, address info)."""
-        flow = flow_of(self)
+        flow = awaited(self, flags)
         if flow is None or bufsize < 0:
             return originals.recvfrom(self, bufsize, flags)
         data, source = flow.receive(self, bufsize, flags)
@@ -219,7 +241,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def recvfrom_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)."""
-        flow = flow_of(self)
+        flow = awaited(self, flags)
         with memoryview(buffer) as view, view.cast("B") as room:
             if flow is None or not 0 <= nbytes <= len(room):
                 return originals.recvfrom_into(self, buffer, nbytes, flags)
@@ -233,7 +255,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         self: _socket.socket, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[Any], int, Any]:
         """recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, msg_flags, address)."""
-        flow = flow_of(self)
+        flow = awaited(self, flags)
         if flow is None or bufsize < 0:
             return originals.recvmsg(self, bufsize, ancbufsize, flags)
         data, ancdata, got, source = flow.receive_message(self, bufsize, ancbufsize, flags)
@@ -243,7 +265,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         self: _socket.socket, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
         """recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata, msg_flags, address)."""
-        flow = flow_of(self)
+        flow = awaited(self, flags)
         if flow is None:
             return originals.recvmsg_into(self, buffers, ancbufsize, flags)
         rooms = [memoryview(buffer).cast("B") for buffer in buffers]
@@ -280,6 +302,12 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         if flow is None or flow.peer is None:
             return originals.getpeername(self)
         return flow.peer
+
+    def __reduce_ex__(self: _socket.socket, protocol: int) -> Any:
+        # multiprocessing knows how to send sockets to other processes by their exact class.
+        reduction = sys.modules.get("multiprocessing.reduction")
+        reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(base)
+        return base.__reduce_ex__(self, protocol) if reducer is None else reducer(self)
 
     def getsockname(self: _socket.socket) -> Any:
         """getsockname() -> address info: as if the way went by the first proxy."""
@@ -340,12 +368,13 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         if flow is not None and fd >= 0:
             tunnels.drop_flow(flow, fd)
 
-    methods: dict[str, Any] = {
+    replaced: dict[str, Any] = {
         function.__name__: function
         for function in (
             *(send, sendto, sendall, sendmsg),
             *(recv, recvfrom, recv_into, recvfrom_into, recvmsg, recvmsg_into),
             *(connect, connect_ex, getpeername, getsockname, getsockopt, setsockopt, shutdown, detach),
+            __reduce_ex__,
         )
     }
-    return {**methods, last: close, "__del__": __del__}
+    return {**replaced, last: close, "__del__": __del__}

@@ -1,7 +1,8 @@
 """Doors: what decides about traffic, replaced by functions that import their implementation when called.
 
-``connect connect_ex bind`` (``connect``), ``sendto sendmsg`` (``datagram``), and the resolver family
-(``resolver``). A door that somebody has kept works on: after ``uninstall`` it leads to the interpreter's own.
+``connect connect_ex bind`` (``connect``), ``listen`` (``listening``), ``sendto sendmsg`` (``datagram``), and
+the resolver family (``resolver``). A door that somebody has kept works on: after ``uninstall`` it leads to
+the interpreter's own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.installed import Installed
 
-METHODS = ("bind", "connect", "connect_ex", "sendmsg", "sendto")
+METHODS = ("bind", "connect", "connect_ex", "listen", "sendmsg", "sendto")
 # socket.py copies these by ``from _socket import *``.
 COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 

@@ -1,6 +1,8 @@
 """socket.getpeername() tells the destination, not the proxy; getsockname() works while a tunnel is pending.
 
-ftplib's passive mode connects to ``getpeername()[0]``: with the kernel's answer, to the proxy.
+ftplib's passive mode connects to ``getpeername()[0]``: with the kernel's answer, to the proxy. Its active
+mode announces ``getsockname()[0]`` of its connection to the server: with ``listen bind`` that is the address
+of the last proxy, as it is for a socket that listens there and for what that accepts.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         fd = originals.fileno(self)
-        if tunnels.pending_of(fd) is not None:
+        if tunnels.pending_of(fd) is not None or tunnels.listener_of(fd) is not None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         # First, so that a connection which is gone is ENOTCONN.
         peer = originals.getpeername(self)
@@ -31,6 +33,14 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
 
     def getsockname(self: _socket.socket) -> Any:
         """getsockname() -> address info: the kernel's, of the connection to the first proxy."""
+        if tunnels.listening:
+            listener = tunnels.listener_of(originals.fileno(self))
+            if listener is not None:
+                return listener.getsockname(originals.fileno(self))
+        if tunnels.names:
+            name = tunnels.name_of(originals.fileno(self))
+            if name is not None:
+                return name
         if tunnels.pending:
             with tunnels.lock:
                 pending = tunnels.pending_of(originals.fileno(self))
@@ -49,6 +59,16 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
             return False
         return originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_DOMAIN) == _socket.AF_INET6
 
+    real_repr = module.socket.__repr__
+
+    def __repr__(self: _socket.socket) -> str:
+        # It asks for both names, for a log or a ResourceWarning: nothing to wait for a proxy for.
+        listener = tunnels.listener_of(originals.fileno(self))
+        if listener is not None and listener.asking:
+            return originals.Socket.__repr__(self)
+        return str(real_repr(self))
+
+    patches.replace(module.socket, "__repr__", __repr__)
     patches.replace(module.socket, "getpeername", getpeername)
     patches.replace(module.socket, "getsockname", getsockname)
 

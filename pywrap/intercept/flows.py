@@ -22,14 +22,13 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.errors import ProxyClosed, Rejected, SocksError, Unencodable, to_oserror
-from pywrap.intercept import epoll, originals
+from pywrap.errors import SocksError, Unencodable, to_oserror
+from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
-from pywrap.intercept.tunnels import inode, is_open
-from pywrap.socks.datagram import LONGEST_PAYLOAD, pack_header
+from pywrap.intercept.underneath import Underneath
+from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
-from pywrap.tunnel.dial import like
 from pywrap.tunnel.opening import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.intercept.session import Session
-    from pywrap.tunnel.association import Associating, Association
+    from pywrap.tunnel.association import Associating, Association, Watch
     from pywrap.tunnel.routes import Verdict
 
     Address: TypeAlias = tuple[Any, ...]
@@ -48,61 +47,41 @@ if TYPE_CHECKING:
 # Destinations that a socket remembers the way to.
 _WAYS = 4096
 
-# Somebody else may take the port that was free a moment ago.
-_ATTEMPTS = 8
+# Names at one port that a socket can tell apart; each has an association of its own.
+_CHANNELS = 64
 
 
 class Flow:
-    """A datagram socket: ``fds`` are its descriptors in this process, ``number`` its inode.
+    """A datagram socket, with the file that is ``under`` it.
 
-    ``peer``: the address that it is connected to through the chain, and ``way`` the way there.
-    ``error``: what the next call has to tell. ``wire``: the socket underneath where it is of another family.
+    ``peer``: the address that it is connected to through a chain, and ``way`` the way there. ``error``: what
+    the next call has to tell.
     """
 
     def __init__(self, session: Session, sock: _socket.socket) -> None:
-        fd = originals.fileno(sock)
-        self.family, self._kind, self._proto = originals.family_type_proto(sock)
         self.session = session
-        self.number = inode(fd)
-        self.fds = {fd}
+        self.under = Underneath(sock, session.tunnels.renumber)
+        self._ipv6 = self.under.family == _socket.AF_INET6
         self.peer: Address | None = None
         self.way: Way | None = None
         self.error: OSError | None = None
-        self.wire: _socket.socket | None = None
         # A server that listens takes datagrams from all direct sources.
         self._bound = originals.getsockname(sock)[1] != 0
         if not self._bound:
-            self._bind(sock)
+            self.under.bind(sock)
         self._lock = originals.allocate_lock()
-        self._channels: dict[str, Channel] = {}
+        # By the name of the chain, and a number for those that have names at the same port.
+        self._channels: dict[tuple[str, int], Channel] = {}
         self._relays: dict[Address, Channel] = {}
         self._ways: dict[Address, Way] = {}
         self._generation = session.names.generation
         # Sources that were asked about before, and whether their datagrams are for the program.
         self._sources: dict[Address, bool] = {}
+        # How many bytes the headers of a datagram may have.
         self._margin = 0
         self._closed = False
         # By the program: it reads the end then.
         self.is_shut = False
-
-    def _bind(self, sock: _socket.socket) -> None:
-        """Give ``sock`` a free port, by its number: relays know it by that.
-
-        A port that the kernel chose itself is lost when C code connects the socket to AF_UNSPEC.
-        """
-        for _ in range(_ATTEMPTS):
-            with_port = originals.Socket(self.family, self._kind | _socket.SOCK_CLOEXEC, self._proto)
-            try:
-                with_port.bind(("", 0))
-                port = with_port.getsockname()[1]
-            finally:
-                with_port.close()
-            try:
-                return originals.bind(sock, ("", port))
-            except OSError as err:
-                if err.errno != errno.EADDRINUSE:
-                    raise
-        originals.bind(sock, ("", 0))
 
     # ------------------------------------------------------------ where to
 
@@ -141,35 +120,43 @@ class Flow:
         return way
 
     def _tunnel(self, verdict: Verdict, address: Any) -> Way:
-        ipv6 = self.family == _socket.AF_INET6
-        refusal = self.session.no_datagrams(verdict, self._proto)
+        refusal = self.session.no_datagrams(verdict, self.under.proto)
         if refusal is not None:
             raise refusal
-        if (
-            self.family == _socket.AF_INET
-            and self.wire is None
-            and self.session.is_beyond_ipv6(verdict.chain)
-        ):
+        if self.under.family == _socket.AF_INET and self.session.is_beyond_ipv6(verdict.chain):
             # Now, rather than in the middle of a recvfrom().
             with self.session.tunnels.lock:
-                self._go_over()
-        channel = self._channels.setdefault(verdict.chain, Channel(verdict.chain, ipv6))
+                self.under.reach_ipv6()
+        channel = self._channel(verdict)
+        # Now: who sleeps in recv() when the association stands has told the kernel already.
+        self._margin = max(self._margin, LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
             raise to_oserror(err) from err
-        channel.expect(verdict.destination, header, self.session.peer(verdict.destination, address, ipv6))
+        called = self.session.peer(verdict.destination, address, self._ipv6)
+        channel.expect(verdict.destination, header, called)
         return channel, header
+
+    def _channel(self, verdict: Verdict) -> Channel:
+        """The channel that can tell the answers of ``verdict``'s destination from others."""
+        number = 0
+        while True:
+            key = verdict.chain, number
+            channel = self._channels.get(key)
+            if channel is None:
+                channel = self._channels[key] = Channel(verdict.chain, self._ipv6)
+            if channel.takes(verdict.destination) or number == _CHANNELS:
+                return channel
+            number += 1
 
     def _source(self, sock: _socket.socket, address: Any) -> Address:
         """``address`` as recvfrom() will tell it."""
-        flags = _socket.AI_NUMERICHOST
-        if self.family == _socket.AF_INET6:
+        family, flags = self.under.family, _socket.AI_NUMERICHOST
+        if self._ipv6:
             flags |= _socket.AI_V4MAPPED
         try:
-            rows = originals.getaddrinfo(
-                address[0] or None, address[1], self.family, _socket.SOCK_DGRAM, 0, flags
-            )
+            rows = originals.getaddrinfo(address[0] or None, address[1], family, _socket.SOCK_DGRAM, 0, flags)
         except _socket.gaierror:
             # A name that is resolved by C.
             return ()
@@ -194,7 +181,7 @@ class Flow:
         else:
             # From a direct one: the kernel would take nothing from the relay.
             with self.session.tunnels.lock:
-                self._refresh()
+                self.under.refresh()
         self.peer, self.way = channel.answers[header], way
 
     def local_name(self, name: Address) -> Address:
@@ -203,13 +190,13 @@ class Flow:
         A connected UDP socket has the address that its datagrams leave with, and programs connect one to
         learn that (and send nothing). Here it is the one on the way to the first proxy.
         """
-        if self.wire is not None:
+        if self.under.wire is not None:
             name = ("0.0.0.0", name[1])
         if self.peer is None or self.way is None or name[0] not in ("0.0.0.0", "::"):
             return name
         channel = self.way[0]
         assert channel is not None, "only a tunnelled peer is one"
-        host = self.session.local_host(channel.chain, self.family)
+        host = self.session.local_host(channel.chain, self.under.family)
         return (host or name[0], *name[1:])
 
     # ------------------------------------------------------------ sending
@@ -219,29 +206,40 @@ class Flow:
         channel, header = way
         assert channel is not None, "the caller sends directly"
         try:
-            packet = channel.prefix + header + data if channel.prefix else header + data
+            message = header + data
         except TypeError:
             # In the words of the socket module.
             memoryview(data)
             raise
-        if channel.association is None or self.error is not None or self._closed:
-            return self._send_first(sock, packet, channel, len(packet) - len(header), flags)
-        if ancillary:
-            originals.sendmsg(self.wire or sock, [packet], ancillary, flags, channel.relay)
-        else:
-            originals.sendto(self.wire or sock, packet, flags, channel.relay)
-        return len(packet) - len(channel.prefix) - len(header)
+        size = len(message) - len(header)
+        if flags & _socket.MSG_MORE:
+            raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
+        association = channel.association
+        if association is None or self.error is not None or self._closed:
+            association = self._associate(sock, message, channel, flags)
+            if association is None:
+                return size
+        packet = association.prefix + message
+        try:
+            if ancillary:
+                originals.sendmsg(self.under.wire or sock, [packet], ancillary, flags, channel.relay)
+            else:
+                originals.sendto(self.under.wire or sock, packet, flags, channel.relay)
+        except BlockingIOError:
+            raise
+        except OSError as err:
+            raise _unsent(err, channel) from err
+        return size
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
         """Send one datagram past the chain, where it may."""
-        if self.wire is not None and isinstance(address, tuple) and address:
-            return originals.sendto(self.wire, data, flags, (f"::ffff:{address[0]}", *address[1:]))
-        return originals.sendto(sock, data, flags, address)
+        return originals.sendto(self.under.wire or sock, data, flags, self.under.of_wire(address))
 
-    def _send_first(
-        self, sock: _socket.socket, packet: bytes, channel: Channel, size: int, flags: int
-    ) -> int:
-        if len(packet) > LONGEST_PAYLOAD:
+    def _associate(
+        self, sock: _socket.socket, message: bytes, channel: Channel, flags: int
+    ) -> Association | None:
+        """The association for ``message``; None when it waits for one in the queue."""
+        if len(message) > LONGEST_PAYLOAD:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
         with self._lock:
@@ -249,19 +247,21 @@ class Flow:
             if channel.association is None and channel.task is None and timeout != 0:
                 self._open_here(sock, channel, timeout)
             if channel.association is None:
-                return self._enqueue(sock, packet, channel, size)
-        # The prefix was not known when it was packed.
-        originals.sendto(self.wire or sock, channel.prefix + packet, flags, channel.relay)
-        return size
+                self._enqueue(sock, message, channel)
+            return channel.association
 
-    def _enqueue(self, sock: _socket.socket, packet: bytes, channel: Channel, size: int) -> int:
-        if channel.queued + len(packet) > originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF):
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        channel.queue.append(packet)
-        channel.queued += len(packet)
-        if channel.task is None:
-            self._open_elsewhere(channel)
-        return size
+    def _enqueue(self, sock: _socket.socket, message: bytes, channel: Channel) -> None:
+        with self.session.tunnels.lock:
+            if channel.association is not None:
+                # The background thread was faster.
+                return
+            room = originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF)
+            if channel.queued + len(message) > room:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            channel.queue.append(message)
+            channel.queued += len(message)
+            if channel.task is None:
+                self._open_elsewhere(channel)
 
     # ------------------------------------------------------------ the association
 
@@ -311,26 +311,22 @@ class Flow:
 
     def _opened(self, channel: Channel, association: Association) -> None:
         """On the background thread, under ``tunnels.lock``: send what has waited."""
-        fd = next(iter(self._mine()), -1)
-        if self._closed or fd < 0:
+        sock = None if self._closed else self.under.copy()
+        if sock is None:
             association.close()
             return
-        # Not blocking whatever the program's mode is by now: this thread serves all sockets.
         queue, channel.queue, channel.queued = channel.queue, [], 0
         try:
             self._stand(channel, association)
+            for message in queue:
+                # Not blocking, whatever the program's mode is by now: this thread serves all sockets.
+                originals.sendto(
+                    self.under.wire or sock, association.prefix + message, _socket.MSG_DONTWAIT, channel.relay
+                )
+        except BlockingIOError:
+            self.session.messages.say(1, "UDP: some of what waited for the association was lost")
         except OSError as err:
             self._fail(err)
-            return
-        sock = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
-        try:
-            for packet in queue:
-                originals.sendto(
-                    self.wire or sock, channel.prefix + packet, _socket.MSG_DONTWAIT, channel.relay
-                )
-        except OSError as err:
-            # Of the way to the relay. The program sends again, and is told then.
-            self.session.messages.say(1, f"a datagram to {channel.relay[0]} was lost: {err.strerror}")
         finally:
             sock.close()
 
@@ -341,82 +337,48 @@ class Flow:
         except OSError:
             association.close()
             raise
-        family = self.family if self.wire is None else _socket.AF_INET6
+        family = self.under.family if self.under.wire is None else _socket.AF_INET6
         channel.relay = relay_address(association.relay, family)
-        channel.prefix = association.prefix
         channel.association = association
-        self._margin = max(self._margin, channel.margin)
         self._relays[channel.relay] = channel
         self.session.tunnels.allow(channel.relay)
         self._watch(channel)
 
     def _watch(self, channel: Channel) -> None:
-        assert channel.association is not None, "it stands"
-        channel.watches = [
-            Task(lambda watch=watch: watch, lambda _, err: self._ended(channel, err))  # type: ignore[misc]
-            for watch in channel.association.watches()
-        ]
+        association = channel.association
+        assert association is not None, "it stands"
+
+        def ended(_: Watch | None, err: SocksError | None) -> None:
+            """On the background thread: a control connection has ended, or it was cancelled by us."""
+            with self.session.tunnels.lock:
+                if err is not None and channel.association is association and not self._closed:
+                    self.session.messages.say(1, str(err))
+                    self._fail(to_oserror(err))
+
+        channel.watches = [Task(lambda watch=watch: watch, ended) for watch in association.watches()]  # type: ignore[misc]
         for task in channel.watches:
             self.session.background.submit(task)
 
     def _fit(self, association: Association) -> None:
         """Make sure that the socket can send to the relay's family."""
         if ":" in association.relay.host:
-            if self.family == _socket.AF_INET and self.wire is None:
-                self._go_over()
-        elif self.family == _socket.AF_INET6:
-            for fd in self._mine():
-                sock = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
-                try:
-                    if originals.getsockopt(sock, _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
-                        originals.setsockopt(sock, _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
-                except OSError as err:
-                    words = (
-                        f"an IPv6 socket bound with IPV6_V6ONLY cannot reach the relay {association.relay}"
-                    )
-                    raise OSError(errno.EAFNOSUPPORT, words) from err
-                finally:
-                    sock.close()
-                return
-
-    def _go_over(self) -> None:
-        """An IPv4 socket whose relay has an IPv6 address is an IPv6 one underneath."""
-        for fd in self._mine():
-            old = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
+            if not self._ipv6:
+                self.under.reach_ipv6()
+        elif self._ipv6:
             try:
-                wire = like(old, _socket.AF_INET6)
-                wire.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
-                _take_over(wire, old, ("::", old.getsockname()[1]))
-                # Who sleeps on the old one.
-                _shut_down(old)
-            finally:
-                old.close()
-            self.wire = wire
-            self._replace(wire)
-            # All of them are one open file.
-            break
+                self.under.reach_ipv4()
+            except OSError as err:
+                words = f"an IPv6 socket with IPV6_V6ONLY cannot reach the relay {association.relay}"
+                raise OSError(errno.EAFNOSUPPORT, words) from err
 
     # ------------------------------------------------------------ its end
 
     def _failure(self, err: SocksError) -> OSError:
         """What the program is told of an association that could not be opened."""
-        if isinstance(err, Rejected) or (isinstance(err, ProxyClosed) and err.in_doubt):
-            # Whatever the proxy's reason is, a program goes by this one.
-            err.errno = errno.EOPNOTSUPP
         self.session.no_association(err)
         error = to_oserror(err)
         error.__cause__ = err
         return error
-
-    def _ended(self, channel: Channel, err: SocksError | None) -> None:
-        """On the background thread: a control connection of ``channel`` has ended."""
-        if err is None or err.errno == errno.ECONNABORTED:
-            # Cancelled: by us.
-            return
-        with self.session.tunnels.lock:
-            if channel.association is not None and not self._closed:
-                self.session.messages.say(1, str(err))
-                self._fail(to_oserror(err))
 
     def _fail(self, error: OSError) -> None:
         """Have the next call tell ``error``, and wake up who waits for one. Under ``tunnels.lock``."""
@@ -424,12 +386,7 @@ class Flow:
             return
         self.error = error
         self._release()
-        for fd in self._mine():
-            sock = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
-            _shut_down(sock)
-            sock.close()
-            # All of them are one open file.
-            break
+        self.under.wake()
 
     def _release(self) -> None:
         """Give up all associations."""
@@ -444,7 +401,6 @@ class Flow:
             if channel.association is not None:
                 self.session.tunnels.disallow(channel.relay)
             channel.association = None
-            channel.prefix = b""
             channel.queue, channel.queued = [], 0
         self._relays.clear()
 
@@ -466,62 +422,28 @@ class Flow:
             error, self.error = self.error, None
             if error is None:
                 return
-            self._refresh()
+            self.under.refresh()
         if not telling and error.errno != errno.ECONNRESET:
             raise error
 
-    def _refresh(self) -> None:
-        """Put a socket without a past in the place of this one, at its port. Under ``tunnels.lock``."""
-        family = self.family if self.wire is None else _socket.AF_INET6
-        for fd in self._mine():
-            old = originals.Socket(family, self._kind, self._proto, fileno=os.dup(fd))
-            try:
-                fresh = like(old, family)
-                _take_over(fresh, old, old.getsockname())
-            finally:
-                old.close()
-            self._replace(fresh)
-            if self.wire is None:
-                fresh.close()
-            else:
-                self.wire.close()
-                self.wire = fresh
-            # All of them are one open file.
-            break
-
-    def _replace(self, fresh: _socket.socket) -> None:
-        """Make the program's descriptors be ``fresh``, registered with the same epolls."""
-        for fd in self._mine():
-            fresh.setblocking(os.get_blocking(fd))
-            left = epoll.leave(fd)
-            os.dup2(fresh.fileno(), fd, os.get_inheritable(fd))
-            epoll.rejoin(fd, left)
-        self.session.tunnels.renumber(self, inode(fresh.fileno()))
-
-    def _mine(self) -> list[int]:
-        """The descriptors that are still this socket."""
-        return [fd for fd in self.fds if is_open(fd, self.number)]
-
     def close(self, fd: int) -> None:
         """The program closes ``fd``. Under ``tunnels.lock``."""
-        self.fds.discard(fd)
-        if not self._mine():
+        self.under.fds.discard(fd)
+        if not self.under.alive():
             self.end()
 
     def end_if_closed(self) -> None:
         """End, when the program has closed the socket in a way that passes no patch."""
         with self.session.tunnels.lock:
-            if not self._mine():
+            if not self.under.alive():
                 self.end()
 
     def end(self) -> None:
         """No descriptor is left. Under ``tunnels.lock``."""
         self._closed = True
         self._release()
-        if self.wire is not None:
-            self.wire.close()
-            self.wire = None
-        self.session.tunnels.flows.pop(self.number, None)
+        self.under.close()
+        self.session.tunnels.flows.pop(self.under.number, None)
 
     def forked(self) -> None:
         """In a child after fork(): the same associations, with nobody who watches them."""
@@ -545,9 +467,9 @@ class Flow:
         while True:
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
-            mouth = self._mouth(sock)
+            mouth = self.under.mouth(sock)
             data, source = originals.recvfrom(mouth, size + self._margin, flags)
-            if mouth is not self._mouth(sock):
+            if mouth is not self.under.mouth(sock):
                 # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
                 continue
             if source is None and self.is_shut:
@@ -568,11 +490,11 @@ class Flow:
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
             room = LONGEST_PAYLOAD if real_size else size
-            mouth = self._mouth(sock)
+            mouth = self.under.mouth(sock)
             data, extra, got, source = originals.recvmsg(
                 mouth, room + self._margin, ancillary, flags & ~_socket.MSG_TRUNC
             )
-            if mouth is not self._mouth(sock):
+            if mouth is not self.under.mouth(sock):
                 continue
             if source is None and self.is_shut:
                 return data, extra, got, ()
@@ -585,12 +507,6 @@ class Flow:
                 return payload, extra, got, source
             self._dropped(sock, flags, until)
 
-    def _mouth(self, sock: _socket.socket) -> _socket.socket:
-        if self.wire is None:
-            return sock
-        self.wire.settimeout(originals.gettimeout(sock))
-        return self.wire
-
     def _for_program(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
         channel = self._relays.get(source) if self._relays else None
         if channel is not None:
@@ -600,11 +516,11 @@ class Flow:
             return None
         known = self._sources.get(source[:2])
         if known is None:
+            if len(self._sources) >= _WAYS:
+                # Strangers.
+                self._sources = {each: True for each, known in self._sources.items() if known}
             known = self._sources[source[:2]] = self._bound and self._is_direct(source)
-        return (data, self._unmapped(source)) if known else None
-
-    def _unmapped(self, source: Address) -> Address:
-        return source if self.wire is None else (source[0].removeprefix("::ffff:"), source[1])
+        return (data, self.under.of_program(source)) if known else None
 
     def _is_direct(self, source: Address) -> bool:
         verdict = self.session.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
@@ -614,7 +530,7 @@ class Flow:
         """Something came that is not for the program: take it away, and wait for what is left of the time."""
         if flags & _socket.MSG_PEEK:
             try:
-                originals.recvfrom(self._mouth(sock), 0, _socket.MSG_DONTWAIT)
+                originals.recvfrom(self.under.mouth(sock), 0, _socket.MSG_DONTWAIT)
             except OSError:
                 # Another thread has taken it.
                 pass
@@ -625,22 +541,7 @@ class Flow:
                 raise TimeoutError("timed out")
 
 
-def _shut_down(sock: _socket.socket) -> None:
-    try:
-        sock.shutdown(_socket.SHUT_RDWR)
-    except OSError:
-        # ENOTCONN: it is not connected, but Linux wakes up those who wait for it (inet_shutdown).
-        pass
-
-
-def _take_over(fresh: _socket.socket, old: _socket.socket, name: Address) -> None:
-    """Bind ``fresh`` to ``name``, where ``old`` is: a thread that sleeps on that keeps it for a moment."""
-    reuse = fresh.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR)
-    for sock in (old, fresh):
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    try:
-        fresh.bind(name)
-    except OSError:
-        # The address is gone. Any port will do for who asks a relay.
-        fresh.bind(("", 0))
-    fresh.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse)
+def _unsent(err: OSError, channel: Channel) -> OSError:
+    """What the kernel has against the way to the relay, in words."""
+    words = f"{err.strerror} (to the UDP relay {channel.relay[0]}:{channel.relay[1]} of the proxy)"
+    return OSError(err.errno, words)

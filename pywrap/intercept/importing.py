@@ -27,14 +27,15 @@ FOREIGN = frozenset(
     }
 )
 
-# What is patched once it has been executed (``late``).
-LATE = "trio._socket"
+# These keep something of ``socket`` (``late``, ``reduction``).
+TRIO = "trio._socket"
+KEEPERS = frozenset({TRIO, "multiprocessing.reduction"})
 
 _finder: Finder | None = None
 
 
 def install(imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
-    """Have ``imported(module)`` called whenever ``socket``, or LATE, has been executed.
+    """Have ``imported(module)`` called whenever ``socket``, or one of ``KEEPERS``, has been executed.
 
     ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is looked for, and may raise
     ModuleNotFoundError; ``socket`` has been imported then.
@@ -64,7 +65,7 @@ class Finder:
             import socket  # noqa: F401
 
             self._announced(name)
-        if name != "socket" and name != "_socket" and name != LATE:
+        if name != "socket" and name != "_socket" and name not in KEEPERS:
             return None
         for finder in sys.meta_path:
             if finder is self:

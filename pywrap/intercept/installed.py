@@ -6,7 +6,7 @@ imported here and at once, so that nothing is imported any more when gevent has 
 
 from __future__ import annotations
 
-from pywrap.intercept import audit, connect, datagram, foreign, resolver
+from pywrap.intercept import audit, connect, datagram, foreign, listening, resolver
 from pywrap.intercept.session import Session
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ class Installed:
         self.functions: dict[str, Callable[..., Any]] = {
             **connect.functions(self.session),
             **datagram.functions(self.session),
+            **listening.functions(self.session),
             **resolver.functions(self.session),
         }
 

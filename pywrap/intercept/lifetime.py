@@ -1,6 +1,6 @@
-"""What a program does to a socket with a pending tunnel, or a flow: close(), dup(), a change of mode.
+"""What a program does to a socket that is in the tables (``tunnels``): close(), dup(), a change of mode.
 
-detach() needs nothing: the descriptor stays the same. All of these go straight on when nothing is pending.
+detach() needs nothing: the descriptor stays the same. All of these go straight on when the tables are empty.
 """
 
 from __future__ import annotations
@@ -20,25 +20,32 @@ if TYPE_CHECKING:
 def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     def dup(fd: Any, /) -> int:
         """dup(integer) -> integer: duplicate a descriptor; a pending tunnel, or a flow, comes to both."""
-        if not tunnels.pending and not tunnels.flows:
+        if not tunnels.pending and not tunnels.listening and not tunnels.flows:
             return originals.dup(fd)
         with tunnels.lock:
             new = originals.dup(fd)
-            known = tunnels.pending_of(new) or tunnels.flows.get(inode(new))
-            if known is not None:
-                known.fds.add(new)
+            number = inode(new)
+            if number in tunnels.pending:
+                tunnels.pending[number].fds.add(new)
+            elif number in tunnels.listening:
+                tunnels.listening[number].fds.add(new)
+            elif number in tunnels.flows:
+                tunnels.flows[number].under.fds.add(new)
             return new
 
     made = module.socket.__init__
+    tunnels.roots.append(module.socket)
 
     def __init__(
         self: _socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
         made(self, family, type, proto, fileno)
-        if fileno is not None and tunnels.flows:
-            from pywrap.intercept.datagram import join_known
+        if originals.is_datagram(self):
+            from pywrap.intercept import datagram
 
-            join_known(tunnels, self)
+            datagram.prepare(tunnels, self)
+            if fileno is not None and tunnels.flows:
+                datagram.join_known(tunnels, self)
 
     def setblocking(self: _socket.socket, flag: bool, /) -> None:
         """setblocking(flag): as settimeout(None) or settimeout(0.0)."""
@@ -66,10 +73,10 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
 
 
 def closing(tunnels: Tunnels, real_close: Callable[..., None]) -> Callable[..., None]:
-    """``real_close``, a method that closes a socket, for one whose tunnel may be pending."""
+    """``real_close``, a method that closes a socket, for one that may be in the tables."""
 
     def close(self: _socket.socket, *args: Any) -> None:
-        if not tunnels.pending:
+        if not tunnels.pending and not tunnels.listening:
             return real_close(self, *args)
         # Not between the check that a descriptor is still ours and the hand-over onto it. The
         # background thread sees the placeholder's other end hang up and gives up.

@@ -1,6 +1,6 @@
 """socket.getsockopt() and setsockopt(): SO_ERROR tells how a tunnel went.
 
-While one is pending, the other options are those of the socket underneath its placeholder.
+While there is a placeholder, the other options are those of the socket underneath it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
         is_error = level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen
         if is_error and (error := tunnels.error_of(fd)):
             return error
+        if tunnels.listening:
+            with tunnels.lock:
+                listener = tunnels.listener_of(fd)
+                if listener is not None:
+                    return listener.getsockopt(self, level, optname, *buflen)
         if tunnels.pending:
             with tunnels.lock:
                 pending = tunnels.pending_of(fd)
@@ -33,6 +38,11 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
 
     def setsockopt(self: _socket.socket, *args: Any) -> None:
         """setsockopt(level, optname, value[, optlen])."""
+        if tunnels.listening:
+            with tunnels.lock:
+                listener = tunnels.listener_of(originals.fileno(self))
+                if listener is not None:
+                    return listener.setsockopt(self, *args)
         if tunnels.pending:
             with tunnels.lock:
                 pending = tunnels.pending_of(originals.fileno(self))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Socket = _socket.socket
 
+accept = _socket.socket._accept  # type: ignore[attr-defined]
 bind = _socket.socket.bind
 close = _socket.socket.close
 connect = _socket.socket.connect
@@ -26,6 +27,7 @@ getpeername = _socket.socket.getpeername
 getsockname = _socket.socket.getsockname
 getsockopt = _socket.socket.getsockopt
 gettimeout = _socket.socket.gettimeout
+listen = _socket.socket.listen
 recv = _socket.socket.recv
 recv_into = _socket.socket.recv_into
 recvfrom = _socket.socket.recvfrom
@@ -60,6 +62,11 @@ _type = _socket.socket.type
 _proto = _socket.socket.proto
 
 
+# Protocols of a stream socket that a tunnel can stand for: unspecified, TCP, and MPTCP, which falls
+# back to TCP with every proxy that does not know it.
+TCP = (0, _socket.IPPROTO_TCP, 262)
+
+
 def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
     """The three numbers that ``sock`` was made with."""
     return _family.__get__(sock), _type.__get__(sock), _proto.__get__(sock)
@@ -68,6 +75,11 @@ def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
 def is_inet(sock: _socket.socket) -> bool:
     """Is ``sock`` of a family that can leave this machine through a proxy, or past it?"""
     return _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)
+
+
+def is_datagram(sock: _socket.socket) -> bool:
+    """Does ``sock`` send datagrams that can leave this machine?"""
+    return _type.__get__(sock) == _socket.SOCK_DGRAM and is_inet(sock)
 
 
 class Patches:

@@ -23,7 +23,8 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.intercept import epoll, originals
+from pywrap.intercept import originals
+from pywrap.intercept.placeholder import placeholder, put
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
 from pywrap.tunnel.background import Task
@@ -61,7 +62,7 @@ class Pending:
         self._settled.acquire()
         near = None
         try:
-            near, self._far = _placeholder()
+            near, self._far = placeholder()
             self.number = inode(near.fileno())
             self._start(near, fd)
         except BaseException:
@@ -79,14 +80,14 @@ class Pending:
             self._far.fileno(),
         )
         with self._session.tunnels.lock:
-            _put(near, fd)
+            put(near, fd)
             self._session.tunnels.pending[self.number] = self
         try:
             self._session.background.submit(task)
         except BaseException:
             with self._session.tunnels.lock:
                 del self._session.tunnels.pending[self.number]
-                _put(self.real, fd)
+                put(self.real, fd)
             self._far.close()
             raise
 
@@ -132,15 +133,15 @@ class Pending:
                 if error is not None:
                     self._end(error.errno)
                 elif opening is not None:
-                    self._succeed(opening.sock)
+                    self._succeed(opening)
             finally:
                 self._far.close()
                 self._settled.release()
 
-    def _succeed(self, sock: _socket.socket) -> None:
-        tunnels = self._session.tunnels
+    def _succeed(self, opening: Opening) -> None:
+        tunnels, sock = self._session.tunnels, opening.sock
         del tunnels.pending[self.number]
-        tunnels.establish(sock.fileno(), self._peer)
+        tunnels.establish(sock.fileno(), self._peer, self._session.name_of(opening, self.real))
         for fd in self._waiting():
             tunnels.linger(inode(sock.fileno()), fd)
         self._hand_over(sock)
@@ -162,28 +163,8 @@ class Pending:
         for fd in self._waiting():
             # The program may have changed the mode meanwhile.
             sock.setblocking(os.get_blocking(fd))
-            _put(sock, fd)
+            put(sock, fd)
 
     def _waiting(self) -> list[int]:
         """The descriptors that are still the placeholder: one that os.close() closed may be another file."""
         return [fd for fd in self.fds if is_open(fd, self.number)]
-
-
-def _put(sock: _socket.socket, fd: int) -> None:
-    """Make ``fd`` be ``sock``, registered with the same epolls, inherited as before."""
-    left = epoll.leave(fd)
-    os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
-    epoll.rejoin(fd, left)
-
-
-def _placeholder() -> tuple[_socket.socket, _socket.socket]:
-    """A socketpair whose first end is neither readable nor writable."""
-    near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    near.setblocking(False)
-    # The least that the kernel allows: it is memory that each pending tunnel holds.
-    near.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)
-    try:
-        while True:
-            near.send(bytes(1024))
-    except BlockingIOError:
-        return near, far

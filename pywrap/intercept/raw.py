@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pywrap.intercept.tunnels import Tunnels
 
 SAME = (
-    *("bind", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt"),
-    *("sendmsg", "sendto", "setblocking", "setsockopt", "settimeout"),
+    *("_accept", "bind", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt"),
+    *("listen", "sendmsg", "sendto", "setblocking", "setsockopt", "settimeout"),
 )
 
 
@@ -28,6 +28,7 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     functions["close"] = closing(tunnels, originals.close)
     derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions})
     derived.__module__ = "_socket"
+    tunnels.roots.append(derived)
     derived.__doc__ = originals.Socket.__doc__
     for name in ("socket", "SocketType"):
         patches.replace(_socket, name, derived)

@@ -14,8 +14,10 @@ from pywrap.intercept import originals
 from pywrap.intercept.lookups import Lookups
 from pywrap.messages import Messages
 from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.background import Background, Task
+from pywrap.tunnel.binding import told_by
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
-    from pywrap.socks.wire import Dialogue, Endpoint
+    from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
 
@@ -67,6 +69,8 @@ class Session:
         self.background = _background()
         self.lookups = Lookups(lookup(settings.dns, self._converse), self.routes, self.names, self.messages)
         self._said_no_udp = False
+        # Of the latest connection: the destination, and the proxies.
+        self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -161,6 +165,46 @@ class Session:
         """Say at -v that an association stands."""
         self._say_opened("UDP", path, started)
 
+    def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> Opening:
+        """The way to the first reply to a BIND for ``expected`` on ``sock``, not started.
+
+        Through the proxies of the latest connection: the peer will be sent to the last of them.
+        """
+        selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
+        return Opening(sock, self._plan(selection, expected, v5.BIND), deadline)
+
+    def expected(self, ipv6: bool) -> Endpoint:
+        """Whom the last proxy is asked to let in, for a socket of that family.
+
+        Raises:
+            OSError: there is no such proxy.
+        """
+        latest, path = self._latest or (None, self.settings.chain)
+        if not path:
+            raise OSError(errno.EOPNOTSUPP, "no default chain, and no connection yet, to listen through")
+        scheme = path[-1].scheme
+        has_ipv6 = ipv6 and scheme not in ("socks4", "socks4a")
+        if latest is not None and self.settings.bind_peer == "latest":
+            address = address_of(latest.host)
+            if address is None:
+                fits = scheme != "socks4"
+            else:
+                # Of an IPv4 address, a socket of either family can tell.
+                fits = has_ipv6 or len(address) == 4
+            if fits:
+                return latest
+        return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
+
+    def name_of(self, opening: Opening, sock: _socket.socket) -> tuple[Any, ...] | None:
+        """What getsockname() tells of the program's ``sock``; None for the kernel's answer."""
+        if self.settings.listen != "bind":
+            return None
+        bound = told_by(opening)
+        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
+        if bound is None or (":" in bound.host and not ipv6):
+            return None
+        return self.peer(bound, (bound.host, bound.port), ipv6)
+
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
 
@@ -225,15 +269,17 @@ class Session:
         return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
-        """Say at -v that a tunnel stands; ``started`` is of the monotonic clock."""
+        """A tunnel stands; say so at -v. ``started`` is of the monotonic clock."""
+        self._latest = verdict.destination, path
         self._say_opened(str(verdict.destination), path, started, "connected")
 
     def _say_opened(
         self, what: str, path: tuple[Proxy, ...], started: float, how: str = "associated"
     ) -> None:
         if self.messages.verbosity >= 1:
-            hops = ", ".join(str(hop) for hop in path)
-            self.messages.say(1, f"{what} via {hops}: {how} in {(monotonic() - started) * 1000:.0f} ms")
+            self.messages.say(
+                1, f"{what} via {_list(path)}: {how} in {(monotonic() - started) * 1000:.0f} ms"
+            )
         if self.settings.pipeline == "auto":
             for to_ask in unknown(self.hops, path):
                 self._probe(to_ask)
@@ -254,6 +300,18 @@ class Session:
     def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
         self.messages.say(1, f"{verdict.destination} failed: {error}")
+
+    def listens(self, place: Endpoint, path: tuple[Proxy, ...]) -> None:
+        """Say at -v where the last proxy listens for the program."""
+        self.messages.say(1, f"listening at {place} via {_list(path)}")
+
+    def failed_listening(self, error: SocksError) -> None:
+        """Say at -v why nobody will come."""
+        self.messages.say(1, f"listening failed: {error}")
+
+    def accepted(self, peer: Endpoint, path: tuple[Proxy, ...]) -> None:
+        """Say at -v who came."""
+        self.messages.say(1, f"{peer} via {_list(path)}: accepted")
 
     def _recycled(self, count: int) -> None:
         self.messages.say(
@@ -295,6 +353,10 @@ def _chains(settings: Settings) -> dict[str, Chain]:
         )
         for chain in settings.chains
     }
+
+
+def _list(path: tuple[Proxy, ...]) -> str:
+    return ", ".join(str(hop) for hop in path)
 
 
 def _fresh() -> _socket.socket:

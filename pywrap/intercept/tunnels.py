@@ -3,11 +3,14 @@
 Not by socket object, and not by descriptor: an inode survives dup(), detach() (SSLSocket) and fork(), and
 socket objects have ``__slots__``.
 
-* ``established``: the destination that a tunnel was opened to, as getpeername() tells it;
+* ``established``: the destination that a tunnel was opened to, as getpeername() tells it; ``names``: its own
+  address for the other end, where getsockname() is to tell that;
 * ``pending``: tunnels in the making, and those that failed and whose errno nobody has asked for yet
   (``pending``), by the inode of their placeholder;
 * ``flows``: datagram sockets that talk through a chain (``flows``), and ``by_object``, the same by the id of
   each socket object of theirs; ``relays``: where their datagrams go, each with the number of flows;
+* ``listening``: sockets that listen at a proxy (``listening``); ``any_port``: those that were bound to a port
+  of the system's choice;
 * the placeholders of tunnels that were handed over just now, by the inode of the socket that replaced them.
 """
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.flows import Flow
+    from pywrap.intercept.listening import Listener
     from pywrap.intercept.pending import Pending
 
 
@@ -46,6 +50,9 @@ def is_open(fd: int, number: int) -> bool:
 LINGERING = 64
 
 _NEVER = sys.maxsize
+
+# What the classes have that datagram sockets become (``datagram``).
+MARK = "_pysocksify_flow"
 
 # Of stat.h: the module ``stat`` is another import at the start.
 _S_IFMT = 0o170000
@@ -87,24 +94,54 @@ class Lock:
 
 
 class Tunnels:
-    """The tables. ``lock`` guards ``pending`` and each hand-over."""
+    """The tables. ``lock`` guards ``pending``, ``listening`` and each hand-over."""
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.pending: dict[int, Pending] = {}
+        self.listening: dict[int, Listener] = {}
+        self.any_port: set[int] = set()
         self.established: dict[int, tuple[Any, ...]] = {}
+        self.names: dict[int, tuple[Any, ...]] = {}
         self.flows: dict[int, Flow] = {}
         self.by_object: dict[int, Flow] = {}
         self.relays: dict[tuple[Any, ...], int] = {}
+        # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
+        self.roots: list[type] = []
         # Has a flow ended whose end nobody could see to?
         self._orphans = False
         self._lingering: dict[int, int] = {}
         self._sweep_at = 64
 
-    def establish(self, fd: int, peer: tuple[Any, ...]) -> None:
-        """``fd`` is a tunnel to ``peer``."""
-        self.established[inode(fd)] = peer
+    def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
+        """``fd`` is a tunnel to ``peer``; ``name`` is what getsockname() tells, None for the kernel's."""
+        number = inode(fd)
+        self.established[number] = peer
+        if name is not None:
+            self.names[number] = name
         self._grown()
+
+    def name_of(self, fd: int) -> tuple[Any, ...] | None:
+        """What getsockname() is to tell of ``fd``; None for the kernel's answer."""
+        return self.names.get(inode(fd)) if fd >= 0 else None
+
+    def leave_port(self, fd: int) -> None:
+        """``fd`` is bound to whichever port is free."""
+        self.any_port.add(inode(fd))
+        self._grown()
+
+    def listen_at(self, number: int, listener: Listener) -> None:
+        """What the program listens on has the inode ``number`` from now on. Under ``lock``."""
+        self.listening[number] = listener
+        self._grown()
+
+    def listener_of(self, fd: int) -> Listener | None:
+        """What listens at a proxy for ``fd``."""
+        if not self.listening or fd < 0:
+            return None
+        # Its inode changes under the lock.
+        with self.lock:
+            return self.listening.get(inode(fd))
 
     def error_of(self, fd: int) -> int:
         """What SO_ERROR has to tell of ``fd``: an errno, or 0. Told once, as by the kernel."""
@@ -125,9 +162,9 @@ class Tunnels:
 
     def closing(self, fd: int) -> None:
         """The program closes ``fd``. Under ``lock``."""
-        pending = self.pending_of(fd)
-        if pending is not None:
-            pending.let_go(fd)
+        waiting = self.pending_of(fd) or self.listener_of(fd)
+        if waiting is not None:
+            waiting.let_go(fd)
 
     def linger(self, number: int, fd: int) -> None:
         """Keep the placeholder at ``fd`` open until SO_ERROR is asked of the socket ``number``."""
@@ -159,13 +196,11 @@ class Tunnels:
             self._orphans = False
             for known in list(self.flows.values()):
                 known.end_if_closed()
-        self.flows[flow.number] = flow
+        self.flows[flow.under.number] = flow
 
-    def renumber(self, flow: Flow, number: int) -> None:
-        """Another socket has taken the place of ``flow``'s. Under ``lock``."""
-        self.flows.pop(flow.number, None)
-        flow.number = number
-        self.flows[number] = flow
+    def renumber(self, old: int, number: int) -> None:
+        """Another file has taken the place of a flow's. Under ``lock``."""
+        self.flows[number] = self.flows.pop(old)
 
     def allow(self, relay: tuple[Any, ...]) -> None:
         """Datagrams may go to ``relay``: the audit hook asks."""
@@ -200,12 +235,17 @@ class Tunnels:
             tunnel.forked()
         for flow in list(self.flows.values()):
             flow.forked()
+        for listener in list(self.listening.values()):
+            listener.forked()
         # Whoever was sweeping is not here to end it.
         self._sweep_at = 64
 
     def _grown(self) -> None:
-        if len(self.established) + len(self.pending) >= self._sweep_at:
+        if self._size() >= self._sweep_at:
             self._sweep()
+
+    def _size(self) -> int:
+        return len(self.established) + len(self.pending) + len(self.listening) + len(self.any_port)
 
     def _sweep(self) -> None:
         """Forget the sockets that are closed.
@@ -218,11 +258,17 @@ class Tunnels:
         try:
             # Before looking: a tunnel that another thread establishes meanwhile is no candidate.
             established, pending = list(self.established.items()), list(self.pending.values())
+            listening, any_port = list(self.listening.items()), set(self.any_port)
             alive = _open_inodes()
+            self.any_port -= any_port - alive
             for number, peer in established:
                 if number not in alive and self.established.get(number) is peer:
                     self.established.pop(number, None)
+                    self.names.pop(number, None)
             with self.lock:
+                for number, listener in listening:
+                    if number not in alive and listener.number == number:
+                        listener.drop()
                 for tunnel in pending:
                     if tunnel.number not in alive:
                         tunnel.drop()
@@ -230,7 +276,7 @@ class Tunnels:
             # No /proc in a chroot, or no descriptor left to read it with: the tables grow until next time.
             pass
         finally:
-            self._sweep_at = max(64, 2 * (len(self.established) + len(self.pending)))
+            self._sweep_at = max(64, 2 * self._size())
 
 
 def _open_inodes() -> set[int]:

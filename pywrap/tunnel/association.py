@@ -11,8 +11,9 @@ Relay 1 takes off the first header and sends the rest to relay 2, and so on; ans
 from __future__ import annotations
 
 import _socket
+import errno
 
-from pywrap.errors import ProtocolError, ProxyClosed
+from pywrap.errors import ProtocolError, ProxyClosed, Rejected
 from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import Endpoint, packed, unpacked
 from pywrap.tunnel.chain import hop_label
@@ -114,7 +115,7 @@ class Associating:
 
     def start(self) -> bool:
         """Begin; the result is that of ``advance``."""
-        return self._went_on(self._opening.start())
+        return self._step(self._opening.start)
 
     def advance(self) -> bool:
         """Go as far as possible without waiting; tell whether the association stands.
@@ -122,11 +123,11 @@ class Associating:
         Raises:
             SocksError: it never will.
         """
-        return self._went_on(self._opening.advance())
+        return self._step(self._opening.advance)
 
     def expire(self) -> bool:
         """The deadline's moment has passed (``Opening.expire``)."""
-        return self._went_on(self._opening.expire())
+        return self._step(self._opening.expire)
 
     def abandon(self) -> None:
         """Close what was opened here."""
@@ -143,9 +144,17 @@ class Associating:
         assert self._current is not None, "it has ended"
         return self._current
 
-    def _went_on(self, done: bool) -> bool:
-        if not done:
-            return False
+    def _step(self, step: Callable[[], bool]) -> bool:
+        try:
+            done = step()
+        except (Rejected, ProxyClosed) as err:
+            if err.hop is self._opening.path[-1] and (isinstance(err, Rejected) or err.in_doubt):
+                # It was asked for UDP. Whatever its reason is, a program goes by this one.
+                err.errno = errno.EOPNOTSUPP
+            raise
+        return done and self._went_on()
+
+    def _went_on(self) -> bool:
         opening, self._current = self._opening, None
         sock = opening.sock
         self._controls.append(sock)
@@ -157,7 +166,7 @@ class Associating:
         left = len(self.path) - len(self._controls)
         if left:
             self._current = self._other(self.path, left - 1)
-            return self._went_on(self._current.start())
+            return self._step(self._current.start)
         self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
         return True
 

@@ -61,6 +61,21 @@ def handshake(
     return bound
 
 
+def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
+    """Read the last hop's second reply to BIND, when the peer has connected; return the peer.
+
+    Raises:
+        SocksError: it will not come; the message starts with the hop.
+    """
+    try:
+        if chain[-1].scheme in ("socks5", "socks5h"):
+            return (yield from v5.read_reply())
+        return (yield from v4.read_reply())
+    except SocksError as err:
+        err.args = (f"{hop_label(chain, len(chain) - 1)}: {err} (listening, by BIND)",)
+        raise
+
+
 def is_one_message(hop: Proxy) -> bool:
     """Is all that ``hop`` is told a single message, and its answer another?"""
     return hop.scheme not in ("socks5", "socks5h")

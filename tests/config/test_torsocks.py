@@ -16,6 +16,7 @@ DEFAULT = Choices(
     dns="remote",
     loopback="deny",
     udp="block",
+    listen="block",
     isolate=False,
 )
 
@@ -44,7 +45,7 @@ def test_file_of_debian_loads():
             {"proxies": (Proxy("socks5h", "127.0.0.1", 9050, b"me", b"it"),)},
         ),
         ("AllowInbound 0", {}),
-        ("AllowInbound 1", {}),
+        ("AllowInbound 1", {"listen": "local"}),
         ("AllowOutboundLocalhost 0", {}),
         (
             "AllowOutboundLocalhost 1",
@@ -70,9 +71,10 @@ def test_directive(text, changes):
 
 
 def test_every_line_is_remembered():
-    text = b"TorPort 1\nIsolatePID 1\nAllowOutboundLocalhost 2\nEnableIPv6 0"
+    text = b"TorPort 1\nIsolatePID 1\nAllowOutboundLocalhost 2\nEnableIPv6 0\nAllowInbound 0"
     assert parse(text, "f").origins == {
         **{("", 0): "f:1", "dns": "f", "udp": "f", "isolate": "f:2", "loopback": "f:3", NO_IPV6: "f:4"},
+        "listen": "f:5",
     }
 
 

@@ -34,11 +34,12 @@ def echo_6():
 
 @pytest.fixture
 def knows(monkeypatch):
-    """The servers in this process resolve one name, which no other process can."""
+    """The servers in this process resolve two names, which no other process can."""
     real = _socket.getaddrinfo
+    known = {ONLY_THE_PROXY_KNOWS.encode(): b"127.0.0.1", b"other.test": b"127.0.0.2"}
 
     def getaddrinfo(host, *rest):
-        return real(b"127.0.0.1" if host == ONLY_THE_PROXY_KNOWS.encode() else host, *rest)
+        return real(known.get(host, host), *rest)
 
     monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
 
@@ -179,6 +180,25 @@ def test_a_name_goes_to_the_proxy_and_its_answer_comes_from_the_placeholder(prox
     assert said["first"] == said["second"] == said["peer"] == placeholder
     assert said["third"] == "connected"
     assert proxy.udp_peers == [(ONLY_THE_PROXY_KNOWS, echo.port)] * 2
+
+
+def test_two_names_at_one_port_are_told_apart(proxy, knows):
+    with udp_echo() as one, udp_echo("127.0.0.2", one.port) as two:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            sock.sendto(b"to the one", (host, port))
+            sock.sendto(b"to the other", ("other.test", port))
+            got = dict((data.decode(), source) for data, source in (sock.recvfrom(100), sock.recvfrom(100)))
+            names = [socket.getaddrinfo(name, port, socket.AF_INET)[0][4] for name in (host, "other.test")]
+            say(got=got, names=names)
+            """,
+            *(ONLY_THE_PROXY_KNOWS, one.port),
+        )
+        assert (len(one.seen), len(two.seen)) == (1, 1)
+    assert said["got"] == {"to the one": said["names"][0], "to the other": said["names"][1]}
+    assert proxy.asked == [ASSOCIATE] * 2
 
 
 def test_ipv6_and_dual_stack(proxy, echo, echo_6):
@@ -476,6 +496,61 @@ def test_descriptors_do_not_pile_up(proxy, echo):
     assert said["more"] <= 0
 
 
+def test_a_thread_that_receives_before_anything_was_sent_gets_no_header(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import threading
+        got = []
+        for timeout in None, PATIENCE:
+            sock = udp(timeout=timeout)
+            sock.bind(("", 0))
+            thread = threading.Thread(target=lambda: got.append(sock.recvfrom(100)[0].decode()))
+            thread.start()
+            while "S" not in open(f"/proc/self/task/{thread.native_id}/stat").read().rpartition(")")[2]:
+                os.sched_yield()
+            sock.sendto(b"hello", (host, port))
+            thread.join(PATIENCE)
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": ["hello", "hello"]}
+
+
+def test_a_class_of_the_program_keeps_its_own_methods(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        class Mine(socket.socket):
+            def __init__(self, *args):
+                super().__init__(*args)
+                self.calls = []
+            def recvfrom(self, *args):
+                self.calls.append("recvfrom")
+                return super().recvfrom(*args)
+            def sendto(self, *args):
+                self.calls.append("sendto")
+                return super().sendto(*args)
+        class Slotted(socket.socket):
+            __slots__ = ("more",)
+        got = []
+        for sock in Mine(socket.AF_INET, socket.SOCK_DGRAM), Slotted(socket.AF_INET, socket.SOCK_DGRAM):
+            sock.settimeout(PATIENCE)
+            sock.more = 1
+            sock.sendto(b"hello", (host, port))
+            got.append([sock.recvfrom(10)[0].decode(), isinstance(sock, socket.socket), type(sock).__name__,
+                        getattr(sock, "calls", None)])
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["got"] == [
+        ["hello", True, "Mine", ["sendto", "recvfrom"]],
+        ["hello", True, "Slotted", None],
+    ]
+
+
 def test_threads_share_a_socket(proxy, echo):
     said = talk(
         proxy,
@@ -516,6 +591,21 @@ def test_a_socket_that_must_not_block_does_not(proxy, echo):
         "nothing": "BlockingIOError",
         "got": [str(number) for number in range(10)],
     }
+
+
+def test_who_waits_before_the_association_stands_gets_the_whole_answer(proxy, echo):
+    # The kernel is told the size before there is a header to make room for.
+    said = talk(
+        proxy,
+        """
+        sock = udp(timeout=0)
+        sock.sendto(b"the first", (host, port))
+        sock.settimeout(PATIENCE)
+        say(got=sock.recv(9).decode())
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"got": "the first"}
 
 
 def test_what_waits_for_an_association_is_bounded(hanging):

@@ -12,7 +12,6 @@ import sys
 import pytest
 
 from pywrap import cli
-from pywrap.config.settings import Rule, Settings
 from tests.run import environment, run
 from tests.servers import PATIENCE, reference_server
 
@@ -50,9 +49,10 @@ def test_the_chain_of_the_configuration_file(tmp_path, refusing_port):
     ]
 
 
-def test_a_configuration_that_leaves_nothing_to_a_proxy(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "load", lambda *_: Settings(rules=(Rule(to="block"),)))
-    assert cli.main(["--check"]) == 125
+def test_a_configuration_that_leaves_nothing_to_a_proxy(tmp_path, capsys):
+    path = tmp_path / "pysocksify.conf"
+    path.write_text("route * block\n")
+    assert cli.main(["-f", str(path), "--check"]) == 125
     assert capsys.readouterr().err.startswith("pysocksify: error: nothing to check: ")
 
 

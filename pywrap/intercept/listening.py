@@ -1,0 +1,477 @@
+"""listen() at the last proxy (BIND): what the program listens on is the control connection.
+
+1. listen() on a socket with any port and not on loopback: a placeholder (``placeholder``) takes the place of
+   the program's socket, and the background thread asks the proxy for a port. A socket that may block waits.
+2. The first reply is in: the placeholder becomes readable. The program's next call of accept(), listen() or
+   getsockname() puts the control connection on the program's descriptor. Not the thread: whoever sleeps in
+   poll(2) on the one file would not be woken up by what comes on the other.
+3. The second reply makes that readable, as a peer does a listening socket. accept() reads it and returns the
+   connection under another number. On the program's is a placeholder again, a readable one: who goes on
+   listening calls accept() again, and that asks for the next port. Who has closed it by then, as for an FTP
+   transfer, has no second port opened for him; nor an event loop, which tries until EAGAIN, before it polls.
+4. What failed is told by the next accept(), by SO_ERROR, or by a listen() that waits; then nothing is
+   readable, and accept() or listen() may ask once more.
+
+getsockname() waits for the first reply: there is no other answer. After accept() it tells the port that was,
+until there is the next.
+
+An epoll that was made by C code sees the first peer only, and processes cannot share a port after a fork():
+it is one connection.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from time import monotonic
+
+from pywrap.errors import SocksError, to_oserror
+from pywrap.intercept import originals
+from pywrap.intercept.placeholder import placeholder, put
+from pywrap.intercept.replacement import unconnected
+from pywrap.intercept.tunnels import inode, is_open
+from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.background import Task
+from pywrap.tunnel.binding import Binding
+from pywrap.tunnel.dial import like
+from pywrap.tunnel.opening import POLLIN
+from pywrap.tunnel.routes import address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.session import Session
+    from pywrap.tunnel.opening import Opening
+
+_LOOPBACK_6 = bytes(15) + b"\1"
+
+
+def functions(session: Session) -> dict[str, Callable[..., Any]]:
+    """listen() under ``session``."""
+
+    def listen(self: _socket.socket, /, *backlog: Any) -> None:
+        """listen([backlog]): here, on the last proxy (``listen bind``), or not for others (``block``)."""
+        if session.settings.listen == "block" and not _is_local(self):
+            why = f"{_name(self)} refused: listening for others than this machine is blocked (--listen)"
+            session.messages.say(1, why)
+            raise OSError(errno.EPERM, why)
+        if session.settings.listen != "bind" or not _is_for_the_proxy(session, self):
+            return originals.listen(self, *backlog)
+        tunnels, fd = session.tunnels, originals.fileno(self)
+        with tunnels.lock:
+            listener = tunnels.listener_of(fd) or Listener(session, self)
+            try:
+                listener.ask(fd)
+            except BaseException:
+                listener.withdraw(self)
+                raise
+        if originals.gettimeout(self) != 0:
+            listener.stand(self)
+        return None
+
+    return {"listen": listen}
+
+
+def _is_for_the_proxy(session: Session, sock: _socket.socket) -> bool:
+    """Does it listen on a port that is the system's to choose, and for others than this machine?"""
+    _, kind, proto = originals.family_type_proto(sock)
+    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+        return False
+    tunnels, fd = session.tunnels, originals.fileno(sock)
+    if tunnels.listener_of(fd) is not None:
+        return True
+    number = inode(fd)
+    if number in tunnels.established or tunnels.pending_of(fd) is not None:
+        # Connected, so that the kernel has the right errno for it.
+        return False
+    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+        return False
+    port = originals.getsockname(sock)[1]
+    return not _is_local(sock) and (port == 0 or number in tunnels.any_port)
+
+
+def _is_local(sock: _socket.socket) -> bool:
+    """Can only this machine connect to it?"""
+    address = address_of(originals.getsockname(sock)[0]) or b""
+    return address == _LOOPBACK_6 or (len(address) == 4 and address[0] == 127)
+
+
+def _name(sock: _socket.socket) -> Endpoint:
+    host, port = originals.getsockname(sock)[:2]
+    return Endpoint(host, port)
+
+
+class Listener:
+    """A socket that listens at a proxy.
+
+    ``fds``: the program's descriptors of it (dup() adds to them). ``number``: the inode of what they are,
+    a placeholder, with its other end in ``_far``, or the control connection. ``real``: behind a placeholder,
+    the socket that asks the proxy, for options meanwhile. ``asking``: until the first reply. Everything here
+    is done under ``tunnels.lock``, except for waiting.
+    """
+
+    def __init__(self, session: Session, sock: _socket.socket) -> None:
+        fd = originals.fileno(sock)
+        self.fds = {fd}
+        self.number = inode(fd)
+        self.real: _socket.socket | None = None
+        self._session = session
+        self._family = originals.family_type_proto(sock)[0]
+        self._name: tuple[Any, ...] | None = None
+        self._far: _socket.socket | None = None
+        self._binding: Binding | None = None
+        # The first reply is in, and the placeholder still in place.
+        self._control: _socket.socket | None = None
+        # Who came, while there was no descriptor left for him (EMFILE).
+        self._came: Endpoint | None = None
+        self.asking = False
+        self._error: SocksError | None = None
+        self._told = False
+        # Non-blocking accept() calls since the last peer.
+        self._idle = 0
+        self._settled = originals.allocate_lock()
+        # One thread at a time waits for the peer: there is one.
+        self._turn = originals.allocate_lock()
+        # Without the address that it is bound to: that is where to listen, and not the way to the proxy.
+        self._retire(fd)
+
+    # ------------------------------------------------------------ what the program does
+
+    def ask(self, fd: int) -> None:
+        """Ask the proxy for a port, unless there is one, or it has been asked."""
+        if self.real is None or self.asking or self._control is not None:
+            return
+        self._drain(fd)
+        self._error = None
+        assert self._far is not None, "there is a placeholder"
+        real, session = self.real, self._session
+        expected = session.expected(self._family == _socket.AF_INET6)
+        self._binding = Binding(expected)
+        deadline = session.deadline(None)
+        self._settled = originals.allocate_lock()
+        self._settled.acquire()
+        self.asking = True
+        real.setblocking(False)
+        try:
+            session.background.submit(
+                Task(lambda: session.binding(real, expected, deadline), self._report, self._far.fileno())
+            )
+        except BaseException:
+            self.asking = False
+            self._settled.release()
+            raise
+
+    def stand(self, sock: _socket.socket) -> None:
+        """Wait for the port, with no other limit than the settings' own.
+
+        Raises:
+            OSError: there will be none.
+        """
+        self._wait(None)
+        with self._session.tunnels.lock:
+            if self._error is not None:
+                self.withdraw(sock)
+            self._raise_error(originals.fileno(sock))
+            self._take_place()
+
+    def withdraw(self, sock: _socket.socket) -> None:
+        """Be a socket as before listen() again, when there has never been a port."""
+        if self._name is None and self.real is not None:
+            self.real.setblocking(originals.gettimeout(sock) is None)
+            for fd in self._here():
+                put(self.real, fd)
+            self.drop()
+
+    def accept(self, sock: _socket.socket) -> tuple[int, Any]:
+        """A new descriptor, connected to the peer, and the peer's address; as socket._accept().
+
+        Raises:
+            OSError: no port, or nobody will come.
+            BlockingIOError, TimeoutError: nobody has come, by the mode of ``sock``.
+        """
+        timeout = originals.gettimeout(sock)
+        if timeout == 0:
+            found = self._try(originals.fileno(sock), patient=False)
+            if found is None:
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return found
+        end = None if timeout is None else monotonic() + timeout
+        if not self._turn.acquire(True, -1 if timeout is None else timeout):
+            raise TimeoutError("timed out")
+        try:
+            while True:
+                found = self._try(originals.fileno(sock), patient=True)
+                if found is not None:
+                    return found
+                self._sleep(originals.fileno(sock), end)
+        finally:
+            self._turn.release()
+
+    def getsockname(self, fd: int) -> tuple[Any, ...]:
+        """The address and port at the proxy, once they are known."""
+        if self._name is None and self._error is None:
+            # After a fork(), the parent's port is not ours.
+            with self._session.tunnels.lock:
+                self.ask(fd)
+        self._wait(None)
+        with self._session.tunnels.lock:
+            self._take_place()
+            if self._name is None:
+                assert self._error is not None, "it has settled"
+                raise to_oserror(self._error) from self._error
+            return self._name
+
+    def getsockopt(self, sock: _socket.socket, level: int, option: int, *buflen: int) -> Any:
+        if level == _socket.SOL_SOCKET and not buflen:
+            if option == _socket.SO_ACCEPTCONN:
+                return 1
+            if option == _socket.SO_ERROR and self.real is not None:
+                return self._tell(originals.fileno(sock))
+        if self.real is not None:
+            return self.real.getsockopt(level, option, *buflen)
+        return originals.getsockopt(sock, level, option, *buflen)
+
+    def setsockopt(self, sock: _socket.socket, *args: Any) -> None:
+        if self.real is not None:
+            return self.real.setsockopt(*args)
+        return originals.setsockopt(sock, *args)
+
+    def let_go(self, fd: int) -> None:
+        """The program closes ``fd``; with the last one the proxy stops listening."""
+        self.fds.discard(fd)
+        if not self.fds:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget it, and close what is ours. The background thread gives up when it sees that."""
+        self._session.tunnels.listening.pop(self.number, None)
+        if self.asking:
+            # What is left is closed with its report.
+            return
+        for sock in (self._far, self._control, self.real):
+            if sock is not None:
+                sock.close()
+        self._far = self._control = self.real = None
+
+    def forked(self) -> None:
+        """In a child after fork(): what the parent has asked for is the parent's, so this one asks again."""
+        self._settled = originals.allocate_lock()
+        self._turn = originals.allocate_lock()
+        if self.real is None:
+            return
+        if self.asking or self._control is not None:
+            self.asking = False
+            self._name = None
+            before, self.real = self.real, unconnected(self.real)
+            for sock in (before, self._control):
+                if sock is not None and sock is not self.real:
+                    sock.close()
+            self._control = None
+        self._step_back()
+        self._wake()
+
+    # ------------------------------------------------------------ one step
+
+    def _try(self, fd: int, patient: bool) -> tuple[int, Any] | None:
+        """The peer, if he is here; else go on towards one."""
+        with self._session.tunnels.lock:
+            if not is_open(fd, self.number):
+                # By another thread, while this one waited.
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self._raise_error(fd)
+            self._take_place()
+            if self.real is None:
+                return self._receive(fd)
+            self._idle += 1
+            if patient or self._idle > 1:
+                self.ask(fd)
+            elif not self.asking:
+                # Once more, for who has asked epoll for edges.
+                self._wake()
+            return None
+
+    def _receive(self, fd: int) -> tuple[int, Any] | None:
+        assert self._binding is not None, "there is a control connection"
+        os.set_blocking(fd, False)
+        try:
+            if self._came is None:
+                self._came = self._binding.peer(lambda size: os.read(fd, size))
+        except SocksError as err:
+            self._session.failed_listening(err)
+            self._retire(fd)
+            raise to_oserror(err) from err
+        return None if self._came is None else self._hand_out(fd, self._came)
+
+    def _hand_out(self, fd: int, came: Endpoint) -> tuple[int, Any]:
+        """``fd`` is the connection to ``came``: return a descriptor of its own, and what accept() tells."""
+        tunnels = self._session.tunnels
+        new = os.dup(fd)
+        try:
+            self._retire(fd)
+        except BaseException:
+            os.close(new)
+            raise
+        self._wake()
+        # Whatever the mode of the listening socket: as from accept4(2).
+        os.set_blocking(new, True)
+        self._came = None
+        self._idle = 0
+        address = self._session.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
+        tunnels.establish(new, address, self._name)
+        assert self._binding is not None, "somebody came by it"
+        self._session.accepted(came, self._binding.path)
+        return new, address
+
+    def _retire(self, fd: int) -> None:
+        """Put a placeholder in the place of ``fd``, and behind it an unconnected socket with its options."""
+        present = originals.Socket(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
+        try:
+            real = like(present, self._family)
+        finally:
+            present.close()
+        try:
+            self._step_back()
+        except BaseException:
+            real.close()
+            raise
+        self.real = real
+
+    def _take_place(self) -> None:
+        """Put the control connection where the program listens, if the proxy has given it."""
+        control = self._control
+        if control is None:
+            return
+        number = inode(control.fileno())
+        self._put(control, number)
+        control.close()
+        if self.real is not control and self.real is not None:
+            self.real.close()
+        assert self._far is not None, "there was a placeholder"
+        self._far.close()
+        self._far = self._control = self.real = None
+
+    def _step_back(self) -> None:
+        """Put a new placeholder where the program listens."""
+        near, far = placeholder()
+        try:
+            self._put(near, inode(near.fileno()))
+        except BaseException:
+            far.close()
+            raise
+        finally:
+            near.close()
+        if self._far is not None:
+            self._far.close()
+        self._far = far
+
+    def _put(self, sock: _socket.socket, number: int) -> None:
+        tunnels = self._session.tunnels
+        for fd in self._here():
+            put(sock, fd)
+        tunnels.listening.pop(self.number, None)
+        self.number = number
+        tunnels.listen_at(number, self)
+
+    def _here(self) -> list[int]:
+        """The descriptors that the program still listens on: others may be another file by now."""
+        return [fd for fd in self.fds if is_open(fd, self.number)]
+
+    def _wake(self) -> None:
+        """Make the placeholder readable."""
+        assert self._far is not None, "there is a placeholder"
+        try:
+            self._far.send(b"\0")
+        except OSError:
+            # Closed by the program in a way that passes no patch.
+            self.drop()
+
+    def _drain(self, fd: int) -> None:
+        """Make the placeholder unreadable."""
+        os.set_blocking(fd, False)
+        try:
+            while os.read(fd, 64):
+                pass
+        except BlockingIOError:
+            pass
+
+    # ------------------------------------------------------------ the background thread
+
+    def _report(self, opening: Opening | None, error: SocksError | None) -> None:
+        place = None
+        if opening is not None and error is None:
+            try:
+                assert self._binding is not None, "it was asked for"
+                place = self._binding.stands(opening)
+                if (":" in place.host) and self._family != _socket.AF_INET6:
+                    raise SocksError(f"the proxy listens at {place}, which is not IPv4", errno.EAFNOSUPPORT)
+            except SocksError as err:
+                error = err
+                opening.abandon()
+        if error is not None:
+            self._session.failed_listening(error)
+        elif opening is not None and place is not None:
+            self._session.listens(place, opening.path)
+        with self._session.tunnels.lock:
+            self.asking = False
+            try:
+                if error is not None:
+                    self._fail(error)
+                elif opening is not None and place is not None:
+                    self._control = opening.sock
+                    self._name = self._session.peer(
+                        place, (place.host, place.port), self._family == _socket.AF_INET6
+                    )
+                if self._here():
+                    self._wake()
+                else:
+                    self.drop()
+            finally:
+                self._settled.release()
+
+    def _fail(self, error: SocksError) -> None:
+        self._error = error
+        self._told = False
+        if self.real is not None:
+            before, self.real = self.real, unconnected(self.real)
+            if self.real is not before:
+                before.close()
+
+    # ------------------------------------------------------------ errors, waiting
+
+    def _tell(self, fd: int) -> int:
+        """The errno of what failed, once; else 0."""
+        if self._error is None or self._told:
+            return 0
+        self._told = True
+        if self.real is not None:
+            self._drain(fd)
+        return self._error.errno
+
+    def _raise_error(self, fd: int) -> None:
+        if self._tell(fd):
+            assert self._error is not None, "it has an errno"
+            raise to_oserror(self._error) from self._error
+
+    def _wait(self, timeout: float | None) -> None:
+        settled = self._settled
+        if settled.acquire(True, -1 if timeout is None else timeout):
+            settled.release()
+
+    def _sleep(self, fd: int, end: float | None) -> None:
+        """Until something has changed.
+
+        Raises:
+            TimeoutError: ``end`` has come.
+        """
+        left = None if end is None else end - monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError("timed out")
+        if self.asking:
+            self._wait(left)
+            return
+        poller = originals.poll()
+        poller.register(fd, POLLIN)
+        poller.poll(None if left is None else int(left * 1000) + 1)

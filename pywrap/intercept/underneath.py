@@ -1,0 +1,179 @@
+"""The open file below a datagram socket that talks through a chain: shut down and replaced under the program.
+
+Nothing here knows of proxies. A file is replaced when its flow has failed (a fresh one takes its place, at
+the same port), and when an IPv4 socket has to reach a relay with an IPv6 address: it is an IPv6 one then.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from pywrap.intercept import epoll, originals
+from pywrap.intercept.tunnels import inode, is_open
+from pywrap.tunnel.dial import like
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    Address: TypeAlias = tuple[Any, ...]
+
+# Somebody else may take the port that was free a moment ago.
+_ATTEMPTS = 8
+
+_V4_MAPPED = "::ffff:"
+
+
+class Underneath:
+    """``fds`` are the program's descriptors in this process, ``number`` the inode of the file that they are.
+
+    ``family`` and ``proto`` are the program's. ``wire``: the socket to use where it is of another family,
+    which no object of the program's can read addresses of. What replaces the file is done under
+    ``tunnels.lock``, and ``renumbered(old, new)`` is told of it.
+    """
+
+    def __init__(self, sock: _socket.socket, renumbered: Callable[[int, int], None]) -> None:
+        fd = originals.fileno(sock)
+        self.family, self._kind, self.proto = originals.family_type_proto(sock)
+        self.number = inode(fd)
+        self.fds = {fd}
+        self.wire: _socket.socket | None = None
+        self._renumbered = renumbered
+
+    def bind(self, sock: _socket.socket) -> None:
+        """Give ``sock`` a free port, by its number: relays know it by that.
+
+        A port that the kernel chose itself is lost when C code connects the socket to AF_UNSPEC.
+        """
+        for _ in range(_ATTEMPTS):
+            with_port = originals.Socket(self.family, self._kind | _socket.SOCK_CLOEXEC, self.proto)
+            try:
+                with_port.bind(("", 0))
+                port = with_port.getsockname()[1]
+            finally:
+                with_port.close()
+            try:
+                return originals.bind(sock, ("", port))
+            except OSError as err:
+                if err.errno != errno.EADDRINUSE:
+                    raise
+        originals.bind(sock, ("", 0))
+
+    def mouth(self, sock: _socket.socket) -> _socket.socket:
+        """What to receive by, for ``sock`` of the program's."""
+        if self.wire is None:
+            return sock
+        self.wire.settimeout(originals.gettimeout(sock))
+        return self.wire
+
+    def of_wire(self, address: Any) -> Any:
+        """``address`` of the program's, for what it is underneath."""
+        if self.wire is None or not isinstance(address, tuple) or not address:
+            return address
+        return _V4_MAPPED + address[0], *address[1:]
+
+    def of_program(self, address: Address) -> Address:
+        """The other way."""
+        return address if self.wire is None else (address[0].removeprefix(_V4_MAPPED), address[1])
+
+    def alive(self) -> list[int]:
+        """The descriptors that are still this file."""
+        return [fd for fd in self.fds if is_open(fd, self.number)]
+
+    def copy(self) -> _socket.socket | None:
+        """Another descriptor of the file, to be closed; None when the program has none left."""
+        for fd in self.alive():
+            family = self.family if self.wire is None else _socket.AF_INET6
+            return originals.Socket(family, self._kind, self.proto, fileno=os.dup(fd))
+        return None
+
+    def wake(self) -> None:
+        """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""
+        sock = self.copy()
+        if sock is not None:
+            _shut_down(sock)
+            sock.close()
+
+    def reach_ipv4(self) -> None:
+        """Let an IPv6 socket send to IPv4 addresses.
+
+        Raises:
+            OSError: it is bound, and says that it will not.
+        """
+        sock = self.copy()
+        if sock is not None:
+            try:
+                if sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
+                    sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+            finally:
+                sock.close()
+
+    def reach_ipv6(self) -> None:
+        """Let an IPv4 socket send to IPv6 addresses, as another one."""
+        old = self.copy() if self.wire is None else None
+        if old is not None:
+            try:
+                wire = like(old, _socket.AF_INET6)
+                wire.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+                _take_over(wire, old, ("::", old.getsockname()[1]))
+                _shut_down(old)
+            finally:
+                old.close()
+            self.wire = wire
+            self._replace(wire)
+
+    def refresh(self) -> None:
+        """Put a file without a past in the place of this one, at its port."""
+        old = self.copy()
+        if old is not None:
+            try:
+                fresh = like(old, old.family)
+                _take_over(fresh, old, old.getsockname())
+            finally:
+                old.close()
+            self._replace(fresh)
+            if self.wire is None:
+                fresh.close()
+            else:
+                self.wire.close()
+                self.wire = fresh
+
+    def close(self) -> None:
+        """Release what the program does not have itself."""
+        if self.wire is not None:
+            self.wire.close()
+            self.wire = None
+
+    def _replace(self, fresh: _socket.socket) -> None:
+        """Make the program's descriptors be ``fresh``, registered with the same epolls."""
+        for fd in self.alive():
+            fresh.setblocking(os.get_blocking(fd))
+            left = epoll.leave(fd)
+            os.dup2(fresh.fileno(), fd, os.get_inheritable(fd))
+            epoll.rejoin(fd, left)
+        old, self.number = self.number, inode(fresh.fileno())
+        self._renumbered(old, self.number)
+
+
+def _shut_down(sock: _socket.socket) -> None:
+    try:
+        sock.shutdown(_socket.SHUT_RDWR)
+    except OSError:
+        # ENOTCONN: it is not connected, but Linux wakes up those who wait for it (inet_shutdown).
+        pass
+
+
+def _take_over(fresh: _socket.socket, old: _socket.socket, name: Address) -> None:
+    """Bind ``fresh`` to ``name``, where ``old`` is: a thread that sleeps on that keeps it for a moment."""
+    reuse = fresh.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR)
+    for sock in (old, fresh):
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    try:
+        fresh.bind(name)
+    except OSError:
+        # The address is gone. Any port will do for who asks a relay.
+        fresh.bind(("", 0))
+    fresh.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse)

@@ -1,0 +1,133 @@
+"""BIND at the last proxy: where it listens, and the second reply, which says who came.
+
+The first reply ends an ``Opening``. The second comes whenever the peer does, on a socket that somebody polls.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pywrap.errors import ProxyClosed, SocksError
+from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.chain import peer_of_bind
+from pywrap.tunnel.routes import address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Proxy
+    from pywrap.socks.wire import Dialogue
+    from pywrap.tunnel.opening import Opening
+
+
+class Binding:
+    """One BIND, for one peer. ``expected`` is the destination of its request; 0.0.0.0 and :: are anybody.
+
+    ``path``: the hops that it went through, once it stands.
+    """
+
+    def __init__(self, expected: Endpoint) -> None:
+        self.expected = expected
+        self.path: tuple[Proxy, ...] = ()
+        self._step: Any = None
+        self._got = bytearray()
+        self._second: Dialogue[Endpoint] | None = None
+
+    def stands(self, opening: Opening) -> Endpoint:
+        """The first reply is in: where the peer has to connect to.
+
+        Raises:
+            SocksError: the reply does not tell, and nobody else can.
+        """
+        self.path = opening.path
+        bound = told_by(opening)
+        if bound is None:
+            raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
+        return bound
+
+    def peer(self, read: Callable[[int], bytes]) -> Endpoint | None:
+        """Who came, by the second reply; None when that is not here yet, or not all of it.
+
+        ``read`` takes up to so many bytes from the control connection, which does not block.
+
+        Raises:
+            SocksError: nobody will come.
+        """
+        try:
+            if self._second is None:
+                self._second = peer_of_bind(self.path)
+                self._step = next(self._second)
+            while True:
+                self._step = self._second.send(self._receive(read))
+        except BlockingIOError:
+            return None
+        except SocksError:
+            # Whoever asks again reads on, and hears of it again.
+            self._second = None
+            self._got.clear()
+            raise
+        except StopIteration as end:
+            peer: Endpoint = end.value
+            if any(address_of(peer.host) or b"\1"):
+                return peer
+            # Some proxies say nothing. It can only be the one who was expected, if anybody was.
+            return self.expected
+
+    def _receive(self, read: Callable[[int], bytes]) -> bytes:
+        """What the dialogue asks for; its own exception when there will be no more."""
+        assert self._second is not None
+        while len(self._got) < self._step:
+            try:
+                chunk = read(self._step - len(self._got))
+            except BlockingIOError:
+                raise
+            except OSError as err:
+                self._second.throw(ProxyClosed(f"the connection to the proxy broke: {err.strerror}"))
+            else:
+                if not chunk:
+                    self._second.throw(ProxyClosed("the proxy hung up before anybody came"))
+                self._got += chunk
+        got, self._got = bytes(self._got), bytearray()
+        return got
+
+
+def told_by(opening: Opening) -> Endpoint | None:
+    """The address that the last proxy says it has bound; None when that is of no use to anybody.
+
+    It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT).
+    """
+    bound, own = address_of(opening.bound.host), packed(opening.path[-1].host)
+    if len(opening.path) == 1:
+        try:
+            own = address_of(str(opening.sock.getpeername()[0]))
+        except OSError:
+            # Gone already. Whoever reads will be told.
+            own = None
+    if bound is None or (own is not None and _reach(bound) < _reach(own)):
+        bound = own
+    if bound is None or not any(bound):
+        return None
+    return Endpoint(unpacked(bound), opening.bound.port)
+
+
+def _reach(address: bytes) -> int:
+    """Who can reach ``address``: 0 nobody, 1 its machine or link, 2 its site, 3 everybody."""
+    if not any(address):
+        return 0
+    number = int.from_bytes(address, "big")
+    for reach, literal, bits in _NEAR:
+        network = packed(literal) or b""
+        unused = len(network) * 8 - bits
+        if len(network) == len(address) and number >> unused == int.from_bytes(network, "big") >> unused:
+            return reach
+    return 3
+
+
+# RFC 1122, 3927, 4291; RFC 1918, 6598, 4193.
+_NEAR = (
+    *((1, "127.0.0.0", 8), (1, "169.254.0.0", 16), (1, "::1", 128), (1, "fe80::", 10)),
+    *((2, "10.0.0.0", 8), (2, "172.16.0.0", 12), (2, "192.168.0.0", 16), (2, "100.64.0.0", 10)),
+    (2, "fc00::", 7),
+)
