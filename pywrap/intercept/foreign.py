@@ -1,10 +1,11 @@
 """Libraries that have sockets of their own in C, where no patch reaches: refused, or not in silence.
 
-Two are refused as if they were not installed, since nearly everybody who uses them goes on without:
+Three are refused as if they were not installed, since nearly everybody who uses them goes on without:
 
 * uvloop connects and resolves by libuv; asyncio's own loops are covered;
 * pycares (aiodns) asks name servers over UDP; aiohttp then uses getaddrinfo(). It may when names are
-  resolved here anyway.
+  resolved here anyway;
+* gevent's resolver of that kind, likewise; its usual one calls getaddrinfo() in a thread.
 
 Of the others, a line on stderr says what becomes of their traffic: whether it may is the user's choice.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 REFUSED = {
     "uvloop": "uvloop connects and resolves past the proxy; asyncio's own event loops are covered",
     "pycares": "pycares asks name servers past the proxy",
+    "gevent.resolver.cares": "gevent's `ares` asks name servers past the proxy; its `thread` is covered",
 }
 
 
@@ -28,7 +30,7 @@ def check(session: Session, name: str) -> None:
         ModuleNotFoundError: it must not be.
     """
     if name in REFUSED:
-        if name == "pycares" and session.settings.dns == "local":
+        if name != "uvloop" and session.settings.dns == "local":
             return
         session.messages.say(1, f"refused: {REFUSED[name]}")
         raise ModuleNotFoundError(f"pysocksify refused: {REFUSED[name]}", name=name)

@@ -23,7 +23,7 @@ GREEN = frozenset({"eventlet", "gevent"})
 FOREIGN = frozenset(
     {
         *("confluent_kafka", "curl_cffi", "grpc", "MySQLdb", "primp", "psycopg", "psycopg2", "pycares"),
-        *("pycurl", "pymssql", "pyodbc", "uvloop", "zmq"),
+        *("pycurl", "pymssql", "pyodbc", "uvloop", "zmq", "gevent.resolver.cares"),
     }
 )
 

@@ -45,6 +45,20 @@ def test_local_names_may_be_asked_for_in_any_way(library):
     assert use(library("pycares"), "import pycares", "--dns", "local").out == "executed\n"
 
 
+FIND = (
+    "from gevent import monkey; monkey.patch_all()\n"
+    + "import socket\n"
+    + "print(socket.gethostbyname('example.org'))"
+)
+
+
+def test_the_resolver_of_gevent_that_is_in_c_is_refused():
+    ran = use({"GEVENT_RESOLVER": "ares"}, FIND)
+    assert ran.status == 1
+    assert "pysocksify refused: gevent's `ares` asks name servers past the proxy" in ran.err
+    assert use({"GEVENT_RESOLVER": "ares,thread"}, FIND).out == "198.18.0.1\n"
+
+
 @pytest.mark.parametrize("name", ["pycurl", "grpc", "psycopg2"])
 def test_what_has_none_is_loaded_with_a_warning(library, name):
     env = library(name)
