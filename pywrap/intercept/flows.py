@@ -348,16 +348,21 @@ class Flow:
         association = channel.association
         assert association is not None, "it stands"
 
-        def ended(_: Watch | None, err: SocksError | None) -> None:
+        def ended(watch: Watch, err: SocksError | None) -> None:
             """On the background thread: a control connection has ended, or it was cancelled by us."""
+            # It has been, unless that was before it began.
+            watch.abandon()
             with self.session.tunnels.lock:
                 if err is not None and channel.association is association and not self._closed:
                     self.session.messages.say(1, str(err))
                     self._fail(to_oserror(err))
 
-        channel.watches = [Task(lambda watch=watch: watch, ended) for watch in association.watches()]  # type: ignore[misc]
-        for task in channel.watches:
-            self.session.background.submit(task)
+        def task(watch: Watch) -> Task:
+            return Task(lambda: watch, lambda _, err: ended(watch, err))
+
+        channel.watches = [task(watch) for watch in association.watches()]
+        for each in channel.watches:
+            self.session.background.submit(each)
 
     def _fit(self, association: Association) -> None:
         """Make sure that the socket can send to the relay's family."""
