@@ -30,7 +30,7 @@ from pywrap.intercept.tunnels import inode, is_open
 from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.dial import like
-from pywrap.tunnel.opening import wait_for
+from pywrap.tunnel.opening import POLLIN, wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -545,6 +545,8 @@ class Flow:
         if flags & _socket.MSG_TRUNC:
             size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
         while True:
+            if until is not None:
+                self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
             mouth = self._mouth(sock)
@@ -557,7 +559,7 @@ class Flow:
             found = self._for_program(data, source)
             if found is not None:
                 return found
-            self._dropped(sock, flags, until)
+            self._dropped(sock, flags)
 
     def receive_message(
         self, sock: _socket.socket, size: int, ancillary: int, flags: int
@@ -567,6 +569,8 @@ class Flow:
         until = monotonic() + timeout if timeout else None
         real_size = flags & _socket.MSG_TRUNC
         while True:
+            if until is not None:
+                self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
             room = LONGEST_PAYLOAD if real_size else size
@@ -585,7 +589,7 @@ class Flow:
                     got |= _socket.MSG_TRUNC
                     payload = payload if real_size else payload[:size]
                 return payload, extra, got, source
-            self._dropped(sock, flags, until)
+            self._dropped(sock, flags)
 
     def _mouth(self, sock: _socket.socket) -> _socket.socket:
         if self.wire is None:
@@ -612,19 +616,29 @@ class Flow:
         verdict = self.session.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
         return verdict.kind == DIRECT
 
-    def _dropped(self, sock: _socket.socket, flags: int, until: float | None) -> None:
-        """Something came that is not for the program: take it away, and wait for what is left of the time."""
+    @staticmethod
+    def _wait(sock: _socket.socket, until: float) -> None:
+        """Wait for something to receive, or to tell.
+
+        C would do it, but not see the end of an association: poll() announces a socket that was shut down,
+        recv() finds nothing, and so it would go on in circles until the timeout.
+
+        Raises:
+            TimeoutError: there is nothing.
+        """
+        poller = originals.poll()
+        poller.register(originals.fileno(sock), POLLIN)
+        if not poller.poll(max(0.0, until - monotonic()) * 1000):
+            raise TimeoutError("timed out")
+
+    def _dropped(self, sock: _socket.socket, flags: int) -> None:
+        """Something came that is not for the program: take it away."""
         if flags & _socket.MSG_PEEK:
             try:
                 originals.recvfrom(self._mouth(sock), 0, _socket.MSG_DONTWAIT)
             except OSError:
                 # Another thread has taken it.
                 pass
-        if until is not None and self.error is None:
-            poller = originals.poll()
-            poller.register(originals.fileno(sock), 1)
-            if not poller.poll(max(0.0, until - monotonic()) * 1000):
-                raise TimeoutError("timed out")
 
 
 def _shut_down(sock: _socket.socket) -> None:
