@@ -248,9 +248,16 @@ class Flow:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
         with self._lock:
-            self._renew(telling=False)
+            ended = self._renew(telling=False)
             if channel.association is None and channel.task is None and timeout != 0:
-                self._open_here(sock, channel, timeout)
+                try:
+                    self._open_here(sock, channel, timeout)
+                except OSError:
+                    if ended is not None:
+                        # Another thread may sleep in recv(), for which there is no more association.
+                        with self.session.tunnels.lock:
+                            self._fail(ended)
+                    raise
             if channel.association is None:
                 return self._enqueue(sock, packet, channel, size)
         # The prefix was not known when it was packed.
@@ -458,8 +465,8 @@ class Flow:
                 self._renew(telling=True)
             return error
 
-    def _renew(self, telling: bool) -> None:
-        """Put a fresh socket in the place of one that was shut down. Under ``_lock``.
+    def _renew(self, telling: bool) -> OSError | None:
+        """Put a fresh socket in the place of one that was shut down, and return why it was. Under ``_lock``.
 
         Raises:
             OSError: what an association failed with that never stood, unless it is being told.
@@ -467,10 +474,11 @@ class Flow:
         with self.session.tunnels.lock:
             error, self.error = self.error, None
             if error is None:
-                return
+                return None
             self._refresh()
         if not telling and error.errno != errno.ECONNRESET:
             raise error
+        return error
 
     def _refresh(self) -> None:
         """Put a socket without a past in the place of this one, at its port. Under ``tunnels.lock``."""
