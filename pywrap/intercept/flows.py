@@ -557,14 +557,16 @@ class Flow:
                 self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
-            mouth = self._mouth(sock)
+            wire = self.wire
+            mouth = sock if wire is None else self._mouth(sock, wire)
             data, source = originals.recvfrom(mouth, size + self._margin, flags)
-            if mouth is not self._mouth(sock):
+            if wire is not self.wire:
                 # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
                 continue
             if source is None and self.is_shut:
                 return data, ()
-            found = self._for_program(data, source)
+            channel = self._relays.get(source)
+            found = self._past_relays(data, source) if channel is None else channel.unwrap(data, self.peer)
             if found is not None:
                 return found
             self._dropped(sock, flags)
@@ -582,15 +584,17 @@ class Flow:
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
             room = LONGEST_PAYLOAD if real_size else size
-            mouth = self._mouth(sock)
+            wire = self.wire
+            mouth = sock if wire is None else self._mouth(sock, wire)
             data, extra, got, source = originals.recvmsg(
                 mouth, room + self._margin, ancillary, flags & ~_socket.MSG_TRUNC
             )
-            if mouth is not self._mouth(sock):
+            if wire is not self.wire:
                 continue
             if source is None and self.is_shut:
                 return data, extra, got, ()
-            found = self._for_program(data, source)
+            channel = self._relays.get(source)
+            found = self._past_relays(data, source) if channel is None else channel.unwrap(data, self.peer)
             if found is not None:
                 payload, source = found
                 if len(payload) > size:
@@ -599,16 +603,14 @@ class Flow:
                 return payload, extra, got, source
             self._dropped(sock, flags)
 
-    def _mouth(self, sock: _socket.socket) -> _socket.socket:
-        if self.wire is None:
-            return sock
-        self.wire.settimeout(originals.gettimeout(sock))
-        return self.wire
+    @staticmethod
+    def _mouth(sock: _socket.socket, wire: _socket.socket) -> _socket.socket:
+        """``wire``, which the program does not know, in the mode of ``sock``."""
+        wire.settimeout(originals.gettimeout(sock))
+        return wire
 
-    def _for_program(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
-        channel = self._relays.get(source) if self._relays else None
-        if channel is not None:
-            return channel.unwrap(data, self.peer)
+    def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
+        """What did not come from a relay, when it is for the program."""
         if source is None or self.peer is not None:
             # Shut down, or not from the only one that a connected socket listens to.
             return None
@@ -643,7 +645,7 @@ class Flow:
         """Something came that is not for the program: take it away."""
         if flags & _socket.MSG_PEEK:
             try:
-                originals.recvfrom(self._mouth(sock), 0, _socket.MSG_DONTWAIT)
+                originals.recvfrom(self.wire or sock, 0, _socket.MSG_DONTWAIT)
             except OSError:
                 # Another thread has taken it.
                 pass
