@@ -6,6 +6,7 @@ addresses for documentation, and they run without a network where the kernel let
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import functools
 import subprocess
@@ -13,6 +14,8 @@ import sys
 
 import pytest
 
+from tests import datagram_servers
+from tests.datagrams import udp_echo
 from tests.destinations import HELLO, ONLY_THE_PROXY_KNOWS
 from tests.name_server import name_server
 from tests.naming_proxy import naming_proxy
@@ -165,6 +168,99 @@ def test_a_dead_proxy_is_no_reason_to_go_directly(trace, refusing_port):
     command = pysocksify("-x", f"socks5h://127.0.0.1:{refusing_port}")
     _, seen = trace(*command, *program("fail.py"), "elsewhere.test", 80, *ways)
     assert seen.destinations == {("127.0.0.1", refusing_port)}
+
+
+# ---------------------------------------------------------------- datagrams
+
+
+@pytest.fixture
+def relay(monkeypatch):
+    """A proxy with UDP that is alone at its address, and alone knows a name."""
+    real = _socket.getaddrinfo
+
+    def getaddrinfo(host, *rest):
+        return real(b"127.0.0.1" if host == ONLY_THE_PROXY_KNOWS.encode() else host, *rest)
+
+    monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
+    with reference_server(listen=[("127.0.0.2", 0)]) as proxy:
+        yield proxy
+
+
+def check_datagrams(seen, proxy):
+    """Connections to ``proxy``, datagrams to its relays, and nothing else; nobody was asked for a name."""
+    assert {host for host, _ in seen.destinations} == {proxy.host}, str(seen)
+    assert seen.families <= {"AF_INET", "AF_INET6"}, str(seen)
+    calls = {(found.call, found.port == proxy.port) for found in seen.reached}
+    assert calls <= {("connect", True), ("sendto", False), ("sendmsg", False)}, str(seen)
+    assert {("connect", True), ("sendto", False)} <= calls, str(seen)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("udp_sizes.py", 0, 1, 1200, 65497),
+        ("udp_asyncio.py", 200),
+        ("udp_asyncio.py", 200, "connected"),
+        ("udp_trio.py",),
+        ("udp_twisted.py", "epoll"),
+        ("udp_twisted.py", "asyncio", "connected"),
+        ("udp_green.py", "gevent"),
+        ("udp_green.py", "eventlet"),
+        ("udp_multiprocessing.py", "fork"),
+    ],
+    ids=lambda words: " ".join(map(str, words)),
+)
+def test_datagrams_reach_for_the_relay_alone(words, trace, relay):
+    name, *rest = words
+    with udp_echo() as echo:
+        _, seen = trace(*through(relay), *program(name), echo.host, echo.port, *rest)
+        assert echo.seen
+    check_datagrams(seen, relay)
+
+
+def test_datagrams_of_two_sockets_and_changing_peers_reach_for_the_relay_alone(trace, relay):
+    with udp_echo() as echo, udp_echo() as other:
+        _, seen = trace(*through(relay), *program("udp_sockets.py"), echo.host, echo.port, other.port)
+        assert echo.seen and other.seen
+    check_datagrams(seen, relay)
+
+
+def test_datagrams_to_a_name_reach_for_the_relay_alone(trace, relay):
+    with udp_echo() as echo:
+        _, seen = trace(*through(relay), *program("udp_names.py"), ONLY_THE_PROXY_KNOWS, echo.port)
+        assert len(echo.seen) == 4
+    assert {*relay.udp_peers} == {(ONLY_THE_PROXY_KNOWS, echo.port)}
+    check_datagrams(seen, relay)
+
+
+def test_dnspython_reaches_for_the_relay_alone(trace, relay):
+    zone = datagram_servers.Zone()
+    with datagram_servers.answering(zone) as server:
+        _, seen = trace(*through(relay), *program("udp_dns.py"), server.host, server.port, zone.name)
+    check_datagrams(seen, relay)
+
+
+def test_http3_reaches_for_the_relay_alone(trace, relay):
+    with datagram_servers.http3_server() as server:
+        words = server.host, server.port, "localhost", server.ca_pem, 100_000
+        ran, seen = trace(*through(relay), *program("udp_http3.py"), *words)
+        assert ran.json["bytes"] == 100_000
+    check_datagrams(seen, relay)
+
+
+def test_a_chain_of_relays_is_reached_by_the_first_alone(trace, relay):
+    with reference_server(listen=[("127.0.0.3", 0)]) as second, udp_echo() as echo:
+        command = pysocksify("-x", relay.url(), "-x", second.url(), "--loopback", "proxy")
+        ran, seen = trace(*command, *program("udp_sizes.py"), echo.host, echo.port, 0, 64, 1200)
+        assert ran.json["wrong"] == []
+    check_datagrams(seen, relay)
+
+
+def test_datagrams_do_not_leave_directly_when_there_is_no_association(trace, refusing_port):
+    command = pysocksify("-x", f"socks5h://127.0.0.1:{refusing_port}", "--loopback", "proxy")
+    ran, seen = trace(*command, *program("udp_asyncio.py"), "192.0.2.1", 9, 1)
+    assert ran.json["error"][0] == "ConnectionRefusedError"
+    assert seen.destinations == {("127.0.0.1", refusing_port)}, str(seen)
 
 
 # ---------------------------------------------------------------- attempts to leak

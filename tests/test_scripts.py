@@ -39,6 +39,13 @@ def test_ratios_of_a_tunnel():
     assert re.search(r"^  pysocksify, asyncio +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M), ran
 
 
+def test_ratios_of_datagrams():
+    ran = run(sys.executable, SCRIPTS / "bench-udp", "--quick")
+    assert len(re.findall(r"^  direct +1\.00 +1\.00 ", ran.out, re.M)) == 4, ran
+    for name in "pysocksify", "PySocks":
+        assert len(re.findall(rf"^  {name} +\d+\.\d\d +\d+\.\d\d ", ran.out, re.M)) == 4, ran
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/dev/net/tun"), reason="needs root and /dev/net/tun"
 )

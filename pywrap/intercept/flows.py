@@ -29,7 +29,7 @@ from pywrap.intercept.channel import Channel, relay_address
 from pywrap.intercept.underneath import Underneath
 from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
-from pywrap.tunnel.opening import wait_for
+from pywrap.tunnel.opening import POLLIN, wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -243,9 +243,16 @@ class Flow:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
         with self._lock:
-            self._renew(telling=False)
+            ended = self._renew(telling=False)
             if channel.association is None and channel.task is None and timeout != 0:
-                self._open_here(sock, channel, timeout)
+                try:
+                    self._open_here(sock, channel, timeout)
+                except OSError:
+                    if ended is not None:
+                        # Another thread may sleep in recv(), for which there is no more association.
+                        with self.session.tunnels.lock:
+                            self._fail(ended)
+                    raise
             if channel.association is None:
                 self._enqueue(sock, message, channel)
             return channel.association
@@ -417,8 +424,8 @@ class Flow:
                 self._renew(telling=True)
             return error
 
-    def _renew(self, telling: bool) -> None:
-        """Put a fresh socket in the place of one that was shut down. Under ``_lock``.
+    def _renew(self, telling: bool) -> OSError | None:
+        """Put a fresh socket in the place of one that was shut down, and return why it was. Under ``_lock``.
 
         Raises:
             OSError: what an association failed with that never stood, unless it is being told.
@@ -426,10 +433,11 @@ class Flow:
         with self.session.tunnels.lock:
             error, self.error = self.error, None
             if error is None:
-                return
+                return None
             self.under.refresh()
         if not telling and error.errno != errno.ECONNRESET:
             raise error
+        return error
 
     def close(self, fd: int) -> None:
         """The program closes ``fd``. Under ``tunnels.lock``."""
@@ -470,19 +478,23 @@ class Flow:
         if flags & _socket.MSG_TRUNC:
             size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
         while True:
+            if until is not None:
+                self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
-            mouth = self.under.mouth(sock)
+            wire = self.under.wire
+            mouth = sock if wire is None else self.under.mouth(sock)
             data, source = originals.recvfrom(mouth, size + self._margin, flags)
-            if mouth is not self.under.mouth(sock):
+            if wire is not self.under.wire:
                 # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
                 continue
             if source is None and self.is_shut:
                 return data, ()
-            found = self._for_program(data, source)
+            channel = self._relays.get(source)
+            found = self._past_relays(data, source) if channel is None else channel.unwrap(data, self.peer)
             if found is not None:
                 return found
-            self._dropped(sock, flags, until)
+            self._dropped(sock, flags)
 
     def receive_message(
         self, sock: _socket.socket, size: int, ancillary: int, flags: int
@@ -492,30 +504,32 @@ class Flow:
         until = monotonic() + timeout if timeout else None
         real_size = flags & _socket.MSG_TRUNC
         while True:
+            if until is not None:
+                self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
             room = LONGEST_PAYLOAD if real_size else size
-            mouth = self.under.mouth(sock)
+            wire = self.under.wire
+            mouth = sock if wire is None else self.under.mouth(sock)
             data, extra, got, source = originals.recvmsg(
                 mouth, room + self._margin, ancillary, flags & ~_socket.MSG_TRUNC
             )
-            if mouth is not self.under.mouth(sock):
+            if wire is not self.under.wire:
                 continue
             if source is None and self.is_shut:
                 return data, extra, got, ()
-            found = self._for_program(data, source)
+            channel = self._relays.get(source)
+            found = self._past_relays(data, source) if channel is None else channel.unwrap(data, self.peer)
             if found is not None:
                 payload, source = found
                 if len(payload) > size:
                     got |= _socket.MSG_TRUNC
                     payload = payload if real_size else payload[:size]
                 return payload, extra, got, source
-            self._dropped(sock, flags, until)
+            self._dropped(sock, flags)
 
-    def _for_program(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
-        channel = self._relays.get(source) if self._relays else None
-        if channel is not None:
-            return channel.unwrap(data, self.peer)
+    def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
+        """What did not come from a relay, when it is for the program."""
         if source is None or self.peer is not None:
             # Shut down, or not from the only one that a connected socket listens to.
             return None
@@ -531,19 +545,29 @@ class Flow:
         verdict = self.session.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
         return verdict.kind == DIRECT
 
-    def _dropped(self, sock: _socket.socket, flags: int, until: float | None) -> None:
-        """Something came that is not for the program: take it away, and wait for what is left of the time."""
+    @staticmethod
+    def _wait(sock: _socket.socket, until: float) -> None:
+        """Wait for something to receive, or to tell.
+
+        C would do it, but not see the end of an association: poll() announces a socket that was shut down,
+        recv() finds nothing, and so it would go on in circles until the timeout.
+
+        Raises:
+            TimeoutError: there is nothing.
+        """
+        poller = originals.poll()
+        poller.register(originals.fileno(sock), POLLIN)
+        if not poller.poll(max(0.0, until - monotonic()) * 1000):
+            raise TimeoutError("timed out")
+
+    def _dropped(self, sock: _socket.socket, flags: int) -> None:
+        """Something came that is not for the program: take it away."""
         if flags & _socket.MSG_PEEK:
             try:
-                originals.recvfrom(self.under.mouth(sock), 0, _socket.MSG_DONTWAIT)
+                originals.recvfrom(self.under.wire or sock, 0, _socket.MSG_DONTWAIT)
             except OSError:
                 # Another thread has taken it.
                 pass
-        if until is not None and self.error is None:
-            poller = originals.poll()
-            poller.register(originals.fileno(sock), 1)
-            if not poller.poll(max(0.0, until - monotonic()) * 1000):
-                raise TimeoutError("timed out")
 
 
 def _unsent(err: OSError, channel: Channel) -> OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import json
 import socket
 
 import pytest
@@ -715,7 +716,8 @@ say(woken=woken, told=told, then=outcome(sock.recv, 10)[1], quiet=not epoll.poll
     assert said == {"woken": True, "told": "ENOTSUP", "then": "EAGAIN", "quiet": True}
 
 
-def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(echo):
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(echo, timeout):
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(reference_server())
         second = stack.enter_context(reference_server())
@@ -723,7 +725,7 @@ def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(
             proxy,
             """
             import threading
-            sock = udp(timeout=None)
+            sock = udp(timeout=json.loads(sys.argv[4]))
             sock.sendto(b"before", (host, port))
             got = [sock.recv(10).decode()]
             errors = []
@@ -748,7 +750,7 @@ def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(
                 "                    return False\n",
                 1,
             ),
-            *(echo.host, echo.port, proxy.port),
+            *(echo.host, echo.port, proxy.port, json.dumps(timeout)),
         )
         assert second.seen == []
     assert said["got"] == ["before", "after"]

@@ -1,0 +1,350 @@
+"""UDP when something breaks in mid-flow: the server, the association, the way to the proxy.
+
+The program sends a datagram whenever it is told to, and says what came of it. It must not hang, and has to be
+told in words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.datagram_servers import answering, nothing
+from tests.datagrams import udp_echo
+from tests.run import environment, program, pysocksify
+from tests.servers import reference_server
+
+KINDS = ["blocking", "timeout", "asyncio"]
+
+
+class OnDemand:
+    """``udp_on_demand.py`` that runs: ``ask`` it for a datagram there and back."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+
+    def ask(self, word):
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+
+    def said(self):
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        return json.loads(line)
+
+    def outcome(self, word):
+        """What comes of ``word``, be it told by the call that sends or by the one that receives."""
+        self.ask(word)
+        said = self.said()
+        return self.said() if said == {"waiting": True} else said
+
+    def end(self):
+        """Let it end; nothing but what is meant for a person is on stderr."""
+        _, err = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, err
+        assert "Traceback" not in err and "never retrieved" not in err, err
+        return err
+
+
+@pytest.fixture
+def on_demand():
+    """``on_demand(*command)``, killed at the end when it has not ended."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*command):
+            one = OnDemand(*command)
+            stack.callback(one.process.communicate)
+            stack.callback(one.process.kill)
+            return one
+
+        yield start
+
+
+@pytest.fixture
+def echo():
+    with udp_echo() as echo:
+        yield echo
+
+
+def through(port, host="127.0.0.1"):
+    return pysocksify("-x", f"socks5h://{host}:{port}", "--loopback", "proxy")
+
+
+@contextlib.contextmanager
+def pysocksd(*before, listen="127.0.0.1"):
+    """Our server as a process: its port, and the process."""
+    command = [*before, sys.executable, "-m", "pywrap.server", "--listen", f"{listen}:0", "-q"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            # There may be a warning before it.
+            lines = iter(process.stderr.readline, "")
+            found = (re.search(r"listening on .*:(\d+)$", line) for line in lines)
+            yield next(int(match[1]) for match in found if match), process
+        finally:
+            process.kill()
+
+
+# ---------------------------------------------------------------- the server is killed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_is_killed_between_two_datagrams(kind, echo, on_demand):
+    with pysocksd() as (port, process):
+        asked = on_demand(*through(port), *program("udp_on_demand.py"), echo.host, echo.port, kind)
+        assert asked.outcome("before") == {"got": "before"}
+        process.kill()
+        process.wait()
+        outcomes = [asked.outcome(word)["error"] for word in ("after", "again", "and again")]
+        for kind_of_error, number, words in outcomes:
+            # Either the end of the association, or that there is no other.
+            assert (kind_of_error, number) in {
+                ("ConnectionResetError", "ECONNRESET"),
+                ("ConnectionRefusedError", "ECONNREFUSED"),
+            }
+            assert f"127.0.0.1:{port}" in words
+        asked.end()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_is_killed_while_the_program_waits(kind, on_demand):
+    with answering(nothing) as silent, pysocksd() as (port, process):
+        asked = on_demand(*through(port), *program("udp_on_demand.py"), silent.host, silent.port, kind)
+        asked.ask("patiently")
+        assert asked.said() == {"waiting": True}
+        silent.wait_for_heard(1)
+        process.kill()
+        process.wait()
+        error, number, words = asked.said()["error"]
+        assert (error, number) == ("ConnectionResetError", "ECONNRESET")
+        assert f"proxy 127.0.0.1:{port}" in words and "with it ended the UDP association" in words
+        asked.end()
+
+
+def test_threads_in_full_flow_are_told_when_the_server_is_killed(echo, on_demand):
+    with pysocksd() as (port, process):
+        flowing = on_demand(*through(port), *program("udp_flow.py"), echo.host, echo.port)
+        assert flowing.said() == {"flowing": True}
+        process.kill()
+        process.wait()
+        said = flowing.said()
+        assert {*said} == {"sender", "receiver", "loop"}
+        for number, words in said.values():
+            assert number in ("ECONNRESET", "ECONNREFUSED")
+            assert f"127.0.0.1:{port}" in words
+        flowing.end()
+
+
+# ---------------------------------------------------------------- the association is ended
+
+
+class Forwarder(socketserver.ThreadingTCPServer):
+    """In front of a proxy, as a NAT or a firewall is: ``cut`` ends the connections, and the proxy stays."""
+
+    daemon_threads = False
+    block_on_close = True
+
+    def __init__(self, there):
+        self._there = there
+        self._far = []
+        super().__init__(("127.0.0.1", 0), None)
+
+    @property
+    def port(self):
+        return self.server_address[1]
+
+    def finish_request(self, near, _):
+        with socket.create_connection(self._there) as far:
+            self._far.append(far)
+            while True:
+                for ready in select.select([near, far], [], [])[0]:
+                    data = ready.recv(4096)
+                    if not data:
+                        self._far.remove(far)
+                        return
+                    (far if ready is near else near).sendall(data)
+
+    def cut(self):
+        for far in [*self._far]:
+            far.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def forwarder(there):
+    with Forwarder(there) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+            server.cut()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_association_that_is_ended_between_two_datagrams_is_opened_anew(kind, echo, on_demand):
+    with reference_server() as proxy, forwarder(proxy.address) as way:
+        asked = on_demand(*through(way.port), *program("udp_on_demand.py"), echo.host, echo.port, kind)
+        assert asked.outcome("before") == {"got": "before"}
+        way.cut()
+        proxy.wait_for_udp_closed(1)
+        outcomes = [asked.outcome("after")]
+        while "error" in outcomes[-1]:
+            outcomes.append(asked.outcome("after"))
+        # Whoever sleeps on the socket when the end is seen is told; asyncio always does.
+        for outcome in outcomes[:-1]:
+            assert outcome["error"][1] == "ECONNRESET"
+            assert "and with it ended the UDP association" in outcome["error"][2]
+        assert len(outcomes) <= 2
+        assert outcomes[-1] == {"got": "after"}
+        assert len(proxy.asked) == 2
+        asked.end()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_association_that_is_ended_while_the_program_waits(kind, on_demand):
+    with answering(lambda data, _: data if data == b"after" else None) as server:
+        with reference_server() as proxy, forwarder(proxy.address) as way:
+            words = server.host, server.port, kind
+            asked = on_demand(*through(way.port), *program("udp_on_demand.py"), *words)
+            asked.ask("patiently")
+            assert asked.said() == {"waiting": True}
+            server.wait_for_heard(1)
+            way.cut()
+            error, number, words = asked.said()["error"]
+            assert (error, number) == ("ConnectionResetError", "ECONNRESET")
+            assert f"proxy 127.0.0.1:{way.port}" in words
+            assert "and with it ended the UDP association" in words
+            assert asked.outcome("after") == {"got": "after"}
+            asked.end()
+
+
+# ---------------------------------------------------------------- the way to the proxy
+
+
+@pytest.fixture
+def far():
+    """Another network namespace with our server and an echo, at the end of a link."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("needs root and ip")
+    with contextlib.ExitStack() as stack:
+        yield Far(stack)
+
+
+class Far:
+    """Two namespaces: programs run in ``near``, and what they reach is in the other one, at ADDRESS."""
+
+    NEAR, ADDRESS = "10.214.0.1", "10.214.0.2"
+
+    def __init__(self, stack):
+        number = os.getpid()
+        self.names = [f"pysocksify-{side}-{number}" for side in ("near", "far")]
+        for name in self.names:
+            try:
+                self._ip("netns", "add", name)
+            except subprocess.CalledProcessError as err:
+                pytest.skip(f"no network namespaces here: {err.stderr.strip()}")
+            stack.callback(self._ip, "netns", "delete", name)
+        near, far = self.names
+        self._ip("-n", near, "link", "add", "near", "type", "veth", "peer", "far", "netns", far)
+        for name, device, address in (near, "near", self.NEAR), (far, "far", self.ADDRESS):
+            self._ip("-n", name, "address", "add", f"{address}/24", "dev", device)
+            self._ip("-n", name, "link", "set", device, "up")
+            self._ip("-n", name, "link", "set", "lo", "up")
+        self.port, _ = stack.enter_context(pysocksd(*self.within(far), listen=self.ADDRESS))
+        # A thread cannot live in a namespace of its own; a process can.
+        echo = stack.enter_context(
+            subprocess.Popen(
+                [*self.within(far), sys.executable, "-c", _ECHO, self.ADDRESS],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(echo.kill)
+        self.echo = int(echo.stdout.readline())
+
+    @staticmethod
+    def _ip(*words):
+        subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+    @staticmethod
+    def within(name):
+        return "ip", "netns", "exec", name
+
+    def start(self, on_demand, kind):
+        command = *self.within(self.names[0]), *through(self.port, self.ADDRESS)
+        return on_demand(*command, *program("udp_on_demand.py"), self.ADDRESS, self.echo, kind)
+
+    def take_away(self, what):
+        self._set(what, "delete", "down")
+
+    def give_back(self, what):
+        self._set(what, "add", "up")
+
+    def _set(self, what, route, link):
+        near, far = self.names
+        if what == "route":
+            self._ip("-n", near, "route", route, "10.214.0.0/24", "dev", "near")
+        elif what == "near end":
+            self._ip("-n", near, "link", "set", "near", link)
+        else:
+            self._ip("-n", far, "link", "set", "far", link)
+
+
+_ECHO = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((sys.argv[1], 0))
+print(sock.getsockname()[1], flush=True)
+while True:
+    data, source = sock.recvfrom(65536)
+    sock.sendto(data, source)
+"""
+
+
+WAYS = [(kind, what) for kind in KINDS for what in ("route", "near end")]
+
+
+@pytest.mark.parametrize(("kind", "what"), WAYS)
+def test_a_way_that_is_gone_and_comes_back(kind, what, far, on_demand):
+    asked = far.start(on_demand, kind)
+    assert asked.outcome("before") == {"got": "before"}
+    far.take_away(what)
+    for _ in range(3):
+        unreachable = ["OSError", "ENETUNREACH", "[Errno 101] Network is unreachable"]
+        assert asked.outcome("into the void") == {"error": unreachable}
+    far.give_back(what)
+    assert asked.outcome("after") == {"got": "after"}
+    asked.end()
+
+
+@pytest.mark.parametrize("kind", ["timeout", "asyncio"])
+def test_a_way_that_swallows_everything_and_recovers(kind, far, on_demand):
+    asked = far.start(on_demand, kind)
+    assert asked.outcome("before") == {"got": "before"}
+    far.take_away("far end")
+    timeout = {"error": ["TimeoutError", None, "timed out" if kind == "timeout" else ""]}
+    assert [asked.outcome("into the void") for _ in range(3)] == [timeout] * 3
+    far.give_back("far end")
+    while (outcome := asked.outcome("after")) != {"got": "after"}:
+        # The link may have kept what it was given while it was down.
+        assert outcome in (timeout, {"got": "into the void"})
+    asked.end()
