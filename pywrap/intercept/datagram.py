@@ -361,12 +361,13 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         real_close(self, *args)
 
     def __del__(self: _socket.socket) -> None:
-        fd = originals.fileno(self)
-        # It may print the socket in a warning, which asks for its names.
-        real_del(self)
-        flow = by_object.pop(id(self), None)
+        fd, flow = originals.fileno(self), by_object.get(id(self))
         if flow is not None and fd >= 0:
-            tunnels.drop_flow(flow, fd)
+            tunnels.drop_flow(flow, fd, lambda: real_del(self))
+        else:
+            real_del(self)
+        # After it: it may print the socket in a warning, which asks for its names.
+        by_object.pop(id(self), None)
 
     replaced: dict[str, Any] = {
         function.__name__: function

@@ -9,6 +9,7 @@ socket is of a class of its own (``datagram``), whose methods come here; other s
 * The association is opened with the first datagram. A socket that may block waits for it, under its timeout.
   For others the background thread opens it, and the first datagrams wait in a queue of the size of the
   socket's send buffer.
+* What waits when the program closes its socket, or ends, is still sent: no kernel forgets what it has taken.
 * When an association cannot be opened, or has ended, the socket is shut down in the kernel: that wakes up
   whoever sleeps on it, in a thread or in an event loop. The next call tells the error, and a fresh socket
   takes the place of the old one. A send does not tell that an association has ended: it opens a new one, and
@@ -80,6 +81,8 @@ class Flow:
         # How many bytes the headers of a datagram may have.
         self._margin = 0
         self._closed = False
+        # The socket, when the program has closed it before all was sent.
+        self._last: _socket.socket | None = None
         # By the program: it reads the end then.
         self.is_shut = False
 
@@ -314,12 +317,13 @@ class Flow:
                     self._opened(channel, association)
 
         channel.task = task = Task(lambda: self.session.associating(channel.chain, deadline), report)
+        self.session.tunnels.send_rest_at_exit()
         self.session.background.submit(task)
 
     def _opened(self, channel: Channel, association: Association) -> None:
         """On the background thread, under ``tunnels.lock``: send what has waited."""
-        sock = None if self._closed else self.under.copy()
-        if sock is None:
+        sock, self._last = (self._last, None) if self._last is not None else (self.under.copy(), None)
+        if self._closed or sock is None:
             association.close()
             return
         queue, channel.queue, channel.queued = channel.queue, [], 0
@@ -336,6 +340,7 @@ class Flow:
             self._fail(err)
         finally:
             sock.close()
+            self._end_if_done()
 
     def _stand(self, channel: Channel, association: Association) -> None:
         """``association`` is ``channel``'s from now on."""
@@ -399,6 +404,11 @@ class Flow:
         self.error = error
         self._release()
         self.under.wake()
+        if self._last is not None:
+            # Nobody is there to be told.
+            self._last.close()
+            self._last = None
+            self._end_if_done()
 
     def _release(self) -> None:
         """Give up all associations."""
@@ -441,15 +451,28 @@ class Flow:
 
     def close(self, fd: int) -> None:
         """The program closes ``fd``. Under ``tunnels.lock``."""
+        self.hold_rest(fd)
         self.under.fds.discard(fd)
-        if not self.under.alive():
+        self._end_if_done()
+
+    def hold_rest(self, fd: int) -> None:
+        """``fd`` will be closed: keep the socket for what waits to be sent. Under ``tunnels.lock``."""
+        if self.under.fds == {fd} and self._last is None and self.has_rest:
+            self._last = self.under.copy()
+
+    def _end_if_done(self) -> None:
+        if self._last is None and not self.under.alive():
             self.end()
+
+    @property
+    def has_rest(self) -> bool:
+        """Does something wait to be sent?"""
+        return any(channel.queue for channel in self._channels.values())
 
     def end_if_closed(self) -> None:
         """End, when the program has closed the socket in a way that passes no patch."""
         with self.session.tunnels.lock:
-            if not self.under.alive():
-                self.end()
+            self._end_if_done()
 
     def end(self) -> None:
         """No descriptor is left. Under ``tunnels.lock``."""

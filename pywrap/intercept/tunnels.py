@@ -16,13 +16,16 @@ socket objects have ``__slots__``.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+from time import monotonic, sleep
 
 from pywrap.intercept.originals import allocate_lock, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pywrap.intercept.flows import Flow
@@ -50,6 +53,10 @@ def is_open(fd: int, number: int) -> bool:
 LINGERING = 64
 
 _NEVER = sys.maxsize
+
+# Seconds that a program which ends waits for a proxy to take its last datagrams, looking that often.
+PATIENCE = 5.0
+_TICK = 0.005
 
 # What the classes have that datagram sockets become (``datagram``).
 MARK = "_pysocksify_flow"
@@ -108,6 +115,7 @@ class Tunnels:
         self.relays: dict[tuple[Any, ...], int] = {}
         # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
         self.roots: list[type] = []
+        self._waits_at_exit = False
         # Has a flow ended whose end nobody could see to?
         self._orphans = False
         self._lingering: dict[int, int] = {}
@@ -178,15 +186,31 @@ class Tunnels:
             # No descriptor left (EMFILE): who polls in Python is woken up without it.
             pass
 
-    def drop_flow(self, flow: Flow, fd: int) -> None:
-        """The garbage collector closes ``fd``: in the middle of anything, so nothing is waited for."""
-        if self.lock.enter(False):
-            try:
+    def send_rest_at_exit(self) -> None:
+        """Have the interpreter wait, when it ends, for datagrams that wait for their association."""
+        if not self._waits_at_exit:
+            self._waits_at_exit = True
+            atexit.register(self._send_rest)
+
+    def _send_rest(self) -> None:
+        until = monotonic() + PATIENCE
+        while any(flow.has_rest for flow in list(self.flows.values())) and monotonic() < until:
+            sleep(_TICK)
+
+    def drop_flow(self, flow: Flow, fd: int, close: Callable[[], None]) -> None:
+        """The garbage collector closes ``fd``, by ``close()``: anywhere, so nothing is waited for."""
+        locked = self.lock.enter(False)
+        try:
+            if locked:
+                flow.hold_rest(fd)
+            close()
+            if locked:
                 flow.close(fd)
-            finally:
+            else:
+                self._orphans = True
+        finally:
+            if locked:
                 self.lock.__exit__()
-        else:
-            self._orphans = True
 
     def add_flow(self, flow: Flow) -> None:
         """``flow`` begins."""

@@ -85,6 +85,9 @@ class Associate:
         except OSError:
             # It is over in this way as well.
             pass
+        assert self._datagrams is not None, "it is watched only while it stands"
+        # A client that sent its last word and went away at once.
+        self._datagrams.take_rest()
         self.abort()
 
 

@@ -28,6 +28,10 @@ BROKEN = "with a broken header"
 FRAGMENTS = "in fragments that do not make a whole"
 
 
+# Batches that are taken from a client whose connection has ended: more than its socket's buffer holds.
+_REST = 64
+
+
 class Datagrams:
     """Carries datagrams between ``sock``, which belongs to it, and the peers of ``client``.
 
@@ -91,6 +95,11 @@ class Datagrams:
                     self._source = source
             else:
                 self.traffic.drop(STRANGERS)
+
+    def take_rest(self) -> None:
+        """Take what the client has sent already, within reason."""
+        for _ in range(_REST):
+            self._on_client(IN)
 
     def _may_be(self, source: Any) -> bool:
         """May this be the client? Its port is not certain before its first good datagram."""

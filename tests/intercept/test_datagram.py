@@ -606,6 +606,33 @@ def test_who_waits_before_the_association_stands_gets_the_whole_answer(proxy, ec
     assert said == {"got": "the first"}
 
 
+@pytest.mark.parametrize("end", ["sock.close()", "del sock", "pass"])
+def test_what_waits_is_sent_when_the_program_closes_its_socket_or_ends(proxy, echo, end):
+    talk(
+        proxy,
+        f"""
+        sock = udp(timeout=0)
+        for word in b"one", b"two", b"three":
+            sock.sendto(word, (host, port))
+        {end}
+        say(done=True)
+        """,
+        *(echo.host, echo.port),
+    )
+    # In the order of arrival: the association ended after them.
+    ((_, traffic, _),) = proxy.wait_for_udp_closed(1)
+    assert traffic.up == 3
+
+
+def test_a_program_that_ends_does_not_wait_for_a_proxy_that_is_not_there(refusing_port):
+    said = under(
+        f"socks5h://127.0.0.1:{refusing_port}",
+        SOCK + 'sock = udp(timeout=0); sock.sendto(b"x", (host, port)); say(done=True)',
+        *("192.0.2.1", 9),
+    )
+    assert said == {"done": True}
+
+
 def test_what_waits_for_an_association_is_bounded(hanging):
     said = under(
         hanging,

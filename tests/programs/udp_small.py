@@ -43,10 +43,15 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     assert sock.recv(2) == b"ok"
 
 logger = logging.getLogger("program")
-logger.addHandler(logging.handlers.SysLogHandler((host, syslog_port)))
+syslog = logging.handlers.SysLogHandler((host, syslog_port))
+logger.addHandler(syslog)
 logger.error("something happened")
 logger.handlers.clear()
 handler = logging.handlers.DatagramHandler(host, syslog_port)
 logger.addHandler(handler)
 logger.error("and something else")
+# Dante forgets what it has not sent on when its client goes away.
+for sock in syslog.socket, handler.sock:
+    sock.settimeout(30)
+    assert sock.recv(2) == b"ok"
 print(json.dumps({"time": time, "mapped": mapped}))
