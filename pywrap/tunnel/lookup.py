@@ -65,9 +65,6 @@ _RCODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 class LookupFailed(SocksError):
     """``errno`` is an error of getaddrinfo(3), whose name begins with EAI."""
 
-    def __init__(self, message: str, errno: int) -> None:
-        super().__init__(message, errno)
-
     @property
     def is_final(self) -> bool:
         """Has it been said that there is nothing?"""
