@@ -82,10 +82,6 @@ def answering(answer: Callable[[bytes, tuple[str, int]], bytes | None]) -> Itera
         server.close()
 
 
-def nothing(data: bytes, source: tuple[str, int]) -> None:
-    """A destination that only listens."""
-
-
 # 2036-02-07, where the seconds of NTP begin anew, less one.
 NTP_TIME = 0xFFFFFFFF
 
