@@ -68,6 +68,7 @@ class Flow:
         self.peer: Address | None = None
         self.way: Way | None = None
         self.error: OSError | None = None
+        self._stood = False
         self.wire: _socket.socket | None = None
         # A server that listens takes datagrams from all direct sources.
         self._bound = originals.getsockname(sock)[1] != 0
@@ -256,7 +257,7 @@ class Flow:
                     if ended is not None:
                         # Another thread may sleep in recv(), for which there is no more association.
                         with self.session.tunnels.lock:
-                            self._fail(ended)
+                            self._fail(ended, stood=True)
                     raise
             if channel.association is None:
                 return self._enqueue(sock, packet, channel, size)
@@ -425,13 +426,18 @@ class Flow:
         with self.session.tunnels.lock:
             if channel.association is not None and not self._closed:
                 self.session.messages.say(1, str(err))
-                self._fail(to_oserror(err))
+                # What Linux tells of a UDP socket, and all that it tells: Twisted gives up a port on others.
+                err.errno = errno.ECONNREFUSED
+                self._fail(to_oserror(err), stood=True)
 
-    def _fail(self, error: OSError) -> None:
-        """Have the next call tell ``error``, and wake up who waits for one. Under ``tunnels.lock``."""
+    def _fail(self, error: OSError, stood: bool = False) -> None:
+        """Have the next call tell ``error``, and wake up who waits for one. Under ``tunnels.lock``.
+
+        ``stood``: it is the end of an association, which the next send may replace.
+        """
         if self._closed:
             return
-        self.error = error
+        self.error, self._stood = error, stood
         self._release()
         for fd in self._mine():
             sock = originals.Socket(self.family, self._kind, self._proto, fileno=os.dup(fd))
@@ -476,7 +482,7 @@ class Flow:
             if error is None:
                 return None
             self._refresh()
-        if not telling and error.errno != errno.ECONNRESET:
+        if not telling and not self._stood:
             raise error
         return error
 
