@@ -362,10 +362,7 @@ class Flow:
 
     def _watch(self, channel: Channel) -> None:
         assert channel.association is not None, "it stands"
-        channel.watches = [
-            Task(lambda watch=watch: watch, lambda _, err: self._ended(channel, err))  # type: ignore[misc]
-            for watch in channel.association.watches()
-        ]
+        channel.watches = channel.association.watching(lambda _, err: self._ended(channel, err))
         for task in channel.watches:
             self.session.background.submit(task)
 
