@@ -82,6 +82,10 @@ def answering(answer: Callable[[bytes, tuple[str, int]], bytes | None]) -> Itera
         server.close()
 
 
+def nothing(data: bytes, source: tuple[str, int]) -> None:
+    """A destination that only listens."""
+
+
 # 2036-02-07, where the seconds of NTP begin anew, less one.
 NTP_TIME = 0xFFFFFFFF
 
@@ -127,7 +131,7 @@ class Zone:
 
 
 class Http3(NamedTuple):
-    """``/`` is ``HELLO``, and ``/N`` as many bytes. ``sources``: where the first datagrams came from."""
+    """``/`` is ``HELLO``, and ``/N`` as many bytes. ``sources``: where datagrams came from."""
 
     host: str
     port: int
@@ -166,14 +170,8 @@ def http3_server() -> Iterator[Http3]:
         loop = asyncio.new_event_loop()
         sources: list[tuple[str, int]] = []
 
-        def protocol(*args: Any, **options: Any) -> _Http3Protocol:
-            return _Http3Protocol(*args, **options)
-
-        async def start() -> Any:
-            return await serve(HOST, 0, configuration=configuration, create_protocol=protocol)
-
-        server = loop.run_until_complete(start())
-        transport = server._transport
+        serving = serve(HOST, 0, configuration=configuration, create_protocol=_Http3Protocol)
+        server = loop.run_until_complete(serving)
         received = server.datagram_received
 
         def datagram_received(data: Any, source: tuple[str, int]) -> None:
@@ -184,7 +182,7 @@ def http3_server() -> Iterator[Http3]:
         thread = threading.Thread(target=loop.run_forever, name="HTTP/3")
         thread.start()
         try:
-            port = transport.get_extra_info("sockname")[1]
+            port = server._transport.get_extra_info("sockname")[1]
             yield Http3(HOST, port, str(directory / "ca.pem"), sources)
         finally:
             loop.call_soon_threadsafe(server.close)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.intercept.session import Session
-    from pywrap.tunnel.association import Associating, Association, Watch
+    from pywrap.tunnel.association import Associating, Association
     from pywrap.tunnel.routes import Verdict
 
     Address: TypeAlias = tuple[Any, ...]
@@ -66,6 +66,8 @@ class Flow:
         self.peer: Address | None = None
         self.way: Way | None = None
         self.error: OSError | None = None
+        # Is it the end of an association, which the next send may replace?
+        self._stood = False
         # A server that listens takes datagrams from all direct sources.
         self._bound = originals.getsockname(sock)[1] != 0
         if not self._bound:
@@ -254,7 +256,7 @@ class Flow:
                     if ended is not None:
                         # Another thread may sleep in recv(), for which there is no more association.
                         with self.session.tunnels.lock:
-                            self._fail(ended)
+                            self._fail(ended, stood=True)
                     raise
             if channel.association is None:
                 self._enqueue(sock, message, channel)
@@ -360,21 +362,18 @@ class Flow:
         association = channel.association
         assert association is not None, "it stands"
 
-        def ended(watch: Watch, err: SocksError | None) -> None:
+        def ended(_: Any, err: SocksError | None) -> None:
             """On the background thread: a control connection has ended, or it was cancelled by us."""
-            # It has been, unless that was before it began.
-            watch.abandon()
             with self.session.tunnels.lock:
                 if err is not None and channel.association is association and not self._closed:
                     self.session.messages.say(1, str(err))
-                    self._fail(to_oserror(err))
+                    # All that Linux tells of UDP sockets: Twisted gives up a port on any other errno.
+                    err.errno = errno.ECONNREFUSED
+                    self._fail(to_oserror(err), stood=True)
 
-        def task(watch: Watch) -> Task:
-            return Task(lambda: watch, lambda _, err: ended(watch, err))
-
-        channel.watches = [task(watch) for watch in association.watches()]
-        for each in channel.watches:
-            self.session.background.submit(each)
+        channel.watches = association.watching(ended)
+        for task in channel.watches:
+            self.session.background.submit(task)
 
     def _fit(self, association: Association) -> None:
         """Make sure that the socket can send to the relay's family."""
@@ -397,11 +396,14 @@ class Flow:
         error.__cause__ = err
         return error
 
-    def _fail(self, error: OSError) -> None:
-        """Have the next call tell ``error``, and wake up who waits for one. Under ``tunnels.lock``."""
+    def _fail(self, error: OSError, stood: bool = False) -> None:
+        """Have the next call tell ``error``, and wake up who waits for one. Under ``tunnels.lock``.
+
+        ``stood``: it is the end of an association, which the next send may replace.
+        """
         if self._closed:
             return
-        self.error = error
+        self.error, self._stood = error, stood
         self._release()
         self.under.wake()
         if self._last is not None:
@@ -445,7 +447,7 @@ class Flow:
             if error is None:
                 return None
             self.under.refresh()
-        if not telling and error.errno != errno.ECONNRESET:
+        if not telling and not self._stood:
             raise error
         return error
 

@@ -16,7 +16,6 @@ socket objects have ``__slots__``.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from time import monotonic, sleep
@@ -189,6 +188,9 @@ class Tunnels:
     def send_rest_at_exit(self) -> None:
         """Have the interpreter wait, when it ends, for datagrams that wait for their association."""
         if not self._waits_at_exit:
+            # Here, not on top: a program that sends no such datagram has no use for it.
+            import atexit
+
             self._waits_at_exit = True
             atexit.register(self._send_rest)
 

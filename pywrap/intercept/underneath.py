@@ -160,7 +160,8 @@ class Underneath:
 
 def _shut_down(sock: _socket.socket) -> None:
     try:
-        sock.shutdown(_socket.SHUT_RDWR)
+        # Not for sending: to a thread in the middle of that, it would be a broken pipe.
+        sock.shutdown(_socket.SHUT_RD)
     except OSError:
         # ENOTCONN: it is not connected, but Linux wakes up those who wait for it (inet_shutdown).
         pass

@@ -16,14 +16,17 @@ import errno
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected
 from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.opening import POLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pywrap.config.settings import Proxy
+    from pywrap.errors import SocksError
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.opening import Opening
 
@@ -59,9 +62,16 @@ class Association:
         ]
         self.prefix = b"".join(map(pack_header, self._relays))
 
-    def watches(self) -> list[Watch]:
-        """One for each control connection: the end of any is the association's."""
-        return [Watch(sock, hop_label(self.path, number)) for number, sock in enumerate(self.controls)]
+    def watching(self, report: Callable[[Any, SocksError | None], None]) -> list[Task]:
+        """One for each control connection: the end of any is the association's, and told to ``report``."""
+        tasks = []
+        for number, sock in enumerate(self.controls):
+            watch = Watch(sock, hop_label(self.path, number))
+            task = Task(lambda watch=watch: watch, report)  # type: ignore[misc]
+            # It has its connection from the start: to be closed too when it is cancelled before it began.
+            task.opening = watch
+            tasks.append(task)
+        return tasks
 
     def unwrap(self, data: bytes) -> int:
         """Where the header of the destination begins in what the first relay sent.

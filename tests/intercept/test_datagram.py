@@ -782,7 +782,7 @@ def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(
         assert second.seen == []
     assert said["got"] == ["before", "after"]
     ((name, number, words),) = said["errors"]
-    assert (name, number) == ("ConnectionResetError", "ECONNRESET")
+    assert (name, number) == ("ConnectionRefusedError", "ECONNREFUSED")
     assert "the UDP association" in words
     assert proxy.asked == [ASSOCIATE] * 2
 
