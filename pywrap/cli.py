@@ -13,9 +13,9 @@ from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.options import NAMES, Given
 from pywrap.config.search import gather, load
-from pywrap.config.url import mask, parse_proxy
+from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest
-from pywrap.errors import ConfigError
+from pywrap.errors import ConfigError, mask
 
 # As env(1): 126 and 127, PROGRAM cannot run or is not found, come with a LaunchError.
 FAILED = 125

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Proxy
 
 
+def mask(text: str) -> str:
+    """``text``, which may be no URL at all, without what may be a password in it."""
+    head, at, place = text.rpartition("@")
+    scheme, separator, login = head.partition("://")
+    if not separator or not scheme.isalnum():
+        # The :// may be a part of the password.
+        scheme, separator, login = "", "", head
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
+
+
 class ConfigError(Exception):
     """The settings are wrong or missing: a person must change something.
 
@@ -21,7 +32,10 @@ class ConfigError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        # What is quoted may be anything that a person has put into the wrong place.
+        quoted = message.split("`")
+        quoted[1::2] = map(mask, quoted[1::2])
+        super().__init__("`".join(quoted))
         self.hint = hint
 
 

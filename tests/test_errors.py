@@ -54,3 +54,12 @@ def test_a_config_error_may_carry_a_hint():
 
 def test_wrong_settings_are_not_a_failed_conversation():
     assert not issubclass(ConfigError, SocksError)
+
+
+def test_what_is_quoted_in_a_configuration_error_shows_no_password():
+    for quoted, shown in (
+        ("al:secret@127.0.0.1", "al:***@127.0.0.1"),
+        ("* socks5://al:secret@h", "* socks5:***@h"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+    ):
+        assert str(ConfigError(f"wrong: `{quoted}`, or `{quoted}`")) == f"wrong: `{shown}`, or `{shown}`"

@@ -20,10 +20,10 @@ from pywrap.config.draft import Draft, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, split_port
 from pywrap.config.rules import check_chain_name, parse_directs, parse_localnet, parse_rewrite, parse_route
 from pywrap.config.settings import SCHEMES, Chain, Proxy
-from pywrap.config.url import check_credentials, mask, parse_proxy
+from pywrap.config.url import check_credentials, parse_proxy
 from pywrap.config.values import READERS, parse_length, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
-from pywrap.errors import ConfigError
+from pywrap.errors import ConfigError, mask
 from pywrap.frozen import replace
 
 TYPE_CHECKING = False

@@ -44,6 +44,10 @@ class _Draft(Draft):
     def read(self, words: list[str]) -> None:
         name, *values = without_comment(words)
         if name not in DIRECTIVES:
+            # `SOCKS5Password=secret` is one word.
+            name = name.partition("=")[0]
+            if name in DIRECTIVES:
+                raise ConfigError(f"`{name}` with a `=`", f"`{name} VALUE`")
             raise ConfigError(f"unknown directive: `{name}`", suggest(name, DIRECTIVES, "directives"))
         if len(values) != 1:
             raise ConfigError(f"`{name}` takes one value, not {len(values)}")

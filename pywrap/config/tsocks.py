@@ -65,6 +65,10 @@ class _Draft(Draft):
         elif line:
             name, equals, value = (part.strip() for part in line.partition("="))
             if name not in DIRECTIVES:
+                # `default_pass secret`, without its `=`, is all name.
+                name = name.partition(" ")[0]
+                if name in DIRECTIVES:
+                    raise ConfigError(f"`{name}` without a `=`", FORM)
                 raise ConfigError(f"unknown directive: `{name}`", suggest(name, DIRECTIVES, "directives"))
             if name == "path":
                 raise ConfigError("`path` is a block", FORM)

@@ -10,7 +10,7 @@ from pywrap.config.handover import quote
 from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.words import suggest
-from pywrap.errors import ConfigError
+from pywrap.errors import ConfigError, mask
 
 # Known to curl, and meant by whoever writes it: an answer of its own instead of "did you mean".
 OVER_TLS = "https"
@@ -76,23 +76,13 @@ def check_credentials(proxy: Proxy) -> None:
     if proxy.scheme == "http":
         # RFC 7617 section 2: the first colon ends the username; lengths have no limit.
         if username is not None and b":" in username:
-            raise ConfigError(f"an HTTP username cannot contain a colon: `{shown}`")
+            # Which may well be a password in the wrong place.
+            raise ConfigError(f"an HTTP username cannot contain a colon: `{proxy}`")
         return
     if username is not None and len(username) > LONGEST_TEXT:
         raise ConfigError(f"a username of more than {LONGEST_TEXT} bytes: `{proxy}`")
     if password is not None and len(password) > LONGEST_TEXT:
         raise ConfigError(f"a password of more than {LONGEST_TEXT} bytes: `{shown}`")
-
-
-def mask(text: str) -> str:
-    """``text``, which may be no URL at all, without what may be a password in it."""
-    head, at, place = text.rpartition("@")
-    scheme, separator, login = head.partition("://")
-    if not separator or not scheme.isalnum():
-        # The :// may be a part of the password.
-        scheme, separator, login = "", "", head
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
 
 
 def percent_decode(text: str) -> bytes:

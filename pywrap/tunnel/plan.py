@@ -88,6 +88,7 @@ class Plan:
         # Those that a flight may have failed at, while the same path is tried step by step.
         self._suspects: tuple[Proxy, ...] = ()
         self._repeated = False
+        self._doubted = False
 
     def start(self) -> Way:
         """The way to try first."""
@@ -95,13 +96,13 @@ class Plan:
 
     def another(self, error: SocksError) -> Way | None:
         """The way to try after ``error``; None when there is no other."""
-        if isinstance(error, MISREAD) and self._in_doubt_of_flight():
+        if isinstance(error, MISREAD) and self._doubted:
             self._suspects = self._suspected(error)
             self._repeated = error.in_doubt
             return self._way(())
         if error.in_doubt and not self._repeated and self._selection.has_another(self._without):
             self._repeated = True
-            return self._way(self._flight)
+            return self._way(tuple(self._flies(number) for number in range(len(self._path))))
         if error.dead is None:
             return None
         self._hops.died(error.dead)
@@ -116,6 +117,7 @@ class Plan:
 
     def succeeded(self) -> None:
         """The present way stands."""
+        self._doubted = False
         self._hops.live(self._path)
         for number, flies in enumerate(self._flight):
             if flies and not self._is_safe(number):
@@ -138,7 +140,9 @@ class Plan:
         part, seconds, reach = 1.0, _NEVER, 0.0
         if self._selection.has_another(self._without):
             part, reach = _PART, _REACH
-        if flight and self._in_doubt_of_flight():
+        # Now: another connection may find out meanwhile that a hop does not take it, as this one did not.
+        self._doubted = bool(flight) and self._in_doubt_of_flight()
+        if self._doubted:
             part, seconds = _FLIGHT_PART, FLIGHT_SECONDS
         return Way(
             path,

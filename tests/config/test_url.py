@@ -78,7 +78,7 @@ def test_forms_of_curl(text, proxy):
         ),
         (
             "http://us%3Aer:SECRET@h",
-            "an HTTP username cannot contain a colon: `http://us%3Aer:***@h:1080`",
+            "an HTTP username cannot contain a colon: `h:1080`",
             "",
         ),
         ("raw://user@h", "a raw hop is asked for nothing, so it has no username: `raw://user@h:1080`", ""),

@@ -254,3 +254,13 @@ def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
     # It has taken the flight: to fly less would not help.
     assert plan.another(caught.value) is None
     assert hops.is_taker(A) is True and not hops.is_dead(A)
+
+
+def test_a_flight_that_fails_after_another_found_out_is_repeated_step_by_step(hops):
+    first, second = (Plan(hops, Fixed((A,)), TARGET, pipeline="on") for _ in range(2))
+    first.start()
+    second.start()
+    assert first.another(failed(ProxyTimeout, A, A)) is not None
+    first.succeeded()
+    assert hops.is_taker(A) is False
+    assert said(second.another(failed(ProxyTimeout, A, A))) == GREETING
