@@ -12,7 +12,8 @@ import _socket
 from time import monotonic
 
 from pywrap.errors import ProtocolError
-from pywrap.socks.datagram import Reassembly, unpack_header
+from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
+from pywrap.socks.v5 import IPV6
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -40,6 +41,7 @@ class Channel:
         "answers",
         "association",
         "chain",
+        "opening",
         "queue",
         "queued",
         "relay",
@@ -52,6 +54,8 @@ class Channel:
         self.association: Association | None = None
         self.relay: Address = ()
         self.task: Task | None = None
+        # Does a thread of the program's open one?
+        self.opening = False
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
@@ -100,6 +104,9 @@ class Channel:
             return None
         end = start + header.size
         head, payload = data[start:end], data[end:]
+        if data[start + 3] == IPV6:
+            # It may be IPv4 in IPv6 clothes, and then it was sent to as IPv4.
+            head = pack_header(header.endpoint)
         if header.fragment:
             whole = self._reassembly.add(header, payload, monotonic())
             if whole is None:

@@ -16,11 +16,13 @@ import _socket
 import errno
 import os
 import sys
+from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.flows import Flow
+from pywrap.intercept.flows import SLICE, Flow
 from pywrap.intercept.tunnels import MARK, inode
+from pywrap.tunnel.opening import POLLIN
 from pywrap.tunnel.routes import DIRECT
 
 TYPE_CHECKING = False
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 # Of linux/udp.h: one buffer that the kernel cuts into datagrams, and datagrams that it joins. It could not
 # put a header in front of each.
 _SOL_UDP = 17
+
+# A recv() with one of these has its answer at once.
+_NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
 _SEGMENTS = (103, 104)
 
 
@@ -120,10 +125,10 @@ def join_known(tunnels: Tunnels, sock: _socket.socket) -> None:
 
 def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     """``sock`` is one of the objects that ``flow`` has."""
+    # Not in an object that C made, or that was made before us. First: it may not be possible.
+    prepare(tunnels, sock)
     flow.under.fds.add(originals.fileno(sock))
     tunnels.by_object[id(sock)] = flow
-    # Not in an object that C made, or that was made before us.
-    prepare(tunnels, sock)
 
 
 # ---------------------------------------------------------------- the class
@@ -152,8 +157,18 @@ def _made(cls: type, root: type, tunnels: Tunnels, *with_methods: type) -> type:
             MARK: True,
             **({} if with_methods else _methods(root, tunnels)),
         }
-        _classes[key] = type(cls)(cls.__name__, (cls, *with_methods), members)
+        bases = (_Quiet, cls, *with_methods) if with_methods else (cls,)
+        _classes[key] = type(cls)(cls.__name__, bases, members)
     return _classes[key]
+
+
+class _Quiet:
+    """Keeps a class of the program's from being told of ours as of one more that is derived from it."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        pass
 
 
 def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
@@ -169,15 +184,22 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def awaited(sock: _socket.socket, flags: int) -> Flow | None:
         """Sleep until there is something to receive, and not in C: the flow that the socket has by then."""
-        while (flow := flow_of(sock)) is None:
-            timeout = originals.gettimeout(sock)
-            if timeout == 0 or flags & _socket.MSG_DONTWAIT:
-                break
+        timeout = originals.gettimeout(sock)
+        if timeout == 0 or flags & _NO_SLEEP or originals.fileno(sock) < 0:
+            return flow_of(sock)
+        if timeout is None and any(originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_RCVTIMEO, 16)):
+            # The kernel's own limit, for who has set it.
+            return flow_of(sock)
+        until = None if timeout is None else monotonic() + timeout
+        while (flow := flow_of(sock)) is None and originals.fileno(sock) >= 0:
             poller = originals.poll()
-            poller.register(originals.fileno(sock), 1)
-            if poller.poll(None if timeout is None else timeout * 1000):
+            poller.register(originals.fileno(sock), POLLIN)
+            # In slices: another file may have taken the place of the one that this sleeps on.
+            slice = SLICE if until is None else min(SLICE, max(0.0, until - monotonic()))
+            if poller.poll(slice * 1000):
                 return flow_of(sock)
-            raise TimeoutError("timed out")
+            if until is not None and monotonic() >= until:
+                raise TimeoutError("timed out")
         return flow
 
     # -------------------------------------------------------- sending
@@ -243,7 +265,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)."""
         flow = awaited(self, flags)
         with memoryview(buffer) as view, view.cast("B") as room:
-            if flow is None or not 0 <= nbytes <= len(room):
+            if flow is None or not 0 <= nbytes <= len(room) or view.readonly:
                 return originals.recvfrom_into(self, buffer, nbytes, flags)
             size = nbytes or len(room)
             data, source = flow.receive(self, size, flags)
@@ -269,6 +291,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         if flow is None:
             return originals.recvmsg_into(self, buffers, ancbufsize, flags)
         rooms = [memoryview(buffer).cast("B") for buffer in buffers]
+        if any(room.readonly for room in rooms):
+            return originals.recvmsg_into(self, buffers, ancbufsize, flags)
         data, ancdata, got, source = flow.receive_message(self, sum(map(len, rooms)), ancbufsize, flags)
         rest = data
         for room in rooms:

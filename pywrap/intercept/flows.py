@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 # Destinations that a socket remembers the way to.
 _WAYS = 4096
 
+# Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
+# is just looking.
+SLICE = 0.5
+
 # Names at one port that a socket can tell apart; each has an association of its own.
 _CHANNELS = 64
 
@@ -121,7 +125,11 @@ class Flow:
             self._ways.clear()
             for channel in self._channels.values():
                 channel.forget()
-        self._ways[address] = way
+        try:
+            self._ways[address] = way
+        except TypeError:
+            # A host that is a bytearray: rare, and looked at anew each time.
+            pass
         return way
 
     def _tunnel(self, verdict: Verdict, address: Any) -> Way:
@@ -211,7 +219,8 @@ class Flow:
         channel, header = way
         assert channel is not None, "the caller sends directly"
         try:
-            message = header + data
+            # Not by `+`: an array of numpy has its own idea of that.
+            message = b"".join((header, data))
         except TypeError:
             # In the words of the socket module.
             memoryview(data)
@@ -249,35 +258,49 @@ class Flow:
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
         with self._lock:
             ended = self._renew(telling=False)
-            if channel.association is None and channel.task is None and timeout != 0:
-                try:
-                    self._open_here(sock, channel, timeout)
-                except OSError:
+            # One opens it. What others have to send meanwhile waits, whatever their patience: a signal
+            # handler of the same thread is one of them.
+            busy = channel.association is not None or channel.task is not None or channel.opening
+            mine = not busy and timeout != 0
+            if mine:
+                channel.opening = True
+        if mine:
+            try:
+                self._open_here(channel, timeout)
+            except OSError as err:
+                # Another thread may sleep in recv(), for which there is no more association; or wait here.
+                with self.session.tunnels.lock:
                     if ended is not None:
-                        # Another thread may sleep in recv(), for which there is no more association.
-                        with self.session.tunnels.lock:
-                            self._fail(ended, stood=True)
-                    raise
-            if channel.association is None:
-                self._enqueue(sock, message, channel)
+                        self._fail(ended, stood=True)
+                    elif channel.queue:
+                        self._fail(err)
+                raise
+            finally:
+                channel.opening = False
+            if channel.association is None and (error := self.tell()) is not None:
+                raise error
             return channel.association
+        return None if self._enqueue(sock, message, channel) else channel.association
 
-    def _enqueue(self, sock: _socket.socket, message: bytes, channel: Channel) -> None:
+    def _enqueue(self, sock: _socket.socket, message: bytes, channel: Channel) -> bool:
+        """Have ``message`` wait for the association, unless that stands; tell whether it does wait."""
         with self.session.tunnels.lock:
             if channel.association is not None:
-                # The background thread was faster.
-                return
+                return False
             room = originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF)
-            if channel.queued + len(message) > room:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            # The kernel as well takes one of any size.
+            if channel.queue and channel.queued + len(message) > room:
+                number = errno.EAGAIN if originals.gettimeout(sock) == 0 else errno.ENOBUFS
+                raise OSError(number, os.strerror(number))
+            if channel.task is None and not channel.opening:
+                self._open_elsewhere(channel)
             channel.queue.append(message)
             channel.queued += len(message)
-            if channel.task is None:
-                self._open_elsewhere(channel)
+            return True
 
     # ------------------------------------------------------------ the association
 
-    def _open_here(self, sock: _socket.socket, channel: Channel, timeout: float | None) -> None:
+    def _open_here(self, channel: Channel, timeout: float | None) -> None:
         """Open the association in this thread.
 
         Raises:
@@ -295,7 +318,7 @@ class Flow:
             if self._closed:
                 opening.association.close()
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            self._stand(channel, opening.association)
+            self._opened(channel, opening.association)
 
     def _open_elsewhere(self, channel: Channel) -> None:
         started = monotonic()
@@ -320,11 +343,22 @@ class Flow:
 
         channel.task = task = Task(lambda: self.session.associating(channel.chain, deadline), report)
         self.session.tunnels.send_rest_at_exit()
-        self.session.background.submit(task)
+        try:
+            self.session.background.submit(task)
+        except BaseException:
+            # No descriptor left (EMFILE): the next datagram may have more luck.
+            channel.task = None
+            raise
 
     def _opened(self, channel: Channel, association: Association) -> None:
-        """On the background thread, under ``tunnels.lock``: send what has waited."""
-        sock, self._last = (self._last, None) if self._last is not None else (self.under.copy(), None)
+        """``association`` stands: send what has waited. Under ``tunnels.lock``."""
+        try:
+            sock, self._last = self._last or self.under.copy(), None
+        except OSError as err:
+            # No descriptor left.
+            association.close()
+            self._fail(err)
+            return
         if self._closed or sock is None:
             association.close()
             return
@@ -487,6 +521,7 @@ class Flow:
         """In a child after fork(): the same associations, with nobody who watches them."""
         self._lock = originals.allocate_lock()
         for channel in self._channels.values():
+            channel.opening = False
             if channel.task is not None:
                 # The parent goes on with it; what waits is the parent's to send.
                 channel.task = None
@@ -503,7 +538,7 @@ class Flow:
         if flags & _socket.MSG_TRUNC:
             size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
         while True:
-            if until is not None:
+            if until is not None and not flags & _socket.MSG_ERRQUEUE:
                 self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
@@ -529,7 +564,7 @@ class Flow:
         until = monotonic() + timeout if timeout else None
         real_size = flags & _socket.MSG_TRUNC
         while True:
-            if until is not None:
+            if until is not None and not flags & _socket.MSG_ERRQUEUE:
                 self._wait(sock, until)
             if self.error is not None and (error := self.tell()) is not None:
                 raise error
@@ -580,10 +615,14 @@ class Flow:
         Raises:
             TimeoutError: there is nothing.
         """
-        poller = originals.poll()
-        poller.register(originals.fileno(sock), POLLIN)
-        if not poller.poll(max(0.0, until - monotonic()) * 1000):
-            raise TimeoutError("timed out")
+        while (fd := originals.fileno(sock)) >= 0:
+            poller = originals.poll()
+            poller.register(fd, POLLIN)
+            left = until - monotonic()
+            if poller.poll(max(0.0, min(left, SLICE)) * 1000):
+                return
+            if left <= SLICE:
+                raise TimeoutError("timed out")
 
     def _dropped(self, sock: _socket.socket, flags: int) -> None:
         """Something came that is not for the program: take it away."""

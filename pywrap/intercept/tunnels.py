@@ -71,32 +71,35 @@ class Lock:
     Not ``_thread.RLock``, which eventlet looks for in all modules, and makes green.
     """
 
-    __slots__ = ("_depth", "_lock", "_owner")
+    __slots__ = ("_acquired", "_depth", "_lock", "_owner")
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._owner = 0
         self._depth = 0
+        self._acquired = False
 
     def __enter__(self) -> None:
-        # When the interpreter ends, this is the last thread, and another may have been stopped with the lock.
-        self.enter(not sys.is_finalizing())
-
-    def enter(self, wait: bool) -> bool:
-        """Take it; without ``wait``, only if nobody has it. The result is whether this thread has it now."""
         me = get_ident()
         if self._owner != me:
-            if not self._lock.acquire(wait) and not sys.is_finalizing():
-                return False
+            # When the interpreter ends, this is the last thread, and another may have been stopped with it.
+            self._acquired = self._lock.acquire(not sys.is_finalizing())
             self._owner = me
         self._depth += 1
-        return True
 
     def __exit__(self, *exc_info: object) -> None:
         self._depth -= 1
         if not self._depth:
             self._owner = 0
-            self._lock.release()
+            if self._acquired:
+                self._lock.release()
+
+    def enter_now(self) -> bool:
+        """Take it if nobody has it, this thread included; the result is whether it is taken."""
+        if sys.is_finalizing() or not self._lock.acquire(False):
+            return False
+        self._acquired, self._owner, self._depth = True, get_ident(), 1
+        return True
 
 
 class Tunnels:
@@ -115,8 +118,8 @@ class Tunnels:
         # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
         self.roots: list[type] = []
         self._waits_at_exit = False
-        # Has a flow ended whose end nobody could see to?
-        self._orphans = False
+        # Flows, each with a descriptor of it that the garbage collector has closed.
+        self._orphans: list[tuple[Flow, int]] = []
         self._lingering: dict[int, int] = {}
         self._sweep_at = 64
 
@@ -200,26 +203,35 @@ class Tunnels:
             sleep(_TICK)
 
     def drop_flow(self, flow: Flow, fd: int, close: Callable[[], None]) -> None:
-        """The garbage collector closes ``fd``, by ``close()``: anywhere, so nothing is waited for."""
-        locked = self.lock.enter(False)
+        """The garbage collector closes ``fd``, by ``close()``.
+
+        It does so in the middle of anything, also of what is done to this very flow: nothing is waited for,
+        and nothing done that this thread may be in the middle of. What is left to do, ``bury`` does.
+        """
+        now = self.lock.enter_now()
         try:
-            if locked:
+            if now:
                 flow.hold_rest(fd)
             close()
-            if locked:
-                flow.close(fd)
-            else:
-                self._orphans = True
+            self._orphans.append((flow, fd))
+            if now:
+                self.bury()
         finally:
-            if locked:
+            if now:
                 self.lock.__exit__()
 
+    def bury(self) -> None:
+        """End the flows of sockets that the garbage collector has closed. Under ``lock``."""
+        while self._orphans:
+            flow, fd = self._orphans.pop()
+            flow.close(fd)
+
     def add_flow(self, flow: Flow) -> None:
-        """``flow`` begins."""
+        """``flow`` begins. Under ``lock``."""
+        self.bury()
         count = len(self.flows)
-        if self._orphans or (count >= 64 and count & (count - 1) == 0):
+        if count >= 64 and count & (count - 1) == 0:
             # Closed in a way that passes no patch: looked for at each power of two.
-            self._orphans = False
             for known in list(self.flows.values()):
                 known.end_if_closed()
         self.flows[flow.under.number] = flow

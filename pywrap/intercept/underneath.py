@@ -92,10 +92,12 @@ class Underneath:
 
     def wake(self) -> None:
         """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""
-        sock = self.copy()
-        if sock is not None:
+        for fd in self.alive():
+            # Not a copy: there may be no descriptor left.
+            sock = originals.Socket(self.family, self._kind, self.proto, fileno=fd)
             _shut_down(sock)
-            sock.close()
+            sock.detach()
+            break
 
     def reach_ipv4(self) -> None:
         """Let an IPv6 socket send to IPv4 addresses.

@@ -21,6 +21,9 @@ REASSEMBLY_SECONDS = 5.0
 LONGEST_PAYLOAD = 65507
 
 
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+
+
 @frozen
 class Header:
     """``endpoint``: where the datagram goes, or came from. ``size``: where its payload begins.
@@ -69,7 +72,8 @@ def unpack_header(data: bytes | memoryview) -> Header:
         raise ProtocolError("a datagram ends within its SOCKS header")
     address = bytes(data[start:end])
     if kind != NAME:
-        host = unpacked(address)
+        # Some servers have one IPv6 socket for all, and tell of IPv4 in its clothes.
+        host = unpacked(address.removeprefix(_V4_MAPPED) if kind == IPV6 else address)
     elif not address or b"\0" in address:
         raise ProtocolError("a datagram with an empty name, or a NUL in it")
     else:

@@ -80,11 +80,20 @@ class Background:
                 raise
 
     def cancel(self, task: Task) -> None:
-        """Give up ``task``, which then reports an error; nothing happens when it has reported."""
-        with self._lock:
-            if self._running:
-                self._cancelled.append(task)
-                os.eventfd_write(self._wake, 1)
+        """Give up ``task``, which then reports an error; nothing happens when it has reported.
+
+        The garbage collector may call this in the middle of anything, also of what is done under the lock: it
+        is not waited for. Whoever has it either looks at ``_cancelled`` afterwards or wakes up who does.
+        """
+        self._cancelled.append(task)
+        if self._lock.acquire(False):
+            try:
+                if self._running:
+                    os.eventfd_write(self._wake, 1)
+                else:
+                    self._cancelled.clear()
+            finally:
+                self._lock.release()
 
     def _start(self) -> None:
         # Everything that can fail (EMFILE) here, where connect() can report it.
@@ -101,12 +110,12 @@ class Background:
             with self._lock:
                 new, self._new = self._new, []
                 cancelled, self._cancelled = self._cancelled, []
-                if not new and not loop.busy:
+                if not new and not cancelled and not loop.busy:
                     self._running = False
                     os.close(self._wake)
                     loop.close()
                     return
-            loop.turn(new, cancelled)
+            loop.turn(new, cancelled, lambda: not self._cancelled)
 
 
 class _Loop:
@@ -130,7 +139,7 @@ class _Loop:
     def close(self) -> None:
         self._epoll.close()
 
-    def turn(self, new: list[Task], cancelled: list[Task]) -> None:
+    def turn(self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool]) -> None:
         """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late."""
         for task in cancelled:
             task.cancelled = True
@@ -140,7 +149,7 @@ class _Loop:
             self._step(task, self._begin)
         if not self._waiting:
             return
-        for fd, _ in self._epoll.poll(self._wait_seconds()):
+        for fd, _ in self._epoll.poll(self._wait_seconds() if may_wait() else 0):
             if fd == self._wake:
                 os.eventfd_read(fd)
                 continue

@@ -549,6 +549,71 @@ def test_a_class_of_the_program_keeps_its_own_methods(proxy, echo):
     ]
 
 
+def test_a_closed_socket_and_flags_of_the_kernel_are_as_ever(proxy):
+    said = talk(
+        proxy,
+        """
+        import struct
+        closed = udp(timeout=None)
+        closed.close()
+        limited = udp(timeout=None)
+        limited.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 1000))
+        read_only = udp()
+        read_only.bind(("127.0.0.1", 0))
+        read_only.sendto(b"x", read_only.getsockname())
+        try:
+            read_only.recv_into(b"0123456789")
+        except TypeError:
+            kept = read_only.recv(10).decode()
+        say(closed=outcome(closed.recv, 10)[1], limited=outcome(limited.recv, 10)[1], kept=kept,
+            errors=outcome(udp(timeout=None).recvmsg, 10, 100, socket.MSG_ERRQUEUE)[1])
+        """,
+        options=("--direct", "127.0.0.0/8"),
+    )
+    assert said == {"closed": "EBADF", "limited": "EAGAIN", "kept": "x", "errors": "EAGAIN"}
+
+
+def test_a_signal_handler_may_send_while_the_association_is_opened(hanging):
+    said = under(
+        hanging,
+        SOCK
+        + """
+import signal
+sock = udp(timeout=0.3)
+signal.signal(signal.SIGALRM, lambda *_: sent.append(sock.sendto(b"from the handler", (host, port))))
+sent = []
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+say(outcome=outcome(sock.sendto, b"x", (host, port))[0], sent=sent)
+""",
+        *("192.0.2.1", 9),
+    )
+    assert said == {"outcome": "TimeoutError", "sent": [16]}
+
+
+def test_the_collector_may_close_sockets_in_the_middle_of_anything(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import gc, threading
+        gc.set_threshold(5)
+        def work():
+            for _ in range(60):
+                sock = udp()
+                ring = [sock]
+                ring.append(ring)
+                sock.sendto(b"x", (host, port))
+                assert sock.recv(10) == b"x"
+                del sock, ring
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        say(done=True)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"done": True}
+
+
 def test_threads_share_a_socket(proxy, echo):
     said = talk(
         proxy,
