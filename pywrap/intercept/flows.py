@@ -115,16 +115,16 @@ class Flow:
         verdict = self.session.verdict(found, datagram=True)
         if verdict.kind == REFUSE:
             raise OSError(verdict.errno, verdict.reason)
+        if len(self._ways) >= _WAYS:
+            self._ways.clear()
+            for channel in self._channels.values():
+                channel.forget()
         way: Way
         if verdict.kind == DIRECT:
             way = None, with_host(address, verdict.literal, verdict.destination.port)
             self._sources[self._source(sock, way[1])] = True
         else:
             way = self._tunnel(verdict, address)
-        if len(self._ways) >= _WAYS:
-            self._ways.clear()
-            for channel in self._channels.values():
-                channel.forget()
         try:
             self._ways[address] = way
         except TypeError:
