@@ -6,12 +6,14 @@ After a failure, in this order:
 2. somebody hung up, and there are other paths: the same path again, since a refusal is given again, and a hop
    that has ended is not there any more;
 3. a hop is dead: a path without it, where the chain's type knows one;
-4. anything else is an error, above all what the destination refused.
+4. a hop fails at the destination as it has failed at the hop behind it before, without a reason: it is that
+   one which does not work, and not both; a path without it, and with the other;
+5. anything else is an error, above all what the destination refused.
 """
 
 from __future__ import annotations
 
-from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout, SocksError
+from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
 from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_one_message
@@ -89,6 +91,9 @@ class Plan:
         self._suspects: tuple[Proxy, ...] = ()
         self._repeated = False
         self._doubted = False
+        # Who failed at whom without a reason, and who turned out to be the one to blame.
+        self._accused: tuple[tuple[Proxy | None, Proxy], ...] = ()
+        self._accuser: Proxy | None = None
 
     def start(self) -> Way:
         """The way to try first."""
@@ -104,9 +109,23 @@ class Plan:
             self._repeated = True
             return self._way(tuple(self._flies(number) for number in range(len(self._path))))
         if error.dead is None:
-            return None
+            return self._without_accuser(error)
+        if _is_no_reason(error):
+            self._accused = (*self._accused, (error.hop, error.dead))
         self._hops.died(error.dead)
         self._without += (error.dead,)
+        path = self._selection.pick(self._without)
+        return self._along(path) if path else None
+
+    def _without_accuser(self, error: SocksError) -> Way | None:
+        """The way without the hop that ``error`` is of, if it fails at everything."""
+        accused = {dead for hop, dead in self._accused if hop is error.hop}
+        if error.hop is None or not accused or not _is_no_reason(error):
+            return None
+        self._accused = ()
+        self._hops.live(tuple(accused))
+        self._accuser = error.hop
+        self._without = (*(each for each in self._without if each not in accused), error.hop)
         path = self._selection.pick(self._without)
         return self._along(path) if path else None
 
@@ -119,6 +138,9 @@ class Plan:
         """The present way stands."""
         self._doubted = False
         self._hops.live(self._path)
+        if self._accuser is not None:
+            # Now that it is known.
+            self._hops.died(self._accuser)
         for number, flies in enumerate(self._flight):
             if flies and not self._is_safe(number):
                 self._hops.takes_flight(self._path[number], True)
@@ -192,3 +214,10 @@ class Plan:
             max(0, at - 1) if isinstance(error, (ProxyClosed, ProxyTimeout)) and not error.answered else at
         )
         return self._path[before : at + 1]
+
+
+def _is_no_reason(error: SocksError) -> bool:
+    """Does a hop fail in a way that says nothing of what it was asked for?"""
+    if isinstance(error, Rejected):
+        return error.code == v5.GENERAL_FAILURE
+    return isinstance(error, ProxyClosed) and error.in_doubt

@@ -264,3 +264,29 @@ def test_a_flight_that_fails_after_another_found_out_is_repeated_step_by_step(ho
     first.succeeded()
     assert hops.is_taker(A) is False
     assert said(second.another(failed(ProxyTimeout, A, A))) == GREETING
+
+
+def refused(hop, dead=None, code=1):
+    error = Rejected("no", errno.ECONNREFUSED, code)
+    error.hop, error.dead = hop, dead
+    return error
+
+
+def test_a_hop_that_fails_at_everything_is_the_one_that_fails(hops):
+    plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    assert plan.another(refused(A, B)).path == (A,)
+    assert hops.is_dead(B)
+    # Not both of B and the destination.
+    assert plan.another(refused(A)).path == (B,)
+    assert not hops.is_dead(B)
+    plan.succeeded()
+    assert hops.is_dead(A) and not hops.is_dead(B)
+
+
+def test_a_destination_that_refuses_in_words_blames_nobody(hops):
+    plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    assert plan.another(refused(A, B, code=5)).path == (A,)
+    assert plan.another(refused(A, code=5)) is None
+    assert not hops.is_dead(A)
