@@ -6,12 +6,15 @@ import _socket
 import contextlib
 import json
 import socket
+import sys
+import threading
 
 import pytest
 
 from tests.datagrams import udp_echo
 from tests.destinations import ONLY_THE_PROXY_KNOWS
 from tests.intercept.child import under
+from tests.run import pysocksify, run
 from tests.servers import reference_server
 from tests.tunnel.scripted import scripted
 
@@ -767,6 +770,63 @@ def test_a_proxy_that_has_no_udp_says_so(proxy, timeout):
         assert (name, number) == ("OSError", "ENOTSUP")
         assert "only SOCKS5 has UDP" in words
     assert proxy.seen == []
+
+
+def test_a_proxy_that_has_no_udp_is_mentioned_once(proxy):
+    command = pysocksify("-x", proxy.url(scheme="socks4a"))
+    code = (
+        "import socket\n"
+        "for _ in range(3):\n"
+        "    try: socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))\n"
+        "    except OSError as err: print(err.errno)\n"
+    )
+    ran = run(*command, sys.executable, "-c", code)
+    assert ran.out == "95\n" * 3
+    assert ran.err.count("no UDP: ") == 1
+
+
+def test_fragments_of_the_relay_are_put_together(echo):
+    # RFC 1928 section 7. No server at hand sends any: this one is a relay of the test's.
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as relay:
+        relay.bind(("127.0.0.1", 0))
+        source = b"\x01" + b"\xc0\x00\x02\x01" + b"\x00\x09"
+
+        def serve():
+            control, _ = listener.accept()
+            with control:
+                assert control.recv(3, socket.MSG_WAITALL) == b"\x05\x01\x00"
+                control.sendall(b"\x05\x00")
+                control.recv(10, socket.MSG_WAITALL)
+                bound = socket.inet_aton("127.0.0.1") + relay.getsockname()[1].to_bytes(2, "big")
+                control.sendall(b"\x05\x00\x00\x01" + bound)
+                data, client = relay.recvfrom(1000)
+                assert data == b"\x00\x00\x00" + source + b"hello"
+                for number, piece in (
+                    (1, b"lost "),
+                    (2, b"too"),
+                    (1, b"one "),
+                    (2, b"two "),
+                    (0x83, b"three"),
+                ):
+                    relay.sendto(b"\x00\x00" + bytes([number]) + source + piece, client)
+                relay.sendto(b"\x00\x00\x00" + source + b"whole", client)
+                control.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = under(
+            f"socks5h://127.0.0.1:{listener.getsockname()[1]}",
+            SOCK
+            + """
+sock = udp()
+sock.sendto(b"hello", (host, port))
+say(got=[[sock.recvfrom(100)[0].decode(), sock.recvfrom(100)[1]]])
+""",
+            *("192.0.2.1", 9),
+        )
+        thread.join()
+    # A lower number begins another datagram.
+    assert said["got"] == [["one two three", ["192.0.2.1", 9]]]
 
 
 REFUSED = b"\x05\x07\x00\x01" + bytes(6)

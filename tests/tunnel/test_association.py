@@ -12,7 +12,7 @@ import pytest
 from pywrap.config.settings import Proxy
 from pywrap.errors import ProxyClosed
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel.association import Association
+from pywrap.tunnel.association import Association, relay_address
 from pywrap.tunnel.background import Background
 
 
@@ -71,3 +71,30 @@ def test_a_watch_that_is_cancelled_before_it_began_closes_its_connection(control
     start.run()
     assert ours.fileno() == -1
     assert theirs.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("bound", "proxy", "relay"),
+    [
+        # Said by most servers: the address that the proxy was reached by.
+        ("0.0.0.0", "192.0.2.1", "192.0.2.1"),
+        ("::", "2001:db8::1", "2001:db8::1"),
+        # Behind a NAT: its own side of it.
+        ("10.0.0.5", "192.0.2.1", "192.0.2.1"),
+        ("172.16.0.5", "192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
+        ("fd00::5", "2001:db8::1", "2001:db8::1"),
+        # On the same network, that is where it is.
+        ("10.0.0.5", "10.0.0.1", "10.0.0.5"),
+        ("192.0.2.7", "192.0.2.1", "192.0.2.7"),
+        ("192.0.2.7", "10.0.0.1", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.1", "192.0.2.7"),
+        # Nobody here may look it up.
+        ("relay.example", "192.0.2.1", "192.0.2.1"),
+        # What a name behind the first hop stands for is not known here.
+        ("10.0.0.5", "second.example", "10.0.0.5"),
+        ("0.0.0.0", "second.example", "second.example"),
+    ],
+)
+def test_where_the_relay_of_a_reply_is(bound, proxy, relay):
+    assert relay_address(Endpoint(bound, 4000), proxy) == Endpoint(relay, 4000)
