@@ -87,7 +87,8 @@ def pack_request(destination: Endpoint, username: bytes | None, password: bytes 
 def read_answer(logged_in: bool) -> Dialogue[None]:
     """Read the answer to a CONNECT, up to the byte before the tunnel's first."""
     status = yield from _read_status()
-    if status == AUTHENTICATION_REQUIRED:
+    # tinyproxy says of a wrong password what a server would say of its own.
+    if status == AUTHENTICATION_REQUIRED or (status == 401 and logged_in):
         raise AuthenticationFailed(
             "the proxy refused the username or the password"
             if logged_in

@@ -4,6 +4,7 @@ import json
 import select
 import socket
 import sys
+import time
 
 address = sys.argv[1], int(sys.argv[2])
 NAMES = ("IN", "OUT", "PRI", "ERR", "HUP", "RDHUP")
@@ -17,7 +18,10 @@ def events(kind, names):
         sock.setblocking(False)
         sock.connect_ex(address)
         poller.register(sock, sum(flags[name] for name in names))
-        ((_, seen),) = poller.poll(patience)
+        seen, until = 0, time.monotonic() + 30
+        # A placeholder's other end hangs up a moment before its buffer is freed: ERR comes before OUT.
+        while not seen & flags["OUT"] and time.monotonic() < until:
+            ((_, seen),) = poller.poll(patience)
     return [name for name in NAMES if seen & flags[name]]
 
 

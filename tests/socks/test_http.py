@@ -143,6 +143,13 @@ def test_407_is_about_the_login(login, text):
     assert "wrong" not in str(err)
 
 
+def test_401_is_about_a_login_that_was_given():
+    err, _, _ = refused(
+        AuthenticationFailed, http.connect(TARGET, b"alice", b"wrong"), b"HTTP/1.1 401 Unauthorized"
+    )
+    assert "refused the username or the password" in str(err)
+
+
 @pytest.mark.parametrize(
     ("answer", "guess"),
     [
