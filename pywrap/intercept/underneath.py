@@ -9,6 +9,8 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import sys
+from time import monotonic, sleep
 
 from pywrap.intercept import epoll, originals
 from pywrap.intercept.tunnels import inode, is_open
@@ -26,6 +28,9 @@ _ATTEMPTS = 8
 
 _V4_MAPPED = "::ffff:"
 
+# Seconds to leave a system call in.
+_LEAVE = 0.02
+
 
 class Underneath:
     """``fds`` are the program's descriptors in this process, ``number`` the inode of the file that they are.
@@ -42,6 +47,8 @@ class Underneath:
         self.fds = {fd}
         self.wire: _socket.socket | None = None
         self._renumbered = renumbered
+        # When whoever slept on the file was woken up last.
+        self._woken = 0.0
 
     def bind(self, sock: _socket.socket) -> None:
         """Give ``sock`` a free port, by its number: relays know it by that.
@@ -97,6 +104,7 @@ class Underneath:
             sock = originals.Socket(self.family, self._kind, self.proto, fileno=fd)
             _shut_down(sock)
             sock.detach()
+            self._woken = monotonic()
             break
 
     def reach_ipv4(self) -> None:
@@ -122,6 +130,7 @@ class Underneath:
                 wire.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
                 _take_over(wire, old, ("::", old.getsockname()[1]))
                 _shut_down(old)
+                self._woken = monotonic()
             finally:
                 old.close()
             self.wire = wire
@@ -151,6 +160,7 @@ class Underneath:
 
     def _replace(self, fresh: _socket.socket) -> None:
         """Make the program's descriptors be ``fresh``, registered with the same epolls."""
+        _let_leave(self._woken)
         for fd in self.alive():
             fresh.setblocking(os.get_blocking(fd))
             left = epoll.leave(fd)
@@ -158,6 +168,17 @@ class Underneath:
             epoll.rejoin(fd, left)
         old, self.number = self.number, inode(fresh.fileno())
         self._renumbered(old, self.number)
+
+
+def _let_leave(woken: float) -> None:
+    """Give threads that were ``woken`` the time to leave poll(2), if there may be any.
+
+    On its way out the kernel looks at the descriptor again. If that is another file by then, the thread
+    sleeps on, and nothing that comes there wakes it up.
+    """
+    # This thread and our own do not count.
+    if len(sys._current_frames()) > 2:
+        sleep(max(0.0, woken + _LEAVE - monotonic()))
 
 
 def _shut_down(sock: _socket.socket) -> None:
