@@ -10,7 +10,7 @@ from tests.run import pysocksify, run
 
 # What most of them need. ``say`` prints the result; ``wait_writable`` is what an event loop does.
 PRELUDE = """
-import errno, json, os, select, socket, sys
+import errno, json, os, select, socket, sys, time
 PATIENCE = 30
 
 def say(**result):
@@ -39,6 +39,13 @@ def outcome(function, *args):
 
 def descriptors():
     return sorted(os.listdir("/proc/self/fd"))
+
+def left_over(before):
+    # The thread closes what it has when it has its turn.
+    until = time.monotonic() + PATIENCE
+    while len(descriptors()) > len(before) and time.monotonic() < until:
+        os.sched_yield()
+    return len(descriptors()) - len(before)
 
 if len(sys.argv) > 2:
     host, port = sys.argv[1], int(sys.argv[2])

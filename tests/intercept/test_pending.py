@@ -230,7 +230,7 @@ def test_500_at_once(proxy, echo_server):
             sock.close()
         while len(os.listdir("/proc/self/task")) > 1:
             pass
-        say(errors=set(errors) == {0}, echoed=list(echoed), left=len(descriptors()) - len(before))
+        say(errors=set(errors) == {0}, echoed=list(echoed), left=left_over(before))
         """,
         *(echo_server.host, echo_server.port),
         options=("--timeout", "100"),
@@ -333,7 +333,7 @@ def test_failures_that_nobody_asks_about_leave_nothing(proxy, refusing_port):
         most = len(found.pending)
         # What passed no patch is found when the tables have grown.
         found._sweep()
-        say(most=most < 150, pending=len(found.pending), left=len(descriptors()) - len(before))
+        say(most=most < 150, pending=len(found.pending), left=left_over(before))
         """,
         *("127.0.0.1", refusing_port),
     )
