@@ -41,6 +41,7 @@ class Channel:
         "answers",
         "association",
         "chain",
+        "ended",
         "opening",
         "queue",
         "queued",
@@ -53,6 +54,8 @@ class Channel:
         self.chain = chain
         self.association: Association | None = None
         self.relay: Address = ()
+        # The one before, while its end has not been told.
+        self.ended: Association | None = None
         self.task: Task | None = None
         # Does a thread of the program's open one?
         self.opening = False
@@ -89,15 +92,16 @@ class Channel:
 
         ``peer`` is the one that the program is connected to.
         """
-        if self.association is None:
+        association = self.association or self.ended
+        if association is None:
             return None
-        if not self.association.prefix and data[2:4] == b"\0\1":
+        if not association.prefix and data[2:4] == b"\0\1":
             # What nearly all are, in a third of the time.
             source = self.answers.get(data[:10])
             if source is not None and (peer is None or source == peer):
                 return data[10:], source
         try:
-            start = self.association.unwrap(data)
+            start = association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])
         except ProtocolError:
             # RFC 1928 has nobody to tell: such a datagram is dropped.

@@ -458,9 +458,9 @@ class Flow:
                 channel.task = None
             if channel.association is not None:
                 self.session.tunnels.disallow(channel.relay)
+                channel.ended = channel.association
             channel.association = None
             channel.queue, channel.queued = [], 0
-        self._relays.clear()
 
     def tell(self) -> OSError | None:
         """What went wrong, once; the socket is as new then."""
@@ -481,6 +481,9 @@ class Flow:
             if error is None:
                 return None
             self.under.refresh()
+            self._relays.clear()
+            for channel in self._channels.values():
+                channel.ended = None
         if not telling and not self._stood:
             raise error
         return error
@@ -540,8 +543,13 @@ class Flow:
         while True:
             if until is not None and not flags & _socket.MSG_ERRQUEUE:
                 self._wait(sock, until)
-            if self.error is not None and (error := self.tell()) is not None:
-                raise error
+            if self.error is not None:
+                # After what had come before.
+                found = self._rest(size, flags)
+                if found is not None:
+                    return found
+                if (error := self.tell()) is not None:
+                    raise error
             wire = self.under.wire
             mouth = sock if wire is None else self.under.mouth(sock)
             data, source = originals.recvfrom(mouth, size + self._margin, flags)
@@ -555,6 +563,27 @@ class Flow:
             if found is not None:
                 return found
             self._dropped(sock, flags)
+
+    def _rest(self, size: int, flags: int) -> tuple[bytes, Address] | None:
+        """What is in the buffer of a socket that was shut down, for the program; None when it is empty."""
+        sock = self.under.copy()
+        if sock is None:
+            return None
+        with_room = size + self._margin
+        try:
+            # Not by the program's object: one with a timeout would wait for more, in circles.
+            while True:
+                data, source = originals.recvfrom(sock, with_room, flags | _socket.MSG_DONTWAIT)
+                channel = self._relays.get(source)
+                if source is None or channel is None:
+                    return None
+                found = channel.unwrap(data, self.peer)
+                if found is not None:
+                    return found
+        except BlockingIOError:
+            return None
+        finally:
+            sock.close()
 
     def receive_message(
         self, sock: _socket.socket, size: int, ancillary: int, flags: int

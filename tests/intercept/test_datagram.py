@@ -824,6 +824,43 @@ say(got=[[sock.recvfrom(100)[0].decode(), sock.recvfrom(100)[1]]])
     assert said["got"] == [["one two three", ["192.0.2.1", 9]]]
 
 
+def test_what_came_before_the_end_of_an_association_comes_before_its_error():
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as relay:
+        relay.bind(("127.0.0.1", 0))
+        source = b"\x01" + b"\xc0\x00\x02\x01" + b"\x00\x09"
+
+        def serve():
+            control, _ = listener.accept()
+            with control:
+                control.recv(3, socket.MSG_WAITALL)
+                control.sendall(b"\x05\x00")
+                control.recv(10, socket.MSG_WAITALL)
+                bound = socket.inet_aton("127.0.0.1") + relay.getsockname()[1].to_bytes(2, "big")
+                control.sendall(b"\x05\x00\x00\x01" + bound)
+                _, client = relay.recvfrom(1000)
+                for word in b"one", b"two":
+                    relay.sendto(b"\x00\x00\x00" + source + word, client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = under(
+            f"socks5h://127.0.0.1:{listener.getsockname()[1]}",
+            SOCK
+            + """
+sock = udp()
+before = descriptors()
+sock.sendto(b"hello", (host, port))
+# Until the thread has seen the end of the control connection, and has ended itself.
+assert left_over(before) == 0
+got = [outcome(lambda: [*sock.recvfrom(100)][0].decode()) for _ in range(2)]
+say(got=got, then=outcome(sock.recv, 100)[1])
+""",
+            *("192.0.2.1", 9),
+        )
+        thread.join()
+    assert said == {"got": ["one", "two"], "then": "ECONNREFUSED"}
+
+
 REFUSED = b"\x05\x07\x00\x01" + bytes(6)
 
 
