@@ -351,8 +351,8 @@ def test_a_name_that_does_not_exist_is_asked_for_again_later(
     while len(resolver.asked) < 2:
         association.send(named(b"none", peer) + b"found")
     assert peer.receive()[0] == b"found"
-    (reason,) = dropped(server, association)
-    assert reason == "to a name that cannot be resolved"
+    # Also some that waited for it in vain: more were sent, until it was asked for, than may wait.
+    assert "to a name that cannot be resolved" in dropped(server, association)
 
 
 def test_a_name_beyond_ascii_is_not_resolved(server, association, peer, addresses):
