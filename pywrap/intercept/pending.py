@@ -140,11 +140,12 @@ class Pending:
 
     def _succeed(self, opening: Opening) -> None:
         tunnels, sock = self._session.tunnels, opening.sock
-        del tunnels.pending[self.number]
         tunnels.establish(sock.fileno(), self._peer, self._session.name_of(opening, self.real))
         for fd in self._waiting():
             tunnels.linger(inode(sock.fileno()), fd)
         self._hand_over(sock)
+        # Last: who finds nothing pending does not wait for the lock.
+        del tunnels.pending[self.number]
         sock.close()
         self.real.close()
 

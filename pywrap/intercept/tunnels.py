@@ -264,7 +264,9 @@ class Tunnels:
         """The tunnel that ``fd`` waits for."""
         if not self.pending or fd < 0:
             return None
-        return self.pending.get(inode(fd))
+        # Not in the middle of a hand-over, when it is neither pending nor in its place.
+        with self.lock:
+            return self.pending.get(inode(fd))
 
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
