@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 # Of linux/udp.h: one buffer that the kernel cuts into datagrams, and datagrams that it joins. It could not
 # put a header in front of each.
 _SOL_UDP = 17
+_SEGMENTS = (103, 104)
 
 # A recv() with one of these has its answer at once.
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
-_SEGMENTS = (103, 104)
 
 
 def functions(session: Session) -> dict[str, Callable[..., Any]]:
@@ -206,7 +206,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def send(self: _socket.socket, data: Any, flags: int = 0, /) -> int:
         """send(data[, flags]) -> count."""
-        flow = by_object.get(id(self)) or flow_of(self)
+        flow = flow_of(self)
         if flow is None or flow.way is None:
             return originals.send(self, data, flags)
         return flow.send(self, data, flow.way, flags)

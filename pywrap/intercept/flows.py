@@ -1,7 +1,7 @@
 """What is known of datagram sockets that talk through a chain: a ``Flow`` for each, and what it goes through.
 
 A flow begins with the first datagram, or connect(), to a destination that needs the chain. From then on the
-socket is of a class of its own (``datagram``), whose methods come here; other sockets pay nothing.
+methods of the socket (``datagram``) come here.
 
 * Nothing is connected in the kernel: the socket sends to the relay, and to direct destinations as well. What
   comes from the relay loses its header, what comes from destinations that were sent to directly is passed on,
