@@ -21,6 +21,7 @@ def install(
     config_format: str | None = None,
     chain_type: str | None = None,
     dns: str | None = None,
+    placeholders: str | None = None,
     loopback: str | None = None,
     direct: str | Sequence[str] = (),
     route: str | Sequence[str] = (),
@@ -59,7 +60,8 @@ def install(
         for text in _several(texts):
             given.take(name, text)
     for name, value in (
-        *(("chain_type", chain_type), ("dns", dns), ("loopback", loopback), ("udp", udp), ("listen", listen)),
+        *(("chain_type", chain_type), ("dns", dns), ("placeholders", placeholders), ("loopback", loopback)),
+        *(("udp", udp), ("listen", listen)),
         *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open), ("isolate", isolate)),
         *(("timeout", timeout), ("connect_timeout", connect_timeout), ("read_timeout", read_timeout)),
         ("verbosity", verbosity),

@@ -53,6 +53,8 @@ Proxies:
 What goes through them:
       --dns MODE         where names are resolved: remote, tor, local,
                          tcp://HOST[:PORT] [default: remote]
+      --placeholders NET the addresses that stand for names until then
+                         [default: 198.18.0.0/15]
       --loopback MODE    connections to this machine: direct, proxy, deny
                          [default: direct]
       --direct NET,...   networks, addresses and names that need no proxy
@@ -151,6 +153,10 @@ What goes through them:
         them, through the proxies; the port is 53 unless given. local: names are
         looked up here, outside the proxies. With these three the proxies get
         addresses, which is all that socks4 can carry.
+      --placeholders NET
+        The IPv4 network of the addresses that programs get for names which only
+        the last proxy resolves. Nothing else can be reached there. The default
+        is 198.18.0.0/15.
       --loopback direct|proxy|deny
         Connections to this machine (127.0.0.0/8, ::1) are made directly, which
         is the default, sent through the proxies, or refused.

@@ -5,6 +5,7 @@ Both run the same program, and the proxies tell what each asked for.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,58 @@ def test_ipv6_is_for_those_who_enable_it(torsocks: str, tmp_path: Path) -> None:
         file.write_text(f"{file.read_text()}EnableIPv6 1\n")
         run(*pysocksify("-f", file), *program("reach.py"), "2001:db8::1:80")
         assert proxy.asked == [("CONNECT", "2001:db8::1", 80)]
+
+
+# Prints the address of each name, and goes there.
+GO = """
+import socket, sys
+for name in sys.argv[1:]:
+    print(address := socket.gethostbyname(name))
+    with socket.socket() as sock:
+        try:
+            sock.connect((address, 80))
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("first_byte", [224, 10, 127])
+def test_placeholders_of_proxychains(proxychains: str, tmp_path: Path, first_byte: int) -> None:
+    file = tmp_path / "proxychains.conf"
+    results = []
+    with naming_proxy() as proxy:
+        file.write_text(
+            f"quiet_mode\nstrict_chain\nproxy_dns\nremote_dns_subnet {first_byte}\n"
+            f"[ProxyList]\nsocks5 {proxy.host} {proxy.port}\n"
+        )
+        for command in ((proxychains, "-f", str(file)), pysocksify("-f", file)):
+            addresses = run(*command, sys.executable, "-c", GO, "a.example", "b.example").out.split()
+            results.append(([address.split(".")[0] for address in addresses], proxy.asked.copy()))
+            proxy.asked.clear()
+    assert results[0] == results[1]
+    assert results[1] == (
+        [str(first_byte)] * 2,
+        [("CONNECT", "a.example", 80), ("CONNECT", "b.example", 80)],
+    )
+
+
+def test_names_of_torsocks(torsocks: str, tmp_path: Path) -> None:
+    file = tmp_path / "torsocks.conf"
+    results = []
+    with naming_proxy({"a.example": "192.0.2.7"}) as proxy:
+        file.write_text(f"TorAddress {proxy.host}\nTorPort {proxy.port}\nOnionAddrRange 10.1.2.0/24\n")
+        for wrapped, env in (
+            ((torsocks,), {"TORSOCKS_CONF_FILE": str(file)}),
+            (pysocksify("-f", file), {}),
+        ):
+            addresses = run(*wrapped, sys.executable, "-c", GO, "a.example", "x.onion", env=env).out.split()
+            # The port of a RESOLVE means nothing; torsocks says 42.
+            asked = [(command, host) for command, host, _ in proxy.asked]
+            results.append((addresses[0], addresses[1].rpartition(".")[0], asked))
+            proxy.asked.clear()
+    assert results[0] == results[1]
+    assert results[1] == (
+        "192.0.2.7",
+        "10.1.2",
+        [("RESOLVE", "a.example"), ("CONNECT", "192.0.2.7"), ("CONNECT", "x.onion")],
+    )

@@ -16,7 +16,7 @@ NOWHERE: Mapping[object, str] = {}
 
 # Those of ``Settings`` that a source either decides or says nothing about.
 SINGLE = (
-    *("dns", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open", "isolate"),
+    *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open", "isolate"),
     *("timeout", "connect_timeout", "read_timeout", "verbosity"),
 )
 
@@ -39,6 +39,7 @@ class Choices:
     rules: tuple[Rule, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
     dns: str | None = None
+    placeholders: str | None = None
     loopback: str | None = None
     udp: str | None = None
     listen: str | None = None

@@ -2,10 +2,10 @@
 
 Fields joined by spaces, so that `env` shows them; what could be mistaken for punctuation is percent-encoded::
 
-    format=3 chains=/strict/0/socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080;work/random/1/…
+    format=4 chains=/strict/0/socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080;work/random/1/…
     rules=10.0.0.0/8|443|0|tcp|direct,*.corp.example|0|0||work rewrites=192.0.2.1|80|192.0.2.2|0 dns=remote
-    loopback=direct udp=associate listen=local bind_peer=latest pipeline=off fast_open=off isolate=off
-    timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns= verbosity=0
+    placeholders=198.18.0.0/15 loopback=direct udp=associate listen=local bind_peer=latest pipeline=off
+    fast_open=off isolate=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns= verbosity=0
 
 Every field, each once. ``decode`` runs before the program starts and refuses whatever is not settings
 from end to end: a setting that is guessed could be a leak. It imports nothing that the target does not
@@ -41,7 +41,7 @@ VARIABLE = "PYSOCKSIFY_SETTINGS"
 
 # To be raised with every change of a field or of its meaning: the launcher and the target can be
 # two installations, and an upgrade can happen between a program's start and that of its child.
-FORMAT = "3"
+FORMAT = "4"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
 
@@ -218,6 +218,14 @@ def _read_dns(text: str) -> str:
     return value if value.startswith("tcp://") else _one_of(DNS)(value)
 
 
+def _read_network_4(text: str) -> str:
+    address, _, length = text.partition("/")
+    # bytes() refuses what is not a number of 8 bits.
+    if len(bytes(int(number) for number in address.split("."))) != 4 or not 1 <= int(length) <= 30:
+        raise ValueError("not an IPv4 network")
+    return text
+
+
 def _without_brackets(host: str) -> str:
     if not host.startswith("["):
         return host
@@ -274,6 +282,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], str], Callable[[str], object]]] = {
     "rules": (_write_rules, _read_rules),
     "rewrites": (_write_rewrites, _read_rewrites),
     "dns": (_write_dns, _read_dns),
+    "placeholders": (str, _read_network_4),
     "loopback": (str, _one_of(LOOPBACK)),
     "udp": (str, _one_of(UDP)),
     "listen": (str, _one_of(LISTEN)),

@@ -165,14 +165,14 @@ def _read_timeout(draft: _Draft, name: str, values: list[str]) -> None:
 
 
 def _remote_dns_subnet(draft: _Draft, name: str, values: list[str]) -> None:
-    """Where proxychains takes its placeholder addresses from.
+    """The first byte of proxychains' placeholder addresses.
 
-    Active in the file that Debian ships, so it must load. Ours come from 198.18.0.0/15, which no real
-    host has (RFC 2544); nothing that this number could say would make them collide less.
+    The upper half alone: in the lower one are 127.0.0.1, 224.0.0.251 and the routers of every 10.0.0.0/8.
     """
     number = digits(values[0])
     if number is None or number > 255:
         raise ConfigError(f"`{name}` takes a number from 0 to 255: `{values[0]}`")
+    draft.say("placeholders", f"{number}.128.0.0/9", name, values)
 
 
 def _localnet(draft: _Draft, name: str, values: list[str]) -> None:

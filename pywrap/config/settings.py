@@ -18,6 +18,8 @@ PIPELINE = ("off", "on", "auto")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
+# For benchmarks (RFC 2544), and routed nowhere.
+PLACEHOLDERS = "198.18.0.0/15"
 
 # What ``Rule.to`` can be besides the name of a chain.
 TO_DIRECT = "direct"
@@ -113,7 +115,8 @@ class Settings:
     the default chain. ``rewrites`` come before them. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name
     server that is asked through the default chain. ``bind_peer``: whom a BIND expects, the host that was
     connected to last, or any. ``isolate``: SOCKS5 proxies without a username get one that no other process
-    has.
+    has. ``placeholders``: the IPv4 network of the addresses that stand for names, which no program needs for
+    anything else.
 
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
@@ -125,6 +128,7 @@ class Settings:
     rules: tuple[Rule, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
     dns: str = "remote"
+    placeholders: str = PLACEHOLDERS
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN

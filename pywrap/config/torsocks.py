@@ -1,19 +1,19 @@
 """torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what may happen beside it.
 
-Names go to Tor. UDP is refused, as there; so are the loopback interface and sockets that listen for others,
-unless they are allowed, and IPv6 without ``EnableIPv6``. What is not said is as torsocks has it, and an empty
-file is 127.0.0.1:9050.
+Names are resolved by Tor, but for .onion, whose names get placeholders of ``OnionAddrRange``. UDP is refused,
+as there; so are the loopback interface and sockets that listen for others, unless they are allowed, and IPv6
+without ``EnableIPv6``. What is not said is as torsocks has it, and an empty file is 127.0.0.1:9050.
 
-What differs: an unknown directive and a second word on the same thing are errors; ``OnionAddrRange`` is read
-and has no effect, since the addresses that stand for names come from 198.18.0.0/15 here.
+What differs: an unknown directive and a second word on the same thing are errors.
 """
 
 from __future__ import annotations
 
 from pywrap.config.draft import Draft, parse_lines, without_comment
-from pywrap.config.host import is_address, parse_host, parse_network, parse_port
+from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.settings import TO_BLOCK, Proxy, Rule
 from pywrap.config.url import check_credentials
+from pywrap.config.values import parse_placeholders
 from pywrap.config.words import one_of, suggest
 from pywrap.errors import ConfigError
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # All that is decided here goes through this block, and becomes settings at the end.
 BLOCK = "torsocks"
+
+# Of torsocks, where the file says nothing.
+ONION_ADDRESSES = "127.42.42.0/24"
 
 
 def parse(data: bytes, source: str) -> Choices:
@@ -67,7 +70,8 @@ class _Draft(Draft):
         check_credentials(proxy)
         self.proxies = [proxy]
         self.origins["", 0] = self.origin_of("TorAddress", "TorPort")
-        self.settle("dns", "remote")
+        self.settle("dns", "tor")
+        self.settle("placeholders", said.get("OnionAddrRange", ONION_ADDRESSES), "OnionAddrRange")
         self.settle("udp", "block")
         self.settle("listen", "local" if said.get("AllowInbound") == "1" else "block", "AllowInbound")
         self.settle("isolate", said.get("IsolatePID") == "1", "IsolatePID")
@@ -105,13 +109,6 @@ def _port(text: str, what: str) -> int:
     return port
 
 
-def _subnet(text: str, what: str) -> str:
-    address, slash, mask = text.partition("/")
-    if not slash:
-        raise ConfigError(f"`{what}` needs a netmask: `{text}`", "as in 127.42.42.0/24")
-    return parse_network(address, mask)
-
-
 def _credential(text: str, what: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -124,7 +121,7 @@ def _number(*known: str) -> Callable[[str, str], str]:
 DIRECTIVES: dict[str, Callable[[str, str], object]] = {
     "TorAddress": _address,
     "TorPort": _port,
-    "OnionAddrRange": _subnet,
+    "OnionAddrRange": parse_placeholders,
     "SOCKS5Username": _credential,
     "SOCKS5Password": _credential,
     "AllowInbound": _number("0", "1"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pywrap.config.host import parse_host, parse_port, split_port
+from pywrap.config.host import parse_host, parse_network, parse_port, split_port
 from pywrap.config.settings import BIND_PEER, CHAIN_TYPES, DNS, LISTEN, LOOPBACK, PIPELINE, UDP
 from pywrap.config.words import digits, one_of, seconds, switch
 from pywrap.errors import ConfigError
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 OVER_TCP = "tcp://"
 DNS_PORT = 53
+
+# Lengths of the placeholders' network: a /8 is what proxychains takes, and a /30 holds two.
+WIDEST = 8
+NARROWEST = 30
 
 VERBOSITIES = ("-1", "0", "1", "2")
 
@@ -38,6 +42,28 @@ def parse_dns(text: str, what: str) -> str:
     except ConfigError as err:
         raise ConfigError(f"not a name server: `{text}` ({err})", "it is written tcp://HOST[:PORT]") from None
     return f"{OVER_TCP}[{host}]:{number}" if ":" in host else f"{OVER_TCP}{host}:{number}"
+
+
+def parse_placeholders(text: str, what: str) -> str:
+    """An IPv4 network for the addresses that stand for names.
+
+    Raises:
+        ConfigError: not one, or too small, or too large to be spared.
+    """
+    address, slash, mask = text.partition("/")
+    if not slash:
+        raise ConfigError(f"`{what}` needs a netmask: `{text}`", f"as in {address}/24")
+    network = parse_network(address, mask)
+    literal, _, length = network.partition("/")
+    if ":" in literal:
+        raise ConfigError(f"`{what}` takes an IPv4 network: `{text}`", "IPv6 placeholders need none")
+    if not WIDEST <= int(length) <= NARROWEST:
+        raise ConfigError(f"`{what}` takes a network from /{WIDEST} to /{NARROWEST}: `{text}`")
+    if literal in ("0.0.0.0", "127.0.0.0"):
+        raise ConfigError(
+            f"`{what}` with an address of this machine: `{text}`", "a part without it, as 127.42.42.0/24"
+        )
+    return network
 
 
 def parse_chain_type(text: str, what: str) -> tuple[str, int]:
@@ -75,6 +101,7 @@ def _words(known: tuple[str, ...]) -> Reader:
 # name of the field: what reads it
 READERS: dict[str, Reader] = {
     "dns": parse_dns,
+    "placeholders": parse_placeholders,
     "loopback": _words(LOOPBACK),
     "udp": _words(UDP),
     "listen": _words(LISTEN),

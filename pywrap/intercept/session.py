@@ -54,7 +54,7 @@ class Session:
         self.settings = settings
         self.messages = Messages(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock, recycled=self._recycled)
+        self.names = Names(originals.allocate_lock, settings.placeholders, self._recycled)
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo)
         # A strict chain begins with its first proxy, any other with any of its own.

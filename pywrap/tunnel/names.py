@@ -1,7 +1,7 @@
 """Placeholder addresses for names that only the last proxy resolves, and the few names known here.
 
-A program that asks for example.org gets an address of 198.18.0.0/15 (RFC 2544: for benchmarks, routed
-nowhere), or of an IPv6 prefix of our own when it wants nothing else. At connect() it becomes the name
+A program that asks for example.org gets an address of a network that it needs for nothing else, by default
+198.18.0.0/15, or of an IPv6 prefix of our own when it wants nothing else. At connect() it becomes the name
 again.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from pywrap.config.settings import PLACEHOLDERS
 from pywrap.socks.wire import packed, unpacked
 
 TYPE_CHECKING = False
@@ -16,28 +17,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# 198.18.0.1 up to 198.19.255.254.
-FIRST = 0xC6120001
-SIZE = 0x1FFFE
 # A unique local prefix (RFC 4193) whose 40 bits spell "socks"; the IPv4 placeholder stands at the end.
 PREFIX_6 = b"\xfdsocks" + bytes(6)
 
 
 class Names:
-    """The names that were asked for, each with its placeholder. ``allocate_lock`` as in ``_thread``.
+    """The names that were asked for, each with its placeholder, which is of ``network``.
 
     A full pool gives up what was idle longest: neither asked for nor gone to. ``recycled`` is told how often
-    that has happened, at the first time and then once for every size of the pool.
+    that has happened, at the first time and then once for every size of the pool. ``allocate_lock`` as in
+    ``_thread``.
     """
 
     def __init__(
         self,
         allocate_lock: Callable[[], Any],
-        size: int = SIZE,
+        network: str = PLACEHOLDERS,
         recycled: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._lock = allocate_lock()
-        self._size = size
+        address, _, length = network.partition("/")
+        # Without the first and the last, as for any network.
+        self._first = int.from_bytes(packed(address) or b"", "big") + 1
+        self._size = (1 << 32 - int(length)) - 2
         self._recycled = recycled
         self._next = 0
         # Raised whenever a placeholder becomes another name's.
@@ -64,7 +66,7 @@ class Names:
             self._number[name] = number
         if recycled % self._size == 1:
             self._recycled(recycled)
-        address = (FIRST + number).to_bytes(4, "big")
+        address = (self._first + number).to_bytes(4, "big")
         return unpacked(PREFIX_6 + address if ipv6 else address)
 
     def name_of(self, address: bytes) -> str | None:
@@ -73,8 +75,8 @@ class Names:
             if address[:12] != PREFIX_6:
                 return None
             address = address[12:]
-        number = int.from_bytes(address, "big") - FIRST
-        if not 0 <= number < SIZE:
+        number = int.from_bytes(address, "big") - self._first
+        if not 0 <= number < self._size:
             return None
         name = self._name.get(number, "")
         if name:

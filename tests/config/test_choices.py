@@ -13,6 +13,7 @@ FILE = Choices(
     rules=(direct("10.0.0.0/8"), direct(name="*.corp")),
     rewrites=(Rewrite("192.0.2.1", 80, "192.0.2.2", 81),),
     dns="local",
+    placeholders="10.0.0.0/8",
     loopback="deny",
     udp="block",
     listen="bind",

@@ -24,6 +24,7 @@ EVERYTHING = Settings(
     ),
     rewrites=(Rewrite("192.0.2.1", 80, "::1", 81), Rewrite("::1", 0, "192.0.2.1")),
     dns="tcp://[::1]:53",
+    placeholders="127.42.42.0/24",
     loopback="deny",
     udp="block",
     listen="bind",
@@ -38,12 +39,12 @@ EVERYTHING = Settings(
     verbosity=-1,
 )
 EVERYTHING_TEXT = (
-    "format=3"
+    "format=4"
     + " chains=/strict/0/socks5h://al%20ice:p%40%3A%2F%2C%25%3D@[::1]:1080,socks4a://bob@second:9050"
     + ";work/random/1/http://h:1080,raw://r:1080"
     + " rules=10.0.0.0/8|0|0||direct,fd00::/8|443|499|tcp|work,*.corp.example|80|0|udp|,|0|0||block"
     + " rewrites=192.0.2.1|80|::1|81,::1|0|192.0.2.1|0"
-    + " dns=tcp://[::1]:53 loopback=deny"
+    + " dns=tcp://[::1]:53 placeholders=127.42.42.0/24 loopback=deny"
     + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate=on"
     + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 turns=%2Fproc%2F4121%2Ffd%2F64 verbosity=-1"
 )
@@ -78,6 +79,7 @@ all_settings = st.builds(
     rules=st.lists(rules).map(tuple),
     rewrites=st.lists(rewrites).map(tuple),
     dns=st.sampled_from(["remote", "local", "tor", "tcp://192.0.2.1:53"]),
+    placeholders=st.sampled_from(["198.18.0.0/15", "127.42.42.0/24", "0.128.0.0/9"]),
     loopback=st.sampled_from(["direct", "proxy", "deny"]),
     udp=st.sampled_from(["associate", "block", "direct"]),
     listen=st.sampled_from(["local", "bind"]),
@@ -146,8 +148,8 @@ def test_cut_short_is_an_error(cut):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("format=3", "format=2", "was written by another version of pysocksify"),
-        ("format=3 ", "", "was written by another version of pysocksify"),
+        ("format=4", "format=2", "was written by another version of pysocksify"),
+        ("format=4 ", "", "was written by another version of pysocksify"),
         (DEFAULTS_TEXT, "", "was written by another version of pysocksify"),
         (" dns=remote", "", "is damaged: `dns` is missing"),
         (" dns=remote", " dns=remote dns=local", "is damaged: field 6 is none of ours"),

@@ -56,6 +56,7 @@ def test_file_of_debian_loads():
         chain_type="strict",
         chain_length=0,
         dns="remote",
+        placeholders="224.128.0.0/9",
         connect_timeout=8.0,
         read_timeout=15.0,
     )
@@ -126,8 +127,9 @@ def test_empty_file_says_nothing():
         (b"quiet_mode", Choices(verbosity=-1)),
         (b"tcp_connect_time_out 8000", Choices(connect_timeout=8.0)),
         (b"tcp_read_time_out 1500", Choices(read_timeout=1.5)),
-        (b"remote_dns_subnet 0", Choices()),
-        (b"remote_dns_subnet 255", Choices()),
+        (b"remote_dns_subnet 0", Choices(placeholders="0.128.0.0/9")),
+        (b"remote_dns_subnet 255", Choices(placeholders="255.128.0.0/9")),
+        (b"placeholders 10.9.8.7/255.255.0.0", Choices(placeholders="10.9.0.0/16")),
         (b"localnet 192.168.1.0:80/255.255.255.0", Choices(rules=(direct("192.168.1.0/24", port=80),))),
         (b"localnet [fe80::]:80/10", Choices(rules=(direct("fe80::/10", port=80),))),
         (
@@ -484,6 +486,7 @@ def test_our_sample_loads_uncommented():
             ),
         ),
         dns="remote",
+        placeholders="224.128.0.0/9",
         loopback="direct",
         rules=(
             direct("192.168.0.0/16"),

@@ -38,6 +38,7 @@ def test_everything_with_where_it_was_said():
 random_chain                             # work.conf:1
 chain_len 2                              # work.conf:2
 dns remote                               # default
+placeholders 198.18.0.0/15               # default
 loopback direct                          # default
 udp associate                            # default
 listen local                             # default
@@ -74,7 +75,8 @@ socks5://alice:***@c:3
         proxychains.parse((ROOT / "etc/pysocksify.conf").read_bytes(), "f"),
         tsocks.parse(TSOCKS.encode().replace(b"default_pass", b"#"), "f"),
         torsocks.parse(b"AllowOutboundLocalhost 1\nIsolatePID 1", "f"),
-        torsocks.parse(b"", "a file\nquiet_mode"),
+        torsocks.parse(b"OnionAddrRange 10.1.0.0/16", "a file\nquiet_mode"),
+        Choices(proxies=(Proxy("socks5h", "h"),), placeholders="224.128.0.0/9"),
         Choices(timeout=0.1 + 0.2, read_timeout=0.007, verbosity=-1, dns="tcp://[::1]:53", bind_peer="any"),
         Choices(proxies=(Proxy("socks5h", "h"),), dns="tor"),
     ],

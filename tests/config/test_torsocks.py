@@ -13,7 +13,8 @@ NO_IPV6 = Rule("::/0", to="block")
 DEFAULT = Choices(
     proxies=(Proxy("socks5h", "127.0.0.1", 9050),),
     rules=(NO_IPV6,),
-    dns="remote",
+    dns="tor",
+    placeholders="127.42.42.0/24",
     loopback="deny",
     udp="block",
     listen="block",
@@ -40,6 +41,7 @@ def test_file_of_debian_loads():
         ("TorAddress ::1", {"proxies": (Proxy("socks5h", "::1", 9050),)}),
         ("TorPort 9150 # of the browser", {"proxies": (Proxy("socks5h", "127.0.0.1", 9150),)}),
         ("OnionAddrRange 127.42.42.0/24", {}),
+        ("OnionAddrRange 10.192.0.7/10", {"placeholders": "10.192.0.0/10"}),
         (
             "SOCKS5Username me\nSOCKS5Password it",
             {"proxies": (Proxy("socks5h", "127.0.0.1", 9050, b"me", b"it"),)},
@@ -73,8 +75,8 @@ def test_directive(text, changes):
 def test_every_line_is_remembered():
     text = b"TorPort 1\nIsolatePID 1\nAllowOutboundLocalhost 2\nEnableIPv6 0\nAllowInbound 0"
     assert parse(text, "f").origins == {
-        **{("", 0): "f:1", "dns": "f", "udp": "f", "isolate": "f:2", "loopback": "f:3", NO_IPV6: "f:4"},
-        "listen": "f:5",
+        **{("", 0): "f:1", "isolate": "f:2", "loopback": "f:3", NO_IPV6: "f:4", "listen": "f:5"},
+        **dict.fromkeys(("dns", "placeholders", "udp"), "f"),
     }
 
 
@@ -102,6 +104,18 @@ KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
         ),
         ("OnionAddrRange 127.42.42.0/33", "1: not a netmask: `33`", ""),
         ("OnionAddrRange onion/8", "1: not an address: `onion`", ""),
+        (
+            "OnionAddrRange fd00::/24",
+            "1: `OnionAddrRange` takes an IPv4 network: `fd00::/24`",
+            "IPv6 placeholders need none",
+        ),
+        ("OnionAddrRange 8.0.0.0/7", "1: `OnionAddrRange` takes a network from /8 to /30: `8.0.0.0/7`", ""),
+        ("OnionAddrRange 8.0.0.0/31", "1: `OnionAddrRange` takes a network from /8 to /30: `8.0.0.0/31`", ""),
+        (
+            "OnionAddrRange 127.0.0.0/8",
+            "1: `OnionAddrRange` with an address of this machine: `127.0.0.0/8`",
+            "a part without it, as 127.42.42.0/24",
+        ),
         ("AllowInbound yes", "1: unknown value of `AllowInbound`: `yes`", "known values: 0, 1"),
         (
             "AllowOutboundLocalhost 3",

@@ -39,13 +39,19 @@ def test_other_addresses_are_none(names, literal):
     assert names.name_of(packed(literal)) is None
 
 
+def test_groups_are_none_where_placeholders_look_like_them():
+    names = Names(threading.Lock, "224.128.0.0/9")
+    assert names.name_of(packed("224.0.0.251")) is None
+    assert names.placeholder("example.org") == "224.128.0.1"
+
+
 @pytest.mark.parametrize("literal", ["198.18.0.1", "198.19.255.254", "fd73:6f63:6b73::c612:7"])
 def test_a_placeholder_of_somebody_else_is_known_as_such(names, literal):
     assert names.name_of(packed(literal)) == ""
 
 
 def test_a_full_pool_gives_up_what_was_idle_longest():
-    names = Names(threading.Lock, size=2)
+    names = Names(threading.Lock, "192.0.2.0/30")
     first, second = names.placeholder("first.example"), names.placeholder("second.example")
     names.placeholder("first.example")
     third = names.placeholder("third.example")
@@ -56,33 +62,36 @@ def test_a_full_pool_gives_up_what_was_idle_longest():
 
 
 def test_a_full_pool_keeps_what_is_gone_to():
-    names = Names(threading.Lock, size=3)
-    first, second, third = (names.placeholder(f"{number}.example") for number in range(3))
-    assert names.name_of(packed(first)) == "0.example"
-    assert names.placeholder("3.example") == second
-    assert names.name_of(packed(first)) == "0.example"
+    names = Names(threading.Lock, "192.0.2.0/29")
+    addresses = [names.placeholder(f"{number}.example") for number in range(6)]
+    assert names.name_of(packed(addresses[0])) == "0.example"
+    assert names.placeholder("6.example") == addresses[1]
+    assert names.name_of(packed(addresses[0])) == "0.example"
     # All of them are in use by now, and one has to go: the one that was asked for first.
-    assert names.name_of(packed(third)) == "2.example"
-    assert names.name_of(packed(second)) == "3.example"
-    assert names.placeholder("4.example") == third
+    for number in (2, 3, 4, 5):
+        assert names.name_of(packed(addresses[number])) == f"{number}.example"
+    assert names.name_of(packed(addresses[1])) == "6.example"
+    assert names.placeholder("7.example") == addresses[2]
 
 
 def test_a_full_pool_says_so_once_for_its_size():
     said: list[int] = []
-    names = Names(threading.Lock, 3, said.append)
-    for number in range(3):
+    names = Names(threading.Lock, "192.0.2.0/29", said.append)
+    for number in range(6):
         names.placeholder(f"{number}.example")
     assert said == []
-    for number in range(3, 11):
+    for number in range(6, 20):
         names.placeholder(f"{number}.example")
-    assert said == [1, 4, 7]
-    assert names.generation == 8
+    assert said == [1, 7, 13]
+    assert names.generation == 14
 
 
-def test_the_last_number_of_the_pool_is_an_address_of_the_network():
-    names = Names(threading.Lock)
-    names._next = 0x1FFFD
-    assert names.placeholder("last.example") == "198.19.255.254"
+def test_every_address_of_the_network_stands_for_a_name_but_the_first_and_the_last():
+    names = Names(threading.Lock, "10.0.0.0/24")
+    given = [names.placeholder(f"{number}.example") for number in range(254)]
+    assert given == [f"10.0.0.{number}" for number in range(1, 255)]
+    assert names.placeholder("one.more") == "10.0.0.1"
+    assert [names.name_of(packed(f"10.0.0.{number}")) for number in (0, 255)] == [None, None]
 
 
 def test_threads_that_ask_at_once_agree():
