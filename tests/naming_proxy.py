@@ -30,7 +30,7 @@ class NamingProxy(socketserver.ThreadingTCPServer):
     daemon_threads = False
     block_on_close = True
 
-    def __init__(self, hosts: Mapping[str, str], replies: Mapping[str, int]) -> None:
+    def __init__(self, hosts: Mapping[str, str], replies: Mapping[str, int | None]) -> None:
         self.asked: list[tuple[str, str, int]] = []
         self._hosts = hosts
         self._replies = replies
@@ -63,6 +63,9 @@ class NamingProxy(socketserver.ThreadingTCPServer):
         looked_up = request.command in (v5.RESOLVE, v5.RESOLVE_PTR)
         known = host in self._hosts if looked_up else address in LOOPBACK
         code = self._replies.get(host, v5.SUCCEEDED if known else v5.HOST_UNREACHABLE)
+        if code is None:
+            client.recv(1)
+            return
         if code != v5.SUCCEEDED:
             client.sendall(request.reply(code))
             return
@@ -97,9 +100,9 @@ class NamingProxy(socketserver.ThreadingTCPServer):
 
 @contextlib.contextmanager
 def naming_proxy(
-    hosts: Mapping[str, str] | None = None, replies: Mapping[str, int] | None = None
+    hosts: Mapping[str, str] | None = None, replies: Mapping[str, int | None] | None = None
 ) -> Iterator[NamingProxy]:
-    """``hosts``: name to loopback address. ``replies``: host to reply code of SOCKS5.
+    """``hosts``: name to loopback address. ``replies``: host to reply code of SOCKS5, None for no reply.
 
     Whatever is neither in these nor loopback is answered with "host unreachable". RESOLVE and RESOLVE_PTR are
     answered from ``hosts`` as well, which has any addresses for them, and names of addresses.

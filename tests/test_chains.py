@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
 from textwrap import dedent
 
+import psutil
 import pytest
 
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch.environment import environment
 from pywrap.tunnel import turns
 from tests import peers
+from tests.naming_proxy import naming_proxy
 from tests.run import environment as clean_environment
 from tests.run import pysocksify, run
 from tests.servers import reference_server
+from tests.tunnel.scripted import CHOICE, GREETING, scripted
 
 PRELUDE = """
 import asyncio, json, os, socket, subprocess, sys
@@ -141,6 +145,75 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
     finally:
         os.close(int(path.rpartition("/")[2]))
     assert counts(three) == [2, 2, 2]
+
+
+# ---------------------------------------------------------------- silent hops
+
+
+@contextlib.contextmanager
+def stopped(*processes):
+    """``processes`` answer to nobody meanwhile, while the kernel accepts connections for them."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+@pytest.mark.parametrize("script", [(None,), (len(GREETING), CHOICE, None)], ids=["at once", "let in"])
+@pytest.mark.parametrize(("code", "place"), [(FETCH, 0), (FETCH_ASYNC, 1), (FETCH, 2), (FETCH_ASYNC, 2)])
+def test_dynamic_leaves_out_who_is_silent(code, script, place, three, echo_server):
+    with scripted(*script) as silent:
+        chain = [proxy(three[0]), proxy(three[1])]
+        chain.insert(place, proxy(silent))
+        limits = {"timeout": 40.0}
+        assert program(Chain(tuple(chain), type="dynamic"), code, echo_server.port, 5, **limits) == {
+            "fetched": 5
+        }
+    assert sum(record.port == echo_server.port for record in three[1].seen) == 5
+
+
+@pytest.mark.parametrize("type_", ["random", "round_robin"])
+def test_so_do_those_that_pick(type_, three, echo_server):
+    with scripted(len(GREETING), CHOICE, None) as silent:
+        chain = Chain((proxy(silent), *map(proxy, three)), type=type_, length=2)
+        assert program(chain, FETCH_ASYNC, echo_server.port, 20, timeout=40.0) == {"fetched": 20}
+
+
+def test_the_ssh_connection_under_a_proxy_is_dead(three, echo_server):
+    """``ssh -D`` then still takes part in every handshake, and is silent after it."""
+    before = set(psutil.Process().children(recursive=True))
+    with peers.ssh_dynamic() as ssh:
+        sshd = [
+            each
+            for each in psutil.Process().children(recursive=True)
+            if each not in before and each.name().startswith("sshd")
+        ]
+        with stopped(*sshd):
+            chain = Chain((proxy(three[0]), proxy(ssh)), type="dynamic")
+            assert program(chain, FETCH_ASYNC, echo_server.port, 5, timeout=40.0) == {"fetched": 5}
+
+
+@pytest.mark.parametrize(
+    "go",
+    ["socket.create_connection({})", "asyncio.run(asyncio.open_connection(*{}))"],
+    ids=["socket", "asyncio"],
+)
+def test_a_silent_destination_has_us_come_from_nowhere_else(go, three):
+    """Otherwise it could choose the hop that it sees."""
+    code = f"""
+        try:
+            {go.format(("silent.example", 80))}
+        except TimeoutError as err:
+            say(error=err.errno)
+    """
+    with naming_proxy(replies={"silent.example": None}) as last:
+        chain = Chain((proxy(three[0]), proxy(last)), type="dynamic")
+        assert program(chain, code, 0, 1, timeout=4.0) == {"error": errno.ETIMEDOUT}
+    assert last.asked == [("CONNECT", "silent.example", 80), ("CONNECT", "127.0.0.1", 9)]
+    assert {record.port for record in three[0].seen} == {last.port, 9}
 
 
 # ---------------------------------------------------------------- hops

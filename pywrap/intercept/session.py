@@ -15,6 +15,7 @@ from pywrap.intercept.lookups import Lookups
 from pywrap.messages import Messages
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
+from pywrap.tunnel.alive import PATIENCE, Question
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.background import Background, Task
 from pywrap.tunnel.binding import told_by
@@ -24,7 +25,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.lookup import LookupFailed, lookup
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening, wait_for
-from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.plan import OneWay, Plan
 from pywrap.tunnel.probe import Probe, unknown
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
@@ -56,7 +57,7 @@ class Session:
         self.tunnels = tunnels
         self.names = Names(originals.allocate_lock, settings.placeholders, self._recycled)
         self.hosts = Hosts()
-        self.hops = Hops(originals.getaddrinfo)
+        self.hops = Hops(originals.getaddrinfo, lambda text: self.messages.say(1, text), self._question)
         # A strict chain begins with its first proxy, any other with any of its own.
         firsts = [
             self.hops.first(proxy)
@@ -282,20 +283,27 @@ class Session:
             )
         if self.settings.pipeline == "auto":
             for to_ask in unknown(self.hops, path):
-                self._probe(to_ask)
+                if not self._ask(Probe(self.hops, to_ask), self.deadline(None)):
+                    self.hops.unused(to_ask[-1])
 
-    def _probe(self, path: tuple[Proxy, ...]) -> None:
-        """Ask the last hop of ``path`` whether it takes a flight, in the background."""
+    def _question(self, path: tuple[Proxy, ...]) -> None:
+        """Ask the last hop of ``path`` whether it is alive."""
+        patience = min(self.settings.read_timeout or PATIENCE, PATIENCE)
+        self._ask(Question(self.hops, path), Deadline(replace(self.settings, read_timeout=patience)))
+
+    def _ask(self, plan: OneWay, deadline: Deadline) -> bool:
+        """Have ``plan`` learn something of a hop, in the background; no when that will be another time."""
         sock = None
         try:
             sock = _fresh()
-            opening = Opening(sock, Probe(self.hops, path), self.deadline(None))
+            opening = Opening(sock, plan, deadline)
             self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
         except (OSError, RuntimeError):
-            # No descriptor or no thread left: another time.
-            self.hops.unused(path[-1])
+            # No descriptor or no thread left.
             if sock is not None:
                 sock.close()
+            return False
+        return True
 
     def failed(self, verdict: Verdict, error: SocksError) -> None:
         """Say at -v that a tunnel failed: the program sees no more than an errno of it."""

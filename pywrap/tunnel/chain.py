@@ -11,6 +11,8 @@ from pywrap.tunnel.flight import rehearse, replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue
 
@@ -34,6 +36,7 @@ def handshake(
     destination: Endpoint,
     command: int = v5.CONNECT,
     flight: tuple[bool, ...] = (),
+    asking: Callable[[int], None] = lambda number: None,
 ) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through all before it; return the address of its reply.
 
@@ -41,7 +44,7 @@ def handshake(
     RESOLVE_PTR are answered with what was asked for, in the place of the address.
 
     ``flight`` tells for each hop whether it may be sent everything at once; to hops of that kind which follow
-    each other, all goes in one piece.
+    each other, all goes in one piece. ``asking`` is told of each hop when its answers are next.
 
     Raises:
         SocksError: the message starts with the hop that it happened at.
@@ -57,6 +60,7 @@ def handshake(
             burst = b"".join(b"".join(each) for each in said)
         else:
             burst = b""
+        asking(number)
         bound = yield from _ask(chain, number, *asks[number], said.pop(0) if said else None, burst)
     return bound
 

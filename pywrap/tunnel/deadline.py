@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
+# Seconds between two looks at who keeps us waiting. All look at the same moments, so that ten thousand who
+# wait wake up a thread twice a second, and not at ten thousand moments.
+_LOOK = 0.5
+
 
 class Deadline:
     """The limits of one tunnel, counted from its creation.
@@ -20,7 +24,7 @@ class Deadline:
     gets exactly what an unwrapped connect() would raise; the other limits are the user's.
     """
 
-    __slots__ = ("_begun", "_connect", "_end", "_program", "_read", "_step", "_way")
+    __slots__ = ("_begun", "_connect", "_end", "_look", "_program", "_read", "_step", "_way")
 
     def __init__(self, settings: Settings, program: float | None = None) -> None:
         now = monotonic()
@@ -30,6 +34,7 @@ class Deadline:
         self._read = settings.read_timeout
         self._way = self._end
         self._step = self._end
+        self._look = _NEVER
         self._begun = now
 
     def share(self, part: float, seconds: float = _NEVER) -> None:
@@ -42,15 +47,20 @@ class Deadline:
 
     def connecting(self, otherwise: float = 0.0) -> None:
         """An address of the first hop is dialled from now on; ``otherwise`` is for want of a limit."""
-        self._start(self._connect or otherwise)
+        self._start(self._way, self._connect or otherwise)
 
-    def waiting(self) -> None:
-        """A hop's answer is waited for from now on."""
-        self._start(self._read)
+    def waiting(self, last: bool = False, otherwise: float = 0.0) -> None:
+        """A hop's answer is waited for from now on; the ``last`` one's may take all the time there is."""
+        self._start(self._end if last else self._way, self._read or (0.0 if last else otherwise))
 
-    def _start(self, limit: float) -> None:
+    def look(self) -> None:
+        """Let ``moment`` come soon, to see how things are."""
+        self._look = (monotonic() // _LOOK + 2) * _LOOK
+
+    def _start(self, end: float, limit: float) -> None:
         self._begun = monotonic()
-        self._step = min(self._way, self._begun + limit) if limit else self._way
+        self._step = min(end, self._begun + limit) if limit else end
+        self._look = _NEVER
 
     @property
     def waited(self) -> float:
@@ -65,19 +75,20 @@ class Deadline:
 
     @property
     def moment(self) -> float:
-        """When the present step ends, on the monotonic clock."""
-        return self._step if self._program is None else min(self._step, self._program)
+        """When the present step ends, or it is time to look, on the monotonic clock."""
+        step = min(self._step, self._look)
+        return step if self._program is None else min(step, self._program)
 
     def remaining(self) -> float:
         """Seconds left for the present step; 0 when there are none."""
         return max(0.0, self.moment - monotonic())
 
-    def over(self) -> ProxyTimeout:
-        """What to report now that ``moment`` has passed.
+    def over(self) -> ProxyTimeout | None:
+        """What to report now that ``moment`` has passed; None when it was only time to look.
 
         Raises:
             TimeoutError: the program's own timeout is over, worded as the socket module does.
         """
         if self._program is not None and self._program <= monotonic():
             raise TimeoutError("timed out")
-        return ProxyTimeout("no answer in time")
+        return ProxyTimeout("no answer in time") if self._step <= monotonic() else None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from time import monotonic
 
+from pywrap.errors import ProxyClosed, Rejected
+from pywrap.frozen import frozen
+from pywrap.socks import v5
 from pywrap.tunnel.dial import FirstHop
 
 TYPE_CHECKING = False
@@ -12,21 +15,44 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Proxy
+    from pywrap.errors import SocksError
 
 # Seconds that a hop which failed is left alone, as long as there are others.
 DEAD_FOR = 30.0
+# Seconds until a hop is asked again whether it is alive (``alive``).
+_PAUSE = 10.0
+
+
+@frozen
+class Death:
+    """Until when a hop is dead, on the monotonic clock, and who said so: another hop, and with which code."""
+
+    until: float
+    by: Proxy | None
+    code: int
 
 
 class Hops:
     """The proxies of all chains. ``getaddrinfo`` is the interpreter's own, as for ``FirstHop``.
 
+    ``say`` tells the user what has been learned, and ``ask(path)`` asks the last hop of ``path``, in the
+    background, whether it is alive.
+
     Any thread may ask and tell: each line below is one operation on a dictionary.
     """
 
-    def __init__(self, getaddrinfo: Callable[..., list[Any]]) -> None:
+    def __init__(
+        self,
+        getaddrinfo: Callable[..., list[Any]],
+        say: Callable[[str], None] = lambda text: None,
+        ask: Callable[[tuple[Proxy, ...]], None] = lambda path: None,
+    ) -> None:
         self._getaddrinfo = getaddrinfo
+        self._say = say
+        self._ask = ask
         self._firsts: dict[tuple[str, int], FirstHop] = {}
-        self._dead_until: dict[Proxy, float] = {}
+        self._deaths: dict[Proxy, Death] = {}
+        self._rest_until: dict[Proxy, float] = {}
         self._takers: dict[Proxy, bool] = {}
         self._uses: dict[Proxy, int] = {}
 
@@ -35,22 +61,42 @@ class Hops:
         known = self._firsts.get((proxy.host, proxy.port))
         return known or self._firsts.setdefault((proxy.host, proxy.port), FirstHop(proxy, self._getaddrinfo))
 
-    def died(self, proxy: Proxy) -> None:
-        """``proxy`` failed: it is dead for a while."""
-        self._dead_until[proxy] = monotonic() + DEAD_FOR
+    def died(self, proxy: Proxy, error: SocksError) -> None:
+        """``proxy`` failed, which is all that ``error`` tells: it is dead for a while."""
+        code = reason(error)
+        by = error.hop if code is not None and error.hop is not proxy else None
+        if not self.is_dead(proxy):
+            self._say(f"without the proxy {proxy} for {DEAD_FOR:.0f} s: {error}")
+        self._deaths[proxy] = Death(monotonic() + DEAD_FOR, by, code or 0)
 
     def live(self, path: tuple[Proxy, ...]) -> None:
         """A tunnel stands through the hops of ``path``."""
-        if self._dead_until:
+        if self._deaths:
             for proxy in path:
-                self._dead_until.pop(proxy, None)
+                self._deaths.pop(proxy, None)
 
     def is_dead(self, proxy: Proxy) -> bool:
         """Has ``proxy`` failed of late?"""
-        return self._dead_until.get(proxy, 0.0) > monotonic()
+        death = self._deaths.get(proxy)
+        return death is not None and death.until > monotonic()
+
+    def accused_by(self, proxy: Proxy, code: int) -> tuple[Proxy, ...]:
+        """Who is dead because ``proxy`` says so, with this ``code``."""
+        deaths = tuple(self._deaths.items())
+        return tuple(dead for dead, death in deaths if (death.by, death.code) == (proxy, code))
+
+    def doubt(self, path: tuple[Proxy, ...]) -> None:
+        """The last hop of ``path`` keeps somebody waiting: ask it, unless that was done just now."""
+        now = monotonic()
+        # A raw hop has nothing to answer: whoever speaks there is somebody else.
+        if self._rest_until.get(path[-1], 0.0) <= now and path[-1].scheme != "raw":
+            self._rest_until[path[-1]] = now + _PAUSE
+            self._ask(path)
 
     def takes_flight(self, proxy: Proxy, taken: bool) -> None:
         """``proxy`` was seen to understand what it was sent in advance, or not to."""
+        if not taken:
+            self._say(f"the proxy {proxy} takes no flight: from now on it is told step by step")
         self._takers[proxy] = taken
 
     def is_taker(self, proxy: Proxy) -> bool | None:
@@ -69,3 +115,14 @@ class Hops:
     def forked(self) -> None:
         """In a child after fork(): what was about to be learned of a hop is not learned here."""
         self._uses.clear()
+        self._rest_until.clear()
+
+
+def reason(error: SocksError) -> int | None:
+    """The code of a hop's refusal; None when ``error`` is none.
+
+    A hang-up is one that says nothing, as "general failure" is.
+    """
+    if isinstance(error, Rejected):
+        return error.code
+    return v5.GENERAL_FAILURE if isinstance(error, ProxyClosed) and error.in_doubt else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.dial import Address
-    from pywrap.tunnel.plan import Plan, Way
+    from pywrap.tunnel.plan import OneWay, Plan, Way
 
     class Waited(Protocol):
         """What ``wait_for`` and ``background`` take: an ``Opening``, or what has its face."""
@@ -85,7 +85,7 @@ class Opening:
         "wants",
     )
 
-    def __init__(self, sock: _socket.socket, plan: Plan, deadline: Deadline) -> None:
+    def __init__(self, sock: _socket.socket, plan: Plan | OneWay, deadline: Deadline) -> None:
         self.sock = sock
         self.wants = POLLOUT
         self.deadline = deadline
@@ -143,10 +143,15 @@ class Opening:
                 if err.hop is None:
                     # It never came to a dialogue.
                     err.hop = err.dead = self.path[0]
+                    if len(self.path) > 1:
+                        err.args = (f"hop 1 of {len(self.path)}: {err}",)
                 other = self._plan.another(err)
                 if other is None or self.deadline.ended:
                     self._underway = False
-                    raise
+                    told = self._plan.told(err)
+                    if told is err:
+                        raise
+                    raise told from None
                 self._way = other
                 step = self._set_out
             else:
@@ -202,11 +207,16 @@ class Opening:
 
     def _expire(self) -> bool:
         timeout = self.deadline.over()
+        if timeout is None:
+            if not self._plan.is_lost():
+                self.deadline.look()
+                return False
+            timeout = ProxyTimeout("no answer, as to others")
         deferred = self._deferred
         if self._dialogue is not None and not self._is_unconnected():
             if deferred:
                 # It was connected meanwhile, which nothing has told.
-                self.deadline.waiting()
+                self._wait()
                 return False
             self._dialogue.throw(timeout)
             raise AssertionError("no dialogue survives a timeout")
@@ -278,7 +288,13 @@ class Opening:
         self._step = step
         self._buffer = bytearray(step if isinstance(step, Send) else b"")
         if not self._deferred:
-            self.deadline.waiting()
+            self._wait()
+
+    def _wait(self) -> None:
+        patience = self._way.patience
+        self.deadline.waiting(self._plan.waits_for_destination, patience)
+        if patience and not isinstance(self._step, Send):
+            self.deadline.look()
 
     def _converse(self) -> bool:
         """Do what the dialogue asks for, until it ends or the socket makes us wait."""

@@ -6,17 +6,20 @@ After a failure, in this order:
 2. somebody hung up, and there are other paths: the same path again, since a refusal is given again, and a hop
    that has ended is not there any more;
 3. a hop is dead: a path without it, where the chain's type knows one;
-4. a hop fails at the destination as it has failed at the hop behind it before, without a reason: it is that
-   one which does not work, and not both; a path without it, and with the other;
-5. anything else is an error, above all what the destination refused.
+4. a hop refuses the destination with the code that it has refused the hop behind it with: it is that one
+   which does not work, and not both; a path without it, and with the other;
+5. anything else is an error, above all what the last hop says of the destination.
+
+A hop that keeps a connection waiting is asked beside it whether it is alive (``alive``).
 """
 
 from __future__ import annotations
 
-from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
+from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout, SocksError
 from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_one_message
+from pywrap.tunnel.hops import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
-# Of the time that is left, for a way that has others behind it.
+# Of the time that is left, for a way that has others behind it; what the last hop is asked for may take all.
 _PART = 0.5
-# Seconds to reach the first hop in that case, where the user has set no limit: two SYNs may be lost.
+# Seconds to reach the first hop in that case, and for each hop to reach the next, where the user has set no
+# limit: two SYNs may be lost, and as many again.
 _REACH = 4.0
+_PATIENCE = 15.0
 
 # For a flight that may have been swallowed: a hang is all that tells.
 _FLIGHT_PART = 1 / 3
@@ -47,8 +52,9 @@ MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
 class Way:
     """One way: the hops in order, how to reach the first, and what is said through it.
 
-    It may take a ``part`` of the time that is left and ``seconds`` at most, and ``reach`` seconds to connect
-    to the first hop, 0 for no limit of its own. ``early``: what is said first may go out in the SYN.
+    It may take a ``part`` of the time that is left and ``seconds`` at most. Where there may be other ways, it
+    has ``reach`` seconds to connect to the first hop, and ``patience`` for each answer; elsewhere both are 0.
+    ``early``: what is said first may go out in the SYN.
     """
 
     path: tuple[Proxy, ...]
@@ -57,7 +63,35 @@ class Way:
     part: float = 1.0
     seconds: float = _NEVER
     reach: float = 0.0
+    patience: float = 0.0
     early: bool = False
+
+
+class OneWay:
+    """A way without another: what fails is not to be got around. With the face of a ``Plan``."""
+
+    waits_for_destination = False
+
+    def __init__(self, way: Way) -> None:
+        self._only = way
+
+    def start(self) -> Way:
+        return self._only
+
+    def another(self, error: SocksError) -> Way | None:
+        return None
+
+    def told(self, error: SocksError) -> SocksError:
+        return error
+
+    def is_lost(self) -> bool:
+        return False
+
+    def given_up(self, error: SocksError) -> None:
+        """Nothing is learned from it."""
+
+    def succeeded(self) -> None:
+        """Nor from this."""
 
 
 class Plan:
@@ -85,15 +119,18 @@ class Plan:
         self._fast_open = fast_open
         self._then = then
         self._path: tuple[Proxy, ...] = ()
+        # The number of the hop whose answer is waited for.
+        self._at = 0
+        # Those of the path that were taken for dead when it was chosen.
+        self._ghosts: tuple[Proxy, ...] = ()
         self._flight: tuple[bool, ...] = ()
         self._without: tuple[Proxy, ...] = ()
         # Those that a flight may have failed at, while the same path is tried step by step.
         self._suspects: tuple[Proxy, ...] = ()
         self._repeated = False
         self._doubted = False
-        # Who failed at whom without a reason, and who turned out to be the one to blame.
-        self._accused: tuple[tuple[Proxy | None, Proxy], ...] = ()
-        self._accuser: Proxy | None = None
+        # What one said that seems to refuse everything.
+        self._refusal: SocksError | None = None
 
     def start(self) -> Way:
         """The way to try first."""
@@ -101,46 +138,73 @@ class Plan:
 
     def another(self, error: SocksError) -> Way | None:
         """The way to try after ``error``; None when there is no other."""
-        if isinstance(error, MISREAD) and self._doubted:
+        lost = self._lost() if isinstance(error, ProxyTimeout) else None
+        if lost is not None:
+            error.dead = lost
+        elif isinstance(error, MISREAD) and self._doubted:
             self._suspects = self._suspected(error)
             self._repeated = error.in_doubt
             return self._way(())
-        if error.in_doubt and not self._repeated and self._selection.has_another(self._without):
+        elif error.in_doubt and not self._repeated and self._selection.has_another(self._without):
             self._repeated = True
             return self._way(tuple(self._flies(number) for number in range(len(self._path))))
         if error.dead is None:
             return self._without_accuser(error)
-        if _is_no_reason(error):
-            self._accused = (*self._accused, (error.hop, error.dead))
-        self._hops.died(error.dead)
+        self._hops.died(error.dead, error)
         self._without += (error.dead,)
         path = self._selection.pick(self._without)
         return self._along(path) if path else None
 
     def _without_accuser(self, error: SocksError) -> Way | None:
         """The way without the hop that ``error`` is of, if it fails at everything."""
-        accused = {dead for hop, dead in self._accused if hop is error.hop}
-        if error.hop is None or not accused or not _is_no_reason(error):
+        code = reason(error)
+        if error.hop is None or code is None or self._refusal is not None:
             return None
-        self._accused = ()
-        self._hops.live(tuple(accused))
-        self._accuser = error.hop
-        self._without = (*(each for each in self._without if each not in accused), error.hop)
-        path = self._selection.pick(self._without)
-        return self._along(path) if path else None
+        accused = self._hops.accused_by(error.hop, code)
+        without = (*(each for each in self._without if each not in accused), error.hop)
+        path = self._selection.pick(without)
+        if not accused or not path:
+            return None
+        self._hops.live(accused)
+        self._refusal = error
+        self._without = without
+        return self._along(path)
+
+    def told(self, error: SocksError) -> SocksError:
+        """What to report, ``error`` having ended the last way: of the destination, rather than of a hop."""
+        return error if self._refusal is None or error.dead is None else self._refusal
+
+    def is_lost(self) -> bool:
+        """No answer has come for a while: is it known that none will? The hops waited for are asked."""
+        if self._lost() is not None:
+            return True
+        for number in range(self._at + 1):
+            self._hops.doubt(self._path[: number + 1])
+        return False
+
+    def _lost(self) -> Proxy | None:
+        """A hop that is waited for, and was found dead meanwhile: by its answer, or by other connections."""
+        waited_for = self._path[: self._at + 1]
+        return next((hop for hop in waited_for if self._hops.is_dead(hop) and hop not in self._ghosts), None)
+
+    @property
+    def waits_for_destination(self) -> bool:
+        """Is it the last hop that is waited for? Then it may take all the time that there is."""
+        return self._at == len(self._path) - 1 and not self._doubted
 
     def given_up(self, error: SocksError) -> None:
         """The program waits no longer: ``error`` is what would have been reported of the present way."""
-        if error.dead is not None:
-            self._hops.died(error.dead)
+        dead = self._lost() or error.dead
+        if dead is not None:
+            self._hops.died(dead, error)
 
     def succeeded(self) -> None:
         """The present way stands."""
         self._doubted = False
         self._hops.live(self._path)
-        if self._accuser is not None:
+        if self._refusal is not None and self._refusal.hop is not None:
             # Now that it is known.
-            self._hops.died(self._accuser)
+            self._hops.died(self._refusal.hop, self._refusal)
         for number, flies in enumerate(self._flight):
             if flies and not self._is_safe(number):
                 self._hops.takes_flight(self._path[number], True)
@@ -150,6 +214,7 @@ class Plan:
 
     def _along(self, path: tuple[Proxy, ...]) -> Way:
         self._path = path
+        self._ghosts = tuple(hop for hop in path if self._hops.is_dead(hop))
         self._suspects = ()
         self._repeated = False
         if self._pipeline == "off":
@@ -159,9 +224,10 @@ class Plan:
     def _way(self, flight: tuple[bool, ...]) -> Way:
         path = self._path
         self._flight = flight
-        part, seconds, reach = 1.0, _NEVER, 0.0
+        self._at = 0
+        part, seconds, reach, patience = 1.0, _NEVER, 0.0, 0.0
         if self._selection.has_another(self._without):
-            part, reach = _PART, _REACH
+            part, reach, patience = _PART, _REACH, _PATIENCE
         # Now: another connection may find out meanwhile that a hop does not take it, as this one did not.
         self._doubted = bool(flight) and self._in_doubt_of_flight()
         if self._doubted:
@@ -173,12 +239,13 @@ class Plan:
             part,
             seconds,
             reach,
+            patience,
             # A raw hop is told nothing: its SYN would wait for the program's first word.
             self._fast_open and path[0].scheme != "raw",
         )
 
     def _talk(self, path: tuple[Proxy, ...], flight: tuple[bool, ...]) -> Dialogue[Endpoint]:
-        bound = yield from handshake(path, self._destination, self._command, flight)
+        bound = yield from handshake(path, self._destination, self._command, flight, self._asking)
         if self._then is not None:
             # The hops have done their part.
             self.succeeded()
@@ -188,6 +255,9 @@ class Plan:
                 err.hop = path[-1]
                 raise
         return bound
+
+    def _asking(self, number: int) -> None:
+        self._at = number
 
     def _flies(self, number: int) -> bool:
         """Does hop ``number`` of the path take a flight?"""
@@ -214,10 +284,3 @@ class Plan:
             max(0, at - 1) if isinstance(error, (ProxyClosed, ProxyTimeout)) and not error.answered else at
         )
         return self._path[before : at + 1]
-
-
-def _is_no_reason(error: SocksError) -> bool:
-    """Does a hop fail in a way that says nothing of what it was asked for?"""
-    if isinstance(error, Rejected):
-        return error.code == v5.GENERAL_FAILURE
-    return isinstance(error, ProxyClosed) and error.in_doubt

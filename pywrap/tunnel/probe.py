@@ -9,8 +9,7 @@ from __future__ import annotations
 from pywrap.errors import ProxyClosed, Rejected
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.chain import handshake, is_one_message
-from pywrap.tunnel.plan import FLIGHT_SECONDS, MISREAD, Plan, Way
-from pywrap.tunnel.selection import Fixed
+from pywrap.tunnel.plan import FLIGHT_SECONDS, MISREAD, OneWay, Way
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,34 +36,31 @@ def unknown(hops: Hops, path: tuple[Proxy, ...]) -> list[tuple[Proxy, ...]]:
     ]
 
 
-class Probe(Plan):
+class Probe(OneWay):
     """The question to the last hop of ``path``; no way stands, and the errors are the answer."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
-        super().__init__(hops, Fixed(path), _NOWHERE, IMPOSSIBLE)
-        self._path = path
-
-    def start(self) -> Way:
-        """The only way."""
-        path = self._path
-        flight = (*(self._hops.is_taker(hop) is True for hop in path[:-1]), True)
-        return Way(
-            path,
-            self._hops.first(path[0]),
-            lambda: handshake(path, _NOWHERE, IMPOSSIBLE, flight),
-            seconds=FLIGHT_SECONDS,
+        flight = (*(hops.is_taker(hop) is True for hop in path[:-1]), True)
+        super().__init__(
+            Way(
+                path,
+                hops.first(path[0]),
+                lambda: handshake(path, _NOWHERE, IMPOSSIBLE, flight),
+                seconds=FLIGHT_SECONDS,
+            )
         )
+        self._hops = hops
+        self._asked = path[-1]
 
     def another(self, error: SocksError) -> None:
         """Learn from ``error``."""
-        asked = self._path[-1]
-        if error.hop is asked and isinstance(error, (Rejected, *MISREAD)):
+        if error.hop is self._asked and isinstance(error, (Rejected, *MISREAD)):
             understood = isinstance(error, Rejected) or (isinstance(error, ProxyClosed) and error.answered)
-            self._hops.takes_flight(asked, understood)
+            self._hops.takes_flight(self._asked, understood)
         else:
             # It was not reached: another time.
-            self._hops.unused(asked)
+            self._hops.unused(self._asked)
 
     def succeeded(self) -> None:
         """Whoever grants the impossible has read it."""
-        self._hops.takes_flight(self._path[-1], True)
+        self._hops.takes_flight(self._asked, True)

@@ -191,7 +191,9 @@ def test_a_dead_hop_is_named_in_what_fails_behind_it(refusing_port):
     with reference_server() as server:
         alone, behind, before = examined(server.url(), (dead, server.url()), (server.url(), dead))
     assert alone["works"]
-    assert behind["error"] == f"cannot reach the proxy 127.0.0.1:{refusing_port}: Connection refused"
+    assert (
+        behind["error"] == f"hop 1 of 2: cannot reach the proxy 127.0.0.1:{refusing_port}: Connection refused"
+    )
     assert before["error"] == (
         f"proxy {server.host}:{server.port}: connection refused (asked for 127.0.0.1:{refusing_port})"
     )

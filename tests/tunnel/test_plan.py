@@ -86,7 +86,7 @@ def test_the_next_connection_knows(hops, dynamic):
 
 
 def test_success_brings_a_hop_back(hops):
-    hops.died(A)
+    hops.died(A, failed(SocksError, A, A))
     plan = Plan(hops, Fixed((A,)), TARGET)
     plan.start()
     plan.succeeded()
@@ -123,13 +123,13 @@ def test_the_next_hop_is_dead_when_the_one_before_hangs_up_twice(dynamic):
 
 def test_without_others_behind_it_a_way_has_all_the_time(hops, dynamic):
     way = Plan(hops, Fixed((A,)), TARGET).start()
-    assert (way.part, way.seconds, way.reach) == (1.0, float("inf"), 0.0)
+    assert (way.part, way.seconds, way.reach, way.patience) == (1.0, float("inf"), 0.0, 0.0)
     way = dynamic.start()
     assert 0 < way.part < 1
-    assert way.reach
+    assert way.reach and way.patience
     dynamic.another(failed(SocksError, A, A))
     way = dynamic.another(failed(SocksError, B, B))
-    assert (way.part, way.reach) == (1.0, 0.0)
+    assert (way.part, way.reach, way.patience) == (1.0, 0.0, 0.0)
 
 
 # ---------------------------------------------------------------- flights
@@ -284,9 +284,118 @@ def test_a_hop_that_fails_at_everything_is_the_one_that_fails(hops):
     assert hops.is_dead(A) and not hops.is_dead(B)
 
 
-def test_a_destination_that_refuses_in_words_blames_nobody(hops):
+@pytest.mark.parametrize("code", [2, 3, 4, 5])
+def test_whatever_its_words(hops, code):
     plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
     plan.start()
-    assert plan.another(refused(A, B, code=5)).path == (A,)
+    assert plan.another(refused(A, B, code=code)).path == (A,)
+    assert plan.another(refused(A, code=code)).path == (B,)
+
+
+def test_another_word_is_of_the_destination_and_blames_nobody(hops):
+    plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    assert plan.another(refused(A, B, code=4)).path == (A,)
     assert plan.another(refused(A, code=5)) is None
     assert not hops.is_dead(A)
+
+
+def test_others_know_who_has_accused_whom(hops):
+    first, second = (Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET) for _ in range(2))
+    first.start()
+    first.another(refused(A, B, code=3))
+    assert second.start().path == (A,)
+    assert second.another(refused(A, code=3)).path == (B,)
+    second.succeeded()
+    assert hops.is_dead(A) and not hops.is_dead(B)
+
+
+def test_a_refusal_is_told_when_the_accused_is_dead_indeed(hops):
+    plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    plan.another(refused(A, B, code=5))
+    refusal = refused(A, code=5)
+    assert plan.another(refusal).path == (B,)
+    gone = failed(SocksError, B, B)
+    assert plan.another(gone) is None
+    assert plan.told(gone) is refusal
+    # Not on the word of A any more.
+    assert hops.is_dead(B) and not hops.is_dead(A)
+    plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    assert plan.start().path == (A,)
+    assert plan.another(refusal) is None
+
+
+# ---------------------------------------------------------------- silence
+
+
+def at(plan, number):
+    """Have the present way of ``plan`` wait for hop ``number``."""
+    party = Party(plan.start().talk())
+    party.hear(b"" if number == 0 else (b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00" * 6) * number)
+
+
+@pytest.fixture
+def asked():
+    return []
+
+
+@pytest.fixture
+def asking(asked):
+    return Hops(lambda *_: [], ask=asked.append)
+
+
+def dynamic_of(hops, *path):
+    return Plan(hops, Dynamic(Chain(path, type="dynamic"), hops), TARGET)
+
+
+def test_who_is_waited_for_is_asked_and_who_was_asked_just_now_is_not(asking, asked):
+    plan = dynamic_of(asking, A, B, C)
+    at(plan, 1)
+    assert not plan.is_lost()
+    assert asked == [(A,), (A, B)]
+    at(plan, 2)
+    assert not plan.is_lost()
+    assert asked == [(A,), (A, B), (A, B, C)]
+
+
+def test_a_raw_hop_is_not_asked(asking, asked):
+    at(plan := dynamic_of(asking, RAW, A), 0)
+    assert not plan.is_lost()
+    assert asked == [(RAW, A)]
+
+
+@pytest.mark.parametrize(("at_hop", "found", "dead"), [(2, C, C), (2, B, B), (1, C, None), (0, A, A)])
+def test_who_is_found_dead_ends_the_way(asking, at_hop, found, dead):
+    plan = dynamic_of(asking, A, B, C)
+    at(plan, at_hop)
+    asking.died(found, failed(ProxyTimeout, found, found))
+    assert plan.is_lost() == (dead is not None)
+    if dead:
+        left = tuple(hop for hop in (A, B, C) if hop is not dead)
+        assert plan.another(failed(ProxyTimeout, (A, B, C)[at_hop])).path == left
+
+
+def test_who_was_dead_before_is_waited_for_all_the_same(asking):
+    for hop in (A, B):
+        asking.died(hop, failed(SocksError, hop, hop))
+    plan = dynamic_of(asking, A, B)
+    at(plan, 1)
+    assert not plan.is_lost()
+
+
+def test_silence_is_the_destinations_while_the_hop_answers_others(asking):
+    plan = dynamic_of(asking, A, B)
+    at(plan, 1)
+    assert plan.waits_for_destination
+    assert plan.another(failed(ProxyTimeout, B)) is None
+    assert not asking.is_dead(B)
+
+
+@pytest.mark.parametrize("pipeline", ["off", "on"])
+def test_the_last_hop_may_take_all_the_time_unless_it_may_have_lost_a_flight(asking, pipeline):
+    plan = Plan(asking, Dynamic(Chain((A, B), type="dynamic"), asking), TARGET, pipeline=pipeline)
+    at(plan, 0)
+    assert not plan.waits_for_destination
+    at(plan, 1)
+    assert plan.waits_for_destination == (pipeline == "off")

@@ -7,6 +7,7 @@ import collections
 import pytest
 
 from pywrap.config.settings import Chain, Proxy
+from pywrap.errors import SocksError
 from pywrap.tunnel import hops as hops_module
 from pywrap.tunnel.hops import DEAD_FOR, Hops
 from pywrap.tunnel.selection import Dynamic, Fixed, Random, RoundRobin, selection
@@ -14,6 +15,7 @@ from pywrap.tunnel.turns import Turns
 
 A, B, C, D = (Proxy("socks5h", f"{name}.example") for name in "abcd")
 ALL = (A, B, C, D)
+GONE = SocksError("gone")
 
 
 class Clock:
@@ -33,7 +35,7 @@ def round_robin(hops, length=1, proxies=ALL):
 
 def test_strict_is_one_path(hops):
     fixed = Fixed(ALL)
-    hops.died(A)
+    hops.died(A, GONE)
     assert fixed.pick(()) == ALL
     assert fixed.pick((A,)) == ()
     assert not fixed.has_another(())
@@ -43,7 +45,7 @@ def test_dynamic_is_all_in_order_without_the_dead(hops):
     dynamic = Dynamic(Chain(ALL, type="dynamic"), hops)
     assert dynamic.pick(()) == ALL
     assert dynamic.pick((B,)) == (A, C, D)
-    hops.died(A)
+    hops.died(A, GONE)
     assert dynamic.pick((C,)) == (B, D)
     assert dynamic.pick((B, C, D)) == (A,), "nobody else is left"
     assert dynamic.pick(ALL) == ()
@@ -51,7 +53,7 @@ def test_dynamic_is_all_in_order_without_the_dead(hops):
 
 def test_who_failed_comes_back_by_himself(hops):
     dynamic = Dynamic(Chain(ALL, type="dynamic"), hops)
-    hops.died(B)
+    hops.died(B, GONE)
     Clock.now += DEAD_FOR - 1
     assert dynamic.pick(()) == (A, C, D)
     Clock.now += 1
@@ -59,14 +61,14 @@ def test_who_failed_comes_back_by_himself(hops):
 
 
 def test_who_is_seen_alive_is_not_dead(hops):
-    hops.died(B)
+    hops.died(B, GONE)
     hops.live((A, B))
     assert not hops.is_dead(B)
 
 
 def test_when_all_are_believed_dead_all_are_tried(hops):
     for proxy in ALL:
-        hops.died(proxy)
+        hops.died(proxy, GONE)
     assert Dynamic(Chain(ALL, type="dynamic"), hops).pick(()) == ALL
 
 
@@ -87,10 +89,10 @@ def test_random_is_all_of_them_when_no_length_is_said(hops):
 
 def test_random_takes_the_dead_only_where_the_living_are_too_few(hops):
     random = Random(Chain(ALL, type="random", length=2), hops)
-    hops.died(A)
-    hops.died(B)
+    hops.died(A, GONE)
+    hops.died(B, GONE)
     assert all(set(random.pick(())) == {C, D} for _ in range(50))
-    hops.died(C)
+    hops.died(C, GONE)
     assert any(D not in random.pick(()) for _ in range(1000))
     assert random.pick((A, B, C)) == (), "proxychains-ng calls that: need more proxies"
 
@@ -102,7 +104,7 @@ def test_round_robin_goes_on_where_it_left_off(hops):
 
 def test_round_robin_passes_the_dead(hops):
     turns = round_robin(hops)
-    hops.died(B)
+    hops.died(B, GONE)
     assert [turns.pick(())[0] for _ in range(5)] == [A, C, D, A, C]
 
 

@@ -15,7 +15,7 @@ from pywrap.tunnel.chain import handshake
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.dial import FirstHop
 from pywrap.tunnel.opening import Opening, wait_for
-from pywrap.tunnel.plan import Plan, Way
+from pywrap.tunnel.plan import OneWay, Way
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,26 +23,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from pywrap.config.settings import Proxy
-    from pywrap.errors import SocksError
     from pywrap.socks.wire import Dialogue
 
     T = TypeVar("T")
-
-
-class _OneWay(Plan):
-    """A way without another: what fails is what was to be found out, not to be got around."""
-
-    def __init__(self, way: Way) -> None:
-        self._only = way
-
-    def start(self) -> Way:
-        return self._only
-
-    def another(self, error: SocksError) -> Way | None:
-        return None
-
-    def succeeded(self) -> None:
-        pass
 
 
 class Line:
@@ -75,7 +58,7 @@ class Line:
         with socket.socket(address.family) as sock:
             sock.setblocking(False)
             self.started = monotonic()
-            only = _OneWay(Way(self.path, self._first, whole))
+            only = OneWay(Way(self.path, self._first, whole))
             opening = Opening(sock, only, Deadline(Settings(timeout=patience or self.patience)))
             connected = wait_for(opening, select.poll)
             assert isinstance(connected, socket.socket), "it is ours, or one like it"
