@@ -248,59 +248,99 @@ def test_a_flight_through_hops_that_take_none(tinyproxy, microsocks_with_passwor
     assert program(Chain(hops), FETCH, echo_server.port, 3, pipeline="on") == {"fetched": 3}
 
 
-@pytest.mark.parametrize("pipeline", ["off", "on"])
-def test_500_connections_while_hops_die(pipeline, echo_server):
-    """Two of five die in the midst of it. That can end a tunnel which stood, but no connect() fails."""
-    code = """
-        async def fetch_if_alive():
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                writer.write(b"hello")
-                return await reader.read(5) == b"hello"
-            except ConnectionError:
-                return False
-            finally:
-                writer.transport.abort()
+# ---------------------------------------------------------------- hops that die
 
-        async def main():
-            gate = asyncio.Semaphore(10)
-            async def one(number):
-                async with gate:
-                    if number == count // 5:
-                        print("now", flush=True)
-                    return await fetch_if_alive()
-            fetched = await asyncio.gather(*map(one, range(count)))
-            say(fetched=sum(fetched), last=sum(fetched[count // 2:]))
-        asyncio.run(main())
-    """
+# 500 connections, ten at a time. When the hundredth begins, it says "now", and what became of all, and of the
+# second half, at the end.
+MANY = """
+    import collections, errno
+    async def fetch_once():
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError as err:
+            return errno.errorcode[err.errno]
+        try:
+            writer.write(b"hello")
+            return "done" if await reader.read(5) == b"hello" else "ended"
+        except ConnectionError:
+            return "ended"
+        finally:
+            writer.transport.abort()
+
+    async def main():
+        gate = asyncio.Semaphore(10)
+        async def one(number):
+            async with gate:
+                if number == 100:
+                    print("now", flush=True)
+                return await fetch_once()
+        return await asyncio.gather(*map(one, range(count)))
+    became = asyncio.run(main())
+    say(all=collections.Counter(became), last=collections.Counter(became[count // 2:]))
+"""
+
+
+def fetch_500_meanwhile(chain, echo_server, happens, **settings):
+    """What became of them, with ``happens()`` in the midst of it."""
+    settings = Settings(chains=(chain,), loopback="proxy", **settings)
+    with subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + dedent(MANY), str(echo_server.port), "500"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(settings, clean_environment()),
+    ) as process:
+        assert process.stdout.readline() == "now\n"
+        happens()
+        said = json.loads(process.communicate(timeout=120)[0])
+        assert process.returncode == 0
+    return said["all"], said["last"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "length", "pipeline"),
+    [("dynamic", 0, "off"), ("dynamic", 0, "on"), ("random", 2, "off"), ("round_robin", 2, "off")],
+)
+def test_500_connections_while_hops_die(type_, length, pipeline, echo_server):
+    """Two of five die in the midst of it. That can end a tunnel which stood, but no connect() fails."""
     with contextlib.ExitStack() as doomed, contextlib.ExitStack() as stack:
         servers = [
             doomed.enter_context(peers.microsocks()),
-            stack.enter_context(reference_server()),
+            ours := stack.enter_context(reference_server()),
             stack.enter_context(peers.ssh_dynamic()),
             doomed.enter_context(peers.dante()),
             last := stack.enter_context(reference_server()),
         ]
-        settings = Settings(
-            chains=(Chain(tuple(map(proxy, servers)), type="dynamic"),), loopback="proxy", pipeline=pipeline
-        )
-        process = stack.enter_context(
-            subprocess.Popen(
-                [sys.executable, "-c", PRELUDE + dedent(code), str(echo_server.port), "500"],
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environment(settings, clean_environment()),
-            )
-        )
-        assert process.stdout.readline() == "now\n"
-        doomed.close()
-        said = json.loads(process.communicate(timeout=120)[0])
-        assert process.returncode == 0
-        # Not more than were open at the time, and none after it.
-        assert said["fetched"] >= 480
-        assert said["last"] == 250
-    assert len(last.seen) >= 450
-    assert {record.port for record in last.seen} == {echo_server.port}
+        chain = Chain(tuple(map(proxy, servers)), type=type_, length=length)
+        became, of_the_last = fetch_500_meanwhile(chain, echo_server, doomed.close, pipeline=pipeline)
+    # Not more than were open at the time, and none after it.
+    assert set(became) <= {"done", "ended"}
+    assert became["done"] >= 480
+    assert of_the_last == {"done": 250}
+    ports = {server.port for server in servers}
+    if type_ == "dynamic":
+        assert len(last.seen) >= 450
+        assert {record.port for record in last.seen} == {echo_server.port}
+        assert {record.port for record in ours.seen} <= ports
+        return
+    for server, behind_it in ((ours, servers[2]), (last, servers[0])):
+        others = ports - {server.port} if type_ == "random" else {behind_it.port}
+        assert {record.port for record in server.seen} >= {echo_server.port, *others}
+
+
+@pytest.mark.parametrize("dies", [0, 1, 2])
+def test_500_connections_through_a_strict_chain_while_a_hop_dies(dies, echo_server):
+    """Whoever comes afterwards is told so at once."""
+    with contextlib.ExitStack() as doomed, contextlib.ExitStack() as stack:
+        kinds = [peers.microsocks, peers.ssh_dynamic, peers.dante]
+        servers = [
+            (doomed if place == dies else stack).enter_context(kind()) for place, kind in enumerate(kinds)
+        ]
+        chain = Chain(tuple(map(proxy, servers)))
+        became, of_the_last = fetch_500_meanwhile(chain, echo_server, doomed.close)
+    assert became["done"] >= 90
+    assert sum(of_the_last.values()) == 250
+    # `ssh -D`, where it is the one before, hangs up for a refusal.
+    assert set(of_the_last) == {"ECONNRESET" if dies == 2 else "ECONNREFUSED"}
 
 
 # ---------------------------------------------------------------- what auto learns
