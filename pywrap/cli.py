@@ -318,7 +318,7 @@ def _run(argv: list[str]) -> int:
 
 def _check(options: Options) -> int:
     """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
-    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
+    from pywrap.launch.doctor import PATIENCE, Role, check, parse_target, paths_of
 
     for word in options.command:
         if word.startswith("-"):
@@ -332,7 +332,7 @@ def _check(options: Options) -> int:
         if not paths:
             raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
     elif choices.proxies is None and options.config is None:
-        paths = {(parse_proxy(url),): True for url in options.command}
+        paths = {(parse_proxy(url),): Role() for url in options.command}
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (choices.verbosity or 0) >= 0

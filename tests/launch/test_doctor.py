@@ -13,10 +13,10 @@ import types
 import pytest
 
 from pywrap.config.settings import Chain, Proxy
-from pywrap.config.url import parse_proxy
+from pywrap.config.url import format_proxy, parse_proxy
 from pywrap.errors import ConfigError
 from pywrap.launch import doctor
-from pywrap.launch.doctor import destination, opinions
+from pywrap.launch.doctor import Role, destination, opinions
 from pywrap.launch.doctor.report import ABSENT, NO, UNKNOWN, YES, Finding, Report, in_json, in_words
 from pywrap.socks import serve
 from pywrap.socks.wire import Endpoint
@@ -47,7 +47,7 @@ def examined(*paths, patience=PATIENT, **how):
     """What the JSON says about each of ``paths``, which are tuples of URLs, or a single URL."""
     hops = [(path,) if isinstance(path, str) else path for path in paths]
     proxies = [tuple(parse_proxy(url) for url in path) for path in hops]
-    text, status = doctor.check(dict.fromkeys(proxies, True), patience, json=True, **how)
+    text, status = doctor.check(dict.fromkeys(proxies, Role()), patience, json=True, **how)
     told = json.loads(text)
     assert status == (0 if told["works"] else 1)
     return told["proxies"] if len(paths) > 1 else told["proxies"][0]
@@ -144,23 +144,51 @@ def test_each_hop_alone_and_then_through_those_before_it():
     first, second, third = (Proxy("socks5h", name) for name in ("a", "b", "c"))
     paths = doctor.paths_of([Chain((first, second, third))])
     assert list(paths.items()) == [
-        ((first,), True),
-        ((second,), False),
-        ((third,), False),
-        ((first, second), True),
-        ((first, second, third), True),
+        ((first,), Role()),
+        ((second,), Role(counts=False)),
+        ((third,), Role(counts=False)),
+        ((first, second), Role()),
+        ((first, second, third), Role()),
     ]
 
 
 def test_a_chain_without_an_order_is_its_hops():
     first, second = (Proxy("socks5h", name) for name in ("a", "b"))
-    assert doctor.paths_of([Chain((first, second), type="random")]) == {(first,): True, (second,): True}
+    assert doctor.paths_of([Chain((first, second), type="random")]) == {(first,): Role(), (second,): Role()}
 
 
 def test_a_hop_counts_when_any_chain_begins_with_it():
     first, second = (Proxy("socks5h", name) for name in ("a", "b"))
     paths = doctor.paths_of([Chain((second,)), Chain((first, second))])
-    assert paths == {(first,): True, (second,): True, (first, second): True}
+    assert paths == {(first,): Role(), (second,): Role(), (first, second): Role()}
+
+
+@pytest.mark.parametrize(("types", "around"), [(["dynamic"], True), (["strict", "dynamic"], False)])
+def test_a_dynamic_chain_goes_around_what_does_not_work(types, around):
+    hops = tuple(Proxy("socks5h", name) for name in ("a", "b"))
+    for order in (types, types[::-1]):
+        paths = doctor.paths_of([Chain(hops, type=each) for each in order])
+        assert paths[hops] == Role(around=around)
+
+
+def test_hops_of_a_dynamic_chain_are_examined_through_those_that_work(refusing_port, dante):
+    gone = Proxy("socks5h", "127.0.0.1", refusing_port)
+    with reference_server() as server:
+        ours, theirs = parse_proxy(server.url()), parse_proxy(url_of(dante))
+        for hops, ways in (
+            ((gone, ours, theirs), [(gone,), (ours,), (theirs,), (ours, theirs)]),
+            ((ours, gone, theirs), [(ours,), (gone,), (theirs,), (ours, gone), (ours, theirs)]),
+        ):
+            text, status = doctor.check(doctor.paths_of([Chain(hops, type="dynamic")]), PATIENT, json=True)
+            told = json.loads(text)["proxies"]
+            assert [(*each["through"], each["proxy"]) for each in told] == [
+                tuple(map(format_proxy, way)) for way in ways
+            ]
+            assert [each["works"] for each in told] == [way[-1] is not gone for way in ways]
+            # To ours directly as well: nobody before it works.
+            direct = [each["counts"] for each in told if not each["through"]]
+            assert direct == [hop is ours or hop is hops[0] for hop in hops]
+            assert status == 1
 
 
 def test_a_later_hop_may_be_out_of_reach_directly():
@@ -345,7 +373,7 @@ def test_an_http_proxy_has_connect_alone(monkeypatch, elsewhere):
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            text, _ = doctor.check({(Proxy("http", *server.server_address),): True}, PATIENT, json=True)
+            text, _ = doctor.check({(Proxy("http", *server.server_address),): Role()}, PATIENT, json=True)
         finally:
             server.shutdown()
             thread.join()
@@ -388,7 +416,7 @@ def test_a_resolver_that_never_answers_is_not_waited_for(monkeypatch):
 
 
 def test_who_cannot_be_asked_is_not_guessed_at():
-    text, status = doctor.check({(Proxy("raw", "127.0.0.1", 3128),): True}, json=True)
+    text, status = doctor.check({(Proxy("raw", "127.0.0.1", 3128),): Role()}, json=True)
     (told,) = json.loads(text)["proxies"]
     assert status == 1
     assert told["error"] == "raw hops cannot be checked"
@@ -401,7 +429,7 @@ def test_a_bug_is_not_taken_for_a_finding(monkeypatch):
 
     monkeypatch.setattr(doctor, "examine", examine)
     with pytest.raises(ZeroDivisionError):
-        doctor.check({(Proxy("socks5h", "127.0.0.1"),): True})
+        doctor.check({(Proxy("socks5h", "127.0.0.1"),): Role()})
 
 
 # ---------------------------------------------------------------- what a proxy is asked for

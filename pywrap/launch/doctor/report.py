@@ -85,6 +85,11 @@ class Report:
         """Was a connection through it seen?"""
         return self.findings["connect"].verdict == YES
 
+    @property
+    def may_pass_on(self) -> bool:
+        """Do the hops behind it have a chance? Also behind those that cannot be asked, such as raw."""
+        return self.works or self.findings["reachable"] is NOT_ASKED
+
 
 def all_work(reports: Sequence[Report]) -> bool:
     """Was a connection seen each way that connections go?"""
