@@ -30,7 +30,7 @@ class Question(OneWay):
     """The question to the last hop of ``path``; the errors are the answer."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
-        super().__init__(Way(path, hops.first(path[0]), lambda: handshake(path, _ITSELF)))
+        super().__init__(Way(path, hops.first(path[0]), lambda: handshake(path, _ITSELF), reach=PATIENCE))
         self._hops = hops
         self._asked = path[-1]
 
