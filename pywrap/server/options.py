@@ -5,6 +5,7 @@ By hand: argparse takes longer to import than the whole server.
 
 from __future__ import annotations
 
+from pywrap.config.words import nearest
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
 from pywrap.server.outbound import UdpRules
@@ -175,8 +176,5 @@ _SEE_HELP = "`pysocksd -h` lists the options"
 
 
 def _suggestion(name: str) -> str:
-    # Imported when something is wrong: nobody waits for it then.
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*_FLAGS, *_VALUES], n=1)
-    return f"did you mean `{near[0]}`? {_SEE_HELP}" if near else _SEE_HELP
+    near = nearest(name, [option for option in (*_FLAGS, *_VALUES) if option.startswith("--")])
+    return f"did you mean `{near}`? {_SEE_HELP}" if near else _SEE_HELP

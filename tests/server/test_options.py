@@ -74,5 +74,12 @@ def test_bad_command_lines_come_with_a_hint(argv, message):
     assert caught.value.hint
 
 
+def test_only_what_is_near_is_suggested():
+    for name, hint in (("--lisen", "did you mean `--listen`? "), ("--bogus", ""), ("--log", "")):
+        with pytest.raises(UsageError) as caught:
+            parse([name])
+        assert caught.value.hint == f"{hint}`pysocksd -h` lists the options"
+
+
 def test_the_help_fits_a_terminal():
     assert max(map(len, HELP.splitlines())) <= 80
