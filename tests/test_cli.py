@@ -317,7 +317,7 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         ),
         (
             ["--route", "*"],
-            "a route of 1 words: `*`\n"
+            "a route of 1 word: `*`\n"
             + "hint: it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`\n",
         ),
         (
@@ -328,9 +328,12 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (
             ["--dns", "lokal"],
             "unknown value of `--dns`: `lokal`\n"
-            + "hint: did you mean `local`? Known values: remote, tor, local\n",
+            + "hint: did you mean `local`? Known values: remote, tor, local, tcp://HOST[:PORT]\n",
         ),
-        (["--dns="], "unknown value of `--dns`: ``\nhint: known values: remote, tor, local\n"),
+        (
+            ["--dns="],
+            "unknown value of `--dns`: ``\nhint: known values: remote, tor, local, tcp://HOST[:PORT]\n",
+        ),
         (
             ["--loopback=off"],
             "unknown value of `--loopback`: `off`\nhint: known values: direct, proxy, deny\n",

@@ -215,9 +215,10 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (b"dnat a 1.1.1.1", "1: not an address with a port or without: `a`", ""),
         (
             b"route 10.0.0.0/8",
-            "1: a route of 1 words: `10.0.0.0/8`",
+            "1: a route of 1 word: `10.0.0.0/8`",
             "it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`",
         ),
+        (b"route sctp *:25 block", "1: unknown protocol: `sctp`", "known protocols: tcp, udp"),
         (b"direct *", "1: no proxy for anything: `*`", "if so, write `route * direct`"),
         (
             b"dns tcp://:53",
@@ -240,7 +241,7 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (
             b"dns remot",
             "1: unknown value of `dns`: `remot`",
-            "did you mean `remote`? Known values: remote, tor, local",
+            "did you mean `remote`? Known values: remote, tor, local, tcp://HOST[:PORT]",
         ),
         (b"loopback yes", "1: unknown value of `loopback`: `yes`", "known values: direct, proxy, deny"),
         (b"timeout 0", "1: `timeout` takes a positive number of seconds: `0`", ""),
