@@ -129,13 +129,18 @@ def format_rewrite(rewrite: Rewrite) -> str:
     return f"{old} {Rule(name=rewrite.new_address, port=rewrite.new_port)}"
 
 
+def is_chain_name(text: str) -> bool:
+    """Whether a chain can be called ``text``."""
+    return text not in RESERVED and bool(text) and _LETTERS.issuperset(text)
+
+
 def check_chain_name(text: str) -> str:
     """``text`` if a chain can be called so.
 
     Raises:
         ConfigError: it cannot.
     """
-    if text in RESERVED or not text or not _LETTERS.issuperset(text):
+    if not is_chain_name(text):
         hint = f"letters, digits, `-`, `_` and `.`, and none of {', '.join(RESERVED)}"
         raise ConfigError(f"not a name for a chain: `{text}`", hint)
     return text
