@@ -15,6 +15,7 @@ the traffic another way than the user said. So does a file that is there and can
 from __future__ import annotations
 
 import os
+import stat
 
 from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.formats import parse
@@ -108,11 +109,22 @@ def read(path: str, file_format: str | None = None) -> Choices:
         ConfigError: it cannot be read, or something in it is wrong.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open) as file:
             data = file.read()
+            nobody_writes = not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
     except OSError as err:
         raise _unreadable(path, err) from None
+    if nobody_writes:
+        # Not an empty file, whose rules would be none.
+        raise ConfigError(f"cannot read the configuration file {path}: nobody writes to this pipe")
     return parse(data, path, file_format)
+
+
+def _open(path: str, flags: int) -> int:
+    """Open ``path`` without waiting for somebody who writes to it: a FIFO may have none, for ever."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(fd, True)
+    return fd
 
 
 def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:

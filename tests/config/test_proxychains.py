@@ -401,7 +401,9 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "",
         ),
         # Not this format at all.
-        (b"\xff\xfes\0t\0r\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
+        ("\ufeff# a\nstrict_chain\n".encode("utf-16-le"), " this is a file in UTF-16", "save it as UTF-8"),
+        ("\ufeff# a\nstrict_chain\n".encode("utf-16-be"), " this is a file in UTF-16", "save it as UTF-8"),
+        ("strict_chain".encode("utf-16-le"), "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
         (b"server = 10.0.0.1", "1: unknown directive: `server`", ""),
         (b"\x7fELF\x02\x01\x01\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
     ],
