@@ -5,11 +5,16 @@ By hand: argparse takes longer to import than the whole server.
 
 from __future__ import annotations
 
-from pywrap.config.words import nearest
+from pywrap.config.host import parse_host
+from pywrap.config.words import digits, nearest
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
 from pywrap.server.outbound import UdpRules
 from pywrap.socks.wire import packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEFAULT_LISTEN = ("127.0.0.1", 1080)
 
@@ -101,14 +106,17 @@ def parse(argv: list[str]) -> Options:
                 if not rest:
                     raise UsageError(f"no value for `{name}`", _SEE_HELP)
                 value = rest.pop(0)
+            if not value:
+                # Of a variable that is not set, say: without its users, the server would serve everyone.
+                raise UsageError(f"no value for `{name}`", _SEE_HELP)
             if _VALUES[name] == "listen":
                 listen.append(parse_address(value))
             elif _VALUES[name] == "udp-peers":
                 udp = replace(udp, any_peer=_any_peer(value))
             elif _VALUES[name] == "udp-address":
-                udp = replace(udp, addresses=(*udp.addresses, _udp_address(value, udp.addresses)))
+                udp = replace(udp, addresses=(*udp.addresses, _announced(value, udp.addresses, name, "UDP")))
             elif _VALUES[name] == "bind address":
-                bind_addresses.append(_bind_address(value, bind_addresses))
+                bind_addresses.append(_announced(value, bind_addresses, name, "BIND"))
             else:
                 users = value
             continue
@@ -139,13 +147,28 @@ def parse_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+        if ":" not in host:
+            raise UsageError(f"not HOST:PORT: `{text}`", "brackets are for IPv6 addresses")
     elif ":" in host:
         raise UsageError(f"not HOST:PORT: `{text}`", "an IPv6 address is written as `[::1]:1080`")
     if not colon or not host:
         raise UsageError(f"not HOST:PORT: `{text}`", "for all IPv4 addresses: `0.0.0.0:1080`")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    number = digits(port)
+    if number is None or number > 65535:
         raise UsageError(f"not a port: `{port}` in `{text}`", "a port is a number from 0 to 65535")
-    return host, int(port)
+    return _parse_host(host, text), number
+
+
+def _parse_host(host: str, text: str) -> str:
+    if "%" in host and packed(host) is not None:
+        # A zone is the interface to listen on.
+        return host
+    try:
+        return parse_host(host)
+    except ConfigError as err:
+        raise UsageError(
+            f"not HOST:PORT: `{text}` ({err})", "for all IPv4 addresses: `0.0.0.0:1080`"
+        ) from None
 
 
 def _any_peer(text: str) -> bool:
@@ -154,21 +177,23 @@ def _any_peer(text: str) -> bool:
     return text == "any"
 
 
-def _udp_address(text: str, others: tuple[str, ...]) -> str:
-    if packed(text) is None:
-        raise UsageError(f"not an address: `{text}`", "`--udp-address` takes an address, without a port")
+def _announced(text: str, others: Sequence[str], option: str, what: str) -> str:
+    """An address that clients are told, for ``what``."""
+    address = packed(text)
+    # A zone is a name of this machine's interface: no message has room for it.
+    if address is None or "%" in text:
+        raise UsageError(
+            f"not an address: `{text}`", f"`{option}` takes an address, without a port or a zone"
+        )
+    if address[0] >= (224 if len(address) == 4 else 255):
+        raise UsageError(
+            f"not the address of one host: `{text}`", f"`{option}` is where clients find this one"
+        )
     if any((":" in text) == (":" in other) for other in others):
         family = "IPv6" if ":" in text else "IPv4"
-        raise UsageError(f"a second {family} address for UDP: `{text}`", "clients are told one")
-    return text
-
-
-def _bind_address(text: str, others: list[str]) -> str:
-    if packed(text) is None:
-        raise UsageError(f"not an address: `{text}`", "`--bind-address` takes an address, without a port")
-    if any((":" in text) == (":" in other) for other in others):
-        family = "IPv6" if ":" in text else "IPv4"
-        raise UsageError(f"a second {family} address for BIND: `{text}`", "one for each family is announced")
+        raise UsageError(
+            f"a second {family} address for {what}: `{text}`", "one for each family is announced"
+        )
     return text
 
 
