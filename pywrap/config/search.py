@@ -61,10 +61,13 @@ def gather(
     """What ``choices`` and the configuration file say together.
 
     Raises:
-        ConfigError: the file is missing, unreadable or wrong, or nobody names a proxy.
+        ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or there is no file that
+            ``file_format`` could be the format of.
     """
     environ = os.environ if environ is None else environ
     path = find(named, environ, system_directory)
+    if path is None and file_format is not None:
+        raise no_file(file_format)
     given = choices or Choices()
     said = combine(given, Choices() if path is None else read(path, file_format))
     # To give none says that the launcher brings one.
@@ -161,6 +164,11 @@ def _stat(path: str, source: str) -> None:
         raise _unreadable(path, err, source) from None
     except ValueError:
         raise ConfigError(f"cannot read the configuration file{source}: a NUL in its name") from None
+
+
+def no_file(file_format: str) -> ConfigError:
+    """The error of a format that was given for nothing."""
+    return ConfigError(f"no configuration file in the format `{file_format}`", "`-f FILE` names one")
 
 
 def _unreadable(path: str, err: OSError, source: str = "") -> ConfigError:

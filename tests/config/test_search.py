@@ -185,6 +185,18 @@ def test_file_is_read_even_when_its_proxies_are_replaced(places):
         places.load(Choices(proxies=(Proxy("socks5", "typed"),)))
 
 
+def test_a_format_is_that_of_a_file(places):
+    with pytest.raises(ConfigError) as caught:
+        load(
+            Choices(proxies=(Proxy("socks5", "typed"),)),
+            environ=places.environ,
+            file_format="torsocks",
+            system_directory=f"{places.root}/etc",
+        )
+    assert str(caught.value) == "no configuration file in the format `torsocks`"
+    assert caught.value.hint == "`-f FILE` names one"
+
+
 def test_no_proxy_anywhere(places):
     with pytest.raises(ConfigError) as caught:
         places.load()
