@@ -40,6 +40,9 @@ Options:
       --bind-address IP   what clients that BIND are told, behind a NAT, say;
                           once for IPv4, once for IPv6 [default: the address of
                           this machine that leads to the client's peer]
+      --fast-open         take a request in the first packet of a connection
+                          (TCP Fast Open): a copy of that packet that comes
+                          late may then connect a second time
   -q, --quiet             no line for each request
   -v, --verbose           a line for each end too, with the bytes and what was
                           dropped of datagrams
@@ -63,10 +66,12 @@ class Options:
     show: str = ""  # help | version
     udp: UdpRules = UdpRules()
     bind_addresses: tuple[str, ...] = ()
+    fast_open: bool = False
 
 
 _FLAGS = {
     "--no-udp": "no-udp",
+    "--fast-open": "fast-open",
     "-q": "quiet",
     "--quiet": "quiet",
     "-v": "verbose",
@@ -97,6 +102,7 @@ def parse(argv: list[str]) -> Options:
     verbosity = 0
     udp = UdpRules()
     bind_addresses: list[str] = []
+    fast_open = False
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
@@ -127,6 +133,8 @@ def parse(argv: list[str]) -> Options:
             raise UsageError(f"unknown argument: `{argument}`", _suggestion(name))
         if flag == "no-udp":
             udp = replace(udp, enabled=False)
+        elif flag == "fast-open":
+            fast_open = True
         else:
             verbosity = -1 if flag == "quiet" else 1
     return Options(
@@ -135,6 +143,7 @@ def parse(argv: list[str]) -> Options:
         verbosity,
         udp=udp,
         bind_addresses=tuple(bind_addresses),
+        fast_open=fast_open,
     )
 
 

@@ -19,6 +19,7 @@ from pywrap.server.outbound import UdpRules
         (["-v"], Options(verbosity=1)),
         (["--verbose"], Options(verbosity=1)),
         (["--no-udp", "-v"], Options(verbosity=1, udp=UdpRules(enabled=False))),
+        (["--fast-open"], Options(fast_open=True)),
         (["--udp-peers", "any"], Options(udp=UdpRules(any_peer=True))),
         (["--udp-peers=any", "--udp-peers=contacted"], Options()),
         (["--udp-address", "2001:db8::1"], Options(udp=UdpRules(addresses=("2001:db8::1",)))),
