@@ -12,7 +12,7 @@ import sys
 from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.options import NAMES, Given
-from pywrap.config.search import gather, load
+from pywrap.config.search import gather, load, no_file
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
@@ -189,7 +189,8 @@ What goes through them:
 Instead of running PROGRAM:
       --show-config
         Print all settings as a configuration file, passwords masked, with the
-        line of the file that each comes from.
+        line of the file that each comes from. PROGRAM may follow, and is not
+        run.
       --env, --env=off
         Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
         it run every Python program through the proxies, --env=off undoes that.
@@ -283,7 +284,7 @@ def _run(argv: list[str]) -> int:
     options = Options(argv)
     if options.answer:
         return _print(options.answer)
-    if options.check:
+    if options.action == "--check":
         return _check(options)
     if options.json or options.target is not None:
         raise ConfigError(f"`{'--json' if options.json else '--check-target'}` without `--check`", HINT_CHECK)
@@ -331,6 +332,8 @@ def _check(options: Options) -> int:
         paths = paths_of(load(choices, options.config, file_format=options.config_format).chains)
         if not paths:
             raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
+    elif options.config_format is not None and options.config is None:
+        raise no_file(options.config_format)
     elif choices.proxies is None and options.config is None:
         paths = {(parse_proxy(url),): Role() for url in options.command}
     else:
@@ -348,8 +351,8 @@ ALIASES = {"-x": "--proxy", "-f": "--config", "-q": "--quiet", "-v": "--verbose"
 SETTINGS = {f"--{name.replace('_', '-')}": name for name in NAMES if name != "verbosity"}
 WITH_VALUE = ("--proxy", "--config", "--config-format", "--check-target", *SETTINGS)
 # What is done instead of running PROGRAM.
-ACTIONS = ("--show-config", "--env")
-WITHOUT_VALUE = ("--quiet", "--verbose", "--check", "--json", "-h", "--help", "--version", *ACTIONS)
+ACTIONS = ("--show-config", "--env", "--check")
+WITHOUT_VALUE = ("--quiet", "--verbose", "--json", "-h", "--help", "--version", *ACTIONS)
 
 
 class Options:
@@ -365,7 +368,6 @@ class Options:
         self.config: str | None = None
         self.config_format: str | None = None
         self.embedded = False
-        self.check = False
         self.json = False
         self.target: str | None = None
         # With --check, URLs.
@@ -374,6 +376,9 @@ class Options:
         self._verbosity: int | None = None
         self._words = list(argv)
         self._read()
+        self.command = self._words
+        if self.action.startswith("--env") and not self.answer:
+            self._check_env(argv)
 
     def choices(self) -> Choices:
         return self._given.choices(without_proxies=self.embedded)
@@ -391,13 +396,12 @@ class Options:
                 self._read_long(word)
             else:
                 self._read_short(word)
-        self.command = self._words
-        if self.action.startswith("--env") and not self.answer:
-            self._check_env()
 
-    def _check_env(self) -> None:
+    def _check_env(self, argv: list[str]) -> None:
         if self.command:
             raise ConfigError(f"`{self.action}` starts nothing: `{self.command[0]}`", HINT_ENV)
+        if self.action == "--env=off" and any(word not in (self.action, "--") for word in argv):
+            raise ConfigError("`--env=off` takes no other options", HINT_ENV)
         if self.embedded:
             raise ConfigError(
                 "`-x embedded` with `--env`", "that server runs as long as the program it is started for"
@@ -410,7 +414,7 @@ class Options:
         elif name not in WITHOUT_VALUE:
             raise _unknown_option(name)
         elif word == "--env=off":
-            self.action = word
+            self._act(word)
         elif equals:
             raise ConfigError(f"`{name}` takes no value", HINT_ENV if name == "--env" else "")
         else:
@@ -454,8 +458,6 @@ class Options:
             case "--verbose":
                 # Counted from the default, also after -q.
                 self._verbosity = min(max(self._verbosity or 0, 0) + 1, 2)
-            case "--check":
-                self.check = True
             case "--json":
                 self.json = True
             case "-h":
@@ -465,11 +467,17 @@ class Options:
             case "--version":
                 self.answer = f"pysocksify {__version__}\n"
             case _ if name in ACTIONS:
-                self.action = name
+                self._act(name)
             case _:
                 raise AssertionError(f"in WITHOUT_VALUE and not here: {name}")
         if self._verbosity is not None:
             self._given.take("verbosity", str(self._verbosity))
+
+    def _act(self, action: str) -> None:
+        if self.action not in ("", action):
+            hint = "each of them is done instead of running PROGRAM"
+            raise ConfigError(f"`{action}` besides `{self.action}`", hint)
+        self.action = action
 
     def _add_proxy(self, value: str) -> None:
         if value == ENVIRONMENT:

@@ -25,6 +25,11 @@ def mask(text: str) -> str:
     return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 byte``, ``2 bytes``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class ConfigError(Exception):
     """The settings are wrong or missing: a person must change something.
 

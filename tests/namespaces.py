@@ -1,4 +1,4 @@
-"""Two networks with nothing between them but a proxy, made of the kernel's network namespaces.
+"""Two networks with nothing between them but a proxy, made of the kernel's network namespaces; and one alone.
 
 ::
 
@@ -162,6 +162,19 @@ socks pass {{ from: ::/0 to: ::/0 }}
 socks pass {{ from: 0/0 to: ::/0 }}
 socks pass {{ from: ::/0 to: 0/0 }}
 """
+
+
+def alone_with_fast_open(setting: int) -> tuple[str, ...]:
+    """What to put before a command to run it in a namespace of its own, which has a loopback interface.
+
+    ``setting`` is its kernel's for TCP Fast Open. 1: clients may; 2: servers may; 0x400: all that listen do.
+    """
+    unshare = peers.find("unshare", package="util-linux")
+    enter = (unshare, "--user", "--map-root-user", "--net", "sh", "-c")
+    prepare = f"ip link set lo up && echo {setting} >/proc/sys/net/ipv4/tcp_fastopen"
+    if subprocess.run([*enter, prepare], capture_output=True).returncode:
+        raise peers.Missing("a network namespace of one's own is not allowed here")
+    return *enter, f'{prepare} && exec "$@"', "sh"
 
 
 def _joined(host: str) -> str:

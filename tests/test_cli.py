@@ -218,7 +218,13 @@ def test_a_wrong_file_starts_nothing(fails, config, name, text, message):
 def test_only_a_shell_that_is_to_be_wrapped_is_told_by_a_command(fails, capsys):
     # No output but the error's: that option is PROGRAM's.
     assert "missing" in fails("-f", "missing", "tox", "--env", "py")
-    for argv in (["-f", "missing", "--env"], ["-x", "nonsense", "--env"], ["--env", "-x", "nonsense"]):
+    for argv in (
+        ["-f", "missing", "--env"],
+        ["-x", "nonsense", "--env"],
+        ["--env", "-x", "nonsense"],
+        [*PROXY, "--env", "--show-config"],
+        ["--env", "--env=off"],
+    ):
         assert cli.main(argv) == 125
         assert capsys.readouterr().out == "false\n"
 
@@ -274,6 +280,7 @@ def test_wrapping_a_shell_prints_commands(config, capsys):
 # ---------------------------------------------------------------- what is refused
 
 USAGE = "hint: usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary\n"
+INSTEAD = "hint: each of them is done instead of running PROGRAM\n"
 OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
 
 
@@ -294,6 +301,27 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (["--version=1"], "`--version` takes no value\n"),
         (["--env=on"], "`--env` takes no value\n" + f"hint: {cli.HINT_ENV}\n"),
         ([*PROXY, "--env=off", "python"], f"`--env=off` starts nothing: `python`\nhint: {cli.HINT_ENV}\n"),
+        *[
+            (argv, f"`--env=off` takes no other options\nhint: {cli.HINT_ENV}\n")
+            for argv in (["--env=off", *PROXY], ["-f", "missing", "--env=off"], ["--env=off", "-q"])
+        ],
+        *[
+            ([*PROXY, *argv], f"`{argv[1]}` besides `{argv[0]}`\n{INSTEAD}")
+            for argv in (
+                ["--show-config", "--env=off"],
+                ["--show-config", "--check", "program"],
+                ["--check", "--show-config"],
+                ["--check", "--env=off"],
+            )
+        ],
+        *[
+            ([option, *rest], f"`{option}` without `--check`\nhint: {cli.HINT_CHECK}\n")
+            for option, rest in (("--json", ["--show-config"]), ("--check-target", ["h:1", "program"]))
+        ],
+        (
+            ["--check", "--config-format", "tsocks", "socks5://h"],
+            "no configuration file in the format `tsocks`\nhint: `-f FILE` names one\n",
+        ),
         (
             ["-x", "embedded", "-x", "raw://a", "--chain-type", "random", "program"],
             "`-x embedded` in a random chain\n"
@@ -317,7 +345,7 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         ),
         (
             ["--route", "*"],
-            "a route of 1 words: `*`\n"
+            "a route of 1 word: `*`\n"
             + "hint: it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`\n",
         ),
         (
@@ -328,9 +356,12 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (
             ["--dns", "lokal"],
             "unknown value of `--dns`: `lokal`\n"
-            + "hint: did you mean `local`? Known values: remote, tor, local\n",
+            + "hint: did you mean `local`? Known values: remote, tor, local, tcp://HOST[:PORT]\n",
         ),
-        (["--dns="], "unknown value of `--dns`: ``\nhint: known values: remote, tor, local\n"),
+        (
+            ["--dns="],
+            "unknown value of `--dns`: ``\nhint: known values: remote, tor, local, tcp://HOST[:PORT]\n",
+        ),
         (
             ["--loopback=off"],
             "unknown value of `--loopback`: `off`\nhint: known values: direct, proxy, deny\n",

@@ -15,6 +15,7 @@ from pywrap.errors import (
     Rejected,
     SocksError,
     Unencodable,
+    counted,
     to_oserror,
 )
 
@@ -50,6 +51,10 @@ def test_a_rejection_remembers_the_reply_code():
 def test_a_config_error_may_carry_a_hint():
     assert ConfigError("wrong").hint == ""
     assert ConfigError("wrong", "do this").hint == "do this"
+
+
+def test_one_is_singular():
+    assert [counted(number, "byte") for number in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]
 
 
 def test_wrong_settings_are_not_a_failed_conversation():

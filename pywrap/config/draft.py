@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 
+# The byte order marks.
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
 
 class Draft:
     """What a file has said so far. Each format has a class of its own, which understands its lines."""
@@ -92,6 +95,8 @@ def parse_lines(data: bytes, draft: Draft) -> Choices:
     Raises:
         ConfigError: as ``draft`` raises it, with the file and the line.
     """
+    if data.startswith(UTF_16):
+        raise ConfigError(f"{draft.source}: this is a file in UTF-16", "save it as UTF-8")
     # Bytes, as proxychains splits them: str.split() would also split passwords at blanks of Unicode.
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         draft.line = number

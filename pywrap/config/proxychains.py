@@ -18,7 +18,14 @@ from __future__ import annotations
 
 from pywrap.config.draft import Draft, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, split_port
-from pywrap.config.rules import check_chain_name, parse_directs, parse_localnet, parse_rewrite, parse_route
+from pywrap.config.rules import (
+    check_chain_name,
+    is_chain_name,
+    parse_directs,
+    parse_localnet,
+    parse_rewrite,
+    parse_route,
+)
 from pywrap.config.settings import SCHEMES, Chain, Proxy
 from pywrap.config.url import check_credentials, parse_proxy
 from pywrap.config.values import READERS, parse_length, usual_length
@@ -53,18 +60,21 @@ CHAINS = {
 }
 
 
-def parse(data: bytes, source: str) -> Choices:
+def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) -> Choices:
     """Read the contents of a file; ``source`` is its name in messages.
+
+    ``hint``: what to say of an unknown directive, if this format alone does not know.
 
     Raises:
         ConfigError: a line that is wrong or unknown.
     """
-    return parse_lines(data, _Draft(source))
+    return parse_lines(data, _Draft(source, hint or _hint))
 
 
 class _Draft(Draft):
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, hint: Callable[[str], str]) -> None:
         super().__init__(source)
+        self.hint = hint
         # The list that lines belong to: None above all of them, "" in [ProxyList].
         self.name: str | None = None
         self.opened: dict[str, int] = {}
@@ -101,7 +111,7 @@ class _Draft(Draft):
     def open_list(self, title: str) -> None:
         word, _, name = title.removeprefix("[").removesuffix("]").partition(" ")
         if f"[{word}]" != SECTION or not title.endswith("]"):
-            raise ConfigError(f"unknown section: `{title}`", suggest(title, [SECTION], "sections"))
+            raise ConfigError(f"unknown section: `{title}`", _hint_section(title))
         if title != SECTION:
             check_chain_name(name)
         if name in self.opened:
@@ -113,7 +123,7 @@ class _Draft(Draft):
     def read_directive(self, words: list[str]) -> None:
         name = _name_of(words[0])
         if name not in DIRECTIVES:
-            raise _unknown_directive(words[0])
+            raise _unknown_directive(words[0], self.hint)
         arity, read = DIRECTIVES[name]
         values = words[1:]
         if name == "chain_len":
@@ -126,6 +136,13 @@ class _Draft(Draft):
     def say(self, field: str, value: object, name: str, values: list[str]) -> None:
         """Note what a line of this ``name`` and these ``values`` says."""
         self.decide(field, value, " ".join((name, *values)), self.name or "")
+
+
+def _hint_section(title: str) -> str:
+    name = title[1:-1]
+    if not title.endswith("]") or nearest(title, [SECTION]) or not is_chain_name(name):
+        return suggest(title, [SECTION], "sections")
+    return f"a chain of this name begins with `{SECTION[:-1]} {name}]`"
 
 
 # ---------------------------------------------------------------- directives
@@ -222,12 +239,19 @@ def _name_of(word: str) -> str:
     return "chain_len" if word.startswith("chain_len=") else word
 
 
-def _unknown_directive(word: str) -> ConfigError:
+def _unknown_directive(word: str, hint: Callable[[str], str]) -> ConfigError:
     if word in TYPES or "://" in word:
         return ConfigError(f"a proxy above {SECTION}", f"put the line {SECTION} before the first proxy")
-    near = nearest(word, DIRECTIVES)
-    # Only the word, and not the line: a password can stand further right.
-    return ConfigError(f"unknown directive: `{mask(word)}`", f"did you mean `{near}`?" if near else "")
+    # Only the word, and not the line: a password can stand further right, also behind a `=`.
+    name = mask(word).partition("=")[0]
+    if name in DIRECTIVES:
+        return ConfigError(f"`{name}` with a `=`", f"`{name} VALUE`" if DIRECTIVES[name][0] else "")
+    return ConfigError(f"unknown directive: `{name}`", hint(name))
+
+
+def _hint(name: str) -> str:
+    near = nearest(name, DIRECTIVES)
+    return f"did you mean `{near}`?" if near else ""
 
 
 # ---------------------------------------------------------------- proxies

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from pywrap.config.host import is_address, parse_host, parse_network, parse_port, split_port
 from pywrap.config.settings import PROTOCOLS, TO_BLOCK, TO_DIRECT, Rewrite, Rule
-from pywrap.errors import ConfigError
+from pywrap.config.words import suggest
+from pywrap.errors import ConfigError, counted
 from pywrap.frozen import replace
 
 HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"
@@ -49,8 +50,11 @@ def parse_route(words: list[str]) -> tuple[Rule, ...]:
     # Of two words, the first is the destination, even if a host has that name.
     protocol = words[0] if len(words) == 3 and words[0] in PROTOCOLS else ""
     rest = words[1:] if protocol else words
+    # Letters: of `10.0.0.0/8, 10.8.0.0/16 work`, it is a blank that is wrong.
+    if len(rest) == 3 and rest[0].isalpha():
+        raise ConfigError(f"unknown protocol: `{rest[0]}`", suggest(rest[0], PROTOCOLS, "protocols"))
     if len(rest) != 2:
-        raise ConfigError(f"a route of {len(words)} words: `{' '.join(words)}`", ROUTE_FORM)
+        raise ConfigError(f"a route of {counted(len(words), 'word')}: `{' '.join(words)}`", ROUTE_FORM)
     to = "" if rest[1] == TO_PROXY else rest[1]
     if to and to not in RESERVED:
         check_chain_name(to)
@@ -125,13 +129,18 @@ def format_rewrite(rewrite: Rewrite) -> str:
     return f"{old} {Rule(name=rewrite.new_address, port=rewrite.new_port)}"
 
 
+def is_chain_name(text: str) -> bool:
+    """Whether a chain can be called ``text``."""
+    return text not in RESERVED and bool(text) and _LETTERS.issuperset(text)
+
+
 def check_chain_name(text: str) -> str:
     """``text`` if a chain can be called so.
 
     Raises:
         ConfigError: it cannot.
     """
-    if text in RESERVED or not text or not _LETTERS.issuperset(text):
+    if not is_chain_name(text):
         hint = f"letters, digits, `-`, `_` and `.`, and none of {', '.join(RESERVED)}"
         raise ConfigError(f"not a name for a chain: `{text}`", hint)
     return text

@@ -15,6 +15,7 @@ the traffic another way than the user said. So does a file that is there and can
 from __future__ import annotations
 
 import os
+import stat
 
 from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.formats import parse
@@ -60,10 +61,13 @@ def gather(
     """What ``choices`` and the configuration file say together.
 
     Raises:
-        ConfigError: the file is missing, unreadable or wrong, or nobody names a proxy.
+        ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or there is no file that
+            ``file_format`` could be the format of.
     """
     environ = os.environ if environ is None else environ
     path = find(named, environ, system_directory)
+    if path is None and file_format is not None:
+        raise no_file(file_format)
     given = choices or Choices()
     said = combine(given, Choices() if path is None else read(path, file_format))
     # To give none says that the launcher brings one.
@@ -108,11 +112,22 @@ def read(path: str, file_format: str | None = None) -> Choices:
         ConfigError: it cannot be read, or something in it is wrong.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open) as file:
             data = file.read()
+            nobody_writes = not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
     except OSError as err:
         raise _unreadable(path, err) from None
+    if nobody_writes:
+        # Not an empty file, whose rules would be none.
+        raise ConfigError(f"cannot read the configuration file {path}: nobody writes to this pipe")
     return parse(data, path, file_format)
+
+
+def _open(path: str, flags: int) -> int:
+    """Open ``path`` without waiting for somebody who writes to it: a FIFO may have none, for ever."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(fd, True)
+    return fd
 
 
 def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:
@@ -149,6 +164,11 @@ def _stat(path: str, source: str) -> None:
         raise _unreadable(path, err, source) from None
     except ValueError:
         raise ConfigError(f"cannot read the configuration file{source}: a NUL in its name") from None
+
+
+def no_file(file_format: str) -> ConfigError:
+    """The error of a format that was given for nothing."""
+    return ConfigError(f"no configuration file in the format `{file_format}`", "`-f FILE` names one")
 
 
 def _unreadable(path: str, err: OSError, source: str = "") -> ConfigError:

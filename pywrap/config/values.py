@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Reader: TypeAlias = Callable[[str, str], object]
 
 OVER_TCP = "tcp://"
+OVER_TCP_FORM = f"{OVER_TCP}HOST[:PORT]"
 DNS_PORT = 53
 
 # Lengths of the placeholders' network: a /8 is what proxychains takes, and a /30 holds two.
@@ -32,7 +33,7 @@ def parse_dns(text: str, what: str) -> str:
         ConfigError: neither.
     """
     if not text.startswith(OVER_TCP):
-        return one_of(DNS, text, what)
+        return one_of((*DNS, OVER_TCP_FORM), text, what)
     try:
         host, port = split_port(text.removeprefix(OVER_TCP))
         number = DNS_PORT if port is None else parse_port(port)
@@ -40,7 +41,7 @@ def parse_dns(text: str, what: str) -> str:
             raise ConfigError(f"not a port: `{port}`")
         host = parse_host(host)
     except ConfigError as err:
-        raise ConfigError(f"not a name server: `{text}` ({err})", "it is written tcp://HOST[:PORT]") from None
+        raise ConfigError(f"not a name server: `{text}` ({err})", f"it is written {OVER_TCP_FORM}") from None
     return f"{OVER_TCP}[{host}]:{number}" if ":" in host else f"{OVER_TCP}{host}:{number}"
 
 

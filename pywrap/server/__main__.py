@@ -9,7 +9,7 @@ from pywrap import __version__
 from pywrap.errors import ConfigError
 from pywrap.server.log import Log, say
 from pywrap.server.options import HELP, UsageError, parse
-from pywrap.server.server import Server
+from pywrap.server.server import Server, fast_open_is_allowed
 from pywrap.server.users import read_users
 from pywrap.socks.wire import packed
 
@@ -49,9 +49,12 @@ def serve(argv: list[str]) -> None:
         udp_closed=log.udp_closed,
         arrived=log.arrived,
         bind_addresses=options.bind_addresses,
+        fast_open=options.fast_open,
     ) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
+        if options.fast_open and not fast_open_is_allowed():
+            log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
         for address in server.addresses:
             if users is None and not _is_loopback(address.host):
                 log.warning(f"{address} serves everyone who can reach it: no --users")

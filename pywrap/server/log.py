@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pywrap.errors import counted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.server.record import Record, Traffic
@@ -32,7 +34,7 @@ class Log:
 
     def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
         if self._verbosity >= 1:
-            say(f"{_request(record)}: closed after {seconds:.1f} s, {up} bytes up, {down} bytes down")
+            say(f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down")
 
     def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
         if self._verbosity >= 1:
@@ -60,13 +62,17 @@ def _request(record: Record) -> str:
 
 def _traffic(traffic: Traffic) -> str:
     parts = [
-        f"datagrams: {traffic.up} up ({traffic.bytes_up} bytes)",
-        f"{traffic.down} down ({traffic.bytes_down} bytes)",
+        f"datagrams: {traffic.up} up ({_bytes(traffic.bytes_up)})",
+        f"{traffic.down} down ({_bytes(traffic.bytes_down)})",
     ]
     if traffic.dropped:
         dropped = [f"{count} {why}" for why, count in traffic.dropped.items()]
         parts.append(f"dropped: {', '.join(dropped)}")
     return ", ".join(parts)
+
+
+def _bytes(number: int) -> str:
+    return counted(number, "byte")
 
 
 def _success(record: Record) -> str:

@@ -8,10 +8,12 @@ from _socket import (
     AF_INET,
     AF_INET6,
     IPPROTO_IPV6,
+    IPPROTO_TCP,
     IPV6_V6ONLY,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
+    TCP_FASTOPEN,
     socket,
 )
 
@@ -42,6 +44,14 @@ _ACCEPTS = 16
 
 _BACKLOG = 1024
 
+# Clients whose request came before they have answered the SYN-ACK, so that their addresses may be forged:
+# with more of them, the kernel makes ordinary connections (RFC 7413 section 5.1).
+_UNPROVEN = 256
+
+# The kernel's setting for IPv6 as well, and the bit of it that lets servers.
+_FAST_OPEN_SETTING = "/proc/sys/net/ipv4/tcp_fastopen"
+_SERVERS_MAY = 2
+
 
 class Server:
     """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
@@ -56,6 +66,8 @@ class Server:
     first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
+    ``fast_open`` takes requests in the SYN. Not unless it is asked for: a duplicate of that SYN that comes
+    after its connection has ended is a request of its own (RFC 7413 section 6.3.1).
 
     ``run()`` serves in the calling thread until ``stop()``. When it has returned, all
     connections are closed; ``close()`` then releases the rest, the context manager as well.
@@ -79,11 +91,12 @@ class Server:
         arrived: Callable[[Record], None] | None = None,
         bind_addresses: Sequence[str] = (),
         bind_timeout: float = 120.0,
+        fast_open: bool = False,
     ) -> None:
         self._listeners: list[socket] = []
         try:
             for host, port in listen:
-                self._listeners += _listen(host, port)
+                self._listeners += _listen(host, port, fast_open)
         except BaseException:
             self._close_listeners()
             raise
@@ -197,7 +210,17 @@ class Server:
             self._listeners.pop().close()
 
 
-def _listen(host: str, port: int) -> list[socket]:
+def fast_open_is_allowed() -> bool:
+    """Whether the kernel lets servers take data in a SYN; setsockopt() succeeds in any case."""
+    try:
+        with open(_FAST_OPEN_SETTING, encoding="ascii") as file:
+            return bool(int(file.read()) & _SERVERS_MAY)
+    except FileNotFoundError:
+        # A kernel without it.
+        return False
+
+
+def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
     """Listening sockets for all addresses of ``host``."""
     listeners: list[socket] = []
     try:
@@ -211,6 +234,8 @@ def _listen(host: str, port: int) -> list[socket]:
                 # What is written is what is meant: [::] beside 0.0.0.0 is two listeners.
                 listener.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
             prepare(listener)
+            if fast_open:
+                listener.setsockopt(IPPROTO_TCP, TCP_FASTOPEN, _UNPROVEN)
             listener.bind(address)
             listener.listen(_BACKLOG)
             listener.setblocking(False)

@@ -6,7 +6,7 @@ the one that the caller reads.
 
 from __future__ import annotations
 
-from pywrap.errors import ProtocolError
+from pywrap.errors import ProtocolError, counted
 from pywrap.frozen import frozen
 from pywrap.socks.v5 import IPV4, IPV6, NAME, pack_endpoint
 from pywrap.socks.wire import Endpoint, unpacked
@@ -58,7 +58,7 @@ def unpack_header(data: bytes | memoryview) -> Header:
         ProtocolError: there is none; such a datagram is dropped.
     """
     if len(data) < 4:
-        raise ProtocolError(f"a datagram of {len(data)} bytes has no SOCKS header")
+        raise ProtocolError(f"a datagram of {counted(len(data), 'byte')} has no SOCKS header")
     kind = data[3]
     if kind == IPV4:
         start, end = 4, 8

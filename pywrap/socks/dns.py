@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pywrap.errors import ProtocolError, ProxyClosed, Unencodable
+from pywrap.errors import ProtocolError, ProxyClosed, Unencodable, counted
 from pywrap.frozen import frozen
 from pywrap.socks.wire import Recv, Send, packed, unpacked
 
@@ -165,7 +165,7 @@ def checked_name(name: str) -> str:
 def _read_message() -> Dialogue[bytes]:
     size = int.from_bytes((yield Recv(2)), "big")
     if size < _HEADER:
-        raise _garbled(f"{size} bytes")
+        raise _garbled(counted(size, "byte"))
     return (yield Recv(size))
 
 
@@ -198,7 +198,7 @@ def _read_records(
             elif size == _SIZES[kind]:
                 value = unpacked(data)
             else:
-                raise _garbled(f"an address of {size} bytes")
+                raise _garbled(f"an address of {counted(size, 'byte')}")
             found.setdefault(owner, []).append((value, seconds))
         at += size
     return aliases, found

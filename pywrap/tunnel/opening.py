@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
-from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError
+from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError, counted
 from pywrap.socks.wire import Endpoint, Send
 from pywrap.tunnel.dial import fit, like
 
@@ -329,7 +329,7 @@ class Opening:
         while len(buffer) < step:
             chunk = self.sock.recv(step - len(buffer))
             if not chunk:
-                raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {int(step)} bytes")
+                raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {counted(step, 'byte')}")
             self._deferred = False
             buffer += chunk
         return bytes(buffer)

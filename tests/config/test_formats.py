@@ -43,5 +43,46 @@ def test_the_first_directive_tells():
         others = {word for other, known in WORDS.items() if other != name for word in known}
         assert not others & set(words)
     assert parse(b"# TorPort 1\n\npath {\nreaches = 10.0.0.0/8\nserver=a\n}\n", "x").chains[0].name == "path1"
+    assert parse(b"\xef\xbb\xbfTorPort\t1\n", "x").proxies == (Proxy("socks5h", "127.0.0.1", 1),)
     # Nothing to go by.
     assert parse(b"", "x").proxies is None
+
+
+@pytest.mark.parametrize(
+    "text, word, hint",
+    [
+        (
+            b"TorAddres 127.0.0.1\n",
+            "TorAddres",
+            "did you mean `TorAddress`? If so, `--config-format torsocks` says what the file is written in",
+        ),
+        (
+            b"serverr = 192.0.2.1\n",
+            "serverr",
+            "did you mean `server`? If so, `--config-format tsocks` says what the file is written in",
+        ),
+        (
+            b"default_pas=SECRET\n",
+            "default_pas",
+            "did you mean `default_pass`? If so, `--config-format tsocks` says what the file is written in",
+        ),
+        (
+            b"pathh{\n}\n",
+            "pathh{",
+            "did you mean `path`? If so, `--config-format tsocks` says what the file is written in",
+        ),
+        (b"strict_chian\n", "strict_chian", "did you mean `strict_chain`?"),
+        (
+            b"colour blue\n",
+            "colour",
+            "`--config-format proxychains|tsocks|torsocks` says what the file is written in",
+        ),
+        # Something else tells.
+        (b"colour blue\n[ProxyList]\n", "colour", ""),
+        (b"serverr 192.0.2.1\nproxy_dns\n", "serverr", ""),
+    ],
+)
+def test_where_nothing_tells_a_word_may_be_of_any_format(text, word, hint):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "x.conf")
+    assert (str(caught.value), caught.value.hint) == (f"x.conf:1: unknown directive: `{word}`", hint)

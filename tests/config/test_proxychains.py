@@ -199,7 +199,9 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (b"strict_chian", "1: unknown directive: `strict_chian`", "did you mean `strict_chain`?"),
         (b"\n\nproxydns", "3: unknown directive: `proxydns`", "did you mean `proxy_dns`?"),
         (b"Proxy_DNS", "1: unknown directive: `Proxy_DNS`", "did you mean `proxy_dns`?"),
-        (b"timeout=5", "1: unknown directive: `timeout=5`", "did you mean `timeout`?"),
+        (b"timeout=5", "1: `timeout` with a `=`", "`timeout VALUE`"),
+        (b"quiet_mode=on", "1: `quiet_mode` with a `=`", ""),
+        (b"default_pass=SECRET", "1: unknown directive: `default_pass`", ""),
         (b"dynamic_chian", "1: unknown directive: `dynamic_chian`", "did you mean `dynamic_chain`?"),
         (b"colour blue", "1: unknown directive: `colour`", ""),
         (b"user:SECRET@h:1", "1: unknown directive: `user:***@h:1`", ""),
@@ -217,9 +219,10 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (b"dnat a 1.1.1.1", "1: not an address with a port or without: `a`", ""),
         (
             b"route 10.0.0.0/8",
-            "1: a route of 1 words: `10.0.0.0/8`",
+            "1: a route of 1 word: `10.0.0.0/8`",
             "it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`",
         ),
+        (b"route sctp *:25 block", "1: unknown protocol: `sctp`", "known protocols: tcp, udp"),
         (b"direct *", "1: no proxy for anything: `*`", "if so, write `route * direct`"),
         (
             b"dns tcp://:53",
@@ -242,7 +245,7 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (
             b"dns remot",
             "1: unknown value of `dns`: `remot`",
-            "did you mean `remote`? Known values: remote, tor, local",
+            "did you mean `remote`? Known values: remote, tor, local, tcp://HOST[:PORT]",
         ),
         (b"loopback yes", "1: unknown value of `loopback`: `yes`", "known values: direct, proxy, deny"),
         (b"timeout 0", "1: `timeout` takes a positive number of seconds: `0`", ""),
@@ -290,6 +293,9 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "1: unknown section: `[Proxy List`",
             "did you mean `[ProxyList]`? Known sections: [ProxyList]",
         ),
+        (b"[work]", "1: unknown section: `[work]`", "a chain of this name begins with `[ProxyList work]`"),
+        (b"[direct]", "1: unknown section: `[direct]`", "known sections: [ProxyList]"),
+        (b"[a b]", "1: unknown section: `[a b]`", "known sections: [ProxyList]"),
         (b"[ProxyList]\n[ProxyList]", "2: a second [ProxyList]", "the first is on line 1"),
         (
             b"[ProxyList a]\nraw h 1\n[ProxyList]\n[ProxyList a]",
@@ -397,7 +403,9 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "",
         ),
         # Not this format at all.
-        (b"\xff\xfes\0t\0r\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
+        ("\ufeff# a\nstrict_chain\n".encode("utf-16-le"), " this is a file in UTF-16", "save it as UTF-8"),
+        ("\ufeff# a\nstrict_chain\n".encode("utf-16-be"), " this is a file in UTF-16", "save it as UTF-8"),
+        ("strict_chain".encode("utf-16-le"), "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
         (b"server = 10.0.0.1", "1: unknown directive: `server`", ""),
         (b"\x7fELF\x02\x01\x01\0", "1: a NUL byte: this is not a text file in ASCII or UTF-8", ""),
     ],

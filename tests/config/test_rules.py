@@ -161,8 +161,9 @@ def test_routes(text, rules):
     "text, message",
     [
         ("", "a route of 0 words: ``"),
-        ("10.0.0.0/8", "a route of 1 words: `10.0.0.0/8`"),
-        ("icmp 10.0.0.0/8 work", "a route of 3 words: `icmp 10.0.0.0/8 work`"),
+        ("10.0.0.0/8", "a route of 1 word: `10.0.0.0/8`"),
+        ("sctp *:25 block", "unknown protocol: `sctp`"),
+        ("10.0.0.0/8, 10.8.0.0/16 work", "a route of 3 words: `10.0.0.0/8, 10.8.0.0/16 work`"),
         ("tcp 10.0.0.0/8", "not a name for a chain: `10.0.0.0/8`"),
         ("10.0.0.0/8 /", "not a name for a chain: `/`"),
         ("10.0.0.0/8 a,b", "not a name for a chain: `a,b`"),
@@ -179,6 +180,15 @@ def test_what_is_no_route(text, message):
     with pytest.raises(ConfigError) as caught:
         parse_route(text.split())
     assert str(caught.value) == message
+
+
+def test_a_protocol_that_no_proxy_carries():
+    with pytest.raises(ConfigError) as caught:
+        parse_route(["sctp", "*:25", "block"])
+    assert caught.value.hint == "known protocols: tcp, udp"
+    with pytest.raises(ConfigError) as caught:
+        parse_route(["TCP", "*:25", "block"])
+    assert caught.value.hint == "did you mean `tcp`? Known protocols: tcp, udp"
 
 
 # ---------------------------------------------------------------- rewrites

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pywrap.config.choices import Choices
@@ -108,6 +112,37 @@ def test_what_is_no_file(places, named, message):
     assert str(caught.value) == message
 
 
+def test_a_pipe_is_read_to_its_end(places):
+    reading, writing = os.pipe()
+    os.write(writing, b"[ProxyList]\n")
+    writer = subprocess.Popen(["echo", "socks5 piped 1"], stdout=writing)
+    os.close(writing)
+    # As the shell's <(...) is named.
+    assert places.host(named=f"/dev/fd/{reading}") == "piped"
+    os.close(reading)
+    assert writer.wait() == 0
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(places):
+    fifo = places.root / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(ConfigError) as caught:
+        places.load(Choices(proxies=(Proxy("socks5", "typed"),)), str(fifo))
+    assert str(caught.value) == f"cannot read the configuration file {fifo}: nobody writes to this pipe"
+
+
+def test_a_program_is_no_configuration_file(places):
+    with pytest.raises(ConfigError) as caught:
+        places.load(named=sys.executable)
+    assert str(caught.value) == (f"{sys.executable}:1: a NUL byte: this is not a text file in ASCII or UTF-8")
+
+
+def test_an_empty_file_names_no_proxy(places):
+    with pytest.raises(ConfigError) as caught:
+        places.load(named="/dev/null")
+    assert str(caught.value) == "no proxy configured: there is none in /dev/null"
+
+
 def test_default_file_that_is_there_and_wrong_stops_everything(places):
     places.write(ETC)
     places.write(CWD, "colour blue\n")
@@ -148,6 +183,18 @@ def test_file_is_read_even_when_its_proxies_are_replaced(places):
     places.write(CWD, "colour blue\n")
     with pytest.raises(ConfigError):
         places.load(Choices(proxies=(Proxy("socks5", "typed"),)))
+
+
+def test_a_format_is_that_of_a_file(places):
+    with pytest.raises(ConfigError) as caught:
+        load(
+            Choices(proxies=(Proxy("socks5", "typed"),)),
+            environ=places.environ,
+            file_format="torsocks",
+            system_directory=f"{places.root}/etc",
+        )
+    assert str(caught.value) == "no configuration file in the format `torsocks`"
+    assert caught.value.hint == "`-f FILE` names one"
 
 
 def test_no_proxy_anywhere(places):

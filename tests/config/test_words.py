@@ -1,5 +1,7 @@
 import pytest
 
+from pywrap.cli import WITH_VALUE, WITHOUT_VALUE
+from pywrap.config.formats import WORDS
 from pywrap.config.words import digits, milliseconds, nearest, one_of, seconds, suggest
 from pywrap.errors import ConfigError
 
@@ -47,3 +49,54 @@ def test_far_words_are_not_suggested():
 
 def test_capitals_are_near():
     assert nearest("[PROXYLIST]", ["[ProxyList]"]) == "[ProxyList]"
+
+
+OPTIONS = (*WITH_VALUE, *WITHOUT_VALUE)
+DIRECTIVES = tuple(word for words in WORDS.values() for word in words)
+
+
+@pytest.mark.parametrize(
+    "typed, known, meant",
+    [
+        # A letter too many, too few, another one, two in the wrong order.
+        ("--timeouts", OPTIONS, "--timeout"),
+        ("--prox", OPTIONS, "--proxy"),
+        ("--direkt", OPTIONS, "--direct"),
+        ("--versoin", OPTIONS, "--version"),
+        ("--dsn", OPTIONS, "--dns"),
+        ("tpc", ("tcp", "udp"), "tcp"),
+        ("tro", ("remote", "tor", "local"), "tor"),
+        ("htpp", ("socks5", "http", "raw"), "http"),
+        ("serverr", DIRECTIVES, "server"),
+        ("strict_chian", DIRECTIVES, "strict_chain"),
+        ("TorAddres", DIRECTIVES, "TorAddress"),
+        # Other ways to write it.
+        ("--fastopen", OPTIONS, "--fast-open"),
+        ("-listen", OPTIONS, "--listen"),
+        ("allow_inbound", DIRECTIVES, "AllowInbound"),
+        ("random-chain", DIRECTIVES, "random_chain"),
+        # A part of it, or more than it.
+        ("--proxies", OPTIONS, "--proxy"),
+        ("--chain", OPTIONS, "--chain-type"),
+        ("--config-file", OPTIONS, "--config"),
+        ("--show-conf", OPTIONS, "--show-config"),
+        ("--no-dns", OPTIONS, "--dns"),
+        ("quiet", DIRECTIVES, "quiet_mode"),
+        # Words of other programs, and of none.
+        ("--bogus", OPTIONS, ""),
+        ("--user", OPTIONS, ""),
+        ("--port", OPTIONS, ""),
+        ("--debug", OPTIONS, ""),
+        ("--foo", OPTIONS, ""),
+        ("--bypass", OPTIONS, ""),
+        ("--daemon", OPTIONS, ""),
+        ("--socks5", OPTIONS, ""),
+        ("sctp", ("tcp", "udp"), ""),
+        ("off", ("remote", "tor", "local"), ""),
+        ("colour", DIRECTIVES, ""),
+        ("host", DIRECTIVES, ""),
+        ("log", DIRECTIVES, ""),
+    ],
+)
+def test_near_is_what_was_probably_meant(typed, known, meant):
+    assert nearest(typed, known) == meant

@@ -39,6 +39,16 @@ def test_the_end_of_an_association_says_what_it_carried(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_one_byte_is_singular(capfd):
+    traffic = Traffic()
+    traffic.up, traffic.bytes_up = 1, 1
+    Log(1).udp_closed(ASSOCIATION, traffic, 0.5)
+    Log(1).closed(Record(5, "CONNECT", "192.0.2.1", 80, "", CLIENT), 1, 0, 0.5)
+    udp, tcp = capfd.readouterr().err.splitlines()
+    assert udp.endswith("datagrams: 1 up (1 byte), 0 down (0 bytes)")
+    assert tcp.endswith("closed after 0.5 s, 1 byte up, 0 bytes down")
+
+
 def test_lines_with_an_answer(capfd):
     log = Log(0)
     log.record(Record(5, "BIND", "192.0.2.1", 21, "", CLIENT, "", Endpoint("192.0.2.7", 4021)))

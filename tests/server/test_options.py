@@ -12,11 +12,14 @@ from pywrap.server.outbound import UdpRules
         ([], Options((("127.0.0.1", 1080),), "", 0)),
         (["-l", "0.0.0.0:1080"], Options((("0.0.0.0", 1080),))),
         (["--listen", "[::1]:0", "--listen=localhost:9050"], Options((("::1", 0), ("localhost", 9050)))),
+        (["-l", "[fe80::1%eth0]:1080"], Options((("fe80::1%eth0", 1080),))),
+        (["-l", "bücher.example:1080"], Options((("xn--bcher-kva.example", 1080),))),
         (["-u", "users.txt", "-q"], Options(users="users.txt", verbosity=-1)),
         (["--users=users.txt", "--quiet"], Options(users="users.txt", verbosity=-1)),
         (["-v"], Options(verbosity=1)),
         (["--verbose"], Options(verbosity=1)),
         (["--no-udp", "-v"], Options(verbosity=1, udp=UdpRules(enabled=False))),
+        (["--fast-open"], Options(fast_open=True)),
         (["--udp-peers", "any"], Options(udp=UdpRules(any_peer=True))),
         (["--udp-peers=any", "--udp-peers=contacted"], Options()),
         (["--udp-address", "2001:db8::1"], Options(udp=UdpRules(addresses=("2001:db8::1",)))),
@@ -64,6 +67,26 @@ def test_good_command_lines(argv, options):
         (["--bind-address", "192.0.2.7:1080"], "not an address: `192.0.2.7:1080`"),
         (["--bind-address", "[::1]"], "not an address: `[::1]`"),
         (["--bind-address=::1", "--bind-address=::2"], "a second IPv6 address for BIND: `::2`"),
+        *[
+            ([option, address], message)
+            for option in ("--udp-address", "--bind-address")
+            for address, message in (
+                ("::1%lo", "not an address: `::1%lo`"),
+                ("127.1", "not an address: `127.1`"),
+                ("224.0.0.1", "not the address of one host: `224.0.0.1`"),
+                ("255.255.255.255", "not the address of one host: `255.255.255.255`"),
+                ("ff02::1", "not the address of one host: `ff02::1`"),
+            )
+        ],
+        # An unset variable is no reason to serve everyone.
+        (["--users="], "no value for `--users`"),
+        (["-u", ""], "no value for `-u`"),
+        (["-l", "[127.0.0.1]:1080"], "not HOST:PORT: `[127.0.0.1]:1080`"),
+        (["-l", "127.1:1080"], "not HOST:PORT: `127.1:1080` (not an IPv4 address: `127.1`)"),
+        (["-l", "*:1080"], "not HOST:PORT: `*:1080` (not a host name: `*`)"),
+        (["-l", "[::1]x:1080"], "not HOST:PORT: `[::1]x:1080`"),
+        (["-l", "a..b:1080"], "not HOST:PORT: `a..b:1080` (not a host name: `a..b`)"),
+        (["-l", "localhost:" + "1" * 5000], f"not a port: `{'1' * 5000}` in `localhost:{'1' * 5000}`"),
         (["-l", "localhost:²"], "not a port: `²` in `localhost:²`"),
     ],
 )
@@ -72,6 +95,13 @@ def test_bad_command_lines_come_with_a_hint(argv, message):
         parse(argv)
     assert str(caught.value) == message
     assert caught.value.hint
+
+
+def test_only_what_is_near_is_suggested():
+    for name, hint in (("--lisen", "did you mean `--listen`? "), ("--bogus", ""), ("--log", "")):
+        with pytest.raises(UsageError) as caught:
+            parse([name])
+        assert caught.value.hint == f"{hint}`pysocksd -h` lists the options"
 
 
 def test_the_help_fits_a_terminal():

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from textwrap import dedent
 
 import pytest
 
+from tests.namespaces import alone_with_fast_open
+from tests.peers import Missing
 from tests.run import run
 
-# 1: clients may; 2: servers may; 0x400: all that listen do.
+# Clients may, servers may, and all that listen do.
 SETTING = 0x403
 
 PRELUDE = """
@@ -61,15 +61,13 @@ def open_through(*proxies, **limits):
 @pytest.fixture
 def alone():
     """``alone(code)``: what ``code`` prints as JSON, in a namespace of its own."""
-    unshare = shutil.which("unshare")
-    enter = [unshare or "", "--user", "--map-root-user", "--net"]
-    prepare = f"ip link set lo up && echo {SETTING} >/proc/sys/net/ipv4/tcp_fastopen"
-    if not unshare or subprocess.run([*enter, "sh", "-c", prepare], capture_output=True).returncode:
-        pytest.skip("needs a network namespace of its own")
+    try:
+        enter = alone_with_fast_open(SETTING)
+    except Missing as err:
+        pytest.skip(str(err))
 
     def alone(code):
-        program = [sys.executable, "-c", PRELUDE + dedent(code)]
-        return run(*enter, "sh", "-c", prepare + ' && exec "$@"', "sh", *program).json
+        return run(*enter, sys.executable, "-c", PRELUDE + dedent(code)).json
 
     return alone
 
