@@ -1,4 +1,4 @@
-"""The same file does the same here as in the tool that it was written for: proxychains-ng, torsocks.
+"""The same file does the same here as in the tool that it was written for: proxychains-ng, tsocks, torsocks.
 
 Both run the same program, and the proxies tell what each asked for.
 """
@@ -29,6 +29,12 @@ def proxychains() -> str:
 def torsocks() -> str:
     with installed():
         return peers.find("torsocks", package="torsocks")
+
+
+@pytest.fixture(scope="session")
+def tsocks() -> str:
+    with installed():
+        return peers.find("tsocks", package="tsocks")
 
 
 def test_a_file_of_proxychains(proxychains: str, tmp_path: Path, echo_server: Any) -> None:
@@ -178,3 +184,60 @@ def test_names_of_torsocks(torsocks: str, tmp_path: Path) -> None:
         "10.1.2",
         [("RESOLVE", "a.example"), ("CONNECT", "192.0.2.7"), ("CONNECT", "x.onion")],
     )
+
+
+# tsocks takes every connection on a socket with a timeout for made.
+GO_AND_WAIT = """
+import errno, socket, sys
+for place in sys.argv[1:]:
+    host, _, port = place.rpartition(":")
+    with socket.socket() as sock:
+        print(place, errno.errorcode.get(sock.connect_ex((host, int(port)))))
+"""
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_file_of_tsocks(tsocks: str, tmp_path: Path, echo_server: Any, version: int) -> None:
+    file = tmp_path / "tsocks.conf"
+    here = f"{HERE}:{echo_server.port}"
+    places = ["192.0.2.1:80", "192.0.2.1:90", "192.0.2.1:100", "198.51.100.1:80", "203.0.113.1:80", here]
+    results = []
+    with naming_proxy() as first, naming_proxy() as second, naming_proxy() as rest:
+        file.write_text(
+            f"""\
+local = 127.0.0.0/255.0.0.0
+path {{
+    reaches = 192.0.2.0:80-90/255.255.255.0
+    server = {first.host}
+    server_port = {first.port}
+    server_type = {version}
+}}
+# This one comes first.
+path {{
+    reaches = 198.51.100.0/255.255.255.0
+    reaches = 192.0.2.0:1-80/255.255.255.0
+    server = {second.host}
+    server_port = {second.port}
+    server_type = 5
+}}
+server = {rest.host}
+server_port = {rest.port}
+server_type = {version}
+"""
+        )
+        for wrapped, env in (
+            ((tsocks,), {"TSOCKS_CONF_FILE": str(file)}),
+            (pysocksify("-f", file), {}),
+        ):
+            said = run(*wrapped, sys.executable, "-c", GO_AND_WAIT, *places, env=env).out
+            results.append((said, [proxy.asked.copy() for proxy in (first, second, rest)]))
+            for proxy in (first, second, rest):
+                proxy.asked.clear()
+    assert results[0] == results[1]
+    said, asked = results[1]
+    assert f"{here} None" in said
+    assert asked == [
+        [("CONNECT", "192.0.2.1", 90)],
+        [("CONNECT", "192.0.2.1", 80), ("CONNECT", "198.51.100.1", 80)],
+        [("CONNECT", "192.0.2.1", 100), ("CONNECT", "203.0.113.1", 80)],
+    ]
