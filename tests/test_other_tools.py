@@ -131,6 +131,33 @@ def test_ipv6_is_for_those_who_enable_it(torsocks: str, tmp_path: Path) -> None:
         assert proxy.asked == [("CONNECT", "2001:db8::1", 80)]
 
 
+@pytest.mark.parametrize("chain", ["strict_chain", "dynamic_chain", "round_robin_chain\nchain_len = 1"])
+def test_chains_of_proxychains(proxychains: str, tmp_path: Path, chain: str, refusing_port: int) -> None:
+    """Who is asked for what, with one that is not there; of round_robin_chain, with all of them there.
+
+    Of one proxy each: a longer chain that goes beyond the end of the list has proxychains begin anew from the
+    top, against its own manual ("the proxy after the last proxy in the previously invoked proxy chain").
+    """
+    file = tmp_path / "proxychains.conf"
+    places = [f"192.0.2.{number}:80" for number in range(5)]
+    gone = "" if "robin" in chain else f"socks5 {HERE} {refusing_port}\n"
+    asked = []
+    with naming_proxy() as first, naming_proxy() as second, naming_proxy() as third:
+        proxies = (first, second, third)
+        file.write_text(
+            f"{chain}\nquiet_mode\n[ProxyList]\n"
+            f"socks5 {HERE} {first.port}\n{gone}socks5 {HERE} {second.port}\nsocks5 {HERE} {third.port}\n"
+        )
+        for command in ((proxychains, "-f", str(file)), pysocksify("-f", file)):
+            said = run(*command, *program("reach.py"), *places).json
+            assert "done" not in said.values()
+            asked.append([proxy.asked.copy() for proxy in proxies])
+            for proxy in proxies:
+                proxy.asked.clear()
+    assert asked[0] == asked[1]
+    assert any(asked[1])
+
+
 # Prints the address of each name, and goes there.
 GO = """
 import socket, sys

@@ -162,8 +162,9 @@ class Plan:
             return None
         accused = self._hops.accused_by(error.hop, code)
         without = (*(each for each in self._without if each not in accused), error.hop)
-        path = self._selection.pick(without)
-        if not accused or not path:
+        # To pick is to take a turn, of a round robin.
+        path = self._selection.pick(without) if accused else ()
+        if not path:
             return None
         self._hops.live(accused)
         self._refusal = error

@@ -20,7 +20,8 @@ from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, Recv, Send
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.plan import Plan
-from pywrap.tunnel.selection import Dynamic, Fixed
+from pywrap.tunnel.selection import Dynamic, Fixed, RoundRobin
+from pywrap.tunnel.turns import Turns
 from tests.socks.play import Party
 
 A, B, C = (Proxy("socks5h", f"{name}.example") for name in "abc")
@@ -324,6 +325,16 @@ def test_a_refusal_is_told_when_the_accused_is_dead_indeed(hops):
     plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
     assert plan.start().path == (A,)
     assert plan.another(refusal) is None
+
+
+def test_a_refused_destination_takes_no_turn_of_a_round_robin(hops):
+    chain = RoundRobin(Chain((A, B, C), type="round_robin", length=1), hops, Turns(""))
+    paths = []
+    for _ in range(3):
+        plan = Plan(hops, chain, TARGET)
+        paths.append(plan.start().path)
+        assert plan.another(refused(*paths[-1])) is None
+    assert paths == [(A,), (B,), (C,)]
 
 
 # ---------------------------------------------------------------- silence
