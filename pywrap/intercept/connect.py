@@ -113,7 +113,7 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
         _block(session, sock, peer, verdict, timeout)
     except SocksError as err:
-        session.failed(verdict, err)
+        session.messages.failed(verdict.destination, err)
         error = to_oserror(err)
         # The program knows connect() errors and nothing of SOCKS.
         error.__cause__ = err

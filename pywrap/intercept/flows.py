@@ -425,7 +425,7 @@ class Flow:
 
     def _failure(self, err: SocksError) -> OSError:
         """What the program is told of an association that could not be opened."""
-        self.session.no_association(err)
+        self.session.messages.no_association(err)
         error = to_oserror(err)
         error.__cause__ = err
         return error

@@ -300,7 +300,7 @@ class Listener:
             if self._came is None:
                 self._came = self._binding.peer(lambda size: os.read(fd, size))
         except SocksError as err:
-            self._session.failed_listening(err)
+            self._session.messages.failed_listening(err)
             self._retire(fd)
             raise to_oserror(err) from err
         return None if self._came is None else self._hand_out(fd, self._came)
@@ -322,7 +322,7 @@ class Listener:
         address = self._session.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
         tunnels.establish(new, address, self._name)
         assert self._binding is not None, "somebody came by it"
-        self._session.accepted(came, self._binding.path)
+        self._session.messages.accepted(came, self._binding.path)
         return new, address
 
     def _retire(self, fd: int) -> None:
@@ -411,9 +411,9 @@ class Listener:
                 error = err
                 opening.abandon()
         if error is not None:
-            self._session.failed_listening(error)
+            self._session.messages.failed_listening(error)
         elif opening is not None and place is not None:
-            self._session.listens(place, opening.path)
+            self._session.messages.listens(place, opening.path)
         with self._session.tunnels.lock:
             self.asking = False
             try:

@@ -125,7 +125,7 @@ class Pending:
         """On the background thread: the end, good or bad."""
         # Before the program wakes up, which may end then; not under the lock, since a reader may be slow.
         if error is not None:
-            self._session.failed(self._verdict, error)
+            self._session.messages.failed(self._verdict.destination, error)
         elif opening is not None:
             self._session.opened(self._verdict, opening.path, self._started)
         with self._session.tunnels.lock:

@@ -6,13 +6,12 @@ import _socket
 import errno
 import os
 from operator import index
-from time import monotonic
 
 from pywrap.errors import Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
+from pywrap.intercept.events import Events
 from pywrap.intercept.lookups import Lookups
-from pywrap.messages import Messages
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.alive import PATIENCE, Question
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Chain, Proxy, Settings
-    from pywrap.errors import SocksError
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.tunnels import Tunnels
     from pywrap.socks.wire import Dialogue
@@ -53,9 +51,9 @@ class Session:
 
     def __init__(self, settings: Settings, tunnels: Tunnels) -> None:
         self.settings = settings
-        self.messages = Messages(settings.verbosity)
+        self.messages = Events(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock, settings.placeholders, self._recycled)
+        self.names = Names(originals.allocate_lock, settings.placeholders, self.messages.recycled)
         self.hosts = Hosts()
         self.hops = Hops(originals.getaddrinfo, lambda text: self.messages.say(1, text), self._question)
         # A strict chain begins with its first proxy, any other with any of its own.
@@ -69,7 +67,6 @@ class Session:
         self._selections = self._choose()
         self.background = _background()
         self.lookups = Lookups(lookup(settings.dns, self._converse), self.routes, self.names, self.messages)
-        self._said_no_udp = False
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
 
@@ -152,19 +149,14 @@ class Session:
                     f"{hop_label(chain.proxies, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
                     errno.EOPNOTSUPP,
                 )
-                self.no_association(err)
+                self.messages.no_association(err)
                 return to_oserror(err)
         return None
 
-    def no_association(self, err: SocksError) -> None:
-        """Say that there is no UDP: once where the proxy has none, at -v otherwise."""
-        once = err.errno == errno.EOPNOTSUPP and not self._said_no_udp
-        self._said_no_udp = self._said_no_udp or once
-        self.messages.say(0 if once else 1, f"no UDP: {err}")
-
     def associated(self, path: tuple[Proxy, ...], started: float) -> None:
-        """Say at -v that an association stands."""
-        self._say_opened("UDP", path, started)
+        """An association stands. ``started`` is of the monotonic clock."""
+        self.messages.associated(path, started)
+        self._learn(path)
 
     def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> Opening:
         """The way to the first reply to a BIND for ``expected`` on ``sock``, not started.
@@ -270,17 +262,13 @@ class Session:
         return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
-        """A tunnel stands; say so at -v. ``started`` is of the monotonic clock."""
+        """A tunnel stands. ``started`` is of the monotonic clock."""
         self._latest = verdict.destination, path
-        self._say_opened(str(verdict.destination), path, started, "connected")
+        self.messages.connected(verdict.destination, path, started)
+        self._learn(path)
 
-    def _say_opened(
-        self, what: str, path: tuple[Proxy, ...], started: float, how: str = "associated"
-    ) -> None:
-        if self.messages.verbosity >= 1:
-            self.messages.say(
-                1, f"{what} via {_list(path)}: {how} in {(monotonic() - started) * 1000:.0f} ms"
-            )
+    def _learn(self, path: tuple[Proxy, ...]) -> None:
+        """Ask the hops that were just used, if need be, whether they take a flight."""
         if self.settings.pipeline == "auto":
             for to_ask in unknown(self.hops, path):
                 if not self._ask(Probe(self.hops, to_ask), self.deadline(None)):
@@ -304,27 +292,6 @@ class Session:
                 sock.close()
             return False
         return True
-
-    def failed(self, verdict: Verdict, error: SocksError) -> None:
-        """Say at -v that a tunnel failed: the program sees no more than an errno of it."""
-        self.messages.say(1, f"{verdict.destination} failed: {error}")
-
-    def listens(self, place: Endpoint, path: tuple[Proxy, ...]) -> None:
-        """Say at -v where the last proxy listens for the program."""
-        self.messages.say(1, f"listening at {place} via {_list(path)}")
-
-    def failed_listening(self, error: SocksError) -> None:
-        """Say at -v why nobody will come."""
-        self.messages.say(1, f"listening failed: {error}")
-
-    def accepted(self, peer: Endpoint, path: tuple[Proxy, ...]) -> None:
-        """Say at -v who came."""
-        self.messages.say(1, f"{peer} via {_list(path)}: accepted")
-
-    def _recycled(self, count: int) -> None:
-        self.messages.say(
-            1, f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
-        )
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
@@ -361,10 +328,6 @@ def _chains(settings: Settings) -> dict[str, Chain]:
         )
         for chain in settings.chains
     }
-
-
-def _list(path: tuple[Proxy, ...]) -> str:
-    return ", ".join(str(hop) for hop in path)
 
 
 def _fresh() -> _socket.socket:

@@ -1,0 +1,70 @@
+"""What becomes of a program's connections, in lines for the user, most of them with -v."""
+
+from __future__ import annotations
+
+import errno
+from time import monotonic
+
+from pywrap.messages import Messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from pywrap.config.settings import Proxy
+    from pywrap.errors import SocksError
+    from pywrap.socks.wire import Endpoint
+
+    Path: TypeAlias = tuple[Proxy, ...]
+
+
+class Events(Messages):
+    """``started`` is a moment of the monotonic clock."""
+
+    def __init__(self, verbosity: int) -> None:
+        super().__init__(verbosity)
+        self._said_no_udp = False
+
+    def connected(self, destination: Endpoint, path: Path, started: float) -> None:
+        """A tunnel stands."""
+        self.say(1, f"{destination} via {_list(path)}: connected in {_milliseconds(started)}")
+
+    def failed(self, destination: Endpoint, error: SocksError) -> None:
+        """A tunnel failed: the program sees no more than an errno of it."""
+        self.say(1, f"{destination} failed: {error}")
+
+    def associated(self, path: Path, started: float) -> None:
+        """A UDP association stands."""
+        self.say(1, f"UDP via {_list(path)}: associated in {_milliseconds(started)}")
+
+    def no_association(self, error: SocksError) -> None:
+        """There is no UDP: said once without -v where the proxy has none."""
+        once = error.errno == errno.EOPNOTSUPP and not self._said_no_udp
+        self._said_no_udp = self._said_no_udp or once
+        self.say(0 if once else 1, f"no UDP: {error}")
+
+    def listens(self, place: Endpoint, path: Path) -> None:
+        """The last proxy listens for the program."""
+        self.say(1, f"listening at {place} via {_list(path)}")
+
+    def failed_listening(self, error: SocksError) -> None:
+        """Nobody will come."""
+        self.say(1, f"listening failed: {error}")
+
+    def accepted(self, peer: Endpoint, path: Path) -> None:
+        """Somebody came."""
+        self.say(1, f"{peer} via {_list(path)}: accepted")
+
+    def recycled(self, count: int) -> None:
+        """So many placeholders became other names'."""
+        self.say(
+            1, f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
+        )
+
+
+def _list(path: Path) -> str:
+    return ", ".join(str(hop) for hop in path)
+
+
+def _milliseconds(started: float) -> str:
+    return f"{(monotonic() - started) * 1000:.0f} ms"
