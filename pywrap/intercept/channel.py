@@ -87,10 +87,11 @@ class Channel:
         self.answers.clear()
         self._named.clear()
 
-    def unwrap(self, data: bytes, peer: Address | None) -> tuple[bytes, Address] | None:
+    def unwrap(self, data: bytes, peer: Address | None, peek: bool = False) -> tuple[bytes, Address] | None:
         """The payload of what the relay sent, and its source; None when it is not for the program (yet).
 
-        ``peer`` is the one that the program is connected to.
+        ``peek``: it will come once more, unless the result is None. ``peer`` is the one that the program is
+        connected to.
         """
         association = self.association or self.ended
         if association is None:
@@ -112,8 +113,10 @@ class Channel:
             # It may be IPv4 in IPv6 clothes, and then it was sent to as IPv4.
             head = pack_header(header.endpoint)
         if header.fragment:
-            whole = self._reassembly.add(header, payload, monotonic())
+            put_together = self._reassembly.copy() if peek else self._reassembly
+            whole = put_together.add(header, payload, monotonic())
             if whole is None:
+                self._reassembly = put_together
                 return None
             head, payload = head[:2] + b"\0" + head[3:], whole
         source = self.answers.get(head) or self._attribute(head, header.endpoint)

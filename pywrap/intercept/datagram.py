@@ -20,7 +20,8 @@ from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.flows import SLICE, Flow
+from pywrap.intercept.flows import Flow
+from pywrap.intercept.inbox import SLICE
 from pywrap.intercept.tunnels import MARK, inode
 from pywrap.tunnel.opening import POLLIN
 from pywrap.tunnel.routes import DIRECT
@@ -252,7 +253,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         flow = awaited(self, flags)
         if flow is None or bufsize < 0:
             return originals.recvfrom(self, bufsize, flags)
-        data, source = flow.receive(self, bufsize, flags)
+        data, source = flow.inbox.receive(self, bufsize, flags)
         if len(data) > bufsize and not flags & _socket.MSG_TRUNC:
             data = data[:bufsize]
         return data, source or None
@@ -268,7 +269,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
             if flow is None or not 0 <= nbytes <= len(room) or view.readonly:
                 return originals.recvfrom_into(self, buffer, nbytes, flags)
             size = nbytes or len(room)
-            data, source = flow.receive(self, size, flags)
+            data, source = flow.inbox.receive(self, size, flags)
             kept = data[:size]
             room[: len(kept)] = kept
         return len(data) if flags & _socket.MSG_TRUNC else len(kept), source or None
@@ -280,7 +281,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         flow = awaited(self, flags)
         if flow is None or bufsize < 0:
             return originals.recvmsg(self, bufsize, ancbufsize, flags)
-        data, ancdata, got, source = flow.receive_message(self, bufsize, ancbufsize, flags)
+        data, ancdata, got, source = flow.inbox.receive_message(self, bufsize, ancbufsize, flags)
         return data, ancdata, got, source or None
 
     def recvmsg_into(
@@ -293,7 +294,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         rooms = [memoryview(buffer).cast("B") for buffer in buffers]
         if any(room.readonly for room in rooms):
             return originals.recvmsg_into(self, buffers, ancbufsize, flags)
-        data, ancdata, got, source = flow.receive_message(self, sum(map(len, rooms)), ancbufsize, flags)
+        data, ancdata, got, source = flow.inbox.receive_message(self, sum(map(len, rooms)), ancbufsize, flags)
         rest = data
         for room in rooms:
             piece, rest = rest[: len(room)], rest[len(room) :]

@@ -4,8 +4,7 @@ A flow begins with the first datagram, or connect(), to a destination that needs
 methods of the socket (``datagram``) come here.
 
 * Nothing is connected in the kernel: the socket sends to the relay, and to direct destinations as well. What
-  comes from the relay loses its header, what comes from destinations that were sent to directly is passed on,
-  and everything else is dropped.
+  comes is sorted by where it comes from (``inbox``).
 * The association is opened with the first datagram. A socket that may block waits for it, under its timeout.
   For others the background thread opens it, and the first datagrams wait in a queue of the size of the
   socket's send buffer.
@@ -27,10 +26,11 @@ from pywrap.errors import SocksError, Unencodable, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
+from pywrap.intercept.inbox import Inbox
 from pywrap.intercept.underneath import Underneath
 from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
-from pywrap.tunnel.opening import POLLIN, wait_for
+from pywrap.tunnel.opening import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
 
 # Destinations that a socket remembers the way to.
 _WAYS = 4096
-
-# Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
-# is just looking.
-SLICE = 0.5
 
 # Names at one port that a socket can tell apart; each has an association of its own.
 _CHANNELS = 64
@@ -72,20 +68,17 @@ class Flow:
         self.error: OSError | None = None
         # Is it the end of an association, which the next send may replace?
         self._stood = False
-        # A server that listens takes datagrams from all direct sources.
-        self._bound = originals.getsockname(sock)[1] != 0
-        if not self._bound:
+        is_bound = originals.getsockname(sock)[1] != 0
+        if not is_bound:
             self.under.bind(sock)
+        self.inbox = Inbox(self, serves=is_bound)
         self._lock = originals.allocate_lock()
         # By the name of the chain, and a number for those that have names at the same port.
         self._channels: dict[tuple[str, int], Channel] = {}
-        self._relays: dict[Address, Channel] = {}
+        # By the addresses that their datagrams come from.
+        self.relays: dict[Address, Channel] = {}
         self._ways: dict[Address, Way] = {}
         self._generation = session.names.generation
-        # Sources that were asked about before, and whether their datagrams are for the program.
-        self._sources: dict[Address, bool] = {}
-        # How many bytes the headers of a datagram may have.
-        self._margin = 0
         self._closed = False
         # The socket, when the program has closed it before all was sent.
         self._last: _socket.socket | None = None
@@ -122,7 +115,7 @@ class Flow:
         way: Way
         if verdict.kind == DIRECT:
             way = None, with_host(address, verdict.literal, verdict.destination.port)
-            self._sources[self._source(sock, way[1])] = True
+            self.inbox.admit(self._source(sock, way[1]))
         else:
             way = self._tunnel(verdict, address)
         try:
@@ -142,7 +135,7 @@ class Flow:
                 self.under.reach_ipv6()
         channel = self._channel(verdict)
         # Now: who sleeps in recv() when the association stands has told the kernel already.
-        self._margin = max(self._margin, LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
+        self.inbox.make_room(LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
@@ -388,7 +381,7 @@ class Flow:
         family = self.under.family if self.under.wire is None else _socket.AF_INET6
         channel.relay = relay_address(association.relay, family)
         channel.association = association
-        self._relays[channel.relay] = channel
+        self.relays[channel.relay] = channel
         self.session.tunnels.allow(channel.relay)
         self._watch(channel)
 
@@ -481,7 +474,7 @@ class Flow:
             if error is None:
                 return None
             self.under.refresh()
-            self._relays.clear()
+            self.relays.clear()
             for channel in self._channels.values():
                 channel.ended = None
         if not telling and not self._stood:
@@ -531,136 +524,6 @@ class Flow:
                 channel.queue, channel.queued = [], 0
             if channel.association is not None:
                 self._watch(channel)
-
-    # ------------------------------------------------------------ receiving
-
-    def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, Address]:
-        """One datagram for the program, of which ``size`` bytes are wanted; it may be longer."""
-        timeout = originals.gettimeout(sock)
-        until = monotonic() + timeout if timeout else None
-        if flags & _socket.MSG_TRUNC:
-            size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
-        while True:
-            if until is not None and not flags & _socket.MSG_ERRQUEUE:
-                self._wait(sock, until)
-            if self.error is not None:
-                # After what had come before.
-                found = self._rest(size, flags)
-                if found is not None:
-                    return found
-                if (error := self.tell()) is not None:
-                    raise error
-            wire = self.under.wire
-            mouth = sock if wire is None else self.under.mouth(sock)
-            data, source = originals.recvfrom(mouth, size + self._margin, flags)
-            if wire is not self.under.wire:
-                # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
-                continue
-            if source is None and self.is_shut:
-                return data, ()
-            channel = self._relays.get(source)
-            found = self._past_relays(data, source) if channel is None else channel.unwrap(data, self.peer)
-            if found is not None:
-                return found
-            self._dropped(sock, flags)
-
-    def _rest(self, size: int, flags: int) -> tuple[bytes, Address] | None:
-        """What is in the buffer of a socket that was shut down, for the program; None when it is empty."""
-        sock = self.under.copy()
-        if sock is None:
-            return None
-        with_room = size + self._margin
-        try:
-            # Not by the program's object: one with a timeout would wait for more, in circles.
-            while True:
-                data, source = originals.recvfrom(sock, with_room, flags | _socket.MSG_DONTWAIT)
-                channel = self._relays.get(source)
-                if source is None or channel is None:
-                    return None
-                found = channel.unwrap(data, self.peer)
-                if found is not None:
-                    return found
-        except BlockingIOError:
-            return None
-        finally:
-            sock.close()
-
-    def receive_message(
-        self, sock: _socket.socket, size: int, ancillary: int, flags: int
-    ) -> tuple[bytes, list[Any], int, Address]:
-        """As ``receive``, with ancillary data and flags; the payload is of ``size`` bytes at the most."""
-        timeout = originals.gettimeout(sock)
-        until = monotonic() + timeout if timeout else None
-        real_size = flags & _socket.MSG_TRUNC
-        while True:
-            if until is not None and not flags & _socket.MSG_ERRQUEUE:
-                self._wait(sock, until)
-            if self.error is not None and (error := self.tell()) is not None:
-                raise error
-            room = LONGEST_PAYLOAD if real_size else size
-            wire = self.under.wire
-            mouth = sock if wire is None else self.under.mouth(sock)
-            data, extra, got, source = originals.recvmsg(
-                mouth, room + self._margin, ancillary, flags & ~_socket.MSG_TRUNC
-            )
-            if wire is not self.under.wire:
-                continue
-            if source is None and self.is_shut:
-                return data, extra, got, ()
-            channel = self._relays.get(source)
-            found = self._past_relays(data, source) if channel is None else channel.unwrap(data, self.peer)
-            if found is not None:
-                payload, source = found
-                if len(payload) > size:
-                    got |= _socket.MSG_TRUNC
-                    payload = payload if real_size else payload[:size]
-                return payload, extra, got, source
-            self._dropped(sock, flags)
-
-    def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
-        """What did not come from a relay, when it is for the program."""
-        if source is None or self.peer is not None:
-            # Shut down, or not from the only one that a connected socket listens to.
-            return None
-        known = self._sources.get(source[:2])
-        if known is None:
-            if len(self._sources) >= _WAYS:
-                # Strangers.
-                self._sources = {each: True for each, known in self._sources.items() if known}
-            known = self._sources[source[:2]] = self._bound and self._is_direct(source)
-        return (data, self.under.of_program(source)) if known else None
-
-    def _is_direct(self, source: Address) -> bool:
-        verdict = self.session.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
-        return verdict.kind == DIRECT
-
-    @staticmethod
-    def _wait(sock: _socket.socket, until: float) -> None:
-        """Wait for something to receive, or to tell.
-
-        C would do it, but not see the end of an association: poll() announces a socket that was shut down,
-        recv() finds nothing, and so it would go on in circles until the timeout.
-
-        Raises:
-            TimeoutError: there is nothing.
-        """
-        while (fd := originals.fileno(sock)) >= 0:
-            poller = originals.poll()
-            poller.register(fd, POLLIN)
-            left = until - monotonic()
-            if poller.poll(max(0.0, min(left, SLICE)) * 1000):
-                return
-            if left <= SLICE:
-                raise TimeoutError("timed out")
-
-    def _dropped(self, sock: _socket.socket, flags: int) -> None:
-        """Something came that is not for the program: take it away."""
-        if flags & _socket.MSG_PEEK:
-            try:
-                originals.recvfrom(self.under.wire or sock, 0, _socket.MSG_DONTWAIT)
-            except OSError:
-                # Another thread has taken it.
-                pass
 
 
 def _unsent(err: OSError, channel: Channel) -> OSError:

@@ -126,6 +126,14 @@ class Reassembly:
         self.abandon()
         return whole
 
+    def copy(self) -> Reassembly:
+        """What has arrived so far, to try a fragment on."""
+        other = Reassembly()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        other._pieces = self._pieces.copy()
+        return other
+
     def abandon(self) -> int:
         """Give up what has arrived; return how many fragments that were."""
         count = len(self._pieces)

@@ -780,7 +780,8 @@ def test_a_proxy_that_has_no_udp_is_mentioned_once(proxy):
     assert ran.err.count("no UDP: ") == 1
 
 
-def test_fragments_of_the_relay_are_put_together(echo):
+@pytest.mark.parametrize("looks", ["", "sock.recvfrom(100, socket.MSG_PEEK)[0].decode(), "])
+def test_fragments_of_the_relay_are_put_together(looks):
     # RFC 1928 section 7. No server at hand sends any: this one is a relay of the test's.
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as relay:
         relay.bind(("127.0.0.1", 0))
@@ -815,16 +816,29 @@ def test_fragments_of_the_relay_are_put_together(echo):
             + """
 sock = udp()
 sock.sendto(b"hello", (host, port))
-say(got=[[sock.recvfrom(100)[0].decode(), sock.recvfrom(100)[1]]])
-""",
+say(got=[LOOKSsock.recvfrom(100)[0].decode(), *map(str, sock.recvfrom(100))])
+""".replace("LOOKS", looks * 2),
             *("192.0.2.1", 9),
         )
         thread.join()
     # A lower number begins another datagram.
-    assert said["got"] == [["one two three", ["192.0.2.1", 9]]]
+    of_three = ["one two three"] * (3 if looks else 1)
+    assert said["got"] == [*of_three, "b'whole'", "('192.0.2.1', 9)"]
 
 
-def test_what_came_before_the_end_of_an_association_comes_before_its_error():
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sock.recv(100)",
+        "sock.recvfrom(100)[0]",
+        "room[:sock.recv_into(room)]",
+        "sock.recvmsg(100)[0]",
+        "room[:sock.recvmsg_into([room])[0]]",
+        "sock.recv(100, socket.MSG_PEEK)[:0] + sock.recv(100)",
+        "sock.recvmsg(100, 0, socket.MSG_PEEK)[0][:0] + sock.recv(100, socket.MSG_DONTWAIT)",
+    ],
+)
+def test_what_came_before_the_end_of_an_association_comes_before_its_error(call):
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as relay:
         relay.bind(("127.0.0.1", 0))
         source = b"\x01" + b"\xc0\x00\x02\x01" + b"\x00\x09"
@@ -838,8 +852,10 @@ def test_what_came_before_the_end_of_an_association_comes_before_its_error():
                 bound = socket.inet_aton("127.0.0.1") + relay.getsockname()[1].to_bytes(2, "big")
                 control.sendall(b"\x05\x00\x00\x01" + bound)
                 _, client = relay.recvfrom(1000)
-                for word in b"one", b"two":
-                    relay.sendto(b"\x00\x00\x00" + source + word, client)
+                relay.sendto(b"\x00\x00\x00" + source + b"one", client)
+                with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+                    stranger.sendto(b"\x00\x00\x00" + source + b"nobody asked", client)
+                relay.sendto(b"\x00\x00\x00" + source + b"two", client)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -852,9 +868,10 @@ before = descriptors()
 sock.sendto(b"hello", (host, port))
 # Until the thread has seen the end of the control connection, and has ended itself.
 assert left_over(before) == 0
-got = [outcome(lambda: [*sock.recvfrom(100)][0].decode()) for _ in range(2)]
-say(got=got, then=outcome(sock.recv, 100)[1])
-""",
+room = bytearray(100)
+got = [outcome(lambda: bytes(CALL).decode()) for _ in range(2)]
+say(got=got, then=outcome(lambda: CALL)[1])
+""".replace("CALL", call),
             *("192.0.2.1", 9),
         )
         thread.join()

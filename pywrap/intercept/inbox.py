@@ -1,0 +1,183 @@
+"""What comes to a datagram socket that talks through a chain, and which of it is for the program.
+
+What comes from a relay loses its header; what comes from destinations that were sent to directly is passed
+on; everything else is dropped. What had come before an error is received before it.
+"""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.socks.datagram import LONGEST_PAYLOAD
+from pywrap.tunnel.opening import POLLIN
+from pywrap.tunnel.routes import DIRECT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from pywrap.intercept.flows import Flow
+
+    Address: TypeAlias = tuple[Any, ...]
+    # Data, ancillary data, flags, source: as of recvmsg(). Without a source, of a socket that is shut down.
+    Message: TypeAlias = tuple[bytes, Any, int, Any]
+    # Takes a message from the kernel: socket, size, flags, size of the ancillary data.
+    Take: TypeAlias = Callable[[Any, int, int, int], Message]
+
+# Sources that are remembered.
+_SOURCES = 4096
+
+# Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
+# is just looking.
+SLICE = 0.5
+
+
+class Inbox:
+    """The receiving side of ``flow``. ``serves``: its socket takes datagrams from all direct sources."""
+
+    def __init__(self, flow: Flow, serves: bool) -> None:
+        self._flow = flow
+        self._serves = serves
+        # Sources that were asked about before, and whether their datagrams are for the program.
+        self._known: dict[Address, bool] = {}
+        # How many bytes the headers of a datagram may have.
+        self._margin = 0
+
+    def admit(self, source: Address) -> None:
+        """The program sends to ``source`` directly: what comes from there is for it."""
+        self._known[source] = True
+
+    def make_room(self, headers: int) -> None:
+        """Datagrams with so many bytes before the payload may come from now on."""
+        self._margin = max(self._margin, headers)
+
+    def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, Address]:
+        """One datagram for the program, of which ``size`` bytes are wanted; it may be longer."""
+        data, _, _, source = self._next(_recvfrom, sock, size, flags)
+        return data, source
+
+    def receive_message(
+        self, sock: _socket.socket, size: int, ancillary: int, flags: int
+    ) -> tuple[bytes, list[Any], int, Address]:
+        """As ``receive``, with ancillary data and flags; the payload is of ``size`` bytes at the most."""
+        data, extra, got, source = self._next(_recvmsg, sock, size, flags, ancillary)
+        if len(data) > size:
+            got |= _socket.MSG_TRUNC
+            data = data if flags & _socket.MSG_TRUNC else data[:size]
+        return data, extra, got, source
+
+    def _next(self, take: Take, sock: _socket.socket, size: int, flags: int, ancillary: int = 0) -> Message:
+        flow = self._flow
+        timeout = originals.gettimeout(sock)
+        until = monotonic() + timeout if timeout else None
+        if flags & _socket.MSG_TRUNC:
+            size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
+        while True:
+            if until is not None and not flags & _socket.MSG_ERRQUEUE:
+                _wait(sock, until)
+            if flow.error is not None:
+                found = self._rest(take, size, flags, ancillary)
+                if found is not None:
+                    return found
+                if (error := flow.tell()) is not None:
+                    raise error
+            wire = flow.under.wire
+            mouth = sock if wire is None else flow.under.mouth(sock)
+            message = take(mouth, size + self._margin, flags, ancillary)
+            if wire is not flow.under.wire:
+                # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
+                continue
+            if message[3] is None and flow.is_shut:
+                return *message[:3], ()
+            found = self._for_program(message, flags)
+            if found is not None:
+                return found
+            _drop(flow.under.wire or sock, flags)
+
+    def _rest(self, take: Take, size: int, flags: int, ancillary: int) -> Message | None:
+        """What is in the buffer of a socket that was shut down, for the program; None when it is empty."""
+        sock = self._flow.under.copy()
+        if sock is None:
+            return None
+        try:
+            # Not by the program's object: one with a timeout would wait for more, in circles.
+            while True:
+                message = take(sock, size + self._margin, flags | _socket.MSG_DONTWAIT, ancillary)
+                if message[3] is None:
+                    return None
+                found = self._for_program(message, flags)
+                if found is not None:
+                    return found
+                _drop(sock, flags)
+        except BlockingIOError:
+            return None
+        finally:
+            sock.close()
+
+    def _for_program(self, message: Message, flags: int) -> Message | None:
+        """``message`` as the program gets it; None when it does not."""
+        data, extra, got, source = message
+        channel = self._flow.relays.get(source)
+        if channel is None:
+            found = self._past_relays(data, source)
+        else:
+            found = channel.unwrap(data, self._flow.peer, bool(flags & _socket.MSG_PEEK))
+        return None if found is None else (found[0], extra, got, found[1])
+
+    def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
+        """What did not come from a relay, when it is for the program."""
+        if source is None or self._flow.peer is not None:
+            # Shut down, or not from the only one that a connected socket listens to.
+            return None
+        known = self._known.get(source[:2])
+        if known is None:
+            if len(self._known) >= _SOURCES:
+                # Strangers.
+                self._known = {each: True for each, known in self._known.items() if known}
+            known = self._known[source[:2]] = self._serves and self._is_direct(source)
+        return (data, self._flow.under.of_program(source)) if known else None
+
+    def _is_direct(self, source: Address) -> bool:
+        verdict = self._flow.session.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
+        return verdict.kind == DIRECT
+
+
+def _recvfrom(sock: _socket.socket, size: int, flags: int, _: int) -> Message:
+    data, source = originals.recvfrom(sock, size, flags)
+    return data, (), 0, source
+
+
+def _recvmsg(sock: _socket.socket, size: int, flags: int, ancillary: int) -> Message:
+    return originals.recvmsg(sock, size, ancillary, flags)
+
+
+def _wait(sock: _socket.socket, until: float) -> None:
+    """Wait for something to receive, or to tell.
+
+    C would do it, but not see the end of an association: poll() announces a socket that was shut down,
+    recv() finds nothing, and so it would go on in circles until the timeout.
+
+    Raises:
+        TimeoutError: there is nothing.
+    """
+    while (fd := originals.fileno(sock)) >= 0:
+        poller = originals.poll()
+        poller.register(fd, POLLIN)
+        left = until - monotonic()
+        if poller.poll(max(0.0, min(left, SLICE)) * 1000):
+            return
+        if left <= SLICE:
+            raise TimeoutError("timed out")
+
+
+def _drop(sock: _socket.socket, flags: int) -> None:
+    """Something came that is not for the program, and was only looked at: take it away."""
+    if flags & _socket.MSG_PEEK:
+        try:
+            originals.recvfrom(sock, 0, _socket.MSG_DONTWAIT)
+        except OSError:
+            # Another thread has taken it.
+            pass
