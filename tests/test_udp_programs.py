@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import sys
 
 import pytest
 
@@ -260,3 +261,18 @@ def test_a_name_that_only_the_proxy_knows(ours, echo, knows):
         "asyncio": "by asyncio",
     }
     assert {*ours.udp_peers} == {(ONLY_THE_PROXY_KNOWS, echo.port)}
+
+
+def test_a_program_that_associates_by_itself_with_the_same_proxy(proxy, echo):
+    """PySocks. What it sends to the relay is not for a second association."""
+    code = f"""
+import socket, socks
+sock = socks.socksocket(type=socket.SOCK_DGRAM)
+sock.set_proxy(socks.SOCKS5, {proxy.host!r}, {proxy.port})
+sock.settimeout(30)
+sock.sendto(b"hello", ({echo.host!r}, {echo.port}))
+print(sock.recvfrom(100))
+"""
+    ran = run(*through(proxy, options=["-v"]), sys.executable, "-c", code)
+    assert ran.out == f"(b'hello', ({echo.host!r}, {echo.port}))\n"
+    assert "associated" not in ran.err

@@ -4,7 +4,8 @@ In this order; the first that applies decides.
 
 1. A placeholder is the name that it stands for, and a name of /etc/hosts is its address.
 2. Rewrites: an address is another one from here on.
-3. The address and port of a first hop: direct, for programs that already use the same proxy.
+3. The address and port of a first hop: direct, for programs that already use the same proxy. Once one does,
+   also its datagrams to that address, after the rules: the relay is there, at some port of no service.
 4. Rules: the first that matches says whether it is direct, blocked, or for which chain. Those for everything
    do not mean loopback, unless ``loopback`` sends it through the proxies.
 5. Loopback: as ``loopback`` says. Direct is not meant for port 53, whose server would ask outside.
@@ -37,6 +38,9 @@ REFUSE = "refuse"
 
 # Addresses to remember the names of: a crawler that resolves them here asks for any number.
 MOST = 1 << 16
+
+# Below are the ports of services, a name server's above all (RFC 6335 section 6).
+_EPHEMERAL = 1024
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(4), bytes(16))
@@ -80,6 +84,7 @@ class Routes:
         # The names of each address that was found, the one that was noted last at the end.
         self._resolved: dict[bytes, tuple[str, ...]] = {}
         self._first_hops_at: set[tuple[bytes, int]] = set()
+        self._used_directly: set[bytes] = set()
         self._name_servers = settings.dns == "local"
 
     def verdict(self, host: str, port: int, ipv6: bool = False, datagram: bool = False) -> Verdict:
@@ -171,6 +176,7 @@ class Routes:
     def _verdict_on_final(self, address: bytes, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(unpacked(address), port)
         if not datagram and self._is_first_hop(address, port):
+            self._used_directly.add(address)
             return Verdict(DIRECT, destination)
         rule = self._match(address, self._resolved.get(address, ()), port, datagram)
         if datagram and _has_many_receivers(address) and (rule is None or rule.to != TO_DIRECT):
@@ -178,6 +184,8 @@ class Routes:
             return _refuse(destination, errno.EPERM, why)
         if rule is not None:
             return self._obey(rule, destination, datagram)
+        if datagram and port >= _EPHEMERAL and address in self._used_directly:
+            return Verdict(DIRECT, destination)
         if _is_loopback(address):
             if self._loopback == "direct":
                 if port == 53 and not self._name_servers:

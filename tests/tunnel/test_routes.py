@@ -226,6 +226,21 @@ def test_the_first_hops_of_all_chains_are_direct(world):
     assert it.kind("127.0.0.9", 1081) == "refuse"
 
 
+def test_the_relay_of_a_first_hop_is_direct_for_who_uses_that_hop_himself(world):
+    it = world(rules=["udp 192.0.2.99:5000 block"])
+
+    def kinds(*ports):
+        return [it.routes.verdict("192.0.2.99", port, datagram=True).kind for port in ports]
+
+    assert kinds(40000, 5000) == ["tunnel", "refuse"]
+    assert it.kind("192.0.2.99", 1081) == "tunnel"
+    assert kinds(40000) == ["tunnel"]
+    assert it.kind("192.0.2.99", 1080) == "direct"
+    # Not its name server, which would ask outside.
+    assert kinds(40000, 5000, 53) == ["direct", "refuse", "tunnel"]
+    assert it.routes.verdict("192.0.2.98", 40000, datagram=True).kind == "tunnel"
+
+
 @pytest.mark.parametrize(
     ("rules", "name", "expected"),
     [
