@@ -12,11 +12,11 @@ from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
 from pywrap.intercept.lookups import Lookups
+from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel.alive import PATIENCE, Question
 from pywrap.tunnel.association import UNKNOWN, Associating
-from pywrap.tunnel.background import Background, Task
+from pywrap.tunnel.background import Background
 from pywrap.tunnel.binding import told_by
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
@@ -24,8 +24,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.lookup import LookupFailed, lookup
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening, wait_for
-from pywrap.tunnel.plan import OneWay, Plan
-from pywrap.tunnel.probe import Probe, unknown
+from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
 from pywrap.tunnel.turns import Turns
@@ -55,7 +54,9 @@ class Session:
         self.tunnels = tunnels
         self.names = Names(originals.allocate_lock, settings.placeholders, self.messages.recycled)
         self.hosts = Hosts()
-        self.hops = Hops(originals.getaddrinfo, lambda text: self.messages.say(1, text), self._question)
+        self.hops = Hops(originals.getaddrinfo, lambda text: self.messages.say(1, text))
+        self.questions = Questions(settings, self.hops, lambda task: self.background.submit(task))
+        self.hops.questions = self.questions
         # A strict chain begins with its first proxy, any other with any of its own.
         firsts = [
             self.hops.first(proxy)
@@ -93,18 +94,18 @@ class Session:
     ) -> Endpoint:
         """Go through the default chain and back, in this thread; return the address of the last reply."""
         plan = self._plan(self._selections[""], destination, command, then)
-        opening = Opening(_fresh(), plan, self.deadline(None))
+        opening = Opening(fresh(), plan, self.deadline(None))
         try:
             wait_for(opening, originals.poll)
         finally:
-            _close(opening)
+            end(opening)
         return opening.bound
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:
         """A UDP association through ``chain``, not started."""
 
         def ask(selection: Selection) -> Opening:
-            return Opening(_fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            return Opening(fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
         return Associating(
             ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
@@ -156,7 +157,7 @@ class Session:
     def associated(self, path: tuple[Proxy, ...], started: float) -> None:
         """An association stands. ``started`` is of the monotonic clock."""
         self.messages.associated(path, started)
-        self._learn(path)
+        self.questions.learn(path)
 
     def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> Opening:
         """The way to the first reply to a BIND for ``expected`` on ``sock``, not started.
@@ -265,33 +266,7 @@ class Session:
         """A tunnel stands. ``started`` is of the monotonic clock."""
         self._latest = verdict.destination, path
         self.messages.connected(verdict.destination, path, started)
-        self._learn(path)
-
-    def _learn(self, path: tuple[Proxy, ...]) -> None:
-        """Ask the hops that were just used, if need be, whether they take a flight."""
-        if self.settings.pipeline == "auto":
-            for to_ask in unknown(self.hops, path):
-                if not self._ask(Probe(self.hops, to_ask), self.deadline(None)):
-                    self.hops.unused(to_ask[-1])
-
-    def _question(self, path: tuple[Proxy, ...]) -> None:
-        """Ask the last hop of ``path`` whether it is alive."""
-        patience = min(self.settings.read_timeout or PATIENCE, PATIENCE)
-        self._ask(Question(self.hops, path), Deadline(replace(self.settings, read_timeout=patience)))
-
-    def _ask(self, plan: OneWay, deadline: Deadline) -> bool:
-        """Have ``plan`` learn something of a hop, in the background; no when that will be another time."""
-        sock = None
-        try:
-            sock = _fresh()
-            opening = Opening(sock, plan, deadline)
-            self.background.submit(Task(lambda: opening, lambda *_: _close(opening)))
-        except (OSError, RuntimeError):
-            # No descriptor or no thread left.
-            if sock is not None:
-                sock.close()
-            return False
-        return True
+        self.questions.learn(path)
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
@@ -328,19 +303,6 @@ def _chains(settings: Settings) -> dict[str, Chain]:
         )
         for chain in settings.chains
     }
-
-
-def _fresh() -> _socket.socket:
-    """A socket to begin with; it becomes another where the proxy has no IPv4 (``dial.fit``)."""
-    sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    sock.setblocking(False)
-    return sock
-
-
-def _close(opening: Opening) -> None:
-    opening.abandon()
-    # Its own is left, which is nobody else's here.
-    opening.sock.close()
 
 
 def _background() -> Background:

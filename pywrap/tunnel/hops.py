@@ -12,14 +12,21 @@ from pywrap.tunnel.dial import FirstHop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from pywrap.config.settings import Proxy
     from pywrap.errors import SocksError
 
+    class Questions(Protocol):
+        """To the last hop of a path; the answer is told to ``Hops``."""
+
+        def is_alive(self, path: tuple[Proxy, ...]) -> None: ...
+        def takes_flight(self, path: tuple[Proxy, ...]) -> None: ...
+
+
 # Seconds that a hop which failed is left alone, as long as there are others.
 DEAD_FOR = 30.0
-# Seconds until a hop is asked again whether it is alive (``alive``).
+# Seconds until a hop is asked the same again.
 _PAUSE = 10.0
 
 
@@ -35,8 +42,8 @@ class Death:
 class Hops:
     """The proxies of all chains. ``getaddrinfo`` is the interpreter's own, as for ``FirstHop``.
 
-    ``say`` tells the user what has been learned, and ``ask(path)`` asks the last hop of ``path``, in the
-    background, whether it is alive.
+    ``say`` tells the user what has been learned. ``questions`` are put to hops in the background; without,
+    nothing is learned but from the connections themselves.
 
     Any thread may ask and tell: each line below is one operation on a dictionary.
     """
@@ -45,14 +52,15 @@ class Hops:
         self,
         getaddrinfo: Callable[..., list[Any]],
         say: Callable[[str], None] = lambda text: None,
-        ask: Callable[[tuple[Proxy, ...]], None] = lambda path: None,
+        questions: Questions | None = None,
     ) -> None:
         self._getaddrinfo = getaddrinfo
         self._say = say
-        self._ask = ask
+        self.questions = questions
         self._firsts: dict[tuple[str, int], FirstHop] = {}
         self._deaths: dict[Proxy, Death] = {}
-        self._rest_until: dict[Proxy, float] = {}
+        # By the question and the hop.
+        self._rest_until: dict[tuple[str, Proxy], float] = {}
         self._takers: dict[Proxy, bool] = {}
         self._uses: dict[Proxy, int] = {}
 
@@ -86,12 +94,23 @@ class Hops:
         return tuple(dead for dead, death in deaths if (death.by, death.code) == (proxy, code))
 
     def doubt(self, path: tuple[Proxy, ...]) -> None:
-        """The last hop of ``path`` keeps somebody waiting: ask it, unless that was done just now."""
-        now = monotonic()
+        """The last hop of ``path`` keeps somebody waiting: ask whether it is alive."""
         # A raw hop has nothing to answer: whoever speaks there is somebody else.
-        if self._rest_until.get(path[-1], 0.0) <= now and path[-1].scheme != "raw":
-            self._rest_until[path[-1]] = now + _PAUSE
-            self._ask(path)
+        if self.questions is not None and path[-1].scheme != "raw" and self._may_ask("alive", path):
+            self.questions.is_alive(path)
+
+    def doubt_flight(self, path: tuple[Proxy, ...]) -> None:
+        """The last hop of ``path`` has not answered a flight yet: ask whether it takes one."""
+        if self.questions is not None and self._may_ask("flight", path):
+            self.questions.takes_flight(path)
+
+    def _may_ask(self, what: str, path: tuple[Proxy, ...]) -> bool:
+        """Was the last hop of ``path`` not asked just now?"""
+        now = monotonic()
+        if self._rest_until.get((what, path[-1]), 0.0) > now:
+            return False
+        self._rest_until[what, path[-1]] = now + _PAUSE
+        return True
 
     def takes_flight(self, proxy: Proxy, taken: bool) -> None:
         """``proxy`` was seen to understand what it was sent in advance, or not to."""

@@ -40,7 +40,8 @@ _PART = 0.5
 _REACH = 4.0
 _PATIENCE = 15.0
 
-# For a flight that may have been swallowed: a hang is all that tells.
+# For a flight that may have been swallowed. A hang is all that tells, until the hop has answered the question
+# whether it takes one.
 _FLIGHT_PART = 1 / 3
 FLIGHT_SECONDS = 5.0
 
@@ -53,7 +54,8 @@ class Way:
     """One way: the hops in order, how to reach the first, and what is said through it.
 
     It may take a ``part`` of the time that is left and ``seconds`` at most. Where there may be other ways, it
-    has ``reach`` seconds to connect to the first hop, and ``patience`` for each answer; elsewhere both are 0.
+    has ``reach`` seconds to connect to the first hop, and ``patience`` for each answer, during which
+    ``Plan.is_lost`` is asked now and then; elsewhere both are 0.
     ``early``: what is said first may go out in the SYN.
     """
 
@@ -177,11 +179,20 @@ class Plan:
 
     def is_lost(self) -> bool:
         """No answer has come for a while: is it known that none will? The hops waited for are asked."""
-        if self._lost() is not None:
+        if self._lost() is not None or self._was_swallowed():
             return True
         for number in range(self._at + 1):
             self._hops.doubt(self._path[: number + 1])
+        for number in self._in_doubt_of_flight():
+            self._hops.doubt_flight(self._path[: number + 1])
         return False
+
+    def _was_swallowed(self) -> bool:
+        """Does a hop that a flight went through turn out to take none?"""
+        return self._doubted and any(
+            flies and self._hops.is_taker(self._path[number]) is False
+            for number, flies in enumerate(self._flight)
+        )
 
     def _lost(self) -> Proxy | None:
         """A hop that is waited for, and was found dead meanwhile: by its answer, or by other connections."""
@@ -230,9 +241,9 @@ class Plan:
         if self._selection.has_another(self._without):
             part, reach, patience = _PART, _REACH, _PATIENCE
         # Now: another connection may find out meanwhile that a hop does not take it, as this one did not.
-        self._doubted = bool(flight) and self._in_doubt_of_flight()
+        self._doubted = bool(self._in_doubt_of_flight())
         if self._doubted:
-            part, seconds = _FLIGHT_PART, FLIGHT_SECONDS
+            part, seconds, patience = _FLIGHT_PART, FLIGHT_SECONDS, FLIGHT_SECONDS
         return Way(
             path,
             self._hops.first(path[0]),
@@ -272,11 +283,13 @@ class Plan:
         """Has the hop nothing to lose? A single message to the last has nothing behind it."""
         return is_one_message(self._path[number]) and number == len(self._path) - 1
 
-    def _in_doubt_of_flight(self) -> bool:
-        return any(
-            flies and self._hops.is_taker(self._path[number]) is None and not self._is_safe(number)
+    def _in_doubt_of_flight(self) -> list[int]:
+        """The hops that may lose what they are sent in advance, by their numbers."""
+        return [
+            number
             for number, flies in enumerate(self._flight)
-        )
+            if flies and self._hops.is_taker(self._path[number]) is None and not self._is_safe(number)
+        ]
 
     def _suspected(self, error: SocksError) -> tuple[Proxy, ...]:
         """Who may have swallowed what came early: where it went wrong, and the hop before a silent one."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pywrap.errors import SocksError
     from pywrap.tunnel.hops import Hops
 
+# Seconds for an answer, while a connection waits for it. Who is slower is told step by step: no harm in that.
+HURRY = 1.0
+
 # Neither of RFC 1928 nor of Tor.
 IMPOSSIBLE = 0x7F
 

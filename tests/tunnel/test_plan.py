@@ -257,6 +257,25 @@ def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
     assert hops.is_taker(A) is True and not hops.is_dead(A)
 
 
+def test_a_flight_without_an_answer_is_looked_into(asking, asked):
+    asking.takes_flight(A, True)
+    plan = flying(asking, A, B, HTTP)
+    assert plan.start().patience
+    assert not plan.is_lost()
+    # The last has only one message.
+    assert ("flight", (A, B)) in asked and len([each for each in asked if each[0] == "flight"]) == 1
+    asking.takes_flight(B, False)
+    assert plan.is_lost()
+    assert said(plan.another(failed(ProxyTimeout, B, B))) == GREETING
+
+
+def test_a_flight_that_was_understood_is_not_lost(asking):
+    plan = flying(asking, A)
+    plan.start()
+    asking.takes_flight(A, True)
+    assert not plan.is_lost()
+
+
 def test_a_flight_that_fails_after_another_found_out_is_repeated_step_by_step(hops):
     first, second = (Plan(hops, Fixed((A,)), TARGET, pipeline="on") for _ in range(2))
     first.start()
@@ -353,7 +372,14 @@ def asked():
 
 @pytest.fixture
 def asking(asked):
-    return Hops(lambda *_: [], ask=asked.append)
+    class Questions:
+        def is_alive(self, path):
+            asked.append(path)
+
+        def takes_flight(self, path):
+            asked.append(("flight", path))
+
+    return Hops(lambda *_: [], questions=Questions())
 
 
 def dynamic_of(hops, *path):
