@@ -69,11 +69,11 @@ class Hops:
         known = self._firsts.get((proxy.host, proxy.port))
         return known or self._firsts.setdefault((proxy.host, proxy.port), FirstHop(proxy, self._getaddrinfo))
 
-    def died(self, proxy: Proxy, error: SocksError) -> None:
-        """``proxy`` failed, which is all that ``error`` tells: it is dead for a while."""
+    def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
+        """``proxy`` failed, as ``error`` tells: it is dead for a while; ``is_left_out``: by whoever can."""
         code = reason(error)
         by = error.hop if code is not None and error.hop is not proxy else None
-        if not self.is_dead(proxy):
+        if is_left_out and not self.is_dead(proxy):
             self._say(f"without the proxy {proxy} for {DEAD_FOR:.0f} s: {error}")
         self._deaths[proxy] = Death(monotonic() + DEAD_FOR, by, code or 0)
 
@@ -90,8 +90,10 @@ class Hops:
 
     def accused_by(self, proxy: Proxy, code: int) -> tuple[Proxy, ...]:
         """Who is dead because ``proxy`` says so, with this ``code``."""
-        deaths = tuple(self._deaths.items())
-        return tuple(dead for dead, death in deaths if (death.by, death.code) == (proxy, code))
+        deaths, now = tuple(self._deaths.items()), monotonic()
+        return tuple(
+            dead for dead, death in deaths if (death.by, death.code) == (proxy, code) and death.until > now
+        )
 
     def doubt(self, path: tuple[Proxy, ...]) -> None:
         """The last hop of ``path`` keeps somebody waiting: ask whether it is alive."""

@@ -140,21 +140,22 @@ class Plan:
 
     def another(self, error: SocksError) -> Way | None:
         """The way to try after ``error``; None when there is no other."""
-        lost = self._lost() if isinstance(error, ProxyTimeout) else None
+        has_another = self._selection.has_another(self._without)
+        lost = self._lost() if has_another and isinstance(error, ProxyTimeout) else None
         if lost is not None:
             error.dead = lost
         elif isinstance(error, MISREAD) and self._doubted:
             self._suspects = self._suspected(error)
             self._repeated = error.in_doubt
             return self._way(())
-        elif error.in_doubt and not self._repeated and self._selection.has_another(self._without):
+        elif error.in_doubt and not self._repeated and has_another:
             self._repeated = True
             return self._way(tuple(self._flies(number) for number in range(len(self._path))))
         if error.dead is None:
             return self._without_accuser(error)
-        self._hops.died(error.dead, error)
         self._without += (error.dead,)
         path = self._selection.pick(self._without)
+        self._hops.died(error.dead, error, bool(path))
         return self._along(path) if path else None
 
     def _without_accuser(self, error: SocksError) -> Way | None:
@@ -179,13 +180,16 @@ class Plan:
 
     def is_lost(self) -> bool:
         """No answer has come for a while: is it known that none will? The hops waited for are asked."""
-        if self._lost() is not None or self._was_swallowed():
+        if self._was_swallowed():
             return True
-        for number in range(self._at + 1):
-            self._hops.doubt(self._path[: number + 1])
         for number in self._in_doubt_of_flight():
             self._hops.doubt_flight(self._path[: number + 1])
-        return False
+        if not self._selection.has_another(self._without):
+            # Whoever is dead: it is waited for.
+            return False
+        for number in range(self._at + 1):
+            self._hops.doubt(self._path[: number + 1])
+        return self._lost() is not None
 
     def _was_swallowed(self) -> bool:
         """Does a hop that a flight went through turn out to take none?"""
@@ -208,7 +212,7 @@ class Plan:
         """The program waits no longer: ``error`` is what would have been reported of the present way."""
         dead = self._lost() or error.dead
         if dead is not None:
-            self._hops.died(dead, error)
+            self._hops.died(dead, error, self._selection.has_another(self._without))
 
     def succeeded(self) -> None:
         """The present way stands."""

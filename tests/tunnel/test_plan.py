@@ -18,6 +18,7 @@ from pywrap.errors import (
 )
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, Recv, Send
+from pywrap.tunnel import hops as hops_module
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.plan import Plan
 from pywrap.tunnel.selection import Dynamic, Fixed, RoundRobin
@@ -330,6 +331,15 @@ def test_others_know_who_has_accused_whom(hops):
     assert hops.is_dead(A) and not hops.is_dead(B)
 
 
+def test_an_accusation_ends_with_the_death_it_is_of(hops, monkeypatch):
+    plan = dynamic_of(hops, A, B)
+    plan.start()
+    plan.another(refused(A, B, code=3))
+    later = hops_module.monotonic() + hops_module.DEAD_FOR + 1
+    monkeypatch.setattr(hops_module, "monotonic", lambda: later)
+    assert hops.accused_by(A, 3) == ()
+
+
 def test_a_refusal_is_told_when_the_accused_is_dead_indeed(hops):
     plan = Plan(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
     plan.start()
@@ -411,6 +421,24 @@ def test_who_is_found_dead_ends_the_way(asking, at_hop, found, dead):
     if dead:
         left = tuple(hop for hop in (A, B, C) if hop is not dead)
         assert plan.another(failed(ProxyTimeout, (A, B, C)[at_hop])).path == left
+
+
+def test_a_strict_chain_waits_for_whoever_is_dead(asking, asked):
+    plan = flying(asking, A)
+    plan.start()
+    asking.died(A, failed(ProxyTimeout, A, A))
+    assert not plan.is_lost()
+    assert asked == [("flight", (A,))]
+
+
+def test_who_is_left_out_is_told():
+    told = []
+    hops = Hops(lambda *_: [], told.append)
+    for plan in (flying(hops, A, pipeline="off"), dynamic_of(hops, A, B)):
+        plan.start()
+        plan.another(failed(SocksError, A, A))
+        hops.live((A,))
+    assert told == ["without the proxy a.example:1080 for 30 s: it failed"]
 
 
 def test_who_was_dead_before_is_waited_for_all_the_same(asking):
