@@ -305,7 +305,13 @@ def fetch_500_meanwhile(chain, echo_server, happens, **settings):
 
 @pytest.mark.parametrize(
     ("type_", "length", "pipeline"),
-    [("dynamic", 0, "off"), ("dynamic", 0, "on"), ("random", 2, "off"), ("round_robin", 2, "off")],
+    [
+        ("dynamic", 0, "off"),
+        ("dynamic", 0, "on"),
+        ("dynamic", 0, "auto"),
+        ("random", 2, "off"),
+        ("round_robin", 2, "off"),
+    ],
 )
 def test_500_connections_while_hops_die(type_, length, pipeline, echo_server):
     """Two of five die in the midst of it. That can end a tunnel which stood, but no connect() fails."""

@@ -116,9 +116,14 @@ class Hops:
 
     def takes_flight(self, proxy: Proxy, taken: bool) -> None:
         """``proxy`` was seen to understand what it was sent in advance, or not to."""
-        if not taken:
+        if not taken and self._takers.get(proxy) is not False:
             self._say(f"the proxy {proxy} takes no flight: from now on it is told step by step")
         self._takers[proxy] = taken
+
+    def forget_flight(self, proxy: Proxy) -> None:
+        """``proxy`` took flights, and does so no more: it may be asked again."""
+        self._takers.pop(proxy, None)
+        self._uses.pop(proxy, None)
 
     def is_taker(self, proxy: Proxy) -> bool | None:
         """Does ``proxy`` take a flight? None when nobody knows."""

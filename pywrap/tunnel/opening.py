@@ -291,9 +291,8 @@ class Opening:
             self._wait()
 
     def _wait(self) -> None:
-        patience = self._way.patience
-        self.deadline.waiting(self._plan.waits_for_destination, patience)
-        if patience and not isinstance(self._step, Send):
+        self.deadline.waiting(self._plan.waits_for_destination, self._way.patience)
+        if self._way.watched and not isinstance(self._step, Send):
             self.deadline.look()
 
     def _converse(self) -> bool:

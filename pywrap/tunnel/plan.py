@@ -2,7 +2,7 @@
 
 After a failure, in this order:
 
-1. in a flight through a hop that has not been seen to take one: the same path, step by step;
+1. in a flight, unless it was understood: the same path, step by step;
 2. somebody hung up, and there are other paths: the same path again, since a refusal is given again, and a hop
    that has ended is not there any more;
 3. a hop is dead: a path without it, where the chain's type knows one;
@@ -15,7 +15,15 @@ A hop that keeps a connection waiting is asked beside it whether it is alive (``
 
 from __future__ import annotations
 
-from pywrap.errors import NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout, SocksError
+from pywrap.errors import (
+    AuthenticationFailed,
+    NoCommonMethod,
+    ProtocolError,
+    ProxyClosed,
+    ProxyTimeout,
+    Rejected,
+    SocksError,
+)
 from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_one_message
@@ -54,9 +62,9 @@ class Way:
     """One way: the hops in order, how to reach the first, and what is said through it.
 
     It may take a ``part`` of the time that is left and ``seconds`` at most. Where there may be other ways, it
-    has ``reach`` seconds to connect to the first hop, and ``patience`` for each answer, during which
-    ``Plan.is_lost`` is asked now and then; elsewhere both are 0.
-    ``early``: what is said first may go out in the SYN.
+    has ``reach`` seconds to connect to the first hop, and ``patience`` for each answer; elsewhere both are 0.
+    ``early``: what is said first may go out in the SYN. ``watched``: while an answer is waited for,
+    ``Plan.is_lost`` wants to be asked now and then.
     """
 
     path: tuple[Proxy, ...]
@@ -67,6 +75,7 @@ class Way:
     reach: float = 0.0
     patience: float = 0.0
     early: bool = False
+    watched: bool = False
 
 
 class OneWay:
@@ -130,6 +139,8 @@ class Plan:
         # Those that a flight may have failed at, while the same path is tried step by step.
         self._suspects: tuple[Proxy, ...] = ()
         self._repeated = False
+        # Is it a flight that somebody may lose, and is it through somebody of whom that is not known?
+        self._flown = False
         self._doubted = False
         # What one said that seems to refuse everything.
         self._refusal: SocksError | None = None
@@ -140,11 +151,14 @@ class Plan:
 
     def another(self, error: SocksError) -> Way | None:
         """The way to try after ``error``; None when there is no other."""
+        if self._suspects and isinstance(error, (Rejected, AuthenticationFailed)):
+            # As good as a success: they have passed on what they were told, and the answer.
+            self._learn_of_suspects(error.hop)
         has_another = self._selection.has_another(self._without)
         lost = self._lost() if has_another and isinstance(error, ProxyTimeout) else None
         if lost is not None:
             error.dead = lost
-        elif isinstance(error, MISREAD) and self._doubted:
+        elif self._may_be_of_flight(error):
             self._suspects = self._suspected(error)
             self._repeated = error.in_doubt
             return self._way(())
@@ -182,7 +196,8 @@ class Plan:
         """No answer has come for a while: is it known that none will? The hops waited for are asked."""
         if self._was_swallowed():
             return True
-        for number in self._in_doubt_of_flight():
+        for number in self._at_risk():
+            # Also those that have taken one: another server may be there by now.
             self._hops.doubt_flight(self._path[: number + 1])
         if not self._selection.has_another(self._without):
             # Whoever is dead: it is waited for.
@@ -193,10 +208,16 @@ class Plan:
 
     def _was_swallowed(self) -> bool:
         """Does a hop that a flight went through turn out to take none?"""
-        return self._doubted and any(
-            flies and self._hops.is_taker(self._path[number]) is False
-            for number, flies in enumerate(self._flight)
-        )
+        return any(self._hops.is_taker(self._path[number]) is False for number in self._at_risk())
+
+    def _may_be_of_flight(self, error: SocksError) -> bool:
+        """Can ``error`` come from all having been said at once?"""
+        if not isinstance(error, MISREAD) or not self._flown:
+            return False
+        if self._doubted or isinstance(error, (NoCommonMethod, ProtocolError)):
+            return True
+        # Of those that take flights, a hang-up is a refusal, and silence is the destination's.
+        return self._was_swallowed() if isinstance(error, ProxyTimeout) else not error.in_doubt
 
     def _lost(self) -> Proxy | None:
         """A hop that is waited for, and was found dead meanwhile: by its answer, or by other connections."""
@@ -224,9 +245,20 @@ class Plan:
         for number, flies in enumerate(self._flight):
             if flies and not self._is_safe(number):
                 self._hops.takes_flight(self._path[number], True)
-        for hop in self._suspects:
-            if self._hops.is_taker(hop) is None:
-                self._hops.takes_flight(hop, False)
+        self._learn_of_suspects(self._path[-1])
+
+    def _learn_of_suspects(self, answered: Proxy | None) -> None:
+        """Step by step, those up to the hop that has ``answered`` work."""
+        for hop in self._path:
+            if hop in self._suspects:
+                if self._hops.is_taker(hop):
+                    # It was another server, or in the middle of its end.
+                    self._hops.forget_flight(hop)
+                else:
+                    self._hops.takes_flight(hop, False)
+            if hop is answered:
+                break
+        self._suspects = ()
 
     def _along(self, path: tuple[Proxy, ...]) -> Way:
         self._path = path
@@ -245,9 +277,10 @@ class Plan:
         if self._selection.has_another(self._without):
             part, reach, patience = _PART, _REACH, _PATIENCE
         # Now: another connection may find out meanwhile that a hop does not take it, as this one did not.
-        self._doubted = bool(self._in_doubt_of_flight())
+        self._flown = bool(self._at_risk())
+        self._doubted = any(self._hops.is_taker(path[number]) is None for number in self._at_risk())
         if self._doubted:
-            part, seconds, patience = _FLIGHT_PART, FLIGHT_SECONDS, FLIGHT_SECONDS
+            part, seconds = _FLIGHT_PART, FLIGHT_SECONDS
         return Way(
             path,
             self._hops.first(path[0]),
@@ -258,6 +291,7 @@ class Plan:
             patience,
             # A raw hop is told nothing: its SYN would wait for the program's first word.
             self._fast_open and path[0].scheme != "raw",
+            self._flown or bool(patience),
         )
 
     def _talk(self, path: tuple[Proxy, ...], flight: tuple[bool, ...]) -> Dialogue[Endpoint]:
@@ -287,13 +321,9 @@ class Plan:
         """Has the hop nothing to lose? A single message to the last has nothing behind it."""
         return is_one_message(self._path[number]) and number == len(self._path) - 1
 
-    def _in_doubt_of_flight(self) -> list[int]:
-        """The hops that may lose what they are sent in advance, by their numbers."""
-        return [
-            number
-            for number, flies in enumerate(self._flight)
-            if flies and self._hops.is_taker(self._path[number]) is None and not self._is_safe(number)
-        ]
+    def _at_risk(self) -> list[int]:
+        """The hops that would lose something if they did not take the present flight, by their numbers."""
+        return [number for number, flies in enumerate(self._flight) if flies and not self._is_safe(number)]
 
     def _suspected(self, error: SocksError) -> tuple[Proxy, ...]:
         """Who may have swallowed what came early: where it went wrong, and the hop before a silent one."""
@@ -301,4 +331,5 @@ class Plan:
         before = (
             max(0, at - 1) if isinstance(error, (ProxyClosed, ProxyTimeout)) and not error.answered else at
         )
-        return self._path[before : at + 1]
+        suspected = self._path[before : at + 1]
+        return tuple(hop for hop in suspected if hop is error.hop or not self._hops.is_taker(hop))

@@ -1,7 +1,9 @@
 """Does a hop take a flight? A greeting, a login and an impossible command in one piece tell, in a round trip.
 
 Who understands all three refuses, or hangs up after letting us in (``ssh -D``). Who takes one message for
-each recv() has lost the command, and waits for it (microsocks). Nobody behind the hop is asked for anything.
+each recv() has lost the command, and waits for it (microsocks). A hang-up may also be the end of a hop that
+waits, so the same is asked step by step then: who hangs up on that as well has understood. Nobody behind the
+hop is asked for anything.
 """
 
 from __future__ import annotations
@@ -43,27 +45,38 @@ class Probe(OneWay):
     """The question to the last hop of ``path``; no way stands, and the errors are the answer."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
-        flight = (*(hops.is_taker(hop) is True for hop in path[:-1]), True)
-        super().__init__(
-            Way(
-                path,
-                hops.first(path[0]),
-                lambda: handshake(path, _NOWHERE, IMPOSSIBLE, flight),
-                seconds=FLIGHT_SECONDS,
-            )
-        )
         self._hops = hops
+        self._path = path
         self._asked = path[-1]
+        self._step_by_step = False
+        flight = (*(hops.is_taker(hop) is True for hop in path[:-1]), True)
+        super().__init__(self._way(flight))
 
-    def another(self, error: SocksError) -> None:
-        """Learn from ``error``."""
-        if error.hop is self._asked and isinstance(error, (Rejected, *MISREAD)):
-            understood = isinstance(error, Rejected) or (isinstance(error, ProxyClosed) and error.answered)
-            self._hops.takes_flight(self._asked, understood)
+    def _way(self, flight: tuple[bool, ...]) -> Way:
+        path = self._path
+        return Way(
+            path,
+            self._hops.first(path[0]),
+            lambda: handshake(path, _NOWHERE, IMPOSSIBLE, flight),
+            seconds=FLIGHT_SECONDS,
+        )
+
+    def another(self, error: SocksError) -> Way | None:
+        """Learn from ``error``, or ask once more."""
+        if error.hop is self._asked and isinstance(error, ProxyClosed) and error.answered:
+            if not self._step_by_step:
+                self._step_by_step = True
+                return self._way(())
+            self._hops.takes_flight(self._asked, True)
+        elif error.hop is self._asked and isinstance(error, Rejected):
+            self._hops.takes_flight(self._asked, not self._step_by_step)
+        elif error.hop is self._asked and isinstance(error, MISREAD) and not self._step_by_step:
+            self._hops.takes_flight(self._asked, False)
         else:
             # It was not reached: another time.
             self._hops.unused(self._asked)
+        return None
 
     def succeeded(self) -> None:
         """Whoever grants the impossible has read it."""
-        self._hops.takes_flight(self._asked, True)
+        self._hops.takes_flight(self._asked, not self._step_by_step)

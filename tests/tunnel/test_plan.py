@@ -261,13 +261,45 @@ def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
 def test_a_flight_without_an_answer_is_looked_into(asking, asked):
     asking.takes_flight(A, True)
     plan = flying(asking, A, B, HTTP)
-    assert plan.start().patience
+    assert plan.start().watched
     assert not plan.is_lost()
-    # The last has only one message.
-    assert ("flight", (A, B)) in asked and len([each for each in asked if each[0] == "flight"]) == 1
+    # Also the one that has taken some: it may be another by now. The last has only one message.
+    assert [each for each in asked if each[0] == "flight"] == [("flight", (A,)), ("flight", (A, B))]
     asking.takes_flight(B, False)
     assert plan.is_lost()
     assert said(plan.another(failed(ProxyTimeout, B, B))) == GREETING
+
+
+@pytest.mark.parametrize("kind", [NoCommonMethod, ProtocolError, ProxyClosed])
+def test_who_took_flights_may_be_another_by_now(hops, kind):
+    hops.takes_flight(A, True)
+    plan = flying(hops, A)
+    plan.start()
+    assert said(plan.another(failed(kind, A, A))) == GREETING
+    plan.succeeded()
+    # To be asked anew.
+    assert hops.is_taker(A) is None
+    assert plan.another(failed(kind, A, A)) is None
+
+
+def test_the_silence_of_a_destination_is_not_that_of_a_flight_which_is_known_to_be_taken(asking):
+    asking.takes_flight(A, True)
+    plan = flying(asking, A)
+    plan.start()
+    assert plan.another(failed(ProxyTimeout, A)) is None
+
+
+def test_a_refusal_step_by_step_tells_as_much_as_a_success(hops):
+    plan = flying(hops, A, B)
+    plan.start()
+    plan.another(failed(ProxyTimeout, B, B))
+    assert plan.another(failed(Rejected, A, B)) is None
+    assert [hops.is_taker(hop) for hop in (A, B)] == [False, None]
+    plan = flying(hops, B)
+    plan.start()
+    plan.another(failed(ProxyTimeout, B, None, answered=True))
+    assert plan.another(failed(Rejected, B)) is None
+    assert hops.is_taker(B) is False
 
 
 def test_a_flight_that_was_understood_is_not_lost(asking):

@@ -38,6 +38,7 @@ def learn(hops, *path, timeout=20.0):
             wait_for(opening, select.poll)
         except SocksError:
             pass
+        opening.abandon()
     return hops.is_taker(path[-1])
 
 
@@ -48,7 +49,6 @@ def learn(hops, *path, timeout=20.0):
         ((len(QUESTION), CHOICE + b"\x05\x01\x00\x01" + b"\x00" * 6), True),
         # Who grants it is mad, but has read it.
         ((len(QUESTION), CHOICE + b"\x05\x00\x00\x01" + b"\x00" * 6), True),
-        ((len(QUESTION), CHOICE), True),
         ((len(QUESTION),), False),
         ((len(QUESTION), b"\x05\xff"), False),
         ((len(QUESTION), b"HTTP/1.1 400"), False),
@@ -59,6 +59,36 @@ def test_what_an_answer_tells(hops, script, taker):
     with scripted(*script) as server:
         assert learn(hops, proxy(server), timeout=0.3 if None in script else 20.0) is taker
     assert server.received == [QUESTION]
+
+
+@pytest.mark.parametrize(
+    ("step_by_step", "taker"),
+    [
+        # `ssh -D` has no other refusal.
+        ((), True),
+        # It had swallowed the command, and given up, or come to its end.
+        ((b"\x05\x07",), False),
+        ((b"\x05\x00\x00\x01" + b"\x00" * 6,), False),
+        # Nobody knows.
+        ((None,), None),
+    ],
+)
+def test_a_hang_up_is_compared_with_what_is_said_step_by_step(hops, step_by_step, taker, monkeypatch):
+    ended = (len(GREETING), CHOICE, len(IMPOSSIBLE))
+    with scripted(*ended) as server:
+        scripts = [ended, (*ended, *step_by_step)]
+        play = server._play
+
+        def play_next(client):
+            server.script = scripts.pop(0)
+            play(client)
+
+        monkeypatch.setattr(server, "_play", play_next)
+        hops.used(proxy(server))
+        assert learn(hops, proxy(server), timeout=0.5 if None in step_by_step else 20.0) is taker
+        # Asked another time, where it is not known.
+        assert hops.used(proxy(server)) == (1 if taker is None else 2)
+    assert server.received == [QUESTION] * 2
 
 
 def test_who_is_not_reached_is_asked_another_time(hops, refusing_port):
