@@ -113,10 +113,10 @@ class Settings:
     ``chains``: the default chain, without a name, comes first; it is without proxies only where
     no destination is left to it. ``rules``: the first that matches decides; what none matches goes through
     the default chain. ``rewrites`` come before them. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name
-    server that is asked through the default chain. ``bind_peer``: whom a BIND expects, the host that was
-    connected to last, or any. ``isolate``: SOCKS5 proxies without a username get one that no other process
-    has. ``placeholders``: the IPv4 network of the addresses that stand for names, which no program needs for
-    anything else.
+    server that is asked through the chain that the name belongs to. ``bind_peer``: whom a BIND expects, the
+    host that was connected to last, or any. ``isolate``: SOCKS5 proxies without a username get one that no
+    other process has. ``placeholders``: the IPv4 network of the addresses that stand for names, which no
+    program needs for anything else.
 
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.

@@ -90,10 +90,12 @@ class Session:
         return Plan(self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then)
 
     def _converse(
-        self, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
+        self, about: str, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
     ) -> Endpoint:
-        """Go through the default chain and back, in this thread; return the address of the last reply."""
-        plan = self._plan(self._selections[""], destination, command, then)
+        """Go through the chain of ``about`` and back, in this thread; return the last reply's address."""
+        # "" where its rules say direct, or nothing: for all ports.
+        chain = self.routes.verdict(about, 0).chain
+        plan = self._plan(self._selections[chain], destination, command, then)
         opening = Opening(fresh(), plan, self.deadline(None))
         try:
             wait_for(opening, originals.poll)
@@ -212,6 +214,8 @@ class Session:
         if verdict.kind == REFUSE:
             self.messages.say(1, verdict.reason)
         elif verdict.kind == DIRECT:
+            if not datagram:
+                self.routes.used_directly(verdict.destination)
             self.messages.say(2, f"{verdict.destination}: direct")
         return verdict
 

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
     from pywrap.socks.wire import Dialogue
 
-    # Has a conversation through the default chain, from its beginning to its end: destination, command, and
-    # what is said to the destination. The result is the address of the last reply.
-    Converse: TypeAlias = Callable[[Endpoint, int, Callable[[], Dialogue[None]] | None], Endpoint]
+    # Has a conversation from its beginning to its end, through the chain of the name or address that it is
+    # about: that, destination, command, and what is said to the destination. The result is the address of the
+    # last reply.
+    Converse: TypeAlias = Callable[[str, Endpoint, int, Callable[[], Dialogue[None]] | None], Endpoint]
 
     class Source(Protocol):
         """Whom to ask. ``ipv6`` is the family, None for both."""
@@ -181,7 +182,7 @@ class Tor:
 
     def _ask(self, what: Endpoint, command: int) -> str:
         try:
-            return self._converse(what, command, None).host
+            return self._converse(what.host, what, command, None).host
         except Rejected as err:
             if err.dead is not None:
                 # Somebody on the way there.
@@ -194,7 +195,10 @@ _REFUSALS = {v5.HOST_UNREACHABLE: EAI_NONAME, v4.REJECTED: EAI_NONAME, v5.TTL_EX
 
 
 class NameServer:
-    """The name server at ``server``, which the last proxy connects to, anew for each question."""
+    """The name server at ``server``, which the last proxy connects to, anew for each question.
+
+    The last one of the chain that the name belongs to: others may know other names there.
+    """
 
     def __init__(self, server: Endpoint, converse: Converse) -> None:
         self._server = server
@@ -203,13 +207,14 @@ class NameServer:
     def addresses(self, name: str, ipv6: bool | None) -> Found:
         """The A and AAAA records, asked for at once."""
         kinds = (dns.A, dns.AAAA) if ipv6 is None else (dns.AAAA,) if ipv6 else (dns.A,)
-        return self._found(name, self._ask(name, kinds))
+        return self._found(name, self._ask(name, name, kinds))
 
     def names(self, address: bytes) -> Found:
         """The PTR records."""
-        return self._found(unpacked(address), self._ask(dns.reverse_name(address), (dns.PTR,)))
+        literal = unpacked(address)
+        return self._found(literal, self._ask(literal, dns.reverse_name(address), (dns.PTR,)))
 
-    def _ask(self, name: str, kinds: tuple[int, ...]) -> list[dns.Answer]:
+    def _ask(self, about: str, name: str, kinds: tuple[int, ...]) -> list[dns.Answer]:
         answers: list[dns.Answer] = []
 
         def talk() -> Dialogue[None]:
@@ -220,7 +225,7 @@ class NameServer:
                 err.args = (f"name server {self._server}: {said} (asked for {name})",)
                 raise
 
-        self._converse(self._server, v5.CONNECT, talk)
+        self._converse(about, self._server, v5.CONNECT, talk)
         return answers
 
     def _found(self, what: str, answers: list[dns.Answer]) -> Found:

@@ -118,6 +118,12 @@ class Routes:
             )
         return verdict
 
+    def used_directly(self, destination: Endpoint) -> None:
+        """The program connects to ``destination`` itself: if that is a first hop, its relay is there, too."""
+        address = address_of(destination.host)
+        if address is not None and self._is_first_hop(address, destination.port):
+            self._used_directly.add(address)
+
     def local_addresses(self, name: str, ipv6: bool | None = None) -> list[str]:
         """The literals of a name that is known without asking, of one family or of both (None)."""
         found = self._hosts.addresses(name)
@@ -176,7 +182,6 @@ class Routes:
     def _verdict_on_final(self, address: bytes, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(unpacked(address), port)
         if not datagram and self._is_first_hop(address, port):
-            self._used_directly.add(address)
             return Verdict(DIRECT, destination)
         rule = self._match(address, self._resolved.get(address, ()), port, datagram)
         if datagram and _has_many_receivers(address) and (rule is None or rule.to != TO_DIRECT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 
 import dns.flags
@@ -17,7 +18,7 @@ from tests.intercept.child import under
 from tests.name_server import name_server
 from tests.naming_proxy import naming_proxy
 from tests.run import pysocksify, run
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, reference_server
 
 HERE = "127.0.0.1"
 
@@ -694,3 +695,45 @@ def test_without_a_descriptor_it_fails_for_now(proxy, server):
         """,
     )
     assert said == {"failed": -3}
+
+
+# ---------------------------------------------------------------- chains
+
+
+def test_a_name_is_asked_for_through_its_own_chain(tmp_path):
+    """Others do not know it, and need not learn that it exists."""
+    ours = {"a.example": "192.0.2.7"}
+    work = {"x.corp.example": "198.51.100.9", "198.51.100.9": "x.corp.example"}
+    code = (
+        "import socket; print(socket.gethostbyname('a.example'), socket.gethostbyname('x.corp.example'),"
+        " *socket.gethostbyaddr('198.51.100.9')[:1])"
+    )
+    with naming_proxy(ours) as first, naming_proxy(work) as second:
+        file = tmp_path / "pysocksify.conf"
+        file.write_text(
+            "dns tor\nroute *.corp.example,198.51.100.0/24 work\nroute *:25 block\n"
+            f"[ProxyList]\nsocks5 {first.host} {first.port}\n"
+            f"[ProxyList work]\nsocks5 {second.host} {second.port}\n"
+        )
+        assert run(*pysocksify("-f", file), sys.executable, "-c", code).out.split() == [
+            *("192.0.2.7", "198.51.100.9", "x.corp.example"),
+        ]
+        assert first.asked == [("RESOLVE", "a.example", 0)]
+        assert second.asked == [("RESOLVE", "x.corp.example", 0), ("RESOLVE_PTR", "198.51.100.9", 0)]
+
+
+def test_a_name_server_is_asked_through_the_chain_of_the_name(tmp_path, server):
+    with reference_server() as first, reference_server() as second:
+        file = tmp_path / "pysocksify.conf"
+        file.write_text(
+            f"dns {server.setting}\nroute four.example,2001:db8::/32 work\n"
+            f"[ProxyList]\nsocks5 {first.host} {first.port}\n"
+            f"[ProxyList work]\nsocks5 {second.host} {second.port}\n"
+        )
+        code = (
+            "import socket; print(socket.gethostbyname('both.example'), socket.gethostbyname('four.example'),"
+            " *socket.gethostbyaddr('2001:db8::7')[:1])"
+        )
+        assert run(*pysocksify("-f", file), sys.executable, "-c", code).out.split()[2] == "six.example"
+        asked = ("CONNECT", server.host, server.port)
+        assert (first.asked, second.asked) == ([asked], [asked, asked])

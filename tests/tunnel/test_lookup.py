@@ -179,7 +179,7 @@ def test_the_program_gets_the_errors_of_the_c_library():
 
 
 def refusing(failure):
-    def converse(destination, command, then):
+    def converse(about, destination, command, then):
         raise failure
 
     return converse
@@ -213,7 +213,7 @@ def test_a_hop_that_does_not_reach_tor_says_nothing_about_the_name():
 
 
 def test_tor_that_answers_something_else():
-    def converse(destination, command, then):
+    def converse(about, destination, command, then):
         return Endpoint("name.example" if command == v5.RESOLVE else "192.0.2.1", 0)
 
     it = Lookup(Tor(converse))
@@ -227,7 +227,7 @@ def test_tor_that_answers_something_else():
 def says(monkeypatch):
     """Has a name server say these ``dns.Answer``s; returns it and the questions that it gets."""
 
-    def converse(destination, command, then):
+    def converse(about, destination, command, then):
         assert (destination, command) == (SERVER, v5.CONNECT)
         Party(then()).hear(b"")
         return destination

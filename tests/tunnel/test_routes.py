@@ -236,6 +236,9 @@ def test_the_relay_of_a_first_hop_is_direct_for_who_uses_that_hop_himself(world)
     assert it.kind("192.0.2.99", 1081) == "tunnel"
     assert kinds(40000) == ["tunnel"]
     assert it.kind("192.0.2.99", 1080) == "direct"
+    assert kinds(40000) == ["tunnel"]
+    for port in (1081, 1080):
+        it.routes.used_directly(Endpoint("192.0.2.99", port))
     # Not its name server, which would ask outside.
     assert kinds(40000, 5000, 53) == ["direct", "refuse", "tunnel"]
     assert it.routes.verdict("192.0.2.98", 40000, datagram=True).kind == "tunnel"
