@@ -51,6 +51,10 @@ class Events(Messages):
         """Nobody will come."""
         self.say(1, f"listening failed: {error}")
 
+    def lapsed(self, error: SocksError) -> None:
+        """A port that stood is no more, and nobody has come to it."""
+        self.say(1, f"{error}: asking for another port")
+
     def accepted(self, peer: Endpoint, path: Path) -> None:
         """Somebody came."""
         self.say(1, f"{peer} via {_list(path)}: accepted")

@@ -11,6 +11,10 @@
    transfer, has no second port opened for him; nor an event loop, which tries until EAGAIN, before it polls.
 4. What failed is told by the next accept(), by SO_ERROR, or by a listen() that waits; then nothing is
    readable, and accept() or listen() may ask once more.
+5. A proxy listens for a minute or two, and may be started anew. Who listens here does so until he closes:
+   when a port that stood ends before anybody came, another is asked for. Where that fails, again after a
+   pause, and after ever longer ones. accept() tells of it when it is no short restart any more, and who polls
+   is woken up for that once.
 
 getsockname() waits for the first reply: there is no other answer. After accept() it tells the port that was,
 until there is the next.
@@ -26,7 +30,7 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.errors import SocksError, to_oserror
+from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.placeholder import placeholder, put
 from pywrap.intercept.replacement import unconnected
@@ -47,6 +51,14 @@ if TYPE_CHECKING:
     from pywrap.tunnel.opening import Opening
 
 _LOOPBACK_6 = bytes(15) + b"\1"
+
+# Seconds. A port that ends sooner counts as one that was refused: the proxy would be asked without end.
+_LASTING = 1.0
+# The first pause before a proxy is asked again, each other twice the one before, and the longest.
+_PAUSE = 0.25
+_LONGEST_PAUSE = 60.0
+# So many failures in a row are nobody's business: 1.75 s, in which most proxies have been started anew.
+_FORGIVEN = 3
 
 
 def functions(session: Session) -> dict[str, Callable[..., Any]]:
@@ -130,6 +142,9 @@ class Listener:
         self.asking = False
         self._error: SocksError | None = None
         self._told = False
+        # When the port began to stand, and how often in a row there was none that lasted.
+        self._since = 0.0
+        self._failures = 0
         # Non-blocking accept() calls since the last peer.
         self._idle = 0
         self._settled = originals.allocate_lock()
@@ -146,23 +161,7 @@ class Listener:
             return
         self._drain(fd)
         self._error = None
-        assert self._far is not None, "there is a placeholder"
-        real, session = self.real, self._session
-        expected = session.expected(self._family == _socket.AF_INET6)
-        self._binding = Binding(expected)
-        deadline = session.deadline(None)
-        self._settled = originals.allocate_lock()
-        self._settled.acquire()
-        self.asking = True
-        real.setblocking(False)
-        try:
-            session.background.submit(
-                Task(lambda: session.binding(real, expected, deadline), self._report, self._far.fileno())
-            )
-        except BaseException:
-            self.asking = False
-            self._settled.release()
-            raise
+        self._submit(0.0)
 
     def stand(self, sock: _socket.socket) -> None:
         """Wait for the port, with no other limit than the settings' own.
@@ -216,7 +215,9 @@ class Listener:
             # After a fork(), the parent's port is not ours.
             with self._session.tunnels.lock:
                 self.ask(fd)
-        self._wait(None)
+        if self._name is None or self._failures <= _FORGIVEN:
+            # Else nobody knows when there will be a port.
+            self._wait(None)
         with self._session.tunnels.lock:
             self._take_place()
             if self._name is None:
@@ -300,10 +301,21 @@ class Listener:
             if self._came is None:
                 self._came = self._binding.peer(lambda size: os.read(fd, size))
         except SocksError as err:
-            self._session.messages.failed_listening(err)
             self._retire(fd)
-            raise to_oserror(err) from err
+            self._lapse(err)
+            self._raise_error(fd)
         return None if self._came is None else self._hand_out(fd, self._came)
+
+    def _lapse(self, error: SocksError) -> None:
+        """The port is no more: ask for another."""
+        if isinstance(error, ProtocolError) or monotonic() - self._since < _LASTING:
+            self._session.messages.failed_listening(error)
+            self._fail(error)
+            self._keep_up()
+        else:
+            self._session.messages.lapsed(error)
+            self._failures = 0
+            self._submit(0.0)
 
     def _hand_out(self, fd: int, came: Endpoint) -> tuple[int, Any]:
         """``fd`` is the connection to ``came``: return a descriptor of its own, and what accept() tells."""
@@ -318,7 +330,7 @@ class Listener:
         # Whatever the mode of the listening socket: as from accept4(2).
         os.set_blocking(new, True)
         self._came = None
-        self._idle = 0
+        self._idle = self._failures = 0
         address = self._session.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
         tunnels.establish(new, address, self._name)
         assert self._binding is not None, "somebody came by it"
@@ -399,6 +411,35 @@ class Listener:
 
     # ------------------------------------------------------------ the background thread
 
+    def _submit(self, pause: float) -> None:
+        """Have the proxy asked in ``pause`` seconds."""
+        assert self._far is not None, "there is a placeholder"
+        assert self.real is not None, "it is behind a placeholder"
+        real, session = self.real, self._session
+        expected = session.expected(self._family == _socket.AF_INET6)
+        self._binding = Binding(expected)
+        self._settled = originals.allocate_lock()
+        self._settled.acquire()
+        self.asking = True
+        real.setblocking(False)
+        try:
+            session.background.submit(
+                Task(
+                    lambda: session.binding(real, expected, session.deadline(None)),
+                    self._report,
+                    self._far.fileno(),
+                    monotonic() + pause,
+                )
+            )
+        except BaseException:
+            self.asking = False
+            self._settled.release()
+            raise
+
+    def _keep_up(self) -> None:
+        """Ask again, later after each failure."""
+        self._submit(min(_PAUSE * 2.0 ** min(self._failures - 1, 8), _LONGEST_PAUSE))
+
     def _report(self, opening: Opening | None, error: SocksError | None) -> None:
         place = None
         if opening is not None and error is None:
@@ -416,28 +457,40 @@ class Listener:
             self._session.messages.listens(place, opening.path)
         with self._session.tunnels.lock:
             self.asking = False
+            settled = self._settled
             try:
                 if error is not None:
+                    self._cut_off()
                     self._fail(error)
                 elif opening is not None and place is not None:
                     self._control = opening.sock
+                    self._error = None
+                    self._since = monotonic()
                     self._name = self._session.peer(
                         place, (place.host, place.port), self._family == _socket.AF_INET6
                     )
-                if self._here():
+                if not self._here():
+                    self.drop()
+                elif error is None or self._name is None:
                     self._wake()
                 else:
-                    self.drop()
+                    if self._failures == _FORGIVEN + 1:
+                        self._wake()
+                    self._keep_up()
             finally:
-                self._settled.release()
+                settled.release()
 
-    def _fail(self, error: SocksError) -> None:
-        self._error = error
-        self._told = False
+    def _cut_off(self) -> None:
+        """Behind the placeholder, an unconnected socket again."""
         if self.real is not None:
             before, self.real = self.real, unconnected(self.real)
             if self.real is not before:
                 before.close()
+
+    def _fail(self, error: SocksError) -> None:
+        self._failures += 1
+        self._error = error
+        self._told = self._name is not None and self._failures <= _FORGIVEN
 
     # ------------------------------------------------------------ errors, waiting
 
