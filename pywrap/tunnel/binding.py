@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 class Binding:
     """One BIND, for one peer. ``expected`` is the destination of its request; 0.0.0.0 and :: are anybody.
 
-    ``path``: the hops that it went through, once it stands.
+    ``path``: the hops that it went through, and ``place``: where it listens, once it stands.
     """
 
     def __init__(self, expected: Endpoint) -> None:
         self.expected = expected
         self.path: tuple[Proxy, ...] = ()
+        self.place = Endpoint("", 0)
         self._step: Any = None
         self._got = bytearray()
         self._second: Dialogue[Endpoint] | None = None
@@ -45,6 +46,7 @@ class Binding:
         bound = told_by(opening)
         if bound is None:
             raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
+        self.place = bound
         return bound
 
     def peer(self, read: Callable[[int], bytes]) -> Endpoint | None:

@@ -203,6 +203,171 @@ def test_an_ipv6_listener_is_where_the_proxy_is(host, place):
     assert said == {"place": place, "family": True, "peer": True, "long": 4, "talked": "talked"}
 
 
+# As the kernel has it for a socket that listens. (It says b"" to who receives from one that was shut down.)
+NOT_CONNECTED = """
+def calls(sock):
+    room = bytearray(10)
+    return [
+        outcome(function, *args)[1]
+        for function, *args in (
+            (sock.send, b"x"), (sock.sendall, b"x"), (sock.sendmsg, [b"x"]),
+            (sock.sendto, b"x", ("127.0.0.1", 9)),
+            (sock.recv, 10), (sock.recvfrom, 10), (sock.recvmsg, 10),
+            (sock.recv_into, room), (sock.recvfrom_into, room), (sock.recvmsg_into, [room]),
+            (sock.recv, 10, socket.MSG_PEEK),
+        )
+    ]
+"""
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_nothing_is_sent_or_received_on_a_listener(binder, blocking):
+    said = at(
+        binder,
+        NOT_CONNECTED
+        + dedent(
+            """
+            class Own(socket.socket):
+                def recv(self, *args):
+                    return super().recv(*args)
+            here = socket.create_server(("127.0.0.1", 0))
+            expected = calls(here)
+            sock = Own()
+            sock.setblocking(sys.argv[1] == "True")
+            sock.listen()
+            same = [calls(sock) == expected]
+            other = peer(sock)
+            assert select.select([sock], [], [], PATIENCE)[0]
+            same.append(calls(sock) == expected)
+            conn, address = sock.accept()
+            same.append(calls(sock) == expected)
+            say(
+                expected=expected,
+                same=same,
+                names=[type(sock).__name__, isinstance(sock, Own), type(conn) is socket.socket],
+                of_c=conn.recv == socket.socket.recv.__get__(conn) and type(socket.socket.recv).__name__,
+                talked=talk(conn, other),
+            )
+            """
+        ),
+        blocking,
+    )
+    assert said == {
+        "expected": ["EPIPE"] * 4 + ["ENOTCONN"] * 7,
+        "same": [True] * 3,
+        "names": ["Own", True, True],
+        "of_c": "method_descriptor",
+        "talked": "talked",
+    }
+
+
+def test_a_socket_that_could_not_listen_has_the_methods_of_c_again():
+    with scripted(len(GREETING), CHOICE, len(REQUEST), bytes([5, 7])) as proxy:
+        said = at(
+            url(proxy),
+            """
+            sock = socket.socket()
+            refused = outcome(sock.listen)[1]
+            say(refused=refused, own=type(sock) is socket.socket)
+            """,
+        )
+    assert said == {"refused": errno.errorcode[errno.EOPNOTSUPP], "own": True}
+
+
+SHUT = """
+def shut(sock, how):
+    got = [outcome(sock.shutdown, how), outcome(sock.accept)[1:2], outcome(sock.accept)[1:2]]
+    options = socket.SO_ACCEPTCONN, socket.SO_ERROR
+    got.append([sock.getsockopt(socket.SOL_SOCKET, option) for option in options])
+    return [*got, outcome(sock.send, b"x")[1], outcome(sock.shutdown, how)[1], readable(sock)]
+"""
+
+
+@pytest.mark.parametrize("how", ["SHUT_RD", "SHUT_RDWR"])
+@pytest.mark.parametrize("when", ["at once", "with a port", "with a peer", "after a peer"])
+def test_shut_down_until_it_listens_again(binder, how, when):
+    said = at(
+        binder,
+        SHUT
+        + dedent(
+            """
+            name, when = sys.argv[1].split("/")
+            how = getattr(socket, name)
+            here = socket.create_server(("127.0.0.1", 0))
+            here.setblocking(False)
+            expected = shut(here, how)
+            before = descriptors()
+            sock = listening(blocking=False)
+            if when != "at once":
+                sock.getsockname()
+            if "peer" in when:
+                other = peer(sock)
+                assert select.select([sock], [], [], PATIENCE)[0]
+            if when == "after a peer":
+                conn, _ = acceptable(sock)
+                conn.close()
+            same = shut(sock, how) == expected
+            if when == "with a peer":
+                try:
+                    ended = other.recv(1) == b""
+                except ConnectionResetError:
+                    ended = True
+            else:
+                ended = True
+            named = sock.getsockname()[1] > 0 or when == "at once"
+            sock.listen()
+            other = peer(sock)
+            conn, address = acceptable(sock)
+            talked = talk(conn, other)
+            for each in conn, other, sock:
+                each.close()
+            say(same=same, expected=expected, ended=ended, named=named, talked=talked, left=left_over(before))
+            """
+        ),
+        f"{how}/{when}",
+    )
+    assert said.pop("expected") == [None, ["EINVAL"], ["EINVAL"], [0, 0], "EPIPE", "ENOTCONN", True]
+    assert said == {"same": True, "ended": True, "named": True, "talked": "talked", "left": 0}
+
+
+@pytest.mark.parametrize("asking", [True, False])
+def test_who_waits_in_accept_is_told_of_a_shutdown(hanging, asking):
+    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, 1) as proxy:
+        said = at(
+            hanging if asking else url(proxy),
+            """
+            import threading
+            sock = listening(blocking=False)
+            sock.settimeout(PATIENCE)
+            told = []
+            thread = threading.Thread(target=lambda: told.append(outcome(sock.accept)[1]))
+            thread.start()
+            state = f"/proc/self/task/{thread.native_id}/stat"
+            while open(state).read().rpartition(")")[2].split()[0] != "S":
+                pass
+            sock.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            say(told=told)
+            """,
+            options=("--timeout", "300"),
+        )
+    assert said == {"told": ["EINVAL"]}
+
+
+def test_shut_down_for_writing_it_listens_on(binder):
+    said = at(
+        binder,
+        """
+        sock = listening()
+        sock.shutdown(socket.SHUT_WR)
+        other = peer(sock)
+        conn, _ = sock.accept()
+        say(wrong=outcome(sock.shutdown, 7)[1], talked=talk(conn, other))
+        """,
+    )
+    assert said == {"wrong": "EINVAL", "talked": "talked"}
+
+
 # ---------------------------------------------------------------- and others after it
 
 
