@@ -44,7 +44,7 @@ class Binding:
         """
         self.path = opening.path
         bound = told_by(opening)
-        if bound is None:
+        if bound is None or not opening.bound.port:
             raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
         self.place = bound
         return bound
@@ -98,7 +98,8 @@ class Binding:
 def told_by(opening: Opening) -> Endpoint | None:
     """The address that the last proxy says it has bound; None when that is of no use to anybody.
 
-    It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT).
+    It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT). In
+    the place of a port that it does not say is our own, of the connection to the first hop.
     """
     bound, own = address_of(opening.bound.host), packed(opening.path[-1].host)
     if len(opening.path) == 1:
@@ -111,7 +112,7 @@ def told_by(opening: Opening) -> Endpoint | None:
         bound = own
     if bound is None or not any(bound):
         return None
-    return Endpoint(unpacked(bound), opening.bound.port)
+    return Endpoint(unpacked(bound), opening.bound.port or int(opening.sock.getsockname()[1]))
 
 
 def _reach(address: bytes) -> int:
