@@ -597,7 +597,8 @@ class Listener:
 
     def _fail(self, error: SocksError) -> None:
         self._failures += 1
-        self._error = error
+        # Without its traceback, which is the background thread's and would keep alive what that names.
+        self._error = error.with_traceback(None)
         self._told = self._name is not None and self._failures <= _FORGIVEN
 
     # ------------------------------------------------------------ errors, waiting

@@ -955,6 +955,37 @@ def test_a_proxy_that_refuses(reply, number):
     }
 
 
+def test_a_loop_whose_proxy_has_no_bind():
+    code = """
+        import asyncio
+        async def main():
+            told = asyncio.Event()
+
+            def handle(loop, context):
+                loop.default_exception_handler(context)
+                told.set()
+
+            asyncio.get_running_loop().set_exception_handler(handle)
+            for _ in range(2):
+                server = await asyncio.start_server(lambda reader, writer: writer.close(), "0.0.0.0", 0)
+                await told.wait()
+                told.clear()
+                server.close()
+        asyncio.run(main())
+        """
+    with scripted(len(GREETING), CHOICE, len(REQUEST), bytes([5, 7])) as proxy:
+        command = pysocksify("-x", url(proxy), "--listen", "bind")
+        ran = run(*command, sys.executable, "-c", PRELUDE + dedent(code))
+    refused = (
+        f"proxy {proxy.host}:{proxy.port}: command not supported by the proxy (asked to BIND for 0.0.0.0:0)"
+    )
+    said = [line for line in ran.err.splitlines() if line.startswith("pysocksify[")]
+    assert [line.partition(": ")[2] for line in said] == [f"listening failed: {refused}"]
+    # Of each listener. Nothing of the thread's, where it failed.
+    assert ran.err.count(f"OSError: [Errno {errno.EOPNOTSUPP}] {refused}") == 2
+    assert "background.py" not in ran.err
+
+
 def test_a_proxy_that_is_not_there(refusing_port):
     said = at(
         f"socks5h://127.0.0.1:{refusing_port}",
