@@ -58,6 +58,10 @@ class Events(Messages):
         """A port that stood is no more, and nobody has come to it."""
         self.say(1, f"{error}: asking for another port")
 
+    def alone(self, place: Endpoint, only: str) -> None:
+        """Nobody came to ``place``, and others than ``only`` may have been sent away."""
+        self.say(1, f"nobody came to {place}, which was for {only} only (for others: --bind-peer any)")
+
     def accepted(self, peer: Endpoint, path: Path) -> None:
         """Somebody came."""
         self.say(1, f"{peer} via {_list(path)}: accepted")

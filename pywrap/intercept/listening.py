@@ -326,6 +326,8 @@ class Listener:
         """The program closes ``fd``; with the last one the proxy stops listening."""
         self.fds.discard(fd)
         if not self.fds:
+            if self._control is not None or self.real is None:
+                self._say_who_might()
             self.drop()
 
     def drop(self) -> None:
@@ -390,8 +392,15 @@ class Listener:
             self._raise_error(fd)
         return None if self._came is None else self._hand_out(fd, self._came)
 
+    def _say_who_might(self) -> None:
+        """Nobody came: tell the user, if it may be since he was not let in."""
+        binding = self._binding
+        if binding is not None and binding.only:
+            self._session.messages.alone(binding.place, binding.only)
+
     def _lapse(self, error: SocksError) -> None:
         """The port is no more: ask for another."""
+        self._say_who_might()
         if isinstance(error, ProtocolError) or monotonic() - self._since < _LASTING:
             self._session.messages.failed_listening(error)
             self._fail(error)

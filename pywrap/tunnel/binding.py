@@ -36,6 +36,11 @@ class Binding:
         self._got = bytearray()
         self._second: Dialogue[Endpoint] | None = None
 
+    @property
+    def only(self) -> str:
+        """Who alone may come; "" where anybody may."""
+        return self.expected.host if any(address_of(self.expected.host) or b"\1") else ""
+
     def stands(self, opening: Opening) -> Endpoint:
         """The first reply is in: where the peer has to connect to.
 

@@ -1115,6 +1115,23 @@ def test_a_stranger_is_sent_away_and_the_expected_peer_comes(proxy):
     assert [command for command, _, _ in proxy.asked] == ["CONNECT", "BIND"]
 
 
+@pytest.mark.parametrize(("bind_peer", "hints"), [("latest", 2), ("any", 0)])
+def test_when_nobody_came_it_may_be_that_he_was_not_let_in(bind_peer, hints):
+    code = """
+        control = socket.create_connection(("192.0.2.9", 21))
+        sock = listening()
+        sock.settimeout(0.05)
+        outcome(sock.accept)
+        sock.close()
+        listening().close()
+        """
+    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, None) as proxy:
+        command = pysocksify("-x", url(proxy), "--listen", "bind", "--bind-peer", bind_peer, "-v")
+        ran = run(*command, sys.executable, "-c", PRELUDE + LISTEN + dedent(code))
+    hint = "nobody came to 203.0.113.9:4711, which was for 192.0.2.9 only (for others: --bind-peer any)"
+    assert ran.err.count(hint) == hints
+
+
 def test_through_a_chain_the_last_proxy_listens(proxy, dante):
     said = under(
         proxy.url(),

@@ -111,6 +111,14 @@ def test_nobody_came_in_the_proxys_time():
     assert caught.value.errno == errno.ETIMEDOUT
 
 
+@pytest.mark.parametrize(
+    ("expected", "only"),
+    [("0.0.0.0", ""), ("::", ""), ("192.0.2.7", "192.0.2.7"), ("ftp.example", "ftp.example")],
+)
+def test_who_alone_may_come(expected, only):
+    assert Binding(Endpoint(expected, 21)).only == only
+
+
 def test_what_is_no_reply():
     connection = Connection(b"220 hello")
     connection.come()
