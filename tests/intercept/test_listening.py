@@ -115,12 +115,18 @@ def test_in_every_interpreter(interpreter, dante):
     code = """
         sock = listening(blocking=False)
         other = peer(sock)
+        sent = outcome(sock.send, b"x")[1]
         conn, address = acceptable(sock)
-        say(peer=address == conn.getpeername() == other.getsockname(), talked=talk(conn, other))
+        sock.shutdown(socket.SHUT_RDWR)
+        say(
+            peer=address == conn.getpeername() == other.getsockname(),
+            talked=talk(conn, other),
+            refused=[sent, outcome(sock.accept)[1]],
+        )
         """
     command = pysocksify("-x", url(dante), "--listen", "bind")
     said = run(*command, interpreter, "-c", PRELUDE + LISTEN + dedent(code)).json
-    assert said == {"peer": True, "talked": "talked"}
+    assert said == {"peer": True, "talked": "talked", "refused": ["EPIPE", "EINVAL"]}
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5"])
