@@ -24,6 +24,7 @@ class Events(Messages):
     def __init__(self, verbosity: int) -> None:
         super().__init__(verbosity)
         self._said_no_udp = False
+        self._said_no_bind = False
 
     def connected(self, destination: Endpoint, path: Path, started: float) -> None:
         """A tunnel stands."""
@@ -48,8 +49,18 @@ class Events(Messages):
         self.say(1, f"listening at {place} via {_list(path)}")
 
     def failed_listening(self, error: SocksError) -> None:
-        """Nobody will come."""
-        self.say(1, f"listening failed: {error}")
+        """Nobody will come: said once without -v where the proxy has no BIND."""
+        once = error.errno == errno.EOPNOTSUPP and not self._said_no_bind
+        self._said_no_bind = self._said_no_bind or once
+        self.say(0 if once else 1, f"listening failed: {error}")
+
+    def lapsed(self, error: SocksError) -> None:
+        """A port that stood is no more, and nobody has come to it."""
+        self.say(1, f"{error}: asking for another port")
+
+    def alone(self, place: Endpoint, only: str) -> None:
+        """Nobody came to ``place``, and others than ``only`` may have been sent away."""
+        self.say(1, f"nobody came to {place}, which was for {only} only (for others: --bind-peer any)")
 
     def accepted(self, peer: Endpoint, path: Path) -> None:
         """Somebody came."""

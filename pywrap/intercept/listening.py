@@ -11,6 +11,13 @@
    transfer, has no second port opened for him; nor an event loop, which tries until EAGAIN, before it polls.
 4. What failed is told by the next accept(), by SO_ERROR, or by a listen() that waits; then nothing is
    readable, and accept() or listen() may ask once more.
+5. A proxy listens for a minute or two, and may be started anew. Who listens here does so until he closes:
+   when a port that stood ends before anybody came, another is asked for. Where that fails, again after a
+   pause, and after ever longer ones. accept() tells of it when it is no short restart any more, and who polls
+   is woken up for that once.
+
+The program's socket object has methods in front of C's meanwhile (``classes``): send() and recv() would reach
+the proxy, as one of the peers, and shutdown() would look like its end.
 
 getsockname() waits for the first reply: there is no other answer. After accept() it tells the port that was,
 until there is the next.
@@ -26,8 +33,9 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.errors import SocksError, to_oserror
+from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
+from pywrap.intercept.classes import Classes
 from pywrap.intercept.placeholder import placeholder, put
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -44,13 +52,26 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.session import Session
+    from pywrap.intercept.tunnels import Tunnels
     from pywrap.tunnel.opening import Opening
 
 _LOOPBACK_6 = bytes(15) + b"\1"
 
+_SENDING = ("send", "sendall", "sendmsg", "sendto")
+_RECEIVING = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into")
+
+# Seconds. A port that ends sooner counts as one that was refused: the proxy would be asked without end.
+_LASTING = 1.0
+# The first pause before a proxy is asked again, each other twice the one before, and the longest.
+_PAUSE = 0.25
+_LONGEST_PAUSE = 60.0
+# So many failures in a row are nobody's business: 1.75 s, in which most proxies have been started anew.
+_FORGIVEN = 3
+
 
 def functions(session: Session) -> dict[str, Callable[..., Any]]:
     """listen() under ``session``."""
+    classes = Classes(session.tunnels.roots, lambda base: _methods(base, session.tunnels))
 
     def listen(self: _socket.socket, /, *backlog: Any) -> None:
         """listen([backlog]): here, on the last proxy (``listen bind``), or not for others (``block``)."""
@@ -63,16 +84,45 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         tunnels, fd = session.tunnels, originals.fileno(self)
         with tunnels.lock:
             listener = tunnels.listener_of(fd) or Listener(session, self)
-            try:
-                listener.ask(fd)
-            except BaseException:
-                listener.withdraw(self)
-                raise
-        if originals.gettimeout(self) != 0:
-            listener.stand(self)
+            classes.put_on(self)
+        try:
+            listener.begin(self)
+        finally:
+            if tunnels.listener_of(fd) is None:
+                # It is as before, and may be connected yet.
+                classes.take_off(self)
         return None
 
     return {"listen": listen}
+
+
+def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
+    """What a socket that listens says in place of sending and receiving, and how it is shut down."""
+
+    def refused(name: str, number: int) -> Callable[..., Any]:
+        otherwise = getattr(base, name)
+
+        def method(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
+            if tunnels.listener_of(originals.fileno(self)) is None:
+                return otherwise(self, *args, **kwargs)
+            raise OSError(number, os.strerror(number))
+
+        method.__name__ = name
+        method.__doc__ = otherwise.__doc__
+        return method
+
+    def shutdown(self: _socket.socket, how: int, /) -> None:
+        """shutdown(flag)."""
+        with tunnels.lock:
+            listener = tunnels.listener_of(originals.fileno(self))
+            if listener is None:
+                base.shutdown(self, how)
+            else:
+                listener.shutdown(self, how)
+
+    sending = {name: refused(name, errno.EPIPE) for name in _SENDING}
+    receiving = {name: refused(name, errno.ENOTCONN) for name in _RECEIVING}
+    return {**sending, **receiving, "shutdown": shutdown}
 
 
 def _is_for_the_proxy(session: Session, sock: _socket.socket) -> bool:
@@ -130,6 +180,10 @@ class Listener:
         self.asking = False
         self._error: SocksError | None = None
         self._told = False
+        # When the port began to stand, and how often in a row there was none that lasted.
+        self._is_shut = False
+        self._since = 0.0
+        self._failures = 0
         # Non-blocking accept() calls since the last peer.
         self._idle = 0
         self._settled = originals.allocate_lock()
@@ -140,44 +194,40 @@ class Listener:
 
     # ------------------------------------------------------------ what the program does
 
+    def begin(self, sock: _socket.socket) -> None:
+        """Listen; where ``sock`` may block, not without a port.
+
+        Raises:
+            OSError: there will be none.
+        """
+        with self._session.tunnels.lock:
+            self._is_shut = False
+            try:
+                self.ask(originals.fileno(sock))
+            except BaseException:
+                self._withdraw(sock)
+                raise
+        if originals.gettimeout(sock) != 0:
+            self._stand(sock)
+
     def ask(self, fd: int) -> None:
         """Ask the proxy for a port, unless there is one, or it has been asked."""
         if self.real is None or self.asking or self._control is not None:
             return
         self._drain(fd)
         self._error = None
-        assert self._far is not None, "there is a placeholder"
-        real, session = self.real, self._session
-        expected = session.expected(self._family == _socket.AF_INET6)
-        self._binding = Binding(expected)
-        deadline = session.deadline(None)
-        self._settled = originals.allocate_lock()
-        self._settled.acquire()
-        self.asking = True
-        real.setblocking(False)
-        try:
-            session.background.submit(
-                Task(lambda: session.binding(real, expected, deadline), self._report, self._far.fileno())
-            )
-        except BaseException:
-            self.asking = False
-            self._settled.release()
-            raise
+        self._submit(0.0)
 
-    def stand(self, sock: _socket.socket) -> None:
-        """Wait for the port, with no other limit than the settings' own.
-
-        Raises:
-            OSError: there will be none.
-        """
+    def _stand(self, sock: _socket.socket) -> None:
+        """Wait for the port, with no other limit than the settings' own."""
         self._wait(None)
         with self._session.tunnels.lock:
             if self._error is not None:
-                self.withdraw(sock)
+                self._withdraw(sock)
             self._raise_error(originals.fileno(sock))
             self._take_place()
 
-    def withdraw(self, sock: _socket.socket) -> None:
+    def _withdraw(self, sock: _socket.socket) -> None:
         """Be a socket as before listen() again, when there has never been a port."""
         if self._name is None and self.real is not None:
             self.real.setblocking(originals.gettimeout(sock) is None)
@@ -212,22 +262,55 @@ class Listener:
 
     def getsockname(self, fd: int) -> tuple[Any, ...]:
         """The address and port at the proxy, once they are known."""
-        if self._name is None and self._error is None:
+        if self._name is None and self._error is None and not self._is_shut:
             # After a fork(), the parent's port is not ours.
             with self._session.tunnels.lock:
                 self.ask(fd)
-        self._wait(None)
+        if self._name is None or self._failures <= _FORGIVEN:
+            # Else nobody knows when there will be a port.
+            self._wait(None)
         with self._session.tunnels.lock:
             self._take_place()
-            if self._name is None:
-                assert self._error is not None, "it has settled"
+            if self._name is not None:
+                return self._name
+            if self._error is not None:
                 raise to_oserror(self._error) from self._error
-            return self._name
+            assert self.real is not None, "there has never been a port"
+            # Shut down before there was one.
+            return tuple(self.real.getsockname())
+
+    def shutdown(self, sock: _socket.socket, how: int) -> None:
+        """As of a socket that listens: for receiving, it ends that, until listen() is called again.
+
+        Raises:
+            OSError: it has been shut down.
+        """
+        if how not in (_socket.SHUT_RD, _socket.SHUT_WR, _socket.SHUT_RDWR):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if self._is_shut:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        if how == _socket.SHUT_WR:
+            return
+        fd = originals.fileno(sock)
+        self._take_place()
+        if self.real is None:
+            try:
+                # Whoever sleeps in accept() sleeps on this one.
+                originals.shutdown(sock, _socket.SHUT_RDWR)
+            except OSError:
+                # The proxy has hung up.
+                pass
+            self._retire(fd)
+        elif self.asking:
+            self._disown()
+        self._came = None
+        self._is_shut = True
+        self._wake()
 
     def getsockopt(self, sock: _socket.socket, level: int, option: int, *buflen: int) -> Any:
         if level == _socket.SOL_SOCKET and not buflen:
             if option == _socket.SO_ACCEPTCONN:
-                return 1
+                return int(not self._is_shut)
             if option == _socket.SO_ERROR and self.real is not None:
                 return self._tell(originals.fileno(sock))
         if self.real is not None:
@@ -243,6 +326,8 @@ class Listener:
         """The program closes ``fd``; with the last one the proxy stops listening."""
         self.fds.discard(fd)
         if not self.fds:
+            if self._control is not None or self.real is None:
+                self._say_who_might()
             self.drop()
 
     def drop(self) -> None:
@@ -281,6 +366,8 @@ class Listener:
             if not is_open(fd, self.number):
                 # By another thread, while this one waited.
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            if self._is_shut:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             self._raise_error(fd)
             self._take_place()
             if self.real is None:
@@ -300,10 +387,28 @@ class Listener:
             if self._came is None:
                 self._came = self._binding.peer(lambda size: os.read(fd, size))
         except SocksError as err:
-            self._session.messages.failed_listening(err)
             self._retire(fd)
-            raise to_oserror(err) from err
+            self._lapse(err)
+            self._raise_error(fd)
         return None if self._came is None else self._hand_out(fd, self._came)
+
+    def _say_who_might(self) -> None:
+        """Nobody came: tell the user, if it may be since he was not let in."""
+        binding = self._binding
+        if binding is not None and binding.only:
+            self._session.messages.alone(binding.place, binding.only)
+
+    def _lapse(self, error: SocksError) -> None:
+        """The port is no more: ask for another."""
+        self._say_who_might()
+        if isinstance(error, ProtocolError) or monotonic() - self._since < _LASTING:
+            self._session.messages.failed_listening(error)
+            self._fail(error)
+            self._keep_up()
+        else:
+            self._session.messages.lapsed(error)
+            self._failures = 0
+            self._submit(0.0)
 
     def _hand_out(self, fd: int, came: Endpoint) -> tuple[int, Any]:
         """``fd`` is the connection to ``came``: return a descriptor of its own, and what accept() tells."""
@@ -318,7 +423,7 @@ class Listener:
         # Whatever the mode of the listening socket: as from accept4(2).
         os.set_blocking(new, True)
         self._came = None
-        self._idle = 0
+        self._idle = self._failures = 0
         address = self._session.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
         tunnels.establish(new, address, self._name)
         assert self._binding is not None, "somebody came by it"
@@ -399,45 +504,111 @@ class Listener:
 
     # ------------------------------------------------------------ the background thread
 
-    def _report(self, opening: Opening | None, error: SocksError | None) -> None:
-        place = None
+    def _submit(self, pause: float) -> None:
+        """Have the proxy asked in ``pause`` seconds."""
+        assert self._far is not None, "there is a placeholder"
+        assert self.real is not None, "it is behind a placeholder"
+        real, far, session = self.real, self._far, self._session
+        expected = session.expected(self._family == _socket.AF_INET6)
+        binding = self._binding = Binding(expected)
+        settled = self._settled = originals.allocate_lock()
+        settled.acquire()
+        self.asking = True
+        real.setblocking(False)
+
+        def report(opening: Opening | None, error: SocksError | None) -> None:
+            error = self._checked(binding, opening, error)
+            with session.tunnels.lock:
+                if self._settled is settled:
+                    try:
+                        self._answered(opening, error)
+                    finally:
+                        settled.release()
+                    return
+            # Disowned.
+            if opening is not None:
+                opening.abandon()
+            real.close()
+            far.close()
+
+        try:
+            session.background.submit(
+                Task(
+                    lambda: session.binding(real, expected, session.deadline(None)),
+                    report,
+                    far.fileno(),
+                    monotonic() + pause,
+                )
+            )
+        except BaseException:
+            self.asking = False
+            settled.release()
+            raise
+
+    def _disown(self) -> None:
+        """Have the background thread give up, and close what it has been given."""
+        assert self.real is not None, "the proxy is being asked"
+        real = like(self.real, self._family)
+        self._far = None
+        self._step_back()
+        self.real = real
+        self.asking = False
+        settled, self._settled = self._settled, originals.allocate_lock()
+        settled.release()
+
+    def _keep_up(self) -> None:
+        """Ask again, later after each failure."""
+        self._submit(min(_PAUSE * 2.0 ** min(self._failures - 1, 8), _LONGEST_PAUSE))
+
+    def _checked(
+        self, binding: Binding, opening: Opening | None, error: SocksError | None
+    ) -> SocksError | None:
+        """Tell the user how it went; the result is why there is no port."""
         if opening is not None and error is None:
             try:
-                assert self._binding is not None, "it was asked for"
-                place = self._binding.stands(opening)
+                place = binding.stands(opening)
                 if (":" in place.host) and self._family != _socket.AF_INET6:
                     raise SocksError(f"the proxy listens at {place}, which is not IPv4", errno.EAFNOSUPPORT)
+                self._session.messages.listens(place, opening.path)
             except SocksError as err:
                 error = err
                 opening.abandon()
         if error is not None:
             self._session.messages.failed_listening(error)
-        elif opening is not None and place is not None:
-            self._session.messages.listens(place, opening.path)
-        with self._session.tunnels.lock:
-            self.asking = False
-            try:
-                if error is not None:
-                    self._fail(error)
-                elif opening is not None and place is not None:
-                    self._control = opening.sock
-                    self._name = self._session.peer(
-                        place, (place.host, place.port), self._family == _socket.AF_INET6
-                    )
-                if self._here():
-                    self._wake()
-                else:
-                    self.drop()
-            finally:
-                self._settled.release()
+        return error
 
-    def _fail(self, error: SocksError) -> None:
-        self._error = error
-        self._told = False
+    def _answered(self, opening: Opening | None, error: SocksError | None) -> None:
+        self.asking = False
+        if error is not None:
+            self._cut_off()
+            self._fail(error)
+        elif opening is not None and self._binding is not None:
+            self._control = opening.sock
+            self._error = None
+            self._since = monotonic()
+            place = self._binding.place
+            self._name = self._session.peer(place, (place.host, place.port), self._family == _socket.AF_INET6)
+        if not self._here():
+            self.drop()
+        elif error is None or self._name is None:
+            self._wake()
+        else:
+            if self._failures == _FORGIVEN + 1:
+                self._wake()
+            self._keep_up()
+
+    def _cut_off(self) -> None:
+        """Behind the placeholder, an unconnected socket again."""
         if self.real is not None:
             before, self.real = self.real, unconnected(self.real)
             if self.real is not before:
                 before.close()
+
+    def _fail(self, error: SocksError) -> None:
+        self._failures += 1
+        # Without its traceback, which is the background thread's and would keep alive what that names.
+        self._error = error.with_traceback(None)
+        self._told = self._name is not None and self._failures <= _FORGIVEN
 
     # ------------------------------------------------------------ errors, waiting
 

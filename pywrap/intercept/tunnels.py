@@ -57,7 +57,7 @@ _NEVER = sys.maxsize
 PATIENCE = 5.0
 _TICK = 0.005
 
-# What the classes have that datagram sockets become (``datagram``).
+# What the classes have that sockets become: those of datagrams (``datagram``), and listeners (``classes``).
 MARK = "_pysocksify_flow"
 
 # Of stat.h: the module ``stat`` is another import at the start.

@@ -33,14 +33,16 @@ class Task:
     ``open`` makes the ``Opening`` on the thread, since it may have to resolve the proxy's name.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
     ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where ``cancel`` tells.
+    ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
-    __slots__ = ("abandoned_fd", "cancelled", "open", "opening", "report")
+    __slots__ = ("abandoned_fd", "begin", "cancelled", "open", "opening", "report")
 
-    def __init__(self, open: Opener, report: Report, abandoned_fd: int = -1) -> None:
+    def __init__(self, open: Opener, report: Report, abandoned_fd: int = -1, begin: float = 0.0) -> None:
         self.open = open
         self.report = report
         self.abandoned_fd = abandoned_fd
+        self.begin = begin
         self.opening: Waited | None = None
         self.cancelled = False
 
@@ -126,7 +128,7 @@ class _Loop:
         self._epoll.register(wake, POLLIN)
         self._wake = wake
         self._by_fd: dict[int, Task] = {}
-        # The descriptor that each of them waits on; -1 during a step.
+        # The descriptor that each of them waits on; -1 during a step, and before the first.
         self._waiting: dict[Task, int] = {}
         # No deadline is earlier than this. Looking at all of them on every turn would cost a
         # thousand pending tunnels a million looks.
@@ -146,7 +148,11 @@ class _Loop:
             if task in self._waiting:
                 self._step(task, self._advance)
         for task in new:
-            self._step(task, self._begin)
+            if task.begin > monotonic():
+                self._watch(task)
+                self._soonest = min(self._soonest, task.begin)
+            else:
+                self._step(task, self._begin)
         if not self._waiting:
             return
         for fd, _ in self._epoll.poll(self._wait_seconds() if may_wait() else 0):
@@ -165,9 +171,9 @@ class _Loop:
 
     def _expire_late(self) -> None:
         now = monotonic()
-        for task in [task for task in self._waiting if _opening(task).deadline.moment <= now]:
-            self._step(task, self._expire)
-        self._soonest = min((_opening(task).deadline.moment for task in self._waiting), default=_NEVER)
+        for task in [task for task in self._waiting if _moment(task) <= now]:
+            self._step(task, self._begin if task.opening is None else self._expire)
+        self._soonest = min(map(_moment, self._waiting), default=_NEVER)
 
     def _begin(self, task: Task) -> bool:
         task.opening = task.open()
@@ -210,13 +216,18 @@ class _Loop:
         fd, wants = opening.sock.fileno(), opening.wants
         self._epoll.register(fd, wants)
         self._by_fd[fd] = task
+        self._watch(task)
+        self._waiting[task] = fd
+        self._soonest = min(self._soonest, opening.deadline.moment)
+
+    def _watch(self, task: Task) -> None:
+        """Hear of it when nobody waits for ``task`` any more."""
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
                 # No interest of its own: a hang-up is always told.
                 self._epoll.register(task.abandoned_fd, 0)
                 self._by_fd[task.abandoned_fd] = task
-        self._waiting[task] = fd
-        self._soonest = min(self._soonest, opening.deadline.moment)
+            self._waiting[task] = -1
 
     def _let_go(self, task: Task) -> None:
         fd = self._waiting.get(task, -1)
@@ -234,6 +245,11 @@ class _Loop:
     def _leave(self, fd: int) -> None:
         del self._by_fd[fd]
         self._epoll.unregister(fd)
+
+
+def _moment(task: Task) -> float:
+    """When something is to be done for ``task`` by itself."""
+    return task.begin if task.opening is None else task.opening.deadline.moment
 
 
 def _opening(task: Task) -> Waited:

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
 class Binding:
     """One BIND, for one peer. ``expected`` is the destination of its request; 0.0.0.0 and :: are anybody.
 
-    ``path``: the hops that it went through, once it stands.
+    ``path``: the hops that it went through, and ``place``: where it listens, once it stands.
     """
 
     def __init__(self, expected: Endpoint) -> None:
         self.expected = expected
         self.path: tuple[Proxy, ...] = ()
+        self.place = Endpoint("", 0)
         self._step: Any = None
         self._got = bytearray()
         self._second: Dialogue[Endpoint] | None = None
+
+    @property
+    def only(self) -> str:
+        """Who alone may come; "" where anybody may."""
+        return self.expected.host if any(address_of(self.expected.host) or b"\1") else ""
 
     def stands(self, opening: Opening) -> Endpoint:
         """The first reply is in: where the peer has to connect to.
@@ -43,8 +49,9 @@ class Binding:
         """
         self.path = opening.path
         bound = told_by(opening)
-        if bound is None:
+        if bound is None or not opening.bound.port:
             raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
+        self.place = bound
         return bound
 
     def peer(self, read: Callable[[int], bytes]) -> Endpoint | None:
@@ -96,7 +103,8 @@ class Binding:
 def told_by(opening: Opening) -> Endpoint | None:
     """The address that the last proxy says it has bound; None when that is of no use to anybody.
 
-    It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT).
+    It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT). In
+    the place of a port that it does not say is our own, of the connection to the first hop.
     """
     bound, own = address_of(opening.bound.host), packed(opening.path[-1].host)
     if len(opening.path) == 1:
@@ -109,7 +117,7 @@ def told_by(opening: Opening) -> Endpoint | None:
         bound = own
     if bound is None or not any(bound):
         return None
-    return Endpoint(unpacked(bound), opening.bound.port)
+    return Endpoint(unpacked(bound), opening.bound.port or int(opening.sock.getsockname()[1]))
 
 
 def _reach(address: bytes) -> int:

@@ -76,7 +76,9 @@ def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
             return (yield from v5.read_reply())
         return (yield from v4.read_reply())
     except SocksError as err:
-        err.args = (f"{hop_label(chain, len(chain) - 1)}: {err} (listening, by BIND)",)
+        is_late = isinstance(err, Rejected) and err.code == v5.TTL_EXPIRED
+        why = "nobody came in time" if is_late else str(err)
+        err.args = (f"{hop_label(chain, len(chain) - 1)}: {why} (listening, by BIND)",)
         raise
 
 

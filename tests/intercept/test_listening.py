@@ -115,12 +115,18 @@ def test_in_every_interpreter(interpreter, dante):
     code = """
         sock = listening(blocking=False)
         other = peer(sock)
+        sent = outcome(sock.send, b"x")[1]
         conn, address = acceptable(sock)
-        say(peer=address == conn.getpeername() == other.getsockname(), talked=talk(conn, other))
+        sock.shutdown(socket.SHUT_RDWR)
+        say(
+            peer=address == conn.getpeername() == other.getsockname(),
+            talked=talk(conn, other),
+            refused=[sent, outcome(sock.accept)[1]],
+        )
         """
     command = pysocksify("-x", url(dante), "--listen", "bind")
     said = run(*command, interpreter, "-c", PRELUDE + LISTEN + dedent(code)).json
-    assert said == {"peer": True, "talked": "talked"}
+    assert said == {"peer": True, "talked": "talked", "refused": ["EPIPE", "EINVAL"]}
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5"])
@@ -201,6 +207,171 @@ def test_an_ipv6_listener_is_where_the_proxy_is(host, place):
         """,
         )
     assert said == {"place": place, "family": True, "peer": True, "long": 4, "talked": "talked"}
+
+
+# As the kernel has it for a socket that listens. (It says b"" to who receives from one that was shut down.)
+NOT_CONNECTED = """
+def calls(sock):
+    room = bytearray(10)
+    return [
+        outcome(function, *args)[1]
+        for function, *args in (
+            (sock.send, b"x"), (sock.sendall, b"x"), (sock.sendmsg, [b"x"]),
+            (sock.sendto, b"x", ("127.0.0.1", 9)),
+            (sock.recv, 10), (sock.recvfrom, 10), (sock.recvmsg, 10),
+            (sock.recv_into, room), (sock.recvfrom_into, room), (sock.recvmsg_into, [room]),
+            (sock.recv, 10, socket.MSG_PEEK),
+        )
+    ]
+"""
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_nothing_is_sent_or_received_on_a_listener(binder, blocking):
+    said = at(
+        binder,
+        NOT_CONNECTED
+        + dedent(
+            """
+            class Own(socket.socket):
+                def recv(self, *args):
+                    return super().recv(*args)
+            here = socket.create_server(("127.0.0.1", 0))
+            expected = calls(here)
+            sock = Own()
+            sock.setblocking(sys.argv[1] == "True")
+            sock.listen()
+            same = [calls(sock) == expected]
+            other = peer(sock)
+            assert select.select([sock], [], [], PATIENCE)[0]
+            same.append(calls(sock) == expected)
+            conn, address = sock.accept()
+            same.append(calls(sock) == expected)
+            say(
+                expected=expected,
+                same=same,
+                names=[type(sock).__name__, isinstance(sock, Own), type(conn) is socket.socket],
+                of_c=conn.recv == socket.socket.recv.__get__(conn) and type(socket.socket.recv).__name__,
+                talked=talk(conn, other),
+            )
+            """
+        ),
+        blocking,
+    )
+    assert said == {
+        "expected": ["EPIPE"] * 4 + ["ENOTCONN"] * 7,
+        "same": [True] * 3,
+        "names": ["Own", True, True],
+        "of_c": "method_descriptor",
+        "talked": "talked",
+    }
+
+
+def test_a_socket_that_could_not_listen_has_the_methods_of_c_again():
+    with scripted(len(GREETING), CHOICE, len(REQUEST), bytes([5, 7])) as proxy:
+        said = at(
+            url(proxy),
+            """
+            sock = socket.socket()
+            refused = outcome(sock.listen)[1]
+            say(refused=refused, own=type(sock) is socket.socket)
+            """,
+        )
+    assert said == {"refused": errno.errorcode[errno.EOPNOTSUPP], "own": True}
+
+
+SHUT = """
+def shut(sock, how):
+    got = [outcome(sock.shutdown, how), outcome(sock.accept)[1:2], outcome(sock.accept)[1:2]]
+    options = socket.SO_ACCEPTCONN, socket.SO_ERROR
+    got.append([sock.getsockopt(socket.SOL_SOCKET, option) for option in options])
+    return [*got, outcome(sock.send, b"x")[1], outcome(sock.shutdown, how)[1], readable(sock)]
+"""
+
+
+@pytest.mark.parametrize("how", ["SHUT_RD", "SHUT_RDWR"])
+@pytest.mark.parametrize("when", ["at once", "with a port", "with a peer", "after a peer"])
+def test_shut_down_until_it_listens_again(binder, how, when):
+    said = at(
+        binder,
+        SHUT
+        + dedent(
+            """
+            name, when = sys.argv[1].split("/")
+            how = getattr(socket, name)
+            here = socket.create_server(("127.0.0.1", 0))
+            here.setblocking(False)
+            expected = shut(here, how)
+            before = descriptors()
+            sock = listening(blocking=False)
+            if when != "at once":
+                sock.getsockname()
+            if "peer" in when:
+                other = peer(sock)
+                assert select.select([sock], [], [], PATIENCE)[0]
+            if when == "after a peer":
+                conn, _ = acceptable(sock)
+                conn.close()
+            same = shut(sock, how) == expected
+            if when == "with a peer":
+                try:
+                    ended = other.recv(1) == b""
+                except ConnectionResetError:
+                    ended = True
+            else:
+                ended = True
+            named = sock.getsockname()[1] > 0 or when == "at once"
+            sock.listen()
+            other = peer(sock)
+            conn, address = acceptable(sock)
+            talked = talk(conn, other)
+            for each in conn, other, sock:
+                each.close()
+            say(same=same, expected=expected, ended=ended, named=named, talked=talked, left=left_over(before))
+            """
+        ),
+        f"{how}/{when}",
+    )
+    assert said.pop("expected") == [None, ["EINVAL"], ["EINVAL"], [0, 0], "EPIPE", "ENOTCONN", True]
+    assert said == {"same": True, "ended": True, "named": True, "talked": "talked", "left": 0}
+
+
+@pytest.mark.parametrize("asking", [True, False])
+def test_who_waits_in_accept_is_told_of_a_shutdown(hanging, asking):
+    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, 1) as proxy:
+        said = at(
+            hanging if asking else url(proxy),
+            """
+            import threading
+            sock = listening(blocking=False)
+            sock.settimeout(PATIENCE)
+            told = []
+            thread = threading.Thread(target=lambda: told.append(outcome(sock.accept)[1]))
+            thread.start()
+            state = f"/proc/self/task/{thread.native_id}/stat"
+            while open(state).read().rpartition(")")[2].split()[0] != "S":
+                pass
+            sock.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            say(told=told)
+            """,
+            options=("--timeout", "300"),
+        )
+    assert said == {"told": ["EINVAL"]}
+
+
+def test_shut_down_for_writing_it_listens_on(binder):
+    said = at(
+        binder,
+        """
+        sock = listening()
+        sock.shutdown(socket.SHUT_WR)
+        other = peer(sock)
+        conn, _ = sock.accept()
+        say(wrong=outcome(sock.shutdown, 7)[1], talked=talk(conn, other))
+        """,
+    )
+    assert said == {"wrong": "EINVAL", "talked": "talked"}
 
 
 # ---------------------------------------------------------------- and others after it
@@ -391,6 +562,151 @@ def test_gevent_accepts_the_first(binder):
         *program("accept_gevent.py"),
     ).json
     assert said == {"served": ["hello"]}
+
+
+# ---------------------------------------------------------------- and when nobody comes
+
+
+@pytest.fixture
+def impatient():
+    """A proxy that listens for little more than a second."""
+    with reference_server(bind_timeout=1.2) as proxy:
+        yield proxy
+
+
+def test_accept_outlasts_the_proxys_patience(impatient):
+    code = """
+        import threading
+        sock = listening()
+        first = sock.getsockname()
+        accepted = []
+        thread = threading.Thread(target=lambda: accepted.append(sock.accept()))
+        thread.start()
+        while sock.getsockname() == first:
+            pass
+        other = peer(sock)
+        thread.join()
+        conn, address = accepted[0]
+        say(peer=address == other.getsockname(), talked=talk(conn, other))
+        """
+    command = pysocksify("-x", impatient.url(), "--listen", "bind", "-v")
+    ran = run(*command, sys.executable, "-c", PRELUDE + LISTEN + dedent(code))
+    assert ran.json == {"peer": True, "talked": "talked"}
+    assert f"proxy {impatient.host}:{impatient.port}: nobody came in time (listening, by BIND)" in ran.err
+    assert "failed" not in ran.err
+
+
+# What a loop serves, once it listens at another port than the first.
+ANOTHER_PORT = """
+import asyncio
+async def visited(ready=lambda: None, failed=lambda: None):
+    errors = []
+
+    def handle(loop, context):
+        errors.append(errno.errorcode[context["exception"].errno])
+        failed()
+
+    async def serve(reader, writer):
+        writer.write(await reader.readexactly(5))
+        await writer.drain()
+        writer.close()
+
+    asyncio.get_running_loop().set_exception_handler(handle)
+    server = await asyncio.start_server(serve, "0.0.0.0", 0)
+    sock = server.sockets[0]
+    first = sock.getsockname()
+    ready()
+    while sock.getsockname() == first:
+        await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", sock.getsockname()[1])
+    writer.write(b"hello")
+    echoed = (await reader.readexactly(5)).decode()
+    writer.close()
+    serving = server.is_serving()
+    server.close()
+    say(errors=errors, echoed=echoed, serving=serving)
+"""
+
+
+@pytest.mark.parametrize("selector", ["EpollSelector", "PollSelector", "SelectSelector"])
+def test_a_loop_outlasts_the_proxys_patience(impatient, selector):
+    said = at(
+        impatient.url(),
+        ANOTHER_PORT
+        + dedent(
+            """
+            import selectors
+            loop = asyncio.SelectorEventLoop(getattr(selectors, sys.argv[1])())
+            loop.run_until_complete(visited())
+            loop.close()
+            """
+        ),
+        selector,
+    )
+    assert said == {"errors": [], "echoed": "hello", "serving": True}
+
+
+RESTARTED = {
+    "asyncio": """
+control = socket.create_connection((host, port), PATIENCE)
+asyncio.run(visited(lambda: control.sendall(b"s"), lambda: control.sendall(b"f")))
+""",
+    "blocking": """
+control = socket.create_connection((host, port), PATIENCE)
+sock = listening()
+first = sock.getsockname()
+control.sendall(b"s")
+errors = [outcome(sock.accept)[1]]
+control.sendall(b"f")
+import threading
+accepted = []
+def serve():
+    while not accepted:
+        try:
+            accepted.append(sock.accept())
+        except ConnectionRefusedError:
+            # It takes its time.
+            pass
+thread = threading.Thread(target=serve)
+thread.start()
+while sock.getsockname() == first:
+    pass
+other = peer(sock)
+thread.join()
+other.sendall(b"hello")
+say(errors=errors, echoed=accepted[0][0].recv(5, socket.MSG_WAITALL).decode(), serving=True)
+""",
+}
+
+
+@pytest.mark.parametrize("how", RESTARTED)
+def test_a_proxy_that_is_gone_is_told_of_once_and_may_come_back(how):
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        with reference_server() as proxy:
+            said = pool.submit(at, proxy.url(), ANOTHER_PORT + RESTARTED[how], *server.getsockname())
+            control, _ = server.accept()
+            assert control.recv(1) == b"s"
+        with control:
+            assert control.recv(1) == b"f"
+            with reference_server(listen=[proxy.address]):
+                assert said.result() == {"errors": ["ECONNREFUSED"], "echoed": "hello", "serving": True}
+
+
+def test_who_is_closed_while_a_proxy_is_gone_leaves_nothing():
+    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND) as proxy:
+        said = at(
+            url(proxy),
+            """
+            before = descriptors()
+            sock = listening()
+            outcome(sock.accept)
+            sock.close()
+            while len(os.listdir("/proc/self/task")) > 1:
+                pass
+            say(left=left_over(before))
+            """,
+        )
+    assert said == {"left": 0}
 
 
 # ---------------------------------------------------------------- waiting
@@ -645,6 +961,37 @@ def test_a_proxy_that_refuses(reply, number):
     }
 
 
+def test_a_loop_whose_proxy_has_no_bind():
+    code = """
+        import asyncio
+        async def main():
+            told = asyncio.Event()
+
+            def handle(loop, context):
+                loop.default_exception_handler(context)
+                told.set()
+
+            asyncio.get_running_loop().set_exception_handler(handle)
+            for _ in range(2):
+                server = await asyncio.start_server(lambda reader, writer: writer.close(), "0.0.0.0", 0)
+                await told.wait()
+                told.clear()
+                server.close()
+        asyncio.run(main())
+        """
+    with scripted(len(GREETING), CHOICE, len(REQUEST), bytes([5, 7])) as proxy:
+        command = pysocksify("-x", url(proxy), "--listen", "bind")
+        ran = run(*command, sys.executable, "-c", PRELUDE + dedent(code))
+    refused = (
+        f"proxy {proxy.host}:{proxy.port}: command not supported by the proxy (asked to BIND for 0.0.0.0:0)"
+    )
+    said = [line for line in ran.err.splitlines() if line.startswith("pysocksify[")]
+    assert [line.partition(": ")[2] for line in said] == [f"listening failed: {refused}"]
+    # Of each listener. Nothing of the thread's, where it failed.
+    assert ran.err.count(f"OSError: [Errno {errno.EOPNOTSUPP}] {refused}") == 2
+    assert "background.py" not in ran.err
+
+
 def test_a_proxy_that_is_not_there(refusing_port):
     said = at(
         f"socks5h://127.0.0.1:{refusing_port}",
@@ -675,18 +1022,24 @@ def test_a_proxy_that_dies_between_the_replies(cut):
     assert said == {"died": "ECONNRESET", "readable": False, "open": True}
 
 
-def test_a_proxy_that_has_waited_long_enough():
-    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, b"\x05\x06" + CAME[2:]) as proxy:
+@pytest.mark.parametrize("reply", [1, 6])
+def test_a_proxy_that_never_has_patience(reply):
+    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, bytes([5, reply]) + CAME[2:]) as proxy:
         said = at(
             url(proxy),
             """
             sock = listening(blocking=False)
             sock.getsockname()
-            assert select.select([sock], [], [], PATIENCE)[0]
-            say(late=outcome(sock.accept)[:2])
+            tried = []
+            while not tried or tried[-1] == "EAGAIN":
+                assert select.select([sock], [], [], PATIENCE)[0]
+                tried.append(outcome(sock.accept)[1])
+            say(told=tried[-1], quiet=readable(sock))
             """,
         )
-    assert said == {"late": ["TimeoutError", "ETIMEDOUT"]}
+    assert said == {"told": {1: "ECONNREFUSED", 6: "ETIMEDOUT"}[reply], "quiet": False}
+    # Not at once, which may be a proxy that is started anew.
+    assert len(proxy.received) == 4
 
 
 def test_after_a_failure_accept_asks_again():
@@ -695,11 +1048,11 @@ def test_after_a_failure_accept_asks_again():
             url(proxy),
             """
             sock = listening()
-            say(died=[outcome(sock.accept)[1] for _ in range(3)])
+            say(died=[outcome(sock.accept)[1] for _ in range(2)])
             """,
         )
-    assert said == {"died": ["ECONNRESET"] * 3}
-    assert len(proxy.received) == 3
+    assert said == {"died": ["ECONNRESET"] * 2}
+    assert len(proxy.received) == 5
 
 
 # ---------------------------------------------------------------- whom the proxy lets in
@@ -766,6 +1119,23 @@ def test_a_stranger_is_sent_away_and_the_expected_peer_comes(proxy):
         )
         assert said == {"address": list(peer.result(PATIENCE)), "received": "hello"}
     assert [command for command, _, _ in proxy.asked] == ["CONNECT", "BIND"]
+
+
+@pytest.mark.parametrize(("bind_peer", "hints"), [("latest", 2), ("any", 0)])
+def test_when_nobody_came_it_may_be_that_he_was_not_let_in(bind_peer, hints):
+    code = """
+        control = socket.create_connection(("192.0.2.9", 21))
+        sock = listening()
+        sock.settimeout(0.05)
+        outcome(sock.accept)
+        sock.close()
+        listening().close()
+        """
+    with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, None) as proxy:
+        command = pysocksify("-x", url(proxy), "--listen", "bind", "--bind-peer", bind_peer, "-v")
+        ran = run(*command, sys.executable, "-c", PRELUDE + LISTEN + dedent(code))
+    hint = "nobody came to 203.0.113.9:4711, which was for 192.0.2.9 only (for others: --bind-peer any)"
+    assert ran.err.count(hint) == hints
 
 
 def test_through_a_chain_the_last_proxy_listens(proxy, dante):

@@ -18,6 +18,7 @@ PROXY = Proxy("socks5h", "proxy.example", 1080)
 PROXY_4 = Proxy("socks4a", "proxy.example", 1080, b"me")
 ANYBODY = Endpoint("0.0.0.0", 0)
 SERVER = Endpoint("192.0.2.7", 21)
+SOMEWHERE = Endpoint("0.0.0.0", 4711)
 
 CAME = b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x07" + b"\x00\x14"
 CAME_6 = b"\x05\x00\x00\x04" + bytes.fromhex("20010db8000000000000000000000007") + b"\x00\x14"
@@ -50,7 +51,7 @@ class Connection:
 class Opened:
     """What is looked at of an ``Opening``: the first reply, the hops, and where the connection goes."""
 
-    def __init__(self, said=ANYBODY, proxy="198.51.100.1", path=(PROXY,)):
+    def __init__(self, said=SOMEWHERE, proxy="198.51.100.1", path=(PROXY,)):
         self.bound = said
         self.path = path
         self.sock = self
@@ -60,6 +61,9 @@ class Opened:
         if isinstance(self.proxy, OSError):
             raise self.proxy
         return self.proxy, 1080
+
+    def getsockname(self):
+        return "192.168.0.2", 40000
 
 
 def standing(expected, proxy=PROXY):
@@ -102,9 +106,17 @@ def test_a_proxy_that_hangs_up_before_it_is_said(cut, end):
 def test_nobody_came_in_the_proxys_time():
     connection = Connection(b"\x05\x06" + CAME[2:])
     connection.come()
-    with pytest.raises(Rejected, match="proxy proxy.example:1080: TTL expired") as caught:
+    with pytest.raises(Rejected, match="proxy proxy.example:1080: nobody came in time") as caught:
         standing(ANYBODY).peer(connection.read)
     assert caught.value.errno == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize(
+    ("expected", "only"),
+    [("0.0.0.0", ""), ("::", ""), ("192.0.2.7", "192.0.2.7"), ("ftp.example", "ftp.example")],
+)
+def test_who_alone_may_come(expected, only):
+    assert Binding(Endpoint(expected, 21)).only == only
 
 
 def test_what_is_no_reply():
@@ -174,6 +186,16 @@ def test_of_a_chain_it_is_the_last_proxys():
     assert told_by(Opened(said, path=(PROXY, name))) is None
     with pytest.raises(SocksError, match="proxy last.example:1080 does not say where") as caught:
         Binding(ANYBODY).stands(Opened(said, path=(PROXY, name)))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+@pytest.mark.parametrize("said", ["203.0.113.9", "0.0.0.0"])
+def test_a_reply_without_a_port(said):
+    opened = Opened(Endpoint(said, 0), "203.0.113.9")
+    assert told_by(opened) == Endpoint("203.0.113.9", 40000)
+    # Nobody could come to that one.
+    with pytest.raises(SocksError, match="does not say where it listens") as caught:
+        Binding(ANYBODY).stands(opened)
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
