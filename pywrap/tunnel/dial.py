@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import _thread
 import errno
 import os
 from time import monotonic
@@ -35,12 +36,21 @@ class FirstHop:
     """The proxy that we connect to ourselves.
 
     ``getaddrinfo`` is the interpreter's own, never the patched one: the first hop is the one name that
-    has to be resolved here.
+    has to be resolved here. ``start_thread`` likewise, for a resolver that nobody has time to wait for.
     """
 
-    def __init__(self, proxy: Proxy, getaddrinfo: Callable[..., list[Any]]) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        getaddrinfo: Callable[..., list[Any]],
+        start_thread: Callable[..., Any] = _thread.start_new_thread,
+    ) -> None:
         self.proxy = proxy
         self._getaddrinfo = getaddrinfo
+        self._start_thread = start_thread
+        # The ends of those who wait for the look-up that is under way.
+        self._waiting: list[_socket.socket] | None = None
+        self._failure: SocksError | None = None
         self._fresh_until = 0.0
         self._addresses: tuple[Address, ...] = ()
         self._packed: set[bytes | None] = set()
@@ -56,7 +66,7 @@ class FirstHop:
         Raises:
             SocksError: its name cannot be resolved.
         """
-        if monotonic() >= self._fresh_until:
+        if not self.is_fresh:
             try:
                 found = self._getaddrinfo(self.proxy.host, self.proxy.port, 0, _socket.SOCK_STREAM)
             except OSError as err:
@@ -67,6 +77,57 @@ class FirstHop:
             self._packed = {packed(known.sockaddr[0]) for known in self._addresses}
             self._fresh_until = monotonic() + RESOLVED_FOR
         return self._addresses
+
+    @property
+    def is_fresh(self) -> bool:
+        """Does ``addresses`` answer at once?"""
+        return monotonic() < self._fresh_until
+
+    def look_up(self) -> _socket.socket:
+        """Have the name resolved in a thread; the result becomes readable when ``found`` can tell."""
+        near, far = _socket.socketpair()
+        waiting = self._waiting
+        if waiting is None:
+            self._waiting = waiting = [far]
+            try:
+                self._start_thread(self._resolve, (waiting,))
+            except RuntimeError:
+                # No thread is left: then it is waited for here.
+                self._resolve(waiting)
+        else:
+            waiting.append(far)
+            if self._waiting is not waiting:
+                # It was done in the meantime, perhaps before it could see this one.
+                far.close()
+        return near
+
+    def found(self) -> tuple[Address, ...]:
+        """What the look-up has found; while it has not, or if it failed, what the one before had.
+
+        Raises:
+            SocksError: nothing.
+        """
+        if self._addresses:
+            return self._addresses
+        # A new one for each: who raises it adds where that was.
+        why = self._failure or f"cannot resolve the proxy {self.proxy}: no answer in time"
+        raise SocksError(str(why), errno.EHOSTUNREACH)
+
+    def _resolve(self, waiting: list[_socket.socket]) -> None:
+        try:
+            self._failure = None
+            self.addresses()
+        except SocksError as err:
+            self._failure = err
+        finally:
+            if self._waiting is waiting:
+                self._waiting = None
+            for sock in waiting:
+                sock.close()
+
+    def forked(self) -> None:
+        """In a child after fork(): nobody looks anything up here."""
+        self._waiting = None
 
     def known(self) -> tuple[Address, ...]:
         """Where the proxy is, as far as it is known without asking."""
