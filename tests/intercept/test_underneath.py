@@ -1,0 +1,95 @@
+"""The file below a datagram socket is replaced under the program, which must not notice."""
+
+from __future__ import annotations
+
+import socket
+from textwrap import dedent
+
+import pytest
+
+from tests.datagrams import udp_echo
+from tests.intercept.child import under
+from tests.servers import reference_server
+
+
+@pytest.fixture
+def echo():
+    with udp_echo() as echo:
+        yield echo
+
+
+@pytest.fixture
+def proxy_6():
+    """A proxy that has only an IPv6 address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with reference_server(listen=[("::1", 0)]) as server:
+        yield server
+
+
+SOCK = """
+def udp(family=socket.AF_INET):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    return sock
+"""
+
+
+def talk(proxy, code, *args, **how):
+    return under(proxy.url(), SOCK + dedent(code), *args, **how)
+
+
+# ---------------------------------------------------------------- options
+
+OPTIONS = """
+# SO_BROADCAST, SO_TIMESTAMPNS, SO_RXQ_OVFL; IP_TOS, IP_TTL, IP_PKTINFO, IP_MTU_DISCOVER, IP_RECVTTL.
+SET = ((1, 6, 1), (1, 35, 1), (1, 40, 1), (0, 1, 0x28), (0, 2, 33), (0, 8, 1), (0, 10, 2), (0, 12, 1))
+
+def set_all(sock):
+    for level, number, value in SET:
+        sock.setsockopt(level, number, value)
+
+def changed(sock):
+    found = [(level, number, sock.getsockopt(level, number)) for level, number, _ in SET]
+    return [each for each, wanted in zip(found, SET) if each != wanted]
+"""
+
+
+def test_options_stay_when_a_socket_is_connected_directly_and_back(proxy, echo):
+    with udp_echo() as near:
+        said = talk(
+            proxy,
+            OPTIONS
+            + dedent("""
+            sock = udp()
+            set_all(sock)
+            sock.connect((host, port))
+            sock.connect(("127.0.0.1", int(sys.argv[3])))
+            number = os.fstat(sock.fileno()).st_ino
+            sock.connect((host, port))
+            sock.send(b"back")
+            say(is_another=os.fstat(sock.fileno()).st_ino != number, changed=changed(sock),
+                got=sock.recv(10).decode())
+            """),
+            *(echo.host, echo.port, near.port),
+            options=("--direct", f"127.0.0.1:{near.port}"),
+        )
+    assert said == {"is_another": True, "changed": [], "got": "back"}
+
+
+def test_options_stay_when_a_socket_becomes_an_ipv6_one(proxy_6, echo):
+    said = talk(
+        proxy_6,
+        OPTIONS
+        + dedent("""
+        sock = udp()
+        set_all(sock)
+        sock.sendto(b"over six", (host, port))
+        beneath = socket.socket(fileno=os.dup(sock.fileno()))
+        say(changed=changed(sock), got=sock.recv(10).decode(), hops=beneath.getsockopt(41, 16))
+        """),
+        *(echo.host, echo.port),
+    )
+    assert said == {"changed": [], "got": "over six", "hops": 33}
