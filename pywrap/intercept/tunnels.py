@@ -199,8 +199,13 @@ class Tunnels:
 
     def _send_rest(self) -> None:
         until = monotonic() + PATIENCE
-        while any(flow.has_rest for flow in list(self.flows.values())) and monotonic() < until:
+        while self._has_rest() and monotonic() < until:
             sleep(_TICK)
+
+    def _has_rest(self) -> bool:
+        # Not while a flow sends it, when the queue is empty already.
+        with self.lock:
+            return any(flow.has_rest for flow in self.flows.values())
 
     def drop_flow(self, flow: Flow, fd: int, close: Callable[[], None]) -> None:
         """The garbage collector closes ``fd``, by ``close()``.
