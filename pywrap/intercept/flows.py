@@ -490,7 +490,11 @@ class Flow:
     def hold_rest(self, fd: int) -> None:
         """``fd`` will be closed: keep the socket for what waits to be sent. Under ``tunnels.lock``."""
         if self.under.fds == {fd} and self._last is None and self.has_rest:
-            self._last = self.under.copy()
+            try:
+                self._last = self.under.copy()
+            except OSError as err:
+                # No descriptor left (EMFILE), and no program expects close() to fail.
+                self.session.messages.say(1, f"UDP: what waited for the association was lost: {err.strerror}")
 
     def _end_if_done(self) -> None:
         if self._last is None and not self.under.alive():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from textwrap import dedent
 
 import pytest
 
 from tests.datagrams import udp_echo
-from tests.intercept.child import under
+from tests.intercept.child import PRELUDE, under
+from tests.run import pysocksify, run
 from tests.servers import reference_server
 
 
@@ -93,3 +95,45 @@ def test_options_stay_when_a_socket_becomes_an_ipv6_one(proxy_6, echo):
         *(echo.host, echo.port),
     )
     assert said == {"changed": [], "got": "over six", "hops": 33}
+
+
+# ---------------------------------------------------------------- no descriptor left
+
+
+IS_ASKING = """
+def is_asking(port):
+    '''Is there a connection to the proxy by now?'''
+    for fd in descriptors():
+        try:
+            with socket.socket(fileno=os.dup(int(fd))) as sock:
+                if sock.type == socket.SOCK_STREAM and sock.getpeername()[1] == port:
+                    return True
+        except OSError:
+            continue
+    return False
+"""
+
+
+@pytest.mark.parametrize("end", ["sock.close()", "del sock"])
+def test_a_socket_with_datagrams_that_wait_is_closed_all_the_same(blackhole_proxy, end):
+    code = f"""
+        import resource
+        sock = udp()
+        sock.setblocking(False)
+        sock.sendto(b"waits", ("192.0.2.1", 9))
+        while not is_asking(port):
+            os.sched_yield()
+        fd = sock.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, fd + 1))
+        limit = outcome(os.dup, fd)[1]
+        {end}
+        say(limit=limit, is_open=outcome(os.fstat, fd)[1] != "EBADF")
+        sys.stdout.flush()
+        os._exit(0)
+    """
+    proxy = f"{blackhole_proxy.host}:{blackhole_proxy.port}"
+    command = pysocksify("-x", f"socks5h://{proxy}", "-v", "--loopback", "proxy")
+    code = PRELUDE + SOCK + IS_ASKING + dedent(code)
+    ran = run(*command, sys.executable, "-c", code, *proxy.split(":"))
+    assert ran.json == {"limit": "EMFILE", "is_open": False}
+    assert "UDP: what waited for the association was lost: Too many open files" in ran.err
