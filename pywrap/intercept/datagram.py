@@ -129,7 +129,7 @@ def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     # Not in an object that C made, or that was made before us. First: it may not be possible.
     prepare(tunnels, sock)
     flow.under.fds.add(originals.fileno(sock))
-    tunnels.by_object[id(sock)] = flow
+    tunnels.join(sock, flow)
 
 
 # ---------------------------------------------------------------- the class
@@ -378,15 +378,17 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     real_close, real_del = getattr(base, last), base.__del__
 
     def close(self: _socket.socket, *args: Any) -> None:
-        flow = by_object.pop(id(self), None)
         fd = originals.fileno(self)
+        flow = by_object.pop(id(self), None) or tunnels.flow_at(fd)
         if flow is not None and fd >= 0:
             with tunnels.lock:
                 flow.close(fd)
         real_close(self, *args)
 
     def __del__(self: _socket.socket) -> None:
-        fd, flow = originals.fileno(self), by_object.get(id(self))
+        fd = originals.fileno(self)
+        # Of an object in a cycle, it is known before that it will be gone.
+        flow = by_object.get(id(self)) or tunnels.flow_at(fd)
         if flow is not None and fd >= 0:
             tunnels.drop_flow(flow, fd, lambda: real_del(self))
         else:

@@ -137,3 +137,87 @@ def test_a_socket_with_datagrams_that_wait_is_closed_all_the_same(blackhole_prox
     ran = run(*command, sys.executable, "-c", code, *proxy.split(":"))
     assert ran.json == {"limit": "EMFILE", "is_open": False}
     assert "UDP: what waited for the association was lost: Too many open files" in ran.err
+
+
+# ---------------------------------------------------------------- objects that are gone
+
+# Closes in a way that passes no patch, and does not call what is above it.
+OWN_DEL = """
+import gc
+
+class Own(socket.socket):
+    def __del__(self):
+        {end}
+
+def use(cls):
+    sock = cls(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.connect((host, port))
+    sock.send(b"of the dead")
+    assert sock.recv(20) == b"of the dead"
+    return id(sock)
+"""
+
+
+@pytest.mark.parametrize("end", ["pass", "os.close(self.fileno())"])
+def test_an_object_is_never_taken_for_one_that_is_gone(proxy, echo, end):
+    said = talk(
+        proxy,
+        OWN_DEL.format(end=end)
+        + dedent("""
+        dead = use(Own)
+        others = []
+        while True:
+            sock = Own(socket.AF_INET, socket.SOCK_DGRAM)
+            if id(sock) == dead:
+                break
+            others.append(sock)
+            assert len(others) < 100, "no object gets the number of the dead one"
+        say(peer=outcome(sock.getpeername)[1], sent=outcome(sock.send, b"to nobody")[1])
+        sys.stdout.flush()
+        os._exit(0)
+        """),
+        *(echo.host, echo.port),
+    )
+    assert said == {"peer": "ENOTCONN", "sent": "EDESTADDRREQ"}
+
+
+def test_an_association_ends_with_a_descriptor_that_only_the_program_has_closed(proxy, echo):
+    said = talk(
+        proxy,
+        OWN_DEL.format(end="os.close(self.fileno())")
+        + dedent("""
+        # The background thread has descriptors of its own from the first time on.
+        keeper = udp()
+        keeper.setblocking(False)
+        keeper.sendto(b"first", (host, port))
+        assert select.select([keeper], [], [], PATIENCE)[0]
+        before = descriptors()
+        for _ in range(10):
+            use(Own)
+        say(left=left_over(before))
+        """),
+        *(echo.host, echo.port),
+    )
+    assert said == {"left": 0}
+
+
+def test_what_waits_is_sent_when_the_collector_finds_the_socket_in_a_cycle(proxy, echo):
+    talk(
+        proxy,
+        """
+        import gc
+        sock = udp()
+        sock.setblocking(False)
+        for word in b"one", b"two":
+            sock.sendto(word, (host, port))
+        cycle = [sock]
+        cycle.append(cycle)
+        del sock, cycle
+        gc.collect()
+        say(done=True)
+        """,
+        *(echo.host, echo.port),
+    )
+    ((_, traffic, _),) = proxy.wait_for_udp_closed(1)
+    assert traffic.up == 2
