@@ -358,14 +358,14 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def shutdown(self: _socket.socket, how: int, /) -> None:
         """shutdown(flag)."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None:
+        if flow is None:
             return originals.shutdown(self, how)
-        flow.is_shut = how != _socket.SHUT_WR
+        flow.is_shut = flow.is_shut or how != _socket.SHUT_WR
         try:
             originals.shutdown(self, how)
         except OSError as err:
-            # The kernel does it, and says that this socket is not connected: the program's is.
-            if err.errno != errno.ENOTCONN:
+            # The kernel does it, and says that this socket is not connected: the program's may be.
+            if err.errno != errno.ENOTCONN or flow.peer is None:
                 raise
 
     def detach(self: _socket.socket) -> int:

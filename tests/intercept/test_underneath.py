@@ -221,3 +221,80 @@ def test_what_waits_is_sent_when_the_collector_finds_the_socket_in_a_cycle(proxy
     )
     ((_, traffic, _),) = proxy.wait_for_udp_closed(1)
     assert traffic.up == 2
+
+
+# ---------------------------------------------------------------- receiving meanwhile
+
+
+def test_threads_that_wait_with_a_timeout_lose_nothing_when_the_socket_becomes_an_ipv6_one(proxy_6, echo):
+    said = talk(
+        proxy_6,
+        """
+        import threading
+
+        def take():
+            gate.wait()
+            got.append(outcome(lambda: sock.recv(100).decode()))
+
+        rounds = []
+        for _ in range(20):
+            sock = udp()
+            sock.settimeout(5)
+            got, gate = [], threading.Barrier(5)
+            threads = [threading.Thread(target=take) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            gate.wait()
+            for word in b"one", b"two", b"three", b"four":
+                sock.sendto(word, (host, port))
+            for thread in threads:
+                thread.join()
+            rounds.append(sorted(map(str, got)))
+            if rounds[-1] != rounds[0]:
+                break
+        say(rounds=rounds)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["rounds"] == [["four", "one", "three", "two"]] * 20
+
+
+def test_what_comes_directly_is_received_by_an_ipv4_socket_that_has_become_an_ipv6_one(proxy_6, echo):
+    with udp_echo() as near:
+        said = talk(
+            proxy_6,
+            """
+            sock = udp()
+            sock.settimeout(5)
+            sock.sendto(b"far", (host, port))
+            far = sock.recvfrom(10)[1]
+            sock.sendto(b"near", ("127.0.0.1", int(sys.argv[3])))
+            say(far=far, near=outcome(sock.recvfrom_into, bytearray(10))[1])
+            """,
+            *(echo.host, echo.port, near.port),
+            options=("--direct", f"127.0.0.1:{near.port}"),
+        )
+    assert said == {"far": [echo.host, echo.port], "near": ["127.0.0.1", near.port]}
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_a_receiver_leaves_the_mode_of_the_file_alone(proxy, echo, timeout):
+    said = talk(
+        proxy,
+        """
+        # What an object that is made for a descriptor applies to the file, in C.
+        socket.setdefaulttimeout(30)
+        sock = udp()
+        sock.settimeout(json.loads(sys.argv[3]))
+        before = os.get_blocking(sock.fileno())
+        sock.sendto(b"one", (host, port))
+        got = sock.recv(10).decode()
+        other = udp()
+        other.settimeout(json.loads(sys.argv[3]))
+        other.connect((host, port))
+        other.shutdown(socket.SHUT_RD)
+        say(got=got, same=os.get_blocking(sock.fileno()) == before)
+        """,
+        *(echo.host, echo.port, "null" if timeout is None else timeout),
+    )
+    assert said == {"got": "one", "same": True}
