@@ -21,7 +21,6 @@ from time import monotonic
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.flows import Flow
-from pywrap.intercept.inbox import SLICE
 from pywrap.intercept.tunnels import MARK, inode
 from pywrap.tunnel.opening import POLLIN
 from pywrap.tunnel.routes import DIRECT
@@ -38,6 +37,10 @@ if TYPE_CHECKING:
 # put a header in front of each.
 _SOL_UDP = 17
 _SEGMENTS = (103, 104)
+
+# Seconds that a thread sleeps at the most on a socket that talks through no chain yet. Programs wait on many
+# that never will.
+_IDLE = 5.0
 
 # A recv() with one of these has its answer at once.
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
@@ -195,8 +198,9 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         while (flow := flow_of(sock)) is None and originals.fileno(sock) >= 0:
             poller = originals.poll()
             poller.register(originals.fileno(sock), POLLIN)
-            # In slices: another file may have taken the place of the one that this sleeps on.
-            slice = SLICE if until is None else min(SLICE, max(0.0, until - monotonic()))
+            # In slices: another file may have taken the place of the one that this sleeps on, and under load
+            # a thread can miss that it was woken up for it.
+            slice = _IDLE if until is None else min(_IDLE, max(0.0, until - monotonic()))
             if poller.poll(slice * 1000):
                 return flow_of(sock)
             if until is not None and monotonic() >= until:

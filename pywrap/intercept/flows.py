@@ -187,6 +187,8 @@ class Flow:
         else:
             # From a direct one: the kernel would take nothing from the relay.
             with self.session.tunnels.lock:
+                # Who waits for the direct one waits for this one now.
+                self.under.wake()
                 self.under.refresh()
         self.peer, self.way = channel.answers[header], way
 

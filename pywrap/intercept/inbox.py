@@ -32,7 +32,7 @@ _SOURCES = 4096
 
 # Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
 # is just looking.
-SLICE = 0.5
+_SLICE = 0.5
 
 
 class Inbox:
@@ -182,9 +182,9 @@ def _wait(sock: _socket.socket, until: float) -> None:
         poller = originals.poll()
         poller.register(fd, POLLIN)
         left = until - monotonic()
-        if poller.poll(max(0.0, min(left, SLICE)) * 1000):
+        if poller.poll(max(0.0, min(left, _SLICE)) * 1000):
             return
-        if left <= SLICE:
+        if left <= _SLICE:
             raise TimeoutError("timed out")
 
 

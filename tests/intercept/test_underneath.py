@@ -298,3 +298,30 @@ def test_a_receiver_leaves_the_mode_of_the_file_alone(proxy, echo, timeout):
         *(echo.host, echo.port, "null" if timeout is None else timeout),
     )
     assert said == {"got": "one", "same": True}
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_who_waits_for_a_direct_peer_gets_what_comes_from_the_tunnelled_one(proxy, echo, timeout):
+    with udp_echo() as near:
+        said = talk(
+            proxy,
+            """
+            import threading
+            timeout, near = json.loads(sys.argv[4]), ("127.0.0.1", int(sys.argv[3]))
+            sock = udp()
+            sock.settimeout(timeout)
+            sock.connect(near)
+            got = []
+            thread = threading.Thread(target=lambda: got.append(outcome(lambda: [sock.recv(100).decode()])))
+            thread.start()
+            while "S" not in open(f"/proc/self/task/{thread.native_id}/stat").read().rpartition(")")[2]:
+                os.sched_yield()
+            sock.connect((host, port))
+            sock.send(b"tunnelled")
+            thread.join()
+            say(got=got)
+            """,
+            *(echo.host, echo.port, near.port, "null" if timeout is None else timeout),
+            options=("--direct", f"127.0.0.1:{near.port}"),
+        )
+    assert said == {"got": [["tunnelled"]]}
