@@ -229,11 +229,12 @@ class Flow:
             if association is None:
                 return size
         packet = association.prefix + message
+        by = sock if self.under.wire is None else self.under.sender(sock)
         try:
             if ancillary:
-                originals.sendmsg(self.under.wire or sock, [packet], ancillary, flags, channel.relay)
+                originals.sendmsg(by, [packet], ancillary, flags, channel.relay)
             else:
-                originals.sendto(self.under.wire or sock, packet, flags, channel.relay)
+                originals.sendto(by, packet, flags, channel.relay)
         except BlockingIOError:
             raise
         except OSError as err:
@@ -242,7 +243,7 @@ class Flow:
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
         """Send one datagram past the chain, where it may."""
-        return originals.sendto(self.under.wire or sock, data, flags, self.under.of_wire(address))
+        return originals.sendto(self.under.sender(sock), data, flags, self.under.of_wire(address))
 
     def _associate(
         self, sock: _socket.socket, message: bytes, channel: Channel, flags: int

@@ -102,6 +102,13 @@ class Underneath:
         mouth = self.mouths[fd] = Mouth(fd)
         return mouth
 
+    def sender(self, sock: _socket.socket) -> _socket.socket:
+        """What to send by, for ``sock`` of the program's, and with its patience."""
+        if self.wire is None:
+            return sock
+        self.wire.settimeout(originals.gettimeout(sock))
+        return self.wire
+
     def of_wire(self, address: Any) -> Any:
         """``address`` of the program's, for what it is underneath."""
         if self.wire is None or not isinstance(address, tuple) or not address:

@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 
+from pywrap.intercept.underneath import Underneath
 from tests.datagrams import udp_echo
 from tests.intercept.child import PRELUDE, under
 from tests.run import pysocksify, run
@@ -325,3 +326,15 @@ def test_who_waits_for_a_direct_peer_gets_what_comes_from_the_tunnelled_one(prox
             options=("--direct", f"127.0.0.1:{near.port}"),
         )
     assert said == {"got": [["tunnelled"]]}
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0, 5.0])
+def test_what_is_sent_over_ipv6_has_the_patience_of_the_programs_socket(proxy_6, timeout):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        under = Underneath(sock, lambda old, new: None)
+        under.reach_ipv6()
+        sock.settimeout(timeout)
+        assert under.sender(sock) is under.wire
+        assert under.wire.gettimeout() == timeout
+        under.close()
