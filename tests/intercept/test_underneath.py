@@ -240,7 +240,6 @@ def test_threads_that_wait_with_a_timeout_lose_nothing_when_the_socket_becomes_a
         rounds = []
         for _ in range(20):
             sock = udp()
-            sock.settimeout(5)
             got, gate = [], threading.Barrier(5)
             threads = [threading.Thread(target=take) for _ in range(4)]
             for thread in threads:
