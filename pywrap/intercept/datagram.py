@@ -21,7 +21,6 @@ from time import monotonic
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.flows import Flow
-from pywrap.intercept.inbox import SLICE
 from pywrap.intercept.tunnels import MARK, inode
 from pywrap.tunnel.opening import POLLIN
 from pywrap.tunnel.routes import DIRECT
@@ -38,6 +37,10 @@ if TYPE_CHECKING:
 # put a header in front of each.
 _SOL_UDP = 17
 _SEGMENTS = (103, 104)
+
+# Seconds that a thread sleeps at the most on a socket that talks through no chain yet. Programs wait on many
+# that never will.
+_IDLE = 5.0
 
 # A recv() with one of these has its answer at once.
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
@@ -129,7 +132,7 @@ def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     # Not in an object that C made, or that was made before us. First: it may not be possible.
     prepare(tunnels, sock)
     flow.under.fds.add(originals.fileno(sock))
-    tunnels.by_object[id(sock)] = flow
+    tunnels.join(sock, flow)
 
 
 # ---------------------------------------------------------------- the class
@@ -195,8 +198,9 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         while (flow := flow_of(sock)) is None and originals.fileno(sock) >= 0:
             poller = originals.poll()
             poller.register(originals.fileno(sock), POLLIN)
-            # In slices: another file may have taken the place of the one that this sleeps on.
-            slice = SLICE if until is None else min(SLICE, max(0.0, until - monotonic()))
+            # In slices: another file may have taken the place of the one that this sleeps on, and under load
+            # a thread can miss that it was woken up for it.
+            slice = _IDLE if until is None else min(_IDLE, max(0.0, until - monotonic()))
             if poller.poll(slice * 1000):
                 return flow_of(sock)
             if until is not None and monotonic() >= until:
@@ -358,14 +362,14 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def shutdown(self: _socket.socket, how: int, /) -> None:
         """shutdown(flag)."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None:
+        if flow is None:
             return originals.shutdown(self, how)
-        flow.is_shut = how != _socket.SHUT_WR
+        flow.is_shut = flow.is_shut or how != _socket.SHUT_WR
         try:
             originals.shutdown(self, how)
         except OSError as err:
-            # The kernel does it, and says that this socket is not connected: the program's is.
-            if err.errno != errno.ENOTCONN:
+            # The kernel does it, and says that this socket is not connected: the program's may be.
+            if err.errno != errno.ENOTCONN or flow.peer is None:
                 raise
 
     def detach(self: _socket.socket) -> int:
@@ -378,15 +382,17 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     real_close, real_del = getattr(base, last), base.__del__
 
     def close(self: _socket.socket, *args: Any) -> None:
-        flow = by_object.pop(id(self), None)
         fd = originals.fileno(self)
+        flow = by_object.pop(id(self), None) or tunnels.flow_at(fd)
         if flow is not None and fd >= 0:
             with tunnels.lock:
                 flow.close(fd)
         real_close(self, *args)
 
     def __del__(self: _socket.socket) -> None:
-        fd, flow = originals.fileno(self), by_object.get(id(self))
+        fd = originals.fileno(self)
+        # Of an object in a cycle, it is known before that it will be gone.
+        flow = by_object.get(id(self)) or tunnels.flow_at(fd)
         if flow is not None and fd >= 0:
             tunnels.drop_flow(flow, fd, lambda: real_del(self))
         else:

@@ -187,6 +187,8 @@ class Flow:
         else:
             # From a direct one: the kernel would take nothing from the relay.
             with self.session.tunnels.lock:
+                # Who waits for the direct one waits for this one now.
+                self.under.wake()
                 self.under.refresh()
         self.peer, self.way = channel.answers[header], way
 
@@ -227,11 +229,12 @@ class Flow:
             if association is None:
                 return size
         packet = association.prefix + message
+        by = sock if self.under.wire is None else self.under.sender(sock)
         try:
             if ancillary:
-                originals.sendmsg(self.under.wire or sock, [packet], ancillary, flags, channel.relay)
+                originals.sendmsg(by, [packet], ancillary, flags, channel.relay)
             else:
-                originals.sendto(self.under.wire or sock, packet, flags, channel.relay)
+                originals.sendto(by, packet, flags, channel.relay)
         except BlockingIOError:
             raise
         except OSError as err:
@@ -240,7 +243,7 @@ class Flow:
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
         """Send one datagram past the chain, where it may."""
-        return originals.sendto(self.under.wire or sock, data, flags, self.under.of_wire(address))
+        return originals.sendto(self.under.sender(sock), data, flags, self.under.of_wire(address))
 
     def _associate(
         self, sock: _socket.socket, message: bytes, channel: Channel, flags: int
@@ -490,7 +493,11 @@ class Flow:
     def hold_rest(self, fd: int) -> None:
         """``fd`` will be closed: keep the socket for what waits to be sent. Under ``tunnels.lock``."""
         if self.under.fds == {fd} and self._last is None and self.has_rest:
-            self._last = self.under.copy()
+            try:
+                self._last = self.under.copy()
+            except OSError as err:
+                # No descriptor left (EMFILE), and no program expects close() to fail.
+                self.session.messages.say(1, f"UDP: what waited for the association was lost: {err.strerror}")
 
     def _end_if_done(self) -> None:
         if self._last is None and not self.under.alive():

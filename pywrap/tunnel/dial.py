@@ -11,6 +11,7 @@ from time import monotonic
 from pywrap.errors import SocksError
 from pywrap.frozen import frozen
 from pywrap.socks.wire import packed, unpacked
+from pywrap.tunnel.sockopts import copy_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,18 +167,12 @@ def like(sock: _socket.socket, family: int) -> _socket.socket:
     """
     # Of its class, and not what ``_socket`` has under that name by now.
     fresh = type(sock)(family, sock.type, sock.proto)
-    for level, option, size in _OPTIONS:
-        try:
-            theirs = sock.getsockopt(level, option, size)
-        except OSError:
-            # Of the other family, or not known to this kernel.
-            continue
-        if theirs != fresh.getsockopt(level, option, size):
-            if option in (_socket.SO_RCVBUF, _socket.SO_SNDBUF) and level == _socket.SOL_SOCKET:
-                # The kernel tells twice what was asked for (socket(7)).
-                theirs = (int.from_bytes(theirs, "little") // 2).to_bytes(4, "little")
-            fresh.setsockopt(level, option, theirs)
-    fresh.setblocking(os.get_blocking(sock.fileno()))
+    try:
+        copy_options(sock, fresh)
+        fresh.setblocking(os.get_blocking(sock.fileno()))
+    except BaseException:
+        fresh.close()
+        raise
     return fresh
 
 
@@ -185,20 +180,3 @@ def _address(literal: bytes, port: int) -> Address:
     if len(literal) == 4:
         return Address(_socket.AF_INET, (unpacked(literal), port))
     return Address(_socket.AF_INET6, (unpacked(literal), port, 0, 0))
-
-
-# Level, option, size: what programs set before they connect.
-_OPTIONS = tuple(
-    (level, number, size)
-    for level, size, names in (
-        (_socket.SOL_SOCKET, 4, "SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_OOBINLINE SO_PRIORITY SO_MARK"),
-        (_socket.SOL_SOCKET, 4, "SO_RCVBUF SO_SNDBUF"),
-        (_socket.SOL_SOCKET, 8, "SO_LINGER"),
-        (_socket.SOL_SOCKET, 16, "SO_RCVTIMEO SO_SNDTIMEO SO_BINDTODEVICE"),
-        (_socket.IPPROTO_TCP, 4, "TCP_NODELAY TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_USER_TIMEOUT"),
-        (_socket.IPPROTO_TCP, 16, "TCP_CONGESTION"),
-        (_socket.IPPROTO_IP, 4, "IP_TOS IP_TTL"),
-    )
-    for name in names.split()
-    if (number := getattr(_socket, name, None)) is not None
-)
