@@ -28,7 +28,7 @@ from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
 from pywrap.intercept.inbox import Inbox
 from pywrap.intercept.underneath import Underneath
-from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
+from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header, unpack_header
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.opening import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
@@ -110,8 +110,6 @@ class Flow:
             raise OSError(verdict.errno, verdict.reason)
         if len(self._ways) >= _WAYS:
             self._ways.clear()
-            for channel in self._channels.values():
-                channel.forget()
         way: Way
         if verdict.kind == DIRECT:
             way = None, with_host(address, verdict.literal, verdict.destination.port)
@@ -133,18 +131,19 @@ class Flow:
             # Now, rather than in the middle of a recvfrom().
             with self.session.tunnels.lock:
                 self.under.reach_ipv6()
-        channel = self._channel(verdict)
-        # Now: who sleeps in recv() when the association stands has told the kernel already.
-        self.inbox.make_room(LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
             raise to_oserror(err) from err
         called = self.session.peer(verdict.destination, address, self._ipv6)
-        channel.expect(verdict.destination, header, called)
+        with self.session.tunnels.lock:
+            channel = self._channel(verdict, header, called)
+            channel.expect(verdict.destination, header, called)
+        # Now: who sleeps in recv() when the association stands has told the kernel already.
+        self.inbox.make_room(LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         return channel, header
 
-    def _channel(self, verdict: Verdict) -> Channel:
+    def _channel(self, verdict: Verdict, header: bytes, called: Address) -> Channel:
         """The channel that can tell the answers of ``verdict``'s destination from others."""
         number = 0
         while True:
@@ -152,7 +151,7 @@ class Flow:
             channel = self._channels.get(key)
             if channel is None:
                 channel = self._channels[key] = Channel(verdict.chain, self._ipv6)
-            if channel.takes(verdict.destination) or number == _CHANNELS:
+            if channel.takes(verdict.destination, header, called) or number == _CHANNELS:
                 return channel
             number += 1
 
@@ -188,7 +187,7 @@ class Flow:
             # From a direct one: the kernel would take nothing from the relay.
             with self.session.tunnels.lock:
                 self.under.refresh()
-        self.peer, self.way = channel.answers[header], way
+        self.peer, self.way = channel.source(header, unpack_header(header).endpoint), way
 
     def local_name(self, name: Address) -> Address:
         """What getsockname() tells, where the kernel says ``name``.

@@ -205,6 +205,80 @@ def test_two_names_at_one_port_are_told_apart(proxy, knows):
     assert proxy.asked == [ASSOCIATE] * 2
 
 
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
+def test_a_name_and_the_address_behind_it_are_told_apart(proxy, echo, knows, family):
+    said = talk(
+        proxy,
+        """
+        family = getattr(socket, sys.argv[4])
+        sock, other = udp(family), udp(family)
+        literal = sys.argv[3] if family == socket.AF_INET else f"::ffff:{sys.argv[3]}", port
+        name = host, port
+        got = []
+        for to in name, literal, name:
+            sock.sendto(b"unconnected", to)
+            got.append(sock.recvfrom(100)[1])
+        for to in literal, name, literal:
+            other.connect(to)
+            other.send(b"connected")
+            got.append(other.recvfrom(100)[1])
+            got.append(other.getpeername())
+        say(got=got, name=socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)[0][4], literal=literal)
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port, echo.host, family),
+    )
+    full = [] if family == "AF_INET" else [0, 0]
+    name, literal = said["name"], said["literal"] + full
+    if full:
+        # getaddrinfo() has an IPv6 placeholder when nothing else is wanted.
+        assert ":" in name[0]
+    assert said["got"] == [name, literal, name, *[literal] * 2, *[name] * 2, *[literal] * 2]
+    # One more for each socket, since no answer says which it is of.
+    assert proxy.asked == [ASSOCIATE] * 4
+
+
+def test_a_name_and_a_literal_at_ports_of_their_own_share_an_association(proxy, echo, knows):
+    with udp_echo() as second:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            literal = sys.argv[3], port
+            sock.sendto(b"to a literal", literal)
+            first = sock.recvfrom(100)[1]
+            sock.sendto(b"to a name", (host, int(sys.argv[4])))
+            second = sock.recvfrom(100)[1]
+            sock.sendto(b"to a literal", literal)
+            say(first=first, second=second, third=sock.recvfrom(100)[1])
+            """,
+            *(ONLY_THE_PROXY_KNOWS, echo.port, echo.host, second.port),
+        )
+    assert said["first"] == said["third"] == [echo.host, echo.port]
+    assert said["second"][0].startswith("198.18.") and said["second"][1] == second.port
+    assert proxy.asked == [ASSOCIATE]
+
+
+def test_a_peer_is_known_however_many_others_are_sent_to(proxy, echo, knows):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.connect((host, port))
+        sock.send(b"before")
+        got = [sock.recvfrom(100)]
+        # Too long for any network: nothing is sent that could fill the relay's buffer.
+        lost = bytes(65507)
+        for number in range(5000):
+            assert outcome(sock.sendto, lost, (f"192.0.2.{number & 255}", 1024 + number))[1] == "EMSGSIZE"
+        sock.send(b"after")
+        got.append(sock.recvfrom(100))
+        say(got=[[data.decode(), source] for data, source in got], peer=sock.getpeername())
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port),
+    )
+    assert said["got"] == [["before", said["peer"]], ["after", said["peer"]]]
+
+
 def test_ipv6_and_dual_stack(proxy, echo, echo_6):
     said = talk(
         proxy,
