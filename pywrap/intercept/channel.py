@@ -38,7 +38,8 @@ class Channel:
     """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go, as
     the socket's own family writes it.
 
-    ``task`` and ``queue``: an association in the making, and what waits for it, with headers.
+    ``task`` and ``queue``: an association in the making, and what waits for it, with headers. ``used``: when
+    the program sent something last.
     """
 
     __slots__ = (
@@ -49,11 +50,13 @@ class Channel:
         "association",
         "chain",
         "ended",
+        "is_recycled",
         "opening",
         "queue",
         "queued",
         "relay",
         "task",
+        "used",
         "watches",
     )
 
@@ -69,12 +72,20 @@ class Channel:
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
+        self.used = monotonic()
+        # Another has taken its place: nothing is sent here any more.
+        self.is_recycled = False
         # What the program calls the source, by the header of its datagrams. May be learned anew at any time.
         self._answers: dict[bytes, Address] = {}
         # By the port: who it belongs to.
         self._owners: dict[int, tuple[bytes, Address]] = {}
         self._reassembly = Reassembly()
         self._ipv6 = ipv6
+
+    @property
+    def is_busy(self) -> bool:
+        """Is its association in the making?"""
+        return self.opening or self.task is not None
 
     def takes(self, destination: Endpoint, header: bytes, address: Address) -> bool:
         """Can answers of ``destination``, which the program calls ``address``, be told from others here?"""
@@ -156,6 +167,10 @@ class Channel:
             return endpoint.host, endpoint.port
         host = endpoint.host if len(address) == 16 else f"::ffff:{endpoint.host}"
         return host, endpoint.port, 0, 0
+
+
+# What the datagrams of a relay go to that has been given up: nobody.
+GONE = Channel("", ipv6=False)
 
 
 def relay_address(endpoint: Endpoint, family: int) -> Address:

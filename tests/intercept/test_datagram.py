@@ -38,9 +38,10 @@ def echo_6():
 
 @pytest.fixture
 def knows(monkeypatch):
-    """The servers in this process resolve two names, which no other process can."""
+    """The servers in this process resolve some names, which no other process can."""
     real = _socket.getaddrinfo
     known = {ONLY_THE_PROXY_KNOWS.encode(): b"127.0.0.1", b"other.test": b"127.0.0.2"}
+    known.update((b"%d.many.test" % number, b"127.0.0.1") for number in range(100))
 
     def getaddrinfo(host, *rest):
         return real(known.get(host, host), *rest)
@@ -277,6 +278,70 @@ def test_a_peer_is_known_however_many_others_are_sent_to(proxy, echo, knows):
         *(ONLY_THE_PROXY_KNOWS, echo.port),
     )
     assert said["got"] == [["before", said["peer"]], ["after", said["peer"]]]
+
+
+def test_more_names_at_one_port_than_there_are_associations_for(proxy, echo, knows):
+    said = talk(
+        proxy,
+        """
+        def name(number):
+            return socket.getaddrinfo(f"{number}.many.test", port, socket.AF_INET)[0][4]
+
+        names = [name(number) for number in range(70)]
+        sock = udp()
+        sock.sendto(b"0", names[0])
+        right = [sock.recvfrom(100)[1] == names[0]]
+        before = descriptors()
+        for number in range(1, 70):
+            sock.sendto(b"%d" % number, names[number])
+        for number in range(64):
+            data, source = sock.recvfrom(100)
+            right.append(source == names[int(data)])
+        sock.sendto(b"0", names[0])
+        right.append(sock.recvfrom(100)[1] == names[0])
+        more = left_over(before + [None] * 63)
+        peer = udp()
+        peer.connect(names[0])
+        peer.send(b"x")
+        first = peer.recv(100)
+        for other in names[1:]:
+            peer.sendto(b"y", other)
+        peer.send(b"z")
+        say(right=right, more=more, peer=[first.decode(), peer.recv(100).decode()])
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port),
+    )
+    # Of those that had to give way, what had not been read is lost.
+    assert said == {"right": [True] * 66, "more": 0, "peer": ["x", "z"]}
+    # The one of a peer never does.
+    assert len(proxy.asked) == 70 + 1 + 70
+
+
+def test_giving_associations_to_other_names_is_mentioned_once(proxy, echo, knows):
+    code = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+for number in range(67):
+    sock.sendto(b"x", (f"{number}.many.test", int(sys.argv[1])))
+"""
+    command = pysocksify("-x", proxy.url(), "--loopback", "proxy", "-v")
+    ran = run(*command, sys.executable, "-c", code, str(echo.port))
+    assert ran.err.count(f"sends to more than 64 names at port {echo.port}") == 1
+
+
+def test_more_names_at_one_port_at_once_than_there_are_associations_for(hanging):
+    said = under(
+        hanging,
+        SOCK
+        + """
+sock = udp(timeout=0)
+got = [outcome(sock.sendto, b"x", (f"{number}.many.test", 9)) for number in range(65)]
+say(taken=got[:64] == [1] * 64, over=got[64])
+""",
+    )
+    assert said["taken"]
+    assert said["over"][1] == "ENOBUFS"
+    assert "64 associations for names at port 9" in said["over"][2]
 
 
 def test_ipv6_and_dual_stack(proxy, echo, echo_6):
