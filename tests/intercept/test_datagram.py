@@ -8,12 +8,13 @@ import json
 import socket
 import sys
 import threading
+from textwrap import dedent
 
 import pytest
 
 from tests.datagrams import udp_echo
 from tests.destinations import ONLY_THE_PROXY_KNOWS
-from tests.intercept.child import under
+from tests.intercept.child import PRELUDE, under
 from tests.run import pysocksify, run
 from tests.servers import reference_server
 from tests.tunnel.scripted import scripted
@@ -58,8 +59,6 @@ def udp(family=socket.AF_INET, timeout=PATIENCE):
 
 
 def talk(proxy, code, *args, **how):
-    from textwrap import dedent
-
     return under(proxy.url(), SOCK + dedent(code), *args, **how)
 
 
@@ -138,6 +137,53 @@ def test_flags_keep_their_meaning(proxy, echo):
         "nothing": "BlockingIOError",
         "empty": "",
     }
+
+
+def test_what_c_says_without_waiting_is_said_without_waiting(proxy, echo):
+    code = SOCK + dedent("""
+        to = host, port
+        sock = udp()
+        sock.sendto(b"nothing is left in the buffer", to)
+        sock.recv(100)
+        calls = [
+            lambda: sock.recv(0).decode(),
+            lambda: sock.recv_into(bytearray(0)),
+            lambda: sock.recv(1.5),
+            lambda: sock.recv(-1),
+            lambda: sock.recvfrom(1.5),
+            lambda: sock.recvfrom(-1),
+            lambda: sock.recv_into(bytearray(1), 1.5),
+            lambda: sock.recv_into(bytearray(1), 2),
+            lambda: sock.recv_into(b"read-only"),
+            lambda: sock.recvfrom_into(bytearray(1), -1),
+            lambda: sock.recvfrom_into(bytearray(1), 1.5),
+            lambda: sock.recvmsg(1.5),
+            lambda: sock.recvmsg(-1),
+            lambda: sock.recvmsg(10, -1),
+            lambda: sock.recvmsg(10, 1.5),
+            lambda: sock.recvmsg_into([bytearray(1)], -1),
+            lambda: sock.recvmsg_into([b"read-only"]),
+            lambda: sock.recvmsg_into(5),
+        ]
+        said = []
+        for call in calls:
+            try:
+                said.append(call())
+            except (TypeError, ValueError) as err:
+                said.append(type(err).__name__)
+        sock.sendto(b"one", to)
+        sock.sendto(b"two", to)
+        said.append([sock.recv(0).decode(), sock.recv_into(bytearray(0)), sock.recv(100).decode()])
+        # This one takes it.
+        said.append(sock.recvfrom(0)[0].decode())
+        sock.sendto(b"three", to)
+        rooms = (bytearray(size) for size in (2, 10))
+        said.append(sock.recvmsg_into(rooms)[0])
+        say(said=said)
+        """)
+    directly = run(sys.executable, "-c", PRELUDE + code, echo.host, str(echo.port)).json
+    assert talk(proxy, code, echo.host, echo.port) == directly
+    assert directly["said"][:3] == ["", 0, "TypeError"]
 
 
 def test_all_sizes_pass_and_larger_ones_are_too_long(proxy, echo):
