@@ -215,8 +215,11 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
         """sendto(data[, flags], address) -> count."""
+        if not 1 <= len(rest) <= 2:
+            # In its own words.
+            return originals.sendto(self, data, *rest)
         flow = flow_of(self)
-        if flow is None or not 1 <= len(rest) <= 2:
+        if flow is None:
             return int(base.sendto(self, data, *rest))
         way = flow.find_way(self, rest[-1])
         flags = rest[0] if len(rest) == 2 else 0
@@ -335,7 +338,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None:
+        if flow is None or flow.peer is None or not flow.peer[1]:
+            # To port 0 there is no connection for Linux, whatever its connect() says.
             return originals.getpeername(self)
         return flow.peer
 

@@ -89,8 +89,8 @@ class Flow:
 
     # ------------------------------------------------------------ where to
 
-    def find_way(self, sock: _socket.socket, address: Any) -> Way:
-        """How to send to ``address``.
+    def find_way(self, sock: _socket.socket, address: Any, connecting: bool = False) -> Way:
+        """How to send to ``address``; or, ``connecting``, how to send what a connected socket sends.
 
         Raises:
             OSError: it is refused.
@@ -107,6 +107,8 @@ class Flow:
         if found is None:
             # Malformed: C says so.
             return None, address
+        if found.port == 0 and not connecting:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         verdict = self.session.verdict(found, datagram=True)
         if verdict.kind == REFUSE:
             raise OSError(verdict.errno, verdict.reason)
@@ -118,11 +120,12 @@ class Flow:
             self.inbox.admit(self._source(sock, way[1]))
         else:
             way = self._tunnel(verdict, address)
-        try:
-            self._ways[address] = way
-        except TypeError:
-            # A host that is a bytearray: rare, and looked at anew each time.
-            pass
+        if found.port:
+            try:
+                self._ways[address] = way
+            except TypeError:
+                # A host that is a bytearray: rare, and looked at anew each time.
+                pass
         return way
 
     def _tunnel(self, verdict: Verdict, address: Any) -> Way:
@@ -205,7 +208,7 @@ class Flow:
         Raises:
             OSError: it is refused.
         """
-        way = self.find_way(sock, address)
+        way = self.find_way(sock, address, connecting=True)
         channel, header = way
         if channel is None:
             originals.connect(sock, header)
@@ -250,6 +253,9 @@ class Flow:
             memoryview(data)
             raise
         size = len(message) - len(header)
+        if size > LONGEST_PAYLOAD:
+            # The kernel may take it, for a relay with an IPv6 address.
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
         channel.used = monotonic()

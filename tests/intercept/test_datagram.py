@@ -205,6 +205,45 @@ def test_all_sizes_pass_and_larger_ones_are_too_long(proxy, echo):
     assert said == {"right": [True] * 7, "over": "EMSGSIZE", "first": "EMSGSIZE"}
 
 
+@pytest.mark.parametrize("call", ['sendto(b"", 0, to, 1)', 'sendto(b"")', "sendto()"])
+def test_too_many_arguments_and_too_few(proxy, echo, call):
+    said = talk(
+        proxy,
+        f"""
+        to = host, port
+        sock = udp()
+        got = []
+        for _ in range(2):
+            try:
+                sock.{call}
+            except TypeError:
+                got.append("TypeError")
+            sock.sendto(b"", to)
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["got"] == ["TypeError"] * 2
+
+
+def test_to_port_0_nothing_is_sent_and_nothing_connected(proxy, echo):
+    code = SOCK + dedent("""
+        sock = udp()
+        nowhere = host, 0
+        got = []
+        for _ in range(2):
+            got.append([outcome(sock.sendto, b"x", nowhere), outcome(sock.sendmsg, [b"x"], [], 0, nowhere)])
+            got.append([sock.connect(nowhere), outcome(sock.getpeername)])
+            sock.connect((host, port))
+            sock.send(b"in between")
+            got.append([sock.recv(100).decode(), sock.getpeername()])
+        say(got=got)
+        """)
+    directly = run(sys.executable, "-c", PRELUDE + code, echo.host, str(echo.port)).json
+    assert talk(proxy, code, echo.host, echo.port) == directly
+    assert directly["got"][0][0][1] == "EINVAL"
+
+
 # ---------------------------------------------------------------- destinations
 
 
@@ -437,12 +476,14 @@ def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
                 assert select.select([later], [], [], PATIENCE)[0]
                 got = outcome(lambda: [later.recv(10).decode()])
             say(first=[first[0].decode(), first[1]], again=sock.recv(10).decode(), later=got[0],
-                name=sock.getsockname()[0])
+                name=sock.getsockname()[0], over=outcome(sock.sendto, bytes(65508), (host, port))[1])
             """,
             *(echo.host, echo.port),
         )
     assert said["first"] == ["over six", [echo.host, echo.port]]
     assert (said["again"], said["later"], said["name"]) == ("again", "later", "0.0.0.0")
+    # With its header it would fit into a datagram of IPv6.
+    assert said["over"] == "EMSGSIZE"
 
 
 def test_one_socket_talks_to_tunnelled_and_direct_destinations(proxy, echo):
