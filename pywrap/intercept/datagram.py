@@ -16,6 +16,7 @@ import _socket
 import errno
 import os
 import sys
+from operator import index
 from time import monotonic
 
 from pywrap.intercept import originals
@@ -218,8 +219,11 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
         """sendto(data[, flags], address) -> count."""
+        if not 1 <= len(rest) <= 2:
+            # In its own words.
+            return originals.sendto(self, data, *rest)
         flow = flow_of(self)
-        if flow is None or not 1 <= len(rest) <= 2:
+        if flow is None:
             return int(base.sendto(self, data, *rest))
         way = flow.find_way(self, rest[-1])
         flags = rest[0] if len(rest) == 2 else 0
@@ -248,29 +252,39 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     # -------------------------------------------------------- receiving
 
+    # What C says without looking at the kernel's buffer is said before anybody waits.
+
     def recv(self: _socket.socket, bufsize: int, flags: int = 0, /) -> bytes:
         """recv(buffersize[, flags]) -> data."""
+        if index(bufsize) <= 0:
+            return originals.recv(self, bufsize, flags)
         return recvfrom(self, bufsize, flags)[0]
 
     def recvfrom(self: _socket.socket, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """recvfrom(buffersize[, flags]) -> (data, address info)."""
-        flow = awaited(self, flags)
-        if flow is None or bufsize < 0:
+        size = index(bufsize)
+        flow = awaited(self, flags) if size >= 0 else None
+        if flow is None:
             return originals.recvfrom(self, bufsize, flags)
-        data, source = flow.inbox.receive(self, bufsize, flags)
-        if len(data) > bufsize and not flags & _socket.MSG_TRUNC:
-            data = data[:bufsize]
+        data, source = flow.inbox.receive(self, size, flags)
+        if len(data) > size and not flags & _socket.MSG_TRUNC:
+            data = data[:size]
         return data, source or None
 
     def recv_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """recv_into(buffer[, nbytes[, flags]]) -> nbytes_read."""
+        with memoryview(buffer) as view:
+            fits = 0 <= index(nbytes) <= view.nbytes != 0 and not view.readonly
+        if not fits:
+            return originals.recv_into(self, buffer, nbytes, flags)
         return recvfrom_into(self, buffer, nbytes, flags)[0]
 
     def recvfrom_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)."""
-        flow = awaited(self, flags)
         with memoryview(buffer) as view, view.cast("B") as room:
-            if flow is None or not 0 <= nbytes <= len(room) or view.readonly:
+            fits = 0 <= index(nbytes) <= len(room) and not view.readonly
+            flow = awaited(self, flags) if fits else None
+            if flow is None:
                 return originals.recvfrom_into(self, buffer, nbytes, flags)
             size = nbytes or len(room)
             data, source = flow.inbox.receive(self, size, flags)
@@ -282,8 +296,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         self: _socket.socket, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[Any], int, Any]:
         """recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, msg_flags, address)."""
-        flow = awaited(self, flags)
-        if flow is None or bufsize < 0:
+        flow = awaited(self, flags) if index(bufsize) >= 0 and index(ancbufsize) >= 0 else None
+        if flow is None:
             return originals.recvmsg(self, bufsize, ancbufsize, flags)
         data, ancdata, got, source = flow.inbox.receive_message(self, bufsize, ancbufsize, flags)
         return data, ancdata, got, source or None
@@ -292,11 +306,11 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         self: _socket.socket, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
         """recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata, msg_flags, address)."""
-        flow = awaited(self, flags)
-        if flow is None:
-            return originals.recvmsg_into(self, buffers, ancbufsize, flags)
+        buffers = list(buffers)
         rooms = [memoryview(buffer).cast("B") for buffer in buffers]
-        if any(room.readonly for room in rooms):
+        fits = index(ancbufsize) >= 0 and not any(room.readonly for room in rooms)
+        flow = awaited(self, flags) if fits else None
+        if flow is None:
             return originals.recvmsg_into(self, buffers, ancbufsize, flags)
         data, ancdata, got, source = flow.inbox.receive_message(self, sum(map(len, rooms)), ancbufsize, flags)
         rest = data
@@ -328,7 +342,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None:
+        if flow is None or flow.peer is None or not flow.peer[1]:
+            # To port 0 there is no connection for Linux, whatever its connect() says.
             return originals.getpeername(self)
         return flow.peer
 
