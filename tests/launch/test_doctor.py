@@ -551,14 +551,30 @@ def test_what_is_not_installed_is_not_needed(monkeypatch, refusing_port):
     assert {opinion["why"] for opinion in told["second_opinions"].values()} == {"not installed"}
 
 
-def test_a_library_that_tells_the_password_is_not_quoted(monkeypatch, refusing_port):
+@pytest.mark.parametrize("login", ["alice:s%20cret", "alice:it's", "alice:s%5Ccret", "alice:%FFcret"])
+@pytest.mark.parametrize("form", ["cannot log in with {}", "{!r} is wrong", "socks5://alice:{url}@h: no"])
+def test_a_library_that_tells_the_password_is_not_quoted(monkeypatch, refusing_port, login, form):
     def create_connection(address, proxy_password, **_):
-        raise ValueError(f"cannot log in with {proxy_password}")
+        raise ValueError(form.format(proxy_password, url=login.partition(":")[2]))
 
     fake = types.SimpleNamespace(SOCKS4=1, SOCKS5=2, create_connection=create_connection)
     monkeypatch.setitem(sys.modules, "socks", fake)
-    told = examined(f"socks5h://alice:s%20cret@127.0.0.1:{refusing_port}")
-    assert told["second_opinions"]["PySocks"]["why"] == "cannot log in with ***"
+    told = examined(f"socks5h://{login}@127.0.0.1:{refusing_port}")
+    assert told["second_opinions"]["PySocks"]["why"] == "ValueError"
+
+
+@pytest.mark.parametrize("password", ["o", "111", "connect"])
+def test_a_password_that_is_in_the_text_by_chance_leaves_no_gap_in_it(refusing_port, password):
+    told = examined(f"socks5h://u:{password}@127.0.0.1:{refusing_port}")
+    assert {name: opinion["why"] for name, opinion in told["second_opinions"].items()} == {
+        "python-socks": "ProxyConnectionError: Connection refused",
+        "PySocks": "ProxyConnectionError: Connection refused",
+    }
+
+
+def test_other_texts_are_quoted_beside_a_password(refusing_port):
+    told = examined(f"socks5h://alice:hunter2@127.0.0.1:{refusing_port}")
+    assert told["second_opinions"]["python-socks"]["why"].startswith("[Errno 111] Could not connect to proxy")
 
 
 # ---------------------------------------------------------------- the report
