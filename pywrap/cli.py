@@ -340,8 +340,7 @@ def _check(options: Options) -> int:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (choices.verbosity or 0) >= 0
     text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
-    _print(text)
-    return status
+    return _print(text, status)
 
 
 # ---------------------------------------------------------------- options
@@ -501,14 +500,17 @@ def _unknown_option(option: str) -> ConfigError:
 # ---------------------------------------------------------------- messages
 
 
-def _print(text: str) -> int:
+def _print(text: str, status: int = 0) -> int:
+    """Print to stdout; return ``status``, unless that failed."""
     try:
         print(text, end="", flush=True)
-    except BrokenPipeError:
-        # `pysocksify --help | head -1`: the reader has what it wanted. What is left in the buffer is
-        # written once more at the exit, to nobody.
+    except OSError as err:
+        # What is left in the buffer is written once more at the exit, to nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
+        # `pysocksify --help | head -1`: the reader has what it wanted.
+        if not isinstance(err, BrokenPipeError):
+            return _fail(f"cannot write to stdout: {err.strerror}", "")
+    return status
 
 
 def _fail(message: str, hint: str, status: int = FAILED) -> int:

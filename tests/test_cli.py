@@ -502,6 +502,17 @@ def test_reader_of_the_help_may_go_away():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--show-config"], ["--env"], ["--check", "--json"]])
+def test_stdout_that_takes_nothing_is_an_error(words, refusing_port):
+    with open("/dev/full", "w") as full:
+        proxy = f"socks5h://127.0.0.1:{refusing_port}"
+        command = [sys.executable, "-m", "pywrap", "-x", proxy, *words]
+        # Buffered, whatever PYTHONUNBUFFERED says here.
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=60)
+    error = b"pysocksify: error: cannot write to stdout: No space left on device\n"
+    assert (done.returncode, done.stderr) == (125, error)
+
+
 def test_launcher_starts_light(tmp_path):
     config = tmp_path / "pysocksify.conf"
     config.write_text("localnet 10.0.0.0/8\n[ProxyList]\nsocks5 h 1\n")
