@@ -192,8 +192,9 @@ Instead of running PROGRAM:
         line of the file that each comes from. PROGRAM may follow, and is not
         run.
       --env, --env=off
-        Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
-        it run every Python program through the proxies, --env=off undoes that.
+        Print commands for a shell of the Bourne kind (sh, bash, dash, zsh):
+        eval "$(pysocksify --env [OPTIONS])" makes it run every Python program
+        through the proxies, --env=off undoes that.
         Programs that are not Python, and python -I, -E and -S, stay direct.
       --check [URL]...
         Test the proxies at these URLs, or those of -x or of the configuration

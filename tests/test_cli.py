@@ -470,6 +470,10 @@ def test_help_fits_a_terminal_and_names_every_option(text):
         assert option in text
 
 
+def test_help_says_which_shells():
+    assert "shell of the Bourne kind (sh, bash, dash, zsh)" in cli.LONG_HELP
+
+
 def run(*argv, **how):
     command = [sys.executable, "-m", "pywrap", *argv]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
