@@ -13,6 +13,7 @@ from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.options import NAMES, Given
 from pywrap.config.search import gather, load, no_file
+from pywrap.config.settings import Chain
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
@@ -250,7 +251,8 @@ Exit status:
   125    pysocksify failed, and PROGRAM was not started
   126    PROGRAM cannot be executed, or would not be covered
   127    PROGRAM was not found
-  With --check, 0: a connection was seen through each proxy; 1: it was not.
+  With --check, 0: a connection was seen through each proxy that is not raw;
+  1: it was not.
 """
 
 HINT_ENV = 'eval "$(pysocksify --env [OPTIONS])", and back: eval "$(pysocksify --env=off)"'
@@ -320,7 +322,7 @@ def _run(argv: list[str]) -> int:
 
 def _check(options: Options) -> int:
     """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
-    from pywrap.launch.doctor import PATIENCE, Role, check, parse_target, paths_of
+    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
 
     for word in options.command:
         if word.startswith("-"):
@@ -336,7 +338,7 @@ def _check(options: Options) -> int:
     elif options.config_format is not None and options.config is None:
         raise no_file(options.config_format)
     elif choices.proxies is None and options.config is None:
-        paths = {(parse_proxy(url),): Role() for url in options.command}
+        paths = paths_of([Chain((parse_proxy(url),)) for url in options.command])
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (choices.verbosity or 0) >= 0

@@ -66,6 +66,8 @@ def _with_python_socks(path: Path, destination: Endpoint, patience: float) -> Ab
     proxy_class = import_module("python_socks.sync").Proxy
     proxy = None
     for hop in path:
+        if hop.scheme not in _KINDS:
+            raise NotTried(f"it has no {hop.scheme} hops")
         kind = getattr(kinds, _KINDS[hop.scheme])
         proxy = proxy_class(kind, hop.host, hop.port, *_login(hop), rdns=True, forward=proxy)
     assert proxy is not None, "a path has a hop"
