@@ -1048,6 +1048,28 @@ def test_a_proxy_that_has_no_udp_is_mentioned_once(proxy):
     assert ran.err.count("no UDP: ") == 1
 
 
+@pytest.mark.parametrize("timeout", [30, 0])
+def test_a_relay_at_a_multicast_address_is_an_error_of_the_proxy(timeout):
+    reply = b"\x05\x00\x00\x01" + b"\xe0\x00\x00\x01" + b"\x00\x09"
+    with scripted(3, b"\x05\x00", 10, reply, None) as proxy:
+        said = under(
+            f"socks5h://{proxy.host}:{proxy.port}",
+            SOCK
+            + """
+sock = udp(timeout=int(sys.argv[1]))
+got = outcome(sock.sendto, b"x", ("192.0.2.1", 9))
+if got == 1:
+    assert select.select([sock], [], [], PATIENCE)[0]
+    got = outcome(sock.recv, 100)
+sock.close()
+say(got=got)
+""",
+            timeout,
+        )
+    assert said["got"][:2] == ["OSError", "EPROTO"]
+    assert said["got"][2].endswith("a UDP relay cannot be at a multicast or broadcast address: 224.0.0.1:9")
+
+
 @pytest.mark.parametrize("looks", ["", "sock.recvfrom(100, socket.MSG_PEEK)[0].decode(), "])
 def test_fragments_of_the_relay_are_put_together(looks):
     # RFC 1928 section 7. No server at hand sends any: this one is a relay of the test's.
