@@ -33,18 +33,25 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
     A malformed address gets its TypeError from the function that it was meant for.
 
     Raises:
-        UnicodeError: the name cannot be encoded, as from the socket module itself.
+        socket.gaierror: no resolver would take the name.
     """
     family, kind, _ = originals.family_type_proto(sock)
     if family != _socket.AF_INET and family != _socket.AF_INET6:
         return None
     if not isinstance(address, tuple) or len(address) < 2:
         return None
-    host = host_text(address[0])
     try:
+        host = host_text(address[0])
         port = index(address[1])
-    except TypeError:
+    except UnicodeError as err:
+        if isinstance(address[0], str) and not address[0].isascii():
+            return None
+        # Unlike getaddrinfo(), C has the resolver say it.
+        raise _unknown() from err
+    except (TypeError, ValueError):
         return None
+    if host is not None and not _is_name(host):
+        raise _unknown()
     if host is None or not 0 <= port <= 0xFFFF:
         return None
     return Target(host, port, family == _socket.AF_INET6, kind != _socket.SOCK_STREAM)
@@ -85,3 +92,12 @@ def _plain(host: str) -> bool:
     if not labels[-1]:
         labels.pop()
     return all(0 < len(label) < 64 for label in labels) or ":" in host
+
+
+def _is_name(host: str) -> bool:
+    """Could it be one (RFC 1035 section 2.3.4), or a literal?"""
+    return _plain(host) and len(host) <= 254
+
+
+def _unknown() -> _socket.gaierror:
+    return _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")

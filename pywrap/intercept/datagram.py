@@ -424,4 +424,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
             __reduce_ex__,
         )
     }
+    for name, function in replaced.items():
+        # What Python says of wrong arguments has it.
+        function.__qualname__ = f"{base.__qualname__}.{name}"
     return {**replaced, last: close, "__del__": __del__}

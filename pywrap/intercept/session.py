@@ -14,7 +14,7 @@ from pywrap.intercept.events import Events
 from pywrap.intercept.lookups import Lookups
 from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, unpacked
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.background import Background
 from pywrap.tunnel.binding import told_by
@@ -263,7 +263,11 @@ class Session:
         It is what the program asked for, ``address``, also where that is rewritten.
         """
         host = str(address[0])
-        if address_of(host) is None:
+        literal = address_of(host)
+        if literal is not None:
+            # As C writes it, whatever the program wrote.
+            host = host if "%" in host else unpacked(literal)
+        else:
             host = destination.host
             if address_of(host) is None:
                 host = self.names.placeholder(host, ipv6)

@@ -19,6 +19,8 @@ from pywrap.socks.wire import Endpoint, packed, unpacked
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.opening import POLLIN
+from pywrap.tunnel.reach import reach
+from pywrap.tunnel.routes import has_many_receivers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +46,11 @@ _V4_MAPPED = bytes(10) + b"\xff\xff"
 class Association:
     """UDP through ``path``, as long as all of ``controls`` live: connections, one for each hop.
 
-    ``relay``: where the first hop takes datagrams. ``prefix``: what stands before a datagram's own header.
+    ``bound``: their replies. ``relay``: where the first hop takes datagrams. ``prefix``: what stands before a
+    datagram's own header.
+
+    Raises:
+        ProtocolError: no datagram can be sent to where a reply says.
     """
 
     __slots__ = ("_relays", "controls", "path", "prefix", "relay")
@@ -54,12 +60,16 @@ class Association:
     ) -> None:
         self.path = path
         self.controls = controls
-        own = controls[0].getpeername()[0]
-        self.relay = relay_address(bound[0], _plain(own))
         # The hops behind the first see their relays from elsewhere: by what we call them.
-        self._relays = [
-            relay_address(reply, proxy.host) for reply, proxy in zip(bound[1:], path[1:], strict=True)
-        ]
+        hosts = _plain(controls[0].getpeername()[0]), *(proxy.host for proxy in path[1:])
+        relays = []
+        for number, (reply, host) in enumerate(zip(bound, hosts, strict=True)):
+            try:
+                relays.append(relay_address(reply, host))
+            except ProtocolError as err:
+                err.args = (f"{hop_label(path, number)}: {err}",)
+                raise
+        self.relay, *self._relays = relays
         self.prefix = b"".join(map(pack_header, self._relays))
 
     def watching(self, report: Callable[[Any, SocksError | None], None]) -> list[Task]:
@@ -233,8 +243,11 @@ class Watch:
 def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     """Where the relay is that a proxy, reached as ``proxy``, named in its reply.
 
-    0.0.0.0 and :: mean the proxy's own address, and so does a private one that a proxy behind a NAT names
-    while it has a public one itself. So does a name: nobody here may look it up.
+    0.0.0.0 and :: mean the proxy's own address, and so does one that fewer can reach than that: a private one
+    of a proxy behind a NAT, or its loopback. So does a name: nobody here may look it up.
+
+    Raises:
+        ProtocolError: it is multicast or broadcast.
     """
     address = packed(bound.host)
     own = packed(proxy)
@@ -242,7 +255,9 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
         return Endpoint(proxy, bound.port)
     if address[:12] == _V4_MAPPED:
         address = address[12:]
-    if own is not None and _is_private(address) and not _is_private(own):
+    if has_many_receivers(address):
+        raise ProtocolError(f"a UDP relay cannot be at a multicast or broadcast address: {bound}")
+    if own is not None and reach(address) < reach(own):
         return Endpoint(proxy, bound.port)
     return Endpoint(unpacked(address), bound.port)
 
@@ -251,16 +266,3 @@ def _plain(host: str) -> str:
     """``host`` without the IPv6 clothes of an IPv4 address."""
     address = packed(host)
     return unpacked(address[12:]) if address is not None and address[:12] == _V4_MAPPED else host
-
-
-def _is_private(address: bytes) -> bool:
-    """Reachable from the same network only: RFC 1918, 3927, 4193, 4291, 6598, and loopback."""
-    if len(address) == 16:
-        return address[0] & 0xFE == 0xFC or address[:2] == b"\xfe\x80" or address == bytes(15) + b"\1"
-    first, second = address[0], address[1]
-    return (
-        first in (10, 127)
-        or (first == 172 and second & 0xF0 == 16)
-        or (first, second) in ((192, 168), (169, 254))
-        or (first == 100 and second & 0xC0 == 64)
-    )

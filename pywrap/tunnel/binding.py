@@ -10,6 +10,7 @@ import errno
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.socks.wire import Endpoint, packed, unpacked
 from pywrap.tunnel.chain import peer_of_bind
+from pywrap.tunnel.reach import reach
 from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
@@ -113,29 +114,8 @@ def told_by(opening: Opening) -> Endpoint | None:
         except OSError:
             # Gone already. Whoever reads will be told.
             own = None
-    if bound is None or (own is not None and _reach(bound) < _reach(own)):
+    if bound is None or (own is not None and reach(bound) < reach(own)):
         bound = own
     if bound is None or not any(bound):
         return None
     return Endpoint(unpacked(bound), opening.bound.port or int(opening.sock.getsockname()[1]))
-
-
-def _reach(address: bytes) -> int:
-    """Who can reach ``address``: 0 nobody, 1 its machine or link, 2 its site, 3 everybody."""
-    if not any(address):
-        return 0
-    number = int.from_bytes(address, "big")
-    for reach, literal, bits in _NEAR:
-        network = packed(literal) or b""
-        unused = len(network) * 8 - bits
-        if len(network) == len(address) and number >> unused == int.from_bytes(network, "big") >> unused:
-            return reach
-    return 3
-
-
-# RFC 1122, 3927, 4291; RFC 1918, 6598, 4193.
-_NEAR = (
-    *((1, "127.0.0.0", 8), (1, "169.254.0.0", 16), (1, "::1", 128), (1, "fe80::", 10)),
-    *((2, "10.0.0.0", 8), (2, "172.16.0.0", 12), (2, "192.168.0.0", 16), (2, "100.64.0.0", 10)),
-    (2, "fc00::", 7),
-)

@@ -184,7 +184,7 @@ class Routes:
         if not datagram and self._is_first_hop(address, port):
             return Verdict(DIRECT, destination)
         rule = self._match(address, self._resolved.get(address, ()), port, datagram)
-        if datagram and _has_many_receivers(address) and (rule is None or rule.to != TO_DIRECT):
+        if datagram and has_many_receivers(address) and (rule is None or rule.to != TO_DIRECT):
             why = f"no proxy delivers multicast and broadcast (--direct {destination.host} to allow it)"
             return _refuse(destination, errno.EPERM, why)
         if rule is not None:
@@ -319,7 +319,7 @@ def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
     return Verdict(REFUSE, destination, "", number, f"{destination} refused: {why}")
 
 
-def _has_many_receivers(address: bytes) -> bool:
+def has_many_receivers(address: bytes) -> bool:
     """Is this a multicast address (RFC 5771, RFC 4291 section 2.7), or broadcast on whatever network?"""
     if len(address) == 16:
         return address[0] == 0xFF

@@ -165,24 +165,53 @@ def test_names_go_to_the_proxy_without_getaddrinfo(proxy):
 
 
 @pytest.mark.parametrize(
-    ("host", "error"),
-    [("a..b", "UnicodeError"), ("x" * 64 + ".example", "UnicodeError"), ("nul\0.example", "ValueError")],
+    ("host", "connecting", "looking_up"),
+    [
+        ("a..b", "gaierror", "UnicodeError"),
+        ("x" * 64 + ".example", "gaierror", "UnicodeError"),
+        ("ü" * 64 + ".example", "TypeError", "UnicodeError"),
+        ("nul\0.example", "TypeError", "ValueError"),
+    ],
 )
-def test_what_is_no_name_raises_as_the_socket_module_does(proxy, host, error):
+def test_what_is_no_name_raises_as_the_socket_module_does(proxy, host, connecting, looking_up):
     said = under(
         proxy.url(),
         """
+        name = eval(sys.argv[1])
+        udp = socket.socket(type=socket.SOCK_DGRAM)
         raised = []
-        for function in (socket.socket().connect, lambda address: socket.getaddrinfo(*address)):
+        for function in (
+            lambda: socket.socket().connect((name, 80)),
+            lambda: udp.sendto(b"x", (name, 80)),
+            lambda: udp.connect((name, 80)),
+            lambda: udp.sendto(b"x", (name.encode(), 80)),
+            lambda: socket.getaddrinfo(name, 80),
+        ):
             try:
-                function((eval(sys.argv[1]), 80))
-            except ValueError as err:
+                function()
+            except (ValueError, TypeError, socket.gaierror) as err:
                 raised.append(type(err).__name__)
         say(raised=raised)
         """,
         repr(host),
     )
-    assert said == {"raised": [error, error]}
+    in_bytes = connecting if host.isascii() else "gaierror"
+    assert said == {"raised": [*[connecting] * 3, in_bytes, looking_up]}
+    assert proxy.seen == []
+
+
+@pytest.mark.parametrize("host", ["x." * 127 + "y", b"x" * 64 + b".example"])
+def test_a_name_that_is_too_long_is_unknown(proxy, host):
+    said = under(
+        proxy.url(),
+        """
+        address = eval(sys.argv[1]), 80
+        calls = socket.socket().connect, lambda to: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", to)
+        say(raised=[outcome(call, address)[0] for call in calls])
+        """,
+        repr(host),
+    )
+    assert said == {"raised": ["gaierror"] * 2}
     assert proxy.seen == []
 
 

@@ -226,6 +226,48 @@ def test_too_many_arguments_and_too_few(proxy, echo, call):
     assert said["got"] == ["TypeError"] * 2
 
 
+def test_wrong_arguments_are_told_in_the_name_of_the_socket(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        words = []
+        for _ in range(2):
+            for call in (lambda: sock.send(data=b"x"), lambda: sock.recv(), lambda: sock.sendto()):
+                try:
+                    call()
+                except TypeError as err:
+                    words.append(str(err))
+            sock.sendto(b"x", (host, port))
+        say(words=words)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert [words.partition("(")[0] for words in said["words"]] == [
+        "socket.send",
+        "socket.recv",
+        "socket.sendto",
+    ] * 2
+
+
+def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        got = []
+        for form in "0x7f000001", "127.1", "2130706433":
+            sock = udp()
+            sock.sendto(b"x", (form, port))
+            got.append(sock.recvfrom(10)[1])
+            sock.connect((form, port))
+            got.append(sock.getpeername())
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["got"] == [["127.0.0.1", echo.port]] * 6
+
+
 def test_to_port_0_nothing_is_sent_and_nothing_connected(proxy, echo):
     code = SOCK + dedent("""
         sock = udp()
@@ -1004,6 +1046,28 @@ def test_a_proxy_that_has_no_udp_is_mentioned_once(proxy):
     ran = run(*command, sys.executable, "-c", code)
     assert ran.out == "95\n" * 3
     assert ran.err.count("no UDP: ") == 1
+
+
+@pytest.mark.parametrize("timeout", [30, 0])
+def test_a_relay_at_a_multicast_address_is_an_error_of_the_proxy(timeout):
+    reply = b"\x05\x00\x00\x01" + b"\xe0\x00\x00\x01" + b"\x00\x09"
+    with scripted(3, b"\x05\x00", 10, reply, None) as proxy:
+        said = under(
+            f"socks5h://{proxy.host}:{proxy.port}",
+            SOCK
+            + """
+sock = udp(timeout=int(sys.argv[1]))
+got = outcome(sock.sendto, b"x", ("192.0.2.1", 9))
+if got == 1:
+    assert select.select([sock], [], [], PATIENCE)[0]
+    got = outcome(sock.recv, 100)
+sock.close()
+say(got=got)
+""",
+            timeout,
+        )
+    assert said["got"][:2] == ["OSError", "EPROTO"]
+    assert said["got"][2].endswith("a UDP relay cannot be at a multicast or broadcast address: 224.0.0.1:9")
 
 
 @pytest.mark.parametrize("looks", ["", "sock.recvfrom(100, socket.MSG_PEEK)[0].decode(), "])

@@ -112,3 +112,19 @@ def test_uninstall_takes_the_reducer_back(proxy):
         """,
     )
     assert said == {"before": "pywrap.intercept.reduction", "after": "multiprocessing.reduction"}
+
+
+def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo_server):
+    said = under(
+        proxy.url(),
+        """
+        peers = []
+        for form in "0x7f000001", "127.1":
+            sock = socket.socket()
+            sock.connect((form, port))
+            peers.append(sock.getpeername())
+        say(peers=peers)
+        """,
+        *(echo_server.host, echo_server.port),
+    )
+    assert said["peers"] == [["127.0.0.1", echo_server.port]] * 2

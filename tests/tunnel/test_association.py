@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from pywrap.config.settings import Proxy
-from pywrap.errors import ProxyClosed
+from pywrap.errors import ProtocolError, ProxyClosed
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.association import Association, relay_address
 from pywrap.tunnel.background import Background
@@ -41,9 +41,9 @@ def control():
             ours.close()
 
 
-def associated(control):
+def associated(control, bound="127.0.0.1"):
     path = (Proxy("socks5h", "127.0.0.1", 1080),)
-    return Association(path, [control], [Endpoint("127.0.0.1", 4000)])
+    return Association(path, [control], [Endpoint(bound, 4000)])
 
 
 def test_the_end_of_a_control_connection_is_told(control):
@@ -84,6 +84,14 @@ def test_a_watch_that_is_cancelled_before_it_began_closes_its_connection(control
         ("172.16.0.5", "192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
         ("fd00::5", "2001:db8::1", "2001:db8::1"),
+        # Each machine has one of its own.
+        ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("::ffff:127.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("::1", "fd00::1", "fd00::1"),
+        ("169.254.0.5", "192.168.0.1", "192.168.0.1"),
+        ("127.0.0.2", "127.0.0.1", "127.0.0.2"),
+        # Behind a tunnel of SSH.
+        ("10.0.0.5", "127.0.0.1", "10.0.0.5"),
         # On the same network, that is where it is.
         ("10.0.0.5", "10.0.0.1", "10.0.0.5"),
         ("192.0.2.7", "192.0.2.1", "192.0.2.7"),
@@ -98,3 +106,9 @@ def test_a_watch_that_is_cancelled_before_it_began_closes_its_connection(control
 )
 def test_where_the_relay_of_a_reply_is(bound, proxy, relay):
     assert relay_address(Endpoint(bound, 4000), proxy) == Endpoint(relay, 4000)
+
+
+@pytest.mark.parametrize("bound", ["224.0.0.1", "255.255.255.255", "ff02::1", "::ffff:239.1.2.3"])
+def test_a_relay_is_one_machine(control, bound):
+    with pytest.raises(ProtocolError, match="proxy 127.0.0.1:1080: a UDP relay cannot be at a multicast"):
+        associated(control[0], bound)
