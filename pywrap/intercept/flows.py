@@ -320,7 +320,8 @@ class Flow:
             if channel.association is not None:
                 return False
             if channel.is_recycled:
-                # By another thread, just now.
+                # By another thread, just now: it may have been before this one noted the way.
+                self._ways.clear()
                 raise OSError(errno.ENOBUFS, "the association has been given up for that of another name")
             room = originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF)
             # The kernel as well takes one of any size.
