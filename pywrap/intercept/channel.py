@@ -39,7 +39,7 @@ class Channel:
     the socket's own family writes it.
 
     ``task`` and ``queue``: an association in the making, and what waits for it, with headers. ``used``: when
-    the program had something to send last.
+    the program began to send here, after others.
     """
 
     __slots__ = (
