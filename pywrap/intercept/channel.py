@@ -39,7 +39,7 @@ class Channel:
     the socket's own family writes it.
 
     ``task`` and ``queue``: an association in the making, and what waits for it, with headers. ``used``: when
-    the program sent something last.
+    the program began to send here, after others.
     """
 
     __slots__ = (
@@ -100,6 +100,7 @@ class Channel:
             self._answers.clear()
         self._owners[destination.port] = owner
         self._answers[header] = address
+        self.used = monotonic()
 
     def _owner(self, destination: Endpoint, header: bytes, address: Address) -> tuple[bytes, Address]:
         """Who gets the port; also the literal that is the destination in the place of another."""

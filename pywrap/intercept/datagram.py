@@ -256,7 +256,7 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def recv(self: _socket.socket, bufsize: int, flags: int = 0, /) -> bytes:
         """recv(buffersize[, flags]) -> data."""
-        if index(bufsize) <= 0:
+        if not bufsize:
             return originals.recv(self, bufsize, flags)
         return recvfrom(self, bufsize, flags)[0]
 

@@ -75,6 +75,8 @@ class Flow:
         self._lock = originals.allocate_lock()
         # By the name of the chain, and a number for those that have names at the same port.
         self._channels: dict[tuple[str, int], Channel] = {}
+        # The one that was sent to last.
+        self._latest: Channel | None = None
         # Has it been said that some had to give way?
         self._recycles = False
         # By the addresses that their datagrams come from.
@@ -260,7 +262,10 @@ class Flow:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
-        channel.used = monotonic()
+        if channel is not self._latest:
+            # Whose turn began later ended later as well: no clock for each datagram.
+            self._latest = channel
+            channel.used = monotonic()
         association = channel.association
         if association is None or self.error is not None or self._closed:
             association = self._associate(sock, message, channel, flags)
@@ -323,7 +328,8 @@ class Flow:
             if channel.association is not None:
                 return False
             if channel.is_recycled:
-                # By another thread, just now.
+                # By another thread, just now: it may have been before this one noted the way.
+                self._ways.clear()
                 raise OSError(errno.ENOBUFS, "the association has been given up for that of another name")
             room = originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF)
             # The kernel as well takes one of any size.
