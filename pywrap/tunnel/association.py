@@ -213,8 +213,9 @@ class Watch:
 
     def advance(self) -> bool:
         try:
-            while self.sock.recv(4096):
-                pass
+            if self.sock.recv(4096):
+                # One piece at a time: the thread has others to serve than a proxy that does not stop talking.
+                return False
         except BlockingIOError:
             return False
         except OSError as err:

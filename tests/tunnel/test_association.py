@@ -73,6 +73,14 @@ def test_a_watch_that_is_cancelled_before_it_began_closes_its_connection(control
     assert theirs.recv(1) == b""
 
 
+def test_a_proxy_that_does_not_stop_talking_leaves_the_thread_to_others(control):
+    ours, theirs = control
+    theirs.sendall(bytes(10000))
+    (task,) = associated(ours).watching(lambda *_: None)
+    assert task.opening.advance() is False
+    assert len(ours.recv(10000)) == 10000 - 4096
+
+
 @pytest.mark.parametrize(
     ("bound", "proxy", "relay"),
     [
