@@ -54,7 +54,11 @@ class Association:
     ) -> None:
         self.path = path
         self.controls = controls
-        own = controls[0].getpeername()[0]
+        try:
+            own = controls[0].getpeername()[0]
+        except OSError as err:
+            # It has sent its reply, and an RST.
+            raise _over(hop_label(path, 0)) from err
         self.relay = relay_address(bound[0], _plain(own))
         # The hops behind the first see their relays from elsewhere: by what we call them.
         self._relays = [
@@ -221,7 +225,7 @@ class Watch:
         except OSError as err:
             why = f"the connection to the proxy broke: {err.strerror}"
             raise ProxyClosed(f"{self._hop}: {why}, and with it the UDP association") from err
-        raise ProxyClosed(f"{self._hop}: the proxy hung up, and with it ended the UDP association")
+        raise _over(self._hop)
 
     def expire(self) -> bool:
         raise AssertionError("a watch has no deadline")
@@ -229,6 +233,10 @@ class Watch:
     def abandon(self) -> None:
         """End it. In this process: after a fork() the other one goes on."""
         self.sock.close()
+
+
+def _over(hop: str) -> ProxyClosed:
+    return ProxyClosed(f"{hop}: the proxy hung up, and with it ended the UDP association")
 
 
 def relay_address(bound: Endpoint, proxy: str) -> Endpoint:

@@ -6,6 +6,7 @@ import _socket
 import _thread
 import select
 import socket
+import struct
 
 import pytest
 
@@ -79,6 +80,17 @@ def test_a_proxy_that_does_not_stop_talking_leaves_the_thread_to_others(control)
     (task,) = associated(ours).watching(lambda *_: None)
     assert task.opening.advance() is False
     assert len(ours.recv(10000)) == 10000 - 4096
+
+
+def test_a_proxy_that_is_gone_right_after_its_reply_has_hung_up(control):
+    ours, theirs = control
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    poller = select.poll()
+    poller.register(ours, select.POLLIN)
+    assert poller.poll()
+    with pytest.raises(ProxyClosed, match=r"^proxy 127.0.0.1:1080: the proxy hung up"):
+        associated(ours)
 
 
 @pytest.mark.parametrize(
