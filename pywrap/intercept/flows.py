@@ -399,8 +399,13 @@ class Flow:
                     self._fail(to_oserror(err), stood=True)
 
         channel.watches = association.watching(ended)
-        for task in channel.watches:
-            self.session.background.submit(task)
+        try:
+            for task in channel.watches:
+                self.session.background.submit(task)
+        except BaseException:
+            # No descriptor left (EMFILE): the thread did not start, which would have closed them.
+            association.close()
+            raise
 
     def _fit(self, association: Association) -> None:
         """Make sure that the socket can send to the relay's family."""
@@ -473,7 +478,12 @@ class Flow:
             error, self.error = self.error, None
             if error is None:
                 return None
-            self.under.refresh()
+            try:
+                self.under.refresh()
+            except BaseException:
+                # No descriptor left (EMFILE). The file stays shut down until one call has a fresh one.
+                self.error = error
+                raise
             self.relays.clear()
             for channel in self._channels.values():
                 channel.ended = None

@@ -1,0 +1,105 @@
+"""What a datagram socket's flow does when something goes wrong underneath it, or in another process."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from tests.datagrams import udp_echo
+from tests.intercept.child import under
+
+SOCK = """
+import resource, stat
+
+def udp(family=socket.AF_INET, timeout=PATIENCE):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(timeout)
+    return sock
+
+def limited(more, function, *args):
+    '''The outcome while only so many descriptors can be opened.'''
+    first = os.dup(0)
+    os.close(first)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first + more, hard))
+    try:
+        return outcome(function, *args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+def end_association(port):
+    '''As if the proxy had: whoever watches the control connection sees its end.'''
+    for fd in map(int, descriptors()):
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:
+            # The directory's own.
+            continue
+        if is_socket:
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                if sock.type == socket.SOCK_STREAM and sock.getpeername()[1] == port:
+                    sock.shutdown(socket.SHUT_RDWR)
+"""
+
+
+@pytest.fixture
+def echo():
+    with udp_echo() as echo:
+        yield echo
+
+
+def talk(proxy, code, *args, **how):
+    return under(proxy.url(), SOCK + dedent(code), *args, **how)
+
+
+# ---------------------------------------------------------------- no descriptor left
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_end_of_an_association_is_told_though_no_descriptor_is_left(proxy, echo, more):
+    said = talk(
+        proxy,
+        f"""
+        sock = udp()
+        before = descriptors()
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(10).decode()]
+        end_association(int(sys.argv[3]))
+        assert left_over(before) == 0
+        errors = [limited({more}, sock.recv, 10)[1], outcome(sock.recv, 10)[1]]
+        sock.sendto(b"after", (host, port))
+        got.append(sock.recv(10).decode())
+        say(errors=errors, got=got)
+        """,
+        *(echo.host, echo.port, proxy.port),
+        timeout=20,
+    )
+    assert said == {"errors": ["EMFILE", "ECONNREFUSED"], "got": ["before", "after"]}
+
+
+# For the control connection, for a copy of the socket, for the thread's eventfd and epoll.
+@pytest.mark.parametrize(("more", "calls"), [(0, 1), (1, 2), (2, 1), (3, 1)])
+def test_an_association_for_which_descriptors_are_missing_leaves_none(proxy, echo, more, calls):
+    said = talk(
+        proxy,
+        f"""
+        sock = udp()
+        before = descriptors()
+        # Opens what is opened once.
+        with udp() as first:
+            first.sendto(b"first", (host, port))
+            first.recv(10)
+        assert left_over(before) == 0
+        errors = [limited({more}, sock.sendto, b"x", (host, port))[1]]
+        left = left_over(before)
+        if {calls} == 2:
+            # There was none either for the fresh file, which comes with what is told.
+            errors.append(outcome(sock.sendto, b"x", (host, port))[1])
+        sock.sendto(b"after", (host, port))
+        say(errors=errors, left=left, got=sock.recv(10).decode())
+        """,
+        *(echo.host, echo.port),
+        timeout=20,
+    )
+    assert said == {"errors": ["EMFILE"] * calls, "left": 0, "got": "after"}
