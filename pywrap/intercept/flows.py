@@ -534,6 +534,10 @@ class Flow:
                 channel.queue, channel.queued = [], 0
             if channel.association is not None:
                 self._watch(channel)
+        if self._last is not None:
+            self._last.close()
+            self._last = None
+            self._end_if_done()
 
 
 def _unsent(err: OSError, channel: Channel) -> OSError:

@@ -103,3 +103,38 @@ def test_an_association_for_which_descriptors_are_missing_leaves_none(proxy, ech
         timeout=20,
     )
     assert said == {"errors": ["EMFILE"] * calls, "left": 0, "got": "after"}
+
+
+# ---------------------------------------------------------------- other processes
+
+
+def test_a_child_has_nothing_of_a_socket_that_was_closed_with_datagrams_waiting(blackhole_proxy):
+    said = under(
+        f"socks5h://{blackhole_proxy.host}:{blackhole_proxy.port}",
+        SOCK
+        + dedent("""
+        sock = udp(timeout=0)
+        number = os.fstat(sock.fileno()).st_ino
+        sock.sendto(b"waits", ("192.0.2.1", 9))
+        sock.close()
+
+        def kept():
+            found = 0
+            for fd in map(int, descriptors()):
+                try:
+                    found += os.fstat(fd).st_ino == number
+                except OSError:
+                    continue
+            return found
+
+        mine = kept()
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            os._exit(kept())
+        say(mine=mine, childs=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        sys.stdout.flush()
+        os._exit(0)
+        """),
+    )
+    assert said == {"mine": 1, "childs": 0}
