@@ -27,6 +27,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import Channel, relay_address
 from pywrap.intercept.inbox import Inbox
+from pywrap.intercept.tunnels import Lock
 from pywrap.intercept.underneath import Underneath
 from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
 from pywrap.tunnel.background import Task
@@ -72,7 +73,8 @@ class Flow:
         if not is_bound:
             self.under.bind(sock)
         self.inbox = Inbox(self, serves=is_bound)
-        self._lock = originals.allocate_lock()
+        # A signal handler may send in the middle of what is done under it.
+        self._lock = Lock()
         # By the name of the chain, and a number for those that have names at the same port.
         self._channels: dict[tuple[str, int], Channel] = {}
         # By the addresses that their datagrams come from.
@@ -484,7 +486,8 @@ class Flow:
                 # No descriptor left (EMFILE). The file stays shut down until one call has a fresh one.
                 self.error = error
                 raise
-            self.relays.clear()
+            # But for what a signal handler has sent meanwhile.
+            self.relays = {relay: channel for relay, channel in self.relays.items() if channel.association}
             for channel in self._channels.values():
                 channel.ended = None
         if not telling and not self._stood:
@@ -525,7 +528,7 @@ class Flow:
 
     def forked(self) -> None:
         """In a child after fork(): the same associations, with nobody who watches them."""
-        self._lock = originals.allocate_lock()
+        self._lock = Lock()
         for channel in self._channels.values():
             channel.opening = False
             if channel.task is not None:

@@ -9,6 +9,8 @@ import pytest
 from tests.datagrams import udp_echo
 from tests.intercept.child import under
 
+ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
+
 SOCK = """
 import resource, stat
 
@@ -103,6 +105,42 @@ def test_an_association_for_which_descriptors_are_missing_leaves_none(proxy, ech
         timeout=20,
     )
     assert said == {"errors": ["EMFILE"] * calls, "left": 0, "got": "after"}
+
+
+# ---------------------------------------------------------------- in the middle of it
+
+
+def test_a_signal_handler_may_send_while_a_fresh_file_takes_the_place_of_one(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import signal, threading
+        from pywrap.intercept import underneath
+        sock = udp()
+        before = descriptors()
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(100).decode()]
+        end_association(int(sys.argv[3]))
+        assert left_over(before) == 0
+        handled = []
+        signal.signal(signal.SIGUSR1, lambda *_: handled.append(sock.sendto(b"handler", (host, port))))
+        real = underneath.like
+        def like(*args):
+            underneath.like = real
+            signal.raise_signal(signal.SIGUSR1)
+            return real(*args)
+        underneath.like = like
+        sock.sendto(b"after", (host, port))
+        # The handler's answer may have come to the file that was replaced.
+        while got[-1] != "after":
+            got.append(sock.recv(100).decode())
+        say(handled=handled, first=got[0])
+        """,
+        *(echo.host, echo.port, proxy.port),
+        timeout=20,
+    )
+    assert said == {"handled": [7], "first": "before"}
+    assert proxy.asked == [ASSOCIATE] * 2
 
 
 # ---------------------------------------------------------------- other processes
