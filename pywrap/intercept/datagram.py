@@ -324,9 +324,9 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None:
+        if flow is None:
             return originals.getpeername(self)
-        return flow.peer
+        return flow.peer or flow.under.peer_name(self)
 
     def __reduce_ex__(self: _socket.socket, protocol: int) -> Any:
         # multiprocessing knows how to send sockets to other processes by their exact class.
@@ -336,9 +336,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def getsockname(self: _socket.socket) -> Any:
         """getsockname() -> address info: as if the way went by the first proxy."""
-        name = originals.getsockname(self)
         flow = flow_of(self)
-        return name if flow is None else flow.local_name(name)
+        return originals.getsockname(self) if flow is None else flow.local_name(flow.under.own_name(self))
 
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""

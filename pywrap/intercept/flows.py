@@ -198,8 +198,6 @@ class Flow:
         A connected UDP socket has the address that its datagrams leave with, and programs connect one to
         learn that (and send nothing). Here it is the one on the way to the first proxy.
         """
-        if self.under.wire is not None:
-            name = ("0.0.0.0", name[1])
         if self.peer is None or self.way is None or name[0] not in ("0.0.0.0", "::"):
             return name
         channel = self.way[0]

@@ -86,6 +86,20 @@ class Underneath:
         """The other way."""
         return address if self.wire is None else (address[0].removeprefix(_V4_MAPPED), address[1])
 
+    def own_name(self, sock: _socket.socket) -> Any:
+        """getsockname() of ``sock``, in the program's family."""
+        return self._named(originals.getsockname, sock)
+
+    def peer_name(self, sock: _socket.socket) -> Any:
+        """getpeername() of ``sock``, likewise."""
+        return self._named(originals.getpeername, sock)
+
+    def _named(self, ask: Callable[[_socket.socket], Any], sock: _socket.socket) -> Any:
+        if self.wire is None:
+            return ask(sock)
+        host, port = ask(self.wire)[:2]
+        return "0.0.0.0" if host == "::" else host.removeprefix(_V4_MAPPED), port
+
     def alive(self) -> list[int]:
         """The descriptors that are still this file."""
         return [fd for fd in self.fds if is_open(fd, self.number)]

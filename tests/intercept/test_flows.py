@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from textwrap import dedent
 
 import pytest
 
 from tests.datagrams import udp_echo
 from tests.intercept.child import under
+from tests.servers import reference_server
 
 ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
 
@@ -49,6 +51,17 @@ def end_association(port):
 def echo():
     with udp_echo() as echo:
         yield echo
+
+
+@pytest.fixture
+def proxy_6():
+    """A proxy that has only an IPv6 address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with reference_server(listen=[("::1", 0)]) as server:
+        yield server
 
 
 def talk(proxy, code, *args, **how):
@@ -141,6 +154,29 @@ def test_a_signal_handler_may_send_while_a_fresh_file_takes_the_place_of_one(pro
     )
     assert said == {"handled": [7], "first": "before"}
     assert proxy.asked == [ASSOCIATE] * 2
+
+
+# ---------------------------------------------------------------- IPv4, and IPv6 underneath
+
+
+def test_an_ipv4_socket_that_is_ipv6_underneath_has_ipv4_names(proxy_6, echo):
+    with udp_echo() as near:
+        said = talk(
+            proxy_6,
+            """
+            near = "127.0.0.1", int(sys.argv[3])
+            sock = udp()
+            sock.sendto(b"through", (host, port))
+            got, before = sock.recv(10).decode(), sock.getsockname()
+            sock.connect(near)
+            after = sock.getsockname()
+            say(got=got, peer=sock.getpeername(), names=[before[0], after[0]], same=before[1] == after[1])
+            """,
+            *(echo.host, echo.port, near.port),
+            options=("--direct", f"127.0.0.1:{near.port}"),
+        )
+    names = ["0.0.0.0", "127.0.0.1"]
+    assert said == {"got": "through", "peer": ["127.0.0.1", near.port], "names": names, "same": True}
 
 
 # ---------------------------------------------------------------- other processes
