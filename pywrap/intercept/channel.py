@@ -1,9 +1,10 @@
 """A datagram socket's way through one chain: its association, what waits for it, whose answers are whose.
 
 An answer carries the address that the last proxy got it from, and the program gets back the address that it
-sent to. For a name that only the proxy resolved, no proxy says which that is. So a channel takes one name for
-each port, and what comes from an unknown address at that port comes from that name. A socket that sends to
-two names at one port has two channels, and two associations (``flows``).
+sent to. For a name that only the proxy resolved, no proxy says which that is. So a port of a channel belongs
+to one name, and whatever comes from there comes from that name; or to literals, whose answers say themselves
+who they are. A socket that sends to two names at one port, or to a name and a literal, has two channels, and
+two associations (``flows``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from time import monotonic
 
 from pywrap.errors import ProtocolError
 from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
-from pywrap.socks.v5 import IPV6
+from pywrap.socks.v5 import IPV6, NAME
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -26,27 +27,36 @@ if TYPE_CHECKING:
 
     Address: TypeAlias = tuple[Any, ...]
 
+# Sources that are remembered: whoever can send to the relay may be one.
+_SOURCES = 8192
+
+# Whose a port is: by the header of what is sent there, and what the program calls that.
+_LITERALS: tuple[bytes, Address] = (b"", ())
+
 
 class Channel:
     """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go, as
     the socket's own family writes it.
 
-    ``task`` and ``queue``: an association in the making, and what waits for it, with headers.
+    ``task`` and ``queue``: an association in the making, and what waits for it, with headers. ``used``: when
+    the program sent something last.
     """
 
     __slots__ = (
+        "_answers",
         "_ipv6",
-        "_named",
+        "_owners",
         "_reassembly",
-        "answers",
         "association",
         "chain",
         "ended",
+        "is_recycled",
         "opening",
         "queue",
         "queued",
         "relay",
         "task",
+        "used",
         "watches",
     )
 
@@ -62,30 +72,54 @@ class Channel:
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
-        # What the program calls the source, by the header of its datagrams.
-        self.answers: dict[bytes, Address] = {}
-        # The name that each port belongs to, and what the program calls it.
-        self._named: dict[int, tuple[str, Address]] = {}
+        self.used = monotonic()
+        # Another has taken its place: nothing is sent here any more.
+        self.is_recycled = False
+        # What the program calls the source, by the header of its datagrams. May be learned anew at any time.
+        self._answers: dict[bytes, Address] = {}
+        # By the port: who it belongs to.
+        self._owners: dict[int, tuple[bytes, Address]] = {}
         self._reassembly = Reassembly()
         self._ipv6 = ipv6
 
-    def takes(self, destination: Endpoint) -> bool:
-        """Can answers of ``destination`` be told from others here?"""
-        if packed(destination.host) is not None:
-            return True
-        known = self._named.get(destination.port)
-        return known is None or known[0] == destination.host
+    @property
+    def is_busy(self) -> bool:
+        """Is its association in the making?"""
+        return self.opening or self.task is not None
+
+    def takes(self, destination: Endpoint, header: bytes, address: Address) -> bool:
+        """Can answers of ``destination``, which the program calls ``address``, be told from others here?"""
+        owner = self._owners.get(destination.port)
+        return owner is None or owner[0] == self._owner(destination, header, address)[0]
 
     def expect(self, destination: Endpoint, header: bytes, address: Address) -> None:
         """The program sends to ``destination``, which it calls ``address``."""
-        self.answers[header] = address
-        if packed(destination.host) is None:
-            self._named.setdefault(destination.port, (destination.host, address))
+        owner = self._owner(destination, header, address)
+        if self._owners.get(destination.port, _LITERALS) != owner or len(self._answers) >= _SOURCES:
+            # What came from that port before was a stranger's, or a name's under its former placeholder.
+            self._answers.clear()
+        self._owners[destination.port] = owner
+        self._answers[header] = address
 
-    def forget(self) -> None:
-        """Whose answers are whose is learned anew."""
-        self.answers.clear()
-        self._named.clear()
+    def _owner(self, destination: Endpoint, header: bytes, address: Address) -> tuple[bytes, Address]:
+        """Who gets the port; also the literal that is the destination in the place of another."""
+        return _LITERALS if self._literal(destination) == address else (header, address)
+
+    def source(self, header: bytes, endpoint: Endpoint) -> Address | None:
+        """What the program calls ``endpoint``, of ``header``; None when it cannot be told."""
+        known = self._answers.get(header)
+        if known is not None:
+            return known
+        owner = self._owners.get(endpoint.port, _LITERALS)
+        if owner is not _LITERALS and (owner[0] == header or owner[0][3] == NAME):
+            found: Address | None = owner[1]
+        else:
+            found = self._literal(endpoint)
+        if found is not None:
+            if len(self._answers) >= _SOURCES:
+                self._answers.clear()
+            self._answers[header] = found
+        return found
 
     def unwrap(self, data: bytes, peer: Address | None, peek: bool = False) -> tuple[bytes, Address] | None:
         """The payload of what the relay sent, and its source; None when it is not for the program (yet).
@@ -98,7 +132,7 @@ class Channel:
             return None
         if not association.prefix and data[2:4] == b"\0\1":
             # What nearly all are, in a third of the time.
-            source = self.answers.get(data[:10])
+            source = self._answers.get(data[:10])
             if source is not None and (peer is None or source == peer):
                 return data[10:], source
         try:
@@ -119,18 +153,10 @@ class Channel:
                 self._reassembly = put_together
                 return None
             head, payload = head[:2] + b"\0" + head[3:], whole
-        source = self.answers.get(head) or self._attribute(head, header.endpoint)
+        source = self.source(head, header.endpoint)
         if source is None or (peer is not None and source != peer):
             return None
         return payload, source
-
-    def _attribute(self, head: bytes, endpoint: Endpoint) -> Address | None:
-        """Whom an unknown source belongs to."""
-        named = self._named.get(endpoint.port)
-        if named is None:
-            return self._literal(endpoint)
-        self.answers[head] = named[1]
-        return named[1]
 
     def _literal(self, endpoint: Endpoint) -> Address | None:
         """``endpoint`` as recvfrom() of the program's family tells it, where it can."""
@@ -141,6 +167,10 @@ class Channel:
             return endpoint.host, endpoint.port
         host = endpoint.host if len(address) == 16 else f"::ffff:{endpoint.host}"
         return host, endpoint.port, 0, 0
+
+
+# What the datagrams of a relay go to that has been given up: nobody.
+GONE = Channel("", ipv6=False)
 
 
 def relay_address(endpoint: Endpoint, family: int) -> Address:

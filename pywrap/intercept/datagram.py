@@ -16,12 +16,12 @@ import _socket
 import errno
 import os
 import sys
+from operator import index
 from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.flows import Flow
-from pywrap.intercept.inbox import SLICE
 from pywrap.intercept.tunnels import MARK, inode
 from pywrap.tunnel.opening import POLLIN
 from pywrap.tunnel.routes import DIRECT
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 # put a header in front of each.
 _SOL_UDP = 17
 _SEGMENTS = (103, 104)
+
+# Seconds that a thread sleeps at the most on a socket that talks through no chain yet. Programs wait on many
+# that never will.
+_IDLE = 5.0
 
 # A recv() with one of these has its answer at once.
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
@@ -129,7 +133,7 @@ def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     # Not in an object that C made, or that was made before us. First: it may not be possible.
     prepare(tunnels, sock)
     flow.under.fds.add(originals.fileno(sock))
-    tunnels.by_object[id(sock)] = flow
+    tunnels.join(sock, flow)
 
 
 # ---------------------------------------------------------------- the class
@@ -195,8 +199,9 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         while (flow := flow_of(sock)) is None and originals.fileno(sock) >= 0:
             poller = originals.poll()
             poller.register(originals.fileno(sock), POLLIN)
-            # In slices: another file may have taken the place of the one that this sleeps on.
-            slice = SLICE if until is None else min(SLICE, max(0.0, until - monotonic()))
+            # In slices: another file may have taken the place of the one that this sleeps on, and under load
+            # a thread can miss that it was woken up for it.
+            slice = _IDLE if until is None else min(_IDLE, max(0.0, until - monotonic()))
             if poller.poll(slice * 1000):
                 return flow_of(sock)
             if until is not None and monotonic() >= until:
@@ -214,8 +219,11 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
         """sendto(data[, flags], address) -> count."""
+        if not 1 <= len(rest) <= 2:
+            # In its own words.
+            return originals.sendto(self, data, *rest)
         flow = flow_of(self)
-        if flow is None or not 1 <= len(rest) <= 2:
+        if flow is None:
             return int(base.sendto(self, data, *rest))
         way = flow.find_way(self, rest[-1])
         flags = rest[0] if len(rest) == 2 else 0
@@ -244,29 +252,39 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     # -------------------------------------------------------- receiving
 
+    # What C says without looking at the kernel's buffer is said before anybody waits.
+
     def recv(self: _socket.socket, bufsize: int, flags: int = 0, /) -> bytes:
         """recv(buffersize[, flags]) -> data."""
+        if index(bufsize) <= 0:
+            return originals.recv(self, bufsize, flags)
         return recvfrom(self, bufsize, flags)[0]
 
     def recvfrom(self: _socket.socket, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """recvfrom(buffersize[, flags]) -> (data, address info)."""
-        flow = awaited(self, flags)
-        if flow is None or bufsize < 0:
+        size = index(bufsize)
+        flow = awaited(self, flags) if size >= 0 else None
+        if flow is None:
             return originals.recvfrom(self, bufsize, flags)
-        data, source = flow.inbox.receive(self, bufsize, flags)
-        if len(data) > bufsize and not flags & _socket.MSG_TRUNC:
-            data = data[:bufsize]
+        data, source = flow.inbox.receive(self, size, flags)
+        if len(data) > size and not flags & _socket.MSG_TRUNC:
+            data = data[:size]
         return data, source or None
 
     def recv_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """recv_into(buffer[, nbytes[, flags]]) -> nbytes_read."""
+        with memoryview(buffer) as view:
+            fits = 0 <= index(nbytes) <= view.nbytes != 0 and not view.readonly
+        if not fits:
+            return originals.recv_into(self, buffer, nbytes, flags)
         return recvfrom_into(self, buffer, nbytes, flags)[0]
 
     def recvfrom_into(self: _socket.socket, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)."""
-        flow = awaited(self, flags)
         with memoryview(buffer) as view, view.cast("B") as room:
-            if flow is None or not 0 <= nbytes <= len(room) or view.readonly:
+            fits = 0 <= index(nbytes) <= len(room) and not view.readonly
+            flow = awaited(self, flags) if fits else None
+            if flow is None:
                 return originals.recvfrom_into(self, buffer, nbytes, flags)
             size = nbytes or len(room)
             data, source = flow.inbox.receive(self, size, flags)
@@ -278,8 +296,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         self: _socket.socket, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[Any], int, Any]:
         """recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, msg_flags, address)."""
-        flow = awaited(self, flags)
-        if flow is None or bufsize < 0:
+        flow = awaited(self, flags) if index(bufsize) >= 0 and index(ancbufsize) >= 0 else None
+        if flow is None:
             return originals.recvmsg(self, bufsize, ancbufsize, flags)
         data, ancdata, got, source = flow.inbox.receive_message(self, bufsize, ancbufsize, flags)
         return data, ancdata, got, source or None
@@ -288,11 +306,11 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         self: _socket.socket, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
         """recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata, msg_flags, address)."""
-        flow = awaited(self, flags)
-        if flow is None:
-            return originals.recvmsg_into(self, buffers, ancbufsize, flags)
+        buffers = list(buffers)
         rooms = [memoryview(buffer).cast("B") for buffer in buffers]
-        if any(room.readonly for room in rooms):
+        fits = index(ancbufsize) >= 0 and not any(room.readonly for room in rooms)
+        flow = awaited(self, flags) if fits else None
+        if flow is None:
             return originals.recvmsg_into(self, buffers, ancbufsize, flags)
         data, ancdata, got, source = flow.inbox.receive_message(self, sum(map(len, rooms)), ancbufsize, flags)
         rest = data
@@ -326,7 +344,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         flow = flow_of(self)
         if flow is None:
             return originals.getpeername(self)
-        return flow.peer or flow.under.peer_name(self)
+        # To port 0 there is no connection for Linux, whatever its connect() says.
+        return flow.peer if flow.peer is not None and flow.peer[1] else flow.under.peer_name(self)
 
     def __reduce_ex__(self: _socket.socket, protocol: int) -> Any:
         # multiprocessing knows how to send sockets to other processes by their exact class.
@@ -357,14 +376,14 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def shutdown(self: _socket.socket, how: int, /) -> None:
         """shutdown(flag)."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None:
+        if flow is None:
             return originals.shutdown(self, how)
-        flow.is_shut = how != _socket.SHUT_WR
+        flow.is_shut = flow.is_shut or how != _socket.SHUT_WR
         try:
             originals.shutdown(self, how)
         except OSError as err:
-            # The kernel does it, and says that this socket is not connected: the program's is.
-            if err.errno != errno.ENOTCONN:
+            # The kernel does it, and says that this socket is not connected: the program's may be.
+            if err.errno != errno.ENOTCONN or flow.peer is None:
                 raise
 
     def detach(self: _socket.socket) -> int:
@@ -377,15 +396,17 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     real_close, real_del = getattr(base, last), base.__del__
 
     def close(self: _socket.socket, *args: Any) -> None:
-        flow = by_object.pop(id(self), None)
         fd = originals.fileno(self)
+        flow = by_object.pop(id(self), None) or tunnels.flow_at(fd)
         if flow is not None and fd >= 0:
             with tunnels.lock:
                 flow.close(fd)
         real_close(self, *args)
 
     def __del__(self: _socket.socket) -> None:
-        fd, flow = originals.fileno(self), by_object.get(id(self))
+        fd = originals.fileno(self)
+        # Of an object in a cycle, it is known before that it will be gone.
+        flow = by_object.get(id(self)) or tunnels.flow_at(fd)
         if flow is not None and fd >= 0:
             tunnels.drop_flow(flow, fd, lambda: real_del(self))
         else:

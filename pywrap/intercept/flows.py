@@ -25,11 +25,11 @@ from time import monotonic
 from pywrap.errors import SocksError, Unencodable, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.channel import Channel, relay_address
+from pywrap.intercept.channel import GONE, Channel, relay_address
 from pywrap.intercept.inbox import Inbox
 from pywrap.intercept.tunnels import Lock
 from pywrap.intercept.underneath import Underneath
-from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header
+from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header, unpack_header
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.opening import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # Destinations that a socket remembers the way to.
 _WAYS = 4096
 
-# Names at one port that a socket can tell apart; each has an association of its own.
+# Names at one port that a socket can tell apart at a time; each has an association of its own.
 _CHANNELS = 64
 
 
@@ -77,6 +77,8 @@ class Flow:
         self._lock = Lock()
         # By the name of the chain, and a number for those that have names at the same port.
         self._channels: dict[tuple[str, int], Channel] = {}
+        # Has it been said that some had to give way?
+        self._recycles = False
         # By the addresses that their datagrams come from.
         self.relays: dict[Address, Channel] = {}
         self._ways: dict[Address, Way] = {}
@@ -89,8 +91,8 @@ class Flow:
 
     # ------------------------------------------------------------ where to
 
-    def find_way(self, sock: _socket.socket, address: Any) -> Way:
-        """How to send to ``address``.
+    def find_way(self, sock: _socket.socket, address: Any, connecting: bool = False) -> Way:
+        """How to send to ``address``; or, ``connecting``, how to send what a connected socket sends.
 
         Raises:
             OSError: it is refused.
@@ -107,24 +109,25 @@ class Flow:
         if found is None:
             # Malformed: C says so.
             return None, address
+        if found.port == 0 and not connecting:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         verdict = self.session.verdict(found, datagram=True)
         if verdict.kind == REFUSE:
             raise OSError(verdict.errno, verdict.reason)
         if len(self._ways) >= _WAYS:
             self._ways.clear()
-            for channel in self._channels.values():
-                channel.forget()
         way: Way
         if verdict.kind == DIRECT:
             way = None, with_host(address, verdict.literal, verdict.destination.port)
             self.inbox.admit(self._source(sock, way[1]))
         else:
             way = self._tunnel(verdict, address)
-        try:
-            self._ways[address] = way
-        except TypeError:
-            # A host that is a bytearray: rare, and looked at anew each time.
-            pass
+        if found.port:
+            try:
+                self._ways[address] = way
+            except TypeError:
+                # A host that is a bytearray: rare, and looked at anew each time.
+                pass
         return way
 
     def _tunnel(self, verdict: Verdict, address: Any) -> Way:
@@ -135,28 +138,59 @@ class Flow:
             # Now, rather than in the middle of a recvfrom().
             with self.session.tunnels.lock:
                 self.under.reach_ipv6()
-        channel = self._channel(verdict)
-        # Now: who sleeps in recv() when the association stands has told the kernel already.
-        self.inbox.make_room(LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
             raise to_oserror(err) from err
         called = self.session.peer(verdict.destination, address, self._ipv6)
-        channel.expect(verdict.destination, header, called)
+        with self.session.tunnels.lock:
+            channel = self._channel(verdict, header, called)
+            channel.expect(verdict.destination, header, called)
+        # Now: who sleeps in recv() when the association stands has told the kernel already.
+        self.inbox.make_room(LONGEST_HEADER * len(self.session.chains[verdict.chain].proxies))
         return channel, header
 
-    def _channel(self, verdict: Verdict) -> Channel:
+    def _channel(self, verdict: Verdict, header: bytes, called: Address) -> Channel:
         """The channel that can tell the answers of ``verdict``'s destination from others."""
-        number = 0
-        while True:
-            key = verdict.chain, number
-            channel = self._channels.get(key)
+        chain = verdict.chain
+        for number in range(_CHANNELS):
+            channel = self._channels.get((chain, number))
             if channel is None:
-                channel = self._channels[key] = Channel(verdict.chain, self._ipv6)
-            if channel.takes(verdict.destination) or number == _CHANNELS:
+                channel = self._channels[chain, number] = Channel(chain, self._ipv6)
+            if channel.takes(verdict.destination, header, called):
                 return channel
-            number += 1
+        return self._recycle(chain, verdict.destination.port)
+
+    def _recycle(self, chain: str, port: int) -> Channel:
+        """A new channel in the place of the one that was idle longest. Under ``tunnels.lock``.
+
+        What is still on its way back to that one is lost, rather than taken for somebody else's.
+        """
+        of_peer = None if self.way is None else self.way[0]
+        idle = [
+            (channel.used, key)
+            for key, channel in self._channels.items()
+            if channel.chain == chain and channel is not of_peer and not channel.is_busy
+        ]
+        if not idle:
+            words = f"{_CHANNELS} associations for names at port {port} are being opened already"
+            raise OSError(errno.ENOBUFS, words)
+        if not self._recycles:
+            self._recycles = True
+            self.session.messages.say(
+                1,
+                f"UDP: one socket sends to more than {_CHANNELS} names at port {port}: "
+                "those idle longest lose their associations",
+            )
+        _, key = min(idle)
+        old = self._channels[key]
+        if old.association is not None:
+            self.relays[old.relay] = GONE
+        self._give_up(old)
+        old.is_recycled = True
+        self._ways = {address: way for address, way in self._ways.items() if way[0] is not old}
+        channel = self._channels[key] = Channel(chain, self._ipv6)
+        return channel
 
     def _source(self, sock: _socket.socket, address: Any) -> Address:
         """``address`` as recvfrom() will tell it."""
@@ -176,7 +210,7 @@ class Flow:
         Raises:
             OSError: it is refused.
         """
-        way = self.find_way(sock, address)
+        way = self.find_way(sock, address, connecting=True)
         channel, header = way
         if channel is None:
             originals.connect(sock, header)
@@ -189,8 +223,10 @@ class Flow:
         else:
             # From a direct one: the kernel would take nothing from the relay.
             with self.session.tunnels.lock:
+                # Who waits for the direct one waits for this one now.
+                self.under.wake()
                 self.under.refresh()
-        self.peer, self.way = channel.answers[header], way
+        self.peer, self.way = channel.source(header, unpack_header(header).endpoint), way
 
     def local_name(self, name: Address) -> Address:
         """What getsockname() tells, where the kernel says ``name``.
@@ -219,19 +255,24 @@ class Flow:
             memoryview(data)
             raise
         size = len(message) - len(header)
+        if size > LONGEST_PAYLOAD:
+            # The kernel may take it, for a relay with an IPv6 address.
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
+        channel.used = monotonic()
         association = channel.association
         if association is None or self.error is not None or self._closed:
             association = self._associate(sock, message, channel, flags)
             if association is None:
                 return size
         packet = association.prefix + message
+        by = sock if self.under.wire is None else self.under.sender(sock)
         try:
             if ancillary:
-                originals.sendmsg(self.under.wire or sock, [packet], ancillary, flags, channel.relay)
+                originals.sendmsg(by, [packet], ancillary, flags, channel.relay)
             else:
-                originals.sendto(self.under.wire or sock, packet, flags, channel.relay)
+                originals.sendto(by, packet, flags, channel.relay)
         except BlockingIOError:
             raise
         except OSError as err:
@@ -240,7 +281,7 @@ class Flow:
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
         """Send one datagram past the chain, where it may."""
-        return originals.sendto(self.under.wire or sock, data, flags, self.under.of_wire(address))
+        return originals.sendto(self.under.sender(sock), data, flags, self.under.of_wire(address))
 
     def _associate(
         self, sock: _socket.socket, message: bytes, channel: Channel, flags: int
@@ -253,10 +294,11 @@ class Flow:
             ended = self._renew(telling=False)
             # One opens it. What others have to send meanwhile waits, whatever their patience: a signal
             # handler of the same thread is one of them.
-            busy = channel.association is not None or channel.task is not None or channel.opening
-            mine = not busy and timeout != 0
-            if mine:
-                channel.opening = True
+            with self.session.tunnels.lock:
+                busy = channel.association is not None or channel.is_busy or channel.is_recycled
+                mine = not busy and timeout != 0
+                if mine:
+                    channel.opening = True
         if mine:
             try:
                 self._open_here(channel, timeout)
@@ -280,12 +322,15 @@ class Flow:
         with self.session.tunnels.lock:
             if channel.association is not None:
                 return False
+            if channel.is_recycled:
+                # By another thread, just now.
+                raise OSError(errno.ENOBUFS, "the association has been given up for that of another name")
             room = originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_SNDBUF)
             # The kernel as well takes one of any size.
             if channel.queue and channel.queued + len(message) > room:
                 number = errno.EAGAIN if originals.gettimeout(sock) == 0 else errno.ENOBUFS
                 raise OSError(number, os.strerror(number))
-            if channel.task is None and not channel.opening:
+            if not channel.is_busy:
                 self._open_elsewhere(channel)
             channel.queue.append(message)
             channel.queued += len(message)
@@ -447,18 +492,22 @@ class Flow:
     def _release(self) -> None:
         """Give up all associations."""
         for channel in self._channels.values():
-            for task in channel.watches:
-                # It closes the control connection as well.
-                self.session.background.cancel(task)
-            channel.watches = []
-            if channel.task is not None:
-                self.session.background.cancel(channel.task)
-                channel.task = None
-            if channel.association is not None:
-                self.session.tunnels.disallow(channel.relay)
-                channel.ended = channel.association
-            channel.association = None
-            channel.queue, channel.queued = [], 0
+            self._give_up(channel)
+
+    def _give_up(self, channel: Channel) -> None:
+        """Give up the association of ``channel``, or what makes one. Under ``tunnels.lock``."""
+        for task in channel.watches:
+            # It closes the control connection as well.
+            self.session.background.cancel(task)
+        channel.watches = []
+        if channel.task is not None:
+            self.session.background.cancel(channel.task)
+            channel.task = None
+        if channel.association is not None:
+            self.session.tunnels.disallow(channel.relay)
+            channel.ended = channel.association
+        channel.association = None
+        channel.queue, channel.queued = [], 0
 
     def tell(self) -> OSError | None:
         """What went wrong, once; the socket is as new then."""
@@ -501,7 +550,11 @@ class Flow:
     def hold_rest(self, fd: int) -> None:
         """``fd`` will be closed: keep the socket for what waits to be sent. Under ``tunnels.lock``."""
         if self.under.fds == {fd} and self._last is None and self.has_rest:
-            self._last = self.under.copy()
+            try:
+                self._last = self.under.copy()
+            except OSError as err:
+                # No descriptor left (EMFILE), and no program expects close() to fail.
+                self.session.messages.say(1, f"UDP: what waited for the association was lost: {err.strerror}")
 
     def _end_if_done(self) -> None:
         if self._last is None and not self.under.alive():

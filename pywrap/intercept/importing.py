@@ -37,8 +37,8 @@ _finder: Finder | None = None
 def install(imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
     """Have ``imported(module)`` called whenever ``socket``, or one of ``KEEPERS``, has been executed.
 
-    ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is looked for, and may raise
-    ModuleNotFoundError; ``socket`` has been imported then.
+    ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is executed, once it is
+    found, and may raise ModuleNotFoundError; ``socket`` has been imported then.
     """
     global _finder
     _finder = Finder(imported, announced)
@@ -61,18 +61,20 @@ class Finder:
         self._announced = announced
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name in GREEN or name in FOREIGN:
-            import socket  # noqa: F401
-
-            self._announced(name)
-        if name != "socket" and name != "_socket" and name not in KEEPERS:
+        is_announced = name in GREEN or name in FOREIGN
+        if not is_announced and name != "socket" and name != "_socket" and name not in KEEPERS:
             return None
         for finder in sys.meta_path:
             if finder is self:
                 continue
             spec = finder.find_spec(name, path, target)
             if spec is not None:
-                if spec.loader is not None:
+                if is_announced:
+                    # Not when it is not installed: eventlet tries what there is.
+                    import socket  # noqa: F401
+
+                    self._announced(name)
+                elif spec.loader is not None:
                     told = _import_socket if name == "_socket" else self._imported
                     spec.loader = Loader(spec, told)  # type: ignore[assignment]
                 return spec

@@ -32,7 +32,7 @@ _SOURCES = 4096
 
 # Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
 # is just looking.
-SLICE = 0.5
+_SLICE = 0.5
 
 
 class Inbox:
@@ -71,12 +71,15 @@ class Inbox:
 
     def _next(self, take: Take, sock: _socket.socket, size: int, flags: int, ancillary: int = 0) -> Message:
         flow = self._flow
+        mouths = flow.under.mouths
         timeout = originals.gettimeout(sock)
         until = monotonic() + timeout if timeout else None
         if flags & _socket.MSG_TRUNC:
             size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
+        if until is not None:
+            flags |= _socket.MSG_DONTWAIT
         while True:
-            if until is not None and not flags & _socket.MSG_ERRQUEUE:
+            if until is not None:
                 _wait(sock, until)
             if flow.error is not None:
                 found = self._rest(take, size, flags, ancillary)
@@ -84,18 +87,29 @@ class Inbox:
                     return found
                 if (error := flow.tell()) is not None:
                     raise error
-            wire = flow.under.wire
-            mouth = sock if wire is None else flow.under.mouth(sock)
-            message = take(mouth, size + self._margin, flags, ancillary)
-            if wire is not flow.under.wire:
-                # C gives the kernel room for an IPv4 address, and reads an IPv6 one: the source is not known.
+            mouth = mouths.get(originals.fileno(sock)) or flow.under.mouth(sock)
+            try:
+                message = take(mouth, size + self._margin, flags, ancillary)
+            except BlockingIOError:
+                if until is None:
+                    raise
+                # Another thread has taken it, or it was an end, and not an answer, that poll() announced.
+                self._let_replace()
                 continue
-            if message[3] is None and flow.is_shut:
-                return *message[:3], ()
+            if message[3] is None:
+                if flow.is_shut:
+                    return *message[:3], ()
+                self._let_replace()
+                continue
             found = self._for_program(message, flags)
             if found is not None:
                 return found
-            _drop(flow.under.wire or sock, flags)
+            _drop(mouth, flags)
+
+    def _let_replace(self) -> None:
+        """The file was shut down, and not by the program: have whoever replaces it come to an end."""
+        with self._flow.session.tunnels.lock:
+            pass
 
     def _rest(self, take: Take, size: int, flags: int, ancillary: int) -> Message | None:
         """What is in the buffer of a socket that was shut down, for the program; None when it is empty."""
@@ -129,16 +143,17 @@ class Inbox:
 
     def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, Address] | None:
         """What did not come from a relay, when it is for the program."""
-        if source is None or self._flow.peer is not None:
-            # Shut down, or not from the only one that a connected socket listens to.
+        if self._flow.peer is not None:
+            # Not from the only one that a connected socket listens to.
             return None
+        source = self._flow.under.of_program(source)
         known = self._known.get(source[:2])
         if known is None:
             if len(self._known) >= _SOURCES:
                 # Strangers.
                 self._known = {each: True for each, known in self._known.items() if known}
             known = self._known[source[:2]] = self._serves and self._is_direct(source)
-        return (data, self._flow.under.of_program(source)) if known else None
+        return (data, source) if known else None
 
     def _is_direct(self, source: Address) -> bool:
         verdict = self._flow.session.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
@@ -167,9 +182,9 @@ def _wait(sock: _socket.socket, until: float) -> None:
         poller = originals.poll()
         poller.register(fd, POLLIN)
         left = until - monotonic()
-        if poller.poll(max(0.0, min(left, SLICE)) * 1000):
+        if poller.poll(max(0.0, min(left, _SLICE)) * 1000):
             return
-        if left <= SLICE:
+        if left <= _SLICE:
             raise TimeoutError("timed out")
 
 

@@ -54,7 +54,11 @@ class Session:
         self.tunnels = tunnels
         self.names = Names(originals.allocate_lock, settings.placeholders, self.messages.recycled)
         self.hosts = Hosts()
-        self.hops = Hops(originals.getaddrinfo, lambda text: self.messages.say(1, text))
+        self.hops = Hops(
+            originals.getaddrinfo,
+            lambda text: self.messages.say(1, text),
+            start_thread=originals.start_new_thread,
+        )
         self.questions = Questions(settings, self.hops, lambda task: self.background.submit(task))
         self.hops.questions = self.questions
         # A strict chain begins with its first proxy, any other with any of its own.

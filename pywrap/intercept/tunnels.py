@@ -16,6 +16,7 @@ socket objects have ``__slots__``.
 
 from __future__ import annotations
 
+import _weakref
 import os
 import sys
 from time import monotonic, sleep
@@ -52,6 +53,8 @@ def is_open(fd: int, number: int) -> bool:
 LINGERING = 64
 
 _NEVER = sys.maxsize
+
+_NO_DESCRIPTOR = -1
 
 # Seconds that a program which ends waits for a proxy to take its last datagrams, looking that often.
 PATIENCE = 5.0
@@ -118,6 +121,8 @@ class Tunnels:
         # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
         self.roots: list[type] = []
         self._waits_at_exit = False
+        # The objects of ``by_object``, to be told when they are gone.
+        self._objects: dict[int, Any] = {}
         # Flows, each with a descriptor of it that the garbage collector has closed.
         self._orphans: list[tuple[Flow, int]] = []
         self._lingering: dict[int, int] = {}
@@ -199,8 +204,41 @@ class Tunnels:
 
     def _send_rest(self) -> None:
         until = monotonic() + PATIENCE
-        while any(flow.has_rest for flow in list(self.flows.values())) and monotonic() < until:
+        while self._has_rest() and monotonic() < until:
             sleep(_TICK)
+
+    def _has_rest(self) -> bool:
+        # Not while a flow sends it, when the queue is empty already.
+        with self.lock:
+            return any(flow.has_rest for flow in self.flows.values())
+
+    def join(self, sock: Any, flow: Flow) -> None:
+        """``sock`` is an object of ``flow``, until it is closed or gone."""
+        number = id(sock)
+        self.by_object[number] = flow
+        try:
+            self._objects[number] = _weakref.ref(sock, lambda _: self._gone(number))
+        except TypeError:
+            # Of the C class itself: no program's ``__del__`` can come before ours (``datagram``).
+            pass
+
+    def _gone(self, number: int) -> None:
+        """An object does not exist any more, and the next one may get its ``number``."""
+        self._objects.pop(number, None)
+        flow = self.by_object.pop(number, None)
+        if flow is not None:
+            # Past our ``__del__``, or before it in a cycle. Has it taken its descriptor with it?
+            self.drop_flow(flow, _NO_DESCRIPTOR, lambda: None)
+
+    def flow_at(self, fd: int) -> Flow | None:
+        """The flow of ``fd``, whichever object it is of."""
+        if not self.flows or fd < 0:
+            return None
+        try:
+            return self.flows.get(inode(fd))
+        except OSError:
+            # Closed in a way that passes no patch.
+            return None
 
     def drop_flow(self, flow: Flow, fd: int, close: Callable[[], None]) -> None:
         """The garbage collector closes ``fd``, by ``close()``.

@@ -32,11 +32,30 @@ _V4_MAPPED = "::ffff:"
 _LEAVE = 0.02
 
 
+class Mouth(originals.Socket):
+    """Another object for a descriptor of the program's, which it never closes, whoever lets go of it.
+
+    Of IPv6, and so it knows the sources of both families, where C reads of an IPv4 object's file what fits
+    into an IPv4 address. It has no timeout of its own, and leaves the mode of the file as it is.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fd: int) -> None:
+        # Not the mode either: without it, C would apply the program's setdefaulttimeout() to the file.
+        kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK
+        super().__init__(_socket.AF_INET6, kind, _socket.IPPROTO_UDP, fd)
+
+    def __del__(self) -> None:
+        """In the place of C's."""
+
+
 class Underneath:
     """``fds`` are the program's descriptors in this process, ``number`` the inode of the file that they are.
 
     ``family`` and ``proto`` are the program's. ``wire``: the socket to use where it is of another family,
-    which no object of the program's can read addresses of. What replaces the file is done under
+    which no object of the program's can send to addresses of. ``mouths``: what to receive by, by descriptor
+    (``mouth``), since there a number is all that they are. What replaces the file is done under
     ``tunnels.lock``, and ``renumbered(old, new)`` is told of it.
     """
 
@@ -46,6 +65,7 @@ class Underneath:
         self.number = inode(fd)
         self.fds = {fd}
         self.wire: _socket.socket | None = None
+        self.mouths: dict[int, Mouth] = {}
         self._renumbered = renumbered
         # When whoever slept on the file was woken up last.
         self._woken = 0.0
@@ -70,7 +90,20 @@ class Underneath:
         originals.bind(sock, ("", 0))
 
     def mouth(self, sock: _socket.socket) -> _socket.socket:
-        """What to receive by, for ``sock`` of the program's."""
+        """What to receive by, for ``sock`` of the program's.
+
+        Not that itself: with a timeout, C receives and polls in circles while a file is shut down, and is
+        there still when another takes its place.
+        """
+        fd = originals.fileno(sock)
+        if fd < 0:
+            # Closed, as C will say.
+            return sock
+        mouth = self.mouths[fd] = Mouth(fd)
+        return mouth
+
+    def sender(self, sock: _socket.socket) -> _socket.socket:
+        """What to send by, for ``sock`` of the program's, and with its patience."""
         if self.wire is None:
             return sock
         self.wire.settimeout(originals.gettimeout(sock))
@@ -108,16 +141,16 @@ class Underneath:
         """Another descriptor of the file, to be closed; None when the program has none left."""
         for fd in self.alive():
             family = self.family if self.wire is None else _socket.AF_INET6
-            return originals.Socket(family, self._kind, self.proto, fileno=os.dup(fd))
+            # Without a mode: C would apply the program's setdefaulttimeout() to the file.
+            kind = self._kind | _socket.SOCK_NONBLOCK
+            return originals.Socket(family, kind, self.proto, fileno=os.dup(fd))
         return None
 
     def wake(self) -> None:
         """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""
         for fd in self.alive():
             # Not a copy: there may be no descriptor left.
-            sock = originals.Socket(self.family, self._kind, self.proto, fileno=fd)
-            _shut_down(sock)
-            sock.detach()
+            _shut_down(Mouth(fd))
             self._woken = monotonic()
             break
 

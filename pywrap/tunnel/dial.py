@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import _thread
 import errno
 import os
 from time import monotonic
@@ -10,6 +11,7 @@ from time import monotonic
 from pywrap.errors import SocksError
 from pywrap.frozen import frozen
 from pywrap.socks.wire import packed, unpacked
+from pywrap.tunnel.sockopts import copy_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,12 +37,21 @@ class FirstHop:
     """The proxy that we connect to ourselves.
 
     ``getaddrinfo`` is the interpreter's own, never the patched one: the first hop is the one name that
-    has to be resolved here.
+    has to be resolved here. ``start_thread`` likewise, for a resolver that nobody has time to wait for.
     """
 
-    def __init__(self, proxy: Proxy, getaddrinfo: Callable[..., list[Any]]) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        getaddrinfo: Callable[..., list[Any]],
+        start_thread: Callable[..., Any] = _thread.start_new_thread,
+    ) -> None:
         self.proxy = proxy
         self._getaddrinfo = getaddrinfo
+        self._start_thread = start_thread
+        # The ends of those who wait for the look-up that is under way.
+        self._waiting: list[_socket.socket] | None = None
+        self._failure: SocksError | None = None
         self._fresh_until = 0.0
         self._addresses: tuple[Address, ...] = ()
         self._packed: set[bytes | None] = set()
@@ -56,7 +67,7 @@ class FirstHop:
         Raises:
             SocksError: its name cannot be resolved.
         """
-        if monotonic() >= self._fresh_until:
+        if not self.is_fresh:
             try:
                 found = self._getaddrinfo(self.proxy.host, self.proxy.port, 0, _socket.SOCK_STREAM)
             except OSError as err:
@@ -67,6 +78,57 @@ class FirstHop:
             self._packed = {packed(known.sockaddr[0]) for known in self._addresses}
             self._fresh_until = monotonic() + RESOLVED_FOR
         return self._addresses
+
+    @property
+    def is_fresh(self) -> bool:
+        """Does ``addresses`` answer at once?"""
+        return monotonic() < self._fresh_until
+
+    def look_up(self) -> _socket.socket:
+        """Have the name resolved in a thread; the result becomes readable when ``found`` can tell."""
+        near, far = _socket.socketpair()
+        waiting = self._waiting
+        if waiting is None:
+            self._waiting = waiting = [far]
+            try:
+                self._start_thread(self._resolve, (waiting,))
+            except RuntimeError:
+                # No thread is left: then it is waited for here.
+                self._resolve(waiting)
+        else:
+            waiting.append(far)
+            if self._waiting is not waiting:
+                # It was done in the meantime, perhaps before it could see this one.
+                far.close()
+        return near
+
+    def found(self) -> tuple[Address, ...]:
+        """What the look-up has found; while it has not, or if it failed, what the one before had.
+
+        Raises:
+            SocksError: nothing.
+        """
+        if self._addresses:
+            return self._addresses
+        # A new one for each: who raises it adds where that was.
+        why = self._failure or f"cannot resolve the proxy {self.proxy}: no answer in time"
+        raise SocksError(str(why), errno.EHOSTUNREACH)
+
+    def _resolve(self, waiting: list[_socket.socket]) -> None:
+        try:
+            self._failure = None
+            self.addresses()
+        except SocksError as err:
+            self._failure = err
+        finally:
+            if self._waiting is waiting:
+                self._waiting = None
+            for sock in waiting:
+                sock.close()
+
+    def forked(self) -> None:
+        """In a child after fork(): nobody looks anything up here."""
+        self._waiting = None
 
     def known(self) -> tuple[Address, ...]:
         """Where the proxy is, as far as it is known without asking."""
@@ -105,18 +167,12 @@ def like(sock: _socket.socket, family: int) -> _socket.socket:
     """
     # Of its class, and not what ``_socket`` has under that name by now.
     fresh = type(sock)(family, sock.type, sock.proto)
-    for level, option, size in _OPTIONS:
-        try:
-            theirs = sock.getsockopt(level, option, size)
-        except OSError:
-            # Of the other family, or not known to this kernel.
-            continue
-        if theirs != fresh.getsockopt(level, option, size):
-            if option in (_socket.SO_RCVBUF, _socket.SO_SNDBUF) and level == _socket.SOL_SOCKET:
-                # The kernel tells twice what was asked for (socket(7)).
-                theirs = (int.from_bytes(theirs, "little") // 2).to_bytes(4, "little")
-            fresh.setsockopt(level, option, theirs)
-    fresh.setblocking(os.get_blocking(sock.fileno()))
+    try:
+        copy_options(sock, fresh)
+        fresh.setblocking(os.get_blocking(sock.fileno()))
+    except BaseException:
+        fresh.close()
+        raise
     return fresh
 
 
@@ -124,20 +180,3 @@ def _address(literal: bytes, port: int) -> Address:
     if len(literal) == 4:
         return Address(_socket.AF_INET, (unpacked(literal), port))
     return Address(_socket.AF_INET6, (unpacked(literal), port, 0, 0))
-
-
-# Level, option, size: what programs set before they connect.
-_OPTIONS = tuple(
-    (level, number, size)
-    for level, size, names in (
-        (_socket.SOL_SOCKET, 4, "SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_OOBINLINE SO_PRIORITY SO_MARK"),
-        (_socket.SOL_SOCKET, 4, "SO_RCVBUF SO_SNDBUF"),
-        (_socket.SOL_SOCKET, 8, "SO_LINGER"),
-        (_socket.SOL_SOCKET, 16, "SO_RCVTIMEO SO_SNDTIMEO SO_BINDTODEVICE"),
-        (_socket.IPPROTO_TCP, 4, "TCP_NODELAY TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_USER_TIMEOUT"),
-        (_socket.IPPROTO_TCP, 16, "TCP_CONGESTION"),
-        (_socket.IPPROTO_IP, 4, "IP_TOS IP_TTL"),
-    )
-    for name in names.split()
-    if (number := getattr(_socket, name, None)) is not None
-)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from time import monotonic
 
 from pywrap.errors import ProxyClosed, Rejected
@@ -40,7 +41,7 @@ class Death:
 
 
 class Hops:
-    """The proxies of all chains. ``getaddrinfo`` is the interpreter's own, as for ``FirstHop``.
+    """The proxies of all chains. ``getaddrinfo`` and ``start_thread`` are those of ``FirstHop``.
 
     ``say`` tells the user what has been learned. ``questions`` are put to hops in the background; without,
     nothing is learned but from the connections themselves.
@@ -53,8 +54,10 @@ class Hops:
         getaddrinfo: Callable[..., list[Any]],
         say: Callable[[str], None] = lambda text: None,
         questions: Questions | None = None,
+        start_thread: Callable[..., Any] = _thread.start_new_thread,
     ) -> None:
         self._getaddrinfo = getaddrinfo
+        self._start_thread = start_thread
         self._say = say
         self.questions = questions
         self._firsts: dict[tuple[str, int], FirstHop] = {}
@@ -67,7 +70,10 @@ class Hops:
     def first(self, proxy: Proxy) -> FirstHop:
         """Where ``proxy`` is, which has nothing to do with who logs in there."""
         known = self._firsts.get((proxy.host, proxy.port))
-        return known or self._firsts.setdefault((proxy.host, proxy.port), FirstHop(proxy, self._getaddrinfo))
+        if known is not None:
+            return known
+        first = FirstHop(proxy, self._getaddrinfo, self._start_thread)
+        return self._firsts.setdefault((proxy.host, proxy.port), first)
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
         """``proxy`` failed, as ``error`` tells: it is dead for a while; ``is_left_out``: by whoever can."""
@@ -142,6 +148,8 @@ class Hops:
         """In a child after fork(): what was about to be learned of a hop is not learned here."""
         self._uses.clear()
         self._rest_until.clear()
+        for first in self._firsts.values():
+            first.forked()
 
 
 def reason(error: SocksError) -> int | None:

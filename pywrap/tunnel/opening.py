@@ -78,6 +78,7 @@ class Opening:
         "_plan",
         "_step",
         "_underway",
+        "_waiting",
         "_way",
         "bound",
         "deadline",
@@ -90,6 +91,8 @@ class Opening:
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
+        # What ``sock`` is, while that is the end of a look-up.
+        self._waiting: _socket.socket | None = None
         self._plan = plan
         self._way: Way = plan.start()
         self.bound = Endpoint("", 0)
@@ -169,8 +172,26 @@ class Opening:
             self._use(fresh)
         self._failure = None
         self.deadline.share(self._way.part, self._way.seconds)
-        self._addresses = iter(self._way.first.addresses())
+        first = self._way.first
+        if first.is_fresh:
+            self._addresses = iter(first.addresses())
+            return self._dial()
+        # On another descriptor meanwhile: a resolver takes what time it likes.
+        self.deadline.connecting(self._way.reach)
+        self._waiting, self.sock = self.sock, first.look_up()
+        self.wants = POLLIN
+        return False
+
+    def _named(self) -> bool:
+        """The first hop's name is resolved, or has taken too long."""
+        self._end_waiting()
+        self._addresses = iter(self._way.first.found())
         return self._dial()
+
+    def _end_waiting(self) -> None:
+        if self._waiting is not None:
+            self.sock.close()
+            self.sock, self._waiting = self._waiting, None
 
     def _hang_up(self) -> None:
         """End a dialogue on the program's own socket, which is not ours to close."""
@@ -181,6 +202,8 @@ class Opening:
             pass
 
     def _advance(self) -> bool:
+        if self._waiting is not None:
+            return self._named()
         if self._dialogue is not None:
             return self._converse()
         error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
@@ -212,6 +235,8 @@ class Opening:
                 self.deadline.look()
                 return False
             timeout = ProxyTimeout("no answer, as to others")
+        if self._waiting is not None:
+            return self._named()
         deferred = self._deferred
         if self._dialogue is not None and not self._is_unconnected():
             if deferred:
@@ -228,6 +253,7 @@ class Opening:
 
     def abandon(self) -> None:
         """Close what was opened here; the program's own socket is left as it is."""
+        self._end_waiting()
         if self._underway:
             self._underway = False
             self._give_up()

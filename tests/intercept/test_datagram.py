@@ -8,12 +8,13 @@ import json
 import socket
 import sys
 import threading
+from textwrap import dedent
 
 import pytest
 
 from tests.datagrams import udp_echo
 from tests.destinations import ONLY_THE_PROXY_KNOWS
-from tests.intercept.child import under
+from tests.intercept.child import PRELUDE, under
 from tests.run import pysocksify, run
 from tests.servers import reference_server
 from tests.tunnel.scripted import scripted
@@ -38,9 +39,10 @@ def echo_6():
 
 @pytest.fixture
 def knows(monkeypatch):
-    """The servers in this process resolve two names, which no other process can."""
+    """The servers in this process resolve some names, which no other process can."""
     real = _socket.getaddrinfo
     known = {ONLY_THE_PROXY_KNOWS.encode(): b"127.0.0.1", b"other.test": b"127.0.0.2"}
+    known.update((b"%d.many.test" % number, b"127.0.0.1") for number in range(100))
 
     def getaddrinfo(host, *rest):
         return real(known.get(host, host), *rest)
@@ -57,8 +59,6 @@ def udp(family=socket.AF_INET, timeout=PATIENCE):
 
 
 def talk(proxy, code, *args, **how):
-    from textwrap import dedent
-
     return under(proxy.url(), SOCK + dedent(code), *args, **how)
 
 
@@ -139,6 +139,53 @@ def test_flags_keep_their_meaning(proxy, echo):
     }
 
 
+def test_what_c_says_without_waiting_is_said_without_waiting(proxy, echo):
+    code = SOCK + dedent("""
+        to = host, port
+        sock = udp()
+        sock.sendto(b"nothing is left in the buffer", to)
+        sock.recv(100)
+        calls = [
+            lambda: sock.recv(0).decode(),
+            lambda: sock.recv_into(bytearray(0)),
+            lambda: sock.recv(1.5),
+            lambda: sock.recv(-1),
+            lambda: sock.recvfrom(1.5),
+            lambda: sock.recvfrom(-1),
+            lambda: sock.recv_into(bytearray(1), 1.5),
+            lambda: sock.recv_into(bytearray(1), 2),
+            lambda: sock.recv_into(b"read-only"),
+            lambda: sock.recvfrom_into(bytearray(1), -1),
+            lambda: sock.recvfrom_into(bytearray(1), 1.5),
+            lambda: sock.recvmsg(1.5),
+            lambda: sock.recvmsg(-1),
+            lambda: sock.recvmsg(10, -1),
+            lambda: sock.recvmsg(10, 1.5),
+            lambda: sock.recvmsg_into([bytearray(1)], -1),
+            lambda: sock.recvmsg_into([b"read-only"]),
+            lambda: sock.recvmsg_into(5),
+        ]
+        said = []
+        for call in calls:
+            try:
+                said.append(call())
+            except (TypeError, ValueError) as err:
+                said.append(type(err).__name__)
+        sock.sendto(b"one", to)
+        sock.sendto(b"two", to)
+        said.append([sock.recv(0).decode(), sock.recv_into(bytearray(0)), sock.recv(100).decode()])
+        # This one takes it.
+        said.append(sock.recvfrom(0)[0].decode())
+        sock.sendto(b"three", to)
+        rooms = (bytearray(size) for size in (2, 10))
+        said.append(sock.recvmsg_into(rooms)[0])
+        say(said=said)
+        """)
+    directly = run(sys.executable, "-c", PRELUDE + code, echo.host, str(echo.port)).json
+    assert talk(proxy, code, echo.host, echo.port) == directly
+    assert directly["said"][:3] == ["", 0, "TypeError"]
+
+
 def test_all_sizes_pass_and_larger_ones_are_too_long(proxy, echo):
     # An IPv4 header of SOCKS has 10 bytes, and a datagram at the most 65507.
     said = talk(
@@ -156,6 +203,45 @@ def test_all_sizes_pass_and_larger_ones_are_too_long(proxy, echo):
         *(echo.host, echo.port),
     )
     assert said == {"right": [True] * 7, "over": "EMSGSIZE", "first": "EMSGSIZE"}
+
+
+@pytest.mark.parametrize("call", ['sendto(b"", 0, to, 1)', 'sendto(b"")', "sendto()"])
+def test_too_many_arguments_and_too_few(proxy, echo, call):
+    said = talk(
+        proxy,
+        f"""
+        to = host, port
+        sock = udp()
+        got = []
+        for _ in range(2):
+            try:
+                sock.{call}
+            except TypeError:
+                got.append("TypeError")
+            sock.sendto(b"", to)
+        say(got=got)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said["got"] == ["TypeError"] * 2
+
+
+def test_to_port_0_nothing_is_sent_and_nothing_connected(proxy, echo):
+    code = SOCK + dedent("""
+        sock = udp()
+        nowhere = host, 0
+        got = []
+        for _ in range(2):
+            got.append([outcome(sock.sendto, b"x", nowhere), outcome(sock.sendmsg, [b"x"], [], 0, nowhere)])
+            got.append([sock.connect(nowhere), outcome(sock.getpeername)])
+            sock.connect((host, port))
+            sock.send(b"in between")
+            got.append([sock.recv(100).decode(), sock.getpeername()])
+        say(got=got)
+        """)
+    directly = run(sys.executable, "-c", PRELUDE + code, echo.host, str(echo.port)).json
+    assert talk(proxy, code, echo.host, echo.port) == directly
+    assert directly["got"][0][0][1] == "EINVAL"
 
 
 # ---------------------------------------------------------------- destinations
@@ -205,6 +291,144 @@ def test_two_names_at_one_port_are_told_apart(proxy, knows):
     assert proxy.asked == [ASSOCIATE] * 2
 
 
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
+def test_a_name_and_the_address_behind_it_are_told_apart(proxy, echo, knows, family):
+    said = talk(
+        proxy,
+        """
+        family = getattr(socket, sys.argv[4])
+        sock, other = udp(family), udp(family)
+        literal = sys.argv[3] if family == socket.AF_INET else f"::ffff:{sys.argv[3]}", port
+        name = host, port
+        got = []
+        for to in name, literal, name:
+            sock.sendto(b"unconnected", to)
+            got.append(sock.recvfrom(100)[1])
+        for to in literal, name, literal:
+            other.connect(to)
+            other.send(b"connected")
+            got.append(other.recvfrom(100)[1])
+            got.append(other.getpeername())
+        say(got=got, name=socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)[0][4], literal=literal)
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port, echo.host, family),
+    )
+    full = [] if family == "AF_INET" else [0, 0]
+    name, literal = said["name"], said["literal"] + full
+    if full:
+        # getaddrinfo() has an IPv6 placeholder when nothing else is wanted.
+        assert ":" in name[0]
+    assert said["got"] == [name, literal, name, *[literal] * 2, *[name] * 2, *[literal] * 2]
+    # One more for each socket, since no answer says which it is of.
+    assert proxy.asked == [ASSOCIATE] * 4
+
+
+def test_a_name_and_a_literal_at_ports_of_their_own_share_an_association(proxy, echo, knows):
+    with udp_echo() as second:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            literal = sys.argv[3], port
+            sock.sendto(b"to a literal", literal)
+            first = sock.recvfrom(100)[1]
+            sock.sendto(b"to a name", (host, int(sys.argv[4])))
+            second = sock.recvfrom(100)[1]
+            sock.sendto(b"to a literal", literal)
+            say(first=first, second=second, third=sock.recvfrom(100)[1])
+            """,
+            *(ONLY_THE_PROXY_KNOWS, echo.port, echo.host, second.port),
+        )
+    assert said["first"] == said["third"] == [echo.host, echo.port]
+    assert said["second"][0].startswith("198.18.") and said["second"][1] == second.port
+    assert proxy.asked == [ASSOCIATE]
+
+
+def test_a_peer_is_known_however_many_others_are_sent_to(proxy, echo, knows):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.connect((host, port))
+        sock.send(b"before")
+        got = [sock.recvfrom(100)]
+        # Too long for any network: nothing is sent that could fill the relay's buffer.
+        lost = bytes(65507)
+        for number in range(5000):
+            assert outcome(sock.sendto, lost, (f"192.0.2.{number & 255}", 1024 + number))[1] == "EMSGSIZE"
+        sock.send(b"after")
+        got.append(sock.recvfrom(100))
+        say(got=[[data.decode(), source] for data, source in got], peer=sock.getpeername())
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port),
+    )
+    assert said["got"] == [["before", said["peer"]], ["after", said["peer"]]]
+
+
+def test_more_names_at_one_port_than_there_are_associations_for(proxy, echo, knows):
+    said = talk(
+        proxy,
+        """
+        def name(number):
+            return socket.getaddrinfo(f"{number}.many.test", port, socket.AF_INET)[0][4]
+
+        names = [name(number) for number in range(70)]
+        sock = udp()
+        sock.sendto(b"0", names[0])
+        right = [sock.recvfrom(100)[1] == names[0]]
+        before = descriptors()
+        for number in range(1, 70):
+            sock.sendto(b"%d" % number, names[number])
+        for number in range(64):
+            data, source = sock.recvfrom(100)
+            right.append(source == names[int(data)])
+        sock.sendto(b"0", names[0])
+        right.append(sock.recvfrom(100)[1] == names[0])
+        more = left_over(before + [None] * 63)
+        peer = udp()
+        peer.connect(names[0])
+        peer.send(b"x")
+        first = peer.recv(100)
+        for other in names[1:]:
+            peer.sendto(b"y", other)
+        peer.send(b"z")
+        say(right=right, more=more, peer=[first.decode(), peer.recv(100).decode()])
+        """,
+        *(ONLY_THE_PROXY_KNOWS, echo.port),
+    )
+    # Of those that had to give way, what had not been read is lost.
+    assert said == {"right": [True] * 66, "more": 0, "peer": ["x", "z"]}
+    # The one of a peer never does.
+    assert len(proxy.asked) == 70 + 1 + 70
+
+
+def test_giving_associations_to_other_names_is_mentioned_once(proxy, echo, knows):
+    code = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+for number in range(67):
+    sock.sendto(b"x", (f"{number}.many.test", int(sys.argv[1])))
+"""
+    command = pysocksify("-x", proxy.url(), "--loopback", "proxy", "-v")
+    ran = run(*command, sys.executable, "-c", code, str(echo.port))
+    assert ran.err.count(f"sends to more than 64 names at port {echo.port}") == 1
+
+
+def test_more_names_at_one_port_at_once_than_there_are_associations_for(hanging):
+    said = under(
+        hanging,
+        SOCK
+        + """
+sock = udp(timeout=0)
+got = [outcome(sock.sendto, b"x", (f"{number}.many.test", 9)) for number in range(65)]
+say(taken=got[:64] == [1] * 64, over=got[64])
+""",
+    )
+    assert said["taken"]
+    assert said["over"][1] == "ENOBUFS"
+    assert "64 associations for names at port 9" in said["over"][2]
+
+
 def test_ipv6_and_dual_stack(proxy, echo, echo_6):
     said = talk(
         proxy,
@@ -252,12 +476,14 @@ def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
                 assert select.select([later], [], [], PATIENCE)[0]
                 got = outcome(lambda: [later.recv(10).decode()])
             say(first=[first[0].decode(), first[1]], again=sock.recv(10).decode(), later=got[0],
-                name=sock.getsockname()[0])
+                name=sock.getsockname()[0], over=outcome(sock.sendto, bytes(65508), (host, port))[1])
             """,
             *(echo.host, echo.port),
         )
     assert said["first"] == ["over six", [echo.host, echo.port]]
     assert (said["again"], said["later"], said["name"]) == ("again", "later", "0.0.0.0")
+    # With its header it would fit into a datagram of IPv6.
+    assert said["over"] == "EMSGSIZE"
 
 
 def test_one_socket_talks_to_tunnelled_and_direct_destinations(proxy, echo):

@@ -68,6 +68,13 @@ def test_what_has_none_is_loaded_with_a_warning(library, name):
     assert use(env, f"import {name}", "-q").err == ""
 
 
+@pytest.mark.parametrize("name", ["pycurl", "psycopg2", "uvloop"])
+def test_nothing_is_said_of_what_is_not_installed(name):
+    code = f"import sys\nsys.path = []\ntry:\n    import {name}\nexcept ImportError as err:\n    print(err)"
+    ran = use({}, code, "-v")
+    assert (ran.out, ran.err) == (f"No module named '{name}'\n", "")
+
+
 def test_after_uninstall_they_are_nothing_special(library):
     code = "import pywrap; pywrap.uninstall(); import uvloop, pycurl"
     env = library("uvloop") | library("pycurl")

@@ -360,8 +360,8 @@ def test_rules_by_name_find_the_address(tmp_path, echo_server):
         )
         ran = run(*pysocksify("-f", config), "python", "-c", code, str(echo_server.port))
     assert ran.json == "hello"
-    assert work.asked == [("CONNECT", HERE, echo_server.port)]
-    assert default.asked == [("CONNECT", server.host, server.port)]
+    assert work.asked == [("CONNECT", server.host, server.port), ("CONNECT", HERE, echo_server.port)]
+    assert default.asked == []
 
 
 ECHO = "say(echoed=echo(socket.create_connection(('here.example', port))))"

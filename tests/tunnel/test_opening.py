@@ -7,6 +7,7 @@ import errno
 import queue
 import select
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -315,7 +316,7 @@ def clock(monkeypatch):
     ("script", "waited", "dead"),
     [
         ((None,), 3, 0),
-        ((len(GREETING), CHOICE, None), 3, 1),
+        ((len(GREETING), CHOICE, 10, REPLY[:1], None), 3, 1),
         # A program that races several connections has nothing against the losers.
         ((None,), 1, None),
     ],
@@ -329,8 +330,8 @@ def test_who_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, d
             while opening.wants == select.POLLOUT:
                 select.select([], [sock], [], PATIENCE)
                 opening.advance()
-            if CHOICE in script:
-                select.select([sock], [], [], PATIENCE)
+            while CHOICE in script and opening._buffer != REPLY[:1]:
+                assert select.select([sock], [], [], PATIENCE)[0]
                 opening.advance()
             clock.now += waited
             opening.abandon()
@@ -348,6 +349,105 @@ def test_the_programs_own_timeout_tells_as_much(clock):
                 opening.expire()
             opening.abandon()
         assert chained.hops.is_dead(chained.proxies[0])
+
+
+# ---------------------------------------------------------------- names of first hops
+
+
+@pytest.fixture
+def stuck():
+    """A resolver that does not answer before the test ends, except for addresses."""
+    over = threading.Event()
+
+    def getaddrinfo(host, port, *_):
+        over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    yield getaddrinfo
+    over.set()
+
+
+def test_a_resolver_has_the_time_that_connecting_has(stuck):
+    with pytest.raises(
+        SocksError, match="cannot resolve the proxy hop.example:1: no answer in time"
+    ) as caught:
+        open_through(("hop.example", 1), getaddrinfo=stuck, connect_timeout=50 * MS)
+    assert caught.value.errno == errno.EHOSTUNREACH
+
+
+def test_the_programs_own_timeout_counts_for_it_as_well(stuck):
+    with pytest.raises(TimeoutError, match="^timed out$"):
+        open_through(("hop.example", 1), getaddrinfo=stuck, program=50 * MS)
+
+
+def test_others_do_not_wait_for_it(stuck, in_thread):
+    background = Background(_thread.start_new_thread, _thread.allocate_lock, select.epoll)
+    reported = queue.SimpleQueue()
+    with scripted(*OK, None) as proxy, socket.socket() as first, socket.socket() as second:
+        waiting = new_opening(first, ("hop.example", 1), getaddrinfo=stuck)
+        task = Task(lambda: waiting, lambda *report: reported.put(report))
+        background.submit(task)
+        background.submit(
+            Task(lambda: new_opening(second, (proxy.host, proxy.port)), lambda *report: reported.put(report))
+        )
+        opening, error = reported.get(timeout=PATIENCE)
+        assert (opening.sock, error) == (second, None)
+        background.cancel(task)
+        opening, error = reported.get(timeout=PATIENCE)
+        assert opening is waiting and error is not None
+        assert opening.sock is first
+
+
+def test_a_dynamic_chain_goes_around_a_name_that_is_not_resolved(stuck):
+    with scripted(*OK, None) as proxy:
+        chained = Chained(("hop.example", 1), (proxy.host, proxy.port))
+        chained.hops = Hops(stuck)
+        opening = chained.open(connect_timeout=50 * MS)
+        opening.sock.close()
+        assert opening.path == chained.proxies[1:]
+        assert chained.hops.is_dead(chained.proxies[0])
+
+
+def test_all_who_wait_for_a_name_share_the_look_up_and_each_has_his_own_error():
+    asked = []
+    gate = threading.Barrier(5)
+
+    def getaddrinfo(*what):
+        asked.append(what)
+        gate.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    hops = Hops(getaddrinfo)
+    first = hops.first(Proxy("socks5h", "hop.example", 1))
+    ends = [first.look_up() for _ in range(4)]
+    # Only one resolver runs.
+    for _ in range(4):
+        threading.Thread(target=gate.wait).start()
+    for end in ends:
+        assert select.select([end], [], [], PATIENCE)[0]
+        end.close()
+    assert len(asked) == 1
+    errors = []
+    for _ in range(2):
+        with pytest.raises(SocksError, match="hop.example:1: Name or service not known") as caught:
+            first.found()
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+
+
+def test_the_addresses_of_before_do_where_a_name_is_not_resolved_any_more(monkeypatch):
+    def getaddrinfo(*_):
+        if not answers:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return answers.pop()
+
+    with scripted(*OK, None) as proxy:
+        answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", (proxy.host, proxy.port))]]
+        chained = Chained(("hop.example", 1))
+        chained.hops = Hops(getaddrinfo)
+        chained.open().sock.close()
+        chained.hops.first(chained.proxies[0])._fresh_until = 0.0
+        chained.open().sock.close()
 
 
 # ---------------------------------------------------------------- flights

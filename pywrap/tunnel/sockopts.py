@@ -1,0 +1,136 @@
+"""The options of a socket, for another that takes its place.
+
+All that Linux lets one read and set back, by number where Python has no name for it. But not
+
+* what cannot be read: multicast groups, filters;
+* what the kernel changes itself, also with a connection: SO_INCOMING_CPU, SO_PEEK_OFF, TCP_MAXSEG,
+  TCP_WINDOW_CLAMP, TCP_QUICKACK;
+* what does something when it is set: IPV6_ADDRFORM, SO_LOCK_FILTER, TCP_REPAIR;
+* what cuts datagrams or joins them, which no proxy can: UDP_SEGMENT, UDP_GRO.
+"""
+
+from __future__ import annotations
+
+import _socket
+import sys
+
+_SOL_UDP = 17
+
+# A few machines (MIPS, SPARC) number the options of SOL_SOCKET their own way, and begin with that itself.
+_IS_USUAL = _socket.SOL_SOCKET == 1
+
+
+def copy_options(old: _socket.socket, fresh: _socket.socket) -> None:
+    """Set on ``fresh``, which may be of IPv6 for an ``old`` one of IPv4, what it does not have by itself."""
+    for level, option, size in _OPTIONS:
+        _copy(old, fresh, (level, option), (level, option), size)
+    if old.family != fresh.family:
+        for theirs, ours in _COUNTERPARTS:
+            _copy(old, fresh, (_socket.IPPROTO_IP, theirs), (_socket.IPPROTO_IPV6, ours), 4)
+    # The last: IP_TOS sets it as well.
+    _copy(old, fresh, _PRIORITY, _PRIORITY, 4)
+
+
+def _copy(
+    old: _socket.socket, fresh: _socket.socket, theirs: tuple[int, int], ours: tuple[int, int], size: int
+) -> None:
+    try:
+        value = old.getsockopt(*theirs, size)
+        if value == fresh.getsockopt(*ours, size):
+            return
+    except OSError:
+        # Of another family or type, or not known to this kernel.
+        return
+    if ours in _BUFFERS:
+        # The kernel tells twice what was asked for (socket(7)).
+        value = (int.from_bytes(value, sys.byteorder) // 2).to_bytes(4, sys.byteorder)
+    fresh.setsockopt(*ours, value)
+
+
+def _numbers(level: int, words: str) -> list[int]:
+    """The numbers of options, each a name of Python's or, for those that it may lack, ``name=number``."""
+    is_known = level != _socket.SOL_SOCKET or _IS_USUAL
+    found = []
+    for word in words.split():
+        name, _, number = word.partition("=")
+        known = getattr(_socket, name, int(number) if number and is_known else None)
+        if known is not None:
+            found.append(known)
+    return found
+
+
+_PRIORITY = (_socket.SOL_SOCKET, _socket.SO_PRIORITY)
+_BUFFERS = ((_socket.SOL_SOCKET, _socket.SO_RCVBUF), (_socket.SOL_SOCKET, _socket.SO_SNDBUF))
+
+# Level, option, size.
+_OPTIONS = tuple(
+    (level, number, size)
+    for level, size, words in (
+        (
+            *(_socket.SOL_SOCKET, 4),
+            """
+            SO_DEBUG SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_OOBINLINE SO_BROADCAST SO_DONTROUTE SO_MARK
+            SO_RCVBUF SO_SNDBUF SO_RCVLOWAT SO_NO_CHECK=11 SO_PASSSEC=34 SO_RXQ_OVFL=40 SO_WIFI_STATUS=41
+            SO_NOFCS=43 SO_SELECT_ERR_QUEUE=45 SO_BUSY_POLL=46 SO_ZEROCOPY=60 SO_PREFER_BUSY_POLL=69
+            SO_RCVMARK=75 SO_RCVPRIORITY=82
+            SO_TIMESTAMP=29 SO_TIMESTAMPNS=35 SO_TIMESTAMP_NEW=63 SO_TIMESTAMPNS_NEW=64
+            """,
+        ),
+        (
+            *(_socket.SOL_SOCKET, 8),
+            "SO_LINGER SO_TIMESTAMPING=37 SO_TIMESTAMPING_NEW=65 SO_TXTIME=61 SO_MAX_PACING_RATE=47",
+        ),
+        (_socket.SOL_SOCKET, 16, "SO_RCVTIMEO SO_SNDTIMEO SO_BINDTODEVICE"),
+        (
+            *(_socket.IPPROTO_TCP, 4),
+            """
+            TCP_NODELAY TCP_CORK TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_SYNCNT TCP_LINGER2
+            TCP_DEFER_ACCEPT TCP_THIN_LINEAR_TIMEOUTS=16 TCP_USER_TIMEOUT=18 TCP_NOTSENT_LOWAT=25
+            TCP_SAVE_SYN=27 TCP_INQ=36 TCP_TX_DELAY=37
+            """,
+        ),
+        (_socket.IPPROTO_TCP, 16, "TCP_CONGESTION=13"),
+        (_SOL_UDP, 4, "UDP_CORK=1 UDP_NO_CHECK6_TX=101 UDP_NO_CHECK6_RX=102"),
+        (
+            *(_socket.IPPROTO_IP, 4),
+            """
+            IP_TOS IP_TTL IP_MINTTL=21 IP_MTU_DISCOVER=10 IP_FREEBIND=15 IP_TRANSPARENT=19 IP_UNICAST_IF=50
+            IP_BIND_ADDRESS_NO_PORT=24 IP_LOCAL_PORT_RANGE=51
+            IP_MULTICAST_IF IP_MULTICAST_TTL IP_MULTICAST_LOOP IP_MULTICAST_ALL=49
+            IP_RECVERR=11 IP_RECVERR_RFC4884=26 IP_PKTINFO=8 IP_RECVTTL=12 IP_RECVTOS=13 IP_RECVOPTS=6
+            IP_RETOPTS=7 IP_PASSSEC=18 IP_RECVORIGDSTADDR=20 IP_CHECKSUM=23 IP_RECVFRAGSIZE=25
+            """,
+        ),
+        (_socket.IPPROTO_IP, 40, "IP_OPTIONS"),
+        (
+            *(_socket.IPPROTO_IPV6, 4),
+            """
+            IPV6_V6ONLY IPV6_UNICAST_HOPS IPV6_MINHOPCOUNT=73 IPV6_TCLASS IPV6_MTU_DISCOVER=23 IPV6_DONTFRAG
+            IPV6_FREEBIND=78 IPV6_TRANSPARENT=75 IPV6_UNICAST_IF=76 IPV6_ADDR_PREFERENCES=72
+            IPV6_FLOWINFO_SEND=33 IPV6_AUTOFLOWLABEL=70
+            IPV6_MULTICAST_IF IPV6_MULTICAST_HOPS IPV6_MULTICAST_LOOP IPV6_MULTICAST_ALL=29
+            IPV6_RECVERR=25 IPV6_RECVERR_RFC4884=31 IPV6_RECVPKTINFO IPV6_RECVHOPLIMIT IPV6_RECVTCLASS
+            IPV6_RECVPATHMTU IPV6_RECVHOPOPTS IPV6_RECVRTHDR IPV6_RECVDSTOPTS IPV6_RECVORIGDSTADDR=74
+            IPV6_RECVFRAGSIZE=77 IPV6_FLOWINFO=11 IPV6_2292PKTINFO=2 IPV6_2292HOPLIMIT=8
+            """,
+        ),
+        (_socket.IPPROTO_IPV6, 1024, "IPV6_HOPOPTS IPV6_RTHDRDSTOPTS IPV6_RTHDR IPV6_DSTOPTS"),
+    )
+    for number in _numbers(level, words)
+)
+
+# What an IPv4 socket wants of packets that leave, for an IPv6 one in its place, where options of IPv4 hold
+# for IPv4-mapped addresses alone. What it is told with packets that come has no counterpart: the program
+# would not know it.
+_COUNTERPARTS = tuple(
+    (theirs, ours)
+    for words in (
+        "IP_TOS IPV6_TCLASS",
+        "IP_TTL IPV6_UNICAST_HOPS",
+        "IP_MTU_DISCOVER=10 IPV6_MTU_DISCOVER=23",
+        "IP_UNICAST_IF=50 IPV6_UNICAST_IF=76",
+        "IP_MULTICAST_TTL IPV6_MULTICAST_HOPS",
+        "IP_MULTICAST_LOOP IPV6_MULTICAST_LOOP",
+    )
+    for theirs, ours in (_numbers(_socket.IPPROTO_IP, words),)
+)
