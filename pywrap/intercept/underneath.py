@@ -10,6 +10,7 @@ import _socket
 import errno
 import os
 import sys
+from select import POLLRDHUP
 from time import monotonic, sleep
 
 from pywrap.intercept import epoll, originals
@@ -145,6 +146,15 @@ class Underneath:
             kind = self._kind | _socket.SOCK_NONBLOCK
             return originals.Socket(family, kind, self.proto, fileno=os.dup(fd))
         return None
+
+    def is_shut(self) -> bool:
+        """Is the file shut down, by whomever?"""
+        for fd in self.alive():
+            poller = originals.poll()
+            poller.register(fd, POLLRDHUP)
+            # An error is told without being asked for.
+            return any(event & POLLRDHUP for _, event in poller.poll(0))
+        return False
 
     def wake(self) -> None:
         """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""

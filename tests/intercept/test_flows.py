@@ -212,3 +212,55 @@ def test_a_child_has_nothing_of_a_socket_that_was_closed_with_datagrams_waiting(
         """),
     )
     assert said == {"mine": 1, "childs": 0}
+
+
+def test_a_child_that_fails_to_associate_leaves_its_parent_a_file_of_its_own(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(10).decode()]
+        child = os.fork()
+        if not child:
+            # What that does to the file, which is also the parent's.
+            outcome(sock.shutdown, socket.SHUT_RD)
+            os._exit(0)
+        os.waitpid(child, 0)
+        mine = os.fstat(sock.fileno()).st_ino
+        sock.settimeout(0.01)
+        got.append(outcome(sock.recv, 10)[0])
+        is_another = os.fstat(sock.fileno()).st_ino != mine
+        sock.settimeout(PATIENCE)
+        sock.sendto(b"after", (host, port))
+        say(got=[*got, sock.recv(10).decode()], is_another=is_another)
+        """,
+        *(echo.host, echo.port),
+        timeout=20,
+    )
+    assert said == {"got": ["before", "TimeoutError", "after"], "is_another": True}
+    assert proxy.asked == [ASSOCIATE]
+
+
+# ---------------------------------------------------------------- a program that shuts its socket down
+
+
+def test_a_socket_that_the_program_has_shut_down_times_out_as_ever(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock = udp()
+        sock.sendto(b"x", (host, port))
+        sock.recv(10)
+        ends = []
+        for each in plain, sock:
+            ends.append(outcome(each.shutdown, socket.SHUT_RD)[1])
+            each.settimeout(0.01)
+            ends.append(outcome(each.recv, 10)[0])
+        say(ends=ends)
+        """,
+        *(echo.host, echo.port),
+        timeout=20,
+    )
+    assert said == {"ends": ["ENOTCONN", "TimeoutError"] * 2}
