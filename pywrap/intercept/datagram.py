@@ -8,6 +8,10 @@ have none of them. It is so from the start (``lifetime``): a thread that sleeps 
 datagram is sent would be given the answer with its header. Until a destination needs the chain it has no
 flow, and the methods do what they always did. trio, which would not accept the class, does not see it
 (``late``).
+
+What is called through the class, as ``socket.socket.recv(sock, 10)``, goes past them and gets the header.
+Whatever stood on that class would stand before recv() of every stream too, and only a metaclass could tell
+the two calls apart: no class that has been made takes another one.
 """
 
 from __future__ import annotations
