@@ -242,6 +242,41 @@ def test_a_child_that_fails_to_associate_leaves_its_parent_a_file_of_its_own(pro
     assert proxy.asked == [ASSOCIATE]
 
 
+# As its arguments, where to send; and a descriptor to get the socket from.
+RECEIVER = """
+import socket, sys
+link = socket.socket(fileno=int(sys.argv[3]))
+sock = socket.socket(fileno=socket.recv_fds(link, 1, 1)[1][0])
+sock.settimeout(30)
+sock.sendto(b"there", (sys.argv[1], int(sys.argv[2])))
+print(*sock.recvfrom(10))
+"""
+
+
+def test_a_descriptor_that_was_sent_to_another_process_has_an_association_there(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import subprocess
+        sock = udp()
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(10).decode()]
+        ours, theirs = socket.socketpair()
+        command, link = [sys.executable, "-c", sys.argv[3], host, str(port)], theirs.fileno()
+        pipe = subprocess.PIPE
+        with subprocess.Popen([*command, str(link)], pass_fds=[link], stdout=pipe, text=True) as child:
+            socket.send_fds(ours, [b"."], [sock.fileno()])
+            got.append(child.communicate()[0])
+        sock.sendto(b"after", (host, port))
+        got.append(sock.recv(10).decode())
+        say(got=got)
+        """,
+        *(echo.host, echo.port, RECEIVER),
+    )
+    assert said == {"got": ["before", f"b'there' {(echo.host, echo.port)}\n", "after"]}
+    assert proxy.asked == [ASSOCIATE] * 2
+
+
 # ---------------------------------------------------------------- a program that shuts its socket down
 
 
