@@ -13,6 +13,7 @@ from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.options import NAMES, Given
 from pywrap.config.search import gather, load, no_file
+from pywrap.config.settings import Chain
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
@@ -192,8 +193,9 @@ Instead of running PROGRAM:
         line of the file that each comes from. PROGRAM may follow, and is not
         run.
       --env, --env=off
-        Print commands for a shell: eval "$(pysocksify --env [OPTIONS])" makes
-        it run every Python program through the proxies, --env=off undoes that.
+        Print commands for a shell of the Bourne kind (sh, bash, dash, zsh):
+        eval "$(pysocksify --env [OPTIONS])" makes it run every Python program
+        through the proxies, --env=off undoes that.
         Programs that are not Python, and python -I, -E and -S, stay direct.
       --check [URL]...
         Test the proxies at these URLs, or those of -x or of the configuration
@@ -249,7 +251,8 @@ Exit status:
   125    pysocksify failed, and PROGRAM was not started
   126    PROGRAM cannot be executed, or would not be covered
   127    PROGRAM was not found
-  With --check, 0: a connection was seen through each proxy; 1: it was not.
+  With --check, 0: a connection was seen through each proxy that is not raw;
+  1: it was not.
 """
 
 HINT_ENV = 'eval "$(pysocksify --env [OPTIONS])", and back: eval "$(pysocksify --env=off)"'
@@ -319,7 +322,7 @@ def _run(argv: list[str]) -> int:
 
 def _check(options: Options) -> int:
     """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
-    from pywrap.launch.doctor import PATIENCE, Role, check, parse_target, paths_of
+    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
 
     for word in options.command:
         if word.startswith("-"):
@@ -335,13 +338,12 @@ def _check(options: Options) -> int:
     elif options.config_format is not None and options.config is None:
         raise no_file(options.config_format)
     elif choices.proxies is None and options.config is None:
-        paths = {(parse_proxy(url),): Role() for url in options.command}
+        paths = paths_of([Chain((parse_proxy(url),)) for url in options.command])
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (choices.verbosity or 0) >= 0
     text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
-    _print(text)
-    return status
+    return _print(text, status)
 
 
 # ---------------------------------------------------------------- options
@@ -501,14 +503,17 @@ def _unknown_option(option: str) -> ConfigError:
 # ---------------------------------------------------------------- messages
 
 
-def _print(text: str) -> int:
+def _print(text: str, status: int = 0) -> int:
+    """Print to stdout; return ``status``, unless that failed."""
     try:
         print(text, end="", flush=True)
-    except BrokenPipeError:
-        # `pysocksify --help | head -1`: the reader has what it wanted. What is left in the buffer is
-        # written once more at the exit, to nobody.
+    except OSError as err:
+        # What is left in the buffer is written once more at the exit, to nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
+        # `pysocksify --help | head -1`: the reader has what it wanted.
+        if not isinstance(err, BrokenPipeError):
+            return _fail(f"cannot write to stdout: {err.strerror}", "")
+    return status
 
 
 def _fail(message: str, hint: str, status: int = FAILED) -> int:

@@ -470,6 +470,10 @@ def test_help_fits_a_terminal_and_names_every_option(text):
         assert option in text
 
 
+def test_help_says_which_shells():
+    assert "shell of the Bourne kind (sh, bash, dash, zsh)" in cli.LONG_HELP
+
+
 def run(*argv, **how):
     command = [sys.executable, "-m", "pywrap", *argv]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **how)
@@ -500,6 +504,17 @@ def test_reader_of_the_help_may_go_away():
         # Buffered, whatever PYTHONUNBUFFERED says here.
         done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, env=environment(), timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--show-config"], ["--env"], ["--check", "--json"]])
+def test_stdout_that_takes_nothing_is_an_error(words, refusing_port):
+    with open("/dev/full", "w") as full:
+        proxy = f"socks5h://127.0.0.1:{refusing_port}"
+        command = [sys.executable, "-m", "pywrap", "-x", proxy, *words]
+        # Buffered, whatever PYTHONUNBUFFERED says here.
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=60)
+    error = b"pysocksify: error: cannot write to stdout: No space left on device\n"
+    assert (done.returncode, done.stderr) == (125, error)
 
 
 def test_launcher_starts_light(tmp_path):

@@ -170,13 +170,17 @@ class Forwarder(socketserver.ThreadingTCPServer):
     def finish_request(self, near, _):
         with socket.create_connection(self._there) as far:
             self._far.append(far)
-            while True:
-                for ready in select.select([near, far], [], [])[0]:
-                    data = ready.recv(4096)
-                    if not data:
-                        self._far.remove(far)
-                        return
-                    (far if ready is near else near).sendall(data)
+            with contextlib.suppress(ConnectionError):
+                self._relay(near, far)
+            self._far.remove(far)
+
+    def _relay(self, near, far):
+        while True:
+            for ready in select.select([near, far], [], [])[0]:
+                data = ready.recv(4096)
+                if not data:
+                    return
+                (far if ready is near else near).sendall(data)
 
     def cut(self):
         for far in [*self._far]:

@@ -27,7 +27,7 @@ from pywrap.config.rules import (
     parse_route,
 )
 from pywrap.config.settings import SCHEMES, Chain, Proxy
-from pywrap.config.url import check_credentials, parse_proxy
+from pywrap.config.url import OVER_TLS, check_credentials, over_tls, parse_proxy
 from pywrap.config.values import READERS, parse_length, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
 from pywrap.errors import ConfigError, mask
@@ -270,6 +270,9 @@ def _parse_proxy_line(words: list[str]) -> Proxy:
 def _parse_columns(scheme: str, words: list[str]) -> Proxy:
     if _name_of(scheme) in DIRECTIVES:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
+    if scheme == OVER_TLS:
+        # Not what stands further right: a password may be there.
+        raise over_tls(" ".join(words[:2]))
     if scheme not in SCHEMES:
         raise ConfigError(f"unknown proxy type: `{mask(scheme)}`", suggest(scheme, TYPES, "types"))
     if any(word.startswith("#") for word in words[1:4]):

@@ -15,7 +15,7 @@ from pywrap.config.values import READERS
 # Where comments begin, unless a line is longer.
 COLUMN = 40
 
-# Written in milliseconds, as proxychains does; 0, for no limit, is not written.
+# Written in milliseconds, as proxychains does, and 1 for anything below; 0, for no limit, is not written.
 MILLISECONDS = {"connect_timeout": "tcp_connect_time_out", "read_timeout": "tcp_read_time_out"}
 
 
@@ -44,7 +44,7 @@ def show(choices: Choices, remark: str = "") -> str:
         if name not in MILLISECONDS:
             lines.append(line(f"{name} {_word(value)}", name))
         elif value:
-            lines.append(line(f"{MILLISECONDS[name]} {round(value * 1000)}", name))
+            lines.append(line(f"{MILLISECONDS[name]} {max(1, round(value * 1000))}", name))
     lines += [line(f"dnat {format_rewrite(rewrite)}", rewrite) for rewrite in settings.rewrites]
     lines += [line(f"route {format_route(rule)}", rule) for rule in settings.rules]
     for chain in (default, *named):

@@ -42,7 +42,7 @@ def parse(data: bytes, source: str) -> Choices:
 class _Draft(Draft):
     def __init__(self, source: str) -> None:
         super().__init__(source)
-        self.lines: dict[str, str] = {}
+        self.lines: dict[str, int] = {}
 
     def read(self, words: list[str]) -> None:
         name, *values = without_comment(words)
@@ -56,12 +56,13 @@ class _Draft(Draft):
             raise ConfigError(f"`{name}` takes one value, not {len(values)}")
         shown = f"{name} {'***' if name == 'SOCKS5Password' else values[0]}"
         self.decide(name, DIRECTIVES[name](values[0], name), shown, BLOCK)
-        self.lines.setdefault(name, self.here())
+        self.lines.setdefault(name, self.line)
 
     def end(self) -> None:
         said = self.values.pop(BLOCK, {})
         username, password = said.get("SOCKS5Username"), said.get("SOCKS5Password")
         if (username is None) != (password is None):
+            self.line = self.lines["SOCKS5Password" if username is None else "SOCKS5Username"]
             raise ConfigError("one of `SOCKS5Username` and `SOCKS5Password`", "Tor needs both, or none")
         if said.get("IsolatePID") == "1" and username is not None:
             raise ConfigError("`IsolatePID` and `SOCKS5Username`", "both would be the username; remove one")
@@ -93,11 +94,16 @@ class _Draft(Draft):
 
     def origin_of(self, *directives: str) -> str:
         """The line of the first of ``directives`` that is there; else the file, for what it leaves alone."""
-        return next((self.lines[name] for name in directives if name in self.lines), self.source)
+        number = next((self.lines[name] for name in directives if name in self.lines), None)
+        return self.source if number is None else f"{self.source}:{number}"
 
 
 def _address(text: str, what: str) -> str:
     if not is_address(text):
+        host, _, port = text.rpartition(":")
+        if is_address(host.removeprefix("[").removesuffix("]")) and parse_port(port) is not None:
+            hint = f"the port stands on a line of its own: `TorPort {port}`"
+            raise ConfigError(f"`{what}` takes an address without a port: `{text}`", hint)
         raise ConfigError(f"`{what}` takes an address, not a name: `{text}`")
     return parse_host(text)
 

@@ -100,6 +100,13 @@ def percent_decode(text: str) -> bytes:
     return bytes(data)
 
 
+def over_tls(shown: str) -> ConfigError:
+    """For a proxy of the scheme OVER_TLS, however it is written."""
+    # The program's descriptor is the connection to the proxy: nobody is there to encrypt on it.
+    hint = "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
+    return ConfigError(f"proxies over TLS are not supported: `{mask(shown)}`", hint)
+
+
 # ---------------------------------------------------------------- the parts of a URL
 
 
@@ -110,11 +117,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
         raise ConfigError(f"proxy URL without a scheme: `{mask(text)}`", hint)
     name = scheme.lower()
     if name == OVER_TLS:
-        # The program's descriptor is the connection to the proxy: nobody is there to encrypt on it.
-        hint = (
-            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
-        )
-        raise ConfigError(f"proxies over TLS are not supported: `{mask(text)}`", hint)
+        raise over_tls(text)
     if name not in SCHEMES:
         raise ConfigError(f"unknown proxy scheme: `{scheme}`", suggest(name, SCHEMES, "schemes"))
     return name, rest

@@ -64,12 +64,17 @@ class Resolve:
         self._session.hang_up()
 
     def _found(self, addresses: list[Address]) -> None:
-        """Answer with the first address, as getaddrinfo() has put them in order (RFC 6724)."""
-        for family, sockaddr in addresses:
-            if family == AF_INET or self._request.version == 5:
-                self._answer(sockaddr[0])
-                return
-        self._failed(v5.HOST_UNREACHABLE, "SOCKS4 has no words for IPv6 addresses")
+        """Answer with the first IPv4 address, as tor does: clients of this command may have no IPv6.
+
+        Otherwise with the first, as getaddrinfo() has put them in order (RFC 6724).
+        """
+        ipv4 = [sockaddr for family, sockaddr in addresses if family == AF_INET]
+        if ipv4:
+            self._answer(ipv4[0][0])
+        elif self._request.version == 5:
+            self._answer(addresses[0][1][0])
+        else:
+            self._failed(v5.HOST_UNREACHABLE, "SOCKS4 has no words for IPv6 addresses")
 
     def _found_name(self, name: str) -> None:
         try:

@@ -2,7 +2,7 @@
 
 The head of the answer has no length: it ends with an empty line, and the byte after that belongs to the
 program. So each read asks for no more than what must still come, which is two bytes mostly: a line end, and
-the empty line.
+the empty line. Heads of 1xx, any number of which may come before the answer, are read in the same way.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
+# The only 1xx that ends a conversation in HTTP, for one in another protocol that we never asked for.
+SWITCHING_PROTOCOLS = 101
 FORBIDDEN = 403
 AUTHENTICATION_REQUIRED = 407
 
@@ -87,6 +89,11 @@ def pack_request(destination: Endpoint, username: bytes | None, password: bytes 
 def read_answer(logged_in: bool) -> Dialogue[None]:
     """Read the answer to a CONNECT, up to the byte before the tunnel's first."""
     status = yield from _read_status()
+    size = 0
+    while 100 <= status <= 199 and status != SWITCHING_PROTOCOLS:
+        # An interim response, which says nothing yet (RFC 9110 section 15.2).
+        size = yield from _read_headers(size)
+        status = yield from _read_status()
     # tinyproxy says of a wrong password what a server would say of its own.
     if status == AUTHENTICATION_REQUIRED or (status == 401 and logged_in):
         raise AuthenticationFailed(
@@ -99,9 +106,14 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
         unknown = (f"HTTP status {status}", errno.ECONNREFUSED)
         text, number = REFUSALS.get(status, unknown)
         raise Rejected(f"{text} (HTTP {status})" if status in REFUSALS else text, number, status)
-    # Any 2xx is a tunnel, whatever the headers say of a length (section 9.3.6). The empty line ends with LF
-    # or CR LF, as all the others (RFC 9112 section 2.2).
-    size = 1 + _STATUS
+    # Any 2xx is a tunnel, whatever the headers say of a length (section 9.3.6).
+    yield from _read_headers(size)
+
+
+def _read_headers(size: int) -> Dialogue[int]:
+    """Read the rest of a head; return how long it was, with ``size`` bytes of those before it."""
+    # The empty line ends with LF or CR LF, as all the others (RFC 9112 section 2.2).
+    size += 1 + _STATUS
     end = b""
     while not end.endswith((b"\n\n", b"\n\r\n")):
         step = 1 if end.endswith((b"\n", b"\n\r")) else 2
@@ -109,6 +121,7 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
         if size > LONGEST_HEAD:
             raise ProtocolError(f"not an HTTP proxy: a head of more than {LONGEST_HEAD} bytes")
         end = end[-2:] + (yield Recv(step))
+    return size
 
 
 def _read_status() -> Dialogue[int]:

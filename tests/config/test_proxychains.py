@@ -353,6 +353,16 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
         ),
         (
+            b"[ProxyList]\nhttps 192.0.2.1 443 user SECRET",
+            "2: proxies over TLS are not supported: `https 192.0.2.1`",
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
+        ),
+        (
+            b"[ProxyList]\nhttps",
+            "2: proxies over TLS are not supported: `https`",
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
+        ),
+        (
             b"[ProxyList]\nsock5 h 1",
             "2: unknown proxy type: `sock5`",
             f"did you mean `socks5`? Known types: {TYPES}",

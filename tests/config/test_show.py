@@ -68,6 +68,11 @@ socks5://alice:***@c:3
     )
 
 
+def test_less_than_a_millisecond_is_one():
+    choices = Choices(connect_timeout=0.0001, read_timeout=0.0004)
+    assert (again(choices).connect_timeout, again(choices).read_timeout) == (0.001, 0.001)
+
+
 @pytest.mark.parametrize(
     "choices",
     [

@@ -97,6 +97,15 @@ KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
         ("TorPort tor", "1: `TorPort` takes a number from 1 to 65535: `tor`", ""),
         ("TorPort 1\nTorPort 2", "2: `TorPort 2` contradicts line 1: `TorPort 1`", "remove one of them"),
         ("TorAddress localhost", "1: `TorAddress` takes an address, not a name: `localhost`", ""),
+        ("TorAddress tor:9050", "1: `TorAddress` takes an address, not a name: `tor:9050`", ""),
+        *(
+            (
+                f"TorAddress {address}:9150",
+                f"1: `TorAddress` takes an address without a port: `{address}:9150`",
+                "the port stands on a line of its own: `TorPort 9150`",
+            )
+            for address in ("127.0.0.1", "[::1]")
+        ),
         (
             "OnionAddrRange 127.42.42.0",
             "1: `OnionAddrRange` needs a netmask: `127.42.42.0`",
@@ -125,13 +134,13 @@ KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
         ("IsolatePID on", "1: unknown value of `IsolatePID`: `on`", "known values: 0, 1"),
         ("EnableIPv6 2", "1: unknown value of `EnableIPv6`: `2`", "known values: 0, 1"),
         (
-            "SOCKS5Username me",
-            "1: one of `SOCKS5Username` and `SOCKS5Password`",
+            "TorPort 1\nSOCKS5Username me\n# it\nTorPort 1",
+            "2: one of `SOCKS5Username` and `SOCKS5Password`",
             "Tor needs both, or none",
         ),
         (
             "SOCKS5Password SECRET\n",
-            "2: one of `SOCKS5Username` and `SOCKS5Password`",
+            "1: one of `SOCKS5Username` and `SOCKS5Password`",
             "Tor needs both, or none",
         ),
         (

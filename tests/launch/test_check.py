@@ -34,6 +34,16 @@ def test_status_1_when_not_through_each(refusing_port):
     assert ran.out.endswith("\n1 of 2 work, not seen to work: 2\n")
 
 
+def test_status_0_besides_what_cannot_be_asked(refusing_port):
+    raw = f"raw://127.0.0.1:{refusing_port}"
+    with reference_server() as server:
+        ran = check("--check", server.url(), raw)
+    assert "2  error: raw hops cannot be checked\n" in ran.out
+    assert ran.out.endswith("\nworks; not seen to work, which is no harm: 2\n")
+    ran = check("--check", raw, status=1)
+    assert ran.out.endswith("\nnot seen to work\n")
+
+
 def test_the_chain_of_the_configuration_file(tmp_path, refusing_port):
     file = tmp_path / "some.conf"
     with reference_server() as server:

@@ -23,6 +23,7 @@ from pywrap.socks.wire import Endpoint
 from tests import destinations
 from tests.servers import reference_server
 from tests.socks.play import hold
+from tests.test_udp_failures import forwarder
 from tests.tunnel.scripted import CHOICE, GREETING, scripted
 
 # For a question that is answered, on a busy machine; and for one that never is.
@@ -199,7 +200,7 @@ def test_a_later_hop_may_be_out_of_reach_directly():
         reported("socks5h://b", working, ["socks5h://a"]),
     ]
     assert json.loads(in_json(reports))["works"]
-    assert in_words(reports).endswith("\nworks; not seen to work by themselves, which is no harm: 2\n")
+    assert in_words(reports).endswith("\nworks; not seen to work, which is no harm: 2\n")
 
 
 def test_a_hop_through_another(dante):
@@ -228,6 +229,63 @@ def test_a_dead_hop_is_named_in_what_fails_behind_it(refusing_port):
     assert before["reachable"]["verdict"] == NO
     assert before["second_opinions"]["python-socks"]["verdict"] == NO
     assert before["second_opinions"]["PySocks"]["why"] == "not tried: it has no chains"
+
+
+# ---------------------------------------------------------------- raw hops
+
+
+@pytest.mark.parametrize("kind", ["strict", "dynamic", "random"])
+def test_a_raw_hop_does_not_count(kind):
+    raw, other = Proxy("raw", "a"), Proxy("socks5h", "b")
+    for hops in ((raw, other), (other, raw)):
+        paths = doctor.paths_of([Chain(hops, type=kind)])
+        assert {path for path, role in paths.items() if role.counts} == (
+            {(other,)} if kind == "random" or hops[0] is other else {hops}
+        )
+
+
+def test_a_hop_behind_a_raw_one_is_checked_through_it():
+    with reference_server() as server, forwarder(server.address) as way:
+        raw, hop = Proxy("raw", "127.0.0.1", way.port), parse_proxy(server.url())
+        text, status = doctor.check(doctor.paths_of([Chain((raw, hop))]), PATIENT, json=True)
+    alone, direct, behind = json.loads(text)["proxies"]
+    assert status == 0
+    assert (alone["error"], alone["counts"]) == ("raw hops cannot be checked", False)
+    assert (direct["counts"], behind["counts"]) == (False, True)
+    assert behind["through"] == [f"raw://127.0.0.1:{way.port}"]
+    expected = {"reachable": YES, **METHOD_NONE, "connect": YES, "names": YES, "single_flight": YES}
+    assert verdicts(behind).items() >= expected.items()
+
+
+def test_a_raw_hop_leads_nowhere_else(dante):
+    # Dante refuses itself, and lets peers in.
+    with forwarder((dante.host, dante.port)) as way:
+        told = examined((f"raw://127.0.0.1:{way.port}", url_of(dante)))
+    assert told["connect"]["verdict"] == YES
+    assert told["bind"]["verdict"] == UNKNOWN
+    assert told["bind"]["why"].endswith("raw hops lead to one place alone")
+
+
+def test_a_refusal_behind_a_raw_hop_may_be_of_another_machine():
+    # Where it leads to is not told by the address of the next hop, loopback or not.
+    path = Proxy("raw", "127.0.0.1"), Proxy("socks5h", "127.0.0.1")
+    with destination.Listener() as listener:
+        found = destination.destinations(path, "127.0.0.1", None, listener)
+    assert not found.here
+    assert found.plain.endpoint == Endpoint("127.0.0.1", 1080)
+
+
+def test_the_hop_behind_a_raw_one_does_not_work():
+    with (
+        scripted(3, b"HTTP/1.1 400 Bad Request\r\n\r\n") as proxy,
+        forwarder((proxy.host, proxy.port)) as way,
+    ):
+        told = examined((f"raw://127.0.0.1:{way.port}", url_of(proxy)))
+    assert told["error"].endswith("not a SOCKS5 proxy: it answers like an HTTP server")
+    assert {opinion["why"] for opinion in told["second_opinions"].values()} == {
+        "not tried: it has no raw hops",
+        "not tried: it has no chains",
+    }
 
 
 # ---------------------------------------------------------------- proxies that misbehave
@@ -416,11 +474,12 @@ def test_a_resolver_that_never_answers_is_not_waited_for(monkeypatch):
 
 
 def test_who_cannot_be_asked_is_not_guessed_at():
-    text, status = doctor.check({(Proxy("raw", "127.0.0.1", 3128),): Role()}, json=True)
+    text, status = doctor.check(doctor.paths_of([Chain((Proxy("raw", "127.0.0.1", 3128),))]), json=True)
     (told,) = json.loads(text)["proxies"]
-    assert status == 1
     assert told["error"] == "raw hops cannot be checked"
     assert set(verdicts(told).values()) == {UNKNOWN}
+    # No failure, but nothing was seen to work.
+    assert (told["counts"], status) == (False, 1)
 
 
 def test_a_bug_is_not_taken_for_a_finding(monkeypatch):
@@ -551,14 +610,30 @@ def test_what_is_not_installed_is_not_needed(monkeypatch, refusing_port):
     assert {opinion["why"] for opinion in told["second_opinions"].values()} == {"not installed"}
 
 
-def test_a_library_that_tells_the_password_is_not_quoted(monkeypatch, refusing_port):
+@pytest.mark.parametrize("login", ["alice:s%20cret", "alice:it's", "alice:s%5Ccret", "alice:%FFcret"])
+@pytest.mark.parametrize("form", ["cannot log in with {}", "{!r} is wrong", "socks5://alice:{url}@h: no"])
+def test_a_library_that_tells_the_password_is_not_quoted(monkeypatch, refusing_port, login, form):
     def create_connection(address, proxy_password, **_):
-        raise ValueError(f"cannot log in with {proxy_password}")
+        raise ValueError(form.format(proxy_password, url=login.partition(":")[2]))
 
     fake = types.SimpleNamespace(SOCKS4=1, SOCKS5=2, create_connection=create_connection)
     monkeypatch.setitem(sys.modules, "socks", fake)
-    told = examined(f"socks5h://alice:s%20cret@127.0.0.1:{refusing_port}")
-    assert told["second_opinions"]["PySocks"]["why"] == "cannot log in with ***"
+    told = examined(f"socks5h://{login}@127.0.0.1:{refusing_port}")
+    assert told["second_opinions"]["PySocks"]["why"] == "ValueError"
+
+
+@pytest.mark.parametrize("password", ["o", "111", "connect"])
+def test_a_password_that_is_in_the_text_by_chance_leaves_no_gap_in_it(refusing_port, password):
+    told = examined(f"socks5h://u:{password}@127.0.0.1:{refusing_port}")
+    assert {name: opinion["why"] for name, opinion in told["second_opinions"].items()} == {
+        "python-socks": "ProxyConnectionError: Connection refused",
+        "PySocks": "ProxyConnectionError: Connection refused",
+    }
+
+
+def test_other_texts_are_quoted_beside_a_password(refusing_port):
+    told = examined(f"socks5h://alice:hunter2@127.0.0.1:{refusing_port}")
+    assert told["second_opinions"]["python-socks"]["why"].startswith("[Errno 111] Could not connect to proxy")
 
 
 # ---------------------------------------------------------------- the report

@@ -62,13 +62,16 @@ def ask(server, client, message):
         (["192.0.2.7"], b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x07" + b"\0\0"),
         (["2001:db8::7"], b"\x05\x00\x00\x04" + b"\x20\x01\x0d\xb8" + b"\0" * 11 + b"\x07" + b"\0\0"),
         (["192.0.2.7", "2001:db8::7"], b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x07" + b"\0\0"),
+        # As tor does.
+        (["2001:db8::7", "192.0.2.7"], b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x07" + b"\0\0"),
     ],
 )
 def test_a_name_has_an_address(server, client, names, addresses, reply):
     names["host.test"] = addresses
     assert ask(server, client, resolve_5(b"host.test")) == reply
     (seen,) = server.seen
-    assert seen == Record(5, "RESOLVE", "host.test", 0, "", seen.client, "", Endpoint(addresses[0], 0))
+    answer = min(addresses, key=lambda address: ":" in address)
+    assert seen == Record(5, "RESOLVE", "host.test", 0, "", seen.client, "", Endpoint(answer, 0))
 
 
 def test_socks4a_is_answered_with_the_first_ipv4_address(server, client, names):
@@ -110,7 +113,7 @@ def test_a_client_that_has_ended_its_direction_is_answered(server, client, names
 def test_our_client_and_our_server_understand_each_other(server, client, names, addresses):
     names["host.test"] = ["2001:db8::7", "192.0.2.7"]
     addresses["2001:db8::7"] = "host.test"
-    assert hold(v5.resolve("host.test"), client.connect(server)) == Endpoint("2001:db8::7", 0)
+    assert hold(v5.resolve("host.test"), client.connect(server)) == Endpoint("192.0.2.7", 0)
     assert hold(v5.resolve_ptr("2001:db8::7"), client.connect(server)) == Endpoint("host.test", 0)
     assert hold(v4.resolve("host.test"), client.connect(server)) == Endpoint("192.0.2.7", 0)
 

@@ -44,6 +44,9 @@ HEADS = [
     b"HTTP/1.1 200 OK\n" + b"A: b\r\n" + b"\n",
     b"HTTP/1.1 200 OK\r\n" + b"A: b\n" + b"\r\n",
     b"HTTP/1.1 299 Anything\r\n" + b"Content-Length: 5\r\n" + b"\r\n",
+    # Interim responses, any number of them (RFC 9110 section 15.2).
+    b"HTTP/1.1 100 Continue\r\n" + b"\r\n" + SQUID,
+    b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </a>\r\n" + b"\r\n" + b"HTTP/1.1 199\n\n" + TINYPROXY,
     # A CR that ends no line.
     b"HTTP/1.1 200 OK\r\r\n" + b"A: \rb\n" + b"\r\n",
 ]
@@ -132,6 +135,19 @@ def test_every_status_has_its_errno(status, number, error, text):
     assert rest == b" Whatever\r\n"
 
 
+def test_a_refusal_after_an_interim_response():
+    answer = b"HTTP/1.1 102 Processing\r\n" + b"\r\n" + b"HTTP/1.1 403 Forbidden"
+    err, _, rest = refused(Rejected, http.connect(TARGET), answer)
+    assert err.code == 403
+    assert rest == b" Forbidden"
+
+
+def test_what_follows_an_interim_response_is_a_head():
+    answer = b"HTTP/1.1 100 Continue\r\n" + b"\r\n" + b"SSH-2.0-OpenSSH_9.2"
+    err, _, _ = refused(ProtocolError, http.connect(TARGET), answer)
+    assert str(err) == "not an HTTP proxy: it answers like an SSH server"
+
+
 @pytest.mark.parametrize(
     ("login", "text"),
     [((), "no username was given"), ((b"alice", b"wrong"), "refused the username or the password")],
@@ -176,6 +192,13 @@ def test_a_head_without_end_is_given_up():
     err, _, rest = refused(ProtocolError, http.connect(TARGET), endless)
     assert "a head of more than" in str(err)
     assert len(endless) - len(rest) <= http.LONGEST_HEAD
+
+
+def test_interim_responses_without_end_are_given_up():
+    endless = (b"HTTP/1.1 100 Continue\r\n" + b"\r\n") * http.LONGEST_HEAD
+    err, _, rest = refused(ProtocolError, http.connect(TARGET), endless)
+    assert "a head of more than" in str(err)
+    assert len(endless) - len(rest) <= http.LONGEST_HEAD + len(b"HTTP/1.1 100")
 
 
 def test_the_assent_is_one():

@@ -13,7 +13,7 @@ from threading import Thread
 
 from pywrap.frozen import frozen
 from pywrap.launch.doctor.destination import Listener, parse_target
-from pywrap.launch.doctor.examination import examine
+from pywrap.launch.doctor.examination import examine, speaks
 from pywrap.launch.doctor.progress import Progress
 from pywrap.launch.doctor.report import Report, all_work, in_json, in_words
 
@@ -38,7 +38,10 @@ FAILS = 1
 
 @frozen
 class Role:
-    """What a path is to a program: do connections go that way, and ``around`` hops that do not work?"""
+    """What a path is to a program: do connections go that way, and ``around`` hops that do not work?
+
+    What cannot be asked does not count.
+    """
 
     counts: bool = True
     around: bool = False
@@ -47,7 +50,8 @@ class Role:
 def paths_of(chains: Sequence[Chain]) -> dict[Path, Role]:
     """What to examine: each hop directly, and in order each but the first through those before it.
 
-    A later hop directly does not count, which may be out of reach there without any harm.
+    A later hop directly does not count, which may be out of reach there without any harm; nor does one that
+    nobody can ask anything.
     """
     direct: dict[Path, Role] = {}
     through: dict[Path, Role] = {}
@@ -55,12 +59,12 @@ def paths_of(chains: Sequence[Chain]) -> dict[Path, Role]:
         # Any hop of the other types may be the first, and any may be before it: too many to try.
         in_order = chain.type in ("strict", "dynamic")
         for number, hop in enumerate(chain.proxies):
-            counts = number == 0 or not in_order
+            counts = speaks(hop) and (number == 0 or not in_order)
             direct[hop,] = Role(counts or ((hop,) in direct and direct[hop,].counts))
             if in_order and number > 0:
                 path = chain.proxies[: number + 1]
                 strictly = path in through and not through[path].around
-                through[path] = Role(around=chain.type == "dynamic" and not strictly)
+                through[path] = Role(speaks(hop), around=chain.type == "dynamic" and not strictly)
     return {**direct, **through}
 
 

@@ -152,7 +152,9 @@ def destinations(
     path: tuple[Proxy, ...], address: str, target: Endpoint | None, listener: Listener
 ) -> Destinations:
     """What to ask the last of ``path`` for, which is at ``address``; the user's ``target`` comes first."""
-    if all(_is_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
+    # Where a raw hop leads to is known to whoever set it up: the address is what it should be there.
+    raw = any(hop.scheme == "raw" for hop in path)
+    if not raw and all(_is_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
         found = _of_listener(listener)
     else:
         found = _of_itself(path[-1], address)

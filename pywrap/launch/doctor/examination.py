@@ -67,13 +67,16 @@ def examine(
     say: Callable[[str], None],
 ) -> Report:
     """Find out all about the last of ``path``; ``say`` is called with what is asked next."""
-    for hop in path:
-        # Such as raw, where nobody is there to be asked.
-        if hop.scheme not in _SPEAKS:
-            report = Report(path)
-            report.error = f"{hop.scheme} hops cannot be checked"
-            return report
+    if not speaks(path[-1]):
+        report = Report(path)
+        report.error = f"{path[-1].scheme} hops cannot be checked"
+        return report
     return _Examination(path, patience, target, listener, say).whole()
+
+
+def speaks(hop: Proxy) -> bool:
+    """Can ``hop`` be asked for anything? Not raw, which passes on what it gets."""
+    return hop.scheme in _SPEAKS
 
 
 class _Examination:
@@ -201,7 +204,7 @@ class _Examination:
     def _reach_us(self) -> bool:
         """Does it reach a listener at the address that it sees us at? That is the destination then."""
         found = self._destinations
-        if found.plain.certain or found.here or len(self._path) > 1:
+        if found.plain.certain or found.here or any(map(speaks, self._path[:-1])):
             return False
         try:
             ours = self._listener.also_at(self._here)
@@ -347,6 +350,8 @@ class _Examination:
         if len(self._path) > 1:
             line = Line(self._path[:-1], self._line.patience)
             hop = self._path[-2]
+            if not speaks(hop):
+                raise SocksError(f"{hop.scheme} hops lead to one place alone")
             sock, _ = stack.enter_context(line.talk(_SPEAKS[hop.scheme](hop, v5.CONNECT, bound)))
             sock.settimeout(self._line.patience)
             return sock

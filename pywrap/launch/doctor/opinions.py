@@ -6,9 +6,11 @@ on neither. Their errors are shown as they word them.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from threading import Thread
 from time import monotonic
+from urllib.parse import quote
 
 from pywrap.launch.doctor.report import NO, UNKNOWN, YES, Finding
 
@@ -56,7 +58,7 @@ def _opinion(connect: Connect, path: Path, destination: Endpoint, patience: floa
         return Finding(UNKNOWN, f"not tried: {err}")
     except Exception as err:
         # Whatever a foreign library raises is its opinion.
-        return Finding(NO, _without_passwords(str(err) or type(err).__name__, path))
+        return Finding(NO, _words(err, path))
 
 
 def _with_python_socks(path: Path, destination: Endpoint, patience: float) -> AbstractContextManager[Any]:
@@ -64,6 +66,8 @@ def _with_python_socks(path: Path, destination: Endpoint, patience: float) -> Ab
     proxy_class = import_module("python_socks.sync").Proxy
     proxy = None
     for hop in path:
+        if hop.scheme not in _KINDS:
+            raise NotTried(f"it has no {hop.scheme} hops")
         kind = getattr(kinds, _KINDS[hop.scheme])
         proxy = proxy_class(kind, hop.host, hop.port, *_login(hop), rdns=True, forward=proxy)
     assert proxy is not None, "a path has a hop"
@@ -105,8 +109,29 @@ def _text(data: bytes | None) -> str | None:
     return None if data is None else data.decode("utf-8", "backslashreplace")
 
 
-def _without_passwords(text: str, path: Path) -> str:
+def _words(err: Exception, path: Path) -> str:
+    text = str(err)
+    return " ".join(text.split()) if text and not _tells_a_password(text, path) else _named(err)
+
+
+def _tells_a_password(text: str, path: Path) -> bool:
+    """Is one of ``path`` in it, as it is, in a repr() or in a URL? Be it by chance: nobody can tell."""
     for hop in path:
-        if password := _text(hop.password):
-            text = text.replace(password, "***")
-    return " ".join(text.split())
+        password = _text(hop.password)
+        if password and any(
+            form in text for form in (password, repr(password)[1:-1], quote(hop.password or b"", safe=""))
+        ):
+            return True
+    return False
+
+
+def _named(err: BaseException) -> str:
+    """The class of ``err``, and the system's words for its errno, or for that of what it was raised for."""
+    name = type(err).__name__
+    cause: BaseException | None = err
+    while cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        if isinstance(number, int) and number > 0:
+            return f"{name}: {os.strerror(number)}"
+        cause = cause.__context__
+    return name

@@ -2,10 +2,11 @@
 
 The keys of the JSON are stable; new ones may be added::
 
-    {"works": true,                    all of "proxies" that count work
+    {"works": true,                    all of "proxies" that count work, and there is one
      "proxies": [
       {"proxy": "socks5h://u:***@h:1080", "through": ["socks4a://g:1080"],
-       "counts": true,                 connections go this way; false for later hops, directly
+       "counts": true,                 connections go this way, and it can be seen; false for later hops,
+                                       directly, and for raw ones
        "works": true,                  a connection through it was seen
        "error": "" or why not, "connect_ms": 0.1 or null, "reply_ms": 0.2 or null,
        "reachable", "method_none", "method_password", "method_gssapi", "connect", "names",
@@ -68,7 +69,7 @@ NOT_ASKED = Finding(UNKNOWN, "not asked")
 class Report:
     """What was found out about the last of ``path``, through those before it. Times are in seconds.
 
-    ``counts``: do connections go that way?
+    ``counts``: do connections go that way, and can it be seen?
     """
 
     def __init__(self, path: tuple[Proxy, ...]) -> None:
@@ -92,8 +93,8 @@ class Report:
 
 
 def all_work(reports: Sequence[Report]) -> bool:
-    """Was a connection seen each way that connections go?"""
-    return all(report.works for report in reports if report.counts)
+    """Was a connection seen each way that counts, and was there any?"""
+    return {report.works for report in reports if report.counts} == {True}
 
 
 # ---------------------------------------------------------------- for programs
@@ -164,7 +165,7 @@ def _verdict(numbers: Sequence[str], reports: Sequence[Report]) -> str:
     if not failing:
         return f"all {len(reports)} work"
     if all_work(reports):
-        return f"works; not seen to work by themselves, which is no harm: {', '.join(failing)}"
+        return f"works; not seen to work, which is no harm: {', '.join(failing)}"
     return f"{len(reports) - len(failing)} of {len(reports)} work, not seen to work: {', '.join(failing)}"
 
 
