@@ -54,11 +54,7 @@ class Association:
     ) -> None:
         self.path = path
         self.controls = controls
-        try:
-            own = controls[0].getpeername()[0]
-        except OSError as err:
-            # It has sent its reply, and an RST.
-            raise _over(hop_label(path, 0)) from err
+        own = controls[0].getpeername()[0]
         self.relay = relay_address(bound[0], _plain(own))
         # The hops behind the first see their relays from elsewhere: by what we call them.
         self._relays = [
@@ -181,8 +177,16 @@ class Associating:
         if left:
             self._current = self._other(self.path, left - 1)
             return self._step(self._current.start)
-        self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
+        try:
+            self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
+        except OSError as err:
+            # It has no peer any more: behind its reply came an RST.
+            raise _over(hop_label(self.path, 0)) from err
         return True
+
+
+def _over(hop: str) -> ProxyClosed:
+    return ProxyClosed(f"{hop}: the proxy hung up, and with it ended the UDP association")
 
 
 class _Never:
@@ -233,10 +237,6 @@ class Watch:
     def abandon(self) -> None:
         """End it. In this process: after a fork() the other one goes on."""
         self.sock.close()
-
-
-def _over(hop: str) -> ProxyClosed:
-    return ProxyClosed(f"{hop}: the proxy hung up, and with it ended the UDP association")
 
 
 def relay_address(bound: Endpoint, proxy: str) -> Endpoint:

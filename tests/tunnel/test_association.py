@@ -13,7 +13,7 @@ import pytest
 from pywrap.config.settings import Proxy
 from pywrap.errors import ProxyClosed
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel.association import Association, relay_address
+from pywrap.tunnel.association import NEVER, Associating, Association, relay_address
 from pywrap.tunnel.background import Background
 
 
@@ -42,9 +42,25 @@ def control():
             ours.close()
 
 
+PATH = (Proxy("socks5h", "127.0.0.1", 1080),)
+BOUND = Endpoint("127.0.0.1", 4000)
+
+
 def associated(control):
-    path = (Proxy("socks5h", "127.0.0.1", 1080),)
-    return Association(path, [control], [Endpoint("127.0.0.1", 4000)])
+    return Association(PATH, [control], [BOUND])
+
+
+class Answered:
+    """The opening of an association, on ``sock``, that the proxy has replied to."""
+
+    path = PATH
+    bound = BOUND
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def start(self):
+        return True
 
 
 def test_the_end_of_a_control_connection_is_told(control):
@@ -89,8 +105,11 @@ def test_a_proxy_that_is_gone_right_after_its_reply_has_hung_up(control):
     poller = select.poll()
     poller.register(ours, select.POLLIN)
     assert poller.poll()
+    associating = Associating(Answered(ours), lambda *_: None, NEVER)
     with pytest.raises(ProxyClosed, match=r"^proxy 127.0.0.1:1080: the proxy hung up"):
-        associated(ours)
+        associating.start()
+    associating.abandon()
+    assert ours.fileno() == -1
 
 
 @pytest.mark.parametrize(
