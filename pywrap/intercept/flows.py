@@ -27,7 +27,6 @@ from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.channel import GONE, Channel, relay_address
 from pywrap.intercept.inbox import Inbox
-from pywrap.intercept.tunnels import Lock
 from pywrap.intercept.underneath import Underneath
 from pywrap.socks.datagram import LONGEST_HEADER, LONGEST_PAYLOAD, pack_header, unpack_header
 from pywrap.tunnel.background import Task
@@ -73,8 +72,6 @@ class Flow:
         if not is_bound:
             self.under.bind(sock)
         self.inbox = Inbox(self, serves=is_bound)
-        # A signal handler may send in the middle of what is done under it.
-        self._lock = Lock()
         # By the name of the chain, and a number for those that have names at the same port.
         self._channels: dict[tuple[str, int], Channel] = {}
         # Has it been said that some had to give way?
@@ -290,15 +287,16 @@ class Flow:
         if len(message) > LONGEST_PAYLOAD:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
-        with self._lock:
-            ended = self._renew(telling=False)
+        with self.session.tunnels.lock:
+            ended = self.tell()
+            if ended is not None and not self._stood:
+                raise ended
             # One opens it. What others have to send meanwhile waits, whatever their patience: a signal
             # handler of the same thread is one of them.
-            with self.session.tunnels.lock:
-                busy = channel.association is not None or channel.is_busy or channel.is_recycled
-                mine = not busy and timeout != 0
-                if mine:
-                    channel.opening = True
+            busy = channel.association is not None or channel.is_busy or channel.is_recycled
+            mine = not busy and timeout != 0
+            if mine:
+                channel.opening = True
         if mine:
             try:
                 self._open_here(channel, timeout)
@@ -510,19 +508,7 @@ class Flow:
         channel.queue, channel.queued = [], 0
 
     def tell(self) -> OSError | None:
-        """What went wrong, once; the socket is as new then."""
-        with self._lock:
-            error = self.error
-            if error is not None:
-                self._renew(telling=True)
-            return error
-
-    def _renew(self, telling: bool) -> OSError | None:
-        """Put a fresh socket in the place of one that was shut down, and return why it was. Under ``_lock``.
-
-        Raises:
-            OSError: what an association failed with that never stood, unless it is being told.
-        """
+        """What went wrong, once; a fresh socket is in the place of the one that was shut down then."""
         with self.session.tunnels.lock:
             error, self.error = self.error, None
             if error is None:
@@ -537,9 +523,7 @@ class Flow:
             self.relays = {relay: channel for relay, channel in self.relays.items() if channel.association}
             for channel in self._channels.values():
                 channel.ended = None
-        if not telling and not self._stood:
-            raise error
-        return error
+            return error
 
     def close(self, fd: int) -> None:
         """The program closes ``fd``. Under ``tunnels.lock``."""
@@ -579,7 +563,6 @@ class Flow:
 
     def forked(self) -> None:
         """In a child after fork(): the same associations, with nobody who watches them."""
-        self._lock = Lock()
         for channel in self._channels.values():
             channel.opening = False
             if channel.task is not None:

@@ -156,6 +156,35 @@ def test_a_signal_handler_may_send_while_a_fresh_file_takes_the_place_of_one(pro
     assert proxy.asked == [ASSOCIATE] * 2
 
 
+def test_a_finalizer_may_send_while_another_thread_is_told_of_an_end(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        import threading
+        from pywrap import intercept
+        sock = udp()
+        before = descriptors()
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(100).decode()]
+        end_association(int(sys.argv[3]))
+        assert left_over(before) == 0
+        told = []
+        other = threading.Thread(target=lambda: told.append(outcome(sock.recv, 100)))
+        # The collector runs in the middle of anything.
+        with intercept._tunnels.lock:
+            other.start()
+            while sys._current_frames()[other.ident].f_code.co_name != "__enter__":
+                time.sleep(0)
+            sent = sock.sendto(b"finalizer", (host, port))
+        other.join()
+        say(sent=sent, told=[str(told[0], "ascii")])
+        """,
+        *(echo.host, echo.port, proxy.port),
+        timeout=20,
+    )
+    assert said == {"sent": 9, "told": ["finalizer"]}
+
+
 # ---------------------------------------------------------------- IPv4, and IPv6 underneath
 
 
