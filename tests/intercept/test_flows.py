@@ -42,7 +42,7 @@ def end_association(port):
             continue
         if is_socket:
             with socket.socket(fileno=os.dup(fd)) as sock:
-                if sock.type == socket.SOCK_STREAM and sock.getpeername()[1] == port:
+                if sock.type == socket.SOCK_STREAM and sock.getpeername()[1:] == (port,):
                     sock.shutdown(socket.SHUT_RDWR)
 """
 
@@ -269,6 +269,26 @@ def test_a_child_that_fails_to_associate_leaves_its_parent_a_file_of_its_own(pro
     )
     assert said == {"got": ["before", "TimeoutError", "after"], "is_another": True}
     assert proxy.asked == [ASSOCIATE]
+
+
+def test_descriptors_do_not_pile_up_from_parent_to_child(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.sendto(b"x", (host, port))
+        sock.recv(10)
+        counts = [len(descriptors())]
+        for _ in range(3):
+            child = os.fork()
+            if child:
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            counts.append(len(descriptors()))
+        say(more=[count - counts[0] for count in counts])
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"more": [0, 0, 0, 0]}
 
 
 # As its arguments, where to send; and a descriptor to get the socket from.
