@@ -8,6 +8,10 @@ have none of them. It is so from the start (``lifetime``): a thread that sleeps 
 datagram is sent would be given the answer with its header. Until a destination needs the chain it has no
 flow, and the methods do what they always did. trio, which would not accept the class, does not see it
 (``late``).
+
+What is called through the class, as ``socket.socket.recv(sock, 10)``, goes past them and gets the header.
+Whatever stood on that class would stand before recv() of every stream too, and only a metaclass could tell
+the two calls apart: no class that has been made takes another one.
 """
 
 from __future__ import annotations
@@ -342,10 +346,10 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
     def getpeername(self: _socket.socket) -> Any:
         """getpeername() -> address info: the destination that was asked for."""
         flow = flow_of(self)
-        if flow is None or flow.peer is None or not flow.peer[1]:
-            # To port 0 there is no connection for Linux, whatever its connect() says.
+        if flow is None:
             return originals.getpeername(self)
-        return flow.peer
+        # To port 0 there is no connection for Linux, whatever its connect() says.
+        return flow.peer if flow.peer is not None and flow.peer[1] else flow.under.peer_name(self)
 
     def __reduce_ex__(self: _socket.socket, protocol: int) -> Any:
         # multiprocessing knows how to send sockets to other processes by their exact class.
@@ -355,9 +359,8 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
 
     def getsockname(self: _socket.socket) -> Any:
         """getsockname() -> address info: as if the way went by the first proxy."""
-        name = originals.getsockname(self)
         flow = flow_of(self)
-        return name if flow is None else flow.local_name(name)
+        return originals.getsockname(self) if flow is None else flow.local_name(flow.under.own_name(self))
 
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""

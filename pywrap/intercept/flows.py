@@ -72,7 +72,6 @@ class Flow:
         if not is_bound:
             self.under.bind(sock)
         self.inbox = Inbox(self, serves=is_bound)
-        self._lock = originals.allocate_lock()
         # By the name of the chain, and a number for those that have names at the same port.
         self._channels: dict[tuple[str, int], Channel] = {}
         # The one that was sent to last.
@@ -234,8 +233,6 @@ class Flow:
         A connected UDP socket has the address that its datagrams leave with, and programs connect one to
         learn that (and send nothing). Here it is the one on the way to the first proxy.
         """
-        if self.under.wire is not None:
-            name = ("0.0.0.0", name[1])
         if self.peer is None or self.way is None or name[0] not in ("0.0.0.0", "::"):
             return name
         channel = self.way[0]
@@ -295,15 +292,16 @@ class Flow:
         if len(message) > LONGEST_PAYLOAD:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
-        with self._lock:
-            ended = self._renew(telling=False)
+        with self.session.tunnels.lock:
+            ended = self.tell()
+            if ended is not None and not self._stood:
+                raise ended
             # One opens it. What others have to send meanwhile waits, whatever their patience: a signal
             # handler of the same thread is one of them.
-            with self.session.tunnels.lock:
-                busy = channel.association is not None or channel.is_busy or channel.is_recycled
-                mine = not busy and timeout != 0
-                if mine:
-                    channel.opening = True
+            busy = channel.association is not None or channel.is_busy or channel.is_recycled
+            mine = not busy and timeout != 0
+            if mine:
+                channel.opening = True
         if mine:
             try:
                 self._open_here(channel, timeout)
@@ -450,8 +448,13 @@ class Flow:
                     self._fail(to_oserror(err), stood=True)
 
         channel.watches = association.watching(ended)
-        for task in channel.watches:
-            self.session.background.submit(task)
+        try:
+            for task in channel.watches:
+                self.session.background.submit(task)
+        except BaseException:
+            # No descriptor left (EMFILE): the thread did not start, which would have closed them.
+            association.close()
+            raise
 
     def _fit(self, association: Association) -> None:
         """Make sure that the socket can send to the relay's family."""
@@ -511,30 +514,22 @@ class Flow:
         channel.queue, channel.queued = [], 0
 
     def tell(self) -> OSError | None:
-        """What went wrong, once; the socket is as new then."""
-        with self._lock:
-            error = self.error
-            if error is not None:
-                self._renew(telling=True)
-            return error
-
-    def _renew(self, telling: bool) -> OSError | None:
-        """Put a fresh socket in the place of one that was shut down, and return why it was. Under ``_lock``.
-
-        Raises:
-            OSError: what an association failed with that never stood, unless it is being told.
-        """
+        """What went wrong, once; a fresh socket is in the place of the one that was shut down then."""
         with self.session.tunnels.lock:
             error, self.error = self.error, None
             if error is None:
                 return None
-            self.under.refresh()
-            self.relays.clear()
+            try:
+                self.under.refresh()
+            except BaseException:
+                # No descriptor left (EMFILE). The file stays shut down until one call has a fresh one.
+                self.error = error
+                raise
+            # But for what a signal handler has sent meanwhile.
+            self.relays = {relay: channel for relay, channel in self.relays.items() if channel.association}
             for channel in self._channels.values():
                 channel.ended = None
-        if not telling and not self._stood:
-            raise error
-        return error
+            return error
 
     def close(self, fd: int) -> None:
         """The program closes ``fd``. Under ``tunnels.lock``."""
@@ -574,7 +569,6 @@ class Flow:
 
     def forked(self) -> None:
         """In a child after fork(): the same associations, with nobody who watches them."""
-        self._lock = originals.allocate_lock()
         for channel in self._channels.values():
             channel.opening = False
             if channel.task is not None:
@@ -583,6 +577,10 @@ class Flow:
                 channel.queue, channel.queued = [], 0
             if channel.association is not None:
                 self._watch(channel)
+        if self._last is not None:
+            self._last.close()
+            self._last = None
+            self._end_if_done()
 
 
 def _unsent(err: OSError, channel: Channel) -> OSError:

@@ -95,6 +95,9 @@ class Inbox:
                     raise
                 # Another thread has taken it, or it was an end, and not an answer, that poll() announced.
                 self._let_replace()
+                if monotonic() >= until:
+                    # Of a file that the program has shut down, poll() announces that for ever.
+                    raise TimeoutError("timed out") from None
                 continue
             if message[3] is None:
                 if flow.is_shut:
@@ -107,9 +110,15 @@ class Inbox:
             _drop(mouth, flags)
 
     def _let_replace(self) -> None:
-        """The file was shut down, and not by the program: have whoever replaces it come to an end."""
-        with self._flow.session.tunnels.lock:
-            pass
+        """The file was shut down, and not by the program: have whoever replaces it come to an end.
+
+        If nobody does, that was another process, which shares the file since a fork() and has failed to
+        associate: the two have a file each from now on.
+        """
+        flow = self._flow
+        with flow.session.tunnels.lock:
+            if flow.error is None and not flow.is_shut and flow.under.is_shut():
+                flow.under.refresh()
 
     def _rest(self, take: Take, size: int, flags: int, ancillary: int) -> Message | None:
         """What is in the buffer of a socket that was shut down, for the program; None when it is empty."""

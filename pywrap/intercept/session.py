@@ -282,6 +282,7 @@ class Session:
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.background.forked()
         self.background = _background()
         self.tunnels.forked()
         self.names.forked(originals.allocate_lock)

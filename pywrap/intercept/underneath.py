@@ -10,6 +10,7 @@ import _socket
 import errno
 import os
 import sys
+from select import POLLRDHUP
 from time import monotonic, sleep
 
 from pywrap.intercept import epoll, originals
@@ -119,6 +120,20 @@ class Underneath:
         """The other way."""
         return address if self.wire is None else (address[0].removeprefix(_V4_MAPPED), address[1])
 
+    def own_name(self, sock: _socket.socket) -> Any:
+        """getsockname() of ``sock``, in the program's family."""
+        return self._named(originals.getsockname, sock)
+
+    def peer_name(self, sock: _socket.socket) -> Any:
+        """getpeername() of ``sock``, likewise."""
+        return self._named(originals.getpeername, sock)
+
+    def _named(self, ask: Callable[[_socket.socket], Any], sock: _socket.socket) -> Any:
+        if self.wire is None:
+            return ask(sock)
+        host, port = ask(self.wire)[:2]
+        return "0.0.0.0" if host == "::" else host.removeprefix(_V4_MAPPED), port
+
     def alive(self) -> list[int]:
         """The descriptors that are still this file."""
         return [fd for fd in self.fds if is_open(fd, self.number)]
@@ -131,6 +146,15 @@ class Underneath:
             kind = self._kind | _socket.SOCK_NONBLOCK
             return originals.Socket(family, kind, self.proto, fileno=os.dup(fd))
         return None
+
+    def is_shut(self) -> bool:
+        """Is the file shut down, by whomever?"""
+        for fd in self.alive():
+            poller = originals.poll()
+            poller.register(fd, POLLRDHUP)
+            # An error is told without being asked for.
+            return any(event & POLLRDHUP for _, event in poller.poll(0))
+        return False
 
     def wake(self) -> None:
         """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""

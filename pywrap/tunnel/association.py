@@ -187,8 +187,16 @@ class Associating:
         if left:
             self._current = self._other(self.path, left - 1)
             return self._step(self._current.start)
-        self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
+        try:
+            self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
+        except OSError as err:
+            # It has no peer any more: behind its reply came an RST.
+            raise _over(hop_label(self.path, 0)) from err
         return True
+
+
+def _over(hop: str) -> ProxyClosed:
+    return ProxyClosed(f"{hop}: the proxy hung up, and with it ended the UDP association")
 
 
 class _Never:
@@ -223,14 +231,15 @@ class Watch:
 
     def advance(self) -> bool:
         try:
-            while self.sock.recv(4096):
-                pass
+            if self.sock.recv(4096):
+                # One piece at a time: the thread has others to serve than a proxy that does not stop talking.
+                return False
         except BlockingIOError:
             return False
         except OSError as err:
             why = f"the connection to the proxy broke: {err.strerror}"
             raise ProxyClosed(f"{self._hop}: {why}, and with it the UDP association") from err
-        raise ProxyClosed(f"{self._hop}: the proxy hung up, and with it ended the UDP association")
+        raise _over(self._hop)
 
     def expire(self) -> bool:
         raise AssertionError("a watch has no deadline")

@@ -1,7 +1,8 @@
 """Opens the tunnels of sockets that must not block: one thread, one epoll, any number of them.
 
 The thread ends as soon as nothing is pending. A program that has no other thread may then fork()
-without Python 3.12's warning about it, and pays nothing for connections long made.
+without Python 3.12's warning about it, and pays nothing for connections long made. While a UDP association
+stands, its control connection is pending: nobody else could wake up a recv() when that ends.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Background:
         self._cancelled: list[Task] = []
         self._running = False
         self._wake = -1
+        self._loop: _Loop | None = None
 
     def submit(self, task: Task) -> None:
         """Open a tunnel; returns at once."""
@@ -97,12 +99,21 @@ class Background:
             finally:
                 self._lock.release()
 
+    def forked(self) -> None:
+        """In a child after fork(), where this is of no more use: close what the parent's thread waits by."""
+        if self._running:
+            assert self._loop is not None, "it is what runs"
+            os.close(self._wake)
+            self._loop.close()
+
     def _start(self) -> None:
         # Everything that can fail (EMFILE) here, where connect() can report it.
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
-            self._start_thread(self._run, (_Loop(self._epoll(), self._wake),))
+            self._loop = _Loop(self._epoll(), self._wake)
+            self._start_thread(self._run, (self._loop,))
         except BaseException:
+            self._loop = None
             os.close(self._wake)
             raise
         self._running = True

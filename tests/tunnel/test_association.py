@@ -6,13 +6,14 @@ import _socket
 import _thread
 import select
 import socket
+import struct
 
 import pytest
 
 from pywrap.config.settings import Proxy
 from pywrap.errors import ProtocolError, ProxyClosed
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel.association import Association, relay_address
+from pywrap.tunnel.association import NEVER, Associating, Association, relay_address
 from pywrap.tunnel.background import Background
 
 
@@ -41,9 +42,25 @@ def control():
             ours.close()
 
 
-def associated(control, bound="127.0.0.1"):
-    path = (Proxy("socks5h", "127.0.0.1", 1080),)
-    return Association(path, [control], [Endpoint(bound, 4000)])
+PATH = (Proxy("socks5h", "127.0.0.1", 1080),)
+BOUND = Endpoint("127.0.0.1", 4000)
+
+
+def associated(control, bound=BOUND.host):
+    return Association(PATH, [control], [Endpoint(bound, BOUND.port)])
+
+
+class Answered:
+    """The opening of an association, on ``sock``, that the proxy has replied to."""
+
+    path = PATH
+    bound = BOUND
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def start(self):
+        return True
 
 
 def test_the_end_of_a_control_connection_is_told(control):
@@ -71,6 +88,28 @@ def test_a_watch_that_is_cancelled_before_it_began_closes_its_connection(control
     start.run()
     assert ours.fileno() == -1
     assert theirs.recv(1) == b""
+
+
+def test_a_proxy_that_does_not_stop_talking_leaves_the_thread_to_others(control):
+    ours, theirs = control
+    theirs.sendall(bytes(10000))
+    (task,) = associated(ours).watching(lambda *_: None)
+    assert task.opening.advance() is False
+    assert len(ours.recv(10000)) == 10000 - 4096
+
+
+def test_a_proxy_that_is_gone_right_after_its_reply_has_hung_up(control):
+    ours, theirs = control
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    poller = select.poll()
+    poller.register(ours, select.POLLIN)
+    assert poller.poll()
+    associating = Associating(Answered(ours), lambda *_: None, NEVER)
+    with pytest.raises(ProxyClosed, match=r"^proxy 127.0.0.1:1080: the proxy hung up"):
+        associating.start()
+    associating.abandon()
+    assert ours.fileno() == -1
 
 
 @pytest.mark.parametrize(
