@@ -27,14 +27,14 @@ class Classes:
         self._before: dict[type, type] = {}
 
     def put_on(self, sock: _socket.socket) -> None:
-        """Give ``sock`` the methods, unless it has them."""
+        """Give ``sock`` the methods, unless it has them.
+
+        Raises:
+            TypeError: C has made it, with a layout that no class of ours can have.
+        """
         cls = type(sock)
         if cls not in self._before:
-            try:
-                sock.__class__ = self._derived(cls)
-            except TypeError:
-                # Made by C, which has no other layout for it: it goes without.
-                pass
+            sock.__class__ = self._derived(cls)
 
     def take_off(self, sock: _socket.socket) -> None:
         """Make ``sock`` be of its own class again."""

@@ -19,12 +19,12 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import sys
 from operator import index
 from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
+from pywrap.intercept.classes import Classes
 from pywrap.intercept.flows import Flow
 from pywrap.intercept.tunnels import MARK, inode
 from pywrap.tunnel.opening import POLLIN
@@ -109,7 +109,9 @@ def permitted(session: Session, sock: _socket.socket, address: Any) -> Any:
 def prepare(tunnels: Tunnels, sock: _socket.socket) -> None:
     """Give ``sock`` the methods below, unless it has them."""
     if not hasattr(type(sock), MARK):
-        sock.__class__ = _derived(type(sock), tunnels)
+        if tunnels.datagrams is None:
+            tunnels.datagrams = Classes(tunnels.roots, lambda base: _methods(base, tunnels))
+        tunnels.datagrams.put_on(sock)
 
 
 def adopt(session: Session, sock: _socket.socket) -> _socket.socket:
@@ -140,44 +142,7 @@ def _join(tunnels: Tunnels, flow: Flow, sock: _socket.socket) -> None:
     tunnels.join(sock, flow)
 
 
-# ---------------------------------------------------------------- the class
-
-_classes: dict[tuple[type, int], type] = {}
-
-
-def _derived(cls: type, tunnels: Tunnels) -> type:
-    """The class that sockets of ``cls`` become: of the same name, and the same layout.
-
-    The methods stand between a program's own class and the one that it is derived from, where its ``super()``
-    finds them.
-    """
-    root = next((each for each in cls.__mro__ if each in tunnels.roots), cls)
-    return _made(cls, root, tunnels) if cls is root else _made(cls, root, tunnels, _made(root, root, tunnels))
-
-
-def _made(cls: type, root: type, tunnels: Tunnels, *with_methods: type) -> type:
-    key = cls, id(tunnels)
-    if key not in _classes:
-        members: dict[str, Any] = {
-            "__slots__": (),
-            "__module__": cls.__module__,
-            "__qualname__": cls.__qualname__,
-            "__doc__": cls.__doc__,
-            MARK: True,
-            **({} if with_methods else _methods(root, tunnels)),
-        }
-        bases = (_Quiet, cls, *with_methods) if with_methods else (cls,)
-        _classes[key] = type(cls)(cls.__name__, bases, members)
-    return _classes[key]
-
-
-class _Quiet:
-    """Keeps a class of the program's from being told of ours as of one more that is derived from it."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls, **_: Any) -> None:
-        pass
+# ---------------------------------------------------------------- the methods
 
 
 def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
@@ -351,12 +316,6 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
         # To port 0 there is no connection for Linux, whatever its connect() says.
         return flow.peer if flow.peer is not None and flow.peer[1] else flow.under.peer_name(self)
 
-    def __reduce_ex__(self: _socket.socket, protocol: int) -> Any:
-        # multiprocessing knows how to send sockets to other processes by their exact class.
-        reduction = sys.modules.get("multiprocessing.reduction")
-        reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(base)
-        return base.__reduce_ex__(self, protocol) if reducer is None else reducer(self)
-
     def getsockname(self: _socket.socket) -> Any:
         """getsockname() -> address info: as if the way went by the first proxy."""
         flow = flow_of(self)
@@ -424,7 +383,6 @@ def _methods(base: Any, tunnels: Tunnels) -> dict[str, Any]:
             *(send, sendto, sendall, sendmsg),
             *(recv, recvfrom, recv_into, recvfrom_into, recvmsg, recvmsg_into),
             *(connect, connect_ex, getpeername, getsockname, getsockopt, setsockopt, shutdown, detach),
-            __reduce_ex__,
         )
     }
     for name, function in replaced.items():

@@ -84,7 +84,11 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
         tunnels, fd = session.tunnels, originals.fileno(self)
         with tunnels.lock:
             listener = tunnels.listener_of(fd) or Listener(session, self)
-            classes.put_on(self)
+            try:
+                classes.put_on(self)
+            except TypeError:
+                # It goes without.
+                pass
         try:
             listener.begin(self)
         finally:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.classes import Classes
     from pywrap.intercept.flows import Flow
     from pywrap.intercept.listening import Listener
     from pywrap.intercept.pending import Pending
@@ -120,6 +121,8 @@ class Tunnels:
         self.relays: dict[tuple[Any, ...], int] = {}
         # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
         self.roots: list[type] = []
+        # What datagram sockets are made of.
+        self.datagrams: Classes | None = None
         self._waits_at_exit = False
         # The objects of ``by_object``, to be told when they are gone.
         self._objects: dict[int, Any] = {}
