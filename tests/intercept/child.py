@@ -56,3 +56,17 @@ def under(proxy: str, code: str, *args: object, options: tuple[str, ...] = (), *
     """What ``code`` says, run with ``args`` in sys.argv; loopback goes through ``proxy`` as well."""
     command = pysocksify("-x", proxy, "--loopback", "proxy", *options)
     return run(*command, sys.executable, "-c", PRELUDE + dedent(code), *map(str, args), **how).json
+
+
+# What those need that send datagrams, behind PRELUDE.
+SOCK = """
+def udp(family=socket.AF_INET, timeout=PATIENCE):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(timeout)
+    return sock
+"""
+
+
+def talk(proxy: Any, code: str, *args: object, **how: Any) -> Any:
+    """As ``under``, with SOCK; ``proxy`` is a server."""
+    return under(proxy.url(), SOCK + dedent(code), *args, **how)

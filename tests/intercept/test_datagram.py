@@ -8,24 +8,19 @@ import json
 import socket
 import sys
 import threading
+import types
 from textwrap import dedent
 
 import pytest
 
 from tests.datagrams import udp_echo
 from tests.destinations import ONLY_THE_PROXY_KNOWS
-from tests.intercept.child import PRELUDE, under
+from tests.intercept.child import PRELUDE, SOCK, talk, under
 from tests.run import pysocksify, run
 from tests.servers import reference_server
 from tests.tunnel.scripted import scripted
 
 ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
-
-
-@pytest.fixture
-def echo():
-    with udp_echo() as echo:
-        yield echo
 
 
 @pytest.fixture
@@ -48,18 +43,6 @@ def knows(monkeypatch):
         return real(known.get(host, host), *rest)
 
     monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
-
-
-SOCK = """
-def udp(family=socket.AF_INET, timeout=PATIENCE):
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.settimeout(timeout)
-    return sock
-"""
-
-
-def talk(proxy, code, *args, **how):
-    return under(proxy.url(), SOCK + dedent(code), *args, **how)
 
 
 # ---------------------------------------------------------------- every call
@@ -1070,12 +1053,18 @@ say(got=got)
     assert said["got"][2].endswith("a UDP relay cannot be at a multicast or broadcast address: 224.0.0.1:9")
 
 
-@pytest.mark.parametrize("looks", ["", "sock.recvfrom(100, socket.MSG_PEEK)[0].decode(), "])
-def test_fragments_of_the_relay_are_put_together(looks):
-    # RFC 1928 section 7. No server at hand sends any: this one is a relay of the test's.
+# 192.0.2.1 and port 9, in the header of a datagram.
+SOURCE = b"\x01" + b"\xc0\x00\x02\x01" + b"\x00\x09"
+
+
+@contextlib.contextmanager
+def relay_of_ours(play):
+    """A proxy that grants one association, and plays ``play(relay, client, control)`` to its first datagram.
+
+    That is b"hello" to SOURCE; the association ends with the play.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as relay:
         relay.bind(("127.0.0.1", 0))
-        source = b"\x01" + b"\xc0\x00\x02\x01" + b"\x00\x09"
 
         def serve():
             control, _ = listener.accept()
@@ -1086,31 +1075,40 @@ def test_fragments_of_the_relay_are_put_together(looks):
                 bound = socket.inet_aton("127.0.0.1") + relay.getsockname()[1].to_bytes(2, "big")
                 control.sendall(b"\x05\x00\x00\x01" + bound)
                 data, client = relay.recvfrom(1000)
-                assert data == b"\x00\x00\x00" + source + b"hello"
-                for number, piece in (
-                    (1, b"lost "),
-                    (2, b"too"),
-                    (1, b"one "),
-                    (2, b"two "),
-                    (0x83, b"three"),
-                ):
-                    relay.sendto(b"\x00\x00" + bytes([number]) + source + piece, client)
-                relay.sendto(b"\x00\x00\x00" + source + b"whole", client)
-                control.recv(1)
+                assert data == b"\x00\x00\x00" + SOURCE + b"hello"
+                play(relay, client, control)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        said = under(
-            f"socks5h://127.0.0.1:{listener.getsockname()[1]}",
-            SOCK
-            + """
-sock = udp()
-sock.sendto(b"hello", (host, port))
-say(got=[LOOKSsock.recvfrom(100)[0].decode(), *map(str, sock.recvfrom(100))])
-""".replace("LOOKS", looks * 2),
+        yield types.SimpleNamespace(url=lambda: f"socks5h://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+
+
+@pytest.mark.parametrize("looks", ["", "sock.recvfrom(100, socket.MSG_PEEK)[0].decode(), "])
+def test_fragments_of_the_relay_are_put_together(looks):
+    # RFC 1928 section 7. No server at hand sends any: this one is a relay of the test's.
+    def play(relay, client, control):
+        for number, piece in (
+            (1, b"lost "),
+            (2, b"too"),
+            (1, b"one "),
+            (2, b"two "),
+            (0x83, b"three"),
+        ):
+            relay.sendto(b"\x00\x00" + bytes([number]) + SOURCE + piece, client)
+        relay.sendto(b"\x00\x00\x00" + SOURCE + b"whole", client)
+        control.recv(1)
+
+    with relay_of_ours(play) as proxy:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            sock.sendto(b"hello", (host, port))
+            say(got=[LOOKSsock.recvfrom(100)[0].decode(), *map(str, sock.recvfrom(100))])
+            """.replace("LOOKS", looks * 2),
             *("192.0.2.1", 9),
         )
-        thread.join()
     # A lower number begins another datagram.
     of_three = ["one two three"] * (3 if looks else 1)
     assert said["got"] == [*of_three, "b'whole'", "('192.0.2.1', 9)"]
@@ -1129,42 +1127,27 @@ say(got=[LOOKSsock.recvfrom(100)[0].decode(), *map(str, sock.recvfrom(100))])
     ],
 )
 def test_what_came_before_the_end_of_an_association_comes_before_its_error(call):
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as relay:
-        relay.bind(("127.0.0.1", 0))
-        source = b"\x01" + b"\xc0\x00\x02\x01" + b"\x00\x09"
+    def play(relay, client, control):
+        relay.sendto(b"\x00\x00\x00" + SOURCE + b"one", client)
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"\x00\x00\x00" + SOURCE + b"nobody asked", client)
+        relay.sendto(b"\x00\x00\x00" + SOURCE + b"two", client)
 
-        def serve():
-            control, _ = listener.accept()
-            with control:
-                control.recv(3, socket.MSG_WAITALL)
-                control.sendall(b"\x05\x00")
-                control.recv(10, socket.MSG_WAITALL)
-                bound = socket.inet_aton("127.0.0.1") + relay.getsockname()[1].to_bytes(2, "big")
-                control.sendall(b"\x05\x00\x00\x01" + bound)
-                _, client = relay.recvfrom(1000)
-                relay.sendto(b"\x00\x00\x00" + source + b"one", client)
-                with socket.socket(type=socket.SOCK_DGRAM) as stranger:
-                    stranger.sendto(b"\x00\x00\x00" + source + b"nobody asked", client)
-                relay.sendto(b"\x00\x00\x00" + source + b"two", client)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        said = under(
-            f"socks5h://127.0.0.1:{listener.getsockname()[1]}",
-            SOCK
-            + """
-sock = udp()
-before = descriptors()
-sock.sendto(b"hello", (host, port))
-# Until the thread has seen the end of the control connection, and has ended itself.
-assert left_over(before) == 0
-room = bytearray(100)
-got = [outcome(lambda: bytes(CALL).decode()) for _ in range(2)]
-say(got=got, then=outcome(lambda: CALL)[1])
-""".replace("CALL", call),
+    with relay_of_ours(play) as proxy:
+        said = talk(
+            proxy,
+            """
+            sock = udp()
+            before = descriptors()
+            sock.sendto(b"hello", (host, port))
+            # Until the thread has seen the end of the control connection, and has ended itself.
+            assert left_over(before) == 0
+            room = bytearray(100)
+            got = [outcome(lambda: bytes(CALL).decode()) for _ in range(2)]
+            say(got=got, then=outcome(lambda: CALL)[1])
+            """.replace("CALL", call),
             *("192.0.2.1", 9),
         )
-        thread.join()
     assert said == {"got": ["one", "two"], "then": "ECONNREFUSED"}
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from textwrap import dedent
 
 import pytest
 
 from tests.datagrams import udp_echo
-from tests.intercept.child import under
-from tests.servers import reference_server
+from tests.intercept.child import SOCK, under
 
 ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
 
-SOCK = """
+HELP = """
 import resource, stat
-
-def udp(family=socket.AF_INET, timeout=PATIENCE):
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.settimeout(timeout)
-    return sock
 
 def limited(more, function, *args):
     '''The outcome while only so many descriptors can be opened.'''
@@ -47,25 +40,8 @@ def end_association(port):
 """
 
 
-@pytest.fixture
-def echo():
-    with udp_echo() as echo:
-        yield echo
-
-
-@pytest.fixture
-def proxy_6():
-    """A proxy that has only an IPv6 address."""
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 on this machine")
-    with reference_server(listen=[("::1", 0)]) as server:
-        yield server
-
-
 def talk(proxy, code, *args, **how):
-    return under(proxy.url(), SOCK + dedent(code), *args, **how)
+    return under(proxy.url(), SOCK + HELP + dedent(code), *args, **how)
 
 
 # ---------------------------------------------------------------- no descriptor left

@@ -10,39 +10,8 @@ import pytest
 
 from pywrap.intercept.underneath import Underneath
 from tests.datagrams import udp_echo
-from tests.intercept.child import PRELUDE, under
+from tests.intercept.child import PRELUDE, SOCK, talk
 from tests.run import pysocksify, run
-from tests.servers import reference_server
-
-
-@pytest.fixture
-def echo():
-    with udp_echo() as echo:
-        yield echo
-
-
-@pytest.fixture
-def proxy_6():
-    """A proxy that has only an IPv6 address."""
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 on this machine")
-    with reference_server(listen=[("::1", 0)]) as server:
-        yield server
-
-
-SOCK = """
-def udp(family=socket.AF_INET):
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.settimeout(PATIENCE)
-    return sock
-"""
-
-
-def talk(proxy, code, *args, **how):
-    return under(proxy.url(), SOCK + dedent(code), *args, **how)
-
 
 # ---------------------------------------------------------------- options
 
