@@ -31,7 +31,7 @@ _NEVER = float("inf")
 class Task:
     """A tunnel to open, and whom to tell.
 
-    ``open`` makes the ``Opening`` on the thread, since it may have to resolve the proxy's name.
+    ``open`` makes the ``Opening``, on the thread.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
     ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where ``cancel`` tells.
     ``begin`` is the moment of the monotonic clock before which nothing is done.
