@@ -31,7 +31,7 @@ def install(
     bind_peer: str | None = None,
     pipeline: str | None = None,
     fast_open: bool | None = None,
-    isolate: bool | None = None,
+    isolate_streams: bool | None = None,
     timeout: float | None = None,
     connect_timeout: float | None = None,
     read_timeout: float | None = None,
@@ -62,7 +62,8 @@ def install(
     for name, value in (
         *(("chain_type", chain_type), ("dns", dns), ("placeholders", placeholders), ("loopback", loopback)),
         *(("udp", udp), ("listen", listen)),
-        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open), ("isolate", isolate)),
+        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open)),
+        ("isolate_streams", isolate_streams),
         *(("timeout", timeout), ("connect_timeout", connect_timeout), ("read_timeout", read_timeout)),
         ("verbosity", verbosity),
     ):

@@ -43,7 +43,8 @@ Proxies:
       --config-format F  of that file: proxychains, tsocks, torsocks
       --chain-type TYPE  how a chain is built: strict, dynamic, random,
                          round_robin, with :LENGTH [default: strict]
-      --isolate on|off   a username of its own for each process
+      --isolate-streams on|off
+                         a username of its own for each process
       --pipeline MODE    send all requests at once: off, on, auto
                          [default: off]
       --fast-open on|off the first request in the TCP handshake
@@ -130,7 +131,7 @@ Proxies:
         strict, the default: all proxies in order. dynamic: all that are not
         dead, in order. random: LENGTH of them, by default 1. round_robin: as
         many, from where the connection before left off.
-      --isolate on|off
+      --isolate-streams on|off
         Give SOCKS5 proxies without a username one that no other process has,
         so that Tor builds circuits for each process. The default is off.
       --pipeline off|on|auto

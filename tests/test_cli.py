@@ -113,7 +113,7 @@ def test_what_follows_the_program_is_its_own(launches, argv, command):
         ([*PROXY, "--bind-peer", "any"], "bind_peer", "any"),
         ([*PROXY, "--pipeline", "on"], "pipeline", "on"),
         ([*PROXY, "--fast-open", "on"], "fast_open", True),
-        ([*PROXY, "--isolate", "on", "--isolate=off"], "isolate", False),
+        ([*PROXY, "--isolate-streams", "on", "--isolate-streams=off"], "isolate_streams", False),
         ([*PROXY, "--connect-timeout", "0.5"], "connect_timeout", 0.5),
         ([*PROXY, "--read-timeout", "3"], "read_timeout", 3.0),
         (

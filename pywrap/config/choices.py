@@ -16,8 +16,8 @@ NOWHERE: Mapping[object, str] = {}
 
 # Those of ``Settings`` that a source either decides or says nothing about.
 SINGLE = (
-    *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open", "isolate"),
-    *("timeout", "connect_timeout", "read_timeout", "verbosity"),
+    *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open"),
+    *("isolate_streams", "timeout", "connect_timeout", "read_timeout", "verbosity"),
 )
 
 
@@ -46,7 +46,7 @@ class Choices:
     bind_peer: str | None = None
     pipeline: str | None = None
     fast_open: bool | None = None
-    isolate: bool | None = None
+    isolate_streams: bool | None = None
     timeout: float | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None

@@ -5,7 +5,8 @@ Fields joined by spaces, so that `env` shows them; what could be mistaken for pu
     format=4 chains=/strict/0/socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080;work/random/1/…
     rules=10.0.0.0/8|443|0|tcp|direct,*.corp.example|0|0||work rewrites=192.0.2.1|80|192.0.2.2|0 dns=remote
     placeholders=198.18.0.0/15 loopback=direct udp=associate listen=local bind_peer=latest pipeline=off
-    fast_open=off isolate=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns= verbosity=0
+    fast_open=off isolate_streams=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns=
+    verbosity=0
 
 Every field, each once. ``decode`` runs before the program starts and refuses whatever is not settings
 from end to end: a setting that is guessed could be a leak. It imports nothing that the target does not
@@ -289,7 +290,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], str], Callable[[str], object]]] = {
     "bind_peer": (str, _one_of(BIND_PEER)),
     "pipeline": (str, _one_of(PIPELINE)),
     "fast_open": (_write_switch, _read_switch),
-    "isolate": (_write_switch, _read_switch),
+    "isolate_streams": (_write_switch, _read_switch),
     "timeout": (repr, _read_seconds),
     "connect_timeout": (repr, _read_seconds),
     "read_timeout": (repr, _read_seconds),

@@ -114,9 +114,9 @@ class Settings:
     no destination is left to it. ``rules``: the first that matches decides; what none matches goes through
     the default chain. ``rewrites`` come before them. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name
     server that is asked through the chain that the name belongs to. ``bind_peer``: whom a BIND expects, the
-    host that was connected to last, or any. ``isolate``: SOCKS5 proxies without a username get one that no
-    other process has. ``placeholders``: the IPv4 network of the addresses that stand for names, which no
-    program needs for anything else.
+    host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
+    that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names,
+    which no program needs for anything else.
 
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
@@ -135,7 +135,7 @@ class Settings:
     bind_peer: str = "latest"  # one of BIND_PEER
     pipeline: str = "off"  # one of PIPELINE
     fast_open: bool = False
-    isolate: bool = False
+    isolate_streams: bool = False
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0

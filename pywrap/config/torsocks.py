@@ -75,7 +75,7 @@ class _Draft(Draft):
         self.settle("placeholders", said.get("OnionAddrRange", ONION_ADDRESSES), "OnionAddrRange")
         self.settle("udp", "block")
         self.settle("listen", "local" if said.get("AllowInbound") == "1" else "block", "AllowInbound")
-        self.settle("isolate", said.get("IsolatePID") == "1", "IsolatePID")
+        self.settle("isolate_streams", said.get("IsolatePID") == "1", "IsolatePID")
         allowed = said.get("AllowOutboundLocalhost", "0")
         self.settle("loopback", "deny" if allowed == "0" else "direct", "AllowOutboundLocalhost")
         if allowed == "1":

@@ -109,7 +109,7 @@ READERS: dict[str, Reader] = {
     "bind_peer": _words(BIND_PEER),
     "pipeline": _words(PIPELINE),
     "fast_open": switch,
-    "isolate": switch,
+    "isolate_streams": switch,
     "timeout": seconds,
     "connect_timeout": seconds,
     "read_timeout": seconds,

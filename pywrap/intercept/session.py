@@ -299,8 +299,8 @@ class Session:
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:
-    """The chains by their names; with ``isolate``, in a form that no other process has."""
-    if not settings.isolate:
+    """The chains by their names; with ``isolate_streams``, in a form that no other process has."""
+    if not settings.isolate_streams:
         return {chain.name: chain for chain in settings.chains}
     # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
     username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()

@@ -31,7 +31,7 @@ EVERYTHING = Settings(
     bind_peer="any",
     pipeline="auto",
     fast_open=True,
-    isolate=True,
+    isolate_streams=True,
     timeout=7.5,
     connect_timeout=8.0,
     read_timeout=15.0,
@@ -45,7 +45,7 @@ EVERYTHING_TEXT = (
     + " rules=10.0.0.0/8|0|0||direct,fd00::/8|443|499|tcp|work,*.corp.example|80|0|udp|,|0|0||block"
     + " rewrites=192.0.2.1|80|::1|81,::1|0|192.0.2.1|0"
     + " dns=tcp://[::1]:53 placeholders=127.42.42.0/24 loopback=deny"
-    + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate=on"
+    + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate_streams=on"
     + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 turns=%2Fproc%2F4121%2Ffd%2F64 verbosity=-1"
 )
 DEFAULTS_TEXT = encode(Settings())
@@ -86,7 +86,7 @@ all_settings = st.builds(
     bind_peer=st.sampled_from(["latest", "any"]),
     pipeline=st.sampled_from(["off", "on", "auto"]),
     fast_open=st.booleans(),
-    isolate=st.booleans(),
+    isolate_streams=st.booleans(),
     timeout=seconds,
     connect_timeout=seconds,
     read_timeout=seconds,

@@ -18,7 +18,7 @@ DEFAULT = Choices(
     loopback="deny",
     udp="block",
     listen="block",
-    isolate=False,
+    isolate_streams=False,
 )
 
 
@@ -62,7 +62,7 @@ def test_file_of_debian_loads():
         ),
         ("AllowOutboundLocalhost 2", {"loopback": "direct"}),
         ("IsolatePID 0", {}),
-        ("IsolatePID 1", {"isolate": True}),
+        ("IsolatePID 1", {"isolate_streams": True}),
         ("EnableIPv6 0", {}),
         ("EnableIPv6 1", {"rules": ()}),
     ],
@@ -75,7 +75,7 @@ def test_directive(text, changes):
 def test_every_line_is_remembered():
     text = b"TorPort 1\nIsolatePID 1\nAllowOutboundLocalhost 2\nEnableIPv6 0\nAllowInbound 0"
     assert parse(text, "f").origins == {
-        **{("", 0): "f:1", "isolate": "f:2", "loopback": "f:3", NO_IPV6: "f:4", "listen": "f:5"},
+        **{("", 0): "f:1", "isolate_streams": "f:2", "loopback": "f:3", NO_IPV6: "f:4", "listen": "f:5"},
         **dict.fromkeys(("dns", "placeholders", "udp"), "f"),
     }
 
