@@ -27,7 +27,7 @@ from pywrap.config.rules import (
     parse_route,
 )
 from pywrap.config.settings import SCHEMES, Chain, Proxy
-from pywrap.config.url import OVER_TLS, check_credentials, over_tls, parse_proxy
+from pywrap.config.url import check_credentials, is_over_tls, over_tls, parse_proxy
 from pywrap.config.values import READERS, parse_length, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
 from pywrap.errors import ConfigError, mask
@@ -270,7 +270,7 @@ def _parse_proxy_line(words: list[str]) -> Proxy:
 def _parse_columns(scheme: str, words: list[str]) -> Proxy:
     if _name_of(scheme) in DIRECTIVES:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
-    if scheme == OVER_TLS:
+    if is_over_tls(scheme):
         # Not what stands further right: a password may be there.
         raise over_tls(" ".join(words[:2]))
     if scheme not in SCHEMES:
@@ -288,10 +288,14 @@ def _parse_columns(scheme: str, words: list[str]) -> Proxy:
         raise ConfigError(f"proxy port is not a number from 1 to 65535, after `{words[1]}`", PROXY_FORM)
     # No percent-decoding here: proxychains does none.
     credentials = [word.encode("utf-8", "surrogateescape") for word in words[3:]]
-    proxy = Proxy(scheme, parse_host(_without_brackets(words[1])), port, *credentials)
+    proxy = Proxy(scheme, _parse_column_host(words[1]), port, *credentials)
     check_credentials(proxy)
     return proxy
 
 
-def _without_brackets(host: str) -> str:
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+def _parse_column_host(text: str) -> str:
+    """The second column, where people also write the port, the username, or a whole URL."""
+    try:
+        return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+    except ConfigError as err:
+        raise ConfigError(str(err), err.hint or PROXY_FORM) from None

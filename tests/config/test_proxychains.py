@@ -105,7 +105,7 @@ def test_empty_file_says_nothing():
         (b"dns tcp://NS.example", Choices(dns="tcp://ns.example:53")),
         (b"pipeline auto", Choices(pipeline="auto")),
         (b"fast_open on", Choices(fast_open=True)),
-        (b"isolate off", Choices(isolate=False)),
+        (b"isolate_streams off", Choices(isolate_streams=False)),
         (b"bind_peer any", Choices(bind_peer="any")),
         (b"verbosity 2", Choices(verbosity=2)),
         (
@@ -171,6 +171,7 @@ def test_directive(line, choices, form):
         (b"raw h 1", Proxy("raw", "h", 1)),
         (b"socks5://user:%41@h:9", Proxy("socks5", "h", 9, b"user", b"A")),
         (b"socks4://user@h", Proxy("socks4a", "h", 1080, b"user")),
+        (b"socks://h", Proxy("socks5h", "h", 1080)),
     ],
 )
 def test_proxy_line(line, proxy):
@@ -384,8 +385,23 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "2: proxy port is not a number from 1 to 65535, after `h`",
             PROXY_FORM,
         ),
-        (b"[ProxyList]\nsocks5 127.1 1", "2: not an IPv4 address: `127.1`", ""),
-        (b"[ProxyList]\nsocks5 h_\xff 1", "2: not a host name: `h_\udcff`", ""),
+        (b"[ProxyList]\nsocks5 127.1 1", "2: not an IPv4 address: `127.1`", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 h_\xff 1", "2: not a host name: `h_\udcff`", PROXY_FORM),
+        # What belongs into other columns, or into a URL.
+        (b"[ProxyList]\nsocks5 user:SECRET@h 1080", "2: a username in the place of a host", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 user@h 1080", "2: a username in the place of a host", PROXY_FORM),
+        (
+            b"[ProxyList]\nsocks5 http://user:SECRET@h 1080",
+            "2: a URL in the place of a host: `http://user:***@h`",
+            PROXY_FORM,
+        ),
+        (b"[ProxyList]\nsocks5 h:1080 1080", "2: a port in the place of a host: `h:1080`", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 [::1]:9 1080", "2: not an IPv6 address: `[::1]:9`", PROXY_FORM),
+        (
+            b"[ProxyList]\nsocks5+tls h 443 user SECRET",
+            "2: proxies over TLS are not supported: `socks5+tls h`",
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
+        ),
         (b"[ProxyList]\nsocks5 h 1 u SECRET x", "2: text after the password of a proxy", PROXY_FORM),
         (
             b"[ProxyList]\nsocks5 h 1 # home",
@@ -528,7 +544,7 @@ def test_our_sample_loads_uncommented():
         bind_peer="latest",
         pipeline="off",
         fast_open=False,
-        isolate=False,
+        isolate_streams=False,
         udp="associate",
         listen="local",
         timeout=60.0,
