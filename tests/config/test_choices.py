@@ -113,11 +113,6 @@ def test_where_each_thing_was_said_outlives_the_combination():
             "did you mean `work`? Known destinations: work, proxy, direct, block",
         ),
         (
-            Choices(chain_length=2, origins={"chain_length": "f:1"}),
-            "f:1: a chain length of 2, and a strict chain, which takes all its proxies",
-            "`chain_len` belongs to `random_chain` and `round_robin_chain`",
-        ),
-        (
             Choices(chains=(Chain(FILE.proxies or (), "work", "random", 3),), origins={("work", -1): "f:9"}),
             "f:9: a chain length of 3, and a list of 2",
             "name more proxies, or lower the length",

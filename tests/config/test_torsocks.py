@@ -64,6 +64,17 @@ def test_file_of_debian_loads():
         ("IsolatePID 0", {}),
         ("IsolatePID 1", {"isolate_streams": True}),
         ("EnableIPv6 0", {}),
+        *(
+            (
+                f"SOCKS5Username {username}\nSOCKS5Password {password}",
+                {"proxies": (Proxy("socks5h", "127.0.0.1", 9050, sent[0], sent[1]),)},
+            )
+            for username, password, sent in [
+                ("me", "#pw", (b"me", b"#pw")),
+                ("#me", "#", (b"#me", b"#")),
+                ("me # x", "p#w #x", (b"me", b"p#w")),
+            ]
+        ),
         ("EnableIPv6 1", {"rules": ()}),
     ],
 )
