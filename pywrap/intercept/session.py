@@ -249,6 +249,11 @@ class Session:
         """Is ``host`` an address in any form that the C library takes?"""
         return address_of(host) is not None
 
+    def name_behind(self, literal: str) -> str:
+        """The name that a placeholder address stands for; "" for any other."""
+        address = address_of(literal)
+        return (self.names.name_of(address) or "") if address is not None else ""
+
     def names_of(self, literal: str) -> list[str]:
         """What an address is called, without asking anybody: canonical name first."""
         address = address_of(literal)
