@@ -18,7 +18,7 @@ NOWHERE: Mapping[object, str] = {}
 # Those of ``Settings`` that a source either decides or says nothing about.
 SINGLE = (
     *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open"),
-    *("isolate_streams", "timeout", "connect_timeout", "read_timeout", "verbosity"),
+    *("isolate_streams", "timeout", "connect_timeout", "read_timeout", "keep_env", "verbosity"),
 )
 
 
@@ -52,6 +52,7 @@ class Choices:
     timeout: float | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None
+    keep_env: bool | None = None
     verbosity: int | None = None
     origins: Mapping[object, str] = NOWHERE
     warnings: tuple[str, ...] = ()

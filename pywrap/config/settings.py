@@ -121,6 +121,8 @@ class Settings:
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
+    ``keep_env``: the program sees variables that name proxies (``config.variables``). Otherwise they are
+    hidden from it, and ``proxy_variables`` has their names and values, for children that are not covered.
     ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
     """
 
@@ -139,6 +141,8 @@ class Settings:
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0
+    keep_env: bool = False
+    proxy_variables: tuple[tuple[str, str], ...] = ()
     turns: str = ""
     verbosity: int = 0
 

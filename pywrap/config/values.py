@@ -121,5 +121,6 @@ READERS: dict[str, Reader] = {
     "timeout": seconds,
     "connect_timeout": seconds,
     "read_timeout": seconds,
+    "keep_env": switch,
     "verbosity": lambda text, what: int(one_of(VERBOSITIES, text, what)),
 }

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 
+from pywrap.config.variables import complete
 from pywrap.frozen import replace
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
@@ -46,7 +47,7 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
-        os.execve(file, command, environment(settings, os.environ))
+        os.execve(file, command, environment(settings, complete(os.environ)))
     except OSError as err:
         # ENOENT although the file is there: its interpreter is not.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN

@@ -21,6 +21,7 @@ FILE = Choices(
     pipeline="on",
     fast_open=True,
     isolate_streams=True,
+    keep_env=True,
     timeout=5.0,
     connect_timeout=8.0,
     read_timeout=15.0,
@@ -72,8 +73,10 @@ def test_a_named_chain_replaces_the_one_of_that_name():
 
 
 def test_every_setting_can_be_chosen():
-    # `turns` is the launcher's own.
-    assert {*SINGLE, "chains", "rules", "rewrites", "turns"} == set(Settings.__match_args__)
+    # `turns` and `proxy_variables` are the launcher's own.
+    assert {*SINGLE, "chains", "rules", "rewrites", "turns", "proxy_variables"} == set(
+        Settings.__match_args__
+    )
     settled = settle(FILE)
     for name in (*SINGLE, "rules", "rewrites"):
         assert getattr(settled, name) == getattr(FILE, name) != getattr(Settings(), name)

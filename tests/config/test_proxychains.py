@@ -600,6 +600,7 @@ def test_our_sample_loads_uncommented():
         pipeline="off",
         fast_open=False,
         isolate_streams=False,
+        keep_env=False,
         udp="associate",
         listen="local",
         timeout=60.0,

@@ -48,6 +48,7 @@ fast_open off                            # default
 isolate_streams on                       # command line
 timeout 60                               # default
 tcp_connect_time_out 500                 # command line
+keep_env off                             # default
 verbosity 0                              # default
 dnat [::1]:80 192.0.2.1                  # command line
 route 10.0.0.0/8 direct                  # command line

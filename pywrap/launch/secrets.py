@@ -1,0 +1,121 @@
+"""Settings with a password in them, kept out of the environment: in a file that only their user can read.
+
+The environment holds ``file=PATH`` instead. A descriptor would not do: ``subprocess`` closes all of them in
+children, and a path below /proc of the program goes with it, while children that it leaves behind still start
+Pythons. Nor would the kernel's keys: containers forbid them, and they need ctypes in the target.
+
+The file is in a folder of the user's own, in memory wherever there is one ($XDG_RUNTIME_DIR, /dev/shm). It is
+named after its owner: the process that becomes the program, or the leader of the session of a wrapped shell.
+It goes when its owner ends and no process has its path in the environment any more. The owner's interpreter
+looks at its exit; what that leaves (children that outlive it, a SIGKILL) goes with the next start
+of that user.
+
+Where another user cannot read the file (a child that has changed its user), or does not see the folder (a
+container), Python does not start (``bootstrap``).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PREFIX = "file="
+
+
+def store(text: str, owner: int, environ: Mapping[str, str]) -> str:
+    """Write ``text`` to a file that belongs to the process ``owner``; return what stands for it.
+
+    Raises:
+        OSError: there is no folder that is this user's alone.
+    """
+    folder = _folder(environ)
+    _sweep(folder)
+    path = f"{folder}/{owner}-{_start(owner)}-{os.urandom(8).hex()}"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="ascii") as file:
+        file.write(text)
+    return PREFIX + path
+
+
+def discard(value: str, owner: int | None = None) -> None:
+    """Remove the file behind ``value``, unless it is none, or has another ``owner``, or is in use."""
+    path = value.removeprefix(PREFIX)
+    if path == value or (owner is not None and _owner(path) != (owner, _start(owner))):
+        return
+    _remove_unused([path])
+
+
+def _sweep(folder: str) -> None:
+    """Remove the files whose owners have ended."""
+    paths = (f"{folder}/{name}" for name in os.listdir(folder))
+    orphans = [path for path in paths if _start(_owner(path)[0]) != _owner(path)[1]]
+    if orphans:
+        _remove_unused(orphans)
+
+
+def _remove_unused(paths: list[str]) -> None:
+    for environment in _environments():
+        paths = [path for path in paths if os.fsencode(path) not in environment]
+    for path in paths:
+        try:
+            os.unlink(path)
+        except OSError:
+            # Another process was faster.
+            pass
+
+
+def _environments() -> Iterator[bytes]:
+    """What each other process was started with, as far as this one may know."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    yield file.read()
+            except OSError:
+                # It has ended, or is another user's, who could not read the file either.
+                continue
+
+
+def _owner(path: str) -> tuple[int, str]:
+    """The process after which a file is named, and when that was started."""
+    number, _, rest = path.rpartition("/")[2].partition("-")
+    return (int(number) if number.isdigit() else 0), rest.partition("-")[0]
+
+
+def _start(pid: int) -> str:
+    """When the process ``pid`` was started, in ticks since the boot; "" if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            # proc_pid_stat(5): the second field is a name in parentheses, and may contain any of them.
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _folder(environ: Mapping[str, str]) -> str:
+    """The folder for these files, which is made if it is not there."""
+    user = os.geteuid()
+    places = [f"/dev/shm/pysocksify-{user}", f"/tmp/pysocksify-{user}"]
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/"):
+        places.insert(0, f"{runtime.rstrip('/')}/pysocksify")
+    failure: OSError | None = None
+    for place in places:
+        try:
+            os.mkdir(place, 0o700)
+        except FileExistsError:
+            # Whose it is, and what it is, is looked at below.
+            pass
+        except OSError as err:
+            failure = err
+            continue
+        status = os.lstat(place)
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & 0o077:
+            return place
+        failure = PermissionError(1, f"{place} can be changed by others")
+    assert failure is not None, "each place either returned or failed"
+    raise failure
