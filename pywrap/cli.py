@@ -98,7 +98,8 @@ Usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]...
 
 PROGRAM is an interpreter (python app.py, python -m module), a console script
 (pip, uvicorn), a script with a Python shebang (./app.py) or a zipapp, of Python
-3.11 or later. Options end where PROGRAM begins: what follows belongs to it.
+3.11 or later; env, timeout, nice, sudo -E and their like may stand before it.
+Options end where PROGRAM begins: what follows belongs to it.
 What cannot be sent through the proxies is refused, never sent directly.
 
 Examples:

@@ -60,19 +60,17 @@ def _from_file(value: str) -> str:
             os.close(fd)
     except OSError as err:
         raise RuntimeError(f"cannot read the settings in {path}: {err.strerror}") from None
-    if path.rpartition("/")[2].startswith(f"{os.getpid()}-"):
-        # Here, as most programs have no such file.
-        import atexit
+    # Here, as most programs have no such file.
+    import atexit
 
-        atexit.register(_ended, value, os.getpid())
+    atexit.register(_ended, value)
     return text
 
 
-def _ended(value: str, owner: int) -> None:
-    if os.getpid() == owner:
-        from pywrap.launch import secrets
+def _ended(value: str) -> None:
+    from pywrap.launch import secrets
 
-        secrets.discard(value, owner)
+    secrets.discard(value)
 
 
 def settings(text: str) -> Settings:

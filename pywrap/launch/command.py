@@ -10,7 +10,7 @@ from pywrap.config.variables import complete
 from pywrap.frozen import replace
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
-from pywrap.launch.program import check, find
+from pywrap.launch.program import look_through
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
     Raises:
         LaunchError: it is not started.
     """
-    file = find(command[0])
-    check(file, command[1:])
+    file, through = look_through(command)
     if embedded:
         from pywrap.launch import embedded as bundled
 
@@ -47,7 +46,8 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
-        os.execve(file, command, environment(settings, complete(os.environ)))
+        environ = environment(settings, complete(os.environ))
+        os.execve(file, through.with_environment(environ), environ)
     except OSError as err:
         # ENOENT although the file is there: its interpreter is not.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN

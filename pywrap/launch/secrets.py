@@ -6,9 +6,8 @@ Pythons. Nor would the kernel's keys: containers forbid them, and they need ctyp
 
 The file is in a folder of the user's own, in memory wherever there is one ($XDG_RUNTIME_DIR, /dev/shm). It is
 named after its owner: the process that becomes the program, or the leader of the session of a wrapped shell.
-It goes when its owner ends and no process has its path in the environment any more. The owner's interpreter
-looks at its exit; what that leaves (children that outlive it, a SIGKILL) goes with the next start
-of that user.
+It goes when its owner ends and no process has its path in the environment any more. The first Python of the
+run looks at its exit; what that leaves (children that outlive it, a SIGKILL) goes with the next start.
 
 Where another user cannot read the file (a child that has changed its user), or does not see the folder (a
 container), Python does not start (``bootstrap``).
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 PREFIX = "file="
 
+# Before the name of a file of a wrapped shell: it needs it until it is unwrapped, whoever else has ended.
+_OF_SHELL = "shell-"
+
 
 def store(text: str, owner: int, environ: Mapping[str, str]) -> str:
     """Write ``text`` to a file that belongs to the process ``owner``; return what stands for it.
@@ -34,19 +36,50 @@ def store(text: str, owner: int, environ: Mapping[str, str]) -> str:
     """
     folder = _folder(environ)
     _sweep(folder)
-    path = f"{folder}/{owner}-{_start(owner)}-{os.urandom(8).hex()}"
+    kind = "" if owner == os.getpid() else _OF_SHELL
+    path = f"{folder}/{kind}{owner}-{_start(owner)}-{os.urandom(8).hex()}"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="ascii") as file:
         file.write(text)
     return PREFIX + path
 
 
-def discard(value: str, owner: int | None = None) -> None:
-    """Remove the file behind ``value``, unless it is none, or has another ``owner``, or is in use."""
+def discard(value: str) -> None:
+    """Remove the file behind ``value``, if it is one, as the last process that needs it.
+
+    That is its owner, or a process that its owner has only wrapped (``timeout``, ``sudo``), while no other
+    has its path in the environment.
+    """
     path = value.removeprefix(PREFIX)
-    if path == value or (owner is not None and _owner(path) != (owner, _start(owner))):
-        return
-    _remove_unused([path])
+    if path != value and not path.rpartition("/")[2].startswith(_OF_SHELL):
+        owner, start = _owner(path)
+        wrappers = _up_to(owner) if start and start == _start(owner) else None
+        if wrappers is not None:
+            _remove_unused([path], wrappers)
+
+
+def take_back(value: str) -> None:
+    """Remove the file behind ``value``, if it is one, unless a process has its path in the environment."""
+    path = value.removeprefix(PREFIX)
+    if path != value:
+        _remove_unused([path])
+
+
+def _up_to(owner: int) -> set[int] | None:
+    """This process and those above it up to ``owner``; None if that is none, or one of them is a Python."""
+    pid = os.getpid()
+    found = {pid}
+    while pid != owner:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+            if pid <= 1 or os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
+                return None
+        except OSError:
+            # It has just ended, or is of another user (sudo): who could not read this file either.
+            return None
+        found.add(pid)
+    return found
 
 
 def _sweep(folder: str) -> None:
@@ -57,8 +90,8 @@ def _sweep(folder: str) -> None:
         _remove_unused(orphans)
 
 
-def _remove_unused(paths: list[str]) -> None:
-    for environment in _environments():
+def _remove_unused(paths: list[str], without: set[int] | None = None) -> None:
+    for environment in _environments(without or {os.getpid()}):
         paths = [path for path in paths if os.fsencode(path) not in environment]
     for path in paths:
         try:
@@ -68,10 +101,10 @@ def _remove_unused(paths: list[str]) -> None:
             pass
 
 
-def _environments() -> Iterator[bytes]:
-    """What each other process was started with, as far as this one may know."""
+def _environments(without: set[int]) -> Iterator[bytes]:
+    """What each process was started with, but for those ``without``, as far as this one may know."""
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
+        if name.isdigit() and int(name) not in without:
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     yield file.read()
@@ -82,7 +115,7 @@ def _environments() -> Iterator[bytes]:
 
 def _owner(path: str) -> tuple[int, str]:
     """The process after which a file is named, and when that was started."""
-    number, _, rest = path.rpartition("/")[2].partition("-")
+    number, _, rest = path.rpartition("/")[2].removeprefix(_OF_SHELL).partition("-")
     return (int(number) if number.isdigit() else 0), rest.partition("-")[0]
 
 
