@@ -274,7 +274,7 @@ server_type = {version}
 PASSWORDS = {
     "torsocks": [
         ("SOCKS5Username me\nSOCKS5Password #pw\n", "#pw"),
-        # Of more words, the username would be none for torsocks.
+        # With three words or more, torsocks takes the username for none (findings/).
         ("SOCKS5Username me # x\nSOCKS5Password p#w # and it\n", "p#w"),
     ],
     "tsocks": [("server_type = 5\ndefault_user = me # it is me\ndefault_pass = p#w\n", "p#w")],
