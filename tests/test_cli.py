@@ -337,6 +337,11 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
             "unknown value of `--chain-type`: `rando`\n"
             + "hint: did you mean `random`? Known values: strict, dynamic, random, round_robin\n",
         ),
+        (
+            ["--chain-type", "strict:2"],
+            "`--chain-type` with a length, and a strict chain takes all its proxies: `strict:2`\n"
+            + "hint: a length is for random and round_robin\n",
+        ),
         (["--chain-type", "random:0"], "`--chain-type` takes a positive number of proxies: `0`\n"),
         (
             [*PROXY, "--route", "* work", "program"],

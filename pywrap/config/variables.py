@@ -49,8 +49,10 @@ def is_proxy_variable(name: str) -> bool:
 
 def hide() -> None:
     """Hide them from this process."""
-    # Past ``os.environ`` itself, which would unset them for C as well. Its keys and values are bytes.
-    data: dict[Any, Any] = os.environ._data  # type: ignore[attr-defined]
+    # Past ``os.environ`` itself, which would unset them for C as well. Its keys and values are bytes; not so
+    # those of a dictionary that a program has put into its place before ``install()``.
+    environ: Any = os.environ
+    data: dict[Any, Any] = getattr(environ, "_data", environ)
     for key in list(data):
         name = os.fsdecode(key)
         if is_proxy_variable(name):

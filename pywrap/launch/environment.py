@@ -33,6 +33,9 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
     if not settings.keep_env:
         variables = tuple((name, value) for name, value in base.items() if is_proxy_variable(name))
         settings = replace(settings, proxy_variables=variables)
+        if variables and settings.verbosity >= 1:
+            names = ", ".join(f"${name}" for name, _ in variables)
+            print(f"pysocksify: hidden from the program, but with --keep-env: {names}", file=sys.stderr)
     changed[handover.VARIABLE] = _handed_over(settings, base, owner or os.getpid())
     if settings.dns != "local":
         # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.

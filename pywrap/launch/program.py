@@ -39,7 +39,11 @@ def look_through(words: list[str]) -> tuple[str, Command]:
     while not _is_for_python(inner) and command.enter():
         if command.is_python:
             return file, command
-        inner = find(command.words[command.at], command.path, command.folder)
+        word = command.words[command.at]
+        inner = find(word, command.path, command.folder)
+        if command.has_other_path and "/" not in word:
+            # The file that was looked at, whatever the wrapper would find.
+            command.words[command.at] = os.path.abspath(inner)
     check(inner, command.words[command.at + 1 :])
     return file, command
 

@@ -118,6 +118,7 @@ class Command:
 
     ``words`` are the command line. The command that is not looked through yet begins at ``at``, is found
     along ``path`` (None: $PATH) and in ``folder``. ``is_python``: there is no more to look at.
+    ``has_other_path``: it would be found along a path that is not known here (sudo's ``secure_path``).
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -126,6 +127,7 @@ class Command:
         self.path: str | None = None
         self.folder = ""
         self.is_python = False
+        self.has_other_path = False
         # Where NEEDED has to be said, what comes before it there, and whether PYTHONPATH is ours alone there.
         self._said: list[tuple[int, tuple[str, ...], bool]] = []
         # What `env PYTHONPATH=…` sets.
@@ -290,6 +292,7 @@ class Command:
                     "`sudo -E env PYTHONPATH=… python app.py`",
                 )
             self.at += 1
+        self.has_other_path = True
         # Also with -E it leaves out PYTHONPATH (1.9.13), and its rules may leave out more.
         self._said.append((self.at, ("env",), False))
         for folder in (*given.get("D", []), *given.get("chdir", [])):

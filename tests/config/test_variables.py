@@ -149,6 +149,32 @@ print(os.environ.get("ALL_PROXY"))
     assert run(*WRAPPED, interpreter, "-c", code, env={"ALL_PROXY": "http://192.0.2.98"}).out == "None\n"
 
 
+def test_any_reload_hides_them_again_until_uninstall() -> None:
+    # As 3.14 has it, for the others.
+    code = """
+import os, pywrap
+def reload_environ():
+    os.environ._data[b"ALL_PROXY"] = b"again"
+reload_environ.__module__ = "os"
+os.reload_environ = reload_environ
+for _ in range(2):
+    pywrap.install("socks5h://192.0.2.99")
+    os.reload_environ()
+    assert "ALL_PROXY" not in os.environ
+    pywrap.uninstall()
+    assert os.environ["ALL_PROXY"] == "again" and os.reload_environ is reload_environ
+print("done")
+"""
+    assert run(sys.executable, "-c", code, env={"ALL_PROXY": "http://192.0.2.98"}).out == "done\n"
+
+
+def test_it_is_said_with_v() -> None:
+    wrapped = pysocksify("-x", "socks5h://192.0.2.99", "-v")
+    ran = run(*wrapped, sys.executable, "-c", "", env={"ALL_PROXY": "http://u:SECRET@h", "no_proxy": "a"})
+    assert ran.err == "pysocksify: hidden from the program, but with --keep-env: $ALL_PROXY\n"
+    assert run(*WRAPPED, sys.executable, "-c", "", env={"ALL_PROXY": "http://h"}).err == ""
+
+
 # ---------------------------------------------------------------- what it is for
 
 

@@ -167,6 +167,16 @@ def test_what_a_wrapper_takes_away_is_said_behind_it(text: str, said: str) -> No
     assert " ".join(command.with_environment(ENVIRON)) == said
 
 
+def test_sudo_is_told_the_file_that_was_looked_at(monkeypatch: Any, script: Any, tmp_path: Any) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "sudo").symlink_to("/bin/true")
+    python = str(tmp_path / "python")
+    assert look_through(["sudo", "-E", "python", "x"])[1].words == ["sudo", "-E", python, "x"]
+    _, command = look_through(["sudo", "-E", "nice", "python"])
+    assert command.words == ["sudo", "-E", shutil.which("nice"), python]
+    assert look_through(["nice", "python"])[1].words == ["nice", "python"]
+
+
 # The real ones, as far as they are there.
 REAL = [
     *("env FOO=1", "env -i FOO=1", "env -i FOO=1 PYTHONPATH=/x", "env -u PYTHONPATH FOO=1", "env -C / FOO=1"),
