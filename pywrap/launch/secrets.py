@@ -85,7 +85,9 @@ def _up_to(owner: int) -> set[int] | None:
 def _sweep(folder: str) -> None:
     """Remove the files whose owners have ended."""
     paths = (f"{folder}/{name}" for name in os.listdir(folder))
-    orphans = [path for path in paths if _start(_owner(path)[0]) != _owner(path)[1]]
+    # Those of another container that has this folder too cannot be judged here.
+    known = [path for path in paths if _owner(path)[1].endswith(f".{_namespace()}")]
+    orphans = [path for path in known if _start(_owner(path)[0]) != _owner(path)[1]]
     if orphans:
         _remove_unused(orphans)
 
@@ -120,13 +122,18 @@ def _owner(path: str) -> tuple[int, str]:
 
 
 def _start(pid: int) -> str:
-    """When the process ``pid`` was started, in ticks since the boot; "" if there is none."""
+    """When the process ``pid`` was started (ticks since the boot), and what numbers it; "" for none."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             # proc_pid_stat(5): the second field is a name in parentheses, and may contain any of them.
-            return file.read().rpartition(")")[2].split()[19]
+            return f"{file.read().rpartition(')')[2].split()[19]}.{_namespace()}"
     except OSError:
         return ""
+
+
+def _namespace() -> int:
+    """The number of the PID namespace, in which a pid means something."""
+    return os.stat("/proc/self/ns/pid").st_ino
 
 
 def _folder(environ: Mapping[str, str]) -> str:

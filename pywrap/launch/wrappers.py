@@ -166,6 +166,11 @@ class Command:
             self.at += 1
         return True
 
+    @property
+    def says_settings(self) -> bool:
+        """Whether ``with_environment`` puts NEEDED into the words, which every user can read."""
+        return bool(self._said)
+
     def with_environment(self, environ: Mapping[str, str]) -> list[str]:
         """The words, so that what is run in the end finds NEEDED as it is in ``environ``."""
         words = list(self.words)

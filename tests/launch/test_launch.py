@@ -159,6 +159,10 @@ def test_a_script_whose_interpreter_is_not_there_is_127(tmp_path):
     script.write_text("#!/nowhere/python3\n")
     script.chmod(0o755)
     assert "No such file" in refused(*WRAPPED, script, status=127)
+    # A file with a password is not left for a program that never was.
+    wrapped = pysocksify("-x", "socks5h://me:password@192.0.2.99")
+    refused(*wrapped, script, status=127, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert list((tmp_path / "pysocksify").iterdir()) == []
 
 
 def test_no_settings_no_start(bare):

@@ -15,7 +15,9 @@ import pytest
 from pywrap.config import handover
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch import bootstrap, environment, secrets
+from pywrap.launch.command import launch
 from pywrap.launch.environment import STARTUP
+from pywrap.launch.errors import LaunchError
 from tests.run import environment as clean
 from tests.run import pysocksify, run
 from tests.servers import reference_server
@@ -183,6 +185,28 @@ def test_where_no_file_can_be_it_is_said(monkeypatch: Any, capsys: Any) -> None:
         "pysocksify: warning: no file for the password (none for you): it is in PYSOCKSIFY_SETTINGS, "
         "which every child can read\n"
     )
+
+
+def test_no_argument_has_the_password_where_there_is_no_file(monkeypatch: Any) -> None:
+    def no_folder(environ: Any) -> str:
+        raise PermissionError(1, "none for you")
+
+    monkeypatch.setattr(secrets, "_folder", no_folder)
+    with pytest.raises(LaunchError, match="it would be seen in the arguments"):
+        launch(SETTINGS, ["env", "-i", sys.executable], embedded=False)
+
+
+def test_a_file_of_another_pid_namespace_is_left(runtime: Path) -> None:
+    value = secrets.store("x", os.getpid(), {"XDG_RUNTIME_DIR": str(runtime)})
+    path = Path(value.removeprefix("file="))
+    # As two containers with one folder see each other: its owner is not to be found here.
+    pid, rest = path.name.split("-", 1)
+    ticks, namespace = rest.split("-")[0].split(".")
+    other = path.rename(path.with_name(f"{pid}0000000-{ticks}.{namespace}0-x"))
+    ended = path.with_name(f"{pid}0000000-{ticks}.{namespace}-x")
+    ended.touch()
+    path = Path(secrets.store("x", os.getpid(), {"XDG_RUNTIME_DIR": str(runtime)}).removeprefix("file="))
+    assert set(files(runtime)) == {other, path}
 
 
 def test_a_file_of_another_owner_is_left(runtime: Path) -> None:
