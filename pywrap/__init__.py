@@ -31,10 +31,11 @@ def install(
     bind_peer: str | None = None,
     pipeline: str | None = None,
     fast_open: bool | None = None,
-    isolate: bool | None = None,
+    isolate_streams: bool | None = None,
     timeout: float | None = None,
     connect_timeout: float | None = None,
     read_timeout: float | None = None,
+    keep_env: bool | None = None,
     verbosity: int | None = None,
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
@@ -42,7 +43,8 @@ def install(
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
     is given, one is searched for as the command does. The others are the command's options of the same
     names, with numbers for times (seconds) and truth values for on and off; ``verbosity`` from -1 to 2 is its
-    -q, -v and -vv. Connections that exist already stay as they are.
+    -q, -v and -vv. Connections that exist already stay as they are. Variables that name proxies are hidden
+    from ``os.environ``, unless ``keep_env``.
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
@@ -50,6 +52,7 @@ def install(
     """
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
+    from pywrap.config import variables
     from pywrap.config.options import Given
     from pywrap.config.search import load
 
@@ -62,13 +65,17 @@ def install(
     for name, value in (
         *(("chain_type", chain_type), ("dns", dns), ("placeholders", placeholders), ("loopback", loopback)),
         *(("udp", udp), ("listen", listen)),
-        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open), ("isolate", isolate)),
+        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open)),
+        *(("isolate_streams", isolate_streams), ("keep_env", keep_env)),
         *(("timeout", timeout), ("connect_timeout", connect_timeout), ("read_timeout", read_timeout)),
         ("verbosity", verbosity),
     ):
         if value is not None:
             given.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    intercept.install(load(given.choices(), config, file_format=given.file_format(config_format)))
+    settings = load(given.choices(), config, file_format=given.file_format(config_format))
+    intercept.install(settings)
+    if not settings.keep_env:
+        variables.hide()
 
 
 def _several(texts: str | Sequence[str]) -> Sequence[str]:
@@ -78,5 +85,7 @@ def _several(texts: str | Sequence[str]) -> Sequence[str]:
 def uninstall() -> None:
     """Take everything back: what connects from now on connects directly. May be called twice."""
     from pywrap import intercept
+    from pywrap.config import variables
 
     intercept.uninstall()
+    variables.show()

@@ -15,6 +15,7 @@ from pywrap.config.options import NAMES, Given
 from pywrap.config.search import gather, load, no_file
 from pywrap.config.settings import Chain
 from pywrap.config.url import parse_proxy
+from pywrap.config.variables import complete
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
 
@@ -43,10 +44,12 @@ Proxies:
       --config-format F  of that file: proxychains, tsocks, torsocks
       --chain-type TYPE  how a chain is built: strict, dynamic, random,
                          round_robin, with :LENGTH [default: strict]
-      --isolate on|off   a username of its own for each process
+      --isolate-streams on|off
+                         a username of its own for each process
       --pipeline MODE    send all requests at once: off, on, auto
                          [default: off]
       --fast-open on|off the first request in the TCP handshake
+      --keep-env         let the program see $ALL_PROXY, $http_proxy and such
       --timeout SECONDS  for a connection through the whole chain [default: 60]
       --connect-timeout SECONDS, --read-timeout SECONDS
                          to the first proxy, and for each answer of a proxy
@@ -95,7 +98,8 @@ Usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]...
 
 PROGRAM is an interpreter (python app.py, python -m module), a console script
 (pip, uvicorn), a script with a Python shebang (./app.py) or a zipapp, of Python
-3.11 or later. Options end where PROGRAM begins: what follows belongs to it.
+3.11 or later; env, timeout, nice, sudo -E and their like may stand before it.
+Options end where PROGRAM begins: what follows belongs to it.
 What cannot be sent through the proxies is refused, never sent directly.
 
 Examples:
@@ -117,6 +121,7 @@ Proxies:
         socks5h mean the same here. socks4 cannot carry names at all. http is
         the CONNECT method of HTTP; raw speaks nothing, and passes on what it
         gets. Proxies over TLS (https) are not supported.
+        socks, as desktops write it, is socks5h.
         -x env takes the URL from $all_proxy or $ALL_PROXY, and connects
         directly to what is in $no_proxy or $NO_PROXY.
         -x embedded, as the first proxy, starts a SOCKS server on this machine
@@ -130,7 +135,7 @@ Proxies:
         strict, the default: all proxies in order. dynamic: all that are not
         dead, in order. random: LENGTH of them, by default 1. round_robin: as
         many, from where the connection before left off.
-      --isolate on|off
+      --isolate-streams on|off
         Give SOCKS5 proxies without a username one that no other process has,
         so that Tor builds circuits for each process. The default is off.
       --pipeline off|on|auto
@@ -139,6 +144,12 @@ Proxies:
       --fast-open on|off
         Send the first request within the TCP handshake, where the system and
         the first proxy allow it. The default is off.
+      --keep-env[=on|off]
+        Let the program see the variables by which other tools name proxies:
+        $ALL_PROXY, $http_proxy, $HTTPS_PROXY, $PIP_PROXY and such, in any
+        spelling. By default they are hidden from it, since what it sends to
+        these would go through two proxies, or around ours. $NO_PROXY is not.
+        Children that are not Python inherit them in any case.
       --timeout SECONDS
         How long a connection through the whole chain may take to come about.
         The default is 60.
@@ -243,7 +254,8 @@ Environment:
   PYSOCKSIFY_CONF        a configuration file
   XDG_CONFIG_HOME, HOME  where the user's configuration file is
   ALL_PROXY, NO_PROXY    with -x env: the proxy, and what needs none
-  PYSOCKSIFY_SETTINGS    set for PROGRAM: the settings it runs under
+  PYSOCKSIFY_SETTINGS    set for PROGRAM: the settings it runs under, or the
+                         file with them if there is a password in them
 
 Exit status:
   PROGRAM's own. pysocksify turns into PROGRAM: the process, its terminal and
@@ -285,6 +297,11 @@ def _is_for_a_shell(argv: list[str]) -> bool:
 
 def _run(argv: list[str]) -> int:
     options = Options(argv)
+    urls = [*options.urls, *(options.command if options.action == "--check" else [])]
+    if any("@" in url for url in urls):
+        from pywrap.launch.arguments import hide_passwords
+
+        hide_passwords(urls)
     if options.answer:
         return _print(options.answer)
     if options.action == "--check":
@@ -309,7 +326,7 @@ def _run(argv: list[str]) -> int:
     if options.action == "--env":
         from pywrap.launch.shell import exports
 
-        return _print(exports(settings, os.environ))
+        return _print(exports(settings, complete(os.environ)))
 
     # Here, not on top: help and the errors above need none of it.
     from pywrap.launch.command import LaunchError, launch
@@ -351,10 +368,15 @@ def _check(options: Options) -> int:
 ALIASES = {"-x": "--proxy", "-f": "--config", "-q": "--quiet", "-v": "--verbose"}
 # The option of each setting that has one, by its name.
 SETTINGS = {f"--{name.replace('_', '-')}": name for name in NAMES if name != "verbosity"}
-WITH_VALUE = ("--proxy", "--config", "--config-format", "--check-target", *SETTINGS)
+# On without a value, which follows a = if there is one.
+SWITCHES = ("--keep-env",)
+WITH_VALUE = (
+    *("--proxy", "--config", "--config-format", "--check-target"),
+    *(name for name in SETTINGS if name not in SWITCHES),
+)
 # What is done instead of running PROGRAM.
 ACTIONS = ("--show-config", "--env", "--check")
-WITHOUT_VALUE = ("--quiet", "--verbose", "--json", "-h", "--help", "--version", *ACTIONS)
+WITHOUT_VALUE = ("--quiet", "--verbose", "--json", "-h", "--help", "--version", *ACTIONS, *SWITCHES)
 
 
 class Options:
@@ -370,6 +392,8 @@ class Options:
         self.config: str | None = None
         self.config_format: str | None = None
         self.embedded = False
+        # Proxies, as they were written.
+        self.urls: list[str] = []
         self.json = False
         self.target: str | None = None
         # With --check, URLs.
@@ -413,6 +437,8 @@ class Options:
         name, equals, value = word.partition("=")
         if name in WITH_VALUE:
             self._set(name, value if equals else self._next_word(name))
+        elif name in SWITCHES:
+            self._given.take(SETTINGS[name], value if equals else "on", name)
         elif name not in WITHOUT_VALUE:
             raise _unknown_option(name)
         elif word == "--env=off":
@@ -483,8 +509,9 @@ class Options:
 
     def _add_proxy(self, value: str) -> None:
         if value == ENVIRONMENT:
-            self._given.add_environment(os.environ)
+            self._given.add_environment(complete(os.environ))
         elif value != EMBEDDED:
+            self.urls.append(value)
             self._given.add_proxy(value)
         elif self.embedded or self._given.proxies:
             hint = "it runs on this machine, so it is the nearest of the chain"

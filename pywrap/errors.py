@@ -18,7 +18,7 @@ def mask(text: str) -> str:
     """``text``, which may be no URL at all, without what may be a password in it."""
     head, at, place = text.rpartition("@")
     scheme, separator, login = head.partition("://")
-    if not separator or not scheme.isalnum():
+    if not separator or not scheme.replace("+", "").isalnum():
         # The :// may be a part of the password.
         scheme, separator, login = "", "", head
     user, colon, _ = login.partition(":")

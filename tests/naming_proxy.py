@@ -23,15 +23,22 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 
 class NamingProxy(socketserver.ThreadingTCPServer):
-    """``host``, ``port``, ``url()``, and ``asked``: (command, host, port) of each request."""
+    """``host``, ``port``, ``url()``, and ``asked``: (command, host, port) of each request.
+
+    With ``takes_any_login``, clients have to log in, and ``logins`` has their usernames and passwords.
+    """
 
     allow_reuse_address = True
     request_queue_size = 1024
     daemon_threads = False
     block_on_close = True
 
-    def __init__(self, hosts: Mapping[str, str], replies: Mapping[str, int | None]) -> None:
+    def __init__(
+        self, hosts: Mapping[str, str], replies: Mapping[str, int | None], takes_any_login: bool
+    ) -> None:
         self.asked: list[tuple[str, str, int]] = []
+        self.logins: list[tuple[bytes, bytes]] = []
+        self._check = self._take_login if takes_any_login else None
         self._hosts = hosts
         self._replies = replies
         self._open: set[socket.socket] = set()
@@ -55,7 +62,7 @@ class NamingProxy(socketserver.ThreadingTCPServer):
             self._serve(self._noted(request))
 
     def _serve(self, client: socket.socket) -> None:
-        request = hold(receive_request(), client)
+        request = hold(receive_request(self._check), client)
         host, port = request.destination.host, request.destination.port
         with self._lock:
             self.asked.append((COMMANDS[request.command], host, port))
@@ -84,6 +91,11 @@ class NamingProxy(socketserver.ThreadingTCPServer):
             _carry(client, server)
             back.join()
 
+    def _take_login(self, username: bytes, password: bytes) -> bool:
+        with self._lock:
+            self.logins.append((username, password))
+        return True
+
     def _noted(self, sock: socket.socket) -> socket.socket:
         with self._lock:
             self._open.add(sock)
@@ -100,14 +112,16 @@ class NamingProxy(socketserver.ThreadingTCPServer):
 
 @contextlib.contextmanager
 def naming_proxy(
-    hosts: Mapping[str, str] | None = None, replies: Mapping[str, int | None] | None = None
+    hosts: Mapping[str, str] | None = None,
+    replies: Mapping[str, int | None] | None = None,
+    takes_any_login: bool = False,
 ) -> Iterator[NamingProxy]:
     """``hosts``: name to loopback address. ``replies``: host to reply code of SOCKS5, None for no reply.
 
     Whatever is neither in these nor loopback is answered with "host unreachable". RESOLVE and RESOLVE_PTR are
     answered from ``hosts`` as well, which has any addresses for them, and names of addresses.
     """
-    with NamingProxy(hosts or {}, replies or {}) as proxy:
+    with NamingProxy(hosts or {}, replies or {}, takes_any_login) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,), name="naming proxy")
         thread.start()
         try:

@@ -113,7 +113,7 @@ def test_what_follows_the_program_is_its_own(launches, argv, command):
         ([*PROXY, "--bind-peer", "any"], "bind_peer", "any"),
         ([*PROXY, "--pipeline", "on"], "pipeline", "on"),
         ([*PROXY, "--fast-open", "on"], "fast_open", True),
-        ([*PROXY, "--isolate", "on", "--isolate=off"], "isolate", False),
+        ([*PROXY, "--isolate-streams", "on", "--isolate-streams=off"], "isolate_streams", False),
         ([*PROXY, "--connect-timeout", "0.5"], "connect_timeout", 0.5),
         ([*PROXY, "--read-timeout", "3"], "read_timeout", 3.0),
         (
@@ -336,6 +336,11 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
             ["--chain-type", "rando"],
             "unknown value of `--chain-type`: `rando`\n"
             + "hint: did you mean `random`? Known values: strict, dynamic, random, round_robin\n",
+        ),
+        (
+            ["--chain-type", "strict:2"],
+            "`--chain-type` with a length, and a strict chain takes all its proxies: `strict:2`\n"
+            + "hint: a length is for random and round_robin\n",
         ),
         (["--chain-type", "random:0"], "`--chain-type` takes a positive number of proxies: `0`\n"),
         (

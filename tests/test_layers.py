@@ -50,6 +50,8 @@ TARGET = (
     "pywrap.config",
     "pywrap.config.settings",
     "pywrap.config.handover",
+    "pywrap.config.variables",
+    "pywrap.launch.secrets",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
 READERS = {"pywrap.config.options", "pywrap.config.search"}

@@ -268,3 +268,38 @@ server_type = {version}
         [("CONNECT", "192.0.2.1", 80), ("CONNECT", "198.51.100.1", 80)],
         [("CONNECT", "192.0.2.1", 100), ("CONNECT", "203.0.113.1", 80)],
     ]
+
+
+# Without the name of a server: the file, and the password that the tool takes from it.
+PASSWORDS = {
+    "torsocks": [
+        ("SOCKS5Username me\nSOCKS5Password #pw\n", "#pw"),
+        # With three words or more, torsocks takes the username for none (findings/).
+        ("SOCKS5Username me # x\nSOCKS5Password p#w # and it\n", "p#w"),
+    ],
+    "tsocks": [("server_type = 5\ndefault_user = me # it is me\ndefault_pass = p#w\n", "p#w")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "password"),
+    [(name, text, password) for name, files in PASSWORDS.items() for text, password in files],
+)
+def test_a_number_sign_in_a_password(
+    name: str, text: str, password: str, tmp_path: Path, request: Any
+) -> None:
+    tool = request.getfixturevalue(name)
+    file = tmp_path / f"{name}.conf"
+    with naming_proxy(takes_any_login=True) as proxy:
+        server = (
+            f"TorPort {proxy.port}\n"
+            if name == "torsocks"
+            else f"local = 127.0.0.0/255.0.0.0\nserver = {HERE}\nserver_port = {proxy.port}\n"
+        )
+        file.write_text(server + text)
+        for wrapped, env in (
+            ((tool,), {f"{name.upper()}_CONF_FILE": str(file)}),
+            (pysocksify("-f", file), {}),
+        ):
+            run(*wrapped, sys.executable, "-c", GO_AND_WAIT, "192.0.2.1:80", env=env)
+        assert proxy.logins == [(b"me", password.encode())] * 2

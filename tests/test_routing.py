@@ -175,7 +175,7 @@ def password_taker() -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
 def test_isolated_processes_have_usernames_of_their_own(tmp_path):
     with password_taker() as (port, seen):
         said = under(
-            f"isolate on\n[ProxyList]\nsocks5 {HERE} {port}\n",
+            f"isolate_streams on\n[ProxyList]\nsocks5 {HERE} {port}\n",
             """
             def refused():
                 return outcome(socket.create_connection, ("192.0.2.1", 80))[1]
@@ -199,7 +199,7 @@ def test_isolated_processes_have_usernames_of_their_own(tmp_path):
 def test_a_password_of_the_users_own_is_not_replaced(tmp_path):
     with password_taker() as (port, seen):
         under(
-            f"isolate on\n[ProxyList]\nsocks5 {HERE} {port} me secret\n",
+            f"isolate_streams on\n[ProxyList]\nsocks5 {HERE} {port} me secret\n",
             "say(got=outcome(socket.create_connection, ('192.0.2.1', 80))[1])",
             tmp_path,
         )

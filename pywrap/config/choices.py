@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pywrap.config.rules import RESERVED, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
+from pywrap.config.values import picks_some
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
@@ -16,8 +17,8 @@ NOWHERE: Mapping[object, str] = {}
 
 # Those of ``Settings`` that a source either decides or says nothing about.
 SINGLE = (
-    *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open", "isolate"),
-    *("timeout", "connect_timeout", "read_timeout", "verbosity"),
+    *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open"),
+    *("isolate_streams", "timeout", "connect_timeout", "read_timeout", "keep_env", "verbosity"),
 )
 
 
@@ -30,6 +31,7 @@ class Choices:
 
     ``origins``: where it was said, "work.conf:12". Its keys are the names of fields; a rule or a rewrite
     itself; the name and the place of a proxy in its chain, ``("", 0)``; and of a chain ``("work", -1)``.
+    ``warnings``: what the user should know of it, each with its place.
     """
 
     proxies: tuple[Proxy, ...] | None = None
@@ -46,12 +48,14 @@ class Choices:
     bind_peer: str | None = None
     pipeline: str | None = None
     fast_open: bool | None = None
-    isolate: bool | None = None
+    isolate_streams: bool | None = None
     timeout: float | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None
+    keep_env: bool | None = None
     verbosity: int | None = None
     origins: Mapping[object, str] = NOWHERE
+    warnings: tuple[str, ...] = ()
 
 
 def from_source(origin: str, choices: Choices) -> Choices:
@@ -91,6 +95,7 @@ def combine(first: Choices, second: Choices) -> Choices:
         **{key: origin for key, origin in second.origins.items() if _chain_of(key) not in hidden},
         **first.origins,
     }
+    values["warnings"] = first.warnings + second.warnings
     return Choices(**values)
 
 
@@ -101,7 +106,10 @@ def settle(choices: Choices) -> Settings:
         ConfigError: they do not fit together.
     """
     said = {name: getattr(choices, name) for name in SINGLE}
-    default = Chain(choices.proxies or (), "", choices.chain_type or "strict", choices.chain_length or 0)
+    kind = choices.chain_type or "strict"
+    # Of strict and dynamic chains nothing is left out, whatever a file says of the length (proxychains-ng).
+    length = choices.chain_length or 0 if picks_some(kind) else 0
+    default = Chain(choices.proxies or (), "", kind, length)
     chains = (default, *choices.chains)
     for chain in chains:
         _check_length(chain, choices)
@@ -128,11 +136,6 @@ def _check_length(chain: Chain, choices: Choices) -> None:
         return
     origin = choices.origins.get((chain.name, -1) if chain.name else "chain_length", "")
     where = f"{origin}: " if origin else ""
-    if chain.type not in ("random", "round_robin"):
-        raise ConfigError(
-            f"{where}a chain length of {chain.length}, and a {chain.type} chain, which takes all its proxies",
-            "`chain_len` belongs to `random_chain` and `round_robin_chain`",
-        )
     # Without any: those that the launcher brings, or none is needed.
     if 0 < len(chain.proxies) < chain.length:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """What the readers of files share: lines, words, what was decided, and on which line.
 
 A line that cannot be understood is an error with the file and the line; and so is one that contradicts
-another: the tools whose files these are take the last of them, and say nothing.
+another, unless the tool documents which of them counts.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Draft:
         # Of each block of the file by its name; those of "", outside all blocks, are fields of Choices.
         self.values: dict[str, dict[str, Any]] = {"": {}}
         self.origins: dict[object, str] = {}
+        self.warnings: list[str] = []
         # block and field: the line that decided it, and its number
         self._decided: dict[tuple[str, str], tuple[str, int]] = {}
 
@@ -59,6 +60,7 @@ class Draft:
             rules=tuple(self.rules),
             rewrites=tuple(self.rewrites),
             origins=self.origins,
+            warnings=tuple(self.warnings),
             **self.values[""],
         )
 
@@ -72,6 +74,17 @@ class Draft:
         self._decided.setdefault((block, field), (shown, self.line))
         if not block:
             self.origins.setdefault(field, self.here())
+
+    def decide_anew(self, field: str, value: object, shown: str, block: str = "") -> None:
+        """Note ``value`` in the place of what earlier lines say."""
+        self.values.setdefault(block, {})[field] = value
+        self._decided[block, field] = (shown, self.line)
+        if not block:
+            self.origins[field] = self.here()
+
+    def warn(self, text: str) -> None:
+        """Note that this line is read otherwise than its tool reads it, or than its writer may think."""
+        self.warnings.append(f"{self.here()}: {text}")
 
     def add_rules(self, rules: Sequence[Rule]) -> None:
         """Note ``rules`` behind those of the lines before."""

@@ -2,10 +2,11 @@
 
 Fields joined by spaces, so that `env` shows them; what could be mistaken for punctuation is percent-encoded::
 
-    format=4 chains=/strict/0/socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080;work/random/1/…
+    format=5 chains=/strict/0/socks5h://alice:s%20cret@127.0.0.1:1080,socks4a://second:1080;work/random/1/…
     rules=10.0.0.0/8|443|0|tcp|direct,*.corp.example|0|0||work rewrites=192.0.2.1|80|192.0.2.2|0 dns=remote
     placeholders=198.18.0.0/15 loopback=direct udp=associate listen=local bind_peer=latest pipeline=off
-    fast_open=off isolate=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0 turns= verbosity=0
+    fast_open=off isolate_streams=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0
+    keep_env=off proxy_variables=http_proxy=http:%2F%2Fh:3128,… turns= verbosity=0
 
 Every field, each once. ``decode`` runs before the program starts and refuses whatever is not settings
 from end to end: a setting that is guessed could be a leak. It imports nothing that the target does not
@@ -41,7 +42,7 @@ VARIABLE = "PYSOCKSIFY_SETTINGS"
 
 # To be raised with every change of a field or of its meaning: the launcher and the target can be
 # two installations, and an upgrade can happen between a program's start and that of its child.
-FORMAT = "4"
+FORMAT = "5"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
 
@@ -80,6 +81,13 @@ def decode(text: str) -> Settings:
         if name not in values:
             raise ConfigError(f"{VARIABLE} is damaged: `{name}` is missing", HINT)
     return Settings(**values)
+
+
+def has_secrets(settings: Settings) -> bool:
+    """Whether ``settings`` hold a password, or what may be one."""
+    return any(hop.password is not None for chain in settings.chains for hop in chain.proxies) or any(
+        "@" in value for _, value in settings.proxy_variables
+    )
 
 
 # ---------------------------------------------------------------- one value
@@ -209,6 +217,19 @@ def _read_rewrite(text: str) -> Rewrite:
     )
 
 
+def _write_variables(variables: tuple[tuple[str, str], ...]) -> str:
+    return ",".join(f"{_quote_text(name)}={_quote_text(value, _PLAIN + b':')}" for name, value in variables)
+
+
+def _read_variables(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple(_read_variable(item) for item in text.split(",")) if text else ()
+
+
+def _read_variable(text: str) -> tuple[str, str]:
+    name, value = text.split("=")
+    return _unquote_text(name), _unquote_text(value)
+
+
 def _write_dns(dns: str) -> str:
     return _quote_text(dns, _PLAIN + b":/[]")
 
@@ -289,10 +310,12 @@ _FIELDS: dict[str, tuple[Callable[[Any], str], Callable[[str], object]]] = {
     "bind_peer": (str, _one_of(BIND_PEER)),
     "pipeline": (str, _one_of(PIPELINE)),
     "fast_open": (_write_switch, _read_switch),
-    "isolate": (_write_switch, _read_switch),
+    "isolate_streams": (_write_switch, _read_switch),
     "timeout": (repr, _read_seconds),
     "connect_timeout": (repr, _read_seconds),
     "read_timeout": (repr, _read_seconds),
+    "keep_env": (_write_switch, _read_switch),
+    "proxy_variables": (_write_variables, _read_variables),
     "turns": (_quote_text, _unquote_text),
     # Not what can end anywhere: a text that was cut short must be noticed.
     "verbosity": (str, int),

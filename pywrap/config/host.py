@@ -26,6 +26,13 @@ def parse_host(text: str) -> str:
     Raises:
         ConfigError: neither an address nor a name.
     """
+    if "://" in text:
+        raise ConfigError(f"a URL in the place of a host: `{text}`")
+    if "@" in text:
+        # Not quoted: most of it is a password.
+        raise ConfigError("a username in the place of a host")
+    if text.count(":") == 1 and text[0] != ":":
+        raise ConfigError(f"a port in the place of a host: `{text}`")
     if ":" in text:
         return _parse_ipv6(text)
     name = _to_ascii(text).lower()

@@ -2,13 +2,16 @@
 
 What differs, each time in favour of an error over a surprise:
 
-* proxychains skips directives that it does not know. Here each line counts or is an error.
-* Of lines that contradict each other proxychains takes the last. Here that is an error.
+* proxychains skips directives that it does not know, and known ones with a comment behind them. Here each
+  line counts or is an error.
+* Of two chain types, lengths, timeouts or placeholder networks the last counts, as proxychains documents. Of
+  other lines that contradict each other it takes the last as well, where here that is an error.
 * Names go to the proxy even without ``proxy_dns``; only ``dns local`` keeps them here.
 * Without a word about the chain's type proxychains skips dead proxies. Here such a chain is strict.
 
-A trailing ``# comment`` is allowed after a directive. Below [ProxyList] proxychains takes it for a username
-and a password, so there it is refused.
+A trailing ``# comment`` is allowed everywhere. Below [ProxyList] proxychains takes its first two words for
+the username and the password, if none stand there: it is a comment here, and there is a warning. A password
+that begins with # is one.
 
 ``[ProxyList work]`` is ours: a chain for the rules that name it. What its type is stands below that
 line, above its proxies.
@@ -27,8 +30,8 @@ from pywrap.config.rules import (
     parse_route,
 )
 from pywrap.config.settings import SCHEMES, Chain, Proxy
-from pywrap.config.url import OVER_TLS, check_credentials, over_tls, parse_proxy
-from pywrap.config.values import READERS, parse_length, usual_length
+from pywrap.config.url import check_credentials, is_over_tls, over_tls, parse_proxy
+from pywrap.config.values import READERS, parse_length, picks_some, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
 from pywrap.errors import ConfigError, mask
 from pywrap.frozen import replace
@@ -59,6 +62,9 @@ CHAINS = {
     "round_robin_chain": "round_robin",
 }
 
+# Of proxychains, which keeps the last of them.
+THE_LAST_COUNTS = (*CHAINS, "chain_len", "tcp_connect_time_out", "tcp_read_time_out", "remote_dns_subnet")
+
 
 def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) -> Choices:
     """Read the contents of a file; ``source`` is its name in messages.
@@ -88,7 +94,7 @@ class _Draft(Draft):
             self.read_directive(without_comment(words))
         else:
             self.origins[self.name, len(self.hops)] = self.here()
-            self.hops.append(_parse_proxy_line(words))
+            self.hops.append(_parse_proxy_line(words, self.warn))
 
     def end(self) -> None:
         """A list ends, with the file or where the next one begins: it is a chain now."""
@@ -97,11 +103,13 @@ class _Draft(Draft):
         length = values.get("chain_length", usual_length(kind))
         if self.name is None:
             if "chain_type" in values:
-                values["chain_length"] = length
-                self.origins.setdefault("chain_length", self.origins["chain_type"])
+                values["chain_length"] = length if picks_some(kind) else 0
+                if not picks_some(kind) or "chain_length" not in self.origins:
+                    self.origins["chain_length"] = self.origins["chain_type"]
         elif self.name == "":
             self.proxies = self.hops or None
         elif self.hops:
+            length = length if picks_some(kind) else 0
             self.chains.append(Chain(tuple(self.hops), self.name, kind, length))
         else:
             self.line = self.opened[self.name]
@@ -135,7 +143,8 @@ class _Draft(Draft):
 
     def say(self, field: str, value: object, name: str, values: list[str]) -> None:
         """Note what a line of this ``name`` and these ``values`` says."""
-        self.decide(field, value, " ".join((name, *values)), self.name or "")
+        note = self.decide_anew if name in THE_LAST_COUNTS else self.decide
+        note(field, value, " ".join((name, *values)), self.name or "")
 
 
 def _hint_section(title: str) -> str:
@@ -257,41 +266,63 @@ def _hint(name: str) -> str:
 # ---------------------------------------------------------------- proxies
 
 
-def _parse_proxy_line(words: list[str]) -> Proxy:
+def _parse_proxy_line(words: list[str], warn: Callable[[str], None]) -> Proxy:
     scheme, separator, rest = words[0].partition("://")
     plain = "socks4" if scheme == WITHOUT_NAMES else scheme
-    # The form with :// is newer than proxychains' sample file, which does not show it.
-    proxy = parse_proxy(f"{plain}://{rest}") if separator else _parse_columns(plain, words)
-    if separator and len(words) > 1:
-        raise ConfigError("text after a proxy URL", "comments stand on lines of their own")
+    if separator:
+        # This form is newer than proxychains' sample file, which does not show it.
+        if len(without_comment(words)) > 1:
+            raise ConfigError("text after a proxy URL", "put a # before a comment")
+        proxy = parse_proxy(f"{plain}://{rest}")
+    else:
+        proxy = _parse_columns(plain, words, warn)
     return replace(proxy, scheme="socks4a") if proxy.scheme == "socks4" and plain == scheme else proxy
 
 
-def _parse_columns(scheme: str, words: list[str]) -> Proxy:
+def _parse_columns(scheme: str, words: list[str], warn: Callable[[str], None]) -> Proxy:
     if _name_of(scheme) in DIRECTIVES:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
-    if scheme == OVER_TLS:
+    if is_over_tls(scheme):
         # Not what stands further right: a password may be there.
         raise over_tls(" ".join(words[:2]))
     if scheme not in SCHEMES:
         raise ConfigError(f"unknown proxy type: `{mask(scheme)}`", suggest(scheme, TYPES, "types"))
-    if any(word.startswith("#") for word in words[1:4]):
-        hint = "comments stand on lines of their own; a username with # goes into a URL, as %23"
-        raise ConfigError("a comment after a proxy", hint)
-    if len(words) < 3:
+    if len(without_comment(words[:3])) < 3:
         raise ConfigError("a proxy without a port", PROXY_FORM)
-    if len(words) > 5:
-        raise ConfigError("text after the password of a proxy", PROXY_FORM)
     port = parse_port(words[2])
     if port is None:
         # Not quoted, it may be a password in the wrong column.
         raise ConfigError(f"proxy port is not a number from 1 to 65535, after `{words[1]}`", PROXY_FORM)
     # No percent-decoding here: proxychains does none.
-    credentials = [word.encode("utf-8", "surrogateescape") for word in words[3:]]
-    proxy = Proxy(scheme, parse_host(_without_brackets(words[1])), port, *credentials)
+    credentials = [word.encode("utf-8", "surrogateescape") for word in _login(scheme, words[3:], warn)]
+    proxy = Proxy(scheme, _parse_column_host(words[1]), port, *credentials)
     check_credentials(proxy)
     return proxy
 
 
-def _without_brackets(host: str) -> str:
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+def _login(scheme: str, words: list[str], warn: Callable[[str], None]) -> list[str]:
+    """The username and the password among the ``words`` behind the port of a proxy."""
+    login, rest = words[:2], without_comment(words[2:])
+    if login[:1] and login[0].startswith("#"):
+        warn("a comment after a proxy, which proxychains would send as its username")
+        return []
+    if login[1:] == ["#"]:
+        warn("a comment after a proxy, which proxychains would send as its password")
+        return login[:1]
+    if rest:
+        warn("text after the password of a proxy, which is left out, as by proxychains")
+    if scheme == "raw" and login:
+        warn("a raw hop is asked for nothing, so its username is left out, as by proxychains")
+        return []
+    if scheme in ("socks4", "socks4a") and len(login) > 1:
+        warn("SOCKS4 has no passwords, so this one is left out, as by proxychains")
+        return login[:1]
+    return login
+
+
+def _parse_column_host(text: str) -> str:
+    """The second column, where people also write the port, the username, or a whole URL."""
+    try:
+        return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+    except ConfigError as err:
+        raise ConfigError(str(err), err.hint or PROXY_FORM) from None

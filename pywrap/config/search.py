@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.formats import parse
@@ -58,7 +59,7 @@ def gather(
     file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
 ) -> Choices:
-    """What ``choices`` and the configuration file say together.
+    """What ``choices`` and the configuration file say together; prints the warnings of the file.
 
     Raises:
         ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or there is no file that
@@ -86,6 +87,9 @@ def gather(
                     f"{said.origins[rule]}: no proxy configured for `route {format_route(rule)}`",
                     _hint_no_proxy(path, environ, system_directory),
                 )
+    if (said.verbosity or 0) >= 0:
+        for warning in said.warnings:
+            print(f"pysocksify: warning: {warning}", file=sys.stderr)
     return said
 
 

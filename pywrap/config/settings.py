@@ -114,13 +114,15 @@ class Settings:
     no destination is left to it. ``rules``: the first that matches decides; what none matches goes through
     the default chain. ``rewrites`` come before them. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name
     server that is asked through the chain that the name belongs to. ``bind_peer``: whom a BIND expects, the
-    host that was connected to last, or any. ``isolate``: SOCKS5 proxies without a username get one that no
-    other process has. ``placeholders``: the IPv4 network of the addresses that stand for names, which no
-    program needs for anything else.
+    host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
+    that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names,
+    which no program needs for anything else.
 
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
+    ``keep_env``: the program sees variables that name proxies (``config.variables``). Otherwise they are
+    hidden from it, and ``proxy_variables`` has their names and values, for children that are not covered.
     ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
     """
 
@@ -135,10 +137,12 @@ class Settings:
     bind_peer: str = "latest"  # one of BIND_PEER
     pipeline: str = "off"  # one of PIPELINE
     fast_open: bool = False
-    isolate: bool = False
+    isolate_streams: bool = False
     timeout: float = 60.0
     connect_timeout: float = 0.0
     read_timeout: float = 0.0
+    keep_env: bool = False
+    proxy_variables: tuple[tuple[str, str], ...] = ()
     turns: str = ""
     verbosity: int = 0
 

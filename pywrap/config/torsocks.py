@@ -45,7 +45,9 @@ class _Draft(Draft):
         self.lines: dict[str, int] = {}
 
     def read(self, words: list[str]) -> None:
-        name, *values = without_comment(words)
+        # A password that begins with # is one, as torsocks sends it.
+        end = 2 if words[0] in CREDENTIALS else 1
+        name, *values = [*words[:end], *without_comment(words[end:])]
         if name not in DIRECTIVES:
             # `SOCKS5Password=secret` is one word.
             name = name.partition("=")[0]
@@ -75,7 +77,7 @@ class _Draft(Draft):
         self.settle("placeholders", said.get("OnionAddrRange", ONION_ADDRESSES), "OnionAddrRange")
         self.settle("udp", "block")
         self.settle("listen", "local" if said.get("AllowInbound") == "1" else "block", "AllowInbound")
-        self.settle("isolate", said.get("IsolatePID") == "1", "IsolatePID")
+        self.settle("isolate_streams", said.get("IsolatePID") == "1", "IsolatePID")
         allowed = said.get("AllowOutboundLocalhost", "0")
         self.settle("loopback", "deny" if allowed == "0" else "direct", "AllowOutboundLocalhost")
         if allowed == "1":
@@ -122,6 +124,8 @@ def _credential(text: str, what: str) -> bytes:
 def _number(*known: str) -> Callable[[str, str], str]:
     return lambda text, what: one_of(known, text, what)
 
+
+CREDENTIALS = ("SOCKS5Username", "SOCKS5Password")
 
 # name: what reads its value
 DIRECTIVES: dict[str, Callable[[str, str], object]] = {

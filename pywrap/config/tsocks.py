@@ -5,7 +5,9 @@ what is ``local`` first, then the paths from the last to the first, then the def
 server, the rest is refused, or direct with ``fallback = yes``.
 
 The rules are about addresses, so tsocks leaves names to this machine's resolver, and so it is here:
-``--dns remote`` sends them to the proxies, and then only the default server gets any.
+``--dns remote`` sends them to the proxies, and then only the default server gets any. With ``tordns_enable``,
+of the tsocks that Tor's project patched, Tor resolves them (``--dns tor``), and ``tordns_deadpool_range`` has
+the placeholders of .onion names; ``tordns_cache_size`` means nothing here.
 
 What differs: a mistake is always an error (tsocks skips a ``local`` network with bits beyond its mask);
 nobody's username is sent unless it stands here (tsocks takes the local one); UDP is not left alone.
@@ -13,13 +15,15 @@ nobody's username is sent unless it stands here (tsocks takes the local one); UD
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines
+from pywrap.config.draft import Draft, parse_lines, without_comment
 from pywrap.config.host import parse_host, parse_port
 from pywrap.config.rules import parse_place
 from pywrap.config.settings import DEFAULT_PORT, TO_BLOCK, TO_DIRECT, Chain, Proxy, Rule
 from pywrap.config.url import check_credentials
-from pywrap.config.words import one_of, suggest
+from pywrap.config.values import parse_placeholders
+from pywrap.config.words import digits, one_of, suggest
 from pywrap.errors import ConfigError
+from pywrap.frozen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,15 +53,15 @@ def parse(data: bytes, source: str) -> Choices:
 class _Draft(Draft):
     def __init__(self, source: str) -> None:
         super().__init__(source)
-        self.values[""]["dns"] = "local"
-        self.origins["dns"] = source
         # Chains are called as their blocks, and the rules of each are in it.
         self.block = DEFAULT
         self.opened = 0
         self.paths: dict[str, list[Rule]] = {}
+        self.tor_origins: dict[str, str] = {}
 
     def read(self, words: list[str]) -> None:
-        line = " ".join(words).partition("#")[0].strip()
+        # Within a word, # is a letter as any other.
+        line = " ".join(without_comment(words))
         if line.removesuffix("{").strip() == "path":
             self.open_path(line)
         elif line == "}":
@@ -80,6 +84,7 @@ class _Draft(Draft):
         if self.block != DEFAULT:
             raise ConfigError(f"{self.this_path()} has no end", FORM)
         values = self.values.pop(DEFAULT, {})
+        of_tor = {name: values.pop(name) for name in TOR if name in values}
         for name in reversed(self.paths):
             self.rules += self.paths[name]
         fallback = values.pop("fallback", False)
@@ -91,6 +96,22 @@ class _Draft(Draft):
             rest = Rule(to=TO_DIRECT if fallback else TO_BLOCK)
             self.rules.append(rest)
             self.origins.setdefault(rest, self.source)
+        self.settle_names(of_tor)
+
+    def settle_names(self, of_tor: dict[str, Any]) -> None:
+        """Decide about names, by what the directives of TOR say."""
+        names = {"dns": of_tor.get("tordns_enable", "local")}
+        self.origins["dns"] = self.tor_origins.get("tordns_enable", self.source)
+        if "tordns_deadpool_range" in of_tor:
+            names["placeholders"] = of_tor["tordns_deadpool_range"]
+            self.origins["placeholders"] = self.tor_origins["tordns_deadpool_range"]
+        self.values[""].update(names)
+        if names["dns"] == "tor":
+            # Tor is asked for names, which SOCKS4 carries in its form 4a alone.
+            self.proxies = [_with_names(proxy) for proxy in self.proxies or ()]
+            self.chains = [
+                replace(each, proxies=tuple(map(_with_names, each.proxies))) for each in self.chains
+            ]
 
     def open_path(self, line: str) -> None:
         if not line.endswith("{"):
@@ -116,7 +137,8 @@ class _Draft(Draft):
 
     def read_pair(self, name: str, value: str) -> None:
         default = self.block == DEFAULT
-        if name in ("local", "fallback") and not default:
+        name = ALIASES.get(name, name)
+        if (name in ("local", "fallback") or name in TOR) and not default:
             raise ConfigError(f"`{name}` in {self.this_path()}", "it stands in no block")
         if name == "local":
             self.add_rules([_parse_local(value)])
@@ -130,6 +152,8 @@ class _Draft(Draft):
             # A password is not shown.
             shown = f"{name} = {'***' if name == 'default_pass' else value}"
             self.decide(name, _READ[name](value), shown, self.block)
+            if name in TOR:
+                self.tor_origins.setdefault(name, self.here())
             if name == "server":
                 self.origins["" if default else self.block, 0] = self.here()
 
@@ -151,6 +175,10 @@ def _proxy(values: dict[str, Any], what: str) -> Proxy:
     return proxy
 
 
+def _with_names(proxy: Proxy) -> Proxy:
+    return replace(proxy, scheme="socks4a") if proxy.scheme == "socks4" else proxy
+
+
 def _parse_local(value: str) -> Rule:
     rule = parse_place(value, TO_DIRECT, "local")
     if rule.port:
@@ -169,6 +197,19 @@ def _encode(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
+def _flag(value: str) -> str:
+    """What ``tordns_enable`` makes of names."""
+    known = {"true": "tor", "yes": "tor", "1": "tor", "false": "local", "no": "local", "0": "local"}
+    return known[one_of(tuple(known), value.lower(), "tordns_enable")]
+
+
+def _cache_size(value: str) -> int:
+    size = digits(value)
+    if not size:
+        raise ConfigError(f"`tordns_cache_size` takes a positive number: `{value}`")
+    return size
+
+
 _READ: dict[str, Callable[[str], object]] = {
     "server": parse_host,
     "server_port": _parse_port,
@@ -176,5 +217,11 @@ _READ: dict[str, Callable[[str], object]] = {
     "default_user": _encode,
     "default_pass": _encode,
     "fallback": lambda value: one_of(("yes", "no"), value, "fallback") == "yes",
+    "tordns_enable": _flag,
+    "tordns_deadpool_range": lambda value: parse_placeholders(value, "tordns_deadpool_range"),
+    "tordns_cache_size": _cache_size,
 }
-DIRECTIVES = (*_READ, "local", "reaches", "path")
+# For the whole file, and of Tor's patch alone. Both spellings were in its documents.
+TOR = ("tordns_enable", "tordns_deadpool_range", "tordns_cache_size")
+ALIASES = {"tordns_enabled": "tordns_enable"}
+DIRECTIVES = (*_READ, *ALIASES, "local", "reaches", "path")

@@ -12,8 +12,14 @@ from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError, mask
 
-# Known to curl, and meant by whoever writes it: an answer of its own instead of "did you mean".
-OVER_TLS = "https"
+# What marks a scheme of a proxy over TLS, besides https: socks5+tls (GOST), socks5s, ssl. Each means what it
+# says, and is no misspelling of a scheme that we have.
+OVER_TLS = ("tls", "ssl")
+OVER_TLS_SCHEMES = ("https", "socks5s", "socks4s", "sockss", "wss")
+
+# What GNOME, and so every desktop with its settings, writes into $ALL_PROXY: a SOCKS5 server that resolves.
+# curl reads it as SOCKS4.
+ANY_SOCKS = "socks"
 
 # RFC 1929 section 2 has one byte for each length, and ``socks.v4`` sets itself the same limit.
 LONGEST_TEXT = 255
@@ -100,8 +106,13 @@ def percent_decode(text: str) -> bytes:
     return bytes(data)
 
 
+def is_over_tls(scheme: str) -> bool:
+    """Whether ``scheme``, in lower case, is of a proxy that is spoken to over TLS."""
+    return scheme in OVER_TLS_SCHEMES or any(mark in scheme for mark in OVER_TLS)
+
+
 def over_tls(shown: str) -> ConfigError:
-    """For a proxy of the scheme OVER_TLS, however it is written."""
+    """For a proxy of such a scheme, however it is written."""
     # The program's descriptor is the connection to the proxy: nobody is there to encrypt on it.
     hint = "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
     return ConfigError(f"proxies over TLS are not supported: `{mask(shown)}`", hint)
@@ -109,15 +120,20 @@ def over_tls(shown: str) -> ConfigError:
 
 # ---------------------------------------------------------------- the parts of a URL
 
+_MARKS_OF_SCHEMES = str.maketrans("", "", "+-.")
+
 
 def _split_scheme(text: str) -> tuple[str, str]:
     scheme, separator, rest = text.partition("://")
-    if not separator or not scheme.isalnum():
+    # RFC 3986 section 3.1.
+    if not separator or not scheme.translate(_MARKS_OF_SCHEMES).isalnum():
         hint = f"write one of these before it: {', '.join(f'{name}://' for name in SCHEMES)}"
         raise ConfigError(f"proxy URL without a scheme: `{mask(text)}`", hint)
     name = scheme.lower()
-    if name == OVER_TLS:
+    if is_over_tls(name):
         raise over_tls(text)
+    if name == ANY_SOCKS:
+        return "socks5h", rest
     if name not in SCHEMES:
         raise ConfigError(f"unknown proxy scheme: `{scheme}`", suggest(name, SCHEMES, "schemes"))
     return name, rest
@@ -139,7 +155,7 @@ def _split_port(place: str) -> tuple[str, int]:
         inside, closed, after = place[1:].partition("]")
         if not closed or (after and not after.startswith(":")):
             raise ConfigError("wrong brackets in a proxy URL", "an IPv6 address is written `[::1]:1080`")
-        if ":" not in inside:
+        if inside.count(":") < 2:
             raise ConfigError(f"not an IPv6 address: `{inside}`")
         host, colon, port = inside, after[:1], after[1:]
     else:

@@ -75,6 +75,9 @@ def parse_chain_type(text: str, what: str) -> tuple[str, int]:
     """
     name, colon, length = text.partition(":")
     one_of(CHAIN_TYPES, name, what)
+    if colon and not picks_some(name):
+        hint = "a length is for random and round_robin"
+        raise ConfigError(f"`{what}` with a length, and a {name} chain takes all its proxies: `{text}`", hint)
     return name, parse_length(length, what) if colon else usual_length(name)
 
 
@@ -90,9 +93,14 @@ def parse_length(text: str, what: str) -> int:
     return length
 
 
+def picks_some(chain_type: str) -> bool:
+    """Whether a chain of this type goes through a number of its proxies, and not through all."""
+    return chain_type in ("random", "round_robin")
+
+
 def usual_length(chain_type: str) -> int:
     """The length of a chain without a word about it; as in proxychains, 1 where it picks some."""
-    return 1 if chain_type in ("random", "round_robin") else 0
+    return 1 if picks_some(chain_type) else 0
 
 
 def _words(known: tuple[str, ...]) -> Reader:
@@ -109,9 +117,10 @@ READERS: dict[str, Reader] = {
     "bind_peer": _words(BIND_PEER),
     "pipeline": _words(PIPELINE),
     "fast_open": switch,
-    "isolate": switch,
+    "isolate_streams": switch,
     "timeout": seconds,
     "connect_timeout": seconds,
     "read_timeout": seconds,
+    "keep_env": switch,
     "verbosity": lambda text, what: int(one_of(VERBOSITIES, text, what)),
 }

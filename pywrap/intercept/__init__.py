@@ -143,16 +143,29 @@ def _patch(module: Any) -> None:
 
 
 def _patch_keeper(module: Any) -> None:
-    """Replace what ``module`` keeps of ``socket``, which it has imported."""
+    """Replace what ``module`` keeps of ``socket``."""
+    # Which it has imported, unless it is another module of the same name.
+    import socket  # noqa: F401
+
     assert _patches is not None and _tunnels is not None, "importing socket has patched it"
     if module.__name__ == importing.TRIO:
         from pywrap.intercept import late
 
         late.install(_patches, module, _tunnels.roots)
+    elif module.__name__ in importing.SOCKS_LIBRARIES:
+        from pywrap.intercept import socks_libraries
+
+        socks_libraries.install(_patches, module, _name_of)
     else:
         from pywrap.intercept import reduction
 
         reduction.install(_patches, module, _tunnels)
+
+
+def _name_of(literal: str) -> str:
+    """The name behind a placeholder address; "" for any other."""
+    installed = current()
+    return "" if installed is None else installed.session.name_behind(literal)
 
 
 def _announced(name: str) -> None:

@@ -27,9 +27,13 @@ FOREIGN = frozenset(
     }
 )
 
-# These keep something of ``socket`` (``late``, ``reduction``).
+# These keep something of ``socket`` (``late``, ``reduction``), or would hand on a placeholder address
+# (``socks_libraries``).
 TRIO = "trio._socket"
-KEEPERS = frozenset({TRIO, "multiprocessing.reduction"})
+SOCKS_LIBRARIES = frozenset(
+    {"socks", *(f"python_socks._protocols.{name}" for name in ("http", "socks4", "socks5"))}
+)
+KEEPERS = frozenset({TRIO, "multiprocessing.reduction", *SOCKS_LIBRARIES})
 
 _finder: Finder | None = None
 

@@ -249,6 +249,11 @@ class Session:
         """Is ``host`` an address in any form that the C library takes?"""
         return address_of(host) is not None
 
+    def name_behind(self, literal: str) -> str:
+        """The name that a placeholder address stands for; "" for any other."""
+        address = address_of(literal)
+        return (self.names.name_of(address) or "") if address is not None else ""
+
     def names_of(self, literal: str) -> list[str]:
         """What an address is called, without asking anybody: canonical name first."""
         address = address_of(literal)
@@ -299,8 +304,8 @@ class Session:
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:
-    """The chains by their names; with ``isolate``, in a form that no other process has."""
-    if not settings.isolate:
+    """The chains by their names; with ``isolate_streams``, in a form that no other process has."""
+    if not settings.isolate_streams:
         return {chain.name: chain for chain in settings.chains}
     # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
     username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()

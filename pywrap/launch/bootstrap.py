@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # ``handover.VARIABLE``, whose import is left to the first use; a test holds the two together.
 VARIABLE = "PYSOCKSIFY_SETTINGS"
+# ``secrets.PREFIX``, likewise.
+PREFIX = "file="
 
 
 def start(directory: str) -> None:
@@ -26,13 +28,49 @@ def start(directory: str) -> None:
     Raises:
         RuntimeError: the launcher's settings are missing.
     """
-    text = os.environ.get(VARIABLE)
-    if not text:
+    value = os.environ.get(VARIABLE)
+    if not value:
         raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
+    text = _from_file(value) if value.startswith(PREFIX) else value
+    if " keep_env=on " not in text and any("proxy" in name.lower() for name in os.environ):
+        from pywrap.config import variables
+
+        variables.hide()
     intercept.arm(lambda: settings(text))
     # The program's sys.path is what it would be without us. Its children get ours from PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
     run_hidden()
+
+
+def _from_file(value: str) -> str:
+    """The settings in a file of ``pywrap.launch.secrets``.
+
+    Read now: it may be gone when the first connection is made.
+    """
+    path = value[len(PREFIX) :]
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            # A folder below /tmp could have been made by anybody.
+            if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0 or status.st_mode & 0o077:
+                raise PermissionError(1, "it is not this user's alone")
+            text = os.read(fd, status.st_size).decode("ascii")
+        finally:
+            os.close(fd)
+    except OSError as err:
+        raise RuntimeError(f"cannot read the settings in {path}: {err.strerror}") from None
+    # Here, as most programs have no such file.
+    import atexit
+
+    atexit.register(_ended, value)
+    return text
+
+
+def _ended(value: str) -> None:
+    from pywrap.launch import secrets
+
+    secrets.discard(value)
 
 
 def settings(text: str) -> Settings:

@@ -6,10 +6,13 @@ import errno
 import os
 import signal
 
+from pywrap.config import handover
+from pywrap.config.variables import complete
 from pywrap.frozen import replace
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
-from pywrap.launch.program import check, find
+from pywrap.launch.program import look_through
+from pywrap.launch.secrets import PREFIX, take_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +29,7 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
     Raises:
         LaunchError: it is not started.
     """
-    file = find(command[0])
-    check(file, command[1:])
+    file, through = look_through(command)
     if embedded:
         from pywrap.launch import embedded as bundled
 
@@ -42,12 +44,21 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
             settings = replace(settings, turns=turns.create())
         except OSError as err:
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
+    environ = environment(settings, complete(os.environ))
+    in_a_file = environ[handover.VARIABLE].startswith(PREFIX)
+    if through.says_settings and handover.has_secrets(settings) and not in_a_file:
+        raise LaunchError(
+            "no file for the password, and behind this wrapper it would be seen in the arguments",
+            "give yourself an $XDG_RUNTIME_DIR with the mode 0700",
+            125,
+        )
     # Python ignores these, and what is ignored stays so through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
-        os.execve(file, command, environment(settings, os.environ))
+        os.execve(file, through.with_environment(environ), environ)
     except OSError as err:
+        take_back(environ[handover.VARIABLE])
         # ENOENT although the file is there: its interpreter is not.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
         raise LaunchError(f"cannot run {file}: {err.strerror}", "", status) from err

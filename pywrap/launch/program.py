@@ -1,6 +1,7 @@
 """What PROGRAM is: a file that ends up as a Python interpreter which reads our start-up file, or a refusal.
 
-Only the command line and the first lines of files are looked at; nothing is run, except that a
+Wrappers (``wrappers``) and scripts for a shell that do nothing but start a Python (``scripts``) are looked
+through. Only the command line and the first lines of files are looked at; nothing is run, except that a
 version manager (pyenv) is asked which file its shim stands for. An interpreter too old to be covered refuses
 itself (``startup/sitecustomize.py``).
 """
@@ -11,6 +12,8 @@ import errno
 import os
 
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+from pywrap.launch.scripts import SHELLS, started_by
+from pywrap.launch.wrappers import Command
 
 HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
 
@@ -21,16 +24,38 @@ LAST = "cm"
 BLIND = "IES"
 
 ENOUGH = 4096
+# A shim, a wrapper of Nix around a wrapper of the project's.
+MOST_SCRIPTS = 5
 
 
-def find(name: str, path: str | None = None) -> str:
-    """The file that ``name`` stands for, as execvp(3) finds it.
+def look_through(words: list[str]) -> tuple[str, Command]:
+    """The file to execute for ``words``, and the command, which ends up as a Python that reads our file.
+
+    Raises:
+        LaunchError: it does not, and its traffic would leave directly; or there is no such file.
+    """
+    command = Command(words)
+    file = inner = find(words[0])
+    while not _is_for_python(inner) and command.enter():
+        if command.is_python:
+            return file, command
+        word = command.words[command.at]
+        inner = find(word, command.path, command.folder)
+        if command.has_other_path and "/" not in word:
+            # The file that was looked at, whatever the wrapper would find.
+            command.words[command.at] = os.path.abspath(inner)
+    check(inner, command.words[command.at + 1 :])
+    return file, command
+
+
+def find(name: str, path: str | None = None, folder: str = "") -> str:
+    """The file that ``name`` stands for, as execvp(3) finds it in ``folder``, by default the current one.
 
     Raises:
         LaunchError: 127, there is none; 126, it cannot be executed.
     """
     if "/" in name:
-        candidates = [name]
+        candidates = [os.path.join(folder, name)]
     else:
         folders = (os.environ.get("PATH", os.defpath) if path is None else path).split(os.pathsep)
         candidates = [os.path.join(folder or ".", name) for folder in folders]
@@ -54,18 +79,25 @@ def check(file: str, arguments: list[str]) -> None:
     """
     seen = 0
     while True:
+        if seen > MOST_SCRIPTS:
+            raise _not_python(file, "a script that starts itself")
         head = _head(file)
         if head.startswith(b"#!"):
             words = _shebang(file, head)
             if not _is_python(words[0]):
                 shim = _pyenv_shim(file, head)
-                if shim is not None and seen < 2:
+                if shim is not None:
                     file, seen = shim, seen + 1
                     continue
                 if _is_python(file):
                     # A wrapper script of that name, which runs an interpreter with what it is given.
                     _refuse_blind(arguments, file)
                     return
+                started = started_by(file) if os.path.basename(words[0]) in SHELLS else None
+                if started is not None:
+                    file, seen = find(started[0]), seen + 1
+                    arguments = [*started[1:], *arguments]
+                    continue
                 raise _not_python(file, f"a script for `{os.path.basename(words[0])}`")
             _refuse_blind(words[1:], file)
             return
@@ -166,6 +198,12 @@ def _split(file: str, text: str) -> list[str]:
         raise LaunchError(f"cannot read the first lines of `{file}`: {err}") from err
 
 
+def _is_for_python(file: str) -> bool:
+    """Is ``file`` an interpreter, or a script for one, whatever its name is?"""
+    head = _head(file)
+    return _is_python(file) or (head.startswith(b"#!") and _is_python(_shebang(file, head)[0]))
+
+
 def _is_python(file: str) -> bool:
     """Is this the name of an interpreter: python, python3, python3.13t, pypy3?"""
     name = os.path.basename(file)
@@ -176,15 +214,17 @@ def _is_python(file: str) -> bool:
 
 
 def _pyenv_shim(file: str, head: bytes) -> str | None:
-    """The file that a shim of pyenv runs; None when ``file`` is no shim."""
+    """The file that a shim of pyenv or asdf runs; None when ``file`` is no shim."""
     for line in head.decode("utf-8", "surrogateescape").splitlines():
-        if line.startswith("exec ") and "pyenv" in line and '" exec "$program"' in line:
+        managed = any(manager in line for manager in ("pyenv", "asdf"))
+        if line.startswith("exec ") and managed and ' exec "' in line:
             import subprocess
 
-            pyenv = _split(file, line)[1]
+            manager = _split(file, line)[1]
             name = os.path.basename(file)
-            asked = subprocess.run([pyenv, "which", name], capture_output=True, text=True)
+            asked = subprocess.run([manager, "which", name], capture_output=True, text=True)
             if asked.returncode:
-                raise LaunchError(f"pyenv has no `{name}`: {asked.stderr.strip()}", "", NOT_FOUND)
+                shown = os.path.basename(manager)
+                raise LaunchError(f"{shown} has no `{name}`: {asked.stderr.strip()}", "", NOT_FOUND)
             return asked.stdout.strip()
     return None

@@ -10,6 +10,7 @@ import os
 import shlex
 
 from pywrap.config import handover
+from pywrap.launch import secrets
 from pywrap.launch.environment import STARTUP, environment
 
 TYPE_CHECKING = False
@@ -24,7 +25,9 @@ BROUGHT = "PYSOCKSIFY_BROUGHT"
 
 def exports(settings: Settings, base: Mapping[str, str]) -> str:
     """The commands for a shell with the environment ``base``, any that understands POSIX' ``export``."""
-    changed = environment(settings, base)
+    # Of the shell itself the pid is not known: a $(…) may be a process in between.
+    leader = os.getsid(0)
+    changed = environment(settings, base, leader if leader not in (0, os.getpid()) else os.getppid())
     names = [name for name in changed if changed[name] != base.get(name)]
     brought = base.get(BROUGHT, "").split()
     brought += [name for name in names if name not in base and name not in brought]
@@ -34,6 +37,7 @@ def exports(settings: Settings, base: Mapping[str, str]) -> str:
 
 def undo(base: Mapping[str, str]) -> str:
     """The commands that take back what ``exports`` did to a shell whose environment is now ``base``."""
+    secrets.take_back(base.get(handover.VARIABLE, ""))
     brought = base.get(BROUGHT, "").split()
     lines = []
     path = base.get("PYTHONPATH", "").split(os.pathsep)

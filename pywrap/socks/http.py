@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from binascii import b2a_base64
 
-from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected, Unencodable
+from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected, SocksError, Unencodable
 from pywrap.socks.v5 import name_bytes
 from pywrap.socks.wire import Endpoint, Recv, Send, packed
 
@@ -95,6 +95,12 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
         size = yield from _read_headers(size)
         status = yield from _read_status()
     # tinyproxy says of a wrong password what a server would say of its own.
+    if status == AUTHENTICATION_REQUIRED:
+        schemes = yield from _read_schemes(size)
+        if schemes and "basic" not in map(str.lower, schemes):
+            raise AuthenticationFailed(
+                f"the proxy asks for {' or '.join(schemes)} authentication, and only Basic is known here"
+            )
     if status == AUTHENTICATION_REQUIRED or (status == 401 and logged_in):
         raise AuthenticationFailed(
             "the proxy refused the username or the password"
@@ -110,8 +116,36 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
     yield from _read_headers(size)
 
 
-def _read_headers(size: int) -> Dialogue[int]:
-    """Read the rest of a head; return how long it was, with ``size`` bytes of those before it."""
+def _read_schemes(size: int) -> Dialogue[list[str]]:
+    """Read the rest of a head; return the authentication schemes that it offers, none where it breaks off."""
+    head = bytearray()
+    try:
+        yield from _read_headers(size, head)
+    except SocksError:
+        # The status has said enough: some hang up after it, and a silent rest has used up the time limit.
+        return []
+    schemes: dict[str, None] = {}
+    for line in head.decode("latin-1").split("\n"):
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "proxy-authenticate":
+            schemes.update(dict.fromkeys(_schemes(value)))
+    return list(schemes)
+
+
+def _schemes(challenges: str) -> list[str]:
+    """The schemes of a list of challenges (RFC 9110 section 11.6.1): ``Basic realm="a, b", NTLM``."""
+    # Every second part is inside quotes.
+    plain = "".join(challenges.split('"')[::2])
+    first_words = [item.split()[0] for item in plain.split(",") if item.strip()]
+    # The others are parameters of the scheme before them.
+    return [word for word in first_words if "=" not in word]
+
+
+def _read_headers(size: int, kept: bytearray | None = None) -> Dialogue[int]:
+    """Read the rest of a head; return how long it was, with ``size`` bytes of those before it.
+
+    ``kept`` gets what was read.
+    """
     # The empty line ends with LF or CR LF, as all the others (RFC 9112 section 2.2).
     size += 1 + _STATUS
     end = b""
@@ -120,7 +154,10 @@ def _read_headers(size: int) -> Dialogue[int]:
         size += step
         if size > LONGEST_HEAD:
             raise ProtocolError(f"not an HTTP proxy: a head of more than {LONGEST_HEAD} bytes")
-        end = end[-2:] + (yield Recv(step))
+        read = yield Recv(step)
+        if kept is not None:
+            kept += read
+        end = end[-2:] + read
     return size
 
 

@@ -6,7 +6,7 @@ import errno
 
 from pywrap.errors import ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
 from pywrap.socks import http, v4, v5
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, packed
 from pywrap.tunnel.flight import rehearse, replay
 
 TYPE_CHECKING = False
@@ -125,6 +125,9 @@ def _explain(
 ) -> None:
     """Say in ``err`` where it was and what was asked, and who is dead."""
     asked = _ASKED.get(command, "asked for an impossible command").format(destination)
+    refused_type = isinstance(err, Rejected) and err.code == v5.ADDRESS_TYPE_NOT_SUPPORTED
+    if refused_type and command == v5.CONNECT and number + 1 == len(chain):
+        asked = f"{asked}; {_other_address(destination)}"
     err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
     hop = err.hop = chain[number]
     onward = chain[number + 1] if number + 1 < len(chain) else None
@@ -144,6 +147,14 @@ def _explain(
         err.dead = hop
         # The end of any hop is seen as a hang-up by the last that was reached.
         err.in_doubt = isinstance(err, ProxyClosed) and number > 0
+
+
+def _other_address(destination: Endpoint) -> str:
+    """What may help where a proxy knows no addresses of the kind of ``destination``."""
+    address = packed(destination.host)
+    if address is None:
+        return "`--dns tcp://HOST` or `--dns local` give it addresses instead of names"
+    return f"an IPv{4 if len(address) == 4 else 6} address: `--dns remote` gives it names instead"
 
 
 def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False) -> Dialogue[Endpoint]:

@@ -20,7 +20,8 @@ FILE = Choices(
     bind_peer="any",
     pipeline="on",
     fast_open=True,
-    isolate=True,
+    isolate_streams=True,
+    keep_env=True,
     timeout=5.0,
     connect_timeout=8.0,
     read_timeout=15.0,
@@ -72,8 +73,10 @@ def test_a_named_chain_replaces_the_one_of_that_name():
 
 
 def test_every_setting_can_be_chosen():
-    # `turns` is the launcher's own.
-    assert {*SINGLE, "chains", "rules", "rewrites", "turns"} == set(Settings.__match_args__)
+    # `turns` and `proxy_variables` are the launcher's own.
+    assert {*SINGLE, "chains", "rules", "rewrites", "turns", "proxy_variables"} == set(
+        Settings.__match_args__
+    )
     settled = settle(FILE)
     for name in (*SINGLE, "rules", "rewrites"):
         assert getattr(settled, name) == getattr(FILE, name) != getattr(Settings(), name)
@@ -111,11 +114,6 @@ def test_where_each_thing_was_said_outlives_the_combination():
             Choices(rules=(Rule(to="wrok"),), chains=FILE.chains, origins={Rule(to="wrok"): "f:3"}),
             "f:3: no chain has this name: `route * wrok`",
             "did you mean `work`? Known destinations: work, proxy, direct, block",
-        ),
-        (
-            Choices(chain_length=2, origins={"chain_length": "f:1"}),
-            "f:1: a chain length of 2, and a strict chain, which takes all its proxies",
-            "`chain_len` belongs to `random_chain` and `round_robin_chain`",
         ),
         (
             Choices(chains=(Chain(FILE.proxies or (), "work", "random", 3),), origins={("work", -1): "f:9"}),

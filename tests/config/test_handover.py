@@ -31,7 +31,9 @@ EVERYTHING = Settings(
     bind_peer="any",
     pipeline="auto",
     fast_open=True,
-    isolate=True,
+    isolate_streams=True,
+    keep_env=True,
+    proxy_variables=(("http_proxy", "http://u:p w@h,=1"), ("ALL_PROXY", "")),
     timeout=7.5,
     connect_timeout=8.0,
     read_timeout=15.0,
@@ -39,14 +41,16 @@ EVERYTHING = Settings(
     verbosity=-1,
 )
 EVERYTHING_TEXT = (
-    "format=4"
+    "format=5"
     + " chains=/strict/0/socks5h://al%20ice:p%40%3A%2F%2C%25%3D@[::1]:1080,socks4a://bob@second:9050"
     + ";work/random/1/http://h:1080,raw://r:1080"
     + " rules=10.0.0.0/8|0|0||direct,fd00::/8|443|499|tcp|work,*.corp.example|80|0|udp|,|0|0||block"
     + " rewrites=192.0.2.1|80|::1|81,::1|0|192.0.2.1|0"
     + " dns=tcp://[::1]:53 placeholders=127.42.42.0/24 loopback=deny"
-    + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate=on"
-    + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 turns=%2Fproc%2F4121%2Ffd%2F64 verbosity=-1"
+    + " udp=block listen=bind bind_peer=any pipeline=auto fast_open=on isolate_streams=on"
+    + " timeout=7.5 connect_timeout=8.0 read_timeout=15.0 keep_env=on"
+    + " proxy_variables=http_proxy=http:%2F%2Fu:p%20w%40h%2C%3D1,ALL_PROXY="
+    + " turns=%2Fproc%2F4121%2Ffd%2F64 verbosity=-1"
 )
 DEFAULTS_TEXT = encode(Settings())
 
@@ -86,7 +90,9 @@ all_settings = st.builds(
     bind_peer=st.sampled_from(["latest", "any"]),
     pipeline=st.sampled_from(["off", "on", "auto"]),
     fast_open=st.booleans(),
-    isolate=st.booleans(),
+    isolate_streams=st.booleans(),
+    keep_env=st.booleans(),
+    proxy_variables=st.lists(st.tuples(st.text(), st.text())).map(tuple),
     timeout=seconds,
     connect_timeout=seconds,
     read_timeout=seconds,
@@ -148,8 +154,8 @@ def test_cut_short_is_an_error(cut):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("format=4", "format=2", "was written by another version of pysocksify"),
-        ("format=4 ", "", "was written by another version of pysocksify"),
+        ("format=5", "format=2", "was written by another version of pysocksify"),
+        ("format=5 ", "", "was written by another version of pysocksify"),
         (DEFAULTS_TEXT, "", "was written by another version of pysocksify"),
         (" dns=remote", "", "is damaged: `dns` is missing"),
         (" dns=remote", " dns=remote dns=local", "is damaged: field 6 is none of ours"),

@@ -105,7 +105,7 @@ def test_empty_file_says_nothing():
         (b"dns tcp://NS.example", Choices(dns="tcp://ns.example:53")),
         (b"pipeline auto", Choices(pipeline="auto")),
         (b"fast_open on", Choices(fast_open=True)),
-        (b"isolate off", Choices(isolate=False)),
+        (b"isolate_streams off", Choices(isolate_streams=False)),
         (b"bind_peer any", Choices(bind_peer="any")),
         (b"verbosity 2", Choices(verbosity=2)),
         (
@@ -171,10 +171,92 @@ def test_directive(line, choices, form):
         (b"raw h 1", Proxy("raw", "h", 1)),
         (b"socks5://user:%41@h:9", Proxy("socks5", "h", 9, b"user", b"A")),
         (b"socks4://user@h", Proxy("socks4a", "h", 1080, b"user")),
+        (b"socks://h", Proxy("socks5h", "h", 1080)),
     ],
 )
 def test_proxy_line(line, proxy):
     assert proxies(line) == (proxy,)
+
+
+@pytest.mark.parametrize(
+    "line, proxy, warning",
+    [
+        (
+            b"socks5 h 1 # home",
+            Proxy("socks5", "h", 1),
+            "a comment after a proxy, which proxychains would send as its username",
+        ),
+        (
+            b"socks4 h 1 #home",
+            Proxy("socks4a", "h", 1),
+            "a comment after a proxy, which proxychains would send as its username",
+        ),
+        (
+            b"http h 1 # of the office",
+            Proxy("http", "h", 1),
+            "a comment after a proxy, which proxychains would send as its username",
+        ),
+        (
+            b"socks5 h 1 me # x",
+            Proxy("socks5", "h", 1, b"me"),
+            "a comment after a proxy, which proxychains would send as its password",
+        ),
+        (b"socks5 h 1 me #pw", Proxy("socks5", "h", 1, b"me", b"#pw"), ""),
+        (b"socks5 h 1 me #pw # x", Proxy("socks5", "h", 1, b"me", b"#pw"), ""),
+        (b"socks5 h 1 me pw # x", Proxy("socks5", "h", 1, b"me", b"pw"), ""),
+        (
+            b"socks5 h 1 me pw SECRET",
+            Proxy("socks5", "h", 1, b"me", b"pw"),
+            "text after the password of a proxy, which is left out, as by proxychains",
+        ),
+        (
+            b"socks4 h 1 me SECRET",
+            Proxy("socks4a", "h", 1, b"me"),
+            "SOCKS4 has no passwords, so this one is left out, as by proxychains",
+        ),
+        (
+            b"socks4ip h 1 me SECRET",
+            Proxy("socks4", "h", 1, b"me"),
+            "SOCKS4 has no passwords, so this one is left out, as by proxychains",
+        ),
+        (
+            b"raw h 1 me SECRET",
+            Proxy("raw", "h", 1),
+            "a raw hop is asked for nothing, so its username is left out, as by proxychains",
+        ),
+        (b"socks5://h:1 # home", Proxy("socks5", "h", 1), ""),
+    ],
+)
+def test_what_stands_behind_a_proxy(line, proxy, warning):
+    said = parse(b"# one\n[ProxyList]\n" + line, "f")
+    assert said.proxies == (proxy,)
+    assert said.warnings == ((f"f:3: {warning}",) if warning else ())
+
+
+@pytest.mark.parametrize(
+    "text, choices",
+    [
+        (b"random_chain\ndynamic_chain", Choices(chain_type="dynamic", chain_length=0)),
+        (b"dynamic_chain\nrandom_chain", Choices(chain_type="random", chain_length=1)),
+        (b"chain_len = 2\nstrict_chain", Choices(chain_type="strict", chain_length=0)),
+        (b"dynamic_chain\nchain_len = 2", Choices(chain_type="dynamic", chain_length=0)),
+        (b"chain_len = 2\nchain_len = 3\nrandom_chain", Choices(chain_type="random", chain_length=3)),
+        (b"tcp_read_time_out 5\ntcp_read_time_out 15000", Choices(read_timeout=15.0)),
+        (b"tcp_connect_time_out 5\ntcp_connect_time_out 1000", Choices(connect_timeout=1.0)),
+        (b"remote_dns_subnet 224\nremote_dns_subnet 10", Choices(placeholders="10.128.0.0/9")),
+        (
+            b"[ProxyList a]\nrandom_chain\nchain_len = 1\nstrict_chain\nraw h 1",
+            Choices(chains=(Chain((Proxy("raw", "h", 1),), "a", "strict", 0),)),
+        ),
+    ],
+)
+def test_the_last_counts_where_proxychains_documents_it(text, choices):
+    assert parse(text, "f") == choices
+
+
+def test_the_line_that_counts_is_the_one_that_is_remembered():
+    text = b"random_chain\nchain_len = 2\nround_robin_chain\nrandom_chain\nstrict_chain"
+    assert parse_with_origins(text, "f").origins == {"chain_type": "f:5", "chain_length": "f:5"}
 
 
 def test_order_of_proxies_is_kept():
@@ -208,11 +290,6 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (b"chain_len", "1: `chain_len` takes one value, not 0", ""),
         (b"chain_len = two", "1: `chain_len` takes a positive number of proxies: `two`", ""),
         (b"chain_len=0", "1: `chain_len` takes a positive number of proxies: `0`", ""),
-        (
-            b"random_chain\ndynamic_chain",
-            "2: `dynamic_chain` contradicts line 1: `random_chain`",
-            "remove one of them",
-        ),
         (b"proxy_dns_daemon 127.0.0.1:x", "1: `proxy_dns_daemon` takes ADDRESS:PORT: `127.0.0.1:x`", ""),
         (b"proxy_dns_daemon host", "1: `proxy_dns_daemon` takes ADDRESS:PORT: `host`", ""),
         (b"dnat 1.1.1.1", "1: `dnat` takes two addresses, not 1", "`dnat ADDRESS[:PORT] NEW[:PORT]`"),
@@ -322,11 +399,6 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "move it above the line [ProxyList]",
         ),
         (
-            b"[ProxyList a]\nrandom_chain\nstrict_chain",
-            "3: `strict_chain` contradicts line 2: `random_chain`",
-            "remove one of them",
-        ),
-        (
             b"socks5 h 1 user SECRET",
             "1: a proxy above [ProxyList]",
             "put the line [ProxyList] before the first proxy",
@@ -384,28 +456,27 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
             "2: proxy port is not a number from 1 to 65535, after `h`",
             PROXY_FORM,
         ),
-        (b"[ProxyList]\nsocks5 127.1 1", "2: not an IPv4 address: `127.1`", ""),
-        (b"[ProxyList]\nsocks5 h_\xff 1", "2: not a host name: `h_\udcff`", ""),
-        (b"[ProxyList]\nsocks5 h 1 u SECRET x", "2: text after the password of a proxy", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 127.1 1", "2: not an IPv4 address: `127.1`", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 h_\xff 1", "2: not a host name: `h_\udcff`", PROXY_FORM),
+        # What belongs into other columns, or into a URL.
+        (b"[ProxyList]\nsocks5 user:SECRET@h 1080", "2: a username in the place of a host", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 user@h 1080", "2: a username in the place of a host", PROXY_FORM),
         (
-            b"[ProxyList]\nsocks5 h 1 # home",
-            "2: a comment after a proxy",
-            "comments stand on lines of their own; a username with # goes into a URL, as %23",
-        ),
-        (
-            b"[ProxyList]\nsocks5 h 1 user # the one in the office",
-            "2: text after the password of a proxy",
+            b"[ProxyList]\nsocks5 http://user:SECRET@h 1080",
+            "2: a URL in the place of a host: `http://user:***@h`",
             PROXY_FORM,
         ),
+        (b"[ProxyList]\nsocks5 h:1080 1080", "2: a port in the place of a host: `h:1080`", PROXY_FORM),
+        (b"[ProxyList]\nsocks5 [::1]:9 1080", "2: not an IPv6 address: `[::1]:9`", PROXY_FORM),
         (
-            b"[ProxyList]\nsocks5://h # home",
-            "2: text after a proxy URL",
-            "comments stand on lines of their own",
+            b"[ProxyList]\nsocks5+tls h 443 user SECRET",
+            "2: proxies over TLS are not supported: `socks5+tls h`",
+            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
         ),
         (
-            b"[ProxyList]\nsocks4 h 1 user SECRET",
-            "2: SOCKS4 has no passwords: `socks4://user:***@h:1`",
-            "leave it out, or use socks5h://",
+            b"[ProxyList]\nsocks5://h SECRET",
+            "2: text after a proxy URL",
+            "put a # before a comment",
         ),
         (
             b"[ProxyList]\nsocks5 h 1 u " + b"p" * 256,
@@ -528,7 +599,8 @@ def test_our_sample_loads_uncommented():
         bind_peer="latest",
         pipeline="off",
         fast_open=False,
-        isolate=False,
+        isolate_streams=False,
+        keep_env=False,
         udp="associate",
         listen="local",
         timeout=60.0,

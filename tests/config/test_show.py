@@ -28,7 +28,7 @@ def test_everything_with_where_it_was_said():
         rules=(direct("10.0.0.0/8"),),
         rewrites=(Rewrite("::1", 80, "192.0.2.1"),),
         connect_timeout=0.5,
-        isolate=True,
+        isolate_streams=True,
     )
     assert show(combine(from_source("command line", line), file), "one more line") == (
         """\
@@ -45,9 +45,10 @@ listen local                             # default
 bind_peer latest                         # default
 pipeline off                             # default
 fast_open off                            # default
-isolate on                               # command line
+isolate_streams on                       # command line
 timeout 60                               # default
 tcp_connect_time_out 500                 # command line
+keep_env off                             # default
 verbosity 0                              # default
 dnat [::1]:80 192.0.2.1                  # command line
 route 10.0.0.0/8 direct                  # command line

@@ -18,7 +18,7 @@ DEFAULT = Choices(
     loopback="deny",
     udp="block",
     listen="block",
-    isolate=False,
+    isolate_streams=False,
 )
 
 
@@ -62,8 +62,19 @@ def test_file_of_debian_loads():
         ),
         ("AllowOutboundLocalhost 2", {"loopback": "direct"}),
         ("IsolatePID 0", {}),
-        ("IsolatePID 1", {"isolate": True}),
+        ("IsolatePID 1", {"isolate_streams": True}),
         ("EnableIPv6 0", {}),
+        *(
+            (
+                f"SOCKS5Username {username}\nSOCKS5Password {password}",
+                {"proxies": (Proxy("socks5h", "127.0.0.1", 9050, sent[0], sent[1]),)},
+            )
+            for username, password, sent in [
+                ("me", "#pw", (b"me", b"#pw")),
+                ("#me", "#", (b"#me", b"#")),
+                ("me # x", "p#w #x", (b"me", b"p#w")),
+            ]
+        ),
         ("EnableIPv6 1", {"rules": ()}),
     ],
 )
@@ -75,7 +86,7 @@ def test_directive(text, changes):
 def test_every_line_is_remembered():
     text = b"TorPort 1\nIsolatePID 1\nAllowOutboundLocalhost 2\nEnableIPv6 0\nAllowInbound 0"
     assert parse(text, "f").origins == {
-        **{("", 0): "f:1", "isolate": "f:2", "loopback": "f:3", NO_IPV6: "f:4", "listen": "f:5"},
+        **{("", 0): "f:1", "isolate_streams": "f:2", "loopback": "f:3", NO_IPV6: "f:4", "listen": "f:5"},
         **dict.fromkeys(("dns", "placeholders", "udp"), "f"),
     }
 

@@ -66,7 +66,7 @@ def test_every_directive():
         proxies=(Proxy("socks4", "10.0.0.1", 1081),),
         chains=(
             Chain((Proxy("socks4", "first.example"),), "path1"),
-            Chain((Proxy("socks5", "10.1.7.25", 99, b"delius", b"hello"),), "path2"),
+            Chain((Proxy("socks5", "10.1.7.25", 99, b"delius", b"hello#world"),), "path2"),
         ),
         # The last path is the first that tsocks looks at.
         rules=(
@@ -78,7 +78,31 @@ def test_every_directive():
         ),
         dns="local",
     )
-    assert all(name in EVERYTHING for name in DIRECTIVES)
+    assert all(name in EVERYTHING or name.startswith("tordns") for name in DIRECTIVES)
+
+
+@pytest.mark.parametrize(
+    "text, dns",
+    [
+        ("", "local"),
+        ("tordns_enable = true\n", "tor"),
+        ("tordns_enable = Yes\n", "tor"),
+        ("tordns_enabled = 1\n", "tor"),
+        ("tordns_enable = false\n", "local"),
+        ("tordns_enable = no\n", "local"),
+    ],
+)
+def test_names_go_to_tor_where_its_patch_of_tsocks_would_send_them(text, dns):
+    choices = parse((text + "server = a\npath {\nreaches = 10.0.0.0/8\nserver = b\n}").encode(), "f")
+    scheme = {"tor": "socks4a", "local": "socks4"}[dns]
+    assert choices.dns == dns
+    assert choices.origins["dns"] == ("f:1" if text else "f")
+    assert [choices.proxies[0].scheme, choices.chains[0].proxies[0].scheme] == [scheme, scheme]
+
+
+def test_the_addresses_of_onions_are_those_of_the_deadpool():
+    choices = said("tordns_deadpool_range = 127.0.69.0/255.255.255.0\ntordns_cache_size = 256\nserver = a\n")
+    assert (choices.placeholders, choices.dns) == ("127.0.69.0/24", "local")
 
 
 def test_every_line_is_remembered():
@@ -160,6 +184,22 @@ def test_the_path_is_that_of_tsocks(tmp_path):
         ("server = a\nserver_port = http", "2: `server_port` takes a number from 1 to 65535: `http`", ""),
         ("server = a\nserver_type = 6", "2: unknown value of `server_type`: `6`", "known values: 4, 5"),
         ("server = a\nfallback = true", "2: unknown value of `fallback`: `true`", "known values: yes, no"),
+        (
+            "tordns_enable = maybe",
+            "1: unknown value of `tordns_enable`: `maybe`",
+            "known values: true, yes, 1, false, no, 0",
+        ),
+        ("tordns_cache_size = x", "1: `tordns_cache_size` takes a positive number: `x`", ""),
+        (
+            "tordns_deadpool_range = 127.0.0.0/8",
+            "1: `tordns_deadpool_range` with an address of this machine: `127.0.0.0/8`",
+            "a part without it, as 127.42.42.0/24",
+        ),
+        (
+            "path {\ntordns_enable = true",
+            "2: `tordns_enable` in the path that begins on line 1",
+            "it stands in no block",
+        ),
         ("server_port = 99", "1: no `server` in the default server", "`server = HOST`"),
         (
             "server = a\ndefault_user = u",

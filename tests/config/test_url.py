@@ -6,6 +6,7 @@ from pywrap.config.settings import SCHEMES, Proxy
 from pywrap.config.url import format_proxy, mask, parse_proxy
 from pywrap.errors import ConfigError
 
+TLS_HINT = "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
 SCHEMES_HINT = "socks4, socks4a, socks5, socks5h, http, raw"
 
 
@@ -16,6 +17,8 @@ SCHEMES_HINT = "socks4, socks4a, socks5, socks5h, http, raw"
         ("socks4a://user@127.0.0.1:9050", Proxy("socks4a", "127.0.0.1", 9050, b"user")),
         ("socks5://proxy.example", Proxy("socks5", "proxy.example", 1080)),
         ("socks5h://proxy.example:1", Proxy("socks5h", "proxy.example", 1)),
+        # As GNOME, and Chromium, write and read it.
+        ("socks://127.0.0.1:8080/", Proxy("socks5h", "127.0.0.1", 8080)),
         ("SOCKS5H://Proxy.Example/", Proxy("socks5h", "proxy.example", 1080)),
         ("socks5://[::1]", Proxy("socks5", "::1", 1080)),
         ("socks5://[0:0::1]:65535", Proxy("socks5", "::1", 65535)),
@@ -93,6 +96,24 @@ def test_forms_of_curl(text, proxy):
             f"did you mean `socks4a`? Known schemes: {SCHEMES_HINT}",
         ),
         ("ftp://h", "unknown proxy scheme: `ftp`", f"known schemes: {SCHEMES_HINT}"),
+        ("a+b://h", "unknown proxy scheme: `a+b`", f"known schemes: {SCHEMES_HINT}"),
+        *(
+            (
+                f"{scheme}://user:SECRET@h:443",
+                f"proxies over TLS are not supported: `{shown}:***@h:443`",
+                TLS_HINT,
+            )
+            for scheme, shown in [
+                ("https", "https://user"),
+                ("socks5+tls", "socks5+tls://user"),
+                ("SOCKS5+TLS", "SOCKS5+TLS://user"),
+                ("http+ssl", "http+ssl://user"),
+                ("socks5s", "socks5s://user"),
+                ("tls", "tls://user"),
+                # No scheme by its letters, and nothing else: masked from the first colon on.
+                ("socks5-tls", "socks5-tls"),
+            ]
+        ),
         ("socks5://", "proxy URL without a host", "write it as `socks5h://HOST:PORT`"),
         ("socks5://:1080", "proxy URL without a host", "write it as `socks5h://HOST:PORT`"),
         ("socks5://user:SECRET@", "proxy URL without a host", "write it as `socks5h://HOST:PORT`"),

@@ -159,6 +159,10 @@ def test_a_script_whose_interpreter_is_not_there_is_127(tmp_path):
     script.write_text("#!/nowhere/python3\n")
     script.chmod(0o755)
     assert "No such file" in refused(*WRAPPED, script, status=127)
+    # A file with a password is not left for a program that never was.
+    wrapped = pysocksify("-x", "socks5h://me:password@192.0.2.99")
+    refused(*wrapped, script, status=127, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert list((tmp_path / "pysocksify").iterdir()) == []
 
 
 def test_no_settings_no_start(bare):
@@ -229,7 +233,7 @@ def test_the_bundled_server_serves_this_run_and_ends_with_it(bare, echo_server):
 import json, os, socket
 sock = socket.create_connection(("{echo_server.host}", {echo_server.port}))
 sock.sendall(b"hello")
-proxy = os.environ["PYSOCKSIFY_SETTINGS"].split("@")[1].split()[0].rpartition(":")
+proxy = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read().split("@")[1].split()[0].rpartition(":")
 try:
     os.waitpid(-1, os.WNOHANG)
     children = True
@@ -247,7 +251,8 @@ print(json.dumps([sock.recv(5).decode(), children, proxy]))
 def test_a_stranger_cannot_use_the_bundled_server(bare):
     code = """
 import json, os, socket
-host, _, port = os.environ["PYSOCKSIFY_SETTINGS"].split("@")[1].split()[0].rpartition(":")
+settings = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read()
+host, _, port = settings.split("@")[1].split()[0].rpartition(":")
 sock = socket.create_connection((host, int(port)))
 sock.sendall(b"\\x05\\x01\\x00")
 print(json.dumps(sock.recv(2).hex()))

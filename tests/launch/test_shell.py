@@ -15,7 +15,7 @@ from pywrap.launch.shell import BROUGHT, exports, undo
 from tests.run import environment, pysocksify
 from tests.servers import reference_server
 
-SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99", 1080, b"o'brien", b'"$(id)`\\'),)),))
+SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99", 1080, b"o'brien\"$(id)`\\"),)),))
 
 # What a program finds: whether it is armed, and its PYTHONPATH.
 ASK = """

@@ -159,6 +159,36 @@ def test_407_is_about_the_login(login, text):
     assert "wrong" not in str(err)
 
 
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        (b"Proxy-Authenticate: NTLM\r\n", "asks for NTLM authentication, and only Basic"),
+        (b"Via: a\r\nproxy-authenticate:Negotiate\r\n", "asks for Negotiate authentication, and only Basic"),
+        (
+            b"Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n",
+            "asks for Negotiate or NTLM authentication, and only Basic",
+        ),
+        (
+            b'Proxy-Authenticate: Digest realm="Basic, a", nonce="x==", qop="auth,auth-int"\r\n',
+            "asks for Digest authentication, and only Basic",
+        ),
+        (b'Proxy-Authenticate: Negotiate, BASIC realm="a"\r\n', "refused the username or the password"),
+        (b"WWW-Authenticate: NTLM\r\n", "refused the username or the password"),
+        (b"Proxy-Authenticate:\r\n", "refused the username or the password"),
+        # The head is longer than any.
+        (b"X: y\r\n" * http.LONGEST_HEAD, "refused the username or the password"),
+    ],
+)
+@pytest.mark.parametrize("after", [b"\r\n", b"\r\n<html>", b""])
+def test_407_is_about_what_the_proxy_asks_for(headers, after, text):
+    answer = b"HTTP/1.1 407 Proxy Authentication Required\r\n" + headers + after
+    err, _, rest = refused(AuthenticationFailed, http.connect(TARGET, b"alice", b"pw"), answer)
+    if after == b"" and "asks for" in text:
+        # It hangs up before the head has ended, and what it offers after that is not known.
+        text = "refused the username or the password"
+    assert text in str(err)
+
+
 def test_401_is_about_a_login_that_was_given():
     err, _, _ = refused(
         AuthenticationFailed, http.connect(TARGET, b"alice", b"wrong"), b"HTTP/1.1 401 Unauthorized"

@@ -60,6 +60,28 @@ def test_a_refusal_in_the_middle_is_about_the_next_hop():
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [
+        ("example.org", "; `--dns tcp://HOST` or `--dns local` give it addresses instead of names"),
+        ("2001:db8::1", "; an IPv6 address: `--dns remote` gives it names instead"),
+        ("192.0.2.7", "; an IPv4 address: `--dns remote` gives it names instead"),
+    ],
+)
+def test_a_kind_of_address_that_the_last_hop_does_not_know_comes_with_a_hint(host, hint):
+    with pytest.raises(Rejected) as caught:
+        play(handshake((ONE,), Endpoint(host, 443)), b"\x05\x00" + b"\x05\x08")
+    asked = f"[{host}]:443" if ":" in host else f"{host}:443"
+    assert str(caught.value) == (
+        f"proxy 192.0.2.1:1080: address type not supported by the proxy (asked for {asked}{hint})"
+    )
+    # A hop is not looked up by --dns, and UDP is asked for without an address.
+    assert "--dns" not in str(failure((ONE, TWO), b"\x05\x00" + b"\x05\x08"))
+    with pytest.raises(Rejected) as caught:
+        play(handshake((ONE,), TARGET, v5.UDP_ASSOCIATE), b"\x05\x00" + b"\x05\x08")
+    assert "--dns" not in str(caught.value)
+
+
 def test_a_single_proxy_is_not_numbered():
     assert str(failure((ONE,), b"\x05\x00" + b"\x05\x04")) == (
         "proxy 192.0.2.1:1080: host unreachable (asked for example.org:443)"

@@ -1,0 +1,95 @@
+"""SOCKS libraries of the program's own, which would tell their proxy a placeholder address.
+
+PySocks (requests' ``socks5://``, ``socket.socket = socks.socksocket``) and python-socks (aiohttp-socks,
+websockets) resolve a name themselves when they are told so, or are given the address that another part of the
+program has looked up.
+That address means nothing to their proxy, which our chain only leads to. What they put into a request is the
+name again: the last proxy that is asked resolves it, as everywhere.
+"""
+
+from __future__ import annotations
+
+from pywrap.intercept import originals
+from pywrap.socks.wire import packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    # The name behind an address; "" if it is no placeholder.
+    NameOf: TypeAlias = Callable[[str], str]
+
+PYSOCKS = "socks"
+
+
+def install(patches: originals.Patches, module: Any, name_of: NameOf) -> None:
+    """Patch one of ``importing.SOCKS_LIBRARIES``, whatever version it is of.
+
+    Another module of that name, as ``socks`` may be the program's own, is left alone.
+    """
+    if module.__name__ == PYSOCKS:
+        known = vars(getattr(module, "socksocket", object))
+        if "_write_SOCKS5_address" in known:
+            write = _socks5_address(known["_write_SOCKS5_address"], name_of)
+            patches.replace(module.socksocket, "_write_SOCKS5_address", write)
+        # It calls what it has kept here, and not what is on the class.
+        negotiators = known.get("_proxy_negotiators", {})
+        for kind, negotiate in list(negotiators.items()):
+            if negotiate.__name__ in ("_negotiate_SOCKS4", "_negotiate_HTTP"):
+                negotiators[kind] = _negotiate(negotiate, name_of)
+                patches.remember(lambda kind=kind, kept=negotiate: negotiators.update({kind: kept}))  # type: ignore[misc]
+        return
+    cls = getattr(module, "ConnectRequest", None)
+    if cls is not None and "dumps" in vars(cls):
+        patches.replace(cls, "dumps", _dumps(cls.dumps, name_of))
+
+
+def _socks5_address(write: Callable[..., Any], name_of: NameOf) -> Callable[..., Any]:
+    def _write_SOCKS5_address(self: Any, addr: tuple[str, int], file: Any) -> Any:
+        return _with_name(self, addr[0], name_of, lambda host: write(self, (host, *addr[1:]), file))
+
+    return _write_SOCKS5_address
+
+
+def _negotiate(negotiate: Callable[..., Any], name_of: NameOf) -> Callable[..., Any]:
+    def negotiate_by_name(self: Any, dest_addr: str, dest_port: int) -> Any:
+        return _with_name(self, dest_addr, name_of, lambda host: negotiate(self, host, dest_port))
+
+    return negotiate_by_name
+
+
+def _with_name(sock: Any, host: str, name_of: NameOf, then: Callable[[str], Any]) -> Any:
+    """Call ``then`` with the name of ``host``, which ``sock`` must not resolve, if it has one."""
+    kind, address, port, rdns, *login = sock.proxy
+    try:
+        literal = host if packed(host) or rdns else _address(host)
+    except OSError:
+        # PySocks looks it up once more, and reports that in its own way.
+        literal = ""
+    name = name_of(literal) if literal else ""
+    if not name:
+        return then(host)
+    sock.proxy = (kind, address, port, True, *login)
+    try:
+        return then(name)
+    finally:
+        sock.proxy = (kind, address, port, rdns, *login)
+
+
+def _address(host: str) -> str:
+    import socket
+
+    return socket.gethostbyname(host)
+
+
+def _dumps(dumps: Callable[[Any], bytes], name_of: NameOf) -> Callable[[Any], bytes]:
+    def dumps_with_name(self: Any) -> bytes:
+        host = self.host
+        self.host = name_of(host) or host
+        try:
+            return dumps(self)
+        finally:
+            self.host = host
+
+    return dumps_with_name
