@@ -53,15 +53,15 @@ def install(
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config import variables
-    from pywrap.config.options import Given
+    from pywrap.config.arguments import Arguments
     from pywrap.config.search import load
 
-    given = Given("install()")
+    arguments = Arguments("install()")
     for url in _several(proxy or ()):
-        given.add_proxy(url)
+        arguments.add_proxy(url)
     for name, texts in (("direct", direct), ("route", route), ("dnat", dnat)):
         for text in _several(texts):
-            given.take(name, text)
+            arguments.take(name, text)
     for name, value in (
         *(("chain_type", chain_type), ("dns", dns), ("placeholders", placeholders), ("loopback", loopback)),
         *(("udp", udp), ("listen", listen)),
@@ -71,8 +71,8 @@ def install(
         ("verbosity", verbosity),
     ):
         if value is not None:
-            given.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    settings = load(given.choices(), config, file_format=given.file_format(config_format))
+            arguments.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
+    settings = load(arguments.partial(), config, file_format=arguments.file_format(config_format))
     intercept.install(settings)
     if not settings.keep_env:
         variables.hide()

@@ -10,8 +10,8 @@ import os
 import sys
 
 from pywrap import __version__
-from pywrap.config.choices import Choices
-from pywrap.config.options import NAMES, Given
+from pywrap.config.arguments import NAMES, Arguments
+from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import gather, load, no_file
 from pywrap.config.settings import Chain
 from pywrap.config.url import parse_proxy
@@ -315,11 +315,11 @@ def _run(argv: list[str]) -> int:
     if options.action == "--show-config":
         from pywrap.config.show import show
 
-        said = gather(options.choices(), options.config, file_format=options.config_format)
+        said = gather(options.partial(), options.config, file_format=options.config_format)
         return _print(show(said, "the bundled server comes first" if options.embedded else ""))
     if not options.command and options.action != "--env":
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
-    settings = load(options.choices(), options.config, file_format=options.config_format)
+    settings = load(options.partial(), options.config, file_format=options.config_format)
     if options.embedded and settings.chains[0].type in ("random", "round_robin"):
         hint = "a server on this machine comes before all others, and these chains begin anywhere"
         raise ConfigError(f"`-x embedded` in a {settings.chains[0].type} chain", hint)
@@ -339,27 +339,27 @@ def _run(argv: list[str]) -> int:
 
 def _check(options: Options) -> int:
     """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
-    from pywrap.launch.doctor import PATIENCE, check, parse_target, paths_of
+    from pywrap.launch.check import PATIENCE, check, parse_target, paths_of
 
     for word in options.command:
         if word.startswith("-"):
             raise ConfigError(f"an option behind the URLs: `{mask(word)}`", HINT_CHECK)
-    choices = options.choices()
+    partial = options.partial()
     target = None if options.target is None else parse_target(options.target)
     if options.embedded:
         raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
     if not options.command:
-        paths = paths_of(load(choices, options.config, file_format=options.config_format).chains)
+        paths = paths_of(load(partial, options.config, file_format=options.config_format).chains)
         if not paths:
             raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
     elif options.config_format is not None and options.config is None:
         raise no_file(options.config_format)
-    elif choices.proxies is None and options.config is None:
+    elif partial.proxies is None and options.config is None:
         paths = paths_of([Chain((parse_proxy(url),)) for url in options.command])
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
-    progress = (choices.verbosity or 0) >= 0
-    text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
+    progress = (partial.verbosity or 0) >= 0
+    text, status = check(paths, partial.timeout or PATIENCE, target, options.json, progress)
     return _print(text, status)
 
 
@@ -398,7 +398,7 @@ class Options:
         self.target: str | None = None
         # With --check, URLs.
         self.command: list[str] = []
-        self._given = Given("command line")
+        self._given = Arguments("command line")
         self._verbosity: int | None = None
         self._words = list(argv)
         self._read()
@@ -406,8 +406,8 @@ class Options:
         if self.action.startswith("--env") and not self.answer:
             self._check_env(argv)
 
-    def choices(self) -> Choices:
-        return self._given.choices(without_proxies=self.embedded)
+    def partial(self) -> PartialSettings:
+        return self._given.partial(without_proxies=self.embedded)
 
     def _read(self) -> None:
         while self._words and not self.answer:

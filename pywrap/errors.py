@@ -50,14 +50,14 @@ class SocksError(Exception):
     For whoever could take another path, ``tunnel`` notes at which ``hop`` it was, and which hop is ``dead``:
     cannot be reached, does not answer, or is no proxy that lets us in. A destination that was refused is
     nobody's death. ``in_doubt``: somebody hung up. That can be a refusal (``ssh -D`` has no other), or the
-    end of any hop so far. ``answered``: the hop had let us in before.
+    end of any hop so far. ``authenticated``: the hop had let us in before.
     """
 
     errno = errno.ECONNREFUSED
     hop: Proxy | None = None
     dead: Proxy | None = None
     in_doubt = False
-    answered = False
+    authenticated = False
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)

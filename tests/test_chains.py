@@ -15,13 +15,13 @@ import pytest
 
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch.environment import environment
-from pywrap.tunnel import turns
-from tests import peers
-from tests.naming_proxy import naming_proxy
-from tests.run import environment as clean_environment
-from tests.run import pysocksify, run
-from tests.servers import reference_server
-from tests.tunnel.scripted import CHOICE, GREETING, scripted
+from pywrap.tunnel import round_robin
+from tests.support import peers
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import environment as clean_environment
+from tests.support.run import pysocksify, run
+from tests.support.scripted import CHOICE, GREETING, scripted
+from tests.support.servers import reference_server
 
 PRELUDE = """
 import asyncio, json, os, socket, subprocess, sys
@@ -139,7 +139,7 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
             sys.exit(not done)
     """
     chain = Chain(tuple(map(proxy, three)), type="round_robin", length=1)
-    path = turns.create()
+    path = round_robin.create()
     try:
         assert program(chain, code, echo_server.port, 4, turns=path) == {"done": True}
     finally:
@@ -365,15 +365,15 @@ def test_auto_learns_from_the_second_connection_and_leaks_nothing(three, echo_se
         from pywrap import intercept
         fetched = fetch()
         before = sorted(os.listdir("/proc/self/fd"))
-        hops = intercept.current().session.hops
+        hops = intercept.current().runtime.hops
         fetched += fetch()
         deadline = time.monotonic() + 30
-        while not hops._takers and time.monotonic() < deadline:
+        while not hops._pipelining and time.monotonic() < deadline:
             fetch()
         while sorted(os.listdir("/proc/self/fd")) != before and time.monotonic() < deadline:
             fetch()
         fetched += fetch()
-        say(fetched=fetched, takers=list(hops._takers.values()),
+        say(fetched=fetched, takers=list(hops._pipelining.values()),
             leaked=sorted(os.listdir("/proc/self/fd")) != before)
     """
     said = program(Chain((proxy(three[0]),)), code, echo_server.port, 3, pipeline="auto")

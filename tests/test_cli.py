@@ -9,8 +9,8 @@ import pywrap
 from pywrap import cli
 from pywrap.config import rules
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
-from tests.rules import direct
-from tests.run import environment
+from tests.support.rules import direct
+from tests.support.run import environment
 
 PROXY = ["-x", "socks5h://h"]
 
@@ -533,7 +533,7 @@ before = set(sys.modules)
 from pywrap import cli
 from pywrap.config.search import load
 options = cli.Options(["-x", "socks5h://u:p@h", "--direct", "*.a,fd00::/8", "-f", {str(config)!r}, "program"])
-load(options.choices(), options.config)
+load(options.partial(), options.config)
 print(*sorted(set(sys.modules) - before))
 """
     done = subprocess.run(

@@ -14,9 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.destinations import HELLO
-from tests.run import PROGRAMS, VERSIONS, environment, find_interpreter, interpreters, pysocksify, run
-from tests.servers import reference_server
+from tests.support.destinations import HELLO
+from tests.support.run import (
+    PROGRAMS,
+    VERSIONS,
+    environment,
+    find_interpreter,
+    interpreters,
+    pysocksify,
+    run,
+)
+from tests.support.servers import reference_server
 
 FETCHED = {"status": 200, "body": HELLO.decode()}
 # Nothing listens there.

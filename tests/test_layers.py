@@ -49,12 +49,12 @@ TARGET = (
     "pywrap.messages",
     "pywrap.config",
     "pywrap.config.settings",
-    "pywrap.config.handover",
+    "pywrap.config.settings_env",
     "pywrap.config.variables",
     "pywrap.launch.secrets",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
-READERS = {"pywrap.config.options", "pywrap.config.search"}
+READERS = {"pywrap.config.arguments", "pywrap.config.search"}
 
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"
@@ -262,7 +262,7 @@ def test_something_was_read():
         (goes_up, "socks/v5.py", "try:\n    pass\nexcept OSError:\n    import pywrap.tunnel.chain"),
         (goes_up, "socks/v5.py", "from pywrap import install"),
         (goes_up, "tunnel/chain.py", "from pywrap.intercept import originals"),
-        (goes_up, "tunnel/chain.py", "from pywrap.server import loop"),
+        (goes_up, "tunnel/chain.py", "from pywrap.relay import loop"),
         (goes_up, "server/loop.py", "import pywrap.tunnel"),
         (goes_up, "intercept/originals.py", "from pywrap.launch import command"),
         (patches_the_launcher, "launch/command.py", "from pywrap.intercept import originals"),
@@ -271,7 +271,7 @@ def test_something_was_read():
         (leaves_the_target, "tunnel/chain.py", "import python_socks"),
         (leaves_the_target, "tunnel/chain.py", "def late():\n    import socks.client"),
         (leaves_the_target, "config/handover.py", "from pywrap.config import url"),
-        (leaves_the_target, "intercept/originals.py", "from pywrap.server import loop"),
+        (leaves_the_target, "intercept/originals.py", "from pywrap.relay import loop"),
         (leaves_the_target, "launch/bootstrap.py", "from pywrap.config.search import load"),
         (is_heavy, "messages.py", "import re"),
         (is_heavy, "messages.py", "from collections.abc import Callable"),

@@ -7,9 +7,9 @@ import os
 import pytest
 
 import pywrap
-from tests import destinations
-from tests.run import program, pysocksify, run
-from tests.servers import reference_server
+from tests.support import destinations
+from tests.support.run import program, pysocksify, run
+from tests.support.servers import reference_server
 
 OURS = os.path.dirname(os.path.realpath(pywrap.__file__)) + os.sep
 
@@ -189,7 +189,7 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
     added = modules(interpreter) - modules(interpreter, wrapped=False)
     # Debian's Python has a sitecustomize of its own already.
     assert added - {"sitecustomize"} == {
-        *("pywrap", "pywrap.intercept", "pywrap.intercept.importing", "pywrap.launch"),
+        *("pywrap", "pywrap.intercept", "pywrap.intercept.import_hook", "pywrap.launch"),
         # atexit, which is built in: there is a password, and so a file that has to go.
         *("pywrap.launch.bootstrap", "__future__", "atexit"),
     }
@@ -208,7 +208,7 @@ def test_importing_socket_imports_only_ours_in_addition(interpreter):
         "atexit",
     }
     # These wait for the first destination.
-    late = ("pywrap.tunnel", "pywrap.socks", "pywrap.config", "pywrap.intercept.connect")
+    late = ("pywrap.tunnel", "pywrap.socks", "pywrap.config", "pywrap.intercept.patches.connect")
     assert [name for name in added if name.startswith(late)] == []
 
 

@@ -15,11 +15,11 @@ import threading
 
 import pytest
 
-from tests import destinations
-from tests.destinations import HELLO, ONLY_THE_PROXY_KNOWS, known_digest
-from tests.naming_proxy import naming_proxy
-from tests.run import program, pysocksify, run
-from tests.servers import reference_server
+from tests.support import destinations
+from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS, known_digest
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import program, pysocksify, run
+from tests.support.servers import reference_server
 
 MIB = 1 << 20
 BODY = HELLO.decode()

@@ -20,10 +20,10 @@ import threading
 
 import pytest
 
-from tests.datagram_servers import answering, nothing
-from tests.datagrams import udp_echo
-from tests.run import environment, program, pysocksify
-from tests.servers import reference_server
+from tests.support.datagram_servers import answering, nothing
+from tests.support.datagrams import udp_echo
+from tests.support.run import environment, program, pysocksify
+from tests.support.servers import reference_server
 
 KINDS = ["blocking", "timeout", "asyncio"]
 

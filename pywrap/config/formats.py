@@ -11,7 +11,7 @@ from pywrap.config.words import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
 PARSERS = {"proxychains": proxychains.parse, "tsocks": tsocks.parse, "torsocks": torsocks.parse}
 FORMATS = tuple(PARSERS)
@@ -22,7 +22,7 @@ WORDS = {
 }
 
 
-def parse(data: bytes, source: str, file_format: str | None = None) -> Choices:
+def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSettings:
     """Read the contents of the file ``source``, in one of FORMATS if that is known.
 
     Raises:

@@ -19,7 +19,7 @@ line, above its proxies.
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines, without_comment
+from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, split_port
 from pywrap.config.rules import (
     check_chain_name,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
     # Gets the directive's name and the words after it.
     Reader: TypeAlias = Callable[["_Draft", str, list[str]], None]
@@ -66,7 +66,7 @@ CHAINS = {
 THE_LAST_COUNTS = (*CHAINS, "chain_len", "tcp_connect_time_out", "tcp_read_time_out", "remote_dns_subnet")
 
 
-def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) -> Choices:
+def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     ``hint``: what to say of an unknown directive, if this format alone does not know.
@@ -77,7 +77,7 @@ def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) ->
     return parse_lines(data, _Draft(source, hint or _hint))
 
 
-class _Draft(Draft):
+class _Draft(FileParser):
     def __init__(self, source: str, hint: Callable[[str], str]) -> None:
         super().__init__(source)
         self.hint = hint
@@ -157,40 +157,40 @@ def _hint_section(title: str) -> str:
 # ---------------------------------------------------------------- directives
 
 
-def _chain_type(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("chain_type", CHAINS[name], name, values)
+def _chain_type(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.say("chain_type", CHAINS[name], name, values)
 
 
-def _chain_len(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("chain_length", parse_length(values[0], name), name, values)
+def _chain_len(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.say("chain_length", parse_length(values[0], name), name, values)
 
 
-def _proxy_dns(draft: _Draft, name: str, values: list[str]) -> None:
+def _proxy_dns(parser: _Draft, name: str, values: list[str]) -> None:
     """All of proxychains' ways to keep names from this machine's resolver are one here."""
-    draft.say("dns", "remote", name, values)
+    parser.say("dns", "remote", name, values)
 
 
-def _proxy_dns_daemon(draft: _Draft, name: str, values: list[str]) -> None:
+def _proxy_dns_daemon(parser: _Draft, name: str, values: list[str]) -> None:
     """No daemon is needed here; its address is read, since a mistake in it may be one elsewhere as well."""
     host, port = split_port(values[0])
     if not is_address(host) or (port is not None and parse_port(port) is None):
         raise ConfigError(f"`{name}` takes ADDRESS:PORT: `{values[0]}`")
-    draft.say("dns", "remote", name, values)
+    parser.say("dns", "remote", name, values)
 
 
-def _quiet_mode(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("verbosity", -1, name, values)
+def _quiet_mode(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.say("verbosity", -1, name, values)
 
 
-def _connect_timeout(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("connect_timeout", milliseconds(values[0], name), name, values)
+def _connect_timeout(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.say("connect_timeout", milliseconds(values[0], name), name, values)
 
 
-def _read_timeout(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("read_timeout", milliseconds(values[0], name), name, values)
+def _read_timeout(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.say("read_timeout", milliseconds(values[0], name), name, values)
 
 
-def _remote_dns_subnet(draft: _Draft, name: str, values: list[str]) -> None:
+def _remote_dns_subnet(parser: _Draft, name: str, values: list[str]) -> None:
     """The first byte of proxychains' placeholder addresses.
 
     The upper half alone: in the lower one are 127.0.0.1, 224.0.0.251 and the routers of every 10.0.0.0/8.
@@ -198,27 +198,27 @@ def _remote_dns_subnet(draft: _Draft, name: str, values: list[str]) -> None:
     number = digits(values[0])
     if number is None or number > 255:
         raise ConfigError(f"`{name}` takes a number from 0 to 255: `{values[0]}`")
-    draft.say("placeholders", f"{number}.128.0.0/9", name, values)
+    parser.say("placeholders", f"{number}.128.0.0/9", name, values)
 
 
-def _localnet(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rules([parse_localnet(values[0])])
+def _localnet(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.add_rules([parse_localnet(values[0])])
 
 
-def _dnat(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rewrite(parse_rewrite(values))
+def _dnat(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.add_rewrite(parse_rewrite(values))
 
 
-def _direct(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rules(parse_directs(values[0]))
+def _direct(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.add_rules(parse_directs(values[0]))
 
 
-def _route(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rules(parse_route(values))
+def _route(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.add_rules(parse_route(values))
 
 
-def _single(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say(name, READERS[name](values[0], name), name, values)
+def _single(parser: _Draft, name: str, values: list[str]) -> None:
+    parser.say(name, READERS[name](values[0], name), name, values)
 
 
 # name: how many values it takes (None: it looks itself), and what reads it

@@ -18,8 +18,8 @@ import os
 import stat
 import sys
 
-from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.formats import parse
+from pywrap.config.partial_settings import PartialSettings, combine, leaves_nothing, settle
 from pywrap.config.rules import format_route
 from pywrap.config.settings import Settings
 from pywrap.errors import ConfigError
@@ -34,32 +34,32 @@ SYSTEM_DIRECTORY = "/etc"
 
 
 def load(
-    choices: Choices | None = None,
+    partial: PartialSettings | None = None,
     named: str | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
 ) -> Settings:
-    """Settings from ``choices``, which come first, and from the configuration file.
+    """Settings from ``partial``, which come first, and from the configuration file.
 
     Raises:
         ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or what is said does
             not fit together.
     """
-    said = gather(choices, named, environ=environ, file_format=file_format, system_directory=system_directory)
+    said = gather(partial, named, environ=environ, file_format=file_format, system_directory=system_directory)
     return settle(said)
 
 
 def gather(
-    choices: Choices | None = None,
+    partial: PartialSettings | None = None,
     named: str | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
-) -> Choices:
-    """What ``choices`` and the configuration file say together; prints the warnings of the file.
+) -> PartialSettings:
+    """What ``partial`` and the configuration file say together; prints the warnings of the file.
 
     Raises:
         ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or there is no file that
@@ -69,10 +69,10 @@ def gather(
     path = find(named, environ, system_directory)
     if path is None and file_format is not None:
         raise no_file(file_format)
-    given = choices or Choices()
-    said = combine(given, Choices() if path is None else read(path, file_format))
+    arguments = partial or PartialSettings()
+    said = combine(arguments, PartialSettings() if path is None else read(path, file_format))
     # To give none says that the launcher brings one.
-    if not said.proxies and given.proxies is None:
+    if not said.proxies and arguments.proxies is None:
         if not leaves_nothing(said.rules):
             where = "" if path is None else f": there is none in {path}"
             raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
@@ -109,7 +109,7 @@ def find(named: str | None, environ: Mapping[str, str], system_directory: str) -
     return next((path for path in _default_paths(environ, system_directory) if _exists(path)), None)
 
 
-def read(path: str, file_format: str | None = None) -> Choices:
+def read(path: str, file_format: str | None = None) -> PartialSettings:
     """Read the configuration file at ``path``, whose format is found out unless it is given.
 
     Raises:

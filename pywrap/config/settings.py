@@ -1,7 +1,7 @@
 """What a user can decide, as immutable values that every reader produces and every floor takes.
 
 Plain text and numbers only: the launcher hands them to the target through one environment
-variable (``handover``), and the target compiles what it needs (``tunnel.routes``).
+variable (``settings_env``), and the target compiles what it needs (``tunnel.routes``).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Our reader reads it again as the same settings, except for passwords, which are 
 
 from __future__ import annotations
 
-from pywrap.config.choices import Choices, settle
+from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
 from pywrap.config.rules import format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy
@@ -22,14 +22,14 @@ MILLISECONDS = {"connect_timeout": "tcp_connect_time_out", "read_timeout": "tcp_
 HEADING = "# What pysocksify would run a program under; each line with where it was said."
 
 
-def show(choices: Choices, remark: str = "") -> str:
-    """The settings that ``choices`` amount to; ``remark`` is one more line for the reader.
+def show(partial: PartialSettings, remark: str = "") -> str:
+    """The settings that ``partial`` amount to; ``remark`` is one more line for the reader.
 
     Raises:
         ConfigError: they do not fit together.
     """
-    settings = settle(choices)
-    origin = choices.origins.get
+    settings = settle(partial)
+    origin = partial.origins.get
 
     def line(text: str, key: object) -> str:
         return f"{text.ljust(COLUMN)} # {_comment(origin(key, 'default'))}"

@@ -9,7 +9,7 @@ What differs: an unknown directive and a second word on the same thing are error
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines, without_comment
+from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.settings import TO_BLOCK, Proxy, Rule
 from pywrap.config.url import check_credentials
@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
 # All that is decided here goes through this block, and becomes settings at the end.
 BLOCK = "torsocks"
@@ -30,7 +30,7 @@ BLOCK = "torsocks"
 ONION_ADDRESSES = "127.42.42.0/24"
 
 
-def parse(data: bytes, source: str) -> Choices:
+def parse(data: bytes, source: str) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
@@ -39,7 +39,7 @@ def parse(data: bytes, source: str) -> Choices:
     return parse_lines(data, _Draft(source))
 
 
-class _Draft(Draft):
+class _Draft(FileParser):
     def __init__(self, source: str) -> None:
         super().__init__(source)
         self.lines: dict[str, int] = {}

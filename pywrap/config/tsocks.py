@@ -15,7 +15,7 @@ nobody's username is sent unless it stands here (tsocks takes the local one); UD
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines, without_comment
+from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import parse_host, parse_port
 from pywrap.config.rules import parse_place
 from pywrap.config.settings import DEFAULT_PORT, TO_BLOCK, TO_DIRECT, Chain, Proxy, Rule
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
 FORM = "lines are written `DIRECTIVE = VALUE`, blocks `path {` and `}`"
 
@@ -41,7 +41,7 @@ SCHEMES = {"4": "socks4", "5": "socks5"}
 DEFAULT = "server"
 
 
-def parse(data: bytes, source: str) -> Choices:
+def parse(data: bytes, source: str) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
@@ -50,7 +50,7 @@ def parse(data: bytes, source: str) -> Choices:
     return parse_lines(data, _Draft(source))
 
 
-class _Draft(Draft):
+class _Draft(FileParser):
     def __init__(self, source: str) -> None:
         super().__init__(source)
         # Chains are called as their blocks, and the rules of each are in it.

@@ -6,9 +6,9 @@ Messages show a URL with its password masked, and never text that could be a pas
 
 from __future__ import annotations
 
-from pywrap.config.handover import quote
 from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
+from pywrap.config.settings_env import quote
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError, mask
 

@@ -2,11 +2,12 @@
 
 Three moments, so that nobody pays for what he does not use:
 
-* ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
-* ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
-  (``accept``, ``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty
-  (``tunnels``);
-* the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
+* ``arm``, before the program: an audit hook and an import hook (``import_hook``), and nothing else is
+  imported;
+* ``import socket``: functions are replaced. Those that decide about traffic are doors (``lazy``), the others
+  (``accept``, ``names``, ``epoll``, ``lifecycle``, ``sockopt``) look into tables that are still empty
+  (``registry``);
+* the first call of a door: the implementation (``connect``, ``methods``, ``listener``, ``getaddrinfo``) and
   all of ``pywrap.tunnel``.
 """
 
@@ -16,7 +17,7 @@ import os
 import sys
 from _thread import allocate_lock
 
-from pywrap.intercept import importing
+from pywrap.intercept import import_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.intercept.installed import Installed
     from pywrap.intercept.originals import Patches
-    from pywrap.intercept.tunnels import Tunnels
+    from pywrap.intercept.registry import SocketRegistry
 
 # Raised by C code when somebody is about to reach, or to ask, something outside.
 WATCHED = frozenset(
@@ -47,7 +48,7 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 AF_PACKET = 17
 
 _settings: Callable[[], Settings] | None = None
-_tunnels: Tunnels | None = None
+_registry: SocketRegistry | None = None
 _installed: Installed | None = None
 _patches: Patches | None = None
 _loading = allocate_lock()
@@ -68,11 +69,11 @@ def arm(settings: Callable[[], Settings]) -> None:
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_imported, _announced)
+    import_hook.install(_imported, _announced)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
-    for name in importing.KEEPERS:
+    for name in import_hook.KEEPERS:
         if name in sys.modules:
             _patch_keeper(sys.modules[name])
 
@@ -95,7 +96,7 @@ def install(settings: Settings) -> None:
 def uninstall() -> None:
     """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _installed, _patches
-    importing.uninstall()
+    import_hook.uninstall()
     if _patches is not None:
         _patches.undo()
     _settings = _installed = _patches = None
@@ -109,13 +110,13 @@ def current() -> Installed | None:
             if _installed is None:
                 from pywrap.intercept.installed import Installed
 
-                assert _tunnels is not None, "importing socket has patched it"
-                _installed = Installed(_settings(), _tunnels)
+                assert _registry is not None, "importing socket has patched it"
+                _installed = Installed(_settings(), _registry)
     return _installed
 
 
 def _imported(module: Any) -> None:
-    if module.__name__ in importing.KEEPERS:
+    if module.__name__ in import_hook.KEEPERS:
         _patch_keeper(module)
     else:
         _patch(module)
@@ -126,17 +127,18 @@ def _patch(module: Any) -> None:
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
-    global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import accept, doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
+    global _registry, _patches, _fork_hooked
+    from pywrap.intercept import epoll, originals, registry
+    from pywrap.intercept.patches import accept, c_socket, lazy, lifecycle, names, sockopt
 
     if _patches is None:
         _patches = originals.Patches()
         epoll.install(_patches)
-    if _tunnels is None:
-        _tunnels = tunnels.Tunnels()
-    doors.install(_patches, module, current)
-    for part in (accept, endpoints, lifetime, options, raw):
-        part.install(_patches, module, _tunnels)
+    if _registry is None:
+        _registry = registry.SocketRegistry()
+    lazy.install(_patches, module, current)
+    for part in (accept, names, lifecycle, sockopt, c_socket):
+        part.install(_patches, module, _registry)
     if not _fork_hooked:
         os.register_at_fork(after_in_child=_forked)
         _fork_hooked = True
@@ -147,37 +149,37 @@ def _patch_keeper(module: Any) -> None:
     # Which it has imported, unless it is another module of the same name.
     import socket  # noqa: F401
 
-    assert _patches is not None and _tunnels is not None, "importing socket has patched it"
-    if module.__name__ == importing.TRIO:
-        from pywrap.intercept import late
+    assert _patches is not None and _registry is not None, "importing socket has patched it"
+    if module.__name__ == import_hook.TRIO:
+        from pywrap.intercept.patches import trio
 
-        late.install(_patches, module, _tunnels.roots)
-    elif module.__name__ in importing.SOCKS_LIBRARIES:
+        trio.install(_patches, module, _registry.roots)
+    elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         from pywrap.intercept import socks_libraries
 
         socks_libraries.install(_patches, module, _name_of)
     else:
-        from pywrap.intercept import reduction
+        from pywrap.intercept.patches import multiprocessing
 
-        reduction.install(_patches, module, _tunnels)
+        multiprocessing.install(_patches, module, _registry)
 
 
 def _name_of(literal: str) -> str:
     """The name behind a placeholder address; "" for any other."""
     installed = current()
-    return "" if installed is None else installed.session.name_behind(literal)
+    return "" if installed is None else installed.runtime.name_behind(literal)
 
 
 def _announced(name: str) -> None:
     installed = current()
-    if installed is not None and name in importing.FOREIGN:
+    if installed is not None and name in import_hook.FOREIGN:
         installed.check_module(name)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
         return
-    if _tunnels is not None and _tunnels.relays and event in _TO_RELAY and _tunnels.is_relay(args[1]):
+    if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
         # Each datagram of ours comes by here.
         return
     installed = current()
@@ -189,4 +191,4 @@ def _forked() -> None:
     global _loading
     _loading = allocate_lock()
     if _installed is not None:
-        _installed.session.forked()
+        _installed.runtime.forked()

@@ -19,46 +19,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.runtime import Runtime
 
 
-def check(session: Session, event: str, args: tuple[Any, ...]) -> None:
+def check(runtime: Runtime, event: str, args: tuple[Any, ...]) -> None:
     """Look at one audit event.
 
     Raises:
         PermissionError: what it announces must not happen.
     """
-    _CHECKS[event](session, *args)
+    _CHECKS[event](runtime, *args)
 
 
-def _check_new(session: Session, sock: Any, family: int, kind: int, proto: int) -> None:
+def _check_new(runtime: Runtime, sock: Any, family: int, kind: int, proto: int) -> None:
     # The hook lets the others pass.
-    _refuse(session, "AF_PACKET sockets bypass every proxy")
+    _refuse(runtime, "AF_PACKET sockets bypass every proxy")
 
 
-def _check_address(session: Session, sock: Any, address: Any) -> None:
+def _check_address(runtime: Runtime, sock: Any, address: Any) -> None:
     if address is None or not is_inet(sock):
         return
     found = target(sock, address)
     if found is None:
-        _refuse(session, f"cannot tell where {address!r} is")
-    elif session.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
-        _refuse(session, f"{found.host}:{found.port} would be reached directly, past the proxy")
+        _refuse(runtime, f"cannot tell where {address!r} is")
+    elif runtime.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
+        _refuse(runtime, f"{found.host}:{found.port} would be reached directly, past the proxy")
 
 
-def _check_name(session: Session, host: Any, *_: Any) -> None:
+def _check_name(runtime: Runtime, host: Any, *_: Any) -> None:
     name = host_text(host)
-    if name and not session.is_literal(name) and not session.resolves_here(name):
-        _refuse(session, f"the local resolver would be asked for {name}")
+    if name and not runtime.is_literal(name) and not runtime.resolves_here(name):
+        _refuse(runtime, f"the local resolver would be asked for {name}")
 
 
-def _check_reverse(session: Session, host: Any, *_: Any) -> None:
-    if session.settings.dns != "local":
-        _refuse(session, f"the local resolver would be asked for the name of {host}")
+def _check_reverse(runtime: Runtime, host: Any, *_: Any) -> None:
+    if runtime.settings.dns != "local":
+        _refuse(runtime, f"the local resolver would be asked for the name of {host}")
 
 
-def _refuse(session: Session, why: str) -> None:
-    session.messages.say(1, f"refused: {why}")
+def _refuse(runtime: Runtime, why: str) -> None:
+    runtime.messages.say(1, f"refused: {why}")
     raise OSError(errno.EPERM, f"pysocksify refused: {why}")
 
 

@@ -1,7 +1,7 @@
 """select.epoll, also as selectors.EpollSelector holds it: registrations follow a hand-over.
 
 A registration belongs to the open file, not to the number. When a tunnel's socket takes the place of
-its placeholder (``pending``), whoever registered the descriptor would be told of the old file, and
+its placeholder (``nonblocking``), whoever registered the descriptor would be told of the old file, and
 ``modify`` would fail with ENOENT: tornado and Twisted die of that. So we know what each epoll object
 has registered, and register it again for the new file.
 

@@ -6,8 +6,11 @@ imported here and at once, so that nothing is imported any more when gevent has 
 
 from __future__ import annotations
 
-from pywrap.intercept import audit, connect, datagram, foreign, listening, resolver
-from pywrap.intercept.session import Session
+from pywrap.intercept import audit, unsupported
+from pywrap.intercept.bind import listener
+from pywrap.intercept.patches import connect, getaddrinfo
+from pywrap.intercept.runtime import Runtime
+from pywrap.intercept.udp import methods
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,25 +18,25 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.tunnels import Tunnels
+    from pywrap.intercept.registry import SocketRegistry
 
 
 class Installed:
     """``functions`` by the name of each door."""
 
-    def __init__(self, settings: Settings, tunnels: Tunnels) -> None:
-        self.session = Session(settings, tunnels)
+    def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
+        self.runtime = Runtime(settings, registry)
         self.functions: dict[str, Callable[..., Any]] = {
-            **connect.functions(self.session),
-            **datagram.functions(self.session),
-            **listening.functions(self.session),
-            **resolver.functions(self.session),
+            **connect.functions(self.runtime),
+            **methods.functions(self.runtime),
+            **listener.functions(self.runtime),
+            **getaddrinfo.functions(self.runtime),
         }
 
     def check(self, event: str, args: tuple[Any, ...]) -> None:
         """Look at an audit event (``audit``)."""
-        audit.check(self.session, event, args)
+        audit.check(self.runtime, event, args)
 
     def check_module(self, name: str) -> None:
-        """Look at a module that is about to be imported (``foreign``)."""
-        foreign.check(self.session, name)
+        """Look at a module that is about to be imported (``unsupported``)."""
+        unsupported.check(self.runtime, name)

@@ -75,11 +75,11 @@ def _ended(value: str) -> None:
 
 def settings(text: str) -> Settings:
     """What the launcher decided; a damaged text ends the process, as at the start."""
-    from pywrap.config import handover
+    from pywrap.config import settings_env
     from pywrap.errors import ConfigError
 
     try:
-        return handover.decode(text)
+        return settings_env.decode(text)
     except ConfigError as err:
         # An exception would reach the program, which might go on.
         os.write(2, f"pysocksify: error: {err}\nhint: {err.hint}\n".encode("utf-8", "backslashreplace"))

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.variables import complete
 from pywrap.frozen import replace
 from pywrap.launch.environment import environment
@@ -38,15 +38,15 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
     if any(chain.type == "round_robin" for chain in settings.chains):
-        from pywrap.tunnel import turns
+        from pywrap.tunnel import round_robin
 
         try:
-            settings = replace(settings, turns=turns.create())
+            settings = replace(settings, turns=round_robin.create())
         except OSError as err:
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     environ = environment(settings, complete(os.environ))
-    in_a_file = environ[handover.VARIABLE].startswith(PREFIX)
-    if through.says_settings and handover.has_secrets(settings) and not in_a_file:
+    in_a_file = environ[settings_env.VARIABLE].startswith(PREFIX)
+    if through.says_settings and settings_env.has_secrets(settings) and not in_a_file:
         raise LaunchError(
             "no file for the password, and behind this wrapper it would be seen in the arguments",
             "give yourself an $XDG_RUNTIME_DIR with the mode 0700",
@@ -58,7 +58,7 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
     try:
         os.execve(file, through.with_environment(environ), environ)
     except OSError as err:
-        take_back(environ[handover.VARIABLE])
+        take_back(environ[settings_env.VARIABLE])
         # ENOENT although the file is there: its interpreter is not.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
         raise LaunchError(f"cannot run {file}: {err.strerror}", "", status) from err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.variables import is_proxy_variable
 from pywrap.frozen import replace
 
@@ -36,7 +36,7 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
         if variables and settings.verbosity >= 1:
             names = ", ".join(f"${name}" for name, _ in variables)
             print(f"pysocksify: hidden from the program, but with --keep-env: {names}", file=sys.stderr)
-    changed[handover.VARIABLE] = _handed_over(settings, base, owner or os.getpid())
+    changed[settings_env.VARIABLE] = _handed_over(settings, base, owner or os.getpid())
     if settings.dns != "local":
         # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.
         changed.setdefault("EVENTLET_NO_GREENDNS", "yes")
@@ -44,8 +44,8 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
 
 
 def _handed_over(settings: Settings, base: Mapping[str, str], owner: int) -> str:
-    text = handover.encode(settings)
-    if not handover.has_secrets(settings):
+    text = settings_env.encode(settings)
+    if not settings_env.has_secrets(settings):
         return text
     # Here, not on top: most settings have no passwords.
     from pywrap.launch import secrets
@@ -56,7 +56,7 @@ def _handed_over(settings: Settings, base: Mapping[str, str], owner: int) -> str
         if settings.verbosity >= 0:
             print(
                 f"pysocksify: warning: no file for the password ({err.strerror}): "
-                f"it is in {handover.VARIABLE}, which every child can read",
+                f"it is in {settings_env.VARIABLE}, which every child can read",
                 file=sys.stderr,
             )
         return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.launch import secrets
 from pywrap.launch.environment import STARTUP, environment
 
@@ -37,7 +37,7 @@ def exports(settings: Settings, base: Mapping[str, str]) -> str:
 
 def undo(base: Mapping[str, str]) -> str:
     """The commands that take back what ``exports`` did to a shell whose environment is now ``base``."""
-    secrets.take_back(base.get(handover.VARIABLE, ""))
+    secrets.take_back(base.get(settings_env.VARIABLE, ""))
     brought = base.get(BROUGHT, "").split()
     lines = []
     path = base.get("PYTHONPATH", "").split(os.pathsep)
@@ -49,6 +49,6 @@ def undo(base: Mapping[str, str]) -> str:
             lines.append("unset PYTHONPATH")
     lines += [f"unset {name}" for name in brought if name in base and name != "PYTHONPATH"]
     lines += [
-        f"unset {name}" for name in (handover.VARIABLE, BROUGHT) if name in base and name not in brought
+        f"unset {name}" for name in (settings_env.VARIABLE, BROUGHT) if name in base and name not in brought
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -9,7 +9,7 @@ from pywrap.config.host import parse_host
 from pywrap.config.words import digits, nearest
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
-from pywrap.server.outbound import UdpRules
+from pywrap.server.udp.outbound import UdpRules
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False

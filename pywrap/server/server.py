@@ -18,12 +18,12 @@ from _socket import (
 )
 
 from pywrap.errors import ConfigError
-from pywrap.server.connect import prepare
-from pywrap.server.dial import Resolver
-from pywrap.server.loop import IN, Loop
-from pywrap.server.outbound import UdpRules
-from pywrap.server.pumps import BUFFER, Pipes
+from pywrap.relay.loop import IN, Loop
+from pywrap.relay.pumps import BUFFER, Pipes
+from pywrap.server.commands.connect import prepare
 from pywrap.server.session import Session, Shared
+from pywrap.server.tcp.dial import Resolver
+from pywrap.server.udp.outbound import UdpRules
 from pywrap.socks.wire import Endpoint
 
 TYPE_CHECKING = False

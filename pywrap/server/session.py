@@ -6,15 +6,15 @@ from time import monotonic
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.frozen import frozen
-from pywrap.server.associate import Associate
-from pywrap.server.bind import Bind
-from pywrap.server.connect import Connect
-from pywrap.server.farewell import Farewell
+from pywrap.relay.lingering_close import LingeringClose
+from pywrap.relay.loop import IN
+from pywrap.relay.relay import Relay
+from pywrap.server.commands.associate import Associate
+from pywrap.server.commands.bind import Bind
+from pywrap.server.commands.connect import Connect
+from pywrap.server.commands.resolve import Resolve
 from pywrap.server.handshake import Handshake
-from pywrap.server.loop import IN
 from pywrap.server.record import Record
-from pywrap.server.relay import Relay
-from pywrap.server.resolve import Resolve
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
-    from pywrap.server.dial import Resolver
-    from pywrap.server.loop import Loop
-    from pywrap.server.outbound import UdpRules
-    from pywrap.server.pumps import Pipes
+    from pywrap.relay.loop import Loop
+    from pywrap.relay.pumps import Pipes
+    from pywrap.relay.timers import Timer
     from pywrap.server.record import Traffic
-    from pywrap.server.timers import Timer
+    from pywrap.server.tcp.dial import Resolver
+    from pywrap.server.udp.outbound import UdpRules
     from pywrap.socks.serve import Request
 
     class Command(Protocol):
@@ -88,7 +88,7 @@ class Session:
         self.shared = shared
         self.client = client
         self.peer = peer
-        self._stage: Command | Relay | Farewell | None = None
+        self._stage: Command | Relay | LingeringClose | None = None
         self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
         self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
         shared.loop.watch(client.fileno(), IN, self._on_readable)
@@ -210,7 +210,7 @@ class Session:
         self.shared.over(self)
 
     def _part(self) -> None:
-        self._stage = stage = Farewell(self.shared.loop, self.shared.buffer, self.client, self.over)
+        self._stage = stage = LingeringClose(self.shared.loop, self.shared.buffer, self.client, self.over)
         stage.start()
 
     def _complain(self, words: str) -> None:

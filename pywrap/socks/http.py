@@ -57,7 +57,7 @@ def connect(
     return Endpoint("0.0.0.0", 0)
 
 
-def assent() -> bytes:
+def granting_reply() -> bytes:
     """All that a proxy says which grants a ``connect``."""
     return b"HTTP/1.1 200 OK\r\n\r\n"
 

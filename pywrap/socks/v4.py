@@ -63,7 +63,7 @@ def request(
     return (yield from read_reply())
 
 
-def assent() -> bytes:
+def granting_reply() -> bytes:
     """All that a proxy says which grants a ``request``."""
     return pack_reply(GRANTED)
 

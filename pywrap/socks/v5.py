@@ -99,27 +99,28 @@ def request(
     destination: Endpoint,
     username: bytes | None = None,
     password: bytes | None = None,
-    sure: bool = False,
+    single_method: bool = False,
 ) -> Dialogue[Endpoint]:
     """Authenticate, ask for ``command``, and return the address of the first reply (BND.ADDR).
 
-    BIND has a second reply, when the peer has connected: ``read_reply``. ``sure`` is as in ``authenticate``.
+    BIND has a second reply, when the peer has connected: ``read_reply``. ``single_method`` is as in
+    ``authenticate``.
 
     Raises:
         Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
     message = pack_request(command, destination)
-    yield from authenticate(username, password, sure)
+    yield from authenticate(username, password, single_method)
     yield Send(message)
     try:
         return (yield from read_reply())
     except SocksError as err:
-        err.answered = True
+        err.authenticated = True
         raise
 
 
-def assent(username: bytes | None) -> bytes:
-    """All that a proxy says which grants a ``request`` that was ``sure``."""
+def granting_reply(username: bytes | None) -> bytes:
+    """All that a proxy says which grants a ``request`` that was ``single_method``."""
     method = NO_AUTHENTICATION if username is None else USERNAME_PASSWORD
     welcome = b"" if username is None else answer_credentials(True)
     return select_method(method) + welcome + pack_reply(SUCCEEDED)
@@ -128,12 +129,16 @@ def assent(username: bytes | None) -> bytes:
 # ---------------------------------------------------------------- the client's half
 
 
-def authenticate(username: bytes | None, password: bytes | None, sure: bool = False) -> Dialogue[None]:
-    """Offer what we can do, and do what the proxy picks; one method when we must be ``sure`` of its pick."""
+def authenticate(
+    username: bytes | None, password: bytes | None, single_method: bool = False
+) -> Dialogue[None]:
+    """Offer what we can do, and do what the proxy picks; one method when we must be ``single_method`` of its
+    pick.
+    """
     if username is None:
         methods = bytes([NO_AUTHENTICATION])
         credentials = b""
-    elif sure:
+    elif single_method:
         methods = bytes([USERNAME_PASSWORD])
         credentials = pack_credentials(username, password or b"")
     else:

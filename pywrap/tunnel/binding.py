@@ -1,6 +1,7 @@
 """BIND at the last proxy: where it listens, and the second reply, which says who came.
 
-The first reply ends an ``Opening``. The second comes whenever the peer does, on a socket that somebody polls.
+The first reply ends an ``TunnelAttempt``. The second comes whenever the peer does, on a socket that somebody
+polls.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import errno
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.chain import peer_of_bind
-from pywrap.tunnel.reach import reach
 from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue
-    from pywrap.tunnel.opening import Opening
+    from pywrap.tunnel.attempt import TunnelAttempt
 
 
 class Binding:
@@ -42,15 +43,15 @@ class Binding:
         """Who alone may come; "" where anybody may."""
         return self.expected.host if any(address_of(self.expected.host) or b"\1") else ""
 
-    def stands(self, opening: Opening) -> Endpoint:
+    def stands(self, attempt: TunnelAttempt) -> Endpoint:
         """The first reply is in: where the peer has to connect to.
 
         Raises:
             SocksError: the reply does not tell, and nobody else can.
         """
-        self.path = opening.path
-        bound = told_by(opening)
-        if bound is None or not opening.bound.port:
+        self.path = attempt.path
+        bound = advertised_address(attempt)
+        if bound is None or not attempt.bound.port:
             raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
         self.place = bound
         return bound
@@ -101,21 +102,21 @@ class Binding:
         return got
 
 
-def told_by(opening: Opening) -> Endpoint | None:
+def advertised_address(attempt: TunnelAttempt) -> Endpoint | None:
     """The address that the last proxy says it has bound; None when that is of no use to anybody.
 
     It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT). In
     the place of a port that it does not say is our own, of the connection to the first hop.
     """
-    bound, own = address_of(opening.bound.host), packed(opening.path[-1].host)
-    if len(opening.path) == 1:
+    bound, own = address_of(attempt.bound.host), packed(attempt.path[-1].host)
+    if len(attempt.path) == 1:
         try:
-            own = address_of(str(opening.sock.getpeername()[0]))
+            own = address_of(str(attempt.sock.getpeername()[0]))
         except OSError:
             # Gone already. Whoever reads will be told.
             own = None
-    if bound is None or (own is not None and reach(bound) < reach(own)):
+    if bound is None or (own is not None and connect_limit(bound) < connect_limit(own)):
         bound = own
     if bound is None or not any(bound):
         return None
-    return Endpoint(unpacked(bound), opening.bound.port or int(opening.sock.getsockname()[1]))
+    return Endpoint(unpacked(bound), attempt.bound.port or int(attempt.sock.getsockname()[1]))

@@ -24,7 +24,7 @@ class Deadline:
     gets exactly what an unwrapped connect() would raise; the other limits are the user's.
     """
 
-    __slots__ = ("_begun", "_connect", "_end", "_look", "_program", "_read", "_step", "_way")
+    __slots__ = ("_begun", "_connect", "_end", "_look", "_program", "_read", "_step", "_attempt")
 
     def __init__(self, settings: Settings, program: float | None = None) -> None:
         now = monotonic()
@@ -32,7 +32,7 @@ class Deadline:
         self._program = None if program is None else now + program
         self._connect = settings.connect_timeout
         self._read = settings.read_timeout
-        self._way = self._end
+        self._attempt = self._end
         self._step = self._end
         self._look = _NEVER
         self._begun = now
@@ -42,16 +42,16 @@ class Deadline:
         now = monotonic()
         end = self._end if self._program is None else min(self._end, self._program)
         # A part of 1 leaves it to the program's own timeout to end first.
-        self._way = self._end if part == 1 else now + max(0.0, end - now) * part
-        self._way = min(self._way, now + seconds)
+        self._attempt = self._end if part == 1 else now + max(0.0, end - now) * part
+        self._attempt = min(self._attempt, now + seconds)
 
     def connecting(self, otherwise: float = 0.0) -> None:
         """An address of the first hop is dialled from now on; ``otherwise`` is for want of a limit."""
-        self._start(self._way, self._connect or otherwise)
+        self._start(self._attempt, self._connect or otherwise)
 
     def waiting(self, last: bool = False, otherwise: float = 0.0) -> None:
         """A hop's answer is waited for from now on; the ``last`` one's may take all the time there is."""
-        self._start(self._end if last else self._way, self._read or (0.0 if last else otherwise))
+        self._start(self._end if last else self._attempt, self._read or (0.0 if last else otherwise))
 
     def look(self) -> None:
         """Let ``moment`` come soon, to see how things are."""

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pywrap.config.settings import Rule, Settings
-    from pywrap.tunnel.dial import FirstHop
-    from pywrap.tunnel.names import Hosts, Names
+    from pywrap.tunnel.first_hop import FirstHop
+    from pywrap.tunnel.placeholders import Hosts, Placeholders
 
 DIRECT = "direct"
 TUNNEL = "tunnel"
@@ -67,7 +67,9 @@ class Verdict:
 class Routes:
     """The settings, compiled."""
 
-    def __init__(self, settings: Settings, firsts: Sequence[FirstHop], names: Names, hosts: Hosts) -> None:
+    def __init__(
+        self, settings: Settings, firsts: Sequence[FirstHop], names: Placeholders, hosts: Hosts
+    ) -> None:
         self._loopback = settings.loopback
         self._udp = settings.udp
         self._firsts = firsts

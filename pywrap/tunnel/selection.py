@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Chain, Proxy
     from pywrap.tunnel.hops import Hops
-    from pywrap.tunnel.turns import Turns
+    from pywrap.tunnel.round_robin import RoundRobinCounter
 
     Path: TypeAlias = tuple[Proxy, ...]
 
@@ -94,7 +94,7 @@ class Random(_Free):
 class RoundRobin(_Free):
     """``length`` of them in a circle, from where the connection before left off."""
 
-    def __init__(self, chain: Chain, hops: Hops, turns: Turns) -> None:
+    def __init__(self, chain: Chain, hops: Hops, turns: RoundRobinCounter) -> None:
         super().__init__(chain, hops)
         self._turns = turns
 
@@ -111,8 +111,8 @@ class RoundRobin(_Free):
         return self._turns.take(from_turn)
 
 
-def selection(chain: Chain, hops: Hops, turns: Turns) -> Selection:
-    """How ``chain`` chooses. ``turns`` is its own, for a round robin."""
+def selection(chain: Chain, hops: Hops, turns: RoundRobinCounter) -> Selection:
+    """How ``chain`` chooses. ``round_robin`` is its own, for a round robin."""
     if chain.type == "dynamic":
         return Dynamic(chain, hops)
     if chain.type == "random":

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from pywrap.config.choices import Choices
+from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import load
 from pywrap.config.settings import Proxy
 from pywrap.errors import ConfigError
-from tests.rules import direct
+from tests.support.rules import direct
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ class Places:
         file.write_text(text or f"[ProxyList]\nsocks5 {path.partition('/')[0]} 1\n")
         return str(file)
 
-    def load(self, choices=None, named=None):
-        return load(choices, named, environ=self.environ, system_directory=f"{self.root}/etc")
+    def load(self, partial=None, named=None):
+        return load(partial, named, environ=self.environ, system_directory=f"{self.root}/etc")
 
     def host(self, **how):
         return self.load(**how).chain[0].host
@@ -127,7 +127,7 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(places):
     fifo = places.root / "fifo"
     os.mkfifo(fifo)
     with pytest.raises(ConfigError) as caught:
-        places.load(Choices(proxies=(Proxy("socks5", "typed"),)), str(fifo))
+        places.load(PartialSettings(proxies=(Proxy("socks5", "typed"),)), str(fifo))
     assert str(caught.value) == f"cannot read the configuration file {fifo}: nobody writes to this pipe"
 
 
@@ -172,7 +172,7 @@ def test_default_file_that_cannot_be_read_stops_everything(places):
 
 def test_command_line_replaces_what_the_file_says(places):
     places.write(CWD, "dns local\nloopback deny\ndirect 10.0.0.0/8\ntimeout 5\n[ProxyList]\nsocks5 file 1\n")
-    typed = Choices(proxies=(Proxy("socks4", "typed"),), dns="remote", rules=(direct(name="*.corp"),))
+    typed = PartialSettings(proxies=(Proxy("socks4", "typed"),), dns="remote", rules=(direct(name="*.corp"),))
     settings = places.load(typed)
     assert settings.chain == typed.proxies
     assert (settings.dns, settings.loopback, settings.timeout) == ("remote", "deny", 5.0)
@@ -182,13 +182,13 @@ def test_command_line_replaces_what_the_file_says(places):
 def test_file_is_read_even_when_its_proxies_are_replaced(places):
     places.write(CWD, "colour blue\n")
     with pytest.raises(ConfigError):
-        places.load(Choices(proxies=(Proxy("socks5", "typed"),)))
+        places.load(PartialSettings(proxies=(Proxy("socks5", "typed"),)))
 
 
 def test_a_format_is_that_of_a_file(places):
     with pytest.raises(ConfigError) as caught:
         load(
-            Choices(proxies=(Proxy("socks5", "typed"),)),
+            PartialSettings(proxies=(Proxy("socks5", "typed"),)),
             environ=places.environ,
             file_format="torsocks",
             system_directory=f"{places.root}/etc",
@@ -220,7 +220,7 @@ def test_no_proxy_in_the_file_that_counts(places):
 
 
 def test_proxies_that_the_launcher_brings_are_enough(places):
-    assert places.load(Choices(proxies=())).chain == ()
+    assert places.load(PartialSettings(proxies=())).chain == ()
 
 
 def test_all_destinations_can_have_chains_with_names(places):
@@ -241,7 +241,7 @@ def test_a_route_to_proxies_that_there_are_not_is_an_error(places):
         places.load()
     assert str(caught.value) == "./pysocksify.conf:2: no proxy configured for `route a proxy`"
     # The launcher brings one.
-    assert places.load(Choices(proxies=())).chain == ()
+    assert places.load(PartialSettings(proxies=())).chain == ()
 
 
 @pytest.mark.parametrize("dns", ["tor", "tcp://192.0.2.53"])
@@ -252,4 +252,4 @@ def test_names_that_are_asked_for_through_proxies_need_one(places, dns):
     text = str(caught.value)
     assert text.startswith(f"./pysocksify.conf:1: no proxy configured for `dns {dns}")
     # The launcher brings one.
-    assert places.load(Choices(proxies=())).dns.startswith(dns)
+    assert places.load(PartialSettings(proxies=())).dns.startswith(dns)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.intercept.child import under
+from tests.support.child import kernel
 
 
 def test_it_is_what_select_epoll_is(proxy):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         import selectors
@@ -50,7 +50,7 @@ def test_it_is_what_select_epoll_is(proxy):
 @pytest.mark.parametrize("flags", ["0", "select.EPOLLET", "select.EPOLLONESHOT"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_registration_follows_and_can_be_modified(proxy, echo_server, flags, when):
-    said = under(
+    said = kernel(
         proxy.url(),
         f"""
         poller = select.epoll()
@@ -76,7 +76,7 @@ def test_a_registration_follows_and_can_be_modified(proxy, echo_server, flags, w
 
 
 def test_a_failure_wakes_it_up(proxy, refusing_port):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         poller = select.epoll()
@@ -92,7 +92,7 @@ def test_a_failure_wakes_it_up(proxy, refusing_port):
 
 
 def test_an_epoll_from_before_us_is_woken_up_as_well(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         from pywrap.intercept import originals
@@ -109,7 +109,7 @@ def test_an_epoll_from_before_us_is_woken_up_as_well(proxy, echo_server):
 
 
 def test_a_number_that_is_used_again_is_not_registered_by_us(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         poller = select.epoll()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.intercept.child import under
-from tests.run import pysocksify, run
+from tests.support.child import kernel
+from tests.support.run import pysocksify, run
 
 MODULES = "modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]"
 
@@ -128,7 +128,7 @@ def test_in_a_running_event_loop(proxy, echo_server):
 
 
 def test_reloading_socket_keeps_it_armed(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         import importlib
@@ -148,7 +148,7 @@ def test_reloading_socket_keeps_it_armed(proxy, echo_server):
 
 def test_a_wrapper_around_a_door_is_kept(proxy, echo_server):
     # Before the first connection, when the door has not been opened yet.
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         calls, inner = [], socket.socket.connect
@@ -200,7 +200,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         """
         import json, sys, pywrap
         from pywrap import intercept
-        from pywrap.config.handover import encode
+        from pywrap.config.settings_env import encode
         results = []
         for arguments in (
             dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
@@ -210,7 +210,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)
-            results.append(encode(intercept.current().session.settings))
+            results.append(encode(intercept.current().runtime.settings))
             pywrap.uninstall()
         print(json.dumps(results))
         """,

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.frozen import replace
 from pywrap.launch import bootstrap
 from pywrap.launch.environment import STARTUP, environment
-from tests.run import environment as clean
-from tests.run import pysocksify, run
+from tests.support.run import environment as clean
+from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 WRAPPED = pysocksify("-x", PROXY)
@@ -212,7 +212,7 @@ def test_the_environment_names_our_folder_first_and_once():
     changed = environment(SETTINGS, {"PYTHONPATH": f"/a:{STARTUP}:/b", "HOME": "/home"})
     assert changed["PYTHONPATH"] == f"{STARTUP}:/a:/b"
     assert changed["HOME"] == "/home"
-    assert handover.decode(changed[handover.VARIABLE]) == SETTINGS
+    assert settings_env.decode(changed[settings_env.VARIABLE]) == SETTINGS
 
 
 def test_the_folder_holds_the_start_up_file_and_nothing_else():
@@ -222,7 +222,7 @@ def test_the_folder_holds_the_start_up_file_and_nothing_else():
 
 
 def test_the_bootstrap_reads_what_the_launcher_writes():
-    assert bootstrap.VARIABLE == handover.VARIABLE
+    assert bootstrap.VARIABLE == settings_env.VARIABLE
 
 
 # ---------------------------------------------------------------- the bundled server

@@ -3,7 +3,7 @@
 import pytest
 
 from pywrap.server.options import HELP, Options, UsageError, parse
-from pywrap.server.outbound import UdpRules
+from pywrap.server.udp.outbound import UdpRules
 
 
 @pytest.mark.parametrize(

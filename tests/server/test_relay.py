@@ -12,10 +12,10 @@ from threading import Thread
 
 import pytest
 
-from pywrap.server import pumps
-from pywrap.server.loop import Loop
-from pywrap.server.pumps import BUFFER, PIPE, Pipes
-from pywrap.server.relay import Relay
+from pywrap.relay import pumps
+from pywrap.relay.loop import Loop
+from pywrap.relay.pumps import BUFFER, PIPE, Pipes
+from pywrap.relay.relay import Relay
 from tests.server.conftest import receive, receive_all
 
 MIB = 1024 * 1024
@@ -200,7 +200,7 @@ def test_without_pipes_bulk_goes_in_pieces(tube, monkeypatch):
     def none():
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(pumps, "Pipe", none)
+    monkeypatch.setattr(pumps, "SplicePump", none)
     for _ in range(3):
         sent = tube.fill(tube.client)
         assert tube.drain(tube.target) == sent
@@ -312,7 +312,7 @@ def test_writing_to_an_end_that_closed_is_a_reset(tunnel):
 
 
 def test_a_reset_while_the_destination_is_being_reached(server, client, monkeypatch):
-    from pywrap.server import dial
+    from pywrap.server.tcp import dial
 
     monkeypatch.setattr(dial.Resolver, "resolve", lambda *_: None)
     sock = client.connect(server)

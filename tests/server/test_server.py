@@ -12,18 +12,18 @@ import threading
 import pytest
 
 from pywrap.errors import ConfigError
-from pywrap.server.associate import Associate
-from pywrap.server.bind import Bind
-from pywrap.server.connect import Connect
-from pywrap.server.datagrams import Datagrams
-from pywrap.server.dial import Dial, Lookup
-from pywrap.server.named import Names
-from pywrap.server.outbound import Outbound
-from pywrap.server.relay import Flow, Relay
+from pywrap.relay.relay import Direction, Relay
+from pywrap.server.commands.associate import Associate
+from pywrap.server.commands.bind import Bind
+from pywrap.server.commands.connect import Connect
 from pywrap.server.server import Server
 from pywrap.server.session import Session
+from pywrap.server.tcp.dial import Dial, NameLookup
+from pywrap.server.udp.datagrams import Datagrams
+from pywrap.server.udp.names import PeerNames
+from pywrap.server.udp.outbound import Outbound
 from tests.server.conftest import Exhausted, Target, receive
-from tests.servers import PATIENCE, reference_server
+from tests.support.servers import PATIENCE, reference_server
 
 
 def test_200_tunnels_at_once(server, target, client):
@@ -86,7 +86,19 @@ def test_a_host_that_is_none():
 
 # ---------------------------------------------------------------- the end
 
-FREED = Session | Connect | Bind | Lookup | Dial | Relay | Flow | Associate | Datagrams | Outbound | Names
+FREED = (
+    Session
+    | Connect
+    | Bind
+    | NameLookup
+    | Dial
+    | Relay
+    | Direction
+    | Associate
+    | Datagrams
+    | Outbound
+    | PeerNames
+)
 
 
 def test_stop_resets_what_is_open(target, client):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pywrap.server.record import Record
 from pywrap.socks.wire import Endpoint
 from tests.server.conftest import Target, receive, receive_all
-from tests.servers import reference_server
+from tests.support.servers import reference_server
 
 GREETING = b"\x05\x01\x00"
 

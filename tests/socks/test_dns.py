@@ -18,8 +18,8 @@ from pywrap.errors import ProtocolError, ProxyClosed, Unencodable
 from pywrap.socks import dns as ours
 from pywrap.socks.dns import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, A, Answer
 from pywrap.socks.wire import packed
-from tests.socks import strategies
-from tests.socks.play import Party, play, refused
+from tests.support import strategies
+from tests.support.play import Party, play, refused
 
 # One label after the other, as on the wire.
 EXAMPLE_ORG = b"\x07example" + b"\x03org" + b"\x00"

@@ -10,8 +10,8 @@ from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Reje
 from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, Request, receive_request
 from pywrap.socks.wire import Endpoint, Send
-from tests.socks.play import converse, play, refused
-from tests.socks.strategies import endpoints, ipv4, ipv6, names, noise, texts, userids
+from tests.support.play import converse, play, refused
+from tests.support.strategies import endpoints, ipv4, ipv6, names, noise, texts, userids
 
 GREETING = b"\x05\x01" + b"\x00"
 GREETING_PASSWORD = b"\x05\x02" + b"\x00\x02"

@@ -1,0 +1,94 @@
+"""Settings one by one, in text: the options of the command, and the arguments of ``install()``."""
+
+from __future__ import annotations
+
+from pywrap.config.formats import FORMATS
+from pywrap.config.partial_settings import PartialSettings, from_source
+from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
+from pywrap.config.url import parse_proxy
+from pywrap.config.values import READERS, parse_chain_type
+from pywrap.config.words import one_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pywrap.config.settings import Proxy, Rewrite, Rule
+
+# Those that ``Arguments.take`` reads.
+NAMES = (*READERS, "chain_type", "direct", "route", "dnat")
+
+
+class Arguments:
+    """What was given so far. ``origin`` is its name in --show-config: "command line"."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.proxies: list[Proxy] = []
+        self._rules: list[Rule] = []
+        self._rewrites: list[Rewrite] = []
+        self._values: dict[str, Any] = {}
+        self._origins: dict[object, str] = {}
+
+    def take(self, name: str, text: str, shown: str = "") -> None:
+        """Read one of NAMES; of most, the last one counts. ``shown`` is its name in messages.
+
+        Raises:
+            ConfigError: ``text`` is wrong.
+        """
+        if name == "direct":
+            self._rules += parse_directs(text)
+        elif name == "route":
+            self._rules += parse_route(text.split())
+        elif name == "dnat":
+            self._rewrites.append(parse_rewrite(text.split()))
+        elif name == "chain_type":
+            self._values["chain_type"], self._values["chain_length"] = parse_chain_type(text, shown or name)
+        else:
+            self._values[name] = READERS[name](text, shown or name)
+
+    def add_proxy(self, url: str) -> None:
+        """Read the next proxy of the default chain.
+
+        Raises:
+            ConfigError: ``url`` is wrong.
+        """
+        self.proxies.append(parse_proxy(url))
+
+    def add_environment(self, environ: Mapping[str, str]) -> None:
+        """Take the next proxy, and what needs none, from variables.
+
+        Raises:
+            ConfigError: there is none, or something in them is wrong.
+        """
+        from pywrap.config.environ import proxy_of, rules_of
+
+        proxy, variable = proxy_of(environ)
+        self._origins["", len(self.proxies)] = variable
+        self.proxies.append(proxy)
+        rules, variable = rules_of(environ)
+        self._rules += rules
+        self._origins.update(dict.fromkeys(rules, variable))
+
+    def partial(self, without_proxies: bool = False) -> PartialSettings:
+        """All of it. ``without_proxies``: to have given none says that there is none."""
+        return from_source(
+            self.origin,
+            PartialSettings(
+                proxies=tuple(self.proxies) if self.proxies or without_proxies else None,
+                rules=tuple(self._rules),
+                rewrites=tuple(self._rewrites),
+                origins=self._origins,
+                **self._values,
+            ),
+        )
+
+    @staticmethod
+    def file_format(text: str | None, shown: str = "config_format") -> str | None:
+        """``text`` if it is the name of a format.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        return None if text is None else one_of(FORMATS, text, shown)

@@ -1,0 +1,86 @@
+"""Classes that a few sockets become, to have methods of ours in front of C's, while all others have none.
+
+Each is derived from the socket's own class, and has its name and its layout.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pywrap.intercept.registry import MARK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Classes:
+    """``methods(base)`` are those for sockets of ``base``, one of ``roots``: the classes that are patched."""
+
+    def __init__(self, roots: list[type], methods: Callable[[Any], dict[str, Any]]) -> None:
+        self._roots = roots
+        self._methods = methods
+        # By the class that a socket was of; and the other way.
+        self._made: dict[type, type] = {}
+        self._before: dict[type, type] = {}
+
+    def put_on(self, sock: _socket.socket) -> None:
+        """Give ``sock`` the methods, unless it has them.
+
+        Raises:
+            TypeError: C has made it, with a layout that no class of ours can have.
+        """
+        cls = type(sock)
+        if cls not in self._before:
+            sock.__class__ = self._derived(cls)
+
+    def take_off(self, sock: _socket.socket) -> None:
+        """Make ``sock`` be of its own class again."""
+        before = self._before.get(type(sock))
+        if before is not None:
+            sock.__class__ = before
+
+    def _derived(self, cls: type) -> type:
+        if cls not in self._made:
+            root = next((each for each in cls.__mro__ if each in self._roots), cls)
+            bases: tuple[type, ...] = (cls,)
+            members = _face(cls)
+            if cls is root:
+                members = {**members, **self._methods(root), "__reduce_ex__": _reduce_as(root)}
+            else:
+                # Between a program's own class and the one that it is derived from, where super() finds them.
+                bases = (_Quiet, cls, self._derived(root))
+            self._made[cls] = type(cls)(cls.__name__, bases, members)
+            self._before[self._made[cls]] = cls
+        return self._made[cls]
+
+
+class _Quiet:
+    """Keeps a class of the program's from being told of ours as of one more that is derived from it."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        pass
+
+
+def _face(cls: type) -> dict[str, Any]:
+    return {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        MARK: True,
+    }
+
+
+def _reduce_as(base: Any) -> Callable[..., Any]:
+    def __reduce_ex__(self: Any, protocol: int) -> Any:
+        # multiprocessing knows how to send sockets to other processes by their exact class.
+        reduction = sys.modules.get("multiprocessing.reduction")
+        reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(base)
+        return base.__reduce_ex__(self, protocol) if reducer is None else reducer(self)
+
+    return __reduce_ex__

@@ -1,0 +1,204 @@
+"""getaddrinfo(), gethostbyname(), gethostbyname_ex(), gethostbyaddr(), getnameinfo(); and so getfqdn().
+
+None of them asks the local resolver for a name that the proxies are to see. In this order:
+
+1. literals: the C library's, which asks nobody for them;
+2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
+   server for the other address family);
+3. direct names and the first hop's own: the local resolver's;
+4. with ``dns tor`` and ``dns tcp://``: what is said beyond the chain (``remote_names``), IPv4 first. Not for
+   names that are blocked, nor for those below .onion;
+5. everything else: a placeholder (``tunnel.placeholders``), IPv6 only when nothing else is wanted, so that
+   happy eyeballs do not dial twice.
+
+The name of an address is known by 2 and 5, or asked of 4 if the address itself would go through a chain. The
+caller waits for that, as it would in the C library: event loops have threads for it.
+
+With ``dns local`` all of them are the interpreter's own; where there are rules by name, the addresses of each
+name are noted on the way, so that the rules find it again.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import host_text
+from pywrap.tunnel.resolver import LookupFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+
+FAMILY = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
+
+NAME_UNKNOWN = "Name or service not known"
+
+
+def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
+    """The resolver family under ``runtime``."""
+    if runtime.settings.dns == "local":
+        local = {name: getattr(originals, name) for name in FAMILY}
+        return {**local, **_noting(runtime)} if runtime.routes.by_name else local
+
+    def getaddrinfo(
+        host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
+        name = host_text(host)
+        if not name or runtime.is_literal(name):
+            return originals.getaddrinfo(host, port, family, type, proto, flags)
+        if flags & _socket.AI_NUMERICHOST:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        literals, canonical = _look_up(runtime, name, family)
+        numeric = (flags | _socket.AI_NUMERICHOST) & ~(_socket.AI_CANONNAME | _socket.AI_ADDRCONFIG)
+        rows = [
+            row
+            for literal in literals
+            for row in originals.getaddrinfo(literal, port, family, type, proto, numeric)
+        ]
+        if flags & _socket.AI_CANONNAME:
+            first = rows[0]
+            rows[0] = (*first[:3], canonical, first[4])
+        return rows
+
+    def gethostbyname(hostname: Any, /) -> str:
+        """gethostbyname(host) -> address."""
+        name = host_text(hostname)
+        if name is None or runtime.is_literal(name):
+            return originals.gethostbyname(hostname)
+        return _look_up(runtime, name, _socket.AF_INET)[0][0]
+
+    def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
+        name = host_text(hostname)
+        if name is None or runtime.is_literal(name):
+            return originals.gethostbyname_ex(hostname)
+        literals, canonical = _look_up(runtime, name, _socket.AF_INET)
+        return canonical, [], literals
+
+    def gethostbyaddr(ip_address: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyaddr(host) -> (name, aliaslist, addresslist)."""
+        host = host_text(ip_address)
+        if host is None:
+            return originals.gethostbyaddr(ip_address)
+        if runtime.is_literal(host):
+            literal, otherwise = host, []
+        else:
+            literals, canonical = _look_up(runtime, host, 0)
+            literal, otherwise = literals[0], [canonical]
+        try:
+            names = runtime.names_of(literal) or runtime.remote_names.names(literal) or otherwise
+        except LookupFailed as err:
+            raise err.as_herror() from err
+        if not names:
+            raise _socket.herror(1, "Unknown host")
+        return names[0], names[1:], [literal]
+
+    def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
+        """getnameinfo(sockaddr, flags) -> (host, port)."""
+        if not isinstance(sockaddr, tuple) or len(sockaddr) < 2 or not isinstance(sockaddr[0], str):
+            return originals.getnameinfo(sockaddr, flags)
+        if not runtime.is_literal(sockaddr[0]):
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
+        rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
+        host = str(rows[0][4][0])
+        names = [] if flags & _socket.NI_NUMERICHOST else _names(runtime, host)
+        if not names and flags & _socket.NI_NAMEREQD:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        return (names or [host])[0], _service(int(rows[0][4][1]), flags)
+
+    return {
+        "getaddrinfo": getaddrinfo,
+        "gethostbyname": gethostbyname,
+        "gethostbyname_ex": gethostbyname_ex,
+        "gethostbyaddr": gethostbyaddr,
+        "getnameinfo": getnameinfo,
+    }
+
+
+def _noting(runtime: Runtime) -> dict[str, Callable[..., Any]]:
+    """Those that find addresses, as they are, except that the routes learn what they found."""
+
+    def getaddrinfo(
+        host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
+        rows = originals.getaddrinfo(host, port, family, type, proto, flags)
+        note(host, [str(row[4][0]) for row in rows])
+        return rows
+
+    def gethostbyname(hostname: Any, /) -> str:
+        """gethostbyname(host) -> address."""
+        literal = originals.gethostbyname(hostname)
+        note(hostname, [literal])
+        return literal
+
+    def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
+        found = originals.gethostbyname_ex(hostname)
+        note(hostname, found[2])
+        return found
+
+    def note(host: Any, literals: list[str]) -> None:
+        name = host_text(host)
+        if name and not runtime.is_literal(name):
+            runtime.routes.remember(name, literals)
+
+    return {
+        "getaddrinfo": getaddrinfo,
+        "gethostbyname": gethostbyname,
+        "gethostbyname_ex": gethostbyname_ex,
+    }
+
+
+def _look_up(runtime: Runtime, name: str, family: int) -> tuple[list[str], str]:
+    """Literals for ``name``, at least one, and its canonical name."""
+    wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
+    known = runtime.routes.local_addresses(name)
+    if known:
+        literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
+        if not literals:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        runtime.routes.remember(name, literals)
+        return literals, name
+    if runtime.routes.resolves_here(name):
+        rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
+        literals = [str(row[4][0]) for row in rows]
+        runtime.routes.remember(name, literals)
+        return literals, str(rows[0][3] or name)
+    if runtime.remote_names.takes(name):
+        try:
+            found = runtime.remote_names.addresses(name, wanted)
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
+        return list(found.values), found.canonical
+    runtime.messages.say(2, f"{name}: left to the last proxy")
+    return [runtime.names.placeholder(name, ipv6=bool(wanted))], name
+
+
+def _names(runtime: Runtime, literal: str) -> list[str]:
+    """What an address is called, for somebody to whom the address itself would do."""
+    known = runtime.names_of(literal)
+    if known:
+        return known
+    try:
+        return runtime.remote_names.names(literal)
+    except LookupFailed as err:
+        if err.is_final:
+            return []
+        raise err.as_gaierror() from err
+
+
+def _service(port: int, flags: int) -> str:
+    if not flags & _socket.NI_NUMERICSERV:
+        try:
+            return _socket.getservbyport(port, "udp" if flags & _socket.NI_DGRAM else "tcp")
+        except OSError:
+            # No service has this number: the number is the answer.
+            pass
+    return str(port)

@@ -1,0 +1,93 @@
+"""Which names and addresses somebody beyond the chain is asked for, and what is made of the answers.
+
+With ``dns remote`` and ``dns local``, none.
+"""
+
+from __future__ import annotations
+
+import errno
+from _socket import EAI_NODATA
+
+from pywrap.errors import SocksError
+from pywrap.frozen import replace
+from pywrap.tunnel.resolver import LookupFailed, has_addresses
+from pywrap.tunnel.routes import TUNNEL, address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.messages import Messages
+    from pywrap.tunnel.placeholders import Placeholders
+    from pywrap.tunnel.resolver import Found, Resolver
+    from pywrap.tunnel.routes import Routes
+
+
+class RemoteNames:
+    """``lookup``, and the routes, which decide about a name before it is asked for and then learn of it."""
+
+    def __init__(
+        self, lookup: Resolver | None, routes: Routes, names: Placeholders, messages: Messages
+    ) -> None:
+        self._lookup = lookup
+        self._routes = routes
+        self._names = names
+        self._messages = messages
+        self._said_missing = False
+
+    def takes(self, name: str) -> bool:
+        """Is ``name`` asked for beyond the chain?"""
+        return (
+            self._lookup is not None
+            and has_addresses(name)
+            and not self._routes.local_addresses(name)
+            and not self._routes.resolves_here(name)
+            and not self._routes.is_blocked(name)
+        )
+
+    def addresses(self, name: str, ipv6: bool | None) -> Found:
+        """The addresses of a ``name`` that it takes, of one family or of both (None).
+
+        Raises:
+            LookupFailed: there are none, or nobody tells.
+        """
+        assert self._lookup is not None, "takes() was asked before"
+        try:
+            found = self._lookup.addresses(name, ipv6)
+            # Whoever answers with a placeholder would have us connect to some other name.
+            values = tuple(each for each in found.values if not self._is_placeholder(each))
+            if not values:
+                raise LookupFailed(f"{name} has none but placeholder addresses", EAI_NODATA)
+        except LookupFailed as err:
+            self._failed(name, err)
+            raise
+        self._messages.say(2, f"{name}: {', '.join(values)}")
+        self._routes.remember(name, list(values))
+        return replace(found, values=values)
+
+    def names(self, literal: str) -> list[str]:
+        """What an address is called, if it goes through a chain itself; else nobody is asked.
+
+        Raises:
+            LookupFailed: it has no name, or nobody tells.
+        """
+        address = address_of(literal)
+        if self._lookup is None or address is None or self._routes.verdict(literal, 0).kind != TUNNEL:
+            return []
+        try:
+            found = self._lookup.names(address)
+        except LookupFailed as err:
+            self._failed(literal, err)
+            raise
+        self._messages.say(2, f"{literal}: {', '.join(found.values)}")
+        return list(found.values)
+
+    def _is_placeholder(self, literal: str) -> bool:
+        address = address_of(literal)
+        return address is not None and self._names.name_of(address) is not None
+
+    def _failed(self, what: str, err: LookupFailed) -> None:
+        """Say why: once where the proxy does not look names up at all, at -v otherwise."""
+        cause = err.__cause__
+        missing = isinstance(cause, SocksError) and cause.errno == errno.EOPNOTSUPP
+        once = missing and not self._said_missing
+        self._said_missing = self._said_missing or once
+        self._messages.say(0 if once else 1, f"{what}: {err}")

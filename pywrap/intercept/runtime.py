@@ -1,0 +1,331 @@
+"""What the patches share: the settings, and what ``pywrap.tunnel`` makes of them."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from operator import index
+
+from pywrap.errors import Unencodable, to_oserror
+from pywrap.frozen import replace
+from pywrap.intercept import originals
+from pywrap.intercept.events import Events
+from pywrap.intercept.hop_probes import HopProbes, end, fresh
+from pywrap.intercept.remote_names import RemoteNames
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint, unpacked
+from pywrap.tunnel.association import UNKNOWN, Associating
+from pywrap.tunnel.attempt import TunnelAttempt, wait_for
+from pywrap.tunnel.background import Background
+from pywrap.tunnel.binding import advertised_address
+from pywrap.tunnel.chain import hop_label
+from pywrap.tunnel.deadline import Deadline
+from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.placeholders import Hosts, Placeholders
+from pywrap.tunnel.resolver import LookupFailed, lookup
+from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.round_robin import RoundRobinCounter
+from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
+from pywrap.tunnel.selection import Fixed, selection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Chain, Proxy, Settings
+    from pywrap.intercept.addresses import Target
+    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.socks.wire import Dialogue
+    from pywrap.tunnel.routes import Verdict
+    from pywrap.tunnel.selection import Selection
+
+# Protocols of a datagram socket that UDP ASSOCIATE can stand for.
+_UDP = (0, _socket.IPPROTO_UDP)
+
+
+class Runtime:
+    """One installation of the patches."""
+
+    def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
+        self.settings = settings
+        self.messages = Events(settings.verbosity)
+        self.registry = registry
+        self.names = Placeholders(originals.allocate_lock, settings.placeholders, self.messages.recycled)
+        self.hosts = Hosts()
+        self.hops = Hops(
+            originals.getaddrinfo,
+            lambda text: self.messages.say(1, text),
+            start_thread=originals.start_new_thread,
+        )
+        self.hop_probes = HopProbes(settings, self.hops, lambda task: self.background.submit(task))
+        self.hops.hop_probes = self.hop_probes
+        # A strict chain begins with its first proxy, any other with any of its own.
+        firsts = [
+            self.hops.first(proxy)
+            for chain in settings.chains
+            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
+        ]
+        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.chains = _chains(settings)
+        self._selections = self._choose()
+        self.background = _background()
+        self.remote_names = RemoteNames(
+            lookup(settings.dns, self._converse), self.routes, self.names, self.messages
+        )
+        # Of the latest connection: the destination, and the proxies.
+        self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+
+    def deadline(self, program: float | None) -> Deadline:
+        """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
+        return Deadline(self.settings, program)
+
+    def attempt(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> TunnelAttempt:
+        """The tunnel that ``verdict`` wants, on ``sock``, not started."""
+        return TunnelAttempt(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
+
+    def _plan(
+        self,
+        selection: Selection,
+        destination: Endpoint,
+        command: int = v5.CONNECT,
+        then: Callable[[], Dialogue[None]] | None = None,
+    ) -> RetryPolicy:
+        settings = self.settings
+        return RetryPolicy(
+            self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then
+        )
+
+    def _converse(
+        self, about: str, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
+    ) -> Endpoint:
+        """Go through the chain of ``about`` and back, in this thread; return the last reply's address."""
+        # "" where its rules say direct, or nothing: for all ports.
+        chain = self.routes.verdict(about, 0).chain
+        plan = self._plan(self._selections[chain], destination, command, then)
+        attempt = TunnelAttempt(fresh(), plan, self.deadline(None))
+        try:
+            wait_for(attempt, originals.poll)
+        finally:
+            end(attempt)
+        return attempt.bound
+
+    def associating(self, chain: str, deadline: Deadline) -> Associating:
+        """A UDP association through ``chain``, not started."""
+
+        def ask(selection: Selection) -> TunnelAttempt:
+            return TunnelAttempt(fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+
+        return Associating(
+            ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
+        )
+
+    def local_host(self, chain: str, family: int) -> str:
+        """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
+
+        By a connect() that sends nothing. A proxy's name is not looked up for it.
+        """
+        for address in self.hops.first(self.chains[chain].proxies[0]).known():
+            if address.family != family:
+                continue
+            with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            self.registry.allow(address.sockaddr)
+            try:
+                originals.connect(with_proxy, address.sockaddr)
+                return str(with_proxy.getsockname()[0])
+            except OSError:
+                # No route to it: then there is no such address.
+                continue
+            finally:
+                self.registry.disallow(address.sockaddr)
+                with_proxy.close()
+        return ""
+
+    def has_ipv6_proxy_only(self, chain: str) -> bool:
+        """Is the first proxy of ``chain`` known to have IPv6 addresses alone?"""
+        known = self.hops.first(self.chains[chain].proxies[0]).known()
+        return bool(known) and all(address.family == _socket.AF_INET6 for address in known)
+
+    def no_datagrams(self, verdict: Verdict, proto: int) -> OSError | None:
+        """Why a datagram of a socket of ``proto`` cannot take the chain of ``verdict``; None when it can."""
+        if verdict.kind == REFUSE:
+            return OSError(verdict.errno, verdict.reason)
+        if proto not in _UDP:
+            return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP and UDP go through a proxy")
+        chain = self.chains[verdict.chain]
+        for number, hop in enumerate(chain.proxies):
+            if chain.type == "strict" and hop.scheme not in ("socks5", "socks5h"):
+                err = Unencodable(
+                    f"{hop_label(chain.proxies, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
+                    errno.EOPNOTSUPP,
+                )
+                self.messages.no_association(err)
+                return to_oserror(err)
+        return None
+
+    def associated(self, path: tuple[Proxy, ...], started: float) -> None:
+        """An association stands. ``started`` is of the monotonic clock."""
+        self.messages.associated(path, started)
+        self.hop_probes.learn(path)
+
+    def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> TunnelAttempt:
+        """The way to the first reply to a BIND for ``expected`` on ``sock``, not started.
+
+        Through the proxies of the latest connection: the peer will be sent to the last of them.
+        """
+        selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
+        return TunnelAttempt(sock, self._plan(selection, expected, v5.BIND), deadline)
+
+    def expected(self, ipv6: bool) -> Endpoint:
+        """Whom the last proxy is asked to let in, for a socket of that family.
+
+        Raises:
+            OSError: there is no such proxy.
+        """
+        latest, path = self._latest or (None, self.settings.chain)
+        if not path:
+            raise OSError(errno.EOPNOTSUPP, "no default chain, and no connection yet, to listen through")
+        scheme = path[-1].scheme
+        has_ipv6 = ipv6 and scheme not in ("socks4", "socks4a")
+        if latest is not None and self.settings.bind_peer == "latest":
+            address = address_of(latest.host)
+            if address is None:
+                fits = scheme != "socks4"
+            else:
+                # Of an IPv4 address, a socket of either family can tell.
+                fits = has_ipv6 or len(address) == 4
+            if fits:
+                return latest
+        return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
+
+    def name_of(self, attempt: TunnelAttempt, sock: _socket.socket) -> tuple[Any, ...] | None:
+        """What getsockname() tells of the program's ``sock``; None for the kernel's answer."""
+        if self.settings.listen != "bind":
+            return None
+        bound = advertised_address(attempt)
+        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
+        if bound is None or (":" in bound.host and not ipv6):
+            return None
+        return self.peer(bound, (bound.host, bound.port), ipv6)
+
+    def verdict(self, to: Target, datagram: bool) -> Verdict:
+        """Where a destination goes; a refusal is said at -v.
+
+        Raises:
+            socket.gaierror: names become addresses, and this one has none.
+        """
+        literal = self._resolved(to)
+        verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
+        if literal and not verdict.literal:
+            verdict = replace(verdict, literal=literal)
+        if verdict.kind == REFUSE:
+            self.messages.say(1, verdict.reason)
+        elif verdict.kind == DIRECT:
+            if not datagram:
+                self.routes.used_directly(verdict.destination)
+            self.messages.say(2, f"{verdict.destination}: direct")
+        return verdict
+
+    def _resolved(self, to: Target) -> str:
+        """The address of a name that C would resolve now, where names become addresses; else ""."""
+        if self.is_literal(to.host):
+            return ""
+        if self.settings.dns == "local":
+            family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
+            rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
+            literal = str(rows[0][4][0])
+            self.routes.remember(to.host, [literal])
+            return literal
+        if not self.remote_names.takes(to.host):
+            return ""
+        try:
+            return self.remote_names.addresses(to.host, to.ipv6).values[0]
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
+
+    def resolves_here(self, name: str) -> bool:
+        """May the local resolver be asked for ``name``?"""
+        return self.settings.dns == "local" or self.routes.resolves_here(name)
+
+    @staticmethod
+    def is_literal(host: str) -> bool:
+        """Is ``host`` an address in any form that the C library takes?"""
+        return address_of(host) is not None
+
+    def name_behind(self, literal: str) -> str:
+        """The name that a placeholder address stands for; "" for any other."""
+        address = address_of(literal)
+        return (self.names.name_of(address) or "") if address is not None else ""
+
+    def names_of(self, literal: str) -> list[str]:
+        """What an address is called, without asking anybody: canonical name first."""
+        address = address_of(literal)
+        if address is None:
+            return []
+        name = self.names.name_of(address)
+        return [name] if name else self.hosts.names(address)
+
+    def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
+        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder.
+
+        It is what the program asked for, ``address``, also where that is rewritten.
+        """
+        host = str(address[0])
+        literal = address_of(host)
+        if literal is not None:
+            # As C writes it, whatever the program wrote.
+            host = host if "%" in host else unpacked(literal)
+        else:
+            host = destination.host
+            if address_of(host) is None:
+                host = self.names.placeholder(host, ipv6)
+        port = index(address[1])
+        return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
+
+    def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
+        """A tunnel stands. ``started`` is of the monotonic clock."""
+        self._latest = verdict.destination, path
+        self.messages.connected(verdict.destination, path, started)
+        self.hop_probes.learn(path)
+
+    def forked(self) -> None:
+        """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.background.forked()
+        self.background = _background()
+        self.registry.forked()
+        self.names.forked(originals.allocate_lock)
+        self.hops.forked()
+        self.chains = _chains(self.settings)
+        self._selections = self._choose()
+
+    def _choose(self) -> dict[str, Selection]:
+        """How each chain picks its proxies, by its name."""
+        return {
+            name: selection(chain, self.hops, RoundRobinCounter(self.settings.turns, place))
+            for place, (name, chain) in enumerate(self.chains.items())
+        }
+
+
+def _chains(settings: Settings) -> dict[str, Chain]:
+    """The chains by their names; with ``isolate_streams``, in a form that no other process has."""
+    if not settings.isolate_streams:
+        return {chain.name: chain for chain in settings.chains}
+    # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
+    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
+    return {
+        chain.name: replace(
+            chain,
+            proxies=tuple(
+                replace(hop, username=username, password=password)
+                if hop.scheme in ("socks5", "socks5h") and hop.username is None
+                else hop
+                for hop in chain.proxies
+            ),
+        )
+        for chain in settings.chains
+    }
+
+
+def _background() -> Background:
+    return Background(originals.start_new_thread, originals.allocate_lock, originals.epoll)

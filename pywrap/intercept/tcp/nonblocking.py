@@ -1,0 +1,171 @@
+"""A non-blocking connect(): the program holds a placeholder until the tunnel takes its place.
+
+1. The program's socket moves to another descriptor, ``real``; it stays the same open file, so options and
+   bind() survive.
+2. One end of a socketpair takes its place, filled so that it is neither readable nor writable, as a
+   socket that is connecting. Nobody who polls it wakes up.
+3. The background thread opens the tunnel on ``real``.
+4. When it stands, ``real`` is put on the program's descriptor, and the socketpair's far end closed: whoever
+   polls wakes up and finds the socket writable.
+5. When it failed, only the far end is closed. The placeholder then reports what a refused TCP socket does,
+   POLLERR and POLLHUP and all; an unconnected socket takes its place when the errno has been told.
+6. getsockopt(SO_ERROR) tells how it went (``sockopt``), or the next connect().
+
+A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data
+on the new file: the kernel looks for sleepers on the old one. It would have to ask for writability as well,
+as everybody does who waits for a connection.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.tcp.placeholder import placeholder, put
+from pywrap.intercept.tcp.unconnected import unconnected
+from pywrap.tunnel.background import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.errors import SocksError
+    from pywrap.intercept.runtime import Runtime
+    from pywrap.tunnel.attempt import TunnelAttempt
+    from pywrap.tunnel.routes import Verdict
+
+
+class Pending:
+    """A tunnel in the making, or one that failed and whose errno nobody has asked for yet.
+
+    ``fds``: the descriptors that the program waits on (dup() adds to them). ``number``: the inode of the
+    placeholder. ``real``: the socket underneath, for options meanwhile. ``error``: the errno, 0 while it
+    is pending. Everything here is done under ``registry.lock``.
+    """
+
+    def __init__(
+        self, runtime: Runtime, sock: _socket.socket, peer: tuple[Any, ...], verdict: Verdict
+    ) -> None:
+        fd = originals.fileno(sock)
+        self.fds = {fd}
+        self.error = 0
+        self.real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+        self._runtime = runtime
+        self._peer = peer
+        self._verdict = verdict
+        self._started = monotonic()
+        self._settled = originals.allocate_lock()
+        self._settled.acquire()
+        near = None
+        try:
+            near, self._far = placeholder()
+            self.number = inode(near.fileno())
+            self._start(near, fd)
+        except BaseException:
+            self.real.close()
+            raise
+        finally:
+            if near is not None:
+                near.close()
+
+    def _start(self, near: _socket.socket, fd: int) -> None:
+        deadline = self._runtime.deadline(None)
+        task = Task(
+            lambda: self._runtime.attempt(self.real, self._verdict, deadline),
+            self._report,
+            self._far.fileno(),
+        )
+        with self._runtime.registry.lock:
+            put(near, fd)
+            self._runtime.registry.pending[self.number] = self
+        try:
+            self._runtime.background.submit(task)
+        except BaseException:
+            with self._runtime.registry.lock:
+                del self._runtime.registry.pending[self.number]
+                put(self.real, fd)
+            self._far.close()
+            raise
+
+    def wait(self, timeout: float | None) -> None:
+        """Block until the tunnel stands or has failed, ``timeout`` seconds at most."""
+        if self._settled.acquire(True, -1 if timeout is None else timeout):
+            self._settled.release()
+
+    def take_error(self) -> int:
+        """The errno, once: an unconnected socket takes the place of the placeholder. 0 while pending."""
+        if self.error:
+            self._hand_over(self.real)
+            self.drop()
+        return self.error
+
+    def let_go(self, fd: int) -> None:
+        """The program closes ``fd``. While the tunnel is pending, the background thread sees that."""
+        self.fds.discard(fd)
+        if not self.fds:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget a tunnel that failed."""
+        if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
+            self.real.close()
+
+    def forked(self) -> None:
+        """In a child after fork(): the parent owns the dialogue, and goes on with it."""
+        if not self.error:
+            self._end(errno.ECONNABORTED)
+            self._far.close()
+            self._settled.release()
+
+    def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
+        """On the background thread: the end, good or bad."""
+        # Before the program wakes up, which may end then; not under the lock, since a reader may be slow.
+        if error is not None:
+            self._runtime.messages.failed(self._verdict.destination, error)
+        elif attempt is not None:
+            self._runtime.opened(self._verdict, attempt.path, self._started)
+        with self._runtime.registry.lock:
+            try:
+                if error is not None:
+                    self._end(error.errno)
+                elif attempt is not None:
+                    self._succeed(attempt)
+            finally:
+                self._far.close()
+                self._settled.release()
+
+    def _succeed(self, attempt: TunnelAttempt) -> None:
+        registry, sock = self._runtime.registry, attempt.sock
+        registry.establish(sock.fileno(), self._peer, self._runtime.name_of(attempt, self.real))
+        for fd in self._waiting():
+            registry.linger(inode(sock.fileno()), fd)
+        self._hand_over(sock)
+        # Last: who finds nothing pending does not wait for the lock.
+        del registry.pending[self.number]
+        sock.close()
+        self.real.close()
+
+    def _end(self, error: int) -> None:
+        before, self.real = self.real, unconnected(self.real)
+        if self.real is not before:
+            before.close()
+        self.error = error
+        if self._waiting():
+            self._runtime.registry.keep_failed(self.number, self)
+        else:
+            self.drop()
+
+    def _hand_over(self, sock: _socket.socket) -> None:
+        """Put ``sock`` where the program waits."""
+        for fd in self._waiting():
+            # The program may have changed the mode meanwhile.
+            sock.setblocking(os.get_blocking(fd))
+            put(sock, fd)
+
+    def _waiting(self) -> list[int]:
+        """The descriptors that are still the placeholder: one that os.close() closed may be another file."""
+        return [fd for fd in self.fds if is_open(fd, self.number)]

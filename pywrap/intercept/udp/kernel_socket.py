@@ -1,0 +1,260 @@
+"""The open file below a datagram socket that talks through a chain: shut down and replaced under the program.
+
+Nothing here knows of proxies. A file is replaced when its flow has failed (a fresh one takes its place, at
+the same port), and when an IPv4 socket has to reach a relay with an IPv6 address: it is an IPv6 one then.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import sys
+from select import POLLRDHUP
+from time import monotonic, sleep
+
+from pywrap.intercept import epoll, originals
+from pywrap.intercept.registry import inode, is_open
+from pywrap.tunnel.first_hop import clone_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    SockAddr: TypeAlias = tuple[Any, ...]
+
+# Somebody else may take the port that was free a moment ago.
+_ATTEMPTS = 8
+
+_V4_MAPPED = "::ffff:"
+
+# Seconds to leave a system call in.
+_LEAVE = 0.02
+
+
+class ReceiveHandle(originals.Socket):
+    """Another object for a descriptor of the program's, which it never closes, whoever lets go of it.
+
+    Of IPv6, and so it knows the sources of both families, where C reads of an IPv4 object's file what fits
+    into an IPv4 address. It has no timeout of its own, and leaves the mode of the file as it is.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fd: int) -> None:
+        # Not the mode either: without it, C would apply the program's setdefaulttimeout() to the file.
+        kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK
+        super().__init__(_socket.AF_INET6, kind, _socket.IPPROTO_UDP, fd)
+
+    def __del__(self) -> None:
+        """In the place of C's."""
+
+
+class KernelSocket:
+    """``fds`` are the program's descriptors in this process, ``number`` the inode of the file that they are.
+
+    ``family`` and ``proto`` are the program's. ``v6_socket``: the socket to use where it is of another
+    family, which no object of the program's can send to addresses of. ``mouths``: what to receive by, by
+    descriptor (``mouth``), since there a number is all that they are. What replaces the file is done under
+    ``registry.lock``, and ``renumbered(old, new)`` is told of it.
+    """
+
+    def __init__(self, sock: _socket.socket, renumbered: Callable[[int, int], None]) -> None:
+        fd = originals.fileno(sock)
+        self.family, self._kind, self.proto = originals.family_type_proto(sock)
+        self.number = inode(fd)
+        self.fds = {fd}
+        self.v6_socket: _socket.socket | None = None
+        self.mouths: dict[int, ReceiveHandle] = {}
+        self._renumbered = renumbered
+        # When whoever slept on the file was woken up last.
+        self._woken = 0.0
+
+    def bind(self, sock: _socket.socket) -> None:
+        """Give ``sock`` a free port, by its number: relays know it by that.
+
+        A port that the kernel chose itself is lost when C code connects the socket to AF_UNSPEC.
+        """
+        for _ in range(_ATTEMPTS):
+            with_port = originals.Socket(self.family, self._kind | _socket.SOCK_CLOEXEC, self.proto)
+            try:
+                with_port.bind(("", 0))
+                port = with_port.getsockname()[1]
+            finally:
+                with_port.close()
+            try:
+                return originals.bind(sock, ("", port))
+            except OSError as err:
+                if err.errno != errno.EADDRINUSE:
+                    raise
+        originals.bind(sock, ("", 0))
+
+    def mouth(self, sock: _socket.socket) -> _socket.socket:
+        """What to receive by, for ``sock`` of the program's.
+
+        Not that itself: with a timeout, C receives and polls in circles while a file is shut down, and is
+        there still when another takes its place.
+        """
+        fd = originals.fileno(sock)
+        if fd < 0:
+            # Closed, as C will say.
+            return sock
+        mouth = self.mouths[fd] = ReceiveHandle(fd)
+        return mouth
+
+    def sender(self, sock: _socket.socket) -> _socket.socket:
+        """What to send by, for ``sock`` of the program's, and with its patience."""
+        if self.v6_socket is None:
+            return sock
+        self.v6_socket.settimeout(originals.gettimeout(sock))
+        return self.v6_socket
+
+    def for_v6_socket(self, address: Any) -> Any:
+        """``address`` of the program's, for what it is underneath."""
+        if self.v6_socket is None or not isinstance(address, tuple) or not address:
+            return address
+        return _V4_MAPPED + address[0], *address[1:]
+
+    def of_program(self, address: SockAddr) -> SockAddr:
+        """The other way."""
+        return address if self.v6_socket is None else (address[0].removeprefix(_V4_MAPPED), address[1])
+
+    def own_name(self, sock: _socket.socket) -> Any:
+        """getsockname() of ``sock``, in the program's family."""
+        return self._named(originals.getsockname, sock)
+
+    def peer_name(self, sock: _socket.socket) -> Any:
+        """getpeername() of ``sock``, likewise."""
+        return self._named(originals.getpeername, sock)
+
+    def _named(self, ask: Callable[[_socket.socket], Any], sock: _socket.socket) -> Any:
+        if self.v6_socket is None:
+            return ask(sock)
+        host, port = ask(self.v6_socket)[:2]
+        return "0.0.0.0" if host == "::" else host.removeprefix(_V4_MAPPED), port
+
+    def alive(self) -> list[int]:
+        """The descriptors that are still this file."""
+        return [fd for fd in self.fds if is_open(fd, self.number)]
+
+    def copy(self) -> _socket.socket | None:
+        """Another descriptor of the file, to be closed; None when the program has none left."""
+        for fd in self.alive():
+            family = self.family if self.v6_socket is None else _socket.AF_INET6
+            # Without a mode: C would apply the program's setdefaulttimeout() to the file.
+            kind = self._kind | _socket.SOCK_NONBLOCK
+            return originals.Socket(family, kind, self.proto, fileno=os.dup(fd))
+        return None
+
+    def is_shut(self) -> bool:
+        """Is the file shut down, by whomever?"""
+        for fd in self.alive():
+            poller = originals.poll()
+            poller.register(fd, POLLRDHUP)
+            # An error is told without being asked for.
+            return any(event & POLLRDHUP for _, event in poller.poll(0))
+        return False
+
+    def wake(self) -> None:
+        """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""
+        for fd in self.alive():
+            # Not a copy: there may be no descriptor left.
+            _shut_down(ReceiveHandle(fd))
+            self._woken = monotonic()
+            break
+
+    def admit_ipv4(self) -> None:
+        """Let an IPv6 socket send to IPv4 addresses.
+
+        Raises:
+            OSError: it is bound, and says that it will not.
+        """
+        sock = self.copy()
+        if sock is not None:
+            try:
+                if sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
+                    sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+            finally:
+                sock.close()
+
+    def move_to_ipv6(self) -> None:
+        """Let an IPv4 socket send to IPv6 addresses, as another one."""
+        old = self.copy() if self.v6_socket is None else None
+        if old is not None:
+            try:
+                v6_socket = clone_socket(old, _socket.AF_INET6)
+                v6_socket.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+                _take_over(v6_socket, old, ("::", old.getsockname()[1]))
+                _shut_down(old)
+                self._woken = monotonic()
+            finally:
+                old.close()
+            self.v6_socket = v6_socket
+            self._replace(v6_socket)
+
+    def refresh(self) -> None:
+        """Put a file without a past in the place of this one, at its port."""
+        old = self.copy()
+        if old is not None:
+            try:
+                fresh = clone_socket(old, old.family)
+                _take_over(fresh, old, old.getsockname())
+            finally:
+                old.close()
+            self._replace(fresh)
+            if self.v6_socket is None:
+                fresh.close()
+            else:
+                self.v6_socket.close()
+                self.v6_socket = fresh
+
+    def close(self) -> None:
+        """Release what the program does not have itself."""
+        if self.v6_socket is not None:
+            self.v6_socket.close()
+            self.v6_socket = None
+
+    def _replace(self, fresh: _socket.socket) -> None:
+        """Make the program's descriptors be ``fresh``, registered with the same epolls."""
+        _let_leave(self._woken)
+        for fd in self.alive():
+            fresh.setblocking(os.get_blocking(fd))
+            left = epoll.leave(fd)
+            os.dup2(fresh.fileno(), fd, os.get_inheritable(fd))
+            epoll.rejoin(fd, left)
+        old, self.number = self.number, inode(fresh.fileno())
+        self._renumbered(old, self.number)
+
+
+def _let_leave(woken: float) -> None:
+    """Give threads that were ``woken`` the time to leave poll(2), if there may be any.
+
+    On its way out the kernel looks at the descriptor again. If that is another file by then, the thread
+    sleeps on, and nothing that comes there wakes it up.
+    """
+    # This thread and our own do not count.
+    if len(sys._current_frames()) > 2:
+        sleep(max(0.0, woken + _LEAVE - monotonic()))
+
+
+def _shut_down(sock: _socket.socket) -> None:
+    try:
+        # Not for sending: to a thread in the middle of that, it would be a broken pipe.
+        sock.shutdown(_socket.SHUT_RD)
+    except OSError:
+        # ENOTCONN: it is not connected, but Linux wakes up those who wait for it (inet_shutdown).
+        pass
+
+
+def _take_over(fresh: _socket.socket, old: _socket.socket, name: SockAddr) -> None:
+    """Bind ``fresh`` to ``name``, where ``old`` is: a thread that sleeps on that keeps it for a moment."""
+    reuse = fresh.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR)
+    for sock in (old, fresh):
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    try:
+        fresh.bind(name)
+    except OSError:
+        # The address is gone. Any port will do for who asks a relay.
+        fresh.bind(("", 0))
+    fresh.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse)

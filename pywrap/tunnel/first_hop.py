@@ -1,0 +1,182 @@
+"""The way to the first hop: its addresses, and a socket that can connect to them."""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import errno
+import os
+from time import monotonic
+
+from pywrap.errors import SocksError
+from pywrap.frozen import frozen
+from pywrap.socks.wire import packed, unpacked
+from pywrap.tunnel.sockopts import copy_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Proxy
+
+# A proxy's name is asked for again after this many seconds, so that a long-running program follows
+# its proxy to a new address.
+RESOLVED_FOR = 60.0
+
+
+@frozen
+class ProxyAddress:
+    """One address of the first hop: a family and the tuple that connect() takes."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+
+class FirstHop:
+    """The proxy that we connect to ourselves.
+
+    ``getaddrinfo`` is the interpreter's own, never the patched one: the first hop is the one name that
+    has to be resolved here. ``start_thread`` likewise, for a resolver that nobody has time to wait for.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        getaddrinfo: Callable[..., list[Any]],
+        start_thread: Callable[..., Any] = _thread.start_new_thread,
+    ) -> None:
+        self.proxy = proxy
+        self._getaddrinfo = getaddrinfo
+        self._start_thread = start_thread
+        # The ends of those who wait for the look-up that is under way.
+        self._waiting: list[_socket.socket] | None = None
+        self._failure: SocksError | None = None
+        self._fresh_until = 0.0
+        self._addresses: tuple[ProxyAddress, ...] = ()
+        self._packed: set[bytes | None] = set()
+        literal = packed(proxy.host)
+        if literal is not None:
+            self._addresses = (_address(literal, proxy.port),)
+            self._packed = {literal}
+            self._fresh_until = float("inf")
+
+    def addresses(self) -> tuple[ProxyAddress, ...]:
+        """Where the proxy is, in the order to try.
+
+        Raises:
+            SocksError: its name cannot be resolved.
+        """
+        if not self.is_fresh:
+            try:
+                found = self._getaddrinfo(self.proxy.host, self.proxy.port, 0, _socket.SOCK_STREAM)
+            except OSError as err:
+                raise SocksError(
+                    f"cannot resolve the proxy {self.proxy}: {err.strerror}", errno.EHOSTUNREACH
+                ) from err
+            self._addresses = tuple(ProxyAddress(int(row[0]), row[4]) for row in found)
+            self._packed = {packed(known.sockaddr[0]) for known in self._addresses}
+            self._fresh_until = monotonic() + RESOLVED_FOR
+        return self._addresses
+
+    @property
+    def is_fresh(self) -> bool:
+        """Does ``addresses`` answer at once?"""
+        return monotonic() < self._fresh_until
+
+    def look_up(self) -> _socket.socket:
+        """Have the name resolved in a thread; the result becomes readable when ``found`` can tell."""
+        near, far = _socket.socketpair()
+        waiting = self._waiting
+        if waiting is None:
+            self._waiting = waiting = [far]
+            try:
+                self._start_thread(self._resolve, (waiting,))
+            except RuntimeError:
+                # No thread is left: then it is waited for here.
+                self._resolve(waiting)
+        else:
+            waiting.append(far)
+            if self._waiting is not waiting:
+                # It was done in the meantime, perhaps before it could see this one.
+                far.close()
+        return near
+
+    def found(self) -> tuple[ProxyAddress, ...]:
+        """What the look-up has found; while it has not, or if it failed, what the one before had.
+
+        Raises:
+            SocksError: nothing.
+        """
+        if self._addresses:
+            return self._addresses
+        # A new one for each: who raises it adds where that was.
+        why = self._failure or f"cannot resolve the proxy {self.proxy}: no answer in time"
+        raise SocksError(str(why), errno.EHOSTUNREACH)
+
+    def _resolve(self, waiting: list[_socket.socket]) -> None:
+        try:
+            self._failure = None
+            self.addresses()
+        except SocksError as err:
+            self._failure = err
+        finally:
+            if self._waiting is waiting:
+                self._waiting = None
+            for sock in waiting:
+                sock.close()
+
+    def forked(self) -> None:
+        """In a child after fork(): nobody looks anything up here."""
+        self._waiting = None
+
+    def known(self) -> tuple[ProxyAddress, ...]:
+        """Where the proxy is, as far as it is known without asking."""
+        return self._addresses
+
+    def is_at(self, address: bytes, port: int) -> bool:
+        """Is this the proxy's own address? Only the addresses known so far count."""
+        return port == self.proxy.port and address in self._packed
+
+    def unreachable(self, err: OSError) -> SocksError:
+        """The kernel's errno, and a text that names the proxy."""
+        why = os.strerror(err.errno) if err.errno else str(err)
+        return SocksError(f"cannot reach the proxy {self.proxy}: {why}", err.errno or errno.ECONNREFUSED)
+
+
+def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.socket, tuple[Any, ...]]:
+    """A socket that can connect to ``address``, and the tuple to give it: ``sock`` itself where possible.
+
+    An IPv6 socket reaches an IPv4 proxy by its mapped address and stays what the program made. The
+    other way round needs another socket, with the options of the first.
+    """
+    if sock.family == address.family:
+        return sock, address.sockaddr
+    if sock.family == _socket.AF_INET6:
+        sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+        mapped = "::ffff:" + address.sockaddr[0]
+        return sock, (mapped, *address.sockaddr[1:])
+    return clone_socket(sock, address.family), address.sockaddr
+
+
+def clone_socket(sock: _socket.socket, family: int) -> _socket.socket:
+    """A new, unconnected socket with the type, the mode and the options of ``sock``.
+
+    Without the address that it is bound to, which the old socket still has. A program that binds to
+    a port of its own and connects again after a failure has not been met yet.
+    """
+    # Of its class, and not what ``_socket`` has under that name by now.
+    fresh = type(sock)(family, sock.type, sock.proto)
+    try:
+        copy_options(sock, fresh)
+        fresh.setblocking(os.get_blocking(sock.fileno()))
+    except BaseException:
+        fresh.close()
+        raise
+    return fresh
+
+
+def _address(literal: bytes, port: int) -> ProxyAddress:
+    if len(literal) == 4:
+        return ProxyAddress(_socket.AF_INET, (unpacked(literal), port))
+    return ProxyAddress(_socket.AF_INET6, (unpacked(literal), port, 0, 0))
