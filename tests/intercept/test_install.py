@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
+from pywrap.config.settings_env import decode
 from tests.support.child import kernel
 from tests.support.run import pysocksify, run
 
@@ -205,8 +207,8 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         for arguments in (
             dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
                 direct="10.0.0.0/8", dnat="192.0.2.1 192.0.2.2:80", bind_peer="any", pipeline="auto",
-                placeholders="10.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
-                read_timeout=2.5, verbosity=-1),
+                placeholders="10.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1, read_timeout=2.5,
+                verbosity=-1),
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)
@@ -216,16 +218,20 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         """,
         tmp_path / "t",
     )
-    assert said == [
-        "format=5 chains=/random/2/socks5h://a:1080,http://b:1080"
-        + " rules=10.0.0.0/8|0|0||direct,|0|0||,a|0|0|udp|block rewrites=192.0.2.1|0|192.0.2.2|80"
-        + " dns=remote placeholders=10.0.0.0/8 loopback=direct udp=associate listen=local bind_peer=any"
-        + " pipeline=auto fast_open=on isolate_streams=off timeout=60.0 connect_timeout=1.0 read_timeout=2.5"
-        + " keep_env=off proxy_variables= turns= verbosity=-1",
-        "format=5 chains=/strict/0/socks4://192.0.2.7:1080 rules=10.0.0.0/8|0|0||direct rewrites= dns=remote"
-        + " placeholders=198.18.0.0/15 loopback=direct udp=associate listen=local bind_peer=latest"
-        + " pipeline=off fast_open=off isolate_streams=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0"
-        + " keep_env=off proxy_variables= turns= verbosity=0",
+    assert list(map(decode, said)) == [
+        Settings(
+            (Chain((Proxy("socks5h", "a"), Proxy("http", "b")), "", "random", 2),),
+            (Rule("10.0.0.0/8", to="direct"), Rule(), Rule("", "a", protocol="udp", to="block")),
+            (Rewrite("192.0.2.1", 0, "192.0.2.2", 80),),
+            placeholders="10.0.0.0/8",
+            bind_peer="any",
+            pipeline="auto",
+            fast_open=True,
+            connect_timeout=1.0,
+            read_timeout=2.5,
+            verbosity=-1,
+        ),
+        Settings((Chain((Proxy("socks4", "192.0.2.7"),)),), (Rule("10.0.0.0/8", to="direct"),)),
     ]
 
 
