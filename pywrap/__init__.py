@@ -19,41 +19,30 @@ def install(
     *,
     config: str | None = None,
     config_format: str | None = None,
-    chain_type: str | None = None,
-    dns: str | None = None,
-    placeholders: str | None = None,
-    loopback: str | None = None,
     direct: str | Sequence[str] = (),
     route: str | Sequence[str] = (),
     dnat: str | Sequence[str] = (),
-    udp: str | None = None,
-    listen: str | None = None,
-    bind_peer: str | None = None,
-    pipeline: str | None = None,
-    fast_open: bool | None = None,
-    isolate_streams: bool | None = None,
-    timeout: float | None = None,
-    connect_timeout: float | None = None,
-    read_timeout: float | None = None,
-    keep_env: bool | None = None,
-    verbosity: int | None = None,
+    **settings: str | float | bool | None,
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
-    is given, one is searched for as the command does. The others are the command's options of the same
-    names, with numbers for times (seconds) and truth values for on and off; ``verbosity`` from -1 to 2 is its
-    -q, -v and -vv. Connections that exist already stay as they are. Variables that name proxies are hidden
-    from ``os.environ``, unless ``keep_env``.
+    is given, one is searched for as the command does. ``direct``, ``route`` and ``dnat`` are texts of the
+    command's options, one or several. ``settings`` are its other options, with underscores for dashes
+    (``pysocksify --help`` lists them): numbers for times (seconds), truth values for on and off, texts for
+    the rest, None for what is not decided here. ``verbosity`` from -1 to 2 is its -q, -v and -vv. Connections
+    that exist already stay as they are. Variables that name proxies are hidden from ``os.environ``, unless
+    ``keep_env``.
 
     Raises:
+        TypeError: there is no such setting.
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
         RuntimeError: it is installed already, here or by the command.
     """
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config import variables
-    from pywrap.config.arguments import Arguments
+    from pywrap.config.arguments import NAMES, Arguments
     from pywrap.config.search import load
 
     arguments = Arguments("install()")
@@ -62,19 +51,14 @@ def install(
     for name, texts in (("direct", direct), ("route", route), ("dnat", dnat)):
         for text in _several(texts):
             arguments.take(name, text)
-    for name, value in (
-        *(("chain_type", chain_type), ("dns", dns), ("placeholders", placeholders), ("loopback", loopback)),
-        *(("udp", udp), ("listen", listen)),
-        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open)),
-        *(("isolate_streams", isolate_streams), ("keep_env", keep_env)),
-        *(("timeout", timeout), ("connect_timeout", connect_timeout), ("read_timeout", read_timeout)),
-        ("verbosity", verbosity),
-    ):
+    for name, value in settings.items():
+        if name not in NAMES:
+            raise TypeError(f"install() got an unexpected keyword argument: {name}")
         if value is not None:
             arguments.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    settings = load(arguments.partial(), config, file_format=arguments.file_format(config_format))
-    intercept.install(settings)
-    if not settings.keep_env:
+    loaded = load(arguments.partial(), config, file_format=arguments.file_format(config_format))
+    intercept.install(loaded)
+    if not loaded.keep_env:
         variables.hide()
 
 

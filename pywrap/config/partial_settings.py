@@ -2,60 +2,86 @@
 
 from __future__ import annotations
 
+from pywrap.config.options import READERS
 from pywrap.config.rules import RESERVED, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.values import picks_some
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError
-from pywrap.frozen import frozen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 NOWHERE: Mapping[object, str] = {}
 
 # Those of ``Settings`` that a source either decides or says nothing about.
-SINGLE = (
-    *("dns", "placeholders", "loopback", "udp", "listen", "bind_peer", "pipeline", "fast_open"),
-    *("isolate_streams", "timeout", "connect_timeout", "read_timeout", "keep_env", "verbosity"),
-)
+SINGLE = tuple(READERS)
 
 
-@frozen
 class PartialSettings:
     """What makes up ``Settings``, where None is "says nothing".
 
     ``proxies``, ``chain_type`` and ``chain_length`` are those of the default chain, ``chains`` the others.
-    ``proxies=()`` says something: no proxy but those that the launcher brings itself.
+    ``proxies=()`` says something: no proxy but those that the launcher brings itself. ``singles`` are the
+    settings of one value, by their names; each is an attribute too, None where nothing is said.
 
-    ``origins``: where it was said, "work.conf:12". Its keys are the names of fields; a rule or a rewrite
+    ``origins``: where it was said, "work.conf:12". Its keys are the names of settings; a rule or a rewrite
     itself; the name and the place of a proxy in its chain, ``("", 0)``; and of a chain ``("work", -1)``.
     ``warnings``: what the user should know of it, each with its place.
+
+    Raises:
+        TypeError: ``singles`` has a name that is no setting.
     """
 
-    proxies: tuple[Proxy, ...] | None = None
-    chain_type: str | None = None
-    chain_length: int | None = None
-    chains: tuple[Chain, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    rewrites: tuple[Rewrite, ...] = ()
-    dns: str | None = None
-    placeholders: str | None = None
-    loopback: str | None = None
-    udp: str | None = None
-    listen: str | None = None
-    bind_peer: str | None = None
-    pipeline: str | None = None
-    fast_open: bool | None = None
-    isolate_streams: bool | None = None
-    timeout: float | None = None
-    connect_timeout: float | None = None
-    read_timeout: float | None = None
-    keep_env: bool | None = None
-    verbosity: int | None = None
-    origins: Mapping[object, str] = NOWHERE
-    warnings: tuple[str, ...] = ()
+    def __init__(
+        self,
+        proxies: tuple[Proxy, ...] | None = None,
+        chain_type: str | None = None,
+        chain_length: int | None = None,
+        chains: tuple[Chain, ...] = (),
+        rules: tuple[Rule, ...] = (),
+        rewrites: tuple[Rewrite, ...] = (),
+        origins: Mapping[object, str] = NOWHERE,
+        warnings: tuple[str, ...] = (),
+        **singles: Any,
+    ) -> None:
+        for name in singles:
+            if name not in READERS:
+                raise TypeError(f"{name} is no setting")
+        self.proxies = proxies
+        self.chain_type = chain_type
+        self.chain_length = chain_length
+        self.chains = chains
+        self.rules = rules
+        self.rewrites = rewrites
+        self.origins = origins
+        self.warnings = warnings
+        self.singles = {name: value for name, value in singles.items() if value is not None}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in READERS:
+            return self.singles.get(name)
+        raise AttributeError(name)
+
+    def replace(self, **changes: Any) -> PartialSettings:
+        """The same but for ``changes``."""
+        return PartialSettings(**{**self._said(), **changes})
+
+    def _said(self) -> dict[str, Any]:
+        parts = dict(vars(self))
+        singles = parts.pop("singles")
+        return {**parts, **singles}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PartialSettings) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        said = (f"{name}={value!r}" for name, value in self._said().items() if value not in (None, (), {}))
+        return f"PartialSettings({', '.join(said)})"
 
 
 def from_source(origin: str, partial: PartialSettings) -> PartialSettings:
@@ -68,7 +94,7 @@ def from_source(origin: str, partial: PartialSettings) -> PartialSettings:
         origins[each] = origin
     for place in range(len(partial.proxies or ())):
         origins["", place] = origin
-    return replace(partial, origins={**origins, **partial.origins})
+    return partial.replace(origins={**origins, **partial.origins})
 
 
 def combine(first: PartialSettings, second: PartialSettings) -> PartialSettings:
@@ -77,26 +103,27 @@ def combine(first: PartialSettings, second: PartialSettings) -> PartialSettings:
     Adding is what proxychains users mean when they name one more network. Who wants only his own
     gives a file of his own. The rules of ``first`` come first, and the first that matches decides.
     """
-    values = {name: getattr(first, name) for name in PartialSettings.__match_args__}
-    for name, value in values.items():
-        if value is None:
-            values[name] = getattr(second, name)
     rules = second.rules
     if second.proxies == () and first.proxies is not None:
         # The rest had no chain there, and was blocked or direct (tsocks' `fallback`). Now it has one.
         rules = tuple(rule for rule in rules if not _is_for_everything(rule))
-    # Once each: a rule that stands further down as well never gets to decide.
-    values["rules"] = tuple(dict.fromkeys(first.rules + rules))
-    values["rewrites"] = tuple(dict.fromkeys(first.rewrites + second.rewrites))
     named = {chain.name for chain in first.chains}
-    values["chains"] = first.chains + tuple(chain for chain in second.chains if chain.name not in named)
     hidden = named if first.proxies is None else {*named, ""}
-    values["origins"] = {
-        **{key: origin for key, origin in second.origins.items() if _chain_of(key) not in hidden},
-        **first.origins,
-    }
-    values["warnings"] = first.warnings + second.warnings
-    return PartialSettings(**values)
+    return PartialSettings(
+        second.proxies if first.proxies is None else first.proxies,
+        second.chain_type if first.chain_type is None else first.chain_type,
+        second.chain_length if first.chain_length is None else first.chain_length,
+        first.chains + tuple(chain for chain in second.chains if chain.name not in named),
+        # Once each: a rule that stands further down as well never gets to decide.
+        tuple(dict.fromkeys(first.rules + rules)),
+        tuple(dict.fromkeys(first.rewrites + second.rewrites)),
+        {
+            **{key: origin for key, origin in second.origins.items() if _chain_of(key) not in hidden},
+            **first.origins,
+        },
+        first.warnings + second.warnings,
+        **{**second.singles, **first.singles},
+    )
 
 
 def settle(partial: PartialSettings) -> Settings:
@@ -105,7 +132,6 @@ def settle(partial: PartialSettings) -> Settings:
     Raises:
         ConfigError: they do not fit together.
     """
-    said = {name: getattr(partial, name) for name in SINGLE}
     kind = partial.chain_type or "strict"
     # Of strict and dynamic chains nothing is left out, whatever a file says of the length (proxychains-ng).
     length = partial.chain_length or 0 if picks_some(kind) else 0
@@ -118,7 +144,7 @@ def settle(partial: PartialSettings) -> Settings:
         chains,
         partial.rules,
         partial.rewrites,
-        **{key: value for key, value in said.items() if value is not None},
+        **partial.singles,
     )
 
 

@@ -19,6 +19,7 @@ line, above its proxies.
 
 from __future__ import annotations
 
+from pywrap.config import options
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, split_port
 from pywrap.config.rules import (
@@ -31,7 +32,7 @@ from pywrap.config.rules import (
 )
 from pywrap.config.settings import SCHEMES, Chain, Proxy
 from pywrap.config.url import check_credentials, is_over_tls, over_tls, parse_proxy
-from pywrap.config.values import READERS, parse_length, picks_some, usual_length
+from pywrap.config.values import parse_length, picks_some, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
 from pywrap.errors import ConfigError, mask
 from pywrap.frozen import replace
@@ -218,7 +219,8 @@ def _route(parser: _Draft, name: str, values: list[str]) -> None:
 
 
 def _single(parser: _Draft, name: str, values: list[str]) -> None:
-    parser.say(name, READERS[name](values[0], name), name, values)
+    setting = options.DIRECTIVES[name]
+    parser.say(setting, options.READERS[setting](values[0], name), name, values)
 
 
 # name: how many values it takes (None: it looks itself), and what reads it
@@ -237,7 +239,7 @@ DIRECTIVES: dict[str, tuple[int | None, Reader]] = {
     # Not of proxychains.
     "direct": (1, _direct),
     "route": (None, _route),
-    **{name: (1, _single) for name in READERS if name not in ("connect_timeout", "read_timeout")},
+    **dict.fromkeys(options.DIRECTIVES, (1, _single)),
 }
 # Below [ProxyList NAME] as well.
 OF_A_CHAIN = (*CHAINS, "chain_len")

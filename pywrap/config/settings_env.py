@@ -1,14 +1,16 @@
 """Settings as the value of one environment variable, from the launcher to the target process.
 
-The text is a version, a checksum and a value, as in::
+The text is a version, a checksum, a word and a value, as in::
 
-    5f3a… 1c07… Settings((Chain((Proxy('socks5h,'127.0.0.1,1080,b'alice,b's%20cret),),',',0),),(),(),'remote,…)
+    5f3a… 1c07… hide_env
+    Settings((Chain((Proxy('socks5h,'127.0.0.1,1080,b'alice,b's%20cret)),','strict,0)),(),…)
 
-A value is written by its type, and nothing here knows the fields of a class: a new field is written and read
-as soon as the class has it. Strings (') and bytes (b') are percent-encoded, so that no punctuation is in them.
+The word is for ``bootstrap``, which reads it before anything is imported (KEEPS_ENV). A value is written by
+its type, and nothing here knows the fields of a class: a new field is written and read as soon as the class
+has it. Texts (') and bytes (b') are percent-encoded, so that no punctuation is in them.
 
-``decode`` runs before the program starts and refuses whatever is not a whole text of ``encode``: a setting that
-is guessed could be a leak. It imports nothing that the target does not have already.
+``decode`` runs before the program starts and refuses whatever is not a whole text of ``encode``: a setting
+that is guessed could be a leak. It imports nothing that the target does not have already.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ HINT = "start the program with pysocksify again, and leave this variable alone"
 _CLASSES = {cls.__name__: cls for cls in (Settings, Chain, Proxy, Rule, Rewrite)}
 _CONSTANTS: dict[str, object] = {"none": None, "on": True, "off": False}
 _WORDS = {id(value): word for word, value in _CONSTANTS.items()}
+
+# With blanks around it, it is in the text of settings that have ``keep_env``.
+KEEPS_ENV = "keep_env"
+_HIDES_ENV = "hide_env"
 
 # RFC 3986 section 2.3.
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -49,9 +55,9 @@ _VERSION = _checksum(f"{_FORMAT} {[(name, cls.__match_args__) for name, cls in _
 
 
 def encode(settings: Settings) -> str:
-    """Write ``settings`` as ASCII text without blanks, but for two, and without control characters."""
-    value = _write(settings)
-    return f"{_VERSION} {_checksum(value)} {value}"
+    """Write ``settings`` as ASCII text without control characters, and with three blanks."""
+    rest = f"{KEEPS_ENV if settings.keep_env else _HIDES_ENV} {_write(settings)}"
+    return f"{_VERSION} {_checksum(rest)} {rest}"
 
 
 def decode(text: str) -> Settings:
@@ -60,12 +66,13 @@ def decode(text: str) -> Settings:
     Raises:
         ConfigError: this is not what ``encode`` writes. The message quotes no value: it may be a password.
     """
-    version, _, rest = text.partition(" ")
-    checksum, _, value = rest.partition(" ")
+    version, _, checked = text.partition(" ")
+    checksum, _, rest = checked.partition(" ")
     if version != _VERSION:
         raise ConfigError(f"{VARIABLE} was written by another version of pysocksify", HINT)
-    if not value.isascii() or checksum != _checksum(value):
+    if not rest.isascii() or checksum != _checksum(rest):
         raise ConfigError(f"{VARIABLE} is damaged", HINT)
+    value = rest.partition(" ")[2]
     settings, end = _read(value, 0)
     assert isinstance(settings, Settings) and end == len(value), "the checksum is right"
     return settings

@@ -5,12 +5,12 @@ Our reader reads it again as the same settings, except for passwords, which are 
 
 from __future__ import annotations
 
+from pywrap.config.options import READERS
 from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
 from pywrap.config.rules import format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy
 from pywrap.config.url import format_proxy
-from pywrap.config.values import READERS
 
 # Where comments begin, unless a line is longer.
 COLUMN = 40

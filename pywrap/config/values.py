@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pywrap.config.host import parse_host, parse_network, parse_port, split_port
-from pywrap.config.settings import BIND_PEER, CHAIN_TYPES, DNS, LISTEN, LOOPBACK, PIPELINE, UDP
-from pywrap.config.words import digits, one_of, seconds, switch
+from pywrap.config.settings import CHAIN_TYPES, DNS
+from pywrap.config.words import digits, one_of
 from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -101,26 +101,3 @@ def picks_some(chain_type: str) -> bool:
 def usual_length(chain_type: str) -> int:
     """The length of a chain without a word about it; as in proxychains, 1 where it picks some."""
     return 1 if picks_some(chain_type) else 0
-
-
-def _words(known: tuple[str, ...]) -> Reader:
-    return lambda text, what: one_of(known, text, what)
-
-
-# name of the field: what reads it
-READERS: dict[str, Reader] = {
-    "dns": parse_dns,
-    "placeholders": parse_placeholders,
-    "loopback": _words(LOOPBACK),
-    "udp": _words(UDP),
-    "listen": _words(LISTEN),
-    "bind_peer": _words(BIND_PEER),
-    "pipeline": _words(PIPELINE),
-    "fast_open": switch,
-    "isolate_streams": switch,
-    "timeout": seconds,
-    "connect_timeout": seconds,
-    "read_timeout": seconds,
-    "keep_env": switch,
-    "verbosity": lambda text, what: int(one_of(VERBOSITIES, text, what)),
-}

@@ -32,7 +32,7 @@ def start(directory: str) -> None:
     if not value:
         raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
     text = _from_file(value) if value.startswith(PREFIX) else value
-    if " keep_env=on " not in text and any("proxy" in name.lower() for name in os.environ):
+    if " keep_env " not in text and any("proxy" in name.lower() for name in os.environ):
         from pywrap.config import variables
 
         variables.hide()

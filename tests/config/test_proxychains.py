@@ -9,7 +9,6 @@ from pywrap.config.proxychains import DIRECTIVES
 from pywrap.config.proxychains import parse as parse_with_origins
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
 from tests.support.debian_files import shipped
 from tests.support.rules import direct
 
@@ -41,7 +40,7 @@ socks4 \t127.0.0.1 9050
 
 def parse(data: bytes, source: str) -> PartialSettings:
     """What a file says, without where."""
-    return replace(parse_with_origins(data, source), origins={})
+    return parse_with_origins(data, source).replace(origins={})
 
 
 def proxies(*lines: bytes) -> tuple[Proxy, ...]:

@@ -98,7 +98,7 @@ all_settings = st.builds(
 
 
 def test_value_is_readable():
-    assert EVERYTHING_TEXT.split(" ")[2:] == [EVERYTHING_VALUE]
+    assert EVERYTHING_TEXT.split(" ")[2:] == ["keep_env", EVERYTHING_VALUE]
     assert decode(EVERYTHING_TEXT) == EVERYTHING
 
 

@@ -37,18 +37,18 @@ def test_everything_with_where_it_was_said():
 
 random_chain                             # work.conf:1
 chain_len 2                              # work.conf:2
+isolate_streams on                       # command line
+pipeline off                             # default
+fast_open off                            # default
+keep_env off                             # default
+timeout 60                               # default
+tcp_connect_time_out 500                 # command line
 dns remote                               # default
 placeholders 198.18.0.0/15               # default
 loopback direct                          # default
 udp associate                            # default
 listen local                             # default
 bind_peer latest                         # default
-pipeline off                             # default
-fast_open off                            # default
-isolate_streams on                       # command line
-timeout 60                               # default
-tcp_connect_time_out 500                 # command line
-keep_env off                             # default
 verbosity 0                              # default
 dnat [::1]:80 192.0.2.1                  # command line
 route 10.0.0.0/8 direct                  # command line

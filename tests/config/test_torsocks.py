@@ -6,7 +6,6 @@ from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.settings import Proxy, Rule
 from pywrap.config.torsocks import DIRECTIVES, parse
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
 from tests.support.debian_files import shipped
 
 NO_IPV6 = Rule("::/0", to="block")
@@ -24,12 +23,12 @@ DEFAULT = PartialSettings(
 
 def said(text: str) -> PartialSettings:
     """What a file says, without where."""
-    return replace(parse(text.encode(), "file"), origins={})
+    return parse(text.encode(), "file").replace(origins={})
 
 
 def test_file_of_debian_loads():
     data = shipped("torsocks", "/etc/tor/torsocks.conf")
-    assert replace(parse(data, "file"), origins={}) == DEFAULT
+    assert parse(data, "file").replace(origins={}) == DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_file_of_debian_loads():
     ],
 )
 def test_directive(text, changes):
-    assert said(text) == replace(DEFAULT, **changes)
+    assert said(text) == DEFAULT.replace(**changes)
     settle(said(text))
 
 

@@ -9,7 +9,6 @@ from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.settings import Chain, Proxy, Rule
 from pywrap.config.tsocks import DIRECTIVES, FORM, parse
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
 from pywrap.tunnel.first_hop import FirstHop
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes
@@ -19,11 +18,11 @@ from tests.support.rules import direct
 
 def said(text: str) -> PartialSettings:
     """What a file says, without where."""
-    return replace(parse(text.encode(), "file"), origins={})
+    return parse(text.encode(), "file").replace(origins={})
 
 
 def test_file_of_debian_loads():
-    partial = replace(parse(shipped("tsocks", "/etc/tsocks.conf"), "file"), origins={})
+    partial = parse(shipped("tsocks", "/etc/tsocks.conf"), "file").replace(origins={})
     assert partial == PartialSettings(
         proxies=(Proxy("socks5", "192.168.0.1"),),
         chains=(Chain((Proxy("socks5", "10.1.7.25", 1080, b"delius", b"hello"),), "path1"),),

@@ -207,8 +207,8 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         for arguments in (
             dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
                 direct="10.0.0.0/8", dnat="192.0.2.1 192.0.2.2:80", bind_peer="any", pipeline="auto",
-                placeholders="10.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1, read_timeout=2.5,
-                verbosity=-1),
+                placeholders="10.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
+                read_timeout=2.5, verbosity=-1),
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)

@@ -125,7 +125,7 @@ def test_running_it_under_itself_takes_the_inner_settings(bare):
     code = "import os, json; print(json.dumps([os.environ['PYTHONPATH'], os.environ['PYSOCKSIFY_SETTINGS']]))"
     path, settings = run(*WRAPPED, *pysocksify("-x", "socks4a://198.51.100.7:9"), bare, "-c", code).json
     assert path == STARTUP
-    assert "socks4a://198.51.100.7:9" in settings
+    assert "'socks4a,'198.51.100.7,9" in settings
 
 
 # ---------------------------------------------------------------- what must not start
@@ -233,7 +233,8 @@ def test_the_bundled_server_serves_this_run_and_ends_with_it(bare, echo_server):
 import json, os, socket
 sock = socket.create_connection(("{echo_server.host}", {echo_server.port}))
 sock.sendall(b"hello")
-proxy = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read().split("@")[1].split()[0].rpartition(":")
+from pywrap.config.settings_env import decode
+proxy = str(decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read()).chain[0]).rpartition(":")
 try:
     os.waitpid(-1, os.WNOHANG)
     children = True
@@ -251,8 +252,9 @@ print(json.dumps([sock.recv(5).decode(), children, proxy]))
 def test_a_stranger_cannot_use_the_bundled_server(bare):
     code = """
 import json, os, socket
-settings = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read()
-host, _, port = settings.split("@")[1].split()[0].rpartition(":")
+from pywrap.config.settings_env import decode
+settings = decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read())
+host, _, port = str(settings.chain[0]).rpartition(":")
 sock = socket.create_connection((host, int(port)))
 sock.sendall(b"\\x05\\x01\\x00")
 print(json.dumps(sock.recv(2).hex()))

@@ -87,13 +87,13 @@ def test_the_file_is_for_its_user_alone(runtime: Path) -> None:
 
 
 def test_without_a_password_there_is_no_file(runtime: Path) -> None:
-    code = "import os; print(os.environ['PYSOCKSIFY_SETTINGS'][:7])"
+    code = "import os; print(os.environ['PYSOCKSIFY_SETTINGS'][-4:])"
     ran = run(
         *pysocksify("-x", "socks5h://me@192.0.2.99"),
         *(sys.executable, "-c", code),
         env={"XDG_RUNTIME_DIR": str(runtime)},
     )
-    assert ran.out == "format=\n"
+    assert ran.out == "',0)\n"
     assert files(runtime) == []
 
 
@@ -216,7 +216,7 @@ def test_a_file_of_another_owner_is_left(runtime: Path) -> None:
     assert len(files(runtime)) == 1
     secrets.take_back(value)
     assert files(runtime) == []
-    for nothing in ("format=5 chains=", ""):
+    for nothing in ("5f 1c hide_env Settings(", ""):
         secrets.discard(nothing)
         secrets.take_back(nothing)
 
