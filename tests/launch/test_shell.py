@@ -98,9 +98,8 @@ def test_nothing_is_left_behind(shell):
 
 def test_text_that_shells_act_upon_comes_through(shell):
     # printf, since echo acts upon backslashes in some.
-    said = shell(
-        f'{exports(SETTINGS, {"PYTHONPATH": "/a $x"})}\nprintf \'%s\\n\' "$PYTHONPATH" "${settings_env.VARIABLE}"'
-    )
+    wrapped = exports(SETTINGS, {"PYTHONPATH": "/a $x"})
+    said = shell(f'{wrapped}\nprintf \'%s\\n\' "$PYTHONPATH" "${settings_env.VARIABLE}"')
     assert said == [f"{STARTUP}:/a $x", settings_env.encode(SETTINGS)]
     said = shell(undo({"PYTHONPATH": f"/it's:{STARTUP}:/$(b)"}) + "printf '%s\\n' \"$PYTHONPATH\"")
     assert said == ["/it's:/$(b)"]
