@@ -18,10 +18,11 @@ PACKAGE = Path(__file__).parent.parent / "pywrap"
 
 # From the top. A part is a module, or a package with all that is in it.
 FLOORS = (
-    ("pywrap", "pywrap.auto", "pywrap.cli", "pywrap.__main__"),
+    ("pywrap", "pywrap.auto", "pywrap.cli", "pywrap.help", "pywrap.__main__"),
     ("pywrap.launch",),
     ("pywrap.intercept",),
     ("pywrap.tunnel", "pywrap.server"),
+    ("pywrap.relay",),
     ("pywrap.socks",),
     ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.messages"),
 )
@@ -234,6 +235,47 @@ def test_every_import_keeps_to(rule):
     assert "\n".join(broken(PACKAGE, rule)) == ""
 
 
+def circles(package: Path) -> list[str]:
+    """The files of one package that import each other, type-only imports included."""
+    graph: dict[str, set[str]] = {module: set() for module in modules(package)}
+    for found in imports(package):
+        same_package = found.importer.split(".")[:2] == found.imported.split(".")[:2]
+        if same_package and found.imported in graph and found.imported != found.importer:
+            graph[found.importer].add(found.imported)
+    return sorted(
+        " -> ".join(circle) for module in graph if (circle := circle_through(graph, module)) is not None
+    )
+
+
+def circle_through(graph: dict[str, set[str]], start: str) -> list[str] | None:
+    """The shortest way from ``start`` back to it."""
+    ways = [[start]]
+    seen = set()
+    while ways:
+        way = ways.pop(0)
+        for following in sorted(graph[way[-1]]):
+            if following == start:
+                return [*way, start]
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return None
+
+
+def test_there_is_no_circle_among_the_files_of_a_package():
+    assert "\n".join(circles(PACKAGE)) == ""
+
+
+def test_a_circle_is_noticed(tmp_path):
+    package = small_package(tmp_path)
+    (package / "socks/v5.py").write_text("if TYPE_CHECKING:\n    from pywrap.socks.wire import Send\n")
+    (package / "socks/wire.py").write_text("def late():\n    from pywrap.socks import v5\n")
+    assert circles(package) == [
+        "pywrap.socks.v5 -> pywrap.socks.wire -> pywrap.socks.v5",
+        "pywrap.socks.wire -> pywrap.socks.v5 -> pywrap.socks.wire",
+    ]
+
+
 def test_something_was_read():
     found = imports(PACKAGE)
     assert Import("pywrap.socks.v5", "pywrap.socks.wire", "Endpoint", 0) in {
@@ -262,7 +304,8 @@ def test_something_was_read():
         (goes_up, "socks/v5.py", "try:\n    pass\nexcept OSError:\n    import pywrap.tunnel.chain"),
         (goes_up, "socks/v5.py", "from pywrap import install"),
         (goes_up, "tunnel/chain.py", "from pywrap.intercept import originals"),
-        (goes_up, "tunnel/chain.py", "from pywrap.relay import loop"),
+        (goes_up, "tunnel/chain.py", "from pywrap.server import server"),
+        (goes_up, "relay/loop.py", "from pywrap.server import server"),
         (goes_up, "server/loop.py", "import pywrap.tunnel"),
         (goes_up, "intercept/originals.py", "from pywrap.launch import command"),
         (patches_the_launcher, "launch/command.py", "from pywrap.intercept import originals"),
@@ -270,7 +313,7 @@ def test_something_was_read():
         (patches_the_launcher, "cli.py", "import pywrap.launch.bootstrap"),
         (leaves_the_target, "tunnel/chain.py", "import python_socks"),
         (leaves_the_target, "tunnel/chain.py", "def late():\n    import socks.client"),
-        (leaves_the_target, "config/handover.py", "from pywrap.config import url"),
+        (leaves_the_target, "config/settings_env.py", "from pywrap.config import url"),
         (leaves_the_target, "intercept/originals.py", "from pywrap.relay import loop"),
         (leaves_the_target, "launch/bootstrap.py", "from pywrap.config.search import load"),
         (is_heavy, "messages.py", "import re"),
