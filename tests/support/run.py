@@ -17,7 +17,7 @@ from typing import Any
 TESTS = Path(__file__).parents[1]
 PROGRAMS = TESTS / "programs"
 
-VERSIONS = ("3.11", "3.12", "3.13")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 _THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # Beginnings of names: what they say to the person who runs the tests is not for a program under test,
@@ -145,8 +145,9 @@ def _candidates(version: str) -> list[str]:
     pyenvs = [
         str(path) for root in _pyenv_roots() for path in sorted(root.glob(f"versions/{version}.*/bin/{name}"))
     ]
+    fetched = [str(TESTS.parent / ".pythons" / "bin" / name)]
     on_path = [os.path.join(directory, name) for directory in os.get_exec_path()]
-    return first + pyenvs + on_path + [f"/usr/local/bin/{name}", f"/usr/bin/{name}"]
+    return first + pyenvs + fetched + on_path + [f"/usr/local/bin/{name}", f"/usr/bin/{name}"]
 
 
 @functools.cache
