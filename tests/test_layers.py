@@ -24,6 +24,7 @@ FLOORS = (
     ("pywrap.tunnel", "pywrap.server"),
     ("pywrap.relay",),
     ("pywrap.socks",),
+    ("pywrap.programs",),
     ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.messages"),
 )
 # On one floor, and not to know each other.
@@ -45,6 +46,7 @@ TARGET = (
     "pywrap.intercept.*",
     "pywrap.tunnel.*",
     "pywrap.socks.*",
+    "pywrap.programs.*",
     "pywrap.errors",
     "pywrap.frozen",
     "pywrap.messages",

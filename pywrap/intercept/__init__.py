@@ -62,10 +62,17 @@ def active() -> bool:
     return _settings is not None
 
 
-def arm(settings: Callable[[], Settings]) -> None:
-    """Patch ``socket`` at the moment of its import. ``settings()`` is called at the first use."""
+def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = None) -> None:
+    """Patch ``socket`` at the moment of its import. ``settings()`` is called at the first use.
+
+    ``handed()`` is the text of the settings in the environment of children; None leaves children alone.
+    """
     global _settings, _hooked
     _settings = settings
+    if handed is not None:
+        from pywrap.intercept.patches import spawn
+
+        spawn.install(handed)
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
@@ -73,7 +80,7 @@ def arm(settings: Callable[[], Settings]) -> None:
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
-    for name in import_hook.KEEPERS:
+    for name in import_hook.KEEPERS - {import_hook.FORK_EXEC}:
         if name in sys.modules:
             _patch_keeper(sys.modules[name])
 
@@ -97,6 +104,8 @@ def uninstall() -> None:
     """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _installed, _patches
     import_hook.uninstall()
+    if "pywrap.intercept.patches.spawn" in sys.modules:
+        sys.modules["pywrap.intercept.patches.spawn"].uninstall()
     if _patches is not None:
         _patches.undo()
     _settings = _installed = _patches = None
@@ -116,6 +125,9 @@ def current() -> Installed | None:
 
 
 def _imported(module: Any) -> None:
+    if module.__name__ == import_hook.FORK_EXEC:
+        sys.modules["pywrap.intercept.patches.spawn"].patch_fork_exec(module)
+        return
     if module.__name__ in import_hook.KEEPERS:
         _patch_keeper(module)
     else:

@@ -33,7 +33,9 @@ TRIO = "trio._socket"
 SOCKS_LIBRARIES = frozenset(
     {"socks", *(f"python_socks._protocols.{name}" for name in ("http", "socks4", "socks5"))}
 )
-KEEPERS = frozenset({TRIO, "multiprocessing.reduction", *SOCKS_LIBRARIES})
+# Starts children (``spawn``).
+FORK_EXEC = "_posixsubprocess"
+KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES})
 
 _finder: Finder | None = None
 

@@ -22,8 +22,10 @@ VARIABLE = "PYSOCKSIFY_SETTINGS"
 PREFIX = "file="
 
 
-def start(directory: str) -> None:
+def start(directory: str, hides: bool = True) -> None:
     """Protect this interpreter. ``directory`` is where our ``sitecustomize.py`` is.
+
+    ``hides``: that file has been found by ``site`` in the place of another of its name, which is run then.
 
     Raises:
         RuntimeError: the launcher's settings are missing.
@@ -36,10 +38,11 @@ def start(directory: str) -> None:
         from pywrap.config import variables
 
         variables.hide()
-    intercept.arm(lambda: settings(text))
+    intercept.arm(lambda: settings(text), lambda: value)
     # The program's sys.path is what it would be without us. Its children get ours from PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
-    run_hidden()
+    if hides:
+        run_hidden()
 
 
 def _from_file(value: str) -> str:

@@ -31,7 +31,8 @@ try:
 
     from pywrap.launch import bootstrap
 
-    bootstrap.start(os.path.dirname(os.path.abspath(__file__)))
+    # Under another name it is executed by programs/isolated.py, and hides no other sitecustomize.
+    bootstrap.start(os.path.dirname(os.path.abspath(__file__)), __name__ == "sitecustomize")
 except BaseException as err:
     # Not sys.exit(): SystemExit here prints a page of "Fatal Python error".
     os.write(2, ("pysocksify: error: program not started: %s\n" % (err or repr(err),)).encode("utf-8", "replace"))

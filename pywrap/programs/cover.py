@@ -1,0 +1,60 @@
+"""Makes a child process that is a Python read our start-up file, whatever environment and options it gets.
+
+The environment gets our variable and our directory first on PYTHONPATH, also where the program replaced or
+cleaned it. A Python with -I, -E or -S reads neither: it is started with a script of ours (``isolated``),
+which loads us and then does what the command line says, so that the flags keep their meaning.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.programs.python import SCRIPT, interpreter_of, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+VARIABLE = "PYSOCKSIFY_SETTINGS"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+# Holds sitecustomize.py and nothing else.
+STARTUP = os.path.join(os.path.dirname(_HERE), "launch", "startup")
+_LIKE_STARTUP = os.path.join(os.sep, "pywrap", "launch", "startup")
+ISOLATED = os.path.join(_HERE, "isolated.py")
+
+
+def has_all(environ: Mapping[str, str]) -> bool:
+    """Does a Python with ``environ`` read our start-up file first, and settings?
+
+    Both may be those of another run: a program of ours may be pysocksify itself, of another installation.
+    """
+    first = environ.get("PYTHONPATH", "").partition(os.pathsep)[0]
+    return bool(environ.get(VARIABLE)) and (first == STARTUP or first.endswith(_LIKE_STARTUP))
+
+
+def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
+    """``environ`` with what a Python needs to read our start-up file first; ``settings`` unless it has some."""
+    changed = dict(environ)
+    old = changed.get("PYTHONPATH", "")
+    others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
+    changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
+    changed[VARIABLE] = changed.get(VARIABLE) or settings
+    return changed
+
+
+def command(file: str, argv: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The file and the words to execute instead of ``file`` with ``argv``; None where those will do.
+
+    That is so for everything that is not a Python, and for a Python that reads our start-up file by itself.
+    """
+    words = interpreter_of(file)
+    if words is None:
+        return None
+    python, before = (file, []) if not words else (words[0], list(words[1:]))
+    name = argv[0] if argv and not words else python
+    given = parse([*before, *argv[1:]])
+    if not given.blind:
+        return None
+    mode = f"{given.mode}-x" if given.mode == SCRIPT and "x" in given.letters else given.mode
+    said = [str(len(given.written)), *given.written]
+    return python, [name, *given.options, ISOLATED, mode, given.target, *said, *given.arguments]
