@@ -40,9 +40,9 @@ def install(
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
-    is given, one is searched for as the command does. The others are the command's options of the same
-    names, with numbers for times (seconds) and truth values for on and off; ``verbosity`` from -1 to 2 is its
-    -q, -v and -vv. Connections that exist already stay as they are.
+    is given, one is searched for as the command does, and stderr tells which. The others are the command's
+    options of the same names, with numbers for times (seconds) and truth values for on and off; ``verbosity``
+    from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are.
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
@@ -52,6 +52,7 @@ def install(
     from pywrap import intercept
     from pywrap.config.options import Given
     from pywrap.config.search import load
+    from pywrap.messages import Messages
 
     given = Given("install()")
     for url in _several(proxy or ()):
@@ -68,7 +69,14 @@ def install(
     ):
         if value is not None:
             given.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    intercept.install(load(given.choices(), config, file_format=given.file_format(config_format)))
+    messages = Messages(verbosity or 0)
+    settings = load(
+        given.choices(),
+        config,
+        file_format=given.file_format(config_format),
+        say=lambda text: messages.say(0, text),
+    )
+    intercept.install(settings)
 
 
 def _several(texts: str | Sequence[str]) -> Sequence[str]:

@@ -231,10 +231,12 @@ Files:
   The first of these is read, and no other:
     FILE of -f
     $PYSOCKSIFY_CONF
-    ./pysocksify.conf
     $XDG_CONFIG_HOME/pysocksify/pysocksify.conf
     (by default ~/.config/pysocksify/pysocksify.conf)
     /etc/pysocksify.conf
+  The last two are not read when -x names a proxy: what was not named cannot
+  weaken what was. A file of the current folder is read when -f names it. What
+  is in use is said on stderr, unless -f has named it.
   Their syntax is that of proxychains.conf, with some more directives; files of
   tsocks and of torsocks are understood as well. If a file that was named is
   missing, or there is an error in it, nothing is started.
@@ -298,11 +300,15 @@ def _run(argv: list[str]) -> int:
     if options.action == "--show-config":
         from pywrap.config.show import show
 
-        said = gather(options.choices(), options.config, file_format=options.config_format)
+        said = gather(
+            options.choices(), options.config, file_format=options.config_format, say=options.announce
+        )
         return _print(show(said, "the bundled server comes first" if options.embedded else ""))
     if not options.command and options.action != "--env":
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
-    settings = load(options.choices(), options.config, file_format=options.config_format)
+    settings = load(
+        options.choices(), options.config, file_format=options.config_format, say=options.announce
+    )
     if options.embedded and settings.chains[0].type in ("random", "round_robin"):
         hint = "a server on this machine comes before all others, and these chains begin anywhere"
         raise ConfigError(f"`-x embedded` in a {settings.chains[0].type} chain", hint)
@@ -332,7 +338,8 @@ def _check(options: Options) -> int:
     if options.embedded:
         raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
     if not options.command:
-        paths = paths_of(load(choices, options.config, file_format=options.config_format).chains)
+        settings = load(choices, options.config, file_format=options.config_format, say=options.announce)
+        paths = paths_of(settings.chains)
         if not paths:
             raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
     elif options.config_format is not None and options.config is None:
@@ -384,6 +391,11 @@ class Options:
 
     def choices(self) -> Choices:
         return self._given.choices(without_proxies=self.embedded)
+
+    def announce(self, text: str) -> None:
+        """Say which configuration file is in use; not with -q, whatever the file says."""
+        if (self._verbosity or 0) >= 0:
+            print(f"pysocksify: {text}", file=sys.stderr)
 
     def _read(self) -> None:
         while self._words and not self.answer:
