@@ -121,7 +121,8 @@ class Settings:
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
-    ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
+    ``turns``: where the processes of a run count for round robins and note the names that have placeholders,
+    made by the launcher; "" each for itself.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)

@@ -96,7 +96,7 @@ class Channel:
         """The program sends to ``destination``, which it calls ``address``."""
         owner = self._owner(destination, header, address)
         if self._owners.get(destination.port, _LITERALS) != owner or len(self._answers) >= _SOURCES:
-            # What came from that port before was a stranger's, or a name's under its former placeholder.
+            # What came from that port before was a stranger's.
             self._answers.clear()
         self._owners[destination.port] = owner
         self._answers[header] = address

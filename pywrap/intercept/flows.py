@@ -81,7 +81,6 @@ class Flow:
         # By the addresses that their datagrams come from.
         self.relays: dict[Address, Channel] = {}
         self._ways: dict[Address, Way] = {}
-        self._generation = session.names.generation
         self._closed = False
         # The socket, when the program has closed it before all was sent.
         self._last: _socket.socket | None = None
@@ -96,10 +95,6 @@ class Flow:
         Raises:
             OSError: it is refused.
         """
-        if self._generation != self.session.names.generation:
-            # A placeholder may be another name's by now.
-            self._ways.clear()
-            self._generation = self.session.names.generation
         try:
             return self._ways[address]
         except (KeyError, TypeError):

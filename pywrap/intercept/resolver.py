@@ -178,7 +178,10 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
             raise err.as_gaierror() from err
         return list(found.values), found.canonical
     session.messages.say(2, f"{name}: left to the last proxy")
-    return [session.names.placeholder(name, ipv6=bool(wanted))], name
+    try:
+        return [session.names.placeholder(name, wanted)], name
+    except LookupFailed as err:
+        raise err.as_gaierror() from err
 
 
 def _names(session: Session, literal: str) -> list[str]:

@@ -52,7 +52,7 @@ class Session:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock, settings.placeholders, self.messages.recycled)
+        self.names = Names(originals.allocate_lock, settings.placeholders, settings.turns)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -270,7 +270,11 @@ class Session:
         else:
             host = destination.host
             if address_of(host) is None:
-                host = self.names.placeholder(host, ipv6)
+                try:
+                    host = self.names.placeholder(host, ipv6)
+                except LookupFailed:
+                    # The tunnel does not need one.
+                    host = self.names.unknown
         port = index(address[1])
         return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
@@ -279,6 +283,13 @@ class Session:
         self._latest = verdict.destination, path
         self.messages.connected(verdict.destination, path, started)
         self.questions.learn(path)
+
+    def about_to_fork(self) -> None:
+        """In the parent: what both give away from now on must not be the same."""
+        try:
+            self.names.share()
+        except OSError as err:
+            self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""

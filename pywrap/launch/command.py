@@ -10,6 +10,7 @@ from pywrap.frozen import replace
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.launch.program import check, find
+from pywrap.tunnel import turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,13 +36,10 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
             settings = _prefixed(settings, bundled.start(settings.verbosity))
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
-    if any(chain.type == "round_robin" for chain in settings.chains):
-        from pywrap.tunnel import turns
-
-        try:
-            settings = replace(settings, turns=turns.create())
-        except OSError as err:
-            raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
+    try:
+        settings = replace(settings, turns=turns.create())
+    except OSError as err:
+        raise LaunchError(f"no file for what the processes share: {err.strerror}", "", 125) from err
     # Python ignores these, and what is ignored stays so through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

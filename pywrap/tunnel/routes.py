@@ -105,7 +105,7 @@ class Routes:
             return _refuse(
                 Endpoint(host, port),
                 errno.EHOSTUNREACH,
-                "a placeholder address of another process, or too old",
+                "a placeholder address that stands for no name here",
             )
         if name is not None:
             return self._verdict_on_name(name, port, datagram)
