@@ -135,7 +135,8 @@ def _patch(module: Any) -> None:
     if _tunnels is None:
         _tunnels = tunnels.Tunnels()
     doors.install(_patches, module, current)
-    for part in (accept, endpoints, lifetime, options, raw):
+    options.install(_patches, module, _tunnels, current)
+    for part in (accept, endpoints, lifetime, raw):
         part.install(_patches, module, _tunnels)
     if not _fork_hooked:
         os.register_at_fork(before=_about_to_fork, after_in_child=_forked)

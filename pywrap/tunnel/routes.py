@@ -148,6 +148,16 @@ class Routes:
         rule = next((rule for rule in self._rules if rule.takes_name(name)), None)
         return rule is not None and rule.to == TO_BLOCK and rule.takes_all_ports
 
+    def may_join(self, group: bytes) -> bool:
+        """May datagrams to ``group`` leave directly, at some port? Then this machine may be a member."""
+        for rule in self._rules:
+            if rule.takes_address(group) and rule.takes_datagrams:
+                if rule.to == TO_DIRECT:
+                    return True
+                if rule.takes_all_ports:
+                    return False
+        return False
+
     def remember(self, name: str, literals: list[str]) -> None:
         """Note what was found for ``name``: its rules are for these addresses as well."""
         name = name.lower().rstrip(".")
@@ -275,6 +285,10 @@ class _Compiled:
     @property
     def takes_all_ports(self) -> bool:
         return self._ports == (0, 0xFFFF) and not self._protocol
+
+    @property
+    def takes_datagrams(self) -> bool:
+        return self._protocol != "tcp"
 
     def takes_port(self, port: int, datagram: bool) -> bool:
         low, high = self._ports
