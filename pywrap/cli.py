@@ -159,8 +159,9 @@ What goes through them:
         the last proxy resolves. Nothing else can be reached there. The default
         is 198.18.0.0/15.
       --loopback direct|proxy|deny
-        Connections to this machine (127.0.0.0/8, ::1) are made directly, which
-        is the default, sent through the proxies, or refused.
+        Connections to this machine (127.0.0.0/8, ::1, and the addresses of its
+        interfaces) are made directly, which is the default, sent through the
+        proxies, or refused.
       --direct NET[,NET]...
         Connect directly to these destinations, in addition to those of the
         configuration file. NET is a network (10.0.0.0/8, 10.0.0.0/255.0.0.0,

@@ -150,10 +150,13 @@ class Flow:
         for number in range(_CHANNELS):
             channel = self._channels.get((chain, number))
             if channel is None:
-                channel = self._channels[chain, number] = Channel(chain, self._ipv6)
+                channel = self._channels[chain, number] = self._new_channel(chain)
             if channel.takes(verdict.destination, header, called):
                 return channel
         return self._recycle(chain, verdict.destination.port)
+
+    def _new_channel(self, chain: str) -> Channel:
+        return Channel(chain, self._ipv6, self.session.routes.is_from_beyond)
 
     def _recycle(self, chain: str, port: int) -> Channel:
         """A new channel in the place of the one that was idle longest. Under ``tunnels.lock``.
@@ -183,7 +186,7 @@ class Flow:
         self._give_up(old)
         old.is_recycled = True
         self._ways = {address: way for address, way in self._ways.items() if way[0] is not old}
-        channel = self._channels[key] = Channel(chain, self._ipv6)
+        channel = self._channels[key] = self._new_channel(chain)
         return channel
 
     def _source(self, sock: _socket.socket, address: Any) -> Address:

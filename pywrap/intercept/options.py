@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
-# On either of them, what may join a group. The implementation has all about it, and is imported for these alone.
+# On either of them, what may join a group: the implementation is imported for these alone.
 _JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
 
 

@@ -12,6 +12,7 @@ from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
 from pywrap.intercept.lookups import Lookups
+from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, unpacked
@@ -67,7 +68,7 @@ class Session:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.routes = Routes(settings, firsts, self.names, self.hosts, is_own)
         self.chains = _chains(settings)
         self._selections = self._choose()
         self.background = _background()

@@ -34,6 +34,9 @@ PREFIX_6 = b"\xfdsocks" + bytes(6)
 # IPv6 placeholders beyond the network that one process remembers: of the oldest, nothing is known any more.
 MOST_BEYOND = 1 << 17
 
+# How many addresses in a row are left alone because something else has them.
+_MOST_TAKEN = 256
+
 
 class Names:
     """The names that were asked for, each with its placeholder, which is of ``network``.
@@ -73,7 +76,10 @@ class Names:
         """
         with self._lock:
             number = self._list.number_of(name)
-            while number is not None and self._is_taken(number):
+            # A machine can have whole networks as its own (AnyIP): this one is then said to be for names.
+            for _ in range(_MOST_TAKEN):
+                if number is None or not self._is_taken(number):
+                    break
                 number = self._list.another(name)
             if number is not None:
                 self._given.add(number)
