@@ -13,7 +13,7 @@ from pywrap import __version__
 from pywrap.config.choices import Choices
 from pywrap.config.options import NAMES, Given
 from pywrap.config.search import gather, load, no_file
-from pywrap.config.settings import Chain
+from pywrap.config.settings import PLACEHOLDERS, Chain, Settings
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
@@ -157,7 +157,11 @@ What goes through them:
       --placeholders NET
         The IPv4 network of the addresses that programs get for names which only
         the last proxy resolves. Nothing else can be reached there. The default
-        is 198.18.0.0/15.
+        is 198.18.0.0/15. Python's ipaddress calls these private, so programs
+        that refuse private addresses (SSRF guards) refuse every URL: use --dns
+        tor or tcp://HOST for those, which give them the real addresses. Of a
+        network that passes (192.88.99.0/24, 254 names), they would judge
+        nothing: what a name is at the proxy, they do not see.
       --loopback direct|proxy|deny
         Connections to this machine (127.0.0.0/8, ::1, and the addresses of its
         interfaces) are made directly, which is the default, sent through the
@@ -338,6 +342,7 @@ def _check(options: Options) -> int:
     target = None if options.target is None else parse_target(options.target)
     if options.embedded:
         raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
+    settings: Settings | None = None
     if not options.command:
         settings = load(choices, options.config, file_format=options.config_format, say=options.announce)
         paths = paths_of(settings.chains)
@@ -350,7 +355,14 @@ def _check(options: Options) -> int:
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (choices.verbosity or 0) >= 0
-    text, status = check(paths, choices.timeout or PATIENCE, target, options.json, progress)
+    text, status = check(
+        paths,
+        choices.timeout or PATIENCE,
+        target,
+        options.json,
+        progress,
+        settings.placeholders if settings is not None else choices.placeholders or PLACEHOLDERS,
+    )
     return _print(text, status)
 
 
