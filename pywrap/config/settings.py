@@ -18,10 +18,10 @@ PIPELINE = ("off", "on", "auto")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
-# For benchmarks (RFC 2544), and routed nowhere. Python's ``ipaddress`` calls it private, so SSRF guards refuse
-# it, and rightly: it tells them nothing, and what a name is at the proxy may be private. Of what ``ipaddress``
-# calls global (3.11 to 3.13), only 192.88.99.0/24 is nobody's (RFC 7526), which has 254 addresses. It calls
-# 100.64.0.0/10 neither, but carriers and Tailscale use that.
+# For benchmarks (RFC 2544), and routed nowhere. Python's ``ipaddress`` calls it private, so SSRF guards
+# refuse it, and rightly: it tells them nothing, and what a name is at the proxy may be private. Of what
+# ``ipaddress`` calls global (3.11 to 3.13), only 192.88.99.0/24 is nobody's (RFC 7526), which has 254
+# addresses. It calls 100.64.0.0/10 neither, but carriers and Tailscale use that.
 PLACEHOLDERS = "198.18.0.0/15"
 
 # What ``Rule.to`` can be besides the name of a chain.

@@ -75,10 +75,13 @@ class NameList:
 
     def share(self) -> None:
         """Before a fork(): have a file, so that parent and child do not give the same number to two names."""
-        if self._path or self._is_lost:
-            return
-        self._path = turns.create()
-        self._shared(self._write_all)
+        fd = turns.open_shared(self._path)
+        if fd >= 0:
+            os.close(fd)
+        elif not self._is_lost:
+            # There was none; or the program has closed all descriptors, as a daemon does.
+            self._path = turns.create()
+            self._shared(self._write_all)
 
     def _write_all(self, fd: int) -> None:
         for number in range(self._next):
