@@ -39,7 +39,9 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
     try:
         settings = replace(settings, turns=turns.create())
     except OSError as err:
-        raise LaunchError(f"no file for what the processes share: {err.strerror}", "", 125) from err
+        # Each process counts for itself then; in a round robin, all would begin with one proxy.
+        if any(chain.type == "round_robin" for chain in settings.chains):
+            raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     # Python ignores these, and what is ignored stays so through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

@@ -25,6 +25,8 @@ _NAME = "pysocksify-turns"
 
 # Out of the way of programs that expect small numbers, as after `exec 3<file`.
 _HIGH = 64
+# Behind those that every program has.
+_LOW = 3
 
 _SIZE = 8
 
@@ -41,9 +43,14 @@ def create() -> str:
     low = os.memfd_create(_NAME, 0)
     try:
         os.ftruncate(low, SIZE)
-        return f"/proc/{os.getpid()}/fd/{fcntl(low, F_DUPFD, _HIGH)}"
+        try:
+            fd = fcntl(low, F_DUPFD, _HIGH)
+        except OSError:
+            # `ulimit -n 64`: there are no such numbers.
+            fd = fcntl(low, F_DUPFD, _LOW)
     finally:
         os.close(low)
+    return f"/proc/{os.getpid()}/fd/{fd}"
 
 
 def open_shared(path: str, flags: int = 0) -> int:

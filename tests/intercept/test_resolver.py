@@ -321,3 +321,28 @@ print(json.dumps([mine, own, told, socket.gethostbyaddr(own)[0]]))
 def test_the_interpreters_of_a_process_have_one_list(interpreter):
     ran = run(*pysocksify("-x", PROXY), interpreter, "-c", INTERPRETERS)
     assert ran.json == ["198.18.0.1", "198.18.0.2", "a.example", "b.example"]
+
+
+KEPT = """
+import asyncio
+first = socket.gethostbyname("svc.test")
+more = [outcome(socket.gethostbyname, f"{number}.example") for number in range(20)]
+
+async def by_asyncio():
+    reader, writer = await asyncio.open_connection(first, port)
+    writer.write(b"hello")
+    heard = await reader.readexactly(5)
+    writer.close()
+    return heard.decode()
+
+say(echoed=[echo(socket.create_connection((first, port))), asyncio.run(by_asyncio())],
+    refused=sum(isinstance(each, list) for each in more))
+"""
+
+
+def test_a_kept_address_leads_to_its_own_name_for_ever(echo_server):
+    with naming_proxy({"svc.test": "127.0.0.1"}) as proxy:
+        where = echo_server.host, echo_server.port
+        said = under(proxy.url(), KEPT, *where, options=("--placeholders", "198.51.100.0/28"))
+        assert proxy.asked == [("CONNECT", "svc.test", echo_server.port)] * 2
+    assert said == {"echoed": ["hello", "hello"], "refused": 7}
