@@ -7,7 +7,7 @@ import errno
 import os
 from operator import index
 
-from pywrap.errors import Unencodable, to_oserror
+from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
@@ -106,6 +106,10 @@ class Session:
             wait_for(opening, originals.poll)
         finally:
             end(opening)
+        last = opening.path[-1]
+        if command == v5.RESOLVE and opening.bound.port == last.port:
+            # v2ray: its own address, which is another host than the name's wherever the proxy is.
+            raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {opening.bound}")
         return opening.bound
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:

@@ -24,15 +24,18 @@ EAI_FAIL = f"[Errno {socket.EAI_FAIL}] Non-recoverable failure in name resolutio
 
 
 @contextlib.contextmanager
-def answering(reply: bytes, after=lambda client: client.recv(1)):
-    """A SOCKS5 server that says ``reply`` to whatever it is asked for; its URL, and what it was asked for."""
+def answering(reply, after=lambda client: client.recv(1)):
+    """A SOCKS5 server that says ``reply`` to whatever it is asked for; its URL, and what it was asked for.
+
+    ``reply``: bytes, or a function that makes them of the server's port.
+    """
     asked = []
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             request = hold(receive_request(), self.request)
             asked.append((request.command, request.destination.host))
-            self.request.sendall(reply)
+            self.request.sendall(reply(server.server_address[1]) if callable(reply) else reply)
             with contextlib.suppress(OSError):
                 after(self.request)
 
@@ -100,6 +103,18 @@ def test_an_address_of_the_far_side_never_leads_to_what_is_direct(reply, options
     assert why in ran.err
     assert {command for command, _ in asked} == {v5.RESOLVE}
     assert echo_server.seen == []
+
+
+def test_the_proxys_own_address_is_no_answer():
+    """Wherever it is: through the chain as well, the program would be connected to the proxy."""
+
+    def own(port: int) -> bytes:
+        return b"\5\0\0\1" + b"\xcb\0\x71\x05" + port.to_bytes(2, "big")
+
+    with answering(own) as (url, _):
+        said = under(url, 'say(said=outcome(socket.gethostbyname, "x.example"))', options=("--dns", "tor"))
+    assert said.json["said"][2].startswith(f"{EAI_FAIL} (proxy 127.0.0.1:")
+    assert "answers RESOLVE with an address of its own: 203.0.113.5:" in said.json["said"][2]
 
 
 def test_good_addresses_are_kept_beside_others(echo_server, proxy):
