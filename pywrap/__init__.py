@@ -40,11 +40,11 @@ def install(
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
-    ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
-    is given, one is searched for as the command does. The others are the command's options of the same
-    names, with numbers for times (seconds) and truth values for on and off; ``verbosity`` from -1 to 2 is its
-    -q, -v and -vv. Connections that exist already stay as they are. Variables that name proxies are hidden
-    from ``os.environ``, unless ``keep_env``.
+    ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither is
+    given, one is searched for as the command does, and stderr tells which. The others are the command's
+    options of the same names, with numbers for times (seconds) and truth values for on and off; ``verbosity``
+    from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are. Variables that name
+    proxies are hidden from ``os.environ``, unless ``keep_env``.
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
@@ -55,6 +55,7 @@ def install(
     from pywrap.config import variables
     from pywrap.config.options import Given
     from pywrap.config.search import load
+    from pywrap.messages import Messages
 
     given = Given("install()")
     for url in _several(proxy or ()):
@@ -72,7 +73,13 @@ def install(
     ):
         if value is not None:
             given.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    settings = load(given.choices(), config, file_format=given.file_format(config_format))
+    messages = Messages(verbosity or 0)
+    settings = load(
+        given.choices(),
+        config,
+        file_format=given.file_format(config_format),
+        say=lambda text: messages.say(0, text),
+    )
     intercept.install(settings)
     if not settings.keep_env:
         variables.hide()

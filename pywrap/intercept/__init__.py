@@ -135,10 +135,11 @@ def _patch(module: Any) -> None:
     if _tunnels is None:
         _tunnels = tunnels.Tunnels()
     doors.install(_patches, module, current)
-    for part in (accept, endpoints, lifetime, options, raw):
+    options.install(_patches, module, _tunnels, current)
+    for part in (accept, endpoints, lifetime, raw):
         part.install(_patches, module, _tunnels)
     if not _fork_hooked:
-        os.register_at_fork(after_in_child=_forked)
+        os.register_at_fork(before=_about_to_fork, after_in_child=_forked)
         _fork_hooked = True
 
 
@@ -183,6 +184,11 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     installed = current()
     if installed is not None:
         installed.check(event, args)
+
+
+def _about_to_fork() -> None:
+    if _installed is not None:
+        _installed.session.about_to_fork()
 
 
 def _forked() -> None:

@@ -81,7 +81,6 @@ class Flow:
         # By the addresses that their datagrams come from.
         self.relays: dict[Address, Channel] = {}
         self._ways: dict[Address, Way] = {}
-        self._generation = session.names.generation
         self._closed = False
         # The socket, when the program has closed it before all was sent.
         self._last: _socket.socket | None = None
@@ -96,10 +95,6 @@ class Flow:
         Raises:
             OSError: it is refused.
         """
-        if self._generation != self.session.names.generation:
-            # A placeholder may be another name's by now.
-            self._ways.clear()
-            self._generation = self.session.names.generation
         try:
             return self._ways[address]
         except (KeyError, TypeError):
@@ -155,10 +150,13 @@ class Flow:
         for number in range(_CHANNELS):
             channel = self._channels.get((chain, number))
             if channel is None:
-                channel = self._channels[chain, number] = Channel(chain, self._ipv6)
+                channel = self._channels[chain, number] = self._new_channel(chain)
             if channel.takes(verdict.destination, header, called):
                 return channel
         return self._recycle(chain, verdict.destination.port)
+
+    def _new_channel(self, chain: str) -> Channel:
+        return Channel(chain, self._ipv6, self.session.routes.is_from_beyond)
 
     def _recycle(self, chain: str, port: int) -> Channel:
         """A new channel in the place of the one that was idle longest. Under ``tunnels.lock``.
@@ -188,7 +186,7 @@ class Flow:
         self._give_up(old)
         old.is_recycled = True
         self._ways = {address: way for address, way in self._ways.items() if way[0] is not old}
-        channel = self._channels[key] = Channel(chain, self._ipv6)
+        channel = self._channels[key] = self._new_channel(chain)
         return channel
 
     def _source(self, sock: _socket.socket, address: Any) -> Address:

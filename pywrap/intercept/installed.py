@@ -6,7 +6,7 @@ imported here and at once, so that nothing is imported any more when gevent has 
 
 from __future__ import annotations
 
-from pywrap.intercept import audit, connect, datagram, foreign, listening, resolver
+from pywrap.intercept import audit, connect, datagram, foreign, groups, listening, resolver
 from pywrap.intercept.session import Session
 
 TYPE_CHECKING = False
@@ -37,3 +37,7 @@ class Installed:
     def check_module(self, name: str) -> None:
         """Look at a module that is about to be imported (``foreign``)."""
         foreign.check(self.session, name)
+
+    def check_option(self, args: tuple[Any, ...]) -> None:
+        """Look at an option of IP that is about to be set (``groups``)."""
+        groups.check(self.session, args)

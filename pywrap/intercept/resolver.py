@@ -164,12 +164,15 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
         literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-        session.routes.remember(name, literals)
+        session.routes.remember(name, literals, from_hosts=True)
         return literals, name
     if session.routes.resolves_here(name):
         rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
         literals = [str(row[4][0]) for row in rows]
-        session.routes.remember(name, literals)
+        try:
+            session.routes.learn_from_resolver(name, literals)
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
         return literals, str(rows[0][3] or name)
     if session.lookups.takes(name):
         try:
@@ -178,7 +181,10 @@ def _look_up(session: Session, name: str, family: int) -> tuple[list[str], str]:
             raise err.as_gaierror() from err
         return list(found.values), found.canonical
     session.messages.say(2, f"{name}: left to the last proxy")
-    return [session.names.placeholder(name, ipv6=bool(wanted))], name
+    try:
+        return [session.names.placeholder(name, wanted)], name
+    except LookupFailed as err:
+        raise err.as_gaierror() from err
 
 
 def _names(session: Session, literal: str) -> list[str]:

@@ -7,11 +7,12 @@ import errno
 import os
 from operator import index
 
-from pywrap.errors import Unencodable, to_oserror
+from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
 from pywrap.intercept.lookups import Lookups
+from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, unpacked
@@ -52,7 +53,7 @@ class Session:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock, settings.placeholders, self.messages.recycled)
+        self.names = Names(originals.allocate_lock, settings.placeholders, settings.turns)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -67,7 +68,7 @@ class Session:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.routes = Routes(settings, firsts, self.names, self.hosts, is_own)
         self.chains = _chains(settings)
         self._selections = self._choose()
         self.background = _background()
@@ -105,6 +106,10 @@ class Session:
             wait_for(opening, originals.poll)
         finally:
             end(opening)
+        last = opening.path[-1]
+        if command == v5.RESOLVE and opening.bound.port == last.port:
+            # v2ray: its own address, which is another host than the name's wherever the proxy is.
+            raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {opening.bound}")
         return opening.bound
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:
@@ -275,7 +280,11 @@ class Session:
         else:
             host = destination.host
             if address_of(host) is None:
-                host = self.names.placeholder(host, ipv6)
+                try:
+                    host = self.names.placeholder(host, ipv6)
+                except LookupFailed:
+                    # The tunnel does not need one.
+                    host = self.names.unknown
         port = index(address[1])
         return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
@@ -284,6 +293,13 @@ class Session:
         self._latest = verdict.destination, path
         self.messages.connected(verdict.destination, path, started)
         self.questions.learn(path)
+
+    def about_to_fork(self) -> None:
+        """In the parent: what both give away from now on must not be the same."""
+        try:
+            self.names.share()
+        except OSError as err:
+            self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
