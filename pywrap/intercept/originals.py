@@ -52,8 +52,8 @@ getnameinfo = _socket.getnameinfo
 epoll = select.epoll
 poll = select.poll
 
+RLock = _thread.RLock
 allocate_lock = _thread.allocate_lock
-get_ident = _thread.get_ident
 start_new_thread = _thread.start_new_thread
 
 # What these say as properties of socket.socket goes through an enum; here it is a member of a C structure.

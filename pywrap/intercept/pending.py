@@ -24,6 +24,7 @@ import os
 from time import monotonic
 
 from pywrap.intercept import originals
+from pywrap.intercept.lock import Event
 from pywrap.intercept.placeholder import placeholder, put
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -58,8 +59,7 @@ class Pending:
         self._peer = peer
         self._verdict = verdict
         self._started = monotonic()
-        self._settled = originals.allocate_lock()
-        self._settled.acquire()
+        self._settled = Event()
         near = None
         try:
             near, self._far = placeholder()
@@ -93,8 +93,7 @@ class Pending:
 
     def wait(self, timeout: float | None) -> None:
         """Block until the tunnel stands or has failed, ``timeout`` seconds at most."""
-        if self._settled.acquire(True, -1 if timeout is None else timeout):
-            self._settled.release()
+        self._settled.wait(timeout)
 
     def tell(self) -> int:
         """The errno, once: an unconnected socket takes the place of the placeholder. 0 while pending."""
@@ -119,7 +118,7 @@ class Pending:
         if not self.error:
             self._end(errno.ECONNABORTED)
             self._far.close()
-            self._settled.release()
+            self._settled.set()
 
     def _report(self, opening: Opening | None, error: SocksError | None) -> None:
         """On the background thread: the end, good or bad."""
@@ -136,7 +135,7 @@ class Pending:
                     self._succeed(opening)
             finally:
                 self._far.close()
-                self._settled.release()
+                self._settled.set()
 
     def _succeed(self, opening: Opening) -> None:
         tunnels, sock = self._session.tunnels, opening.sock

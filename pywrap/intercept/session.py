@@ -11,6 +11,7 @@ from pywrap.errors import Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
+from pywrap.intercept.lock import Lock
 from pywrap.intercept.lookups import Lookups
 from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
@@ -52,7 +53,7 @@ class Session:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock, settings.placeholders, self.messages.recycled)
+        self.names = Names(Lock, settings.placeholders, self.messages.recycled)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -285,7 +286,7 @@ class Session:
         self.background.forked()
         self.background = _background()
         self.tunnels.forked()
-        self.names.forked(originals.allocate_lock)
+        self.names.forked(Lock)
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
@@ -319,4 +320,4 @@ def _chains(settings: Settings) -> dict[str, Chain]:
 
 
 def _background() -> Background:
-    return Background(originals.start_new_thread, originals.allocate_lock, originals.epoll)
+    return Background(originals.start_new_thread, Lock, originals.epoll)
