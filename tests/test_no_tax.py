@@ -190,7 +190,7 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
     # Debian's Python has a sitecustomize of its own already.
     assert added - {"sitecustomize"} == {
         *("pywrap", "pywrap.intercept", "pywrap.intercept.importing", "pywrap.launch"),
-        *("pywrap.launch.bootstrap", "__future__"),
+        *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "__future__"),
     }
 
 
