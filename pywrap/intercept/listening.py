@@ -258,7 +258,7 @@ class Listener:
         # Of a call that this one, in a signal handler, has interrupted.
         held = self._turn.is_mine
         try:
-            if not held and not self._turn.acquire(timeout):
+            if not held and not self._turn.acquire(timeout=-1 if timeout is None else timeout):
                 raise TimeoutError("timed out")
             while True:
                 found = self._try(originals.fileno(sock), patient=True)

@@ -91,13 +91,9 @@ class Lock:
         """Does this thread hold it?"""
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
-    def acquire(self, timeout: float | None = None) -> bool:
-        """Wait ``timeout`` seconds at the most, or without end; tell whether it is taken."""
-        return bool(self._lock.acquire(True, -1 if timeout is None else timeout))
-
-    def acquire_now(self) -> bool:
-        """Take it if no other thread has it; tell whether it is taken."""
-        return bool(self._lock.acquire(False))
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As of ``threading.RLock``. The caller releases it by what ``is_mine`` says, not by the result."""
+        return bool(self._lock.acquire(blocking, timeout))
 
     def release(self) -> None:
         """Undo one ``acquire``."""

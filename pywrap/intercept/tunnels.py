@@ -217,7 +217,7 @@ class Tunnels:
             self._orphans.append((flow, fd))
             return
         try:
-            now = self.lock.acquire_now()
+            now = self.lock.acquire(False)
             if now:
                 flow.hold_rest(fd)
             close()
