@@ -24,6 +24,7 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.datagram import adopt, methods
+from pywrap.intercept.own import Own
 from pywrap.intercept.pending import Pending
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -169,7 +170,7 @@ def _block(
     started = monotonic()
     fd = originals.fileno(sock)
     number = inode(fd)
-    real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+    real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
     try:

@@ -37,6 +37,7 @@ from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.classes import Classes
 from pywrap.intercept.lock import Event, Lock
+from pywrap.intercept.own import Own
 from pywrap.intercept.placeholder import placeholder, put
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -441,7 +442,7 @@ class Listener:
 
     def _retire(self, fd: int) -> None:
         """Put a placeholder in the place of ``fd``, and behind it an unconnected socket with its options."""
-        present = originals.Socket(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
+        present = Own(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
         try:
             real = like(present, self._family)
         finally:

@@ -43,6 +43,7 @@ settimeout = _socket.socket.settimeout
 shutdown = _socket.socket.shutdown
 
 dup = _socket.dup
+socketpair = _socket.socketpair
 getaddrinfo = _socket.getaddrinfo
 gethostbyaddr = _socket.gethostbyaddr
 gethostbyname = _socket.gethostbyname

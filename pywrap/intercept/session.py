@@ -13,6 +13,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.events import Events
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.lookups import Lookups
+from pywrap.intercept.own import Own, own
 from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, unpacked
@@ -59,6 +60,7 @@ class Session:
             originals.getaddrinfo,
             lambda text: self.messages.say(1, text),
             start_thread=originals.start_new_thread,
+            socketpair=_own_pair,
         )
         self.questions = Questions(settings, self.hops, lambda task: self.background.submit(task))
         self.hops.questions = self.questions
@@ -126,7 +128,7 @@ class Session:
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
             if address.family != family:
                 continue
-            with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            with_proxy = Own(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
             self.tunnels.allow(address.sockaddr)
             try:
                 originals.connect(with_proxy, address.sockaddr)
@@ -317,6 +319,11 @@ def _chains(settings: Settings) -> dict[str, Chain]:
         )
         for chain in settings.chains
     }
+
+
+def _own_pair() -> tuple[Own, Own]:
+    near, far = originals.socketpair()
+    return own(near), own(far)
 
 
 def _background() -> Background:

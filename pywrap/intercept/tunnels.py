@@ -49,6 +49,12 @@ def is_open(fd: int, number: int) -> bool:
     return status.st_ino == number and status.st_mode & _S_IFMT == _S_IFSOCK
 
 
+def _close(fd: int, number: int) -> None:
+    """Close ``fd``, unless the program has done so, and it is another file."""
+    if is_open(fd, number):
+        os.close(fd)
+
+
 # An epoll that was made by C code (libuv), or before us, still has the placeholder registered, and it is an
 # event on that which wakes its owner up. That needs a moment, not more.
 LINGERING = 64
@@ -91,7 +97,8 @@ class Tunnels:
         self._objects: dict[int, Any] = {}
         # Flows, each with a descriptor of it that the garbage collector has closed.
         self._orphans: list[tuple[Flow, int]] = []
-        self._lingering: dict[int, int] = {}
+        # Each a descriptor and its inode.
+        self._lingering: dict[int, tuple[int, int]] = {}
         self._sweep_at = 64
 
     def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
@@ -132,7 +139,7 @@ class Tunnels:
         with self.lock:
             placeholder = self._lingering.pop(number, None)
             if placeholder is not None:
-                os.close(placeholder)
+                _close(*placeholder)
             pending = self.pending.get(number)
             return pending.tell() if pending is not None else 0
 
@@ -152,9 +159,9 @@ class Tunnels:
         if number in self._lingering:
             return
         if len(self._lingering) >= LINGERING:
-            os.close(self._lingering.pop(next(iter(self._lingering))))
+            _close(*self._lingering.pop(next(iter(self._lingering))))
         try:
-            self._lingering[number] = os.dup(fd)
+            self._lingering[number] = os.dup(fd), inode(fd)
         except OSError:
             # No descriptor left (EMFILE): who polls in Python is woken up without it.
             pass
@@ -278,7 +285,10 @@ class Tunnels:
             return None
         # Not in the middle of a hand-over, when it is neither pending nor in its place.
         with self.lock:
-            return self.pending.get(inode(fd))
+            pending = self.pending.get(inode(fd))
+            if pending is not None:
+                pending.look()
+            return pending
 
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""

@@ -14,6 +14,7 @@ from os import read, write
 from time import monotonic
 
 from pywrap.errors import SocksError
+from pywrap.tunnel.dial import is_lost
 from pywrap.tunnel.opening import POLLIN
 
 TYPE_CHECKING = False
@@ -401,8 +402,14 @@ class _Loop:
         except Exception as err:
             # A bug of ours. Whoever waits must hear of it, and the other tunnels go on.
             error = _internal(err)
+        if error is not None and not task.cancelled and self._is_of_closing(task):
+            error = _lost()
         self._forget(task)
         self._report(task, error)
+
+    def _is_of_closing(self, task: Task) -> bool:
+        """Has ``task`` failed since the program has closed descriptors of ours, in the middle of a step?"""
+        return not self.is_ours() or (task.opening is not None and is_lost(task.opening.sock))
 
     def _wait(self, task: Task) -> None:
         if task.begin > monotonic():
@@ -443,8 +450,8 @@ class _Loop:
         self._by_fd.pop(fd, None)
         try:
             self._epoll.unregister(fd)
-        except (FileNotFoundError, PermissionError):
-            # The program has closed it, and the number may be another file.
+        except OSError:
+            # The program has closed it, or the epoll, which is seen at the next look.
             pass
 
 
