@@ -11,6 +11,7 @@ executes what is missing; who was interrupted finds that done, and takes it in t
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _thread
 import builtins
 import sys
@@ -50,10 +51,16 @@ def load(name: str) -> Any:
 
         raise OSError(errno.EDEADLK, "a connection was opened by what watches pysocksify being loaded for it")
     _here.attempts = attempts, now
+    # Who has come in the middle is not interrupted by the next signal: that one would load slower than they
+    # come.
+    is_second = before > 0
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()) if is_second else None
     try:
         return _load(name)
     finally:
         _here.attempts = before, then
+        if mask is not None:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def _load(name: str) -> Any:

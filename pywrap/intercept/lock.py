@@ -1,18 +1,15 @@
 """The locks of the target process, and what may come in the middle of code that holds one.
 
-**The lock.** ``Lock`` is ``_thread.RLock``: C code, which takes it and notes the owner in one step. A lock
-written in Python has a moment between the two (bpo-13697), in which a signal handler of the same thread would
-wait for its own thread. ``_thread.allocate_lock`` is for ``Event`` alone. The floors below get ``Lock``
-handed in.
+**The lock.** There is one, ``Tunnels.lock``: for the tables, each hand-over of a descriptor, and what
+``names`` and ``background`` of the floor below share among threads, which have it handed in. Two locks have
+an order, and a signal handler that comes under the second and takes the first breaks it. It is
+``_thread.RLock``: C code, which takes it and notes the owner in one step. A lock written in Python has a
+moment between the two (bpo-13697), in which a handler of the same thread would wait for its own thread.
+``_thread.allocate_lock`` is for ``Event`` alone.
 
-**The order.** A thread that holds a lock takes only those behind it:
-
-1. ``Listener._turn``: one thread waits for a peer (``listening``);
-2. ``Tunnels.lock``: the tables, and each hand-over of a descriptor (``tunnels``);
-3. the locks of ``tunnel.background`` and ``tunnel.names``, under which nothing is called that takes another.
-
-Nothing waits for the network or for the background thread under 2 or 3. That thread reports without its own
-lock. The first connection loads the implementation without any lock of these (``loading``).
+Nothing waits for the network or for the background thread under it. ``Listener._turn`` is another, which one
+of the threads that wait for a peer holds all the time; it is never taken under the lock by us. The first
+connection loads the implementation without any lock (``loading``).
 
 **The same thread.** A signal handler (in the main thread), and a finalizer, a weakref callback, a callback of
 the garbage collector, a trace function or an audit hook (in any thread) come between any two instructions,
@@ -24,6 +21,11 @@ true after each step:
 * what must be one step is one call of C code (``dict.pop``, ``list.append``, ``next(count)``), or has no call
   in it: handlers come after calls, at the beginning of functions and at the end of loops.
 
+What the lock cannot give: a handler that has come in the middle, and *waits* for the background thread, waits
+for the lock that it has interrupted. So what it connects is opened in its own thread
+(``Session.is_interrupted``). A handler that waits for a connection that was pending before, or for another
+thread, may wait for ever.
+
 An exception may come out of a handler at all these places (KeyboardInterrupt). ``with`` releases a lock of C
 code in every case. Where something else is held, ``finally`` goes by what is (``is_mine``), and not by a
 variable that the exception may have left as it was. ``__del__`` of a datagram socket enters no lock that its
@@ -33,8 +35,9 @@ own thread holds: it leaves its flow to whoever has the lock next (``Tunnels.bur
 is then done to it, the patched close() of another thread waits for ``Tunnels.lock``. os.close() and C code do
 not.
 
-**A forked child** has the thread that called fork() and no other. All locks are made anew there (``forked``):
-the owner of one may be gone. The background thread, and what it had in hand, is the parent's.
+**A forked child** has the thread that called fork() and no other. The lock is made anew there
+(``Session.forked``): the owner of one may be gone. The background thread, and what it had in hand, is the
+parent's.
 
 **The end of the interpreter** stops the other threads wherever they are. From then on nothing is locked.
 

@@ -54,7 +54,7 @@ class Session:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(Lock, settings.placeholders, self.messages.recycled)
+        self.names = Names(self._lock, settings.placeholders, self.messages.recycled)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -73,10 +73,19 @@ class Session:
         self.routes = Routes(settings, firsts, self.names, self.hosts)
         self.chains = _chains(settings)
         self._selections = self._choose()
-        self.background = _background()
+        self.background = self._background()
         self.lookups = Lookups(lookup(settings.dns, self._converse), self.routes, self.names, self.messages)
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Has a signal handler, or the like, interrupted code of ours that holds a lock?
+
+        It may wait for its connection, and until it has ended the background thread waits for the lock: what
+        is opened here is opened by this thread then.
+        """
+        return self.tunnels.lock.is_mine
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -285,13 +294,21 @@ class Session:
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.tunnels.lock = Lock()
         self.background.forked()
-        self.background = _background()
+        self.background = self._background()
         self.tunnels.forked()
-        self.names.forked(Lock)
+        self.names.forked(self._lock)
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
+
+    def _lock(self) -> Lock:
+        """The one that there is (``lock``)."""
+        return self.tunnels.lock
+
+    def _background(self) -> Background:
+        return Background(originals.start_new_thread, self._lock, originals.epoll)
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain picks its proxies, by its name."""
@@ -324,7 +341,3 @@ def _chains(settings: Settings) -> dict[str, Chain]:
 def _own_pair() -> tuple[Own, Own]:
     near, far = originals.socketpair()
     return own(near), own(far)
-
-
-def _background() -> Background:
-    return Background(originals.start_new_thread, Lock, originals.epoll)

@@ -292,7 +292,6 @@ class Tunnels:
 
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
-        self.lock = Lock()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
         for flow in list(self.flows.values()):

@@ -58,8 +58,8 @@ class Background:
     """The thread, started when there is work.
 
     ``start_thread``, ``allocate_lock`` and ``epoll`` are the interpreter's own: a program may have replaced
-    those of its modules (gevent and eventlet do). The lock is one that its thread can take again, and knows
-    whose it is (``intercept.lock``).
+    those of its modules (gevent and eventlet do). The lock is one that its thread can take again: a signal
+    handler comes in the middle (``intercept.lock``).
 
     What the thread waits by are descriptors of the program's process, which closes numbers by the hundred
     when it becomes a daemon (os.closerange). They are looked at before they are used. When they are gone, so
@@ -109,26 +109,19 @@ class Background:
             raise
 
     def cancel(self, task: Task) -> None:
-        """Give up ``task``, which then reports an error; nothing happens when it has reported.
-
-        The garbage collector may call this in the middle of anything, also while another thread has the lock:
-        it is not waited for. Whoever has it either looks at ``_cancelled`` afterwards or wakes up who does.
-        """
+        """Give up ``task``, which then reports an error; nothing happens when it has reported."""
         task.cancelled = True
-        self._cancelled.append(task)
-        held = self._lock.is_mine
-        try:
-            if held or self._lock.acquire(False):
-                if not self._wake() and not self._orphans:
-                    self._cancelled.clear()
-                elif self._loop is None:
+        with self._lock:
+            self._cancelled.append(task)
+            if self._wake():
+                return
+            self._cancelled.clear()
+            if self._orphans:
+                try:
                     self._start()
-        except OSError:
-            # No descriptor or no thread is left: who submits next has both, or hears of it.
-            pass
-        finally:
-            if not held and self._lock.is_mine:
-                self._lock.release()
+                except OSError:
+                    # No descriptor or no thread is left: who submits next has both, or hears of it.
+                    pass
 
     def forked(self) -> None:
         """In a child after fork(), where this is of no more use: close what the parent's thread waits by."""
