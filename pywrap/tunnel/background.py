@@ -411,9 +411,10 @@ class _Loop:
             return
         opening = _opening(task)
         fd, wants = opening.sock.fileno(), opening.wants
+        # Before the other, which would be left over if this failed.
+        self._watch(task)
         self._epoll.register(fd, wants)
         self._by_fd[fd] = task
-        self._watch(task)
         self._waiting[task] = fd
         self._soonest = min(self._soonest, opening.deadline.moment)
 
