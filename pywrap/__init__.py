@@ -6,6 +6,8 @@ In scripts, ``import pywrap.auto`` takes the settings from the same configuratio
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +50,10 @@ def install(
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
-        RuntimeError: it is installed already, here or by the command.
+        RuntimeError: it is installed already, here or by the command; or this Python runs without the GIL.
     """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError("pywrap needs the GIL: run this free-threaded Python with -X gil=1")
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config import variables

@@ -8,15 +8,18 @@ Three moments, so that nobody pays for what he does not use:
   (``tunnels``);
 * the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
   all of ``pywrap.tunnel``.
+
+Each of them may be interrupted by code of the program that connects, and by another thread (``loading``,
+``lock``).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock
 
 from pywrap.intercept import importing
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +49,13 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
+# What replaces functions of ``socket`` beside the doors.
+_PARTS = tuple(f"pywrap.intercept.{name}" for name in ("accept", "endpoints", "lifetime", "raw"))
+
 _settings: Callable[[], Settings] | None = None
 _tunnels: Tunnels | None = None
 _installed: Installed | None = None
 _patches: Patches | None = None
-_loading = allocate_lock()
 # Neither can be taken back.
 _hooked = False
 _fork_hooked = False
@@ -68,7 +73,7 @@ def arm(settings: Callable[[], Settings]) -> None:
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_imported, _announced)
+    importing.install(_prepare, _imported, _announced)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -104,13 +109,13 @@ def uninstall() -> None:
 def current() -> Installed | None:
     """What doors and the audit hook decide by; None when nothing is patched."""
     global _installed
-    if _installed is None and _settings is not None:
-        with _loading:
-            if _installed is None:
-                from pywrap.intercept.installed import Installed
-
-                assert _tunnels is not None, "importing socket has patched it"
-                _installed = Installed(_settings(), _tunnels)
+    settings = _settings
+    if _installed is None and settings is not None:
+        _prepare()
+        made = load("pywrap.intercept.installed").Installed(settings(), _tunnels)
+        if _installed is None and _settings is settings:
+            # Else whoever came in the middle has made one, which holds what it has opened.
+            _installed = made
     return _installed
 
 
@@ -121,26 +126,37 @@ def _imported(module: Any) -> None:
         _patch(module)
 
 
+def _prepare() -> None:
+    """Have what ``_patch`` needs before ``socket`` is executed: nobody who comes in the middle has it yet."""
+    global _tunnels, _patches, _fork_hooked
+    for part in ("pywrap.intercept.options", *_PARTS):
+        load(part)
+    tunnels, patches = (
+        load("pywrap.intercept.tunnels").Tunnels(),
+        load("pywrap.intercept.originals").Patches(),
+    )
+    epoll = load("pywrap.intercept.epoll")
+    # No call between a look and its consequence: nobody comes in the middle of that.
+    if _tunnels is None:
+        _tunnels = tunnels
+    if _patches is None:
+        _patches = patches
+        epoll.install(patches)
+    if not _fork_hooked:
+        _fork_hooked = True
+        os.register_at_fork(before=_about_to_fork, after_in_child=_forked)
+
+
 def _patch(module: Any) -> None:
     """Replace everything in ``module``, which is ``socket``.
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
-    global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import accept, doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
-
-    if _patches is None:
-        _patches = originals.Patches()
-        epoll.install(_patches)
-    if _tunnels is None:
-        _tunnels = tunnels.Tunnels()
-    doors.install(_patches, module, current)
-    options.install(_patches, module, _tunnels, current)
-    for part in (accept, endpoints, lifetime, raw):
-        part.install(_patches, module, _tunnels)
-    if not _fork_hooked:
-        os.register_at_fork(before=_about_to_fork, after_in_child=_forked)
-        _fork_hooked = True
+    _prepare()
+    load("pywrap.intercept.doors").install(_patches, module, current)
+    load("pywrap.intercept.options").install(_patches, module, _tunnels, current)
+    for part in _PARTS:
+        load(part).install(_patches, module, _tunnels)
 
 
 def _patch_keeper(module: Any) -> None:
@@ -150,17 +166,11 @@ def _patch_keeper(module: Any) -> None:
 
     assert _patches is not None and _tunnels is not None, "importing socket has patched it"
     if module.__name__ == importing.TRIO:
-        from pywrap.intercept import late
-
-        late.install(_patches, module, _tunnels.roots)
+        load("pywrap.intercept.late").install(_patches, module, _tunnels.roots)
     elif module.__name__ in importing.SOCKS_LIBRARIES:
-        from pywrap.intercept import socks_libraries
-
-        socks_libraries.install(_patches, module, _name_of)
+        load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     else:
-        from pywrap.intercept import reduction
-
-        reduction.install(_patches, module, _tunnels)
+        load("pywrap.intercept.reduction").install(_patches, module, _tunnels)
 
 
 def _name_of(literal: str) -> str:
@@ -192,7 +202,5 @@ def _about_to_fork() -> None:
 
 
 def _forked() -> None:
-    global _loading
-    _loading = allocate_lock()
     if _installed is not None:
         _installed.session.forked()

@@ -7,7 +7,8 @@ What happens to a connect():
 3. refused: EPERM or what the verdict says;
 4. a datagram socket: ``datagram``, which sends nothing yet;
 5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
-6. a stream that may not: EINPROGRESS, and ``pending`` goes on with it.
+6. a stream that may not: EINPROGRESS, and ``pending`` goes on with it. But where code of ours has been
+   interrupted for it (``Session.is_interrupted``), as in 5.
 
 bind() is here for its names: the C library would ask a name server for them. And it notes who leaves the port
 to the system (``listening``).
@@ -24,6 +25,7 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.datagram import adopt, methods
+from pywrap.intercept.own import Own
 from pywrap.intercept.pending import Pending
 from pywrap.intercept.replacement import unconnected
 from pywrap.intercept.tunnels import inode, is_open
@@ -108,7 +110,7 @@ def _reach(session: Session, sock: _socket.socket, address: Any, verdict: Verdic
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
         peer = session.peer(verdict.destination, address, ipv6)
         timeout = originals.gettimeout(sock)
-        if timeout == 0:
+        if timeout == 0 and not session.is_interrupted:
             Pending(session, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
         _block(session, sock, peer, verdict, timeout)
@@ -169,11 +171,11 @@ def _block(
     started = monotonic()
     fd = originals.fileno(sock)
     number = inode(fd)
-    real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+    real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
     try:
-        opening = session.opening(real, verdict, session.deadline(timeout))
+        opening = session.opening(real, verdict, session.deadline(timeout or None))
         connected = wait_for(opening, originals.poll)
     except BaseException:
         # A handshake may be half done.

@@ -290,6 +290,7 @@ class Flow:
         if len(message) > LONGEST_PAYLOAD:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
+        patient = timeout != 0 or self.session.is_interrupted
         with self.session.tunnels.lock:
             ended = self.tell()
             if ended is not None and not self._stood:
@@ -297,12 +298,12 @@ class Flow:
             # One opens it. What others have to send meanwhile waits, whatever their patience: a signal
             # handler of the same thread is one of them.
             busy = channel.association is not None or channel.is_busy or channel.is_recycled
-            mine = not busy and timeout != 0
+            mine = not busy and patient
             if mine:
                 channel.opening = True
         if mine:
             try:
-                self._open_here(channel, timeout)
+                self._open_here(channel, timeout or None)
             except OSError as err:
                 # Another thread may sleep in recv(), for which there is no more association; or wait here.
                 with self.session.tunnels.lock:

@@ -6,6 +6,7 @@ detach() needs nothing: the descriptor stays the same. All of these go straight 
 from __future__ import annotations
 
 from pywrap.intercept import originals
+from pywrap.intercept.loading import load
 from pywrap.intercept.tunnels import inode
 
 TYPE_CHECKING = False
@@ -41,8 +42,7 @@ def install(patches: originals.Patches, module: Any, tunnels: Tunnels) -> None:
     ) -> None:
         made(self, family, type, proto, fileno)
         if originals.is_datagram(self):
-            from pywrap.intercept import datagram
-
+            datagram = load("pywrap.intercept.datagram")
             datagram.prepare(tunnels, self)
             if fileno is not None and tunnels.flows:
                 datagram.join_known(tunnels, self)

@@ -11,7 +11,9 @@ from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
+from pywrap.intercept.lock import Lock
 from pywrap.intercept.lookups import Lookups
+from pywrap.intercept.own import Own, own
 from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.questions import Questions, end, fresh
 from pywrap.socks import v5
@@ -53,12 +55,13 @@ class Session:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.tunnels = tunnels
-        self.names = Names(originals.allocate_lock, settings.placeholders, settings.turns)
+        self.names = Names(self._lock, settings.placeholders, settings.turns)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
             lambda text: self.messages.say(1, text),
             start_thread=originals.start_new_thread,
+            socketpair=_own_pair,
         )
         self.questions = Questions(settings, self.hops, lambda task: self.background.submit(task))
         self.hops.questions = self.questions
@@ -71,10 +74,19 @@ class Session:
         self.routes = Routes(settings, firsts, self.names, self.hosts, is_own)
         self.chains = _chains(settings)
         self._selections = self._choose()
-        self.background = _background()
+        self.background = self._background()
         self.lookups = Lookups(lookup(settings.dns, self._converse), self.routes, self.names, self.messages)
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Has a signal handler, or the like, interrupted code of ours that holds a lock?
+
+        It may wait for its connection, and until it has ended the background thread waits for the lock: what
+        is opened here is opened by this thread then.
+        """
+        return self.tunnels.lock.is_mine
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -130,7 +142,7 @@ class Session:
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
             if address.family != family:
                 continue
-            with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            with_proxy = Own(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
             self.tunnels.allow(address.sockaddr)
             try:
                 originals.connect(with_proxy, address.sockaddr)
@@ -303,13 +315,21 @@ class Session:
 
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.tunnels.lock = Lock()
         self.background.forked()
-        self.background = _background()
+        self.background = self._background()
         self.tunnels.forked()
-        self.names.forked(originals.allocate_lock)
+        self.names.forked(self._lock)
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
+
+    def _lock(self) -> Lock:
+        """The one that there is (``lock``)."""
+        return self.tunnels.lock
+
+    def _background(self) -> Background:
+        return Background(originals.start_new_thread, self._lock, originals.epoll)
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain picks its proxies, by its name."""
@@ -339,5 +359,6 @@ def _chains(settings: Settings) -> dict[str, Chain]:
     }
 
 
-def _background() -> Background:
-    return Background(originals.start_new_thread, originals.allocate_lock, originals.epoll)
+def _own_pair() -> tuple[Own, Own]:
+    near, far = originals.socketpair()
+    return own(near), own(far)

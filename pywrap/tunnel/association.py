@@ -13,11 +13,12 @@ from __future__ import annotations
 import _socket
 import errno
 
-from pywrap.errors import ProtocolError, ProxyClosed, Rejected
+from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import Endpoint, packed, unpacked
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
+from pywrap.tunnel.dial import is_lost
 from pywrap.tunnel.opening import POLLIN
 from pywrap.tunnel.reach import reach
 from pywrap.tunnel.routes import has_many_receivers
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Proxy
-    from pywrap.errors import SocksError
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.opening import Opening
 
@@ -230,6 +230,8 @@ class Watch:
         return self.advance()
 
     def advance(self) -> bool:
+        if is_lost(self.sock):
+            raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:
             if self.sock.recv(4096):
                 # One piece at a time: the thread has others to serve than a proxy that does not stop talking.

@@ -57,6 +57,9 @@ class NameList:
         number = self._shared(lambda fd: self._append(fd, name, before))
         if number is None:
             number = self._next
+            # One step: a signal handler in the middle of this must not get the same.
+            while number < self._most and self._name.setdefault(number, name) != name:
+                number += 1
         if number >= self._most:
             return None
         self._next = max(self._next, number + 1)
@@ -92,12 +95,15 @@ class NameList:
         count = _count(fd)
         while self._read < count:
             data = os.pread(fd, RECORD * min(count - self._read, 4096), _place(self._read))
+            # By a number of its own: a signal handler in the middle of this may read on by itself.
+            first = self._read
             for at in range(0, len(data), RECORD):
                 known = _name(data[at : at + RECORD])
                 if known:
-                    self._name.setdefault(self._read, known)
-                    self._number[known] = self._read
-                self._read += 1
+                    self._name.setdefault(first, known)
+                    self._number[known] = first
+                first += 1
+            self._read = max(self._read, first)
         number = self._number.get(name)
         if number is not None and number != before:
             return number
