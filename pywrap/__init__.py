@@ -6,6 +6,8 @@ In scripts, ``import pywrap.auto`` takes the settings from the same configuratio
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,21 +42,24 @@ def install(
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
-    ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
-    is given, one is searched for as the command does. The others are the command's options of the same
-    names, with numbers for times (seconds) and truth values for on and off; ``verbosity`` from -1 to 2 is its
-    -q, -v and -vv. Connections that exist already stay as they are. Variables that name proxies are hidden
-    from ``os.environ``, unless ``keep_env``.
+    ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither is
+    given, one is searched for as the command does, and stderr tells which. The others are the command's
+    options of the same names, with numbers for times (seconds) and truth values for on and off; ``verbosity``
+    from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are. Variables that name
+    proxies are hidden from ``os.environ``, unless ``keep_env``.
 
     Raises:
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
-        RuntimeError: it is installed already, here or by the command.
+        RuntimeError: it is installed already, here or by the command; or this Python runs without the GIL.
     """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError("pywrap needs the GIL: run this free-threaded Python with -X gil=1")
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config import variables
     from pywrap.config.arguments import Arguments
     from pywrap.config.search import load
+    from pywrap.messages import Messages
 
     arguments = Arguments("install()")
     for url in _several(proxy or ()):
@@ -72,7 +77,13 @@ def install(
     ):
         if value is not None:
             arguments.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    settings = load(arguments.partial(), config, file_format=arguments.file_format(config_format))
+    messages = Messages(verbosity or 0)
+    settings = load(
+        arguments.partial(),
+        config,
+        file_format=arguments.file_format(config_format),
+        say=lambda text: messages.say(0, text),
+    )
     intercept.install(settings)
     if not settings.keep_env:
         variables.hide()

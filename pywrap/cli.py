@@ -13,7 +13,7 @@ from pywrap import __version__
 from pywrap.config.arguments import NAMES, Arguments
 from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import gather, load, no_file
-from pywrap.config.settings import Chain
+from pywrap.config.settings import PLACEHOLDERS, Chain, Settings
 from pywrap.config.url import parse_proxy
 from pywrap.config.variables import complete
 from pywrap.config.words import nearest
@@ -168,10 +168,15 @@ What goes through them:
       --placeholders NET
         The IPv4 network of the addresses that programs get for names which only
         the last proxy resolves. Nothing else can be reached there. The default
-        is 198.18.0.0/15.
+        is 198.18.0.0/15. Python's ipaddress calls these private, so programs
+        that refuse private addresses (SSRF guards) refuse every URL: use --dns
+        tor or tcp://HOST for those, which give them the real addresses. Of a
+        network that passes (192.88.99.0/24, 254 names), they would judge
+        nothing: what a name is at the proxy, they do not see.
       --loopback direct|proxy|deny
-        Connections to this machine (127.0.0.0/8, ::1) are made directly, which
-        is the default, sent through the proxies, or refused.
+        Connections to this machine (127.0.0.0/8, ::1, and the addresses of its
+        interfaces) are made directly, which is the default, sent through the
+        proxies, or refused.
       --direct NET[,NET]...
         Connect directly to these destinations, in addition to those of the
         configuration file. NET is a network (10.0.0.0/8, 10.0.0.0/255.0.0.0,
@@ -242,10 +247,12 @@ Files:
   The first of these is read, and no other:
     FILE of -f
     $PYSOCKSIFY_CONF
-    ./pysocksify.conf
     $XDG_CONFIG_HOME/pysocksify/pysocksify.conf
     (by default ~/.config/pysocksify/pysocksify.conf)
     /etc/pysocksify.conf
+  The last two are not read when -x names a proxy: what was not named cannot
+  weaken what was. A file of the current folder is read when -f names it. What
+  is in use is said on stderr, unless -f has named it.
   Their syntax is that of proxychains.conf, with some more directives; files of
   tsocks and of torsocks are understood as well. If a file that was named is
   missing, or there is an error in it, nothing is started.
@@ -315,11 +322,15 @@ def _run(argv: list[str]) -> int:
     if options.action == "--show-config":
         from pywrap.config.show import show
 
-        said = gather(options.partial(), options.config, file_format=options.config_format)
+        said = gather(
+            options.partial(), options.config, file_format=options.config_format, say=options.announce
+        )
         return _print(show(said, "the bundled server comes first" if options.embedded else ""))
     if not options.command and options.action != "--env":
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
-    settings = load(options.partial(), options.config, file_format=options.config_format)
+    settings = load(
+        options.partial(), options.config, file_format=options.config_format, say=options.announce
+    )
     if options.embedded and settings.chains[0].type in ("random", "round_robin"):
         hint = "a server on this machine comes before all others, and these chains begin anywhere"
         raise ConfigError(f"`-x embedded` in a {settings.chains[0].type} chain", hint)
@@ -348,8 +359,10 @@ def _check(options: Options) -> int:
     target = None if options.target is None else parse_target(options.target)
     if options.embedded:
         raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
+    settings: Settings | None = None
     if not options.command:
-        paths = paths_of(load(partial, options.config, file_format=options.config_format).chains)
+        settings = load(partial, options.config, file_format=options.config_format, say=options.announce)
+        paths = paths_of(settings.chains)
         if not paths:
             raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
     elif options.config_format is not None and options.config is None:
@@ -359,7 +372,14 @@ def _check(options: Options) -> int:
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (partial.verbosity or 0) >= 0
-    text, status = check(paths, partial.timeout or PATIENCE, target, options.json, progress)
+    text, status = check(
+        paths,
+        partial.timeout or PATIENCE,
+        target,
+        options.json,
+        progress,
+        settings.placeholders if settings is not None else partial.placeholders or PLACEHOLDERS,
+    )
     return _print(text, status)
 
 
@@ -408,6 +428,11 @@ class Options:
 
     def partial(self) -> PartialSettings:
         return self._given.partial(without_proxies=self.embedded)
+
+    def announce(self, text: str) -> None:
+        """Say which configuration file is in use; not with -q, whatever the file says."""
+        if (self._verbosity or 0) >= 0:
+            print(f"pysocksify: {text}", file=sys.stderr)
 
     def _read(self) -> None:
         while self._words and not self.answer:

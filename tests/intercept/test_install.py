@@ -205,7 +205,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         for arguments in (
             dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
                 direct="10.0.0.0/8", dnat="192.0.2.1 192.0.2.2:80", bind_peer="any", pipeline="auto",
-                placeholders="10.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
+                placeholders="11.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
                 read_timeout=2.5, verbosity=-1),
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
@@ -219,7 +219,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
     assert said == [
         "format=5 chains=/random/2/socks5h://a:1080,http://b:1080"
         + " rules=10.0.0.0/8|0|0||direct,|0|0||,a|0|0|udp|block rewrites=192.0.2.1|0|192.0.2.2|80"
-        + " dns=remote placeholders=10.0.0.0/8 loopback=direct udp=associate listen=local bind_peer=any"
+        + " dns=remote placeholders=11.0.0.0/8 loopback=direct udp=associate listen=local bind_peer=any"
         + " pipeline=auto fast_open=on isolate_streams=off timeout=60.0 connect_timeout=1.0 read_timeout=2.5"
         + " keep_env=off proxy_variables= turns= verbosity=-1",
         "format=5 chains=/strict/0/socks4://192.0.2.7:1080 rules=10.0.0.0/8|0|0||direct rewrites= dns=remote"
