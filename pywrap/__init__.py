@@ -6,9 +6,14 @@ In scripts, ``import pywrap.auto`` takes the settings from the same configuratio
 
 from __future__ import annotations
 
+import os
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from pywrap.config.settings import Settings
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "install", "uninstall"]
@@ -22,28 +27,32 @@ def install(
     direct: str | Sequence[str] = (),
     route: str | Sequence[str] = (),
     dnat: str | Sequence[str] = (),
+    children: bool = True,
     **settings: str | float | bool | None,
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
-    ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither
-    is given, one is searched for as the command does. ``direct``, ``route`` and ``dnat`` are texts of the
-    command's options, one or several. ``settings`` are its other options, with underscores for dashes
-    (``pysocksify --help`` lists them): numbers for times (seconds), truth values for on and off, texts for
-    the rest, None for what is not decided here. ``verbosity`` from -1 to 2 is its -q, -v and -vv. Connections
-    that exist already stay as they are. Variables that name proxies are hidden from ``os.environ``, unless
-    ``keep_env``.
+    ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither is
+    given, one is searched for as the command does. ``direct``, ``route`` and ``dnat`` are texts of the
+    command's options, one or several. ``children``: Pythons that this process starts are covered as well.
+    ``settings`` are its other options, with underscores for dashes (``pysocksify --help`` lists them):
+    numbers for times (seconds), truth values for on and off, texts for the rest, None for what is not decided
+    here. ``verbosity`` from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are.
+    Variables that name proxies are hidden from ``os.environ``, unless ``keep_env``.
 
     Raises:
         TypeError: there is no such setting.
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
-        RuntimeError: it is installed already, here or by the command.
+        RuntimeError: it is installed already, here or by the command; or this Python runs without the GIL.
     """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError("pywrap needs the GIL: run this free-threaded Python with -X gil=1")
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config import variables
     from pywrap.config.arguments import NAMES, Arguments
     from pywrap.config.search import load
+    from pywrap.messages import Messages
 
     arguments = Arguments("install()")
     for url in _several(proxy or ()):
@@ -56,10 +65,31 @@ def install(
             raise TypeError(f"install() got an unexpected keyword argument: {name}")
         if value is not None:
             arguments.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    loaded = load(arguments.partial(), config, file_format=arguments.file_format(config_format))
-    intercept.install(loaded)
+    given = settings.get("verbosity")
+    messages = Messages(int(given) if given else 0)
+    loaded = load(
+        arguments.partial(),
+        config,
+        file_format=arguments.file_format(config_format),
+        say=lambda text: messages.say(0, text),
+    )
+    intercept.install(loaded, _handed_over(loaded) if children else None)
     if not loaded.keep_env:
         variables.hide()
+
+
+def _handed_over(settings: Settings) -> Callable[[], str]:
+    """What gives the value of the environment variable that children read ``settings`` from."""
+    values: list[str] = []
+
+    def handed() -> str:
+        if not values:
+            from pywrap.launch.environment import handed_over
+
+            values.append(handed_over(settings, os.environ))
+        return values[0]
+
+    return handed
 
 
 def _several(texts: str | Sequence[str]) -> Sequence[str]:

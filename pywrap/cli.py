@@ -14,7 +14,7 @@ from pywrap.config.arguments import NAMES, Arguments
 from pywrap.config.options import OPTIONS
 from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import gather, load, no_file
-from pywrap.config.settings import Chain
+from pywrap.config.settings import PLACEHOLDERS, Chain, Settings
 from pywrap.config.url import parse_proxy
 from pywrap.config.variables import complete
 from pywrap.config.words import nearest
@@ -76,11 +76,15 @@ def _run(argv: list[str]) -> int:
     if options.action == "--show-config":
         from pywrap.config.show import show
 
-        said = gather(options.partial(), options.config, file_format=options.config_format)
+        said = gather(
+            options.partial(), options.config, file_format=options.config_format, say=options.announce
+        )
         return _print(show(said, "the bundled server comes first" if options.embedded else ""))
     if not options.command and options.action != "--env":
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
-    settings = load(options.partial(), options.config, file_format=options.config_format)
+    settings = load(
+        options.partial(), options.config, file_format=options.config_format, say=options.announce
+    )
     if options.embedded and settings.chains[0].type in ("random", "round_robin"):
         hint = "a server on this machine comes before all others, and these chains begin anywhere"
         raise ConfigError(f"`-x embedded` in a {settings.chains[0].type} chain", hint)
@@ -109,8 +113,10 @@ def _check(options: Options) -> int:
     target = None if options.target is None else parse_target(options.target)
     if options.embedded:
         raise ConfigError("nothing to check: `-x embedded` starts together with PROGRAM")
+    settings: Settings | None = None
     if not options.command:
-        paths = paths_of(load(partial, options.config, file_format=options.config_format).chains)
+        settings = load(partial, options.config, file_format=options.config_format, say=options.announce)
+        paths = paths_of(settings.chains)
         if not paths:
             raise ConfigError("nothing to check: the rules of the configuration leave nothing to a proxy")
     elif options.config_format is not None and options.config is None:
@@ -120,7 +126,14 @@ def _check(options: Options) -> int:
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
     progress = (partial.verbosity or 0) >= 0
-    text, status = check(paths, partial.timeout or PATIENCE, target, options.json, progress)
+    text, status = check(
+        paths,
+        partial.timeout or PATIENCE,
+        target,
+        options.json,
+        progress,
+        settings.placeholders if settings is not None else partial.placeholders or PLACEHOLDERS,
+    )
     return _print(text, status)
 
 
@@ -168,6 +181,11 @@ class Options:
 
     def partial(self) -> PartialSettings:
         return self._given.partial(without_proxies=self.embedded)
+
+    def announce(self, text: str) -> None:
+        """Say which configuration file is in use; not with -q, whatever the file says."""
+        if (self._verbosity or 0) >= 0:
+            print(f"pysocksify: {text}", file=sys.stderr)
 
     def _read(self) -> None:
         while self._words and not self.answer:

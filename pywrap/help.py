@@ -39,11 +39,13 @@ command line says replaces what the file says; --direct, --route and --dnat come
 FILES = (
     "FILE of -f",
     "$PYSOCKSIFY_CONF",
-    "./pysocksify.conf",
     "$XDG_CONFIG_HOME/pysocksify/pysocksify.conf (by default ~/.config/pysocksify/pysocksify.conf)",
     "/etc/pysocksify.conf",
 )
 ABOUT_FILES = """\
+The last two are not read when -x names a proxy: what was not named cannot weaken what was. A file of the
+current folder is read when -f names it. What is in use is said on stderr, unless -f has named it.
+
 Their syntax is that of proxychains.conf, with some more directives; files of tsocks and of torsocks are
 understood as well. If a file that was named is missing, or there is an error in it, nothing is started."""
 ENVIRONMENT = (

@@ -69,9 +69,14 @@ def fails(capsys, config):
         assert cli.main(list(argv)) == 125
         out, err = capsys.readouterr()
         assert out == ""
-        return err
+        return err.removeprefix(in_use(config))
 
     return run
+
+
+def in_use(config):
+    """What is said of ``config``, which no option names, when there is no error in it."""
+    return f"pysocksify: settings from {config}\n"
 
 
 # ---------------------------------------------------------------- what is launched
@@ -256,7 +261,7 @@ def test_effective_settings_are_shown_and_nothing_is_started(config, capsys, mon
     argv = ["-x", "env", "--direct", "a", "--show-config", "no-such-program"]
     assert cli.main(argv) == 0
     out, err = capsys.readouterr()
-    assert err == ""
+    assert err == in_use(config)
     lines = [" ".join(line.split()) for line in out.splitlines()]
     for line in (
         f"dns tor # {config}:1",
@@ -423,7 +428,7 @@ def test_failed_launch_has_its_own_status(monkeypatch, config, capsys):
 
     replace_launch(monkeypatch, launch)
     assert cli.main([*PROXY, "nosuch"]) == 127
-    assert capsys.readouterr().err == (
+    assert capsys.readouterr().err == in_use(config) + (
         "pysocksify: error: program not found: `nosuch`\nhint: is it installed?\n"
     )
 
@@ -434,7 +439,7 @@ def test_bug_of_ours_shows_its_traceback(monkeypatch, config, capsys):
 
     replace_launch(monkeypatch, launch)
     assert cli.main([*PROXY, "program"]) == 125
-    first, *_, cause, last = capsys.readouterr().err.splitlines()
+    _, first, *_, cause, last = capsys.readouterr().err.splitlines()
     assert first == "Traceback (most recent call last):"
     assert cause == "ZeroDivisionError: of ours"
     assert last == (
@@ -448,7 +453,14 @@ def test_interrupt_is_quiet(monkeypatch, config, capsys):
 
     replace_launch(monkeypatch, launch)
     assert cli.main([*PROXY, "program"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == in_use(config)
+
+
+def test_q_is_silent_about_the_file_in_use(launches, config, capsys):
+    launches(*PROXY, "program")
+    assert capsys.readouterr().err.startswith(in_use(config))
+    launches("-q", *PROXY, "program")
+    assert "settings from" not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- help, and the command as a process

@@ -191,8 +191,8 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
     assert added - {"sitecustomize"} == {
         *("pywrap", "pywrap.intercept", "pywrap.intercept.import_hook", "pywrap.launch"),
         # atexit, which is built in: there is a password, and so a file that has to go.
-        *("pywrap.launch.bootstrap", "__future__", "atexit"),
         *("pywrap.intercept.patches", "pywrap.intercept.patches.spawn"),
+        *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "__future__", "atexit"),
     }
 
 

@@ -50,16 +50,16 @@ tcp_read_time_out 15000
 tcp_connect_time_out 8000
 localnet {HERE}:{echo_server.port}/255.255.255.255
 # The more special one is second.
-dnat 192.0.2.1 192.0.2.2
-dnat 192.0.2.1:80 192.0.2.3:81
-dnat 192.0.2.4:80 192.0.2.5
+dnat 203.0.113.1 203.0.113.2
+dnat 203.0.113.1:80 203.0.113.3:81
+dnat 203.0.113.4:80 203.0.113.5
 [ProxyList]
 socks5 {first.host} {first.port}
 socks5 {last.host} {last.port}
 """
         )
         places = [
-            *("192.0.2.1:80", "192.0.2.1:82", "192.0.2.4:80", "192.0.2.4:81", "192.0.2.9:1"),
+            *("203.0.113.1:80", "203.0.113.1:82", "203.0.113.4:80", "203.0.113.4:81", "203.0.113.9:1"),
             *(f"{HERE}:{echo_server.port}", "a.example:80", "198.51.100.1:65535"),
         ]
         asked = []
@@ -74,8 +74,8 @@ socks5 {last.host} {last.port}
     assert asked[1] == [
         [("CONNECT", last.host, last.port)] * 7,
         [
-            *(("CONNECT", "192.0.2.3", 81), ("CONNECT", "192.0.2.2", 82), ("CONNECT", "192.0.2.5", 80)),
-            *(("CONNECT", "192.0.2.4", 81), ("CONNECT", "192.0.2.9", 1), ("CONNECT", "a.example", 80)),
+            *(("CONNECT", "203.0.113.3", 81), ("CONNECT", "203.0.113.2", 82), ("CONNECT", "203.0.113.5", 80)),
+            *(("CONNECT", "203.0.113.4", 81), ("CONNECT", "203.0.113.9", 1), ("CONNECT", "a.example", 80)),
             ("CONNECT", "198.51.100.1", 65535),
         ],
     ]
@@ -89,11 +89,11 @@ def test_a_file_of_torsocks(torsocks: str, tmp_path: Path, echo_server: Any, all
         here = f"{HERE}:{echo_server.port}"
         places = [
             here,
-            "192.0.2.1:80",
+            "203.0.113.1:80",
             f"connect/{here}",
             f"send/{here}",
-            "connect/192.0.2.1:9",
-            "send/192.0.2.1:9",
+            "connect/203.0.113.1:9",
+            "send/203.0.113.1:9",
         ]
         results = []
         for command, env in (
@@ -105,13 +105,13 @@ def test_a_file_of_torsocks(torsocks: str, tmp_path: Path, echo_server: Any, all
             proxy.asked.clear()
     assert results[0] == results[1]
     said, asked = results[1]
-    assert asked == [("CONNECT", "192.0.2.1", 80)]
+    assert asked == [("CONNECT", "203.0.113.1", 80)]
     assert [said[place] for place in (here, f"send/{here}")] == {
         "": ["EPERM", "EPERM"],
         "AllowOutboundLocalhost 1\n": ["done", "EPERM"],
         "AllowOutboundLocalhost 2\n": ["done", "done"],
     }[allowed]
-    assert said["send/192.0.2.1:9"] == "EPERM"
+    assert said["send/203.0.113.1:9"] == "EPERM"
 
 
 def test_ipv6_is_for_those_who_enable_it(torsocks: str, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_chains_of_proxychains(proxychains: str, tmp_path: Path, chain: str, ref
     top, against its own manual ("the proxy after the last proxy in the previously invoked proxy chain").
     """
     file = tmp_path / "proxychains.conf"
-    places = [f"192.0.2.{number}:80" for number in range(5)]
+    places = [f"203.0.113.{number}:80" for number in range(5)]
     gone = "" if "robin" in chain else f"socks5 {HERE} {refusing_port}\n"
     asked = []
     with naming_proxy() as first, naming_proxy() as second, naming_proxy() as third:
@@ -194,7 +194,7 @@ def test_placeholders_of_proxychains(proxychains: str, tmp_path: Path, first_byt
 def test_names_of_torsocks(torsocks: str, tmp_path: Path) -> None:
     file = tmp_path / "torsocks.conf"
     results = []
-    with naming_proxy({"a.example": "192.0.2.7"}) as proxy:
+    with naming_proxy({"a.example": "203.0.113.7"}) as proxy:
         file.write_text(f"TorAddress {proxy.host}\nTorPort {proxy.port}\nOnionAddrRange 10.1.2.0/24\n")
         for wrapped, env in (
             ((torsocks,), {"TORSOCKS_CONF_FILE": str(file)}),
@@ -207,9 +207,9 @@ def test_names_of_torsocks(torsocks: str, tmp_path: Path) -> None:
             proxy.asked.clear()
     assert results[0] == results[1]
     assert results[1] == (
-        "192.0.2.7",
+        "203.0.113.7",
         "10.1.2",
-        [("RESOLVE", "a.example"), ("CONNECT", "192.0.2.7"), ("CONNECT", "x.onion")],
+        [("RESOLVE", "a.example"), ("CONNECT", "203.0.113.7"), ("CONNECT", "x.onion")],
     )
 
 

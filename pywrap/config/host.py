@@ -96,6 +96,21 @@ def parse_network(address: str, mask: str | None = None) -> str:
     return f"{inet_ntop(family, network.to_bytes(len(packed), 'big'))}/{length}"
 
 
+def is_inside(network: str, outer: str) -> bool:
+    """Whether ``network``, or an address, is ``outer`` or a part of it; as ``parse_network`` writes them."""
+    (low, bits, length), (start, outer_bits, outer_length) = _numbers(network), _numbers(outer)
+    shift = bits - outer_length
+    return bits == outer_bits and length >= outer_length and low >> shift == start >> shift
+
+
+def _numbers(network: str) -> tuple[int, int, int]:
+    """The first address, how many bits it has, and how many of them are the network's."""
+    literal, _, length = network.partition("/")
+    packed = inet_pton(AF_INET6 if ":" in literal else AF_INET, literal)
+    bits = len(packed) * 8
+    return int.from_bytes(packed, "big"), bits, int(length) if length else bits
+
+
 def is_address(text: str) -> bool:
     """Whether ``text`` is an IPv4 or IPv6 address, without brackets."""
     try:

@@ -216,7 +216,10 @@ proxies. With these three the proxies get addresses, which is all that socks4 ca
         "the addresses that stand for names until then [default: 198.18.0.0/15]",
         """\
 The IPv4 network of the addresses that programs get for names which only the last proxy resolves. Nothing
-else can be reached there. The default is 198.18.0.0/15.""",
+else can be reached there. The default is 198.18.0.0/15. Python's ipaddress calls these private, so programs
+that refuse private addresses (SSRF guards) refuse every URL: use --dns tor or tcp://HOST for those, which
+give them the real addresses. Of a network that passes (192.88.99.0/24, 254 names), they would judge
+nothing: what a name is at the proxy, they do not see.""",
         "NET",
         read=values.parse_placeholders,
     ),
@@ -225,8 +228,8 @@ else can be reached there. The default is 198.18.0.0/15.""",
         TRAFFIC,
         "connections to this machine: direct, proxy, deny [default: direct]",
         """\
-Connections to this machine (127.0.0.0/8, ::1) are made directly, which is the default, sent through the
-proxies, or refused.""",
+Connections to this machine (127.0.0.0/8, ::1, and the addresses of its interfaces) are made directly, which
+is the default, sent through the proxies, or refused.""",
         "direct|proxy|deny",
         "MODE",
         words=LOOPBACK,

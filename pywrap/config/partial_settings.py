@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pywrap.config.host import is_inside
 from pywrap.config.options import READERS
-from pywrap.config.rules import RESERVED, format_route
+from pywrap.config.rules import RESERVED, format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.values import picks_some
 from pywrap.config.words import suggest
@@ -140,12 +141,14 @@ def settle(partial: PartialSettings) -> Settings:
     for chain in chains:
         _check_length(chain, partial)
     _check_rules(partial)
-    return Settings(
+    settings = Settings(
         chains,
         partial.rules,
         partial.rewrites,
         **partial.singles,
     )
+    _check_placeholders(settings, partial)
+    return settings
 
 
 def leaves_nothing(rules: tuple[Rule, ...]) -> bool:
@@ -178,6 +181,29 @@ def _check_rules(partial: PartialSettings) -> None:
             raise ConfigError(
                 f"{origin}{': ' if origin else ''}no chain has this name: `route {format_route(rule)}`",
                 suggest(rule.to, [*names, *RESERVED], "destinations"),
+            )
+
+
+def _check_placeholders(settings: Settings, partial: PartialSettings) -> None:
+    """Nothing that is said of single addresses may be about those that stand for names.
+
+    A larger network that has them in it (0.0.0.0/0) is none that was meant for them.
+    """
+    if settings.dns == "local":
+        # There are none: addresses of that network are those of a resolver, of Clash for one.
+        return
+    about: list[tuple[Rule | Rewrite, str, str]] = [
+        (rule, f"route {format_route(rule)}", rule.network) for rule in settings.rules if rule.network
+    ]
+    for each in settings.rewrites:
+        about += [(each, f"dnat {format_rewrite(each)}", host) for host in (each.address, each.new_address)]
+    for key, line, network in about:
+        if is_inside(network, settings.placeholders):
+            origin = partial.origins.get(key, "")
+            raise ConfigError(
+                f"{origin}{': ' if origin else ''}`{line}` is about addresses that stand for names"
+                f" ({settings.placeholders})",
+                "choose another network for those with `placeholders` (--placeholders), as 100.127.0.0/16",
             )
 
 

@@ -4,12 +4,18 @@ The first of these, and no other:
 
 1. the file that was named: ``-f FILE``, ``install(config=FILE)``
 2. ``$PYSOCKSIFY_CONF``
-3. ``./pysocksify.conf``
-4. ``$XDG_CONFIG_HOME/pysocksify/pysocksify.conf``, by default in ``~/.config``
-5. ``/etc/pysocksify.conf``
+3. ``$XDG_CONFIG_HOME/pysocksify/pysocksify.conf``, by default in ``~/.config``
+4. ``/etc/pysocksify.conf``
+
+Nothing is read because it is in the current folder: that may be a stranger's, and one line in a file sends
+all traffic directly. The last two count only when no proxy was given (``-x``, ``install(proxy)``). A proxy
+that was given decides alone: a file that was not named adds neither routes nor modes to it, and cannot stop
+it either. As with proxychains-ng, the user is told which file is in use, unless ``-f`` has just named it; and
+which one is not, since its rules do not hold then.
 
 A file that is named and missing stops everything: to take the next one, as proxychains-ng does, could send
-the traffic another way than the user said. So does a file that is there and cannot be read.
+the traffic another way than the user said. So does a file that is there and cannot be read, and one that was
+not named and that another user may write to.
 """
 
 from __future__ import annotations
@@ -26,7 +32,11 @@ from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    # Gets one line for the user.
+    Say: TypeAlias = Callable[[str], None]
 
 VARIABLE = "PYSOCKSIFY_CONF"
 NAME = "pysocksify.conf"
@@ -40,15 +50,31 @@ def load(
     environ: Mapping[str, str] | None = None,
     file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
+    say: Say | None = None,
 ) -> Settings:
     """Settings from ``partial``, which come first, and from the configuration file.
+
+    ``say`` is told which file is in use.
 
     Raises:
         ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or what is said does
             not fit together.
     """
-    said = gather(partial, named, environ=environ, file_format=file_format, system_directory=system_directory)
-    return settle(said)
+    lines: list[str] = []
+    said = gather(
+        partial,
+        named,
+        environ=environ,
+        file_format=file_format,
+        system_directory=system_directory,
+        say=lines.append,
+    )
+    settings = settle(said)
+    # Not of what is in no use, since there is an error in it.
+    if say is not None:
+        for line in lines:
+            say(line)
+    return settings
 
 
 def gather(
@@ -58,18 +84,23 @@ def gather(
     environ: Mapping[str, str] | None = None,
     file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
+    say: Say | None = None,
 ) -> PartialSettings:
     """What ``partial`` and the configuration file say together; prints the warnings of the file.
+
+    ``say`` is told which file is in use.
 
     Raises:
         ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or there is no file that
             ``file_format`` could be the format of.
     """
     environ = os.environ if environ is None else environ
-    path = find(named, environ, system_directory)
+    arguments = partial or PartialSettings()
+    path = _named(named, environ)
+    if path is None and arguments.proxies is None:
+        path = _unnamed(environ, system_directory)
     if path is None and file_format is not None:
         raise no_file(file_format)
-    arguments = partial or PartialSettings()
     said = combine(arguments, PartialSettings() if path is None else read(path, file_format))
     # To give none says that the launcher brings one.
     if not said.proxies and arguments.proxies is None:
@@ -90,14 +121,16 @@ def gather(
     if (said.verbosity or 0) >= 0:
         for warning in said.warnings:
             print(f"pysocksify: warning: {warning}", file=sys.stderr)
+    if say is not None and (line := _announcement(path, named, environ, system_directory)):
+        say(line)
     return said
 
 
-def find(named: str | None, environ: Mapping[str, str], system_directory: str) -> str | None:
-    """The path of the file that counts, or None when no file was named and none is there.
+def _named(named: str | None, environ: Mapping[str, str]) -> str | None:
+    """The path of the file that the user named, or None.
 
     Raises:
-        ConfigError: the named file is missing, or it cannot be told whether a file is there.
+        ConfigError: it is missing.
     """
     if named is not None:
         _stat(named, "")
@@ -106,7 +139,50 @@ def find(named: str | None, environ: Mapping[str, str], system_directory: str) -
     if path := environ.get(VARIABLE):
         _stat(path, f" (${VARIABLE})")
         return path
-    return next((path for path in _default_paths(environ, system_directory) if _exists(path)), None)
+    return None
+
+
+def _unnamed(environ: Mapping[str, str], system_directory: str) -> str | None:
+    """The path of the user's file, else of the system's, or None when neither is there.
+
+    Raises:
+        ConfigError: it cannot be told whether a file is there, or another user may write to it.
+    """
+    path = next((path for path in _default_paths(environ, system_directory) if _exists(path)), None)
+    if path is not None:
+        _check_owner(path)
+    return path
+
+
+def _announcement(
+    path: str | None, named: str | None, environ: Mapping[str, str], system_directory: str
+) -> str:
+    """What the user should know about the file that is in use, or that is not; "" for nothing."""
+    if named is not None:
+        return ""
+    if path is not None:
+        return f"settings from {path}"
+    for ignored in _default_paths(environ, system_directory):
+        if os.path.lexists(ignored):
+            return f"not in use besides the proxy that was given: {ignored} (`-f {ignored}` for both)"
+    return ""
+
+
+def _check_owner(path: str) -> None:
+    """Refuse a file that another user decides about, as ssh does with its own.
+
+    Raises:
+        ConfigError: the file belongs to another user (but root), or all users may write to it.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as err:
+        raise _unreadable(path, err) from None
+    hint = f"if it is right, name it: `-f {path}`"
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"the configuration file {path} belongs to another user", hint)
+    if status.st_mode & stat.S_IWOTH:
+        raise ConfigError(f"any user may write to the configuration file {path}", f"`chmod o-w`; {hint}")
 
 
 def read(path: str, file_format: str | None = None) -> PartialSettings:
@@ -135,10 +211,9 @@ def _open(path: str, flags: int) -> int:
 
 
 def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:
-    paths = [f"./{NAME}"]
-    if user := _user_directory(environ):
-        paths.append(f"{user}/pysocksify/{NAME}")
-    return [*paths, f"{system_directory}/{NAME}"]
+    user = _user_directory(environ)
+    own = [f"{user}/pysocksify/{NAME}"] if user else []
+    return [*own, f"{system_directory}/{NAME}"]
 
 
 def _user_directory(environ: Mapping[str, str]) -> str:
@@ -180,5 +255,7 @@ def _unreadable(path: str, err: OSError, source: str = "") -> ConfigError:
 
 
 def _hint_no_proxy(path: str | None, environ: Mapping[str, str], system_directory: str) -> str:
+    if path is None and os.path.lexists(NAME):
+        return f"`-f {NAME}` reads the file of the current folder, which is never read by itself"
     places = [path] if path else _default_paths(environ, system_directory)
     return f"name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in {' or '.join(places)}"

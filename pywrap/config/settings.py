@@ -18,7 +18,10 @@ PIPELINE = ("off", "on", "auto")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
-# For benchmarks (RFC 2544), and routed nowhere.
+# For benchmarks (RFC 2544), and routed nowhere. Python's ``ipaddress`` calls it private, so SSRF guards
+# refuse it, and rightly: it tells them nothing, and what a name is at the proxy may be private. Of what
+# ``ipaddress`` calls global (3.11 to 3.13), only 192.88.99.0/24 is nobody's (RFC 7526), which has 254
+# addresses. It calls 100.64.0.0/10 neither, but carriers and Tailscale use that.
 PLACEHOLDERS = "198.18.0.0/15"
 
 # What ``Rule.to`` can be besides the name of a chain.
@@ -123,7 +126,8 @@ class Settings:
     ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
     ``keep_env``: the program sees variables that name proxies (``config.variables``). Otherwise they are
     hidden from it, and ``proxy_variables`` has their names and values, for children that are not covered.
-    ``turns``: where the processes of a run count for round robins, made by the launcher; "" each for itself.
+    ``turns``: where the processes of a run count for round robins and note the names that have placeholders,
+    made by the launcher; "" each for itself.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)

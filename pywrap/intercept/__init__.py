@@ -9,15 +9,18 @@ Three moments, so that nobody pays for what he does not use:
   (``registry``);
 * the first call of a door: the implementation (``connect``, ``methods``, ``listener``, ``getaddrinfo``) and
   all of ``pywrap.tunnel``.
+
+Each of them may be interrupted by code of the program that connects, and by another thread (``loading``,
+``lock``).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock
 
 from pywrap.intercept import import_hook
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +50,13 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
+# What replaces functions of ``socket`` beside the doors.
+_PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "names", "lifecycle", "c_socket"))
+
 _settings: Callable[[], Settings] | None = None
 _registry: SocketRegistry | None = None
 _installed: Installed | None = None
 _patches: Patches | None = None
-_loading = allocate_lock()
 # Neither can be taken back.
 _hooked = False
 _fork_hooked = False
@@ -76,7 +81,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    import_hook.install(_imported, _announced)
+    import_hook.install(_prepare, _imported, _announced)
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -85,15 +90,15 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
             _patch_keeper(sys.modules[name])
 
 
-def install(settings: Settings) -> None:
-    """Patch the running interpreter.
+def install(settings: Settings, handed: Callable[[], str] | None = None) -> None:
+    """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
         RuntimeError: it is patched already.
     """
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    arm(lambda: settings)
+    arm(lambda: settings, handed)
     import socket  # noqa: F401
 
     # Here and now: a program that calls this goes out, and may have gevent in it.
@@ -114,13 +119,13 @@ def uninstall() -> None:
 def current() -> Installed | None:
     """What doors and the audit hook decide by; None when nothing is patched."""
     global _installed
-    if _installed is None and _settings is not None:
-        with _loading:
-            if _installed is None:
-                from pywrap.intercept.installed import Installed
-
-                assert _registry is not None, "importing socket has patched it"
-                _installed = Installed(_settings(), _registry)
+    settings = _settings
+    if _installed is None and settings is not None:
+        _prepare()
+        made = load("pywrap.intercept.installed").Installed(settings(), _registry)
+        if _installed is None and _settings is settings:
+            # Else whoever came in the middle has made one, which holds what it has opened.
+            _installed = made
     return _installed
 
 
@@ -134,26 +139,37 @@ def _imported(module: Any) -> None:
         _patch(module)
 
 
+def _prepare() -> None:
+    """Have what ``_patch`` needs before ``socket`` is executed: nobody who comes in the middle has it yet."""
+    global _registry, _patches, _fork_hooked
+    for part in ("pywrap.intercept.patches.sockopt", *_PARTS):
+        load(part)
+    registry, patches = (
+        load("pywrap.intercept.registry").SocketRegistry(),
+        load("pywrap.intercept.originals").Patches(),
+    )
+    epoll = load("pywrap.intercept.epoll")
+    # No call between a look and its consequence: nobody comes in the middle of that.
+    if _registry is None:
+        _registry = registry
+    if _patches is None:
+        _patches = patches
+        epoll.install(patches)
+    if not _fork_hooked:
+        _fork_hooked = True
+        os.register_at_fork(before=_about_to_fork, after_in_child=_forked)
+
+
 def _patch(module: Any) -> None:
     """Replace everything in ``module``, which is ``socket``.
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
-    global _registry, _patches, _fork_hooked
-    from pywrap.intercept import epoll, originals, registry
-    from pywrap.intercept.patches import accept, c_socket, lazy, lifecycle, names, sockopt
-
-    if _patches is None:
-        _patches = originals.Patches()
-        epoll.install(_patches)
-    if _registry is None:
-        _registry = registry.SocketRegistry()
-    lazy.install(_patches, module, current)
-    for part in (accept, names, lifecycle, sockopt, c_socket):
-        part.install(_patches, module, _registry)
-    if not _fork_hooked:
-        os.register_at_fork(after_in_child=_forked)
-        _fork_hooked = True
+    _prepare()
+    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
+    load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
+    for part in _PARTS:
+        load(part).install(_patches, module, _registry)
 
 
 def _patch_keeper(module: Any) -> None:
@@ -163,17 +179,11 @@ def _patch_keeper(module: Any) -> None:
 
     assert _patches is not None and _registry is not None, "importing socket has patched it"
     if module.__name__ == import_hook.TRIO:
-        from pywrap.intercept.patches import trio
-
-        trio.install(_patches, module, _registry.roots)
+        load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
     elif module.__name__ in import_hook.SOCKS_LIBRARIES:
-        from pywrap.intercept import socks_libraries
-
-        socks_libraries.install(_patches, module, _name_of)
+        load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     else:
-        from pywrap.intercept.patches import multiprocessing
-
-        multiprocessing.install(_patches, module, _registry)
+        load("pywrap.intercept.patches.multiprocessing").install(_patches, module, _registry)
 
 
 def _name_of(literal: str) -> str:
@@ -199,8 +209,11 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         installed.check(event, args)
 
 
+def _about_to_fork() -> None:
+    if _installed is not None:
+        _installed.runtime.about_to_fork()
+
+
 def _forked() -> None:
-    global _loading
-    _loading = allocate_lock()
     if _installed is not None:
         _installed.runtime.forked()

@@ -42,6 +42,9 @@ def _check_address(runtime: Runtime, sock: Any, address: Any) -> None:
     found = target(sock, address)
     if found is None:
         _refuse(runtime, f"cannot tell where {address!r} is")
+    elif not found.datagram and runtime.routes.leads_to_first_hop(found.host, found.port):
+        # A tunnel begins; also where the proxy's address is of the placeholders' network.
+        return
     elif runtime.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
         _refuse(runtime, f"{found.host}:{found.port} would be reached directly, past the proxy")
 

@@ -66,12 +66,6 @@ class Events(Messages):
         """Somebody came."""
         self.say(1, f"{peer} via {_list(path)}: accepted")
 
-    def recycled(self, count: int) -> None:
-        """So many placeholders became other names'."""
-        self.say(
-            1, f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
-        )
-
 
 def _list(path: Path) -> str:
     return ", ".join(str(hop) for hop in path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import _socket
 
 from pywrap.frozen import replace
-from pywrap.intercept import originals
+from pywrap.intercept.own import Own
 from pywrap.tunnel.attempt import TunnelAttempt
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.deadline import Deadline
@@ -72,7 +72,7 @@ class HopProbes:
 
 def fresh() -> _socket.socket:
     """A socket to begin with; it becomes another where the proxy has no IPv4 (``dial.socket_for``)."""
-    sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    sock = Own(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     sock.setblocking(False)
     return sock
 

@@ -7,6 +7,7 @@ alone gets ``socket`` imported behind it: what is replaced, is replaced then.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
@@ -40,14 +41,17 @@ KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRAR
 _finder: Finder | None = None
 
 
-def install(imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
+def install(
+    expected: Callable[[], None], imported: Callable[[Any], None], announced: Callable[[str], None]
+) -> None:
     """Have ``imported(module)`` called whenever ``socket``, or one of ``KEEPERS``, has been executed.
 
-    ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is executed, once it is
-    found, and may raise ModuleNotFoundError; ``socket`` has been imported then.
+    ``expected()`` is called before that. ``announced(name)`` is called before a module of ``GREEN`` or
+    ``FOREIGN`` is executed, once it is found, and may raise ModuleNotFoundError; ``socket`` has been imported
+    then.
     """
     global _finder
-    _finder = Finder(imported, announced)
+    _finder = Finder(expected, imported, announced)
     sys.meta_path.insert(0, _finder)
 
 
@@ -62,7 +66,10 @@ def uninstall() -> None:
 class Finder:
     """For ``sys.meta_path``."""
 
-    def __init__(self, imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
+    def __init__(
+        self, expected: Callable[[], None], imported: Callable[[Any], None], announced: Callable[[str], None]
+    ) -> None:
+        self._expected = expected
         self._imported = imported
         self._announced = announced
 
@@ -81,8 +88,13 @@ class Finder:
 
                     self._announced(name)
                 elif spec.loader is not None:
-                    told = _import_socket if name == "_socket" else self._imported
-                    spec.loader = Loader(spec, told)  # type: ignore[assignment]
+                    # What is expected of us needs ``_socket`` itself.
+                    told = (
+                        (lambda: None, _import_socket)
+                        if name == "_socket"
+                        else (self._expected, self._imported)
+                    )
+                    spec.loader = Loader(spec, *told)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -95,9 +107,10 @@ def _import_socket(_: Any) -> None:
 class Loader:
     """Loads a module as its own loader does, and tells."""
 
-    def __init__(self, spec: Any, imported: Callable[[Any], None]) -> None:
+    def __init__(self, spec: Any, expected: Callable[[], None], imported: Callable[[Any], None]) -> None:
         self._spec = spec
         self._loader = spec.loader
+        self._expected = expected
         self._imported = imported
 
     def create_module(self, spec: Any) -> Any:
@@ -106,11 +119,22 @@ class Loader:
     def exec_module(self, module: Any) -> None:
         # inspect and linecache ask the loader for the source.
         self._spec.loader = module.__loader__ = self._loader
+        try:
+            self._expected()
+        except ImportError as err:
+            _end(err)
         self._loader.exec_module(module)
+        # What a signal handler raises would leave the module half patched.
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
         try:
             self._imported(module)
         except BaseException as err:
-            # The program could catch it, and go on with a half-patched module: its traffic would leave.
-            line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
-            os.write(2, line.encode("utf-8", "backslashreplace"))
-            os._exit(125)
+            _end(err)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def _end(err: BaseException) -> None:
+    """The program could catch ``err``, and go on with a half-patched module: its traffic would leave."""
+    line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
+    os.write(2, line.encode("utf-8", "backslashreplace"))
+    os._exit(125)

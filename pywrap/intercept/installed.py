@@ -6,7 +6,7 @@ imported here and at once, so that nothing is imported any more when gevent has 
 
 from __future__ import annotations
 
-from pywrap.intercept import audit, unsupported
+from pywrap.intercept import audit, groups, unsupported
 from pywrap.intercept.bind import listener
 from pywrap.intercept.patches import connect, getaddrinfo
 from pywrap.intercept.runtime import Runtime
@@ -40,3 +40,7 @@ class Installed:
     def check_module(self, name: str) -> None:
         """Look at a module that is about to be imported (``unsupported``)."""
         unsupported.check(self.runtime, name)
+
+    def check_option(self, args: tuple[Any, ...]) -> None:
+        """Look at an option of IP that is about to be set (``groups``)."""
+        groups.check(self.runtime, args)

@@ -43,6 +43,7 @@ settimeout = _socket.socket.settimeout
 shutdown = _socket.socket.shutdown
 
 dup = _socket.dup
+socketpair = _socket.socketpair
 getaddrinfo = _socket.getaddrinfo
 gethostbyaddr = _socket.gethostbyaddr
 gethostbyname = _socket.gethostbyname
@@ -52,8 +53,8 @@ getnameinfo = _socket.getnameinfo
 epoll = select.epoll
 poll = select.poll
 
+RLock = _thread.RLock
 allocate_lock = _thread.allocate_lock
-get_ident = _thread.get_ident
 start_new_thread = _thread.start_new_thread
 
 # What these say as properties of socket.socket goes through an enum; here it is a member of a C structure.

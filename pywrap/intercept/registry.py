@@ -21,7 +21,7 @@ import os
 import sys
 from time import monotonic, sleep
 
-from pywrap.intercept.originals import allocate_lock, get_ident
+from pywrap.intercept.lock import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ def is_open(fd: int, number: int) -> bool:
     return status.st_ino == number and status.st_mode & _S_IFMT == _S_IFSOCK
 
 
+def _close(fd: int, number: int) -> None:
+    """Close ``fd``, unless the program has done so, and it is another file."""
+    if is_open(fd, number):
+        os.close(fd)
+
+
 # An epoll that was made by C code (libuv), or before us, still has the placeholder registered, and it is an
 # event on that which wakes its owner up. That needs a moment, not more.
 LINGERING = 64
@@ -70,45 +76,8 @@ _S_IFMT = 0o170000
 _S_IFSOCK = 0o140000
 
 
-class Lock:
-    """Can be taken again by the thread that has it: a garbage collection under it may close sockets.
-
-    Not ``_thread.RLock``, which eventlet looks for in all modules, and makes green.
-    """
-
-    __slots__ = ("_acquired", "_depth", "_lock", "_owner")
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._owner = 0
-        self._depth = 0
-        self._acquired = False
-
-    def __enter__(self) -> None:
-        me = get_ident()
-        if self._owner != me:
-            # When the interpreter ends, this is the last thread, and another may have been stopped with it.
-            self._acquired = self._lock.acquire(not sys.is_finalizing())
-            self._owner = me
-        self._depth += 1
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._owner = 0
-            if self._acquired:
-                self._lock.release()
-
-    def enter_now(self) -> bool:
-        """Take it if nobody has it, this thread included; the result is whether it is taken."""
-        if sys.is_finalizing() or not self._lock.acquire(False):
-            return False
-        self._acquired, self._owner, self._depth = True, get_ident(), 1
-        return True
-
-
 class SocketRegistry:
-    """The tables. ``lock`` guards ``nonblocking``, ``listener`` and each hand-over."""
+    """The tables. ``lock`` guards ``pending``, ``listening`` and each hand-over; see the page in ``lock``."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -129,7 +98,8 @@ class SocketRegistry:
         self._objects: dict[int, Any] = {}
         # Flows, each with a descriptor of it that the garbage collector has closed.
         self._orphans: list[tuple[Flow, int]] = []
-        self._lingering: dict[int, int] = {}
+        # Each a descriptor and its inode.
+        self._lingering: dict[int, tuple[int, int]] = {}
         self._sweep_at = 64
 
     def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
@@ -170,7 +140,7 @@ class SocketRegistry:
         with self.lock:
             placeholder = self._lingering.pop(number, None)
             if placeholder is not None:
-                os.close(placeholder)
+                _close(*placeholder)
             pending = self.pending.get(number)
             return pending.take_error() if pending is not None else 0
 
@@ -190,9 +160,9 @@ class SocketRegistry:
         if number in self._lingering:
             return
         if len(self._lingering) >= LINGERING:
-            os.close(self._lingering.pop(next(iter(self._lingering))))
+            _close(*self._lingering.pop(next(iter(self._lingering))))
         try:
-            self._lingering[number] = os.dup(fd)
+            self._lingering[number] = os.dup(fd), inode(fd)
         except OSError:
             # No descriptor left (EMFILE): who polls in Python is woken up without it.
             pass
@@ -250,8 +220,12 @@ class SocketRegistry:
         It does so in the middle of anything, also of what is done to this very flow: nothing is waited for,
         and nothing done that this thread may be in the middle of. What is left to do, ``reap`` does.
         """
-        now = self.lock.enter_now()
+        if self.lock.is_mine or sys.is_finalizing():
+            close()
+            self._orphans.append((flow, fd))
+            return
         try:
+            now = self.lock.acquire(False)
             if now:
                 flow.keep_queued(fd)
             close()
@@ -259,13 +233,17 @@ class SocketRegistry:
             if now:
                 self.reap()
         finally:
-            if now:
-                self.lock.__exit__()
+            # Rather than by what ``now`` is: an exception may have come before it was that.
+            if self.lock.is_mine:
+                self.lock.release()
 
     def reap(self) -> None:
         """End the flows of sockets that the garbage collector has closed. Under ``lock``."""
-        while self._orphans:
-            flow, fd = self._orphans.pop()
+        while True:
+            try:
+                flow, fd = self._orphans.pop()
+            except IndexError:
+                return
             flow.close(fd)
 
     def add_flow(self, flow: Flow) -> None:
@@ -308,11 +286,13 @@ class SocketRegistry:
             return None
         # Not in the middle of a hand-over, when it is neither pending nor in its place.
         with self.lock:
-            return self.pending.get(inode(fd))
+            pending = self.pending.get(inode(fd))
+            if pending is not None:
+                pending.look()
+            return pending
 
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
-        self.lock = Lock()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
         for flow in list(self.flows.values()):

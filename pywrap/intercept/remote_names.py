@@ -1,12 +1,16 @@
 """Which names and addresses somebody beyond the chain is asked for, and what is made of the answers.
 
 With ``dns remote`` and ``dns local``, none.
+
+An answer never chooses the direct path: an address of this machine, of a direct network or of a direct name
+is refused, and so is a name that is known here. The name that was asked for is not direct, or it would have
+been looked up here. v2ray 4.34 answers RESOLVE with success and its own address, whatever the name.
 """
 
 from __future__ import annotations
 
 import errno
-from _socket import EAI_NODATA
+from _socket import EAI_FAIL
 
 from pywrap.errors import SocksError
 from pywrap.frozen import replace
@@ -52,16 +56,21 @@ class RemoteNames:
         assert self._lookup is not None, "takes() was asked before"
         try:
             found = self._lookup.addresses(name, ipv6)
-            # Whoever answers with a placeholder would have us connect to some other name.
-            values = tuple(each for each in found.values if not self._is_placeholder(each))
+            wrong = {each: self._routes.why_not_from_beyond(address_of(each) or b"") for each in found.values}
+            refused = [f"answered with {each}, {why}" for each, why in wrong.items() if why]
+            values = tuple(each for each in found.values if not wrong[each])
             if not values:
-                raise LookupFailed(f"{name} has none but placeholder addresses", EAI_NODATA)
+                raise LookupFailed(f"{name} was {' and '.join(refused)}", EAI_FAIL)
         except LookupFailed as err:
             self._failed(name, err)
             raise
+        for words in refused:
+            self._messages.say(1, f"refused: {name} was {words}")
         self._messages.say(2, f"{name}: {', '.join(values)}")
-        self._routes.remember(name, list(values))
-        return replace(found, values=values)
+        self._routes.learn_from_beyond(name, list(values))
+        # The program may connect to that one as well.
+        canonical = name if self._routes.knows(found.canonical) else found.canonical
+        return replace(found, values=values, canonical=canonical)
 
     def names(self, literal: str) -> list[str]:
         """What an address is called, if it goes through a chain itself; else nobody is asked.
@@ -74,15 +83,14 @@ class RemoteNames:
             return []
         try:
             found = self._lookup.names(address)
+            for name in found.values:
+                if self._routes.knows(name):
+                    raise LookupFailed(f"{literal} was answered with {name}, which is known here", EAI_FAIL)
         except LookupFailed as err:
             self._failed(literal, err)
             raise
         self._messages.say(2, f"{literal}: {', '.join(found.values)}")
         return list(found.values)
-
-    def _is_placeholder(self, literal: str) -> bool:
-        address = address_of(literal)
-        return address is not None and self._names.name_of(address) is not None
 
     def _failed(self, what: str, err: LookupFailed) -> None:
         """Say why: once where the proxy does not look names up at all, at -v otherwise."""

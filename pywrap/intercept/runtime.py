@@ -7,11 +7,14 @@ import errno
 import os
 from operator import index
 
-from pywrap.errors import Unencodable, to_oserror
+from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
 from pywrap.intercept.hop_probes import HopProbes, end, fresh
+from pywrap.intercept.lock import Lock
+from pywrap.intercept.own import Own, own
+from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, unpacked
@@ -52,12 +55,13 @@ class Runtime:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
-        self.names = Placeholders(originals.allocate_lock, settings.placeholders, self.messages.recycled)
+        self.names = Placeholders(self._lock, settings.placeholders, settings.turns)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
             lambda text: self.messages.say(1, text),
             start_thread=originals.start_new_thread,
+            socketpair=_own_pair,
         )
         self.hop_probes = HopProbes(settings, self.hops, lambda task: self.background.submit(task))
         self.hops.hop_probes = self.hop_probes
@@ -67,15 +71,24 @@ class Runtime:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.routes = Routes(settings, firsts, self.names, self.hosts, is_own)
         self.chains = _chains(settings)
         self._selections = self._choose()
-        self.background = _background()
+        self.background = self._background()
         self.remote_names = RemoteNames(
             lookup(settings.dns, self._converse), self.routes, self.names, self.messages
         )
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Has a signal handler, or the like, interrupted code of ours that holds a lock?
+
+        It may wait for its connection, and until it has ended the background thread waits for the lock: what
+        is opened here is opened by this thread then.
+        """
+        return self.registry.lock.is_mine
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -109,6 +122,10 @@ class Runtime:
             wait_for(attempt, originals.poll)
         finally:
             end(attempt)
+        last = attempt.path[-1]
+        if command == v5.RESOLVE and attempt.bound.port == last.port:
+            # v2ray: its own address, which is another host than the name's wherever the proxy is.
+            raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {attempt.bound}")
         return attempt.bound
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:
@@ -129,7 +146,7 @@ class Runtime:
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
             if address.family != family:
                 continue
-            with_proxy = originals.Socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            with_proxy = Own(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
             self.registry.allow(address.sockaddr)
             try:
                 originals.connect(with_proxy, address.sockaddr)
@@ -279,7 +296,11 @@ class Runtime:
         else:
             host = destination.host
             if address_of(host) is None:
-                host = self.names.placeholder(host, ipv6)
+                try:
+                    host = self.names.placeholder(host, ipv6)
+                except LookupFailed:
+                    # The tunnel does not need one.
+                    host = self.names.unknown
         port = index(address[1])
         return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
@@ -289,15 +310,30 @@ class Runtime:
         self.messages.connected(verdict.destination, path, started)
         self.hop_probes.learn(path)
 
+    def about_to_fork(self) -> None:
+        """In the parent: what both give away from now on must not be the same."""
+        try:
+            self.names.share()
+        except OSError as err:
+            self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
+
     def forked(self) -> None:
         """In a child after fork(): the background thread and whoever held a lock are not here."""
+        self.registry.lock = Lock()
         self.background.forked()
-        self.background = _background()
+        self.background = self._background()
         self.registry.forked()
-        self.names.forked(originals.allocate_lock)
+        self.names.forked(self._lock)
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
+
+    def _lock(self) -> Lock:
+        """The one that there is (``lock``)."""
+        return self.registry.lock
+
+    def _background(self) -> Background:
+        return Background(originals.start_new_thread, self._lock, originals.epoll)
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain picks its proxies, by its name."""
@@ -327,5 +363,6 @@ def _chains(settings: Settings) -> dict[str, Chain]:
     }
 
 
-def _background() -> Background:
-    return Background(originals.start_new_thread, originals.allocate_lock, originals.epoll)
+def _own_pair() -> tuple[Own, Own]:
+    near, far = originals.socketpair()
+    return own(near), own(far)

@@ -9,6 +9,7 @@ import os
 import sys
 
 from pywrap import intercept
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,12 +79,10 @@ def _ended(value: str) -> None:
 
 def settings(text: str) -> Settings:
     """What the launcher decided; a damaged text ends the process, as at the start."""
-    from pywrap.config import settings_env
-    from pywrap.errors import ConfigError
-
+    errors = load("pywrap.errors")
     try:
-        return settings_env.decode(text)
-    except ConfigError as err:
+        return load("pywrap.config.settings_env").decode(text)  # type: ignore[no-any-return]
+    except errors.ConfigError as err:
         # An exception would reach the program, which might go on.
         os.write(2, f"pysocksify: error: {err}\nhint: {err.hint}\n".encode("utf-8", "backslashreplace"))
         os._exit(125)

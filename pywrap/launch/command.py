@@ -13,6 +13,7 @@ from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.launch.program import look_through
 from pywrap.launch.secrets import PREFIX, take_back
+from pywrap.tunnel import round_robin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,12 +38,11 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
             settings = _prefixed(settings, bundled.start(settings.verbosity))
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
-    if any(chain.type == "round_robin" for chain in settings.chains):
-        from pywrap.tunnel import round_robin
-
-        try:
-            settings = replace(settings, turns=round_robin.create())
-        except OSError as err:
+    try:
+        settings = replace(settings, turns=round_robin.create())
+    except OSError as err:
+        # Each process counts for itself then; in a round robin, all would begin with one proxy.
+        if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     environ = environment(settings, complete(os.environ))
     in_a_file = environ[settings_env.VARIABLE].startswith(PREFIX)

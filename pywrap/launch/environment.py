@@ -8,6 +8,7 @@ import sys
 from pywrap.config import settings_env
 from pywrap.config.variables import is_proxy_variable
 from pywrap.frozen import replace
+from pywrap.programs import cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# Holds sitecustomize.py and nothing else: it is first on the target's sys.path.
-STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
+STARTUP = cover.STARTUP
 
 
 def environment(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> dict[str, str]:
@@ -26,24 +26,18 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
     Variables that name proxies stay, for children that are not covered: the target hides them
     (``config.variables``).
     """
-    changed = dict(base)
-    old = changed.get("PYTHONPATH", "")
-    others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
-    changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
     if not settings.keep_env:
         variables = tuple((name, value) for name, value in base.items() if is_proxy_variable(name))
         settings = replace(settings, proxy_variables=variables)
         if variables and settings.verbosity >= 1:
             names = ", ".join(f"${name}" for name, _ in variables)
             print(f"pysocksify: hidden from the program, but with --keep-env: {names}", file=sys.stderr)
-    changed[settings_env.VARIABLE] = _handed_over(settings, base, owner or os.getpid())
-    if settings.dns != "local":
-        # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.
-        changed.setdefault("EVENTLET_NO_GREENDNS", "yes")
-    return changed
+    outer = {name: value for name, value in base.items() if name != settings_env.VARIABLE}
+    return cover.environment(outer, handed_over(settings, base, owner))
 
 
-def _handed_over(settings: Settings, base: Mapping[str, str], owner: int) -> str:
+def handed_over(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> str:
+    """``settings`` as the value of our variable; ``base`` and ``owner`` as for ``environment``."""
     text = settings_env.encode(settings)
     if not settings_env.has_secrets(settings):
         return text
@@ -51,7 +45,7 @@ def _handed_over(settings: Settings, base: Mapping[str, str], owner: int) -> str
     from pywrap.launch import secrets
 
     try:
-        return secrets.store(text, owner, base)
+        return secrets.store(text, owner or os.getpid(), base)
     except OSError as err:
         if settings.verbosity >= 0:
             print(

@@ -33,12 +33,14 @@ def has_all(environ: Mapping[str, str]) -> bool:
 
 
 def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
-    """``environ`` with what a Python needs to read our start-up file first; ``settings`` unless it has some."""
+    """``environ`` with what a Python needs to read our start-up file; ``settings`` unless it has some."""
     changed = dict(environ)
     old = changed.get("PYTHONPATH", "")
     others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
     changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
     changed[VARIABLE] = changed.get(VARIABLE) or settings
+    # eventlet would ask name servers itself, over UDP, instead of the patched functions.
+    changed.setdefault("EVENTLET_NO_GREENDNS", "yes")
     return changed
 
 

@@ -30,7 +30,8 @@ class PythonCommand:
 
     ``options``: those before what is run; ``letters``: the short ones among them, each once. ``mode`` is what
     is run: CODE, MODULE, SCRIPT or STDIN; ``target`` is the code, the module or the file ("" or "-" for
-    STDIN), and ``arguments`` are the program's own. ``written`` are all words before them, as they stand in the command.
+    STDIN), and ``arguments`` are the program's own. ``written`` are all words before them, as they stand in
+    the command.
     """
 
     options: tuple[str, ...]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import _socket
 import errno
 
-from pywrap.errors import ProtocolError, ProxyClosed, Rejected
+from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import Endpoint, packed, unpacked
 from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
+from pywrap.tunnel.first_hop import should_abandon
 from pywrap.tunnel.routes import has_many_receivers
 
 TYPE_CHECKING = False
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Proxy
-    from pywrap.errors import SocksError
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.deadline import Deadline
 
@@ -233,6 +233,8 @@ class Watch:
         return self.advance()
 
     def advance(self) -> bool:
+        if should_abandon(self.sock):
+            raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:
             if self.sock.recv(4096):
                 # One piece at a time: the thread has others to serve than a proxy that does not stop talking.

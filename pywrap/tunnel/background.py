@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from os import read, write
 from time import monotonic
 
 from pywrap.errors import SocksError
 from pywrap.tunnel.attempt import POLLIN
+from pywrap.tunnel.first_hop import should_abandon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     Report: TypeAlias = Callable[[Any, "SocksError | None"], None]
 
 _NEVER = float("inf")
+
+# Seconds that the thread sleeps at the most: when the program has closed what it sleeps on, nothing wakes it
+# up.
+_LONGEST_WAIT = 10.0
 
 
 class Task:
@@ -54,7 +60,12 @@ class Background:
     """The thread, started when there is work.
 
     ``start_thread``, ``allocate_lock`` and ``epoll`` are the interpreter's own: a program may have replaced
-    those of its modules (gevent and eventlet do).
+    those of its modules (gevent and eventlet do). The lock is one that its thread can take again: a signal
+    handler comes in the middle (``intercept.lock``).
+
+    What the thread waits by are descriptors of the program's process, which closes numbers by the hundred
+    when it becomes a daemon (os.closerange). They are looked at before they are used. When they are gone, so
+    are those of what was pending: all of it is told an error, and the next tunnel has a new thread.
     """
 
     def __init__(
@@ -68,78 +79,208 @@ class Background:
         self._epoll = epoll
         self._new: list[Task] = []
         self._cancelled: list[Task] = []
-        self._running = False
-        self._wake = -1
+        # What has not been reported yet. Who takes a task out of it, in one step, reports it.
+        self._open: set[Task] = set()
+        # Those whose loop was lost.
+        self._orphans: list[Task] = []
+        # What runs, if anything does.
         self._loop: _Loop | None = None
 
     def submit(self, task: Task) -> None:
-        """Open a tunnel; returns at once."""
-        with self._lock:
-            self._new.append(task)
-            if self._running:
-                os.eventfd_write(self._wake, 1)
-                return
-            try:
-                self._start()
-            except BaseException:
-                self._new.remove(task)
-                raise
+        """Open a tunnel; returns at once.
+
+        Raises:
+            OSError: no descriptor or no thread is left for it.
+        """
+        left: list[Task] = []
+        try:
+            with self._lock:
+                self._open.add(task)
+                self._new.append(task)
+                try:
+                    if not self._wake():
+                        self._start()
+                except BaseException:
+                    self._open.discard(task)
+                    if self._loop is None:
+                        # With those of signal handlers that came in the middle.
+                        left, self._new = self._new, []
+                    raise
+        except OSError as err:
+            self._fail(left, SocksError(str(err.strerror), err.errno))
+            raise
 
     def cancel(self, task: Task) -> None:
-        """Give up ``task``, which then reports an error; nothing happens when it has reported.
-
-        The garbage collector may call this in the middle of anything, also of what is done under the lock: it
-        is not waited for. Whoever has it either looks at ``_cancelled`` afterwards or wakes up who does.
-        """
-        self._cancelled.append(task)
-        if self._lock.acquire(False):
-            try:
-                if self._running:
-                    os.eventfd_write(self._wake, 1)
-                else:
-                    self._cancelled.clear()
-            finally:
-                self._lock.release()
+        """Give up ``task``, which then reports an error; nothing happens when it has reported."""
+        task.cancelled = True
+        with self._lock:
+            self._cancelled.append(task)
+            if self._wake():
+                return
+            self._cancelled.clear()
+            if self._orphans:
+                try:
+                    self._start()
+                except OSError:
+                    # No descriptor or no thread is left: who submits next has both, or hears of it.
+                    pass
 
     def forked(self) -> None:
         """In a child after fork(), where this is of no more use: close what the parent's thread waits by."""
-        if self._running:
-            assert self._loop is not None, "it is what runs"
-            os.close(self._wake)
+        if self._loop is not None:
             self._loop.close()
+
+    def _wake(self) -> bool:
+        """Have what runs look at what is new; False when nothing does. Under the lock."""
+        loop = self._loop
+        if loop is None:
+            return False
+        if loop.is_ours():
+            loop.wake()
+            return True
+        self._loop = None
+        self._orphans += loop.lose()
+        return False
 
     def _start(self) -> None:
         # Everything that can fail (EMFILE) here, where connect() can report it.
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        loop = _Loop(self._epoll, self._report)
+        if self._loop is not None:
+            # A signal handler has been faster.
+            loop.close()
+            self._loop.wake()
+            return
+        self._loop = loop
         try:
-            self._loop = _Loop(self._epoll(), self._wake)
-            self._start_thread(self._run, (self._loop,))
-        except BaseException:
+            self._start_thread(self._run, (loop,))
+        except BaseException as err:
             self._loop = None
-            os.close(self._wake)
+            loop.close()
+            if isinstance(err, RuntimeError):
+                # Not EAGAIN, as pthread_create(3) calls it: to event loops that means "in progress".
+                words = f"no thread is left to open tunnels for sockets that do not block ({err})"
+                raise OSError(errno.ENOBUFS, words) from err
             raise
-        self._running = True
 
     def _run(self, loop: _Loop) -> None:
-        while True:
-            with self._lock:
-                new, self._new = self._new, []
-                cancelled, self._cancelled = self._cancelled, []
-                if not new and not cancelled and not loop.busy:
-                    self._running = False
-                    os.close(self._wake)
-                    loop.close()
-                    return
-            loop.turn(new, cancelled, lambda: not self._cancelled)
+        new: list[Task] = []
+        try:
+            while True:
+                with self._lock:
+                    if self._loop is not loop:
+                        raise _Lost
+                    new, self._new = self._new, []
+                    cancelled, self._cancelled = self._cancelled, []
+                    orphans, self._orphans = self._orphans, []
+                    if not new and not cancelled and not orphans and not loop.busy:
+                        self._loop = None
+                        loop.close()
+                        return
+                self._fail(orphans, _lost())
+                loop.turn(new, cancelled, lambda: not self._cancelled)
+        except BaseException as err:
+            # Or it is a bug of ours, or no memory is left. Whoever waits must hear of it.
+            self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
+
+    def _end(self, loop: _Loop, new: list[Task], error: SocksError) -> None:
+        """Nothing that ``loop`` has will be opened, nor what was to be its next."""
+        with self._lock:
+            if self._loop is loop:
+                self._loop = None
+                new, self._new = new + self._new, []
+            left = loop.lose()
+        self._fail(left + new, error)
+
+    def _fail(self, tasks: list[Task], error: SocksError) -> None:
+        for task in tasks:
+            # One for each: what it says may be changed by who gets it.
+            self._report(task, SocksError(str(error), error.errno))
+
+    def _report(self, task: Task, error: SocksError | None) -> None:
+        """Tell whom it concerns how ``task`` went, unless that has been told."""
+        try:
+            self._open.remove(task)
+        except KeyError:
+            return
+        if error is not None and task.attempt is not None:
+            _guarded(task.attempt.abandon)
+        _guarded(task.report, task.attempt, error)
+
+
+def _guarded(function: Callable[..., None], *args: Any) -> None:
+    """Call ``function``, and print what it raises: a bug of ours. The others are told in any case."""
+    try:
+        function(*args)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+
+
+class _Lost(Exception):
+    """The program has closed what the thread waits by."""
+
+
+def _lost() -> SocksError:
+    words = "abandoned: the program has closed the descriptors of tunnels in the making (os.closerange?)"
+    return SocksError(words, errno.ECONNABORTED)
+
+
+def _internal(err: BaseException) -> SocksError:
+    return SocksError(f"internal error, please report it: {err!r}", errno.EIO)
+
+
+class _Bell:
+    """A pipe that wakes the thread up. Not an eventfd: all of those have one inode.
+
+    Read and written by functions that were bound early: eventlet replaces those of ``os`` by green ones.
+    """
+
+    def __init__(self) -> None:
+        self.reads, self._writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._file = _identity(self.reads)
+
+    def is_ours(self) -> bool:
+        """Are both ends still at their numbers?"""
+        return self._file == _identity(self.reads) and self._file == _identity(self._writes)
+
+    def ring(self) -> None:
+        try:
+            write(self._writes, b"!")
+        except BlockingIOError:
+            # It has been rung often enough.
+            pass
+
+    def hush(self) -> None:
+        read(self.reads, 4096)
+
+    def close(self) -> None:
+        for fd in (self.reads, self._writes):
+            if _identity(fd) == self._file:
+                os.close(fd)
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class _Loop:
     """The tasks that wait, by the descriptors that they wait for."""
 
-    def __init__(self, epoll: Any, wake: int) -> None:
-        self._epoll = epoll
-        self._epoll.register(wake, POLLIN)
-        self._wake = wake
+    def __init__(
+        self, make_epoll: Callable[[], Any], report: Callable[[Task, SocksError | None], None]
+    ) -> None:
+        self._bell = _Bell()
+        try:
+            self._epoll = make_epoll()
+        except BaseException:
+            self._bell.close()
+            raise
+        self._epoll.register(self._bell.reads, POLLIN)
+        self._report = report
+        self._is_lost = False
         self._by_fd: dict[int, Task] = {}
         # The descriptor that each of them waits on; -1 during a step, and before the first.
         self._waiting: dict[Task, int] = {}
@@ -152,25 +293,58 @@ class _Loop:
         return bool(self._waiting)
 
     def close(self) -> None:
-        self._epoll.close()
+        if self.is_ours():
+            self._epoll.close()
+        elif not self._is_lost:
+            # Its number is another file by now, which would be closed with the object. What is to be called
+            # after a fork() lives as long as the interpreter.
+            os.register_at_fork(after_in_child=self._epoll.fileno)
+        self._is_lost = True
+        self._bell.close()
+
+    def is_ours(self) -> bool:
+        """Are the descriptors the ones that were made here?
+
+        All epolls have one inode. This one has the bell in it.
+        """
+        if self._is_lost or not self._bell.is_ours():
+            return False
+        try:
+            self._epoll.modify(self._bell.reads, POLLIN)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def wake(self) -> None:
+        """End the present wait, or the next one."""
+        self._bell.ring()
+
+    def lose(self) -> list[Task]:
+        """Give up all that waits: the result. Another thread may still wait, or be inside a step."""
+        self.close()
+        tasks, self._waiting, self._by_fd = list(self._waiting), {}, {}
+        return tasks
 
     def turn(self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool]) -> None:
-        """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late."""
+        """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late.
+
+        Raises:
+            _Lost: the program has closed what is waited by.
+        """
+        self._check()
         for task in cancelled:
             task.cancelled = True
             if task in self._waiting:
                 self._step(task, self._advance)
         for task in new:
-            if task.begin > monotonic():
-                self._watch(task)
-                self._soonest = min(self._soonest, task.begin)
-            else:
-                self._step(task, self._begin)
+            self._step(task, self._begin)
         if not self._waiting:
             return
-        for fd, _ in self._epoll.poll(self._wait_seconds() if may_wait() else 0):
-            if fd == self._wake:
-                os.eventfd_read(fd)
+        events = self._epoll.poll(self._wait_seconds() if may_wait() else 0)
+        self._check()
+        for fd, _ in events:
+            if fd == self._bell.reads:
+                self._bell.hush()
                 continue
             ready = self._by_fd.get(fd)
             if ready is not None:
@@ -179,8 +353,12 @@ class _Loop:
         if monotonic() >= self._soonest:
             self._expire_late()
 
-    def _wait_seconds(self) -> float | None:
-        return None if self._soonest == _NEVER else max(0.0, self._soonest - monotonic())
+    def _check(self) -> None:
+        if not self.is_ours():
+            raise _Lost
+
+    def _wait_seconds(self) -> float:
+        return min(max(0.0, self._soonest - monotonic()), _LONGEST_WAIT)
 
     def _expire_late(self) -> None:
         now = monotonic()
@@ -189,6 +367,8 @@ class _Loop:
         self._soonest = min(map(_moment, self._waiting), default=_NEVER)
 
     def _begin(self, task: Task) -> bool:
+        if task.begin > monotonic():
+            return False
         task.attempt = task.open()
         return task.attempt.start()
 
@@ -199,6 +379,8 @@ class _Loop:
         return _opening(task).expire()
 
     def _step(self, task: Task, step: Callable[[Task], bool]) -> None:
+        if self._is_lost:
+            raise _Lost
         # A step may close the registered socket, and put another in its place.
         self._let_go(task)
         error: SocksError | None = None
@@ -214,22 +396,27 @@ class _Loop:
             error = SocksError(f"cannot open a tunnel: {err.strerror}", err.errno)
         except Exception as err:
             # A bug of ours. Whoever waits must hear of it, and the other tunnels go on.
-            error = SocksError(f"internal error, please report it: {err!r}", errno.EIO)
+            error = _internal(err)
+        if error is not None and not task.cancelled and self._is_of_closing(task):
+            error = _lost()
         self._forget(task)
-        if error is not None and task.attempt is not None:
-            task.attempt.abandon()
-        try:
-            task.report(task.attempt, error)
-        except Exception:
-            # A bug of ours as well. Without this thread, every later connect() would hang.
-            sys.excepthook(*sys.exc_info())
+        self._report(task, error)
+
+    def _is_of_closing(self, task: Task) -> bool:
+        """Has ``task`` failed since the program has closed descriptors of ours, in the middle of a step?"""
+        return not self.is_ours() or (task.attempt is not None and should_abandon(task.attempt.sock))
 
     def _wait(self, task: Task) -> None:
+        if task.begin > monotonic():
+            self._watch(task)
+            self._soonest = min(self._soonest, task.begin)
+            return
         attempt = _opening(task)
         fd, wants = attempt.sock.fileno(), attempt.wants
+        # Before the other, which would be left over if this failed.
+        self._watch(task)
         self._epoll.register(fd, wants)
         self._by_fd[fd] = task
-        self._watch(task)
         self._waiting[task] = fd
         self._soonest = min(self._soonest, attempt.deadline.moment)
 
@@ -256,8 +443,12 @@ class _Loop:
                 self._leave(task.abandoned_fd)
 
     def _leave(self, fd: int) -> None:
-        del self._by_fd[fd]
-        self._epoll.unregister(fd)
+        self._by_fd.pop(fd, None)
+        try:
+            self._epoll.unregister(fd)
+        except OSError:
+            # The program has closed it, or the epoll, which is seen at the next look.
+            pass
 
 
 def _moment(task: Task) -> float:

@@ -16,9 +16,11 @@ from pywrap.tunnel.sockopts import copy_options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from pywrap.config.settings import Proxy
+
+    T = TypeVar("T", bound=_socket.socket)
 
 # A proxy's name is asked for again after this many seconds, so that a long-running program follows
 # its proxy to a new address.
@@ -37,7 +39,8 @@ class FirstHop:
     """The proxy that we connect to ourselves.
 
     ``getaddrinfo`` is the interpreter's own, never the patched one: the first hop is the one name that
-    has to be resolved here. ``start_thread`` likewise, for a resolver that nobody has time to wait for.
+    has to be resolved here. ``start_thread`` likewise, for a resolver that nobody has time to wait for,
+    and ``socketpair``, which tells of its end.
     """
 
     def __init__(
@@ -45,10 +48,12 @@ class FirstHop:
         proxy: Proxy,
         getaddrinfo: Callable[..., list[Any]],
         start_thread: Callable[..., Any] = _thread.start_new_thread,
+        socketpair: Callable[[], tuple[Any, Any]] = _socket.socketpair,
     ) -> None:
         self.proxy = proxy
         self._getaddrinfo = getaddrinfo
         self._start_thread = start_thread
+        self._socketpair = socketpair
         # The ends of those who wait for the look-up that is under way.
         self._waiting: list[_socket.socket] | None = None
         self._failure: SocksError | None = None
@@ -84,9 +89,9 @@ class FirstHop:
         """Does ``addresses`` answer at once?"""
         return monotonic() < self._fresh_until
 
-    def look_up(self) -> _socket.socket:
+    def look_up(self) -> Any:
         """Have the name resolved in a thread; the result becomes readable when ``found`` can tell."""
-        near, far = _socket.socketpair()
+        near, far = self._socketpair()
         waiting = self._waiting
         if waiting is None:
             self._waiting = waiting = [far]
@@ -159,7 +164,13 @@ def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.soc
     return clone_socket(sock, address.family), address.sockaddr
 
 
-def clone_socket(sock: _socket.socket, family: int) -> _socket.socket:
+def should_abandon(sock: Any) -> bool:
+    """Has the program closed the number of ``sock``, which is ours? Plain sockets cannot tell."""
+    ask = getattr(sock, "should_abandon", None)
+    return ask is not None and bool(ask())
+
+
+def clone_socket(sock: T, family: int) -> T:
     """A new, unconnected socket with the type, the mode and the options of ``sock``.
 
     Without the address that it is bound to, which the old socket still has. A program that binds to
@@ -167,6 +178,9 @@ def clone_socket(sock: _socket.socket, family: int) -> _socket.socket:
     """
     # Of its class, and not what ``_socket`` has under that name by now.
     fresh = type(sock)(family, sock.type, sock.proto)
+    if should_abandon(sock):
+        # There is nothing left that it could be like.
+        return fresh
     try:
         copy_options(sock, fresh)
         fresh.setblocking(os.get_blocking(sock.fileno()))

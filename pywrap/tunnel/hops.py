@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import _thread
 from time import monotonic
 
@@ -41,7 +42,7 @@ class Death:
 
 
 class Hops:
-    """The proxies of all chains. ``getaddrinfo`` and ``start_thread`` are those of ``FirstHop``.
+    """The proxies of all chains. ``getaddrinfo``, ``start_thread``, ``socketpair`` are those of ``FirstHop``.
 
     ``say`` tells the user what has been learned. ``hop_probes`` are put to hops in the background; without,
     nothing is learned but from the connections themselves.
@@ -55,9 +56,11 @@ class Hops:
         say: Callable[[str], None] = lambda text: None,
         hop_probes: HopProbes | None = None,
         start_thread: Callable[..., Any] = _thread.start_new_thread,
+        socketpair: Callable[[], tuple[Any, Any]] = _socket.socketpair,
     ) -> None:
         self._getaddrinfo = getaddrinfo
         self._start_thread = start_thread
+        self._socketpair = socketpair
         self._say = say
         self.hop_probes = hop_probes
         self._firsts: dict[tuple[str, int], FirstHop] = {}
@@ -72,7 +75,7 @@ class Hops:
         known = self._firsts.get((proxy.host, proxy.port))
         if known is not None:
             return known
-        first = FirstHop(proxy, self._getaddrinfo, self._start_thread)
+        first = FirstHop(proxy, self._getaddrinfo, self._start_thread, self._socketpair)
         return self._firsts.setdefault((proxy.host, proxy.port), first)
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:

@@ -11,7 +11,7 @@ not, since nobody has addresses for them (RFC 7686).
 from __future__ import annotations
 
 import errno
-from _socket import EAI_AGAIN, EAI_FAIL, EAI_NODATA, EAI_NONAME, gaierror, herror
+from _socket import EAI_AGAIN, EAI_FAIL, EAI_MEMORY, EAI_NODATA, EAI_NONAME, gaierror, herror
 from time import monotonic
 
 from pywrap.errors import (
@@ -56,6 +56,7 @@ _WORDS = {
     EAI_NODATA: "No address associated with hostname",
     EAI_AGAIN: "Temporary failure in name resolution",
     EAI_FAIL: "Non-recoverable failure in name resolution",
+    EAI_MEMORY: "Memory allocation failure",
 }
 _UNKNOWN_HOST = (1, "Unknown host")
 _OF_HOSTS = {EAI_AGAIN: (2, "Host name lookup failure"), EAI_FAIL: (3, "Unknown server error")}

@@ -1,8 +1,9 @@
-"""Whose turn it is in a round robin: one number for all processes of a run.
+"""Whose turn it is in a round robin: one number for all processes of a run. And the file that they share.
 
-The number is the content of a memfd that the launcher makes and never closes: it outlives the exec, and goes
-with the program. Children have it closed (``close_fds``), so everybody opens it by its path below /proc, anew
-for each turn, since only then a lock is that of one turn and not of the process.
+The number is in a memfd that the launcher makes and never closes: it outlives the exec, and goes with the
+program. Children have it closed (``close_fds``), so everybody opens it by its path below /proc, anew for each
+turn, since only then a lock is that of one turn and not of the process. Behind the turns of all chains it has
+the names of the run (``name_list``).
 
 Whoever cannot (the program has ended and left children behind, or closed all descriptors; no /proc) counts
 for itself.
@@ -24,21 +25,48 @@ _NAME = "pysocksify-turns"
 
 # Out of the way of programs that expect small numbers, as after `exec 3<file`.
 _HIGH = 64
+# Behind those that every program has.
+_LOW = 3
 
 _SIZE = 8
 
+# Bytes for the turns of all chains.
+SIZE = 1 << 16
+
 
 def create() -> str:
-    """Make the number and return its path, which is good for this process, what it execs, and children.
+    """Make the file and return its path, which is good for this process, what it execs, and children.
 
     Raises:
         OSError: no descriptor left.
     """
     low = os.memfd_create(_NAME, 0)
     try:
-        return f"/proc/{os.getpid()}/fd/{fcntl(low, F_DUPFD, _HIGH)}"
+        os.ftruncate(low, SIZE)
+        try:
+            fd = fcntl(low, F_DUPFD, _HIGH)
+        except OSError:
+            # `ulimit -n 64`: there are no such numbers.
+            fd = fcntl(low, F_DUPFD, _LOW)
     finally:
         os.close(low)
+    return f"/proc/{os.getpid()}/fd/{fd}"
+
+
+def open_shared(path: str, flags: int = 0) -> int:
+    """Open the file that ``create`` made at ``path`` for reading and writing; -1 where that cannot be.
+
+    A forked child has the descriptor itself, also when the process that made it has ended.
+    """
+    if path:
+        for name in (path, f"/proc/self/fd/{path.rpartition('/')[2]}"):
+            try:
+                # A number that has become another file since is not written to.
+                if _NAME in os.readlink(name):
+                    return os.open(name, os.O_RDWR | os.O_CLOEXEC | flags)
+            except OSError:
+                continue
+    return -1
 
 
 class RoundRobinCounter:
@@ -51,7 +79,7 @@ class RoundRobinCounter:
 
     def take(self, choose: Callable[[int], tuple[T, int]]) -> T:
         """Call ``choose(turn)``, which returns its choice and the next turn; return the choice."""
-        fd = self._open()
+        fd = open_shared(self._path)
         if fd < 0:
             chosen, self._own = choose(self._own)
             return chosen
@@ -64,14 +92,3 @@ class RoundRobinCounter:
             return chosen
         finally:
             os.close(fd)
-
-    def _open(self) -> int:
-        if not self._path:
-            return -1
-        try:
-            # A number that has become another file since is not written to.
-            if _NAME not in os.readlink(self._path):
-                return -1
-            return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return -1

@@ -7,9 +7,14 @@ In this order; the first that applies decides.
 3. The address and port of a first hop: direct, for programs that already use the same proxy. Once one does,
    also its datagrams to that address, after the rules: the relay is there, at some port of no service.
 4. Rules: the first that matches says whether it is direct, blocked, or for which chain. Those for everything
-   do not mean loopback, unless ``loopback`` sends it through the proxies.
-5. Loopback: as ``loopback`` says. Direct is not meant for port 53, whose server would ask outside.
+   do not mean this machine, unless ``loopback`` sends that through the proxies. An address that a direct name
+   has is direct, unless another name has it as well that is not: which of them is meant cannot be told.
+5. This machine, its loopback addresses and those of its interfaces: as ``loopback`` says. Direct is not meant
+   for port 53, whose server would ask outside.
 6. Everything else: through the default chain.
+
+The far side of a chain answers with addresses, too, and none of them may choose the direct path
+(``why_not_from_beyond``).
 
 A datagram that is for a chain goes there, directly or nowhere, as ``udp`` says. One to many receivers is
 refused unless a rule says direct: no proxy can deliver it, and who sends it means this network.
@@ -26,7 +31,7 @@ from pywrap.socks.wire import Endpoint, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pywrap.config.settings import Rule, Settings
     from pywrap.tunnel.first_hop import FirstHop
@@ -65,10 +70,15 @@ class Verdict:
 
 
 class Routes:
-    """The settings, compiled."""
+    """The settings, compiled. ``is_own``: is an address one of this machine's interfaces now?"""
 
     def __init__(
-        self, settings: Settings, firsts: Sequence[FirstHop], names: Placeholders, hosts: Hosts
+        self,
+        settings: Settings,
+        firsts: Sequence[FirstHop],
+        names: Placeholders,
+        hosts: Hosts,
+        is_own: Callable[[bytes], bool] = lambda address: False,
     ) -> None:
         self._loopback = settings.loopback
         self._udp = settings.udp
@@ -85,9 +95,16 @@ class Routes:
         ]
         # The names of each address that was found, the one that was noted last at the end.
         self._resolved: dict[bytes, tuple[str, ...]] = {}
+        # Names of /etc/hosts: to have one address there is to be one host.
+        self._of_hosts: set[str] = set()
+        self._is_own = is_own
+        # Addresses of first hops that the far side has told, for other names.
+        self._told: set[bytes] = set()
         self._first_hops_at: set[tuple[bytes, int]] = set()
         self._used_directly: set[bytes] = set()
         self._name_servers = settings.dns == "local"
+        # With `dns local`, no name has a placeholder: whatever is of that network was told by the resolver.
+        names.is_real = (lambda address: True) if self._name_servers else self._is_real
 
     def verdict(self, host: str, port: int, ipv6: bool = False, datagram: bool = False) -> Verdict:
         """Decide about ``host``, a literal as the socket module takes it, or a name.
@@ -99,7 +116,7 @@ class Routes:
             known = self.local_addresses(host, ipv6)
             if not known:
                 return self._verdict_on_name(host, port, datagram)
-            self.remember(host, known)
+            self.remember(host, known, from_hosts=True)
             verdict = self._verdict_on_address(address_of(known[0]) or b"", port, datagram)
             return verdict if verdict.literal else replace(verdict, literal=known[0])
         name = self._names.name_of(address)
@@ -107,7 +124,7 @@ class Routes:
             return _refuse(
                 Endpoint(host, port),
                 errno.EHOSTUNREACH,
-                "a placeholder address of another process, or too old",
+                "a placeholder address that stands for no name here",
             )
         if name is not None:
             return self._verdict_on_name(name, port, datagram)
@@ -119,6 +136,56 @@ class Routes:
                 verdict.destination, errno.EHOSTUNREACH, "an address with a scope means nothing to a proxy"
             )
         return verdict
+
+    def leads_to_first_hop(self, host: str, port: int) -> bool:
+        """Is the kernel told to connect to a first hop, whatever else its address may stand for?"""
+        address = address_of(host)
+        return address is not None and self._is_first_hop(address, port)
+
+    def why_not_from_beyond(self, address: bytes) -> str:
+        """What is wrong with ``address`` as an answer of the far side; "" when it goes through a chain.
+
+        At whichever port: that is not known yet. A rule for everything does not count, as it takes each
+        address alike.
+        """
+        if self._names.name_of(address) is not None:
+            return "a placeholder address"
+        if has_many_receivers(address):
+            return "a multicast or broadcast address"
+        if _is_link_local(address):
+            return "a link-local address"
+        for old, old_port, new, _ in self._rewrites:
+            if address == old and new is not None:
+                if why := self._why_direct(new):
+                    return f"rewritten to {why}"
+                if not old_port:
+                    return ""
+        return self._why_direct(address)
+
+    def _why_direct(self, address: bytes) -> str:
+        if self._loopback != "proxy" and self._is_here(address):
+            return "this machine"
+        for name in self._resolved.get(address, ()):
+            if self._may_be_direct(name):
+                return f"the address of {name}, which is direct"
+        for rule in self._rules:
+            if rule.takes_address(address):
+                if rule.to == TO_DIRECT and not rule.is_for_everything:
+                    return f"in a direct network (`{rule}`)"
+                if rule.takes_all_ports:
+                    return ""
+        return ""
+
+    def is_from_beyond(self, endpoint: Endpoint) -> bool:
+        """Can a datagram come from ``endpoint`` through a chain? Its answer goes that way as well then."""
+        address = address_of(endpoint.host)
+        if address is None or self._names.name_of(address) is not None:
+            return False
+        return self._verdict_on_address(address, endpoint.port, True).kind == TUNNEL
+
+    def knows(self, name: str) -> bool:
+        """Is ``name`` one that is answered here, or that may be connected to directly?"""
+        return address_of(name) is not None or bool(self.local_addresses(name)) or self.resolves_here(name)
 
     def used_directly(self, destination: Endpoint) -> None:
         """The program connects to ``destination`` itself: if that is a first hop, its relay is there, too."""
@@ -134,8 +201,10 @@ class Routes:
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``? For direct names and the first hops' own."""
         name = name.lower().rstrip(".")
-        if any(first.proxy.host == name for first in self._firsts):
-            return True
+        return any(first.proxy.host == name for first in self._firsts) or self._may_be_direct(name)
+
+    def _may_be_direct(self, name: str) -> bool:
+        """Is ``name`` direct, at some port?"""
         for rule in self._rules:
             if rule.takes_name(name):
                 if rule.to == TO_DIRECT:
@@ -150,9 +219,40 @@ class Routes:
         rule = next((rule for rule in self._rules if rule.takes_name(name)), None)
         return rule is not None and rule.to == TO_BLOCK and rule.takes_all_ports
 
-    def remember(self, name: str, literals: list[str]) -> None:
+    def may_join(self, group: bytes) -> bool:
+        """May datagrams to ``group`` leave directly, at some port? Then this machine may be a member."""
+        for rule in self._rules:
+            if rule.takes_address(group) and rule.takes_datagrams:
+                if rule.to == TO_DIRECT:
+                    return True
+                if rule.takes_all_ports:
+                    return False
+        return False
+
+    def learn_from_beyond(self, name: str, literals: list[str]) -> None:
+        """Note what the far side has told of ``name``: a first hop at one of these is not what is meant."""
+        for literal in literals:
+            address = address_of(literal)
+            if address is not None and self._is_a_first_hop(address):
+                self._told.add(address)
+        self.remember(name, literals)
+
+    def learn_from_resolver(self, name: str, literals: list[str]) -> None:
+        """Note what the local resolver has told of ``name``.
+
+        Raises:
+            LookupFailed: an address stands for another name already.
+        """
+        for literal in literals:
+            if not self._name_servers:
+                self._names.claim(name, address_of(literal) or b"")
+        self.remember(name, literals)
+
+    def remember(self, name: str, literals: list[str], from_hosts: bool = False) -> None:
         """Note what was found for ``name``: its rules are for these addresses as well."""
         name = name.lower().rstrip(".")
+        if from_hosts and self.by_name:
+            self._of_hosts.add(name)
         ports = [first.proxy.port for first in self._firsts if first.proxy.host == name]
         for literal in literals:
             address = address_of(literal)
@@ -183,9 +283,17 @@ class Routes:
 
     def _verdict_on_final(self, address: bytes, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(unpacked(address), port)
-        if not datagram and self._is_first_hop(address, port):
+        if not datagram and address not in self._told and self._is_first_hop(address, port):
             return Verdict(DIRECT, destination)
-        rule = self._match(address, self._resolved.get(address, ()), port, datagram)
+        names = self._resolved.get(address, ())
+        rule = self._match(address, names, port, datagram)
+        if rule is not None and rule.to == TO_DIRECT and not rule.takes_address(address):
+            other = self._name_that_is_not_direct(names, port, datagram)
+            if other and self._is_here(address):
+                rule = None
+            elif other:
+                why = f"it is the address of {other} as well, which is not direct (`{rule}`)"
+                return _refuse(destination, errno.EHOSTUNREACH, why)
         if datagram and has_many_receivers(address) and (rule is None or rule.to != TO_DIRECT):
             why = f"no proxy delivers multicast and broadcast (--direct {destination.host} to allow it)"
             return _refuse(destination, errno.EPERM, why)
@@ -193,25 +301,28 @@ class Routes:
             return self._obey(rule, destination, datagram)
         if datagram and port >= _EPHEMERAL and address in self._used_directly:
             return Verdict(DIRECT, destination)
-        if _is_loopback(address):
+        # Through the proxies it goes then, like all others: the kernel need not be asked.
+        if self._loopback != "proxy" and self._is_here(address):
             if self._loopback == "direct":
                 if port == 53 and not self._name_servers:
                     # systemd-resolved, dnsmasq: what they are asked for, they ask outside.
                     why = f"a name server here would ask outside (--direct {destination.host}:53 to allow it)"
                     return _refuse(destination, errno.EPERM, why)
                 return Verdict(DIRECT, destination)
-            if self._loopback == "deny":
-                return _refuse(destination, errno.EPERM, "loopback is denied (--loopback)")
+            return _refuse(destination, errno.EPERM, "loopback is denied (--loopback)")
         return self._through(destination, "", datagram)
 
     def _match(
         self, address: bytes | None, names: tuple[str, ...], port: int, datagram: bool
     ) -> _Compiled | None:
         """The first rule for a destination, which has an address or names, and can have both."""
-        spared = address is not None and self._loopback != "proxy" and _is_loopback(address)
+        spared: bool | None = None if self._loopback != "proxy" and address is not None else False
         for rule in self._rules:
-            if rule.is_for_everything and spared:
-                continue
+            if rule.is_for_everything and spared is not False:
+                if spared is None:
+                    spared = self._is_here(address or b"")
+                if spared:
+                    continue
             if rule.takes_port(port, datagram) and (
                 any(rule.takes_name(name) for name in names)
                 or (address is not None and rule.takes_address(address))
@@ -232,6 +343,29 @@ class Routes:
         if datagram and self._udp == "direct":
             return Verdict(DIRECT, destination)
         return Verdict(TUNNEL, destination, chain=chain)
+
+    def _name_that_is_not_direct(self, names: tuple[str, ...], port: int, datagram: bool) -> str:
+        """One of ``names`` that a resolver gave an address for, and that goes through a chain; or ""."""
+        for name in names:
+            rule = self._match(None, (name,), port, datagram)
+            if name not in self._of_hosts and (rule is None or rule.to != TO_DIRECT):
+                return name
+        return ""
+
+    def _is_here(self, address: bytes) -> bool:
+        return _is_loopback(address) or self._is_own(address)
+
+    def _is_real(self, address: bytes) -> bool:
+        """Of the placeholders' network, and something else has given it?"""
+        return (
+            self._is_a_first_hop(address)
+            or bool(self._hosts.names(address))
+            # proxychains has placeholders of 127.0.0.0/8, all of which are own.
+            or (not _is_loopback(address) and self._is_own(address))
+        )
+
+    def _is_a_first_hop(self, address: bytes) -> bool:
+        return any(first.is_at(address, first.proxy.port) for first in self._firsts)
 
     def _is_first_hop(self, address: bytes, port: int) -> bool:
         return (address, port) in self._first_hops_at or any(
@@ -277,6 +411,10 @@ class _Compiled:
     @property
     def takes_all_ports(self) -> bool:
         return self._ports == (0, 0xFFFF) and not self._protocol
+
+    @property
+    def takes_datagrams(self) -> bool:
+        return self._protocol != "tcp"
 
     def takes_port(self, port: int, datagram: bool) -> bool:
         low, high = self._ports
@@ -326,6 +464,11 @@ def has_many_receivers(address: bytes) -> bool:
     if len(address) == 16:
         return address[0] == 0xFF
     return 224 <= address[0] <= 239 or address == b"\xff\xff\xff\xff"
+
+
+def _is_link_local(address: bytes) -> bool:
+    # RFC 3927; RFC 4291 section 2.5.6: fe80::/10.
+    return address[:2] == b"\xa9\xfe" if len(address) == 4 else address[0] == 0xFE and address[1] >> 6 == 2
 
 
 def _is_loopback(address: bytes) -> bool:

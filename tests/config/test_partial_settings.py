@@ -1,8 +1,17 @@
 import pytest
 
-from pywrap.config.partial_settings import SINGLE, PartialSettings, combine, leaves_nothing, settle
+from pywrap.config.partial_settings import (
+    SINGLE,
+    PartialSettings,
+    combine,
+    from_source,
+    leaves_nothing,
+    settle,
+)
+from pywrap.config.rules import parse_directs, parse_rewrite
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.errors import ConfigError
+from pywrap.frozen import replace
 from tests.support.rules import direct
 
 FILE = PartialSettings(
@@ -143,3 +152,30 @@ def test_what_does_not_fit_together(partial, message, hint):
 )
 def test_which_rule_leaves_nothing_to_the_default_chain(rule, expected):
     assert leaves_nothing((rule,)) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"rules": parse_directs("198.18.0.0/15")}, "route 198.18.0.0/15 direct"),
+        ({"rules": parse_directs("a,198.19.7.0/24:80")}, "route 198.19.7.0/24:80 direct"),
+        ({"rewrites": (parse_rewrite(["192.0.2.1", "198.18.0.9:80"]),)}, "dnat 192.0.2.1 198.18.0.9:80"),
+        ({"rewrites": (parse_rewrite(["198.18.0.9", "192.0.2.1"]),)}, "dnat 198.18.0.9 192.0.2.1"),
+    ],
+)
+def test_what_is_said_of_placeholders_stops_everything(said, line):
+    """On a machine with Clash, these are addresses of names."""
+    partial = from_source("work.conf:1", PartialSettings(proxies=(Proxy("socks5", "h"),), **said))
+    with pytest.raises(ConfigError) as caught:
+        settle(partial)
+    assert str(caught.value) == (
+        f"work.conf:1: `{line}` is about addresses that stand for names (198.18.0.0/15)"
+    )
+    assert "--placeholders" in caught.value.hint
+    assert settle(replace(partial, placeholders="10.0.0.0/8")).placeholders == "10.0.0.0/8"
+    assert settle(replace(partial, dns="local")).dns == "local"
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "198.0.0.0/8", "198.20.0.0/15", "::/0", "fd00::/8"])
+def test_what_is_said_of_more_is_not_about_placeholders(network):
+    settle(PartialSettings(proxies=(Proxy("socks5", "h"),), rules=parse_directs(network)))

@@ -207,7 +207,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         for arguments in (
             dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
                 direct="10.0.0.0/8", dnat="192.0.2.1 192.0.2.2:80", bind_peer="any", pipeline="auto",
-                placeholders="10.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
+                placeholders="11.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
                 read_timeout=2.5, verbosity=-1),
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
@@ -223,7 +223,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
             (Chain((Proxy("socks5h", "a"), Proxy("http", "b")), "", "random", 2),),
             (Rule("10.0.0.0/8", to="direct"), Rule(), Rule("", "a", protocol="udp", to="block")),
             (Rewrite("192.0.2.1", 0, "192.0.2.2", 80),),
-            placeholders="10.0.0.0/8",
+            placeholders="11.0.0.0/8",
             bind_peer="any",
             pipeline="auto",
             fast_open=True,

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import venv
 import zipapp
@@ -270,3 +271,27 @@ def assert_nobody_listens(host: str, port: int) -> None:
             if sock.connect_ex((host, port)):
                 return
     raise AssertionError("the bundled server outlives its program")
+
+
+# ---------------------------------------------------------------- free-threaded builds
+
+NO_GIL = "import sys; sys._is_gil_enabled = lambda: False\n"
+
+
+def test_a_python_without_the_gil_is_not_started(bare):
+    # As such a build reads the file. With PYTHON_GIL=1 it is like any other.
+    code = f"{NO_GIL}__file__ = {os.path.join(STARTUP, 'sitecustomize.py')!r}\nexec(open(__file__).read())"
+    ran = run(bare, "-c", code + "\nprint('started')", status=125)
+    assert "free-threaded" in ran.err and "-X gil=1" in ran.err
+    assert ran.out == ""
+
+
+def test_install_refuses_a_python_without_the_gil():
+    code = f"""{NO_GIL}
+import pywrap
+try:
+    pywrap.install("socks5h://127.0.0.1:9")
+except RuntimeError as err:
+    print(err)
+"""
+    assert "needs the GIL" in run(sys.executable, "-c", code).out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import _thread
 import select
 import socket
 import struct
@@ -12,6 +11,7 @@ import pytest
 
 from pywrap.config.settings import Proxy
 from pywrap.errors import ProtocolError, ProxyClosed
+from pywrap.intercept.lock import Lock
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.association import NEVER, Associating, Association, relay_address
 from pywrap.tunnel.background import Background
@@ -67,7 +67,7 @@ def test_the_end_of_a_control_connection_is_told(control):
     ours, theirs = control
     error_to_report = []
     start = Starter()
-    background = Background(start, _thread.allocate_lock, select.epoll)
+    background = Background(start, Lock, select.epoll)
     (task,) = associated(ours).watching(lambda _, err: error_to_report.append(err))
     background.submit(task)
     theirs.close()
@@ -81,7 +81,7 @@ def test_a_watch_that_is_cancelled_before_it_began_closes_its_connection(control
     # A socket that was closed at once after its first answer, while the thread had other things to do.
     ours, theirs = control
     start = Starter()
-    background = Background(start, _thread.allocate_lock, select.epoll)
+    background = Background(start, Lock, select.epoll)
     (task,) = associated(ours).watching(lambda *_: None)
     background.submit(task)
     background.cancel(task)

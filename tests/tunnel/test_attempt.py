@@ -14,6 +14,7 @@ import pytest
 
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError
+from pywrap.intercept.lock import Lock
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel import deadline
@@ -214,7 +215,7 @@ class Chained:
 @pytest.fixture
 def in_thread():
     """``in_thread(opening)``: what the background thread reports of it."""
-    background = Background(_thread.start_new_thread, _thread.allocate_lock, select.epoll)
+    background = Background(_thread.start_new_thread, Lock, select.epoll)
     near, far = socket.socketpair()
 
     def run(make):
@@ -381,7 +382,7 @@ def test_the_programs_own_timeout_counts_for_it_as_well(stuck):
 
 
 def test_others_do_not_wait_for_it(stuck, in_thread):
-    background = Background(_thread.start_new_thread, _thread.allocate_lock, select.epoll)
+    background = Background(_thread.start_new_thread, Lock, select.epoll)
     reported = queue.SimpleQueue()
     with scripted(*OK, None) as proxy, socket.socket() as first, socket.socket() as second:
         waiting = new_opening(first, ("hop.example", 1), getaddrinfo=stuck)

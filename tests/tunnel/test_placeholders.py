@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from pywrap.socks.wire import packed
+from pywrap.tunnel import round_robin
 from pywrap.tunnel.placeholders import Hosts, Placeholders
+from pywrap.tunnel.resolver import LookupFailed
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def test_an_ipv6_placeholder_stands_for_the_same_name(names):
     assert names.placeholder("example.org") == "198.18.0.1"
 
 
-@pytest.mark.parametrize("literal", "192.0.2.1 198.17.255.255 198.20.0.0 198.18.0.0 2001:db8::1".split())
+@pytest.mark.parametrize("literal", "192.0.2.1 198.17.255.255 198.20.0.0 2001:db8::1".split())
 def test_other_addresses_are_none(names, literal):
     assert names.name_of(packed(literal)) is None
 
@@ -45,53 +48,167 @@ def test_groups_are_none_where_placeholders_look_like_them():
     assert names.placeholder("example.org") == "224.128.0.1"
 
 
-@pytest.mark.parametrize("literal", ["198.18.0.1", "198.19.255.254", "fd73:6f63:6b73::c612:7"])
-def test_a_placeholder_of_somebody_else_is_known_as_such(names, literal):
+@pytest.mark.parametrize(
+    "literal", ["198.18.0.0", "198.18.0.1", "198.19.255.254", "fd73:6f63:6b73::c612:7", "fd73:6f63:6b73::1"]
+)
+def test_what_stands_for_no_name_is_known_as_such(names, literal):
     assert names.name_of(packed(literal)) == ""
 
 
-def test_a_full_pool_gives_up_what_was_idle_longest():
-    names = Placeholders(threading.Lock, "192.0.2.0/30")
-    first, second = names.placeholder("first.example"), names.placeholder("second.example")
-    names.placeholder("first.example")
-    third = names.placeholder("third.example")
-    assert third == second
-    assert names.placeholder("second.example") == first
-    assert names.name_of(packed(third)) == "third.example"
-    assert names.name_of(packed(first)) == "second.example"
-
-
-def test_a_full_pool_keeps_what_is_gone_to():
+def test_an_address_means_its_name_for_ever_also_when_the_network_is_full():
     names = Placeholders(threading.Lock, "192.0.2.0/29")
-    addresses = [names.placeholder(f"{number}.example") for number in range(6)]
-    assert names.name_of(packed(addresses[0])) == "0.example"
-    assert names.placeholder("6.example") == addresses[1]
-    assert names.name_of(packed(addresses[0])) == "0.example"
-    # All of them are in use by now, and one has to go: the one that was asked for first.
-    for number in (2, 3, 4, 5):
-        assert names.name_of(packed(addresses[number])) == f"{number}.example"
-    assert names.name_of(packed(addresses[1])) == "6.example"
-    assert names.placeholder("7.example") == addresses[2]
-
-
-def test_a_full_pool_says_so_once_for_its_size():
-    said: list[int] = []
-    names = Placeholders(threading.Lock, "192.0.2.0/29", said.append)
-    for number in range(6):
-        names.placeholder(f"{number}.example")
-    assert said == []
+    given = {names.placeholder(f"{number}.example", False): f"{number}.example" for number in range(6)}
+    assert len(given) == 6
     for number in range(6, 20):
-        names.placeholder(f"{number}.example")
-    assert said == [1, 7, 13]
-    assert names.generation == 14
+        with pytest.raises(LookupFailed) as caught:
+            names.placeholder(f"{number}.example", False)
+        assert caught.value.errno == socket.EAI_MEMORY
+        assert str(caught.value) == (
+            "each of the 6 addresses of 192.0.2.0/29 stands for a name (--placeholders)"
+        )
+    assert {address: names.name_of(packed(address)) for address in given} == given
+    assert names.placeholder("3.example") == "192.0.2.4"
+
+
+def test_beyond_a_full_network_there_is_ipv6_for_who_takes_it(monkeypatch):
+    monkeypatch.setattr("pywrap.tunnel.placeholders.MOST_BEYOND", 8)
+    names = Placeholders(threading.Lock, "192.0.2.0/30")
+    assert [names.placeholder(name) for name in ("a", "b")] == ["192.0.2.1", "192.0.2.2"]
+    given = {names.placeholder(f"{number}.example"): f"{number}.example" for number in range(100)}
+    assert len(given) == 100
+    assert all(address.startswith("fd73:6f63:6b73:1") for address in given)
+    # The oldest are forgotten, and none is ever another name's.
+    for address, name in given.items():
+        assert names.name_of(packed(address)) in (name, "")
+    assert names.name_of(packed(names.placeholder("99.example", True))) == "99.example"
+    assert names.name_of(packed(next(iter(given)))) == ""
 
 
 def test_every_address_of_the_network_stands_for_a_name_but_the_first_and_the_last():
     names = Placeholders(threading.Lock, "10.0.0.0/24")
     given = [names.placeholder(f"{number}.example") for number in range(254)]
     assert given == [f"10.0.0.{number}" for number in range(1, 255)]
-    assert names.placeholder("one.more") == "10.0.0.1"
-    assert [names.name_of(packed(f"10.0.0.{number}")) for number in (0, 255)] == [None, None]
+    assert [names.name_of(packed(f"10.0.0.{number}")) for number in (0, 255)] == ["", None]
+    assert names.unknown == "10.0.0.0"
+
+
+# ---------------------------------------------------------------- the processes of a run
+
+
+@pytest.fixture
+def path():
+    path = round_robin.create()
+    yield path
+    os.close(int(path.rpartition("/")[2]))
+
+
+def test_what_one_process_gives_another_knows(path):
+    """Two tables with one file are what two processes, or two interpreters, have."""
+    one, other = (Placeholders(threading.Lock, path=path) for _ in range(2))
+    assert [one.placeholder("a.example"), other.placeholder("b.example")] == ["198.18.0.1", "198.18.0.2"]
+    assert one.name_of(packed("198.18.0.2")) == "b.example"
+    # Also one that was given since, and names that another has given have their address already.
+    assert other.placeholder("c.example") == "198.18.0.3"
+    assert one.name_of(packed("198.18.0.3")) == "c.example"
+    assert other.placeholder("a.example") == "198.18.0.1"
+    assert one.name_of(packed("198.18.0.4")) == ""
+
+
+def test_a_name_that_nothing_can_carry_is_known_where_it_was_given(path):
+    one, other = (Placeholders(threading.Lock, path=path) for _ in range(2))
+    address = packed(one.placeholder("x" * 300))
+    assert (one.name_of(address), other.name_of(address)) == ("x" * 300, "")
+    assert other.placeholder("a.example") == "198.18.0.2"
+
+
+def test_processes_that_ask_at_once_never_share_an_address(path):
+    children = []
+    for child in range(4):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            names = Placeholders(threading.Lock, path=path)
+            given = [names.placeholder(f"{child}.{number}.example") for number in range(200)]
+            os.write(writing, " ".join(given).encode())
+            os._exit(0)
+        os.close(writing)
+        children.append((pid, reading))
+    found = []
+    for pid, reading in children:
+        with open(reading) as pipe:
+            found += pipe.read().split()
+        assert os.waitpid(pid, 0)[1] == 0
+    assert len(set(found)) == len(found) == 800
+    names = Placeholders(threading.Lock, path=path)
+    error_to_report = [names.name_of(packed(address)) for address in found]
+    assert error_to_report == [f"{child}.{number}.example" for child in range(4) for number in range(200)]
+
+
+def test_parent_and_child_go_on_with_one_list():
+    names = Placeholders(threading.Lock)
+    names.placeholder("before.example")
+    names.share()
+    other = Placeholders(threading.Lock, path=names._list._path)
+    assert other.placeholder("child.example") == "198.18.0.2"
+    assert names.placeholder("parent.example") == "198.18.0.3"
+    assert other.name_of(packed("198.18.0.1")) == "before.example"
+    os.close(int(names._list._path.rpartition("/")[2]))
+    # Without the file, each goes on by itself, behind what it knows.
+    assert names.placeholder("later.example") == "198.18.0.4"
+    assert names.name_of(packed("198.18.0.2")) == "child.example"
+
+
+@pytest.mark.parametrize("room", [0, 44])
+def test_a_file_without_room_is_given_up_by_all(path, room):
+    names, other, late = (Placeholders(threading.Lock, path=path) for _ in range(3))
+    names.placeholder("a.example")
+    other.placeholder("a.example")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (round_robin.SIZE + 256 + room, before[1]))
+    try:
+        given = [names.placeholder(name) for name in ("b", "c", "b")]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert given == ["198.18.0.2", "198.18.0.3", "198.18.0.2"]
+    assert names.name_of(packed("198.18.0.1")) == "a.example"
+    # A part of a record is never taken for a name.
+    assert other.placeholder("d.example") == "198.18.0.2"
+    assert late.name_of(packed("198.18.0.3")) == ""
+
+
+# ---------------------------------------------------------------- real addresses of the network
+
+
+def test_an_address_that_something_else_has_given_is_no_placeholder():
+    names = Placeholders(threading.Lock)
+    names.is_real = {packed("198.18.0.1"), packed("198.18.0.3")}.__contains__
+    assert names.name_of(packed("198.18.0.1")) is None
+    assert [names.placeholder(name) for name in ("a", "b")] == ["198.18.0.2", "198.18.0.4"]
+    assert [names.name_of(packed(f"198.18.0.{number}")) for number in range(1, 6)] == [
+        None,
+        "a",
+        None,
+        "b",
+        "",
+    ]
+    # It was given before it turned up elsewhere: for the program it is what it was.
+    names.is_real = {packed("198.18.0.2")}.__contains__
+    assert names.name_of(packed("198.18.0.2")) == "a"
+
+
+def test_what_the_local_resolver_tells_is_no_placeholder_unless_it_is_one_already():
+    names = Placeholders(threading.Lock)
+    names.claim("direct.example", packed("198.18.0.1"))
+    names.claim("direct.example", packed("192.0.2.1"))
+    assert names.name_of(packed("198.18.0.1")) is None
+    assert names.placeholder("a.example") == "198.18.0.2"
+    with pytest.raises(LookupFailed) as caught:
+        names.claim("other.example", packed("198.18.0.2"))
+    assert caught.value.errno == socket.EAI_FAIL
+    assert str(caught.value) == (
+        "other.example is at 198.18.0.2, which stands for a.example:"
+        + " choose another network with --placeholders"
+    )
 
 
 def test_threads_that_ask_at_once_agree():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 
@@ -54,6 +55,17 @@ def test_processes_that_take_turns_at_once_never_take_the_same(path):
 
 def test_it_is_no_descriptor_that_programs_expect(path):
     assert int(path.rpartition("/")[2]) >= 64
+
+
+def test_where_there_are_only_small_numbers():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    try:
+        path = round_robin.create()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert RoundRobinCounter(path).take(following) == 0
+    os.close(int(path.rpartition("/")[2]))
 
 
 @pytest.mark.parametrize("path", ["", "/proc/self/fd/987654", "/nowhere"])

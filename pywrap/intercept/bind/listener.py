@@ -36,6 +36,8 @@ from time import monotonic
 from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.derived_class import Classes
+from pywrap.intercept.lock import Event, Lock
+from pywrap.intercept.own import Own
 from pywrap.intercept.registry import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
 from pywrap.intercept.tcp.unconnected import unconnected
@@ -190,9 +192,10 @@ class Listener:
         self._failures = 0
         # Non-blocking accept() calls since the last peer.
         self._idle = 0
-        self._settled = originals.allocate_lock()
+        # The answer to what was asked last, or that nothing is asked any more.
+        self._settled = Event(happened=True)
         # One thread at a time waits for the peer: there is one.
-        self._turn = originals.allocate_lock()
+        self._turn = Lock()
         # Without the address that it is bound to: that is where to listen, and not the way to the proxy.
         self._retire(fd)
 
@@ -253,16 +256,19 @@ class Listener:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return found
         end = None if timeout is None else monotonic() + timeout
-        if not self._turn.acquire(True, -1 if timeout is None else timeout):
-            raise TimeoutError("timed out")
+        # Of a call that this one, in a signal handler, has interrupted.
+        held = self._turn.is_mine
         try:
+            if not held and not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+                raise TimeoutError("timed out")
             while True:
                 found = self._try(originals.fileno(sock), patient=True)
                 if found is not None:
                     return found
                 self._sleep(originals.fileno(sock), end)
         finally:
-            self._turn.release()
+            if not held and self._turn.is_mine:
+                self._turn.release()
 
     def getsockname(self, fd: int) -> tuple[Any, ...]:
         """The address and port at the proxy, once they are known."""
@@ -347,8 +353,8 @@ class Listener:
 
     def forked(self) -> None:
         """In a child after fork(): what the parent has asked for is the parent's, so this one asks again."""
-        self._settled = originals.allocate_lock()
-        self._turn = originals.allocate_lock()
+        self._settled = Event(happened=True)
+        self._turn = Lock()
         if self.real is None:
             return
         if self.asking or self._control is not None:
@@ -436,7 +442,7 @@ class Listener:
 
     def _retire(self, fd: int) -> None:
         """Put a placeholder in the place of ``fd``, and behind it an unconnected socket with its options."""
-        present = originals.Socket(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
+        present = Own(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
         try:
             real = clone_socket(present, self._family)
         finally:
@@ -515,8 +521,7 @@ class Listener:
         real, far, runtime = self.real, self._far, self._runtime
         expected = runtime.expected(self._family == _socket.AF_INET6)
         binding = self._binding = Binding(expected)
-        settled = self._settled = originals.allocate_lock()
-        settled.acquire()
+        settled = self._settled = Event()
         self.asking = True
         real.setblocking(False)
 
@@ -527,7 +532,7 @@ class Listener:
                     try:
                         self._answered(attempt, error)
                     finally:
-                        settled.release()
+                        settled.set()
                     return
             # Disowned.
             if attempt is not None:
@@ -546,7 +551,7 @@ class Listener:
             )
         except BaseException:
             self.asking = False
-            settled.release()
+            settled.set()
             raise
 
     def _disown(self) -> None:
@@ -557,8 +562,8 @@ class Listener:
         self._step_back()
         self.real = real
         self.asking = False
-        settled, self._settled = self._settled, originals.allocate_lock()
-        settled.release()
+        settled, self._settled = self._settled, Event(happened=True)
+        settled.set()
 
     def _keep_up(self) -> None:
         """Ask again, later after each failure."""
@@ -631,9 +636,7 @@ class Listener:
             raise to_oserror(self._error) from self._error
 
     def _wait(self, timeout: float | None) -> None:
-        settled = self._settled
-        if settled.acquire(True, -1 if timeout is None else timeout):
-            settled.release()
+        self._settled.wait(timeout)
 
     def _sleep(self, fd: int, end: float | None) -> None:
         """Until something has changed.

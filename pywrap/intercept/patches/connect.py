@@ -7,7 +7,8 @@ What happens to a connect():
 3. refused: EPERM or what the verdict says;
 4. a datagram socket: ``methods``, which sends nothing yet;
 5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
-6. a stream that may not: EINPROGRESS, and ``nonblocking`` goes on with it.
+6. a stream that may not: EINPROGRESS, and ``nonblocking`` goes on with it. But where code of ours has been
+   interrupted for it (``Runtime.is_interrupted``), as in 5.
 
 bind() is here for its names: the C library would ask a name server for them. And it notes who leaves the port
 to the system (``listener``).
@@ -23,6 +24,7 @@ from time import monotonic
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
+from pywrap.intercept.own import Own
 from pywrap.intercept.registry import inode, is_open
 from pywrap.intercept.tcp.nonblocking import Pending
 from pywrap.intercept.tcp.unconnected import unconnected
@@ -110,7 +112,7 @@ def _connect_through(
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
         peer = runtime.peer(verdict.destination, address, ipv6)
         timeout = originals.gettimeout(sock)
-        if timeout == 0:
+        if timeout == 0 and not runtime.is_interrupted:
             Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
         _block(runtime, sock, peer, verdict, timeout)
@@ -171,11 +173,11 @@ def _block(
     started = monotonic()
     fd = originals.fileno(sock)
     number = inode(fd)
-    real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+    real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file: the mode is the program's socket's as well, until it is put back.
     real.setblocking(False)
     try:
-        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout))
+        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None))
         connected = wait_for(attempt, originals.poll)
     except BaseException:
         # A handshake may be half done.

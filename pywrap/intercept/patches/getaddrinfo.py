@@ -164,12 +164,15 @@ def _look_up(runtime: Runtime, name: str, family: int) -> tuple[list[str], str]:
         literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-        runtime.routes.remember(name, literals)
+        runtime.routes.remember(name, literals, from_hosts=True)
         return literals, name
     if runtime.routes.resolves_here(name):
         rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
         literals = [str(row[4][0]) for row in rows]
-        runtime.routes.remember(name, literals)
+        try:
+            runtime.routes.learn_from_resolver(name, literals)
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
         return literals, str(rows[0][3] or name)
     if runtime.remote_names.takes(name):
         try:
@@ -178,7 +181,10 @@ def _look_up(runtime: Runtime, name: str, family: int) -> tuple[list[str], str]:
             raise err.as_gaierror() from err
         return list(found.values), found.canonical
     runtime.messages.say(2, f"{name}: left to the last proxy")
-    return [runtime.names.placeholder(name, ipv6=bool(wanted))], name
+    try:
+        return [runtime.names.placeholder(name, wanted)], name
+    except LookupFailed as err:
+        raise err.as_gaierror() from err
 
 
 def _names(runtime: Runtime, literal: str) -> list[str]:

@@ -6,6 +6,7 @@ detach() needs nothing: the descriptor stays the same. All of these go straight 
 from __future__ import annotations
 
 from pywrap.intercept import originals
+from pywrap.intercept.loading import load
 from pywrap.intercept.registry import inode
 
 TYPE_CHECKING = False
@@ -41,11 +42,10 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
     ) -> None:
         made(self, family, type, proto, fileno)
         if originals.is_datagram(self):
-            from pywrap.intercept.udp import methods
-
-            methods.prepare(registry, self)
+            datagram = load("pywrap.intercept.udp.methods")
+            datagram.prepare(registry, self)
             if fileno is not None and registry.flows:
-                methods.join_known(registry, self)
+                datagram.join_known(registry, self)
 
     def setblocking(self: _socket.socket, flag: bool, /) -> None:
         """setblocking(flag): as settimeout(None) or settimeout(0.0)."""

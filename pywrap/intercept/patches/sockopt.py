@@ -1,22 +1,33 @@
 """socket.getsockopt() and setsockopt(): SO_ERROR tells how a tunnel went.
 
-While there is a placeholder, the other options are those of the socket underneath it.
+While there is a placeholder, the other options are those of the socket underneath it. Multicast groups are
+not joined (``groups``).
 """
 
 from __future__ import annotations
 
 import _socket
+from operator import index
 
 from pywrap.intercept import originals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.installed import Installed
     from pywrap.intercept.registry import SocketRegistry
 
 
-def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+_IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
+# On either of them, what may join a group: the implementation is imported for these alone.
+_JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
+
+
+def install(
+    patches: originals.Patches, module: Any, registry: SocketRegistry, current: Callable[[], Installed | None]
+) -> None:
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""
         fd = originals.fileno(self)
@@ -38,6 +49,8 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
 
     def setsockopt(self: _socket.socket, *args: Any) -> None:
         """setsockopt(level, optname, value[, optlen])."""
+        if len(args) == 3 and _may_join(args[0], args[1]) and (installed := current()) is not None:
+            installed.check_option(args)
         if registry.listening:
             with registry.lock:
                 listener = registry.listener_of(originals.fileno(self))
@@ -49,6 +62,13 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
                 if pending is not None:
                     return pending.real.setsockopt(*args)
         return originals.setsockopt(self, *args)
+
+    def _may_join(level: Any, option: Any) -> bool:
+        try:
+            return index(option) in _JOINS and index(level) in _IP_LEVELS
+        except TypeError:
+            # In C's words.
+            return False
 
     patches.replace(module.socket, "getsockopt", getsockopt)
     patches.replace(module.socket, "setsockopt", setsockopt)

@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import sys
 
+from pywrap.intercept.loading import load
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +125,7 @@ def _posix_spawn(original: Any) -> Callable[..., Any]:
 
 def _fork_exec(original: Any) -> Callable[..., Any]:
     def fork_exec(args: Any, executables: Any, *rest: Any) -> Any:
-        # Of 23 arguments (22 in 3.14): close_fds, pass_fds, cwd and the environment come next, in all versions.
+        # Of 23 arguments (22 in 3.14) these come next in all versions: close_fds, pass_fds, cwd, environment.
         given = None if rest[3] is None else _decoded(rest[3])
         found = _covered(executables, args, given, rest[2])
         if found is None:
@@ -153,9 +155,7 @@ def _system(original: Any) -> Callable[..., Any]:
 
 def _cover() -> Any:
     # Not on top: most programs start none.
-    from pywrap.programs import cover
-
-    return cover
+    return load("pywrap.programs.cover")
 
 
 def _quoted(text: str) -> str:

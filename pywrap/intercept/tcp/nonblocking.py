@@ -24,6 +24,8 @@ import os
 from time import monotonic
 
 from pywrap.intercept import originals
+from pywrap.intercept.lock import Event
+from pywrap.intercept.own import Own
 from pywrap.intercept.registry import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
 from pywrap.intercept.tcp.unconnected import unconnected
@@ -53,13 +55,12 @@ class Pending:
         fd = originals.fileno(sock)
         self.fds = {fd}
         self.error = 0
-        self.real = originals.Socket(*originals.family_type_proto(sock), fileno=os.dup(fd))
+        self.real: Own = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
         self._runtime = runtime
         self._peer = peer
         self._verdict = verdict
         self._started = monotonic()
-        self._settled = originals.allocate_lock()
-        self._settled.acquire()
+        self._settled = Event()
         near = None
         try:
             near, self._far = placeholder()
@@ -74,33 +75,42 @@ class Pending:
 
     def _start(self, near: _socket.socket, fd: int) -> None:
         deadline = self._runtime.deadline(None)
-        task = Task(
-            lambda: self._runtime.attempt(self.real, self._verdict, deadline),
-            self._report,
-            self._far.fileno(),
+        real = self.real
+        self._task = Task(
+            lambda: self._runtime.attempt(real, self._verdict, deadline), self._report, self._far.fileno()
         )
-        with self._runtime.registry.lock:
-            put(near, fd)
-            self._runtime.registry.pending[self.number] = self
+        registry = self._runtime.registry
         try:
-            self._runtime.background.submit(task)
+            with registry.lock:
+                # First: a signal handler that finds the placeholder has to find this.
+                registry.pending[self.number] = self
+                put(near, fd)
+            self._runtime.background.submit(self._task)
         except BaseException:
-            with self._runtime.registry.lock:
-                del self._runtime.registry.pending[self.number]
-                put(self.real, fd)
+            with registry.lock:
+                if registry.pending.pop(self.number, None) is not None and is_open(fd, self.number):
+                    put(self.real, fd)
             self._far.close()
             raise
 
     def wait(self, timeout: float | None) -> None:
         """Block until the tunnel stands or has failed, ``timeout`` seconds at most."""
-        if self._settled.acquire(True, -1 if timeout is None else timeout):
-            self._settled.release()
+        self._settled.wait(timeout)
+
+    def look(self) -> None:
+        """Fail, when the program has closed what it takes to succeed: our own thread may not see that."""
+        if not self.error and (self.real.is_lost() or self._far.is_lost()):
+            self._end(errno.ECONNABORTED)
+            self._settled.set()
+            self._runtime.background.cancel(self._task)
 
     def take_error(self) -> int:
         """The errno, once: an unconnected socket takes the place of the placeholder. 0 while pending."""
-        if self.error:
+        self.look()
+        # Out of the table first: a signal handler that asks as well does not do it once more.
+        if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
             self._hand_over(self.real)
-            self.drop()
+            self.real.close()
         return self.error
 
     def let_go(self, fd: int) -> None:
@@ -119,7 +129,7 @@ class Pending:
         if not self.error:
             self._end(errno.ECONNABORTED)
             self._far.close()
-            self._settled.release()
+            self._settled.set()
 
     def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
         """On the background thread: the end, good or bad."""
@@ -130,13 +140,17 @@ class Pending:
             self._runtime.opened(self._verdict, attempt.path, self._started)
         with self._runtime.registry.lock:
             try:
-                if error is not None:
+                if self.error:
+                    # It was seen to have failed before (``look``).
+                    if error is None and attempt is not None:
+                        attempt.abandon()
+                elif error is not None:
                     self._end(error.errno)
                 elif attempt is not None:
                     self._succeed(attempt)
             finally:
                 self._far.close()
-                self._settled.release()
+                self._settled.set()
 
     def _succeed(self, attempt: TunnelAttempt) -> None:
         registry, sock = self._runtime.registry, attempt.sock
@@ -150,10 +164,10 @@ class Pending:
         self.real.close()
 
     def _end(self, error: int) -> None:
+        self.error = error
         before, self.real = self.real, unconnected(self.real)
         if self.real is not before:
             before.close()
-        self.error = error
         if self._waiting():
             self._runtime.registry.keep_failed(self.number, self)
         else:

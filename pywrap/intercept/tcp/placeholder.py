@@ -5,12 +5,13 @@ from __future__ import annotations
 import _socket
 import os
 
-from pywrap.intercept import epoll
+from pywrap.intercept import epoll, originals
+from pywrap.intercept.own import Own, own
 
 
-def placeholder() -> tuple[_socket.socket, _socket.socket]:
+def placeholder() -> tuple[Own, Own]:
     """A socketpair whose first end is neither readable nor writable."""
-    near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    near, far = map(own, originals.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM))
     near.setblocking(False)
     # The least that the kernel allows: it is memory that each placeholder holds.
     near.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import _socket
 
-from pywrap.tunnel.first_hop import clone_socket
+from pywrap.tunnel.first_hop import clone_socket, should_abandon
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T", bound=_socket.socket)
 
 
-def unconnected(sock: _socket.socket) -> _socket.socket:
+def unconnected(sock: T) -> T:
     """A socket as the program made ``sock``, which it may close then; or ``sock`` itself, cut off.
 
     The latter where there is no descriptor left for another (EMFILE). Either way no byte of the program's
@@ -16,6 +22,8 @@ def unconnected(sock: _socket.socket) -> _socket.socket:
     try:
         return clone_socket(sock, sock.family)
     except OSError:
+        if should_abandon(sock):
+            return sock
         try:
             sock.shutdown(_socket.SHUT_RDWR)
         except OSError:

@@ -19,6 +19,7 @@ from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypeAlias
 
     from pywrap.socks.wire import Endpoint
@@ -38,6 +39,7 @@ class Channel:
     """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go, as
     the socket's own family writes it.
 
+    ``is_from_beyond``: can a datagram come from an address through the chain (``tunnel.routes``)?
     ``task`` and ``queue``: an association in the making, and what waits for it, with headers. ``used``: when
     the program began to send here, after others.
     """
@@ -45,6 +47,7 @@ class Channel:
     __slots__ = (
         "_answers",
         "_ipv6",
+        "_is_from_beyond",
         "_owners",
         "_reassembly",
         "association",
@@ -60,8 +63,9 @@ class Channel:
         "watches",
     )
 
-    def __init__(self, chain: str, ipv6: bool) -> None:
+    def __init__(self, chain: str, ipv6: bool, is_from_beyond: Callable[[Endpoint], bool]) -> None:
         self.chain = chain
+        self._is_from_beyond = is_from_beyond
         self.association: Association | None = None
         self.relay: SockAddr = ()
         # The one before, while its end has not been told.
@@ -96,7 +100,7 @@ class Channel:
         """The program sends to ``destination``, which it calls ``address``."""
         owner = self._owner(destination, header, address)
         if self._owners.get(destination.port, _LITERALS) != owner or len(self._answers) >= _SOURCES:
-            # What came from that port before was a stranger's, or a name's under its former placeholder.
+            # What came from that port before was a stranger's.
             self._answers.clear()
         self._owners[destination.port] = owner
         self._answers[header] = address
@@ -115,7 +119,8 @@ class Channel:
         if owner is not _LITERALS and (owner[0] == header or owner[0][3] == NAME):
             found: SockAddr | None = owner[1]
         else:
-            found = self._literal(endpoint)
+            # To an address of this machine, say, the program's answer would leave directly.
+            found = self._literal(endpoint) if self._is_from_beyond(endpoint) else None
         if found is not None:
             if len(self._answers) >= _SOURCES:
                 self._answers.clear()
@@ -171,7 +176,7 @@ class Channel:
 
 
 # What the datagrams of a relay go to that has been given up: nobody.
-GONE = Channel("", ipv6=False)
+GONE = Channel("", ipv6=False, is_from_beyond=lambda endpoint: False)
 
 
 def relay_address(endpoint: Endpoint, family: int) -> SockAddr:

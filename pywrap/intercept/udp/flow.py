@@ -81,7 +81,6 @@ class Flow:
         # By the addresses that their datagrams come from.
         self.relays: dict[SockAddr, Channel] = {}
         self._routes: dict[SockAddr, Route] = {}
-        self._generation = runtime.names.generation
         self._closed = False
         # The socket, when the program has closed it before all was sent.
         self._last: _socket.socket | None = None
@@ -96,10 +95,6 @@ class Flow:
         Raises:
             OSError: it is refused.
         """
-        if self._generation != self.runtime.names.generation:
-            # A placeholder may be another name's by now.
-            self._routes.clear()
-            self._generation = self.runtime.names.generation
         try:
             return self._routes[address]
         except (KeyError, TypeError):
@@ -155,10 +150,13 @@ class Flow:
         for number in range(_CHANNELS):
             channel = self._channels.get((chain, number))
             if channel is None:
-                channel = self._channels[chain, number] = Channel(chain, self._ipv6)
+                channel = self._channels[chain, number] = self._new_channel(chain)
             if channel.takes(verdict.destination, header, called):
                 return channel
         return self._recycle(chain, verdict.destination.port)
+
+    def _new_channel(self, chain: str) -> Channel:
+        return Channel(chain, self._ipv6, self.runtime.routes.is_from_beyond)
 
     def _recycle(self, chain: str, port: int) -> Channel:
         """A new channel in the place of the one that was idle longest. Under ``registry.lock``.
@@ -188,7 +186,7 @@ class Flow:
         self._give_up(old)
         old.is_recycled = True
         self._routes = {address: route for address, route in self._routes.items() if route[0] is not old}
-        channel = self._channels[key] = Channel(chain, self._ipv6)
+        channel = self._channels[key] = self._new_channel(chain)
         return channel
 
     def _source(self, sock: _socket.socket, address: Any) -> SockAddr:
@@ -292,6 +290,7 @@ class Flow:
         if len(message) > LONGEST_PAYLOAD:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         timeout = 0.0 if flags & _socket.MSG_DONTWAIT else originals.gettimeout(sock)
+        patient = timeout != 0 or self.runtime.is_interrupted
         with self.runtime.registry.lock:
             ended = self.take_error()
             if ended is not None and not self._stood:
@@ -299,12 +298,12 @@ class Flow:
             # One opens it. What others have to send meanwhile waits, whatever their patience: a signal
             # handler of the same thread is one of them.
             busy = channel.association is not None or channel.is_busy or channel.is_recycled
-            mine = not busy and timeout != 0
+            mine = not busy and patient
             if mine:
                 channel.is_opening = True
         if mine:
             try:
-                self._open_here(channel, timeout)
+                self._open_here(channel, timeout or None)
             except OSError as err:
                 # Another thread may sleep in recv(), for which there is no more association; or wait here.
                 with self.runtime.registry.lock:

@@ -14,6 +14,7 @@ from select import POLLRDHUP
 from time import monotonic, sleep
 
 from pywrap.intercept import epoll, originals
+from pywrap.intercept.own import Own
 from pywrap.intercept.registry import inode, is_open
 from pywrap.tunnel.first_hop import clone_socket
 
@@ -77,7 +78,7 @@ class KernelSocket:
         A port that the kernel chose itself is lost when C code connects the socket to AF_UNSPEC.
         """
         for _ in range(_ATTEMPTS):
-            with_port = originals.Socket(self.family, self._kind | _socket.SOCK_CLOEXEC, self.proto)
+            with_port = Own(self.family, self._kind | _socket.SOCK_CLOEXEC, self.proto)
             try:
                 with_port.bind(("", 0))
                 port = with_port.getsockname()[1]
@@ -144,7 +145,7 @@ class KernelSocket:
             family = self.family if self.v6_socket is None else _socket.AF_INET6
             # Without a mode: C would apply the program's setdefaulttimeout() to the file.
             kind = self._kind | _socket.SOCK_NONBLOCK
-            return originals.Socket(family, kind, self.proto, fileno=os.dup(fd))
+            return Own(family, kind, self.proto, fileno=os.dup(fd))
         return None
 
     def is_shut(self) -> bool:

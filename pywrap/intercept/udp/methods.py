@@ -336,7 +336,7 @@ def _methods(base: Any, registry: SocketRegistry) -> dict[str, Any]:
         """setsockopt(level, optname, value[, optlen])."""
         if level == _SOL_UDP and optname in _SEGMENTS and flow_of(self) is not None:
             raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
-        return originals.setsockopt(self, level, optname, *value)
+        base.setsockopt(self, level, optname, *value)
 
     def shutdown(self: _socket.socket, how: int, /) -> None:
         """shutdown(flag)."""

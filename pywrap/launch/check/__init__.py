@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
 
+from pywrap.config.settings import PLACEHOLDERS
 from pywrap.frozen import frozen
 from pywrap.launch.check.destination import Listener, parse_target
 from pywrap.launch.check.probes import probe_proxy, speaks
@@ -74,11 +75,13 @@ def check(
     target: Endpoint | None = None,
     json: bool = False,
     progress: bool = True,
+    placeholders: str = PLACEHOLDERS,
 ) -> tuple[str, int]:
     """Examine ``paths`` side by side; return the report, for stdout, and the exit status.
 
     ``paths`` as of ``paths_of``. ``patience``: seconds for each question. ``target``: a destination that the
-    last proxies can reach. ``progress``: say on a terminal what is being asked.
+    last proxies can reach. ``progress``: say on a terminal what is being asked. ``placeholders`` as of the
+    settings.
     """
     events: SimpleQueue[tuple[int, str | Report | BaseException]] = SimpleQueue()
     results: dict[Path, Future[Report]] = {path: Future() for path in paths}
@@ -115,7 +118,8 @@ def check(
         report = results[path].result()
         report.counts = role.counts or (report in reports and report.counts)
         reports += [] if report in reports else [report]
-    return in_json(reports) if json else in_words(reports), WORKS if all_work(reports) else FAILS
+    tell = in_json if json else in_words
+    return tell(reports, placeholders), WORKS if all_work(reports) else FAILS
 
 
 def _around(path: Path, results: Mapping[Path, Future[Report]]) -> Path:

@@ -59,6 +59,9 @@ FLIGHT_FACTOR = 20
 # UDP may lose a datagram.
 DATAGRAMS = 3
 
+# Of this machine and of each, so that a proxy which takes the question for a CONNECT reaches no third party.
+RESOLVED = "127.79.67.75"
+
 # How long a connection to the user's destination, about which nothing else is known, must last: proxies
 # exist that grant everything, and hang up when it turns out to be impossible.
 SETTLED_SECONDS = 0.5
@@ -255,6 +258,7 @@ class _Probes:
             "udp": self._associate,
             "bind": self._bind,
             "pipelining": self._fly,
+            "resolve": self._resolve,
         }
         for subject, ask in questions.items():
             if self.report.findings[subject].verdict != ABSENT:
@@ -373,6 +377,24 @@ class _Probes:
         if bound.host not in ("0.0.0.0", "::"):
             return bound
         return Endpoint(self._there if len(self._path) == 1 else self._proxy.host, bound.port)
+
+    # ------------------------------------------------------------ RESOLVE
+
+    def _resolve(self) -> Finding:
+        """Ask what --dns tor asks, about an address, which Tor itself answers: nothing is looked up."""
+        asked = Endpoint(RESOLVED, 0)
+        try:
+            said = self._dialer.ask(self._speaks(self._proxy, v5.RESOLVE, asked))
+        except (Rejected, ProxyClosed):
+            # Hardly any but Tor has it: no words about that for each proxy.
+            return Finding(NO)
+        except SocksError as err:
+            return Finding(_weigh(err, certain=True), _words(err))
+        if said.host != asked.host:
+            return Finding(NO, f"it answers {said} for {asked.host}: --dns tor would be led astray")
+        if said.port:
+            return Finding(UNKNOWN, f"suspicious: its answer has the port {said.port}, and Tor's has none")
+        return YES_INDEED
 
     # ------------------------------------------------------------ single flight
 
@@ -513,6 +535,7 @@ _ABSENT = {
         **{f"method_{method}": "HTTP has no methods of SOCKS" for method in METHODS},
         "udp": "HTTP CONNECT has no UDP",
         "bind": "HTTP CONNECT has no BIND",
+        "resolve": "HTTP CONNECT has no RESOLVE",
     },
 }
 

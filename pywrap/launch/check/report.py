@@ -3,6 +3,8 @@
 The keys of the JSON are stable; new ones may be added::
 
     {"works": true,                    all of "proxies" that count work, and there is one
+     "guards": {"remote": "no", "tor": "yes", "tcp": "yes", "local": "yes"},
+                                       by --dns: do SSRF guards take the addresses that programs get?
      "proxies": [
       {"proxy": "socks5h://u:***@h:1080", "through": ["socks4a://g:1080"],
        "counts": true,                 connections go this way, and it can be seen; false for later hops,
@@ -10,7 +12,7 @@ The keys of the JSON are stable; new ones may be added::
        "works": true,                  a connection through it was seen
        "error": "" or why not, "connect_ms": 0.1 or null, "reply_ms": 0.2 or null,
        "reachable", "method_none", "method_password", "method_gssapi", "connect", "names",
-       "ipv6", "udp", "bind", "pipelining":
+       "ipv6", "udp", "bind", "pipelining", "resolve":
            {"verdict": "yes", "no", "unknown" or "absent" (its protocol has no such thing), "why": ""},
        "ask_other_clients": {"python-socks": {"verdict", "why"}, "PySocks": …}}]}  when it does not work
 
@@ -20,8 +22,10 @@ Passwords are in neither form.
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 from textwrap import wrap
 
+from pywrap.config.settings import PLACEHOLDERS
 from pywrap.config.url import format_proxy
 from pywrap.frozen import frozen
 
@@ -49,6 +53,7 @@ SUBJECTS = {
     "udp": "UDP",
     "bind": "BIND",
     "pipelining": "flight",
+    "resolve": "RESOLVE",
 }
 
 WIDTH = 80
@@ -97,12 +102,28 @@ def all_work(reports: Sequence[Report]) -> bool:
     return {report.works for report in reports if report.counts} == {True}
 
 
+def _guards(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
+    """By the value of --dns: do programs get addresses that SSRF guards take, which refuse private ones?
+
+    Where programs get the real addresses, a guard can judge them. A placeholder is private for ``ipaddress``,
+    unless another network was chosen, and then no guard can tell anything.
+    """
+    tor = {report.findings["resolve"].verdict for report in reports if report.counts}
+    return {
+        "remote": YES if ip_network(placeholders).is_global else NO,
+        "tor": NO if tor & {NO, ABSENT} else YES if tor == {YES} else UNKNOWN,
+        "tcp": YES,
+        "local": YES,
+    }
+
+
 # ---------------------------------------------------------------- for programs
 
 
-def in_json(reports: Sequence[Report]) -> str:
+def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
     whole = {
         "works": all_work(reports),
+        "guards": _guards(reports, placeholders),
         "proxies": [_as_json(report) for report in reports],
     }
     return json.dumps(whole, indent=1) + "\n"
@@ -145,7 +166,7 @@ _CELL_LEGEND = {
 }
 
 
-def in_words(reports: Sequence[Report]) -> str:
+def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
     paths = [report.path for report in reports]
     # All as wide as the last one.
     numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
@@ -154,7 +175,9 @@ def in_words(reports: Sequence[Report]) -> str:
     notes = [line for each in zip(numbers, reports, strict=True) for line in _notes(*each)]
     cells = {cell for row in rows for cell in row}
     legend = [*_LEGEND, *(text for cell, text in _CELL_LEGEND.items() if cell in cells)]
-    blocks = [names, _aligned([_HEAD, *rows]), notes, legend, [_verdict(numbers, reports)]]
+    verdicts = [f"{mode} {_CELLS[verdict]}" for mode, verdict in _guards(reports, placeholders).items()]
+    guards = [f"SSRF guards take the addresses of --dns {', '.join(verdicts)}"]
+    blocks = [names, _aligned([_HEAD, *rows]), notes, legend, guards, [_verdict(numbers, reports)]]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks if block)
 
 

@@ -13,6 +13,12 @@ try:
             "this is %s %d.%d, and pysocksify needs CPython 3.11 or later"
             % ((getattr(sys, "implementation", None) and sys.implementation.name or "Python",) + sys.version_info[:2])
         )
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        # What several threads share is guarded by that (`pywrap.intercept.lock`).
+        raise Exception(
+            "this is a free-threaded Python, %d.%dt, and pysocksify needs the GIL: run it with `-X gil=1` or PYTHON_GIL=1"
+            % sys.version_info[:2]
+        )
     if not sys.platform.startswith("linux"):
         raise Exception("pysocksify runs on Linux only")
 

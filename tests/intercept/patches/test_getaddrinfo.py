@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from textwrap import dedent
+
+import pytest
 
 from tests.support.child import PRELUDE, kernel
+from tests.support.naming_proxy import naming_proxy
 from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached: nothing here connects
@@ -186,33 +188,161 @@ def test_with_local_dns_the_proxy_gets_addresses(proxy, echo_server):
     assert proxy.asked == [("CONNECT", "127.0.0.1", echo_server.port)] * 2
 
 
-def test_a_child_process_has_placeholders_of_its_own():
+def test_the_processes_of_a_run_have_the_same_placeholders():
     said = kernel(
         PROXY,
         """
         import subprocess
         mine = [socket.gethostbyname(name) for name in ("a.example", "b.example")]
-        code = "import socket; print(socket.gethostbyname('b.example'))"
-        theirs = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
-        code = f"import socket; socket.create_connection(({mine[1]!r}, 80))"
-        failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        say(mine=mine, theirs=theirs, failed=failed.stderr.splitlines()[-1])
+        code = "import socket; print(socket.gethostbyname('c.example'), socket.gethostbyname('b.example'))"
+        theirs = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
+        code = f"import socket; print(socket.gethostbyaddr({mine[1]!r})[0])"
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        say(mine=mine, theirs=theirs, told=told, back=socket.gethostbyaddr(theirs[0])[0])
         """,
     )
-    assert said["mine"] == ["198.18.0.1", "198.18.0.2"]
-    assert said["theirs"] == "198.18.0.1"
-    assert "placeholder address of another process" in said["failed"]
+    assert said == {
+        "mine": ["198.18.0.1", "198.18.0.2"],
+        "theirs": ["198.18.0.3", "198.18.0.2"],
+        "told": "b.example",
+        "back": "c.example",
+    }
 
 
-def test_a_full_pool_is_told_of_at_v():
-    code = """
-        say(found=[socket.gethostbyname(f"{name}.example") for name in "abcdef"])
-    """
-    options = ("-x", PROXY, "-v", "--placeholders", "192.0.2.4/30")
-    ran = run(*pysocksify(*options), sys.executable, "-c", PRELUDE + dedent(code))
-    assert ran.json["found"] == [f"192.0.2.{number}" for number in (5, 6, 5, 6, 5, 6)]
-    told = [line for line in ran.err.splitlines() if "placeholder" in line]
-    assert [line.partition(": ")[2] for line in told] == [
-        f"all placeholder addresses are taken: those idle longest get other names ({count} so far)"
-        for count in (1, 3)
-    ]
+FORKED = """
+def look_up(*names):
+    return [socket.gethostbyname(name) for name in names]
+
+def in_child(*names):
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.write(writing, json.dumps(look_up(*names)).encode())
+        os._exit(0)
+    os.wait()
+    return json.loads(os.read(reading, 1000))
+
+look_up("before.example")
+first, second = in_child("a.example"), in_child("b.example")
+mine = look_up("c.example")
+say(first=first, second=second, mine=mine, told=[socket.gethostbyaddr(*each)[0] for each in (first, second)])
+"""
+
+
+@pytest.mark.parametrize("how", ["command", "daemon", "install", "shell"])
+def test_forked_children_never_share_an_address(how):
+    """Without the launcher's file as well: the first fork() makes one."""
+    code = PRELUDE + FORKED
+    if how == "daemon":
+        # It closes all descriptors, the shared file's as well.
+        code = code.replace('look_up("before.example")', 'look_up("before.example"); os.closerange(3, 256)')
+    if how in ("command", "daemon"):
+        ran = run(*pysocksify("-x", PROXY), sys.executable, "-c", code)
+    elif how == "install":
+        ran = run(sys.executable, "-c", f"import pywrap\npywrap.install({PROXY!r})\n{code}")
+    else:
+        wrap = f'eval "$({sys.executable} -m pywrap --env -x {PROXY})"; exec "$0" -c "$CODE"'
+        ran = run("sh", "-c", wrap, sys.executable, env={"CODE": code})
+    assert ran.json == {
+        "first": ["198.18.0.2"],
+        "second": ["198.18.0.3"],
+        "mine": ["198.18.0.4"],
+        "told": ["a.example", "b.example"],
+    }
+
+
+def test_a_full_network_is_an_error_and_no_other_name():
+    said = kernel(
+        PROXY,
+        """
+        found = [socket.gethostbyname(f"{name}.example") for name in "ab"]
+        refused = outcome(socket.gethostbyname, "c.example")
+        rows = socket.getaddrinfo("c.example", 1, type=socket.SOCK_STREAM)
+        say(found=found, refused=refused[0], words=refused[2],
+            beyond=[row[0] == socket.AF_INET6 for row in rows], back=socket.gethostbyaddr(rows[0][4][0])[0],
+            still=[socket.gethostbyaddr(each)[0] for each in found])
+        """,
+        options=("--placeholders", "192.0.2.4/30"),
+    )
+    words = "each of the 2 addresses of 192.0.2.4/30 stands for a name (--placeholders)"
+    assert said == {
+        "found": ["192.0.2.5", "192.0.2.6"],
+        "refused": "gaierror",
+        "words": f"[Errno -10] Memory allocation failure ({words})",
+        "beyond": [True],
+        "back": "c.example",
+        "still": ["a.example", "b.example"],
+    }
+
+
+FULL = """
+[socket.gethostbyname(f"{name}.example") for name in "ab"]
+sock = socket.create_connection(("beyond.test", port))
+other = socket.socket()
+other.connect(("named.test", port))
+datagrams = socket.socket(type=socket.SOCK_DGRAM)
+say(echoed=[echo(sock), echo(other)], peer=other.getpeername(),
+    back=[outcome(function, other.getpeername())[1] for function in
+          (socket.socket().connect, lambda address: datagrams.sendto(b"x", address))])
+"""
+
+
+def test_a_connection_by_name_needs_no_address(echo_server):
+    with naming_proxy({"beyond.test": "127.0.0.1", "named.test": "127.0.0.1"}) as proxy:
+        where = echo_server.host, echo_server.port
+        said = kernel(proxy.url(), FULL, *where, options=("--placeholders", "192.0.2.4/30"))
+        assert [host for _, host, _ in proxy.asked] == ["beyond.test", "named.test"]
+    assert said == {
+        "echoed": ["hello", "hello"],
+        # Where nothing is ever reached.
+        "peer": ["192.0.2.4", echo_server.port],
+        "back": ["EHOSTUNREACH", "EHOSTUNREACH"],
+    }
+
+
+INTERPRETERS = """
+import json, os, socket
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+mine = socket.gethostbyname("a.example")
+reading, writing = os.pipe()
+code = '''
+import os, socket
+own = socket.gethostbyname("b.example")
+os.write(%d, f"{own} {socket.gethostbyaddr(%r)[0]}".encode())
+''' % (writing, mine)
+interpreters.run_string(interpreters.create(), code)
+own, told = os.read(reading, 100).decode().split()
+print(json.dumps([mine, own, told, socket.gethostbyaddr(own)[0]]))
+"""
+
+
+def test_the_interpreters_of_a_process_have_one_list(interpreter):
+    ran = run(*pysocksify("-x", PROXY), interpreter, "-c", INTERPRETERS)
+    assert ran.json == ["198.18.0.1", "198.18.0.2", "a.example", "b.example"]
+
+
+KEPT = """
+import asyncio
+first = socket.gethostbyname("svc.test")
+more = [outcome(socket.gethostbyname, f"{number}.example") for number in range(20)]
+
+async def by_asyncio():
+    reader, writer = await asyncio.open_connection(first, port)
+    writer.write(b"hello")
+    heard = await reader.readexactly(5)
+    writer.close()
+    return heard.decode()
+
+say(echoed=[echo(socket.create_connection((first, port))), asyncio.run(by_asyncio())],
+    refused=sum(isinstance(each, list) for each in more))
+"""
+
+
+def test_a_kept_address_leads_to_its_own_name_for_ever(echo_server):
+    with naming_proxy({"svc.test": "127.0.0.1"}) as proxy:
+        where = echo_server.host, echo_server.port
+        said = kernel(proxy.url(), KEPT, *where, options=("--placeholders", "198.51.100.0/28"))
+        assert proxy.asked == [("CONNECT", "svc.test", echo_server.port)] * 2
+    assert said == {"echoed": ["hello", "hello"], "refused": 7}

@@ -32,7 +32,7 @@ IMPATIENT = 0.3
 
 NOTHING_ELSE = dict.fromkeys(
     ("method_none", "method_password", "method_gssapi", "connect", "names")
-    + ("ipv6", "udp", "bind", "pipelining"),
+    + ("ipv6", "udp", "bind", "pipelining", "resolve"),
     UNKNOWN,
 )
 METHOD_NONE = {"method_none": YES, "method_password": NO, "method_gssapi": NO}
@@ -104,19 +104,33 @@ def test_our_server_as_socks4a():
 
 def test_microsocks_hangs_on_a_single_flight(microsocks):
     told = examined(url_of(microsocks))
-    assert verdicts(told) == {**TCP, **METHOD_NONE, "udp": NO, "bind": NO, "pipelining": NO}
+    assert verdicts(told) == {**TCP, **METHOD_NONE, "udp": NO, "bind": NO, "pipelining": NO, "resolve": NO}
     assert told["udp"]["why"] == "command not supported by the proxy"
     assert told["pipelining"]["why"] == "no answer when greeting and request come at once"
 
 
 def test_microsocks_with_a_password(microsocks_with_password):
     told = examined(url_of(microsocks_with_password, login="alice:secret@"))
-    assert verdicts(told) == {**TCP, **METHOD_PASSWORD, "udp": NO, "bind": NO, "pipelining": NO}
+    assert verdicts(told) == {
+        **TCP,
+        **METHOD_PASSWORD,
+        "udp": NO,
+        "bind": NO,
+        "pipelining": NO,
+        "resolve": NO,
+    }
 
 
 def test_dante_relays_datagrams_and_lets_a_peer_in(dante):
     told = examined(url_of(dante))
-    assert verdicts(told) == {**TCP, **METHOD_NONE, "udp": YES, "bind": YES, "pipelining": YES}
+    assert verdicts(told) == {
+        **TCP,
+        **METHOD_NONE,
+        "udp": YES,
+        "bind": YES,
+        "pipelining": YES,
+        "resolve": NO,
+    }
 
 
 def test_dante_takes_the_announcement_of_a_name_for_an_address(dante):
@@ -128,7 +142,14 @@ def test_dante_takes_the_announcement_of_a_name_for_an_address(dante):
 
 def test_ssh_has_connect_alone_and_hangs_up_on_the_rest(ssh_dynamic):
     told = examined(url_of(ssh_dynamic))
-    assert verdicts(told) == {**TCP, **METHOD_NONE, "udp": NO, "bind": NO, "pipelining": YES}
+    assert verdicts(told) == {
+        **TCP,
+        **METHOD_NONE,
+        "udp": NO,
+        "bind": NO,
+        "pipelining": YES,
+        "resolve": NO,
+    }
     assert told["method_password"]["why"] == "it hangs up on that offer"
     assert told["bind"]["why"] == "it hangs up instead of answering"
 
@@ -436,7 +457,7 @@ def test_an_http_proxy_has_connect_alone(monkeypatch, elsewhere):
             server.shutdown()
             thread.join()
     (told,) = json.loads(text)["proxies"]
-    expected = {**TCP, **NO_METHODS, "udp": ABSENT, "bind": ABSENT, "pipelining": YES}
+    expected = {**TCP, **NO_METHODS, "udp": ABSENT, "bind": ABSENT, "pipelining": YES, "resolve": ABSENT}
     # It listens on 127.0.0.1 alone, and hangs up about ::1.
     assert verdicts(told) == {**expected, "ipv6": UNKNOWN if elsewhere else YES}
 
@@ -694,6 +715,8 @@ flight: takes greeting, request and data at once, without a wait between them
 ?: cannot be told (--check-target HOST:PORT may help)
 -: its protocol has no such thing
 
+SSRF guards take the addresses of --dns remote no, tor ?, tcp yes, local yes
+
 2 of 3 work, not seen to work: 2
 """
     )
@@ -701,7 +724,7 @@ flight: takes greeting, request and data at once, without a wait between them
 
 def test_one_proxy_without_trouble_needs_few_words():
     good = reported(
-        "socks5h://h", "yes yes no no yes yes yes yes yes yes", connect_time=0.001, reply_time=0.001
+        "socks5h://h", "yes yes no no yes yes yes yes yes yes yes", connect_time=0.001, reply_time=0.001
     )
     assert in_words([good]).splitlines()[2:] == [
         "   reachable  latency     methods  CONNECT  names  IPv6  UDP  BIND  flight",
@@ -709,6 +732,8 @@ def test_one_proxy_without_trouble_needs_few_words():
         "",
         "latency: until connected / until the greeting was answered",
         "flight: takes greeting, request and data at once, without a wait between them",
+        "",
+        "SSRF guards take the addresses of --dns remote no, tor yes, tcp yes, local yes",
         "",
         "works",
     ]
@@ -724,6 +749,7 @@ def test_keys_of_the_json():
     finding = {"verdict": "unknown", "why": "not asked"}
     assert json.loads(in_json([reported("socks4://u@h", error="it burns")])) == {
         "works": False,
+        "guards": {"remote": "no", "tor": "unknown", "tcp": "yes", "local": "yes"},
         "proxies": [
             {
                 "proxy": "socks4://u@h:1080",
@@ -739,3 +765,63 @@ def test_keys_of_the_json():
             }
         ],
     }
+
+
+# ---------------------------------------------------------------- RESOLVE
+
+
+class Resolving(Promising):
+    """Says ``answer`` to RESOLVE."""
+
+    answer = b""
+
+    class Handler(Promising.Handler):
+        def handle(self):
+            with contextlib.suppress(OSError, ValueError):
+                request = hold(serve.receive_request(), self.request)
+                if request.command == 0xF0:
+                    self.request.sendall(self.server.answer)
+                else:
+                    self.request.sendall(request.reply(7))
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "why"),
+    [
+        (b"\5\0\0\1" + bytes([127, 79, 67, 75]) + b"\0\0", YES, ""),
+        # v2ray 4.34, whatever it is asked for.
+        (b"\5\0\0\1" + b"\x7f\0\0\1" + b"\x0b\xc1", NO, "it answers 127.0.0.1:3009 for 127.79.67.75"),
+        (
+            b"\5\0\0\1" + bytes([127, 79, 67, 75]) + b"\x0b\xc1",
+            UNKNOWN,
+            "suspicious: its answer has the port 3009",
+        ),
+        (b"\5\7\0\1" + bytes(6), NO, ""),
+    ],
+)
+def test_what_resolve_answers(answer, verdict, why):
+    with Resolving() as proxy:
+        proxy.answer = answer
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            told = examined(url_of(proxy), patience=PATIENT)
+        finally:
+            proxy.shutdown()
+            thread.join()
+    assert told["resolve"]["verdict"] == verdict
+    assert why in told["resolve"]["why"]
+
+
+def test_tor_resolves(tor):
+    told = examined(url_of(tor), patience=PATIENT)
+    assert told["resolve"] == {"verdict": YES, "why": ""}
+
+
+@pytest.mark.parametrize(
+    ("placeholders", "expected"),
+    [("198.18.0.0/15", "no"), ("100.64.0.0/10", "no"), ("192.88.99.0/24", "yes")],
+)
+def test_which_modes_ssrf_guards_let_pass(placeholders, expected):
+    told = json.loads(in_json([reported("socks5h://h")], placeholders))
+    assert told["guards"] == {"remote": expected, "tor": "unknown", "tcp": "yes", "local": "yes"}

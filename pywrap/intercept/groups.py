@@ -1,0 +1,71 @@
+"""setsockopt() that joins a multicast group: refused, unless what is sent there would leave directly.
+
+To join one, the kernel sends membership reports (IGMP, RFC 3376; MLD, RFC 3810) onto this network, whichever
+way the socket's datagrams go. So it does when sources are filtered. To leave one is not refused: where there
+is nothing to leave, the kernel sends nothing. C raises no audit event for setsockopt(), so a C method that
+was kept from before the patches is not seen.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import sys
+from operator import index
+
+from pywrap.socks.wire import unpacked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+
+# Behind the number of an interface, where struct group_req has its sockaddr_storage, which is aligned as a
+# pointer. In that an IPv4 address is behind family and port, an IPv6 one behind a flow label as well.
+_STORAGE = 8 if sys.maxsize > 1 << 32 else 4
+
+# By level and option, where the group's address is: of linux/in.h and in6.h, most of which ``_socket`` lacks.
+_AT_START = {
+    **dict.fromkeys(((_socket.IPPROTO_IP, option) for option in (35, 37, 38, 39, 41)), 4),
+    # IPV6_JOIN_GROUP, IPV6_JOIN_ANYCAST.
+    **dict.fromkeys(((_socket.IPPROTO_IPV6, option) for option in (20, 27)), 16),
+}
+# MCAST_JOIN_GROUP, MCAST_BLOCK_SOURCE, MCAST_UNBLOCK_SOURCE, MCAST_JOIN_SOURCE_GROUP, MCAST_MSFILTER.
+_IN_STORAGE = frozenset(
+    (level, option) for level in (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6) for option in (42, 43, 44, 46, 48)
+)
+
+
+def check(runtime: Runtime, args: tuple[Any, ...]) -> None:
+    """Look at the arguments of setsockopt().
+
+    Raises:
+        PermissionError: a group would be joined that no datagram may leave for.
+    """
+    # With a fourth, the value is a null pointer: C says what is wrong.
+    group = _group(*args) if len(args) == 3 else b""
+    if group and not runtime.routes.may_join(group):
+        name = unpacked(group)
+        why = f"{name} refused: a membership report would leave directly (--direct {name} to allow it)"
+        runtime.messages.say(1, why)
+        raise OSError(errno.EPERM, why)
+
+
+def _group(level: Any, option: Any, value: Any) -> bytes:
+    """The 4 or 16 bytes of the group; b"" for other options, and for values that the kernel refuses."""
+    try:
+        key = index(level), index(option)
+        if key in _AT_START:
+            size = _AT_START[key]
+            group = bytes(memoryview(value).cast("B")[:size])
+            return group if len(group) == size else b""
+        if key not in _IN_STORAGE:
+            return b""
+        storage = bytes(memoryview(value).cast("B")[_STORAGE : _STORAGE + 24])
+    except TypeError:
+        return b""
+    family = int.from_bytes(storage[:2], sys.byteorder)
+    start, size = (4, 4) if family == _socket.AF_INET else (8, 16)
+    group = storage[start : start + size]
+    return group if len(group) == size else b""

@@ -1,0 +1,169 @@
+"""Which number each name of a run has: one list for all its processes and interpreters, never changed.
+
+A number that was given for a name is that name's for ever, in every process: what a program keeps, or passes
+on, can become no other host. The list is in the memfd of ``round_robin``, behind the turns, in records of one
+size. A record is appended by one write() to a descriptor with O_APPEND, which Linux does as a whole, and its
+place is its number. So there is no lock: a process that is killed, or a signal handler in the middle of it,
+leaves nothing behind that another would have to wait for.
+
+Without the memfd (``--env`` and ``pywrap.install()`` until the first fork(), no /proc, all descriptors
+closed) a process has a list of its own, and other processes do not know what its numbers are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pywrap.tunnel import round_robin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+# Bytes of a record: a name, and NULs behind it. What is longer than 255 bytes, no version of SOCKS can carry.
+RECORD = 256
+
+
+class NameList:
+    """``path`` is that of the memfd, as made by ``turns.create``, or "". There are ``most`` numbers.
+
+    Under the caller's lock, except for ``name_of``.
+    """
+
+    def __init__(self, path: str, most: int) -> None:
+        self._path = path
+        self._most = most
+        self._number: dict[str, int] = {}
+        self._name: dict[int, str] = {}
+        # How many records of the file are in these two.
+        self._read = 0
+        # Without a file: the next number.
+        self._next = 0
+        # Was there a file that could not be used?
+        self._is_lost = False
+
+    def number_of(self, name: str) -> int | None:
+        """The number of ``name``, a new one if it has none; None when no number is left."""
+        number = self._number.get(name)
+        return self.next_after(name) if number is None else number
+
+    def next_after(self, name: str) -> int | None:
+        """A new number for ``name``, unless another process has given it one meanwhile."""
+        before = self._number.get(name)
+        number = self._shared(lambda fd: self._append(fd, name, before))
+        if number is None:
+            number = self._next
+            # One step: a signal handler in the middle of this must not get the same.
+            while number < self._most and self._name.setdefault(number, name) != name:
+                number += 1
+        if number >= self._most:
+            return None
+        self._next = max(self._next, number + 1)
+        self._name[number] = name
+        self._number[name] = number
+        return number
+
+    def name_of(self, number: int) -> str:
+        """The name with ``number``, whichever process has given it; "" when there is none."""
+        name = self._name.get(number)
+        if name is None:
+            name = self._shared(lambda fd: _at(fd, number)) or ""
+            if name:
+                self._name[number] = name
+        return name
+
+    def share(self) -> None:
+        """Before a fork(): have a file, so that parent and child do not give the same number to two names."""
+        fd = round_robin.open_shared(self._path)
+        if fd >= 0:
+            os.close(fd)
+        elif not self._is_lost:
+            # There was none; or the program has closed all descriptors, as a daemon does.
+            self._path = round_robin.create()
+            self._shared(self._write_all)
+
+    def _write_all(self, fd: int) -> None:
+        for number in range(self._next):
+            _write(fd, self._name.get(number, ""))
+        self._read = self._next
+
+    def _append(self, fd: int, name: str, before: int | None) -> int:
+        count = _count(fd)
+        while self._read < count:
+            data = os.pread(fd, RECORD * min(count - self._read, 4096), _place(self._read))
+            # By a number of its own: a signal handler in the middle of this may read on by itself.
+            first = self._read
+            for at in range(0, len(data), RECORD):
+                known = _name(data[at : at + RECORD])
+                if known:
+                    self._name.setdefault(first, known)
+                    self._number[known] = first
+                first += 1
+            self._read = max(self._read, first)
+        number = self._number.get(name)
+        if number is not None and number != before:
+            return number
+        if count >= self._most:
+            return count
+        _write(fd, name)
+        # After an append, the position is the end of what was appended.
+        return _records(os.lseek(fd, 0, os.SEEK_CUR)) - 1
+
+    def _shared(self, use: Callable[[int], T]) -> T | None:
+        """What ``use`` finds in the file; None without one."""
+        fd = round_robin.open_shared(self._path, os.O_APPEND)
+        if fd < 0:
+            return None
+        try:
+            return use(fd)
+        except OSError:
+            # No memory is left for one more record, say: this process goes on by itself.
+            self._path = ""
+            self._is_lost = True
+            return None
+        finally:
+            os.close(fd)
+
+
+def _place(number: int) -> int:
+    return round_robin.SIZE + number * RECORD
+
+
+def _count(fd: int) -> int:
+    return _records(os.fstat(fd).st_size)
+
+
+def _records(size: int) -> int:
+    """How many records there are in a file of ``size``.
+
+    Raises:
+        OSError: a part of one stands between them.
+    """
+    count, rest = divmod(size - round_robin.SIZE, RECORD)
+    if rest:
+        raise OSError(errno.EIO, "the list of names is damaged")
+    return count
+
+
+def _at(fd: int, number: int) -> str:
+    return _name(os.pread(fd, RECORD, _place(number))) if number < _count(fd) else ""
+
+
+def _write(fd: int, name: str) -> None:
+    if os.write(fd, _record(name)) != RECORD:
+        # RLIMIT_FSIZE: it has taken what fits.
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _record(name: str) -> bytes:
+    data = name.encode("utf-8", "surrogateescape")
+    # Its number is taken, and the name known in this process alone.
+    return data.ljust(RECORD, b"\0") if len(data) < RECORD else bytes(RECORD)
+
+
+def _name(record: bytes) -> str:
+    return record.rstrip(b"\0").decode("utf-8", "surrogateescape")

@@ -1,0 +1,315 @@
+"""Code of the program that comes in the middle of ours, in the same thread, and opens connections itself.
+
+The programs run in child processes; ``faulthandler`` ends one that hangs, and says where.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.support.child import kernel
+from tests.support.run import pysocksify, run
+
+WATCHDOG = """
+import faulthandler
+faulthandler.dump_traceback_later(50, exit=True)
+
+def reach(timeout=PATIENCE):
+    with socket.socket() as sock:
+        sock.settimeout(timeout)
+        sock.connect((host, port))
+        return echo(sock)
+"""
+
+# Signals, each of which connects: the next one comes a moment after its handler has ended.
+STORM = """
+import signal
+heard, went_wrong, TIMES, INTERVAL = [], [], 100, 0.0007
+
+def handler(*_):
+    heard.append(1)
+    try:
+        in_the_middle()
+    except BaseException as err:
+        went_wrong.append(repr(err))
+    if len(heard) < TIMES:
+        signal.setitimer(signal.ITIMER_REAL, INTERVAL)
+
+def storm():
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, INTERVAL)
+
+def calm():
+    while len(heard) < TIMES:
+        signal.pause()
+"""
+
+
+def test_signals_connect_while_the_first_connections_load_us(proxy, echo_server):
+    said = kernel(
+        proxy.url(),
+        WATCHDOG
+        + STORM
+        + """
+        import threading
+        in_the_middle = reach
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(reach())) for _ in range(3)]
+        storm()
+        for thread in threads:
+            thread.start()
+        results.append(reach())
+        calm()
+        for thread in threads:
+            thread.join()
+        say(results=results, went_wrong=went_wrong)
+        """.replace("\n        ", "\n"),
+        *(echo_server.host, echo_server.port),
+    )
+    assert said == {"results": ["hello"] * 4, "went_wrong": []}
+    assert len(proxy.asked) == 104
+
+
+# Each is set up, and opens a connection of its own in the middle of the first one's import.
+INTRUDERS = {
+    "finder": """
+        class Finder:
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                intrude()
+        sys.meta_path.insert(0, Finder)
+        """,
+    "audit hook": """
+        sys.addaudithook(lambda event, args: intrude() if event == "exec" else None)
+        """,
+    "trace function": """
+        sys.settrace(lambda *args: intrude())
+        """,
+    "profile function": """
+        sys.setprofile(lambda *args: intrude())
+        """,
+    "callback of the collector": """
+        import gc
+        gc.set_threshold(1)
+        gc.callbacks.append(lambda *args: intrude())
+        """,
+    "finalizer": """
+        import gc
+        gc.set_threshold(1)
+        class Cycle:
+            def __init__(self):
+                self.me = self
+            def __del__(self):
+                intrude()
+                Cycle()
+        Cycle()
+        """,
+}
+
+
+@pytest.mark.parametrize("intruder", INTRUDERS.values(), ids=INTRUDERS)
+def test_what_connects_in_the_middle_of_our_import_is_connected(intruder, proxy, echo_server):
+    said = kernel(
+        proxy.url(),
+        WATCHDOG
+        + f"""
+        seen, inside = [], []
+
+        def intrude():
+            # Ten are enough, and one at a time, as anybody does who watches himself.
+            if not inside and len(seen) < 10:
+                inside.append(1)
+                try:
+                    seen.append(reach())
+                except BaseException as err:
+                    seen.append(repr(err))
+                finally:
+                    inside.pop()
+        {intruder}
+        first = reach()
+        sys.settrace(None), sys.setprofile(None)
+        say(first=first, seen=seen)
+        """.replace("\n        ", "\n"),
+        *(echo_server.host, echo_server.port),
+    )
+    assert said["first"] == "hello"
+    assert set(said["seen"]) <= {"hello"}
+    assert len(proxy.asked) == 1 + len(said["seen"])
+
+
+def test_an_audit_hook_that_connects_without_end_gets_an_error_in_words(proxy, echo_server):
+    said = kernel(
+        proxy.url(),
+        WATCHDOG
+        + """
+        went_wrong = []
+
+        def hook(event, args):
+            # Each look at a file connects, and the connection looks at files.
+            if event == "open" and not went_wrong:
+                try:
+                    reach()
+                except OSError as err:
+                    went_wrong.append([err.errno == errno.EDEADLK, str(err)])
+        sys.addaudithook(hook)
+        say(first=reach(), went_wrong=went_wrong)
+        """.replace("\n        ", "\n"),
+        *(echo_server.host, echo_server.port),
+    )
+    assert said["first"] == "hello"
+    ((is_deadlock, words),) = said["went_wrong"]
+    assert is_deadlock and "pysocksify" in words
+
+
+# What the program does, and what the handler does in the middle of that. Each checks its own result.
+CALLS = """
+import itertools, warnings
+warnings.simplefilter("ignore")
+udp_port, numbers = int(sys.argv[3]), itertools.count()
+
+def nonblocking(port=port):
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        # At once where the handler has come in the middle of what the thread would need.
+        error = sock.connect_ex((host, port))
+        if error == errno.EINPROGRESS:
+            error = wait_writable(sock)
+        if not error:
+            assert sock.getpeername() == (host, port)
+            assert echo(sock) == "hello"
+        return error
+
+def connected():
+    assert nonblocking() == 0
+
+def refused():
+    assert nonblocking(1) == errno.ECONNREFUSED
+
+def abandoned():
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        assert sock.connect_ex((host, port)) in (0, errno.EINPROGRESS)
+        sock.dup().close()
+
+def forgotten():
+    tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for sock in (tcp, udp):
+        sock.setblocking(False)
+    assert tcp.connect_ex((host, port)) in (0, errno.EINPROGRESS)
+    udp.sendto(b"forgotten", (host, udp_port))
+
+def blocking():
+    assert reach() == "hello"
+
+def names():
+    name = f"n{next(numbers)}.test"
+    assert socket.getaddrinfo(name, 80)[0][4][0] == socket.gethostbyname(name)
+
+def datagrams(timeout=PATIENCE):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(timeout)
+        sock.sendto(b"x", (host, udp_port))
+        assert select.select([sock], [], [], PATIENCE)[0], "no answer"
+        assert sock.recv(10) == b"x"
+
+def datagrams_nonblocking():
+    datagrams(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ("blocking", "connected"),
+        ("connected", "connected"),
+        ("refused", "forgotten"),
+        ("abandoned", "abandoned"),
+        ("forgotten", "forgotten"),
+        ("names", "names"),
+        ("datagrams", "connected"),
+        ("datagrams_nonblocking", "datagrams_nonblocking"),
+    ],
+)
+def test_signals_may_do_anything_in_the_middle_of_every_call(outer, inner, proxy, echo_server, echo):
+    said = kernel(
+        proxy.url(),
+        WATCHDOG
+        + STORM
+        + CALLS
+        + f"""
+in_the_middle = {inner}
+# CPython as well imports something at the first use, and is not ready for a handler there.
+"name".encode("idna")
+reach()
+storm()
+while len(heard) < TIMES:
+    {outer}()
+say(went_wrong=went_wrong)
+""",
+        *(echo_server.host, echo_server.port, echo.port),
+    )
+    assert said == {"went_wrong": []}
+
+
+def test_exceptions_out_of_a_handler_leave_no_lock_behind(proxy, echo_server, echo):
+    said = kernel(
+        proxy.url(),
+        WATCHDOG
+        + STORM
+        + CALLS
+        + """
+import threading
+class Enough(Exception):
+    pass
+def in_the_middle():
+    pass
+def raising(*_):
+    handler()
+    raise Enough
+reach()
+signal.signal(signal.SIGALRM, raising)
+signal.setitimer(signal.ITIMER_REAL, INTERVAL)
+# The program lets go of what is pending: its errors are its own.
+while True:
+    try:
+        while len(heard) < TIMES:
+            try:
+                abandoned()
+                names()
+            except (Enough, OSError):
+                pass
+        break
+    except Enough:
+        pass
+results = []
+thread = threading.Thread(target=lambda: results.append([nonblocking(), reach()]))
+thread.start()
+thread.join(PATIENCE)
+say(results=results)
+""",
+        *(echo_server.host, echo_server.port, echo.port),
+    )
+    assert said == {"results": [[0, "hello"]]}
+
+
+def test_eventlet_leaves_our_locks_alone_and_says_nothing_of_them(proxy, echo_server):
+    ran = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        """
+import socket, sys, _thread
+socket.create_connection((sys.argv[1], int(sys.argv[2]))).close()
+import eventlet
+eventlet.monkey_patch()
+from pywrap import intercept
+print(type(intercept._registry.lock._lock).__module__)
+""",
+        *(echo_server.host, str(echo_server.port)),
+    )
+    assert ran.out == "_thread\n"
+    assert "greened" not in ran.err

@@ -1,0 +1,121 @@
+"""The thread that opens tunnels for sockets that do not block: whatever happens to it, all are told."""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import queue
+import select
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from pywrap.errors import SocksError
+from pywrap.intercept.lock import Lock
+from pywrap.tunnel.background import Background, Task
+
+PATIENCE = 30.0
+
+
+class TunnelAttempt:
+    """What waits for something to read, and is never late."""
+
+    wants = select.POLLIN
+    deadline = SimpleNamespace(moment=float("inf"))
+
+    def __init__(self, sock, advance=lambda: True):
+        self.sock = sock
+        self.advance = advance
+        self.abandoned = 0
+
+    def start(self):
+        return False
+
+    def abandon(self):
+        self.abandoned += 1
+
+
+class Epoll:
+    """One that fails when told, as that of a kernel without memory."""
+
+    failing: list[BaseException]
+
+    def __init__(self):
+        self._epoll = select.epoll()
+        self.modify, self.register = self._epoll.modify, self._epoll.register
+        self.unregister, self.close = self._epoll.unregister, self._epoll.close
+        self.fileno = self._epoll.fileno
+
+    def poll(self, *args):
+        found = self._epoll.poll(*args)
+        if self.failing:
+            raise self.failing.pop()
+        return found
+
+
+@pytest.fixture
+def ends():
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OSError(errno.EIO, "broken"), SystemExit()], ids=repr)
+def test_a_failure_outside_of_a_step_is_told_to_all_and_the_next_tunnel_has_a_thread(failure, ends):
+    near, far = ends
+    Epoll.failing = []
+    background = Background(_thread.start_new_thread, Lock, Epoll)
+    error_to_report = queue.SimpleQueue()
+    openings = [TunnelAttempt(near.dup()) for _ in range(3)]
+    for attempt in openings[:2]:
+        background.submit(Task(lambda attempt=attempt: attempt, lambda *report: error_to_report.put(report)))
+    Epoll.failing.append(failure)
+    background.submit(Task(lambda: openings[2], lambda *report: error_to_report.put(report)))
+    for _ in openings:
+        _, error = error_to_report.get(timeout=PATIENCE)
+        assert isinstance(error, SocksError)
+        assert error.errno == errno.EIO
+    after = TunnelAttempt(near)
+    far.send(b"!")
+    background.submit(Task(lambda: after, lambda *report: error_to_report.put(report)))
+    assert error_to_report.get(timeout=PATIENCE) == (after, None)
+    for attempt in openings:
+        attempt.sock.close()
+
+
+def test_one_descriptor_that_is_gone_is_the_failure_of_one(ends):
+    near, far = ends
+    background = Background(_thread.start_new_thread, Lock, select.epoll)
+    error_to_report = queue.SimpleQueue()
+    # Nothing has this number.
+    closed = 900
+    good = TunnelAttempt(near)
+    background.submit(
+        Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report), abandoned_fd=closed)
+    )
+    far.send(b"!")
+    background.submit(Task(lambda: good, lambda *report: error_to_report.put(report)))
+    reports = [error_to_report.get(timeout=PATIENCE) for _ in range(2)]
+    assert sorted(error is None for _, error in reports) == [False, True]
+
+
+def test_no_thread_left_is_an_oserror_in_words_and_not_forgotten_later(ends):
+    def none_left(*_):
+        raise RuntimeError("can't start new thread")
+
+    near, far = ends
+    started = [none_left, _thread.start_new_thread]
+    background = Background(lambda *args: started.pop(0)(*args), Lock, select.epoll)
+    error_to_report = queue.SimpleQueue()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="no thread is left") as caught:
+        background.submit(Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report)))
+    # EAGAIN is "in progress" to event loops.
+    assert caught.value.errno == errno.ENOBUFS
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    far.send(b"!")
+    background.submit(Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report)))
+    assert error_to_report.get(timeout=PATIENCE)[1] is None
+    assert error_to_report.empty()
