@@ -1,11 +1,11 @@
 """Everything that touches the interpreter, a file for each thing replaced.
 
-Three moments, so that nobody pays for what he does not use:
+Four moments, so that nobody pays for what he does not use:
 
 * ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
+* ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
-  (``accept``, ``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty
-  (``tunnels``);
+  (``accept``, ``endpoints``, ``lifetime``, ``options``) look into tables that are still empty (``tunnels``);
 * the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
   all of ``pywrap.tunnel``.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
     from pywrap.intercept.installed import Installed
-    from pywrap.intercept.originals import Patches
+    from pywrap.intercept.patches import Patches
     from pywrap.intercept.tunnels import Tunnels
 
 # Raised by C code when somebody is about to reach, or to ask, something outside.
@@ -69,6 +69,8 @@ def arm(settings: Callable[[], Settings]) -> None:
         sys.addaudithook(_hook)
         _hooked = True
     importing.install(_imported, _announced)
+    if importing.SELECT in sys.modules:
+        _patch_select(sys.modules[importing.SELECT])
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -117,8 +119,20 @@ def current() -> Installed | None:
 def _imported(module: Any) -> None:
     if module.__name__ in importing.KEEPERS:
         _patch_keeper(module)
+    elif module.__name__ == importing.SELECT:
+        _patch_select(module)
     else:
         _patch(module)
+
+
+def _patch_select(module: Any) -> None:
+    """Replace ``epoll`` in ``module``, which is ``select``; eventlet makes a second one of it."""
+    global _patches
+    from pywrap.intercept import epoll, patches
+
+    if _patches is None:
+        _patches = patches.Patches()
+    epoll.install(_patches, module)
 
 
 def _patch(module: Any) -> None:
@@ -126,12 +140,13 @@ def _patch(module: Any) -> None:
 
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
-    global _tunnels, _patches, _fork_hooked
-    from pywrap.intercept import accept, doors, endpoints, epoll, lifetime, options, originals, raw, tunnels
+    global _tunnels, _fork_hooked
+    # Now, if not before: what is below imports it as well, in the middle of what replaces it.
+    import select  # noqa: F401
 
-    if _patches is None:
-        _patches = originals.Patches()
-        epoll.install(_patches)
+    from pywrap.intercept import accept, doors, endpoints, lifetime, options, raw, tunnels
+
+    assert _patches is not None, "importing select has made them"
     if _tunnels is None:
         _tunnels = tunnels.Tunnels()
     doors.install(_patches, module, current)

@@ -2,7 +2,8 @@
 
 A finder at the front of ``sys.meta_path`` that finds nothing itself: for ``socket`` it lets the others find
 the module and wraps the loader. It stays there, for ``importlib.reload(socket)``. Whoever imports ``_socket``
-alone gets ``socket`` imported behind it: what is replaced, is replaced then.
+alone gets ``socket`` imported behind it: what is replaced, is replaced then. ``select`` is a module of its
+own: a program may make an epoll object, and import ``socket`` later.
 """
 
 from __future__ import annotations
@@ -27,15 +28,19 @@ FOREIGN = frozenset(
     }
 )
 
+SELECT = "select"
+
 # These keep something of ``socket`` (``late``, ``reduction``).
 TRIO = "trio._socket"
 KEEPERS = frozenset({TRIO, "multiprocessing.reduction"})
+
+LOADED = KEEPERS | {"socket", "_socket", SELECT}
 
 _finder: Finder | None = None
 
 
 def install(imported: Callable[[Any], None], announced: Callable[[str], None]) -> None:
-    """Have ``imported(module)`` called whenever ``socket``, or one of ``KEEPERS``, has been executed.
+    """Have ``imported(module)`` called whenever ``socket``, ``select``, or one of ``KEEPERS``, was executed.
 
     ``announced(name)`` is called before a module of ``GREEN`` or ``FOREIGN`` is executed, once it is
     found, and may raise ModuleNotFoundError; ``socket`` has been imported then.
@@ -62,7 +67,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         is_announced = name in GREEN or name in FOREIGN
-        if not is_announced and name != "socket" and name != "_socket" and name not in KEEPERS:
+        if not is_announced and name not in LOADED:
             return None
         for finder in sys.meta_path:
             if finder is self:
@@ -105,6 +110,6 @@ class Loader:
             self._imported(module)
         except BaseException as err:
             # The program could catch it, and go on with a half-patched module: its traffic would leave.
-            line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
+            line = f"pysocksify: error: cannot patch the {module.__name__} module: {err!r}\n"
             os.write(2, line.encode("utf-8", "backslashreplace"))
             os._exit(125)

@@ -21,6 +21,7 @@ import os
 import sys
 from time import monotonic, sleep
 
+from pywrap.intercept import epoll
 from pywrap.intercept.originals import allocate_lock, get_ident
 
 TYPE_CHECKING = False
@@ -312,6 +313,7 @@ class Tunnels:
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
         self.lock = Lock()
+        epoll.forked()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
         for flow in list(self.flows.values()):
