@@ -21,7 +21,7 @@ from pywrap.tunnel.binding import told_by
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
-from pywrap.tunnel.lookup import LookupFailed, lookup
+from pywrap.tunnel.lookup import LookupFailed, is_host_name, lookup
 from pywrap.tunnel.names import Hosts, Names
 from pywrap.tunnel.opening import Opening, wait_for
 from pywrap.tunnel.plan import Plan
@@ -233,6 +233,9 @@ class Session:
             literal = str(rows[0][4][0])
             self.routes.remember(to.host, [literal])
             return literal
+        if self.routes.local_addresses(to.host):
+            return ""
+        self.check_name(to.host)
         if not self.lookups.takes(to.host):
             return ""
         try:
@@ -243,6 +246,16 @@ class Session:
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""
         return self.settings.dns == "local" or self.routes.resolves_here(name)
+
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Is ``name`` one that a host can have? The C library takes no answer for any other.
+
+        Raises:
+            socket.gaierror: it is not, nor is it a literal.
+        """
+        if not is_host_name(name):
+            raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
 
     @staticmethod
     def is_literal(host: str) -> bool:
