@@ -110,6 +110,6 @@ class Loader:
             self._imported(module)
         except BaseException as err:
             # The program could catch it, and go on with a half-patched module: its traffic would leave.
-            line = f"pysocksify: error: cannot patch the {module.__name__} module: {err!r}\n"
+            line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
             os.write(2, line.encode("utf-8", "backslashreplace"))
             os._exit(125)
