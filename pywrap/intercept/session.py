@@ -195,15 +195,22 @@ class Session:
                 return latest
         return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
 
-    def name_of(self, opening: Opening, sock: _socket.socket) -> tuple[Any, ...] | None:
-        """What getsockname() tells of the program's ``sock``; None for the kernel's answer."""
-        if self.settings.listen != "bind":
-            return None
-        bound = told_by(opening)
+    def name_of(
+        self, opening: Opening, sock: _socket.socket, peer: tuple[Any, ...]
+    ) -> tuple[Any, ...] | None:
+        """What getsockname() tells of ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
-        if bound is None or (":" in bound.host and not ipv6):
-            return None
-        return self.peer(bound, (bound.host, bound.port), ipv6)
+        if self.settings.listen == "bind":
+            bound = told_by(opening)
+            if bound is not None and (ipv6 or ":" not in bound.host):
+                return self.peer(bound, (bound.host, bound.port), ipv6)
+        if ipv6 and peer[0] == "::1":
+            host, port = opening.sock.getsockname()[:2]
+            if host != "::1":
+                # To a proxy with an IPv4 address: but a program has ::1 announced where it talks to that, and
+                # may listen there for IPv6 alone (EPRT of FTP).
+                return "::1", port, 0, 0
+        return None
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
