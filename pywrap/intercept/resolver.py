@@ -59,8 +59,10 @@ def functions(session: Session) -> dict[str, Callable[..., Any]]:
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
             literals, canonical = _look_up(session, name, family, flags)
         except _socket.gaierror:
-            # glibc looks at the other arguments first.
-            originals.getaddrinfo(None, port or 0, family, type, proto, flags & ~_socket.AI_CANONNAME)
+            # glibc looks at the other arguments first. Not with more than one address, which it sorts by a
+            # connect() to each.
+            any_literal = "::1" if family == _socket.AF_INET6 else "127.0.0.1"
+            originals.getaddrinfo(any_literal, port, family, type, proto, flags | _socket.AI_NUMERICHOST)
             raise
         numeric = (flags | _socket.AI_NUMERICHOST) & ~(_socket.AI_CANONNAME | _socket.AI_ADDRCONFIG)
         rows = [
