@@ -1,11 +1,11 @@
 """Everything that touches the interpreter, a file for each thing replaced.
 
-Three moments, so that nobody pays for what he does not use:
+Four moments, so that nobody pays for what he does not use:
 
 * ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
+* ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
-  (``accept``, ``endpoints``, ``epoll``, ``lifetime``, ``options``) look into tables that are still empty
-  (``tunnels``);
+  (``accept``, ``endpoints``, ``lifetime``, ``options``) look into tables that are still empty (``tunnels``);
 * the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
   all of ``pywrap.tunnel``.
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
     from pywrap.intercept.installed import Installed
-    from pywrap.intercept.originals import Patches
+    from pywrap.intercept.patching import Patches
     from pywrap.intercept.tunnels import Tunnels
 
 # Raised by C code when somebody is about to reach, or to ask, something outside.
@@ -74,6 +74,8 @@ def arm(settings: Callable[[], Settings]) -> None:
         sys.addaudithook(_hook)
         _hooked = True
     importing.install(_prepare, _imported, _announced)
+    if importing.SELECT in sys.modules:
+        _patch_select(sys.modules[importing.SELECT])
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -122,26 +124,35 @@ def current() -> Installed | None:
 def _imported(module: Any) -> None:
     if module.__name__ in importing.KEEPERS:
         _patch_keeper(module)
+    elif module.__name__ == importing.SELECT:
+        _patch_select(module)
     else:
         _patch(module)
 
 
+def _patch_select(module: Any) -> None:
+    """Replace ``epoll`` in ``module``, which is ``select``; eventlet makes a second one of it."""
+    global _patches
+    epoll = load("pywrap.intercept.epoll")
+    patches = load("pywrap.intercept.patching").Patches()
+    if _patches is None:
+        _patches = patches
+    epoll.install(_patches, module)
+
+
 def _prepare() -> None:
     """Have what ``_patch`` needs before ``socket`` is executed: nobody who comes in the middle has it yet."""
-    global _tunnels, _patches, _fork_hooked
+    global _tunnels, _fork_hooked
+    # What is loaded below imports it as well, in the middle of what replaces it.
+    import select
+
+    _patch_select(select)
     for part in ("pywrap.intercept.options", *_PARTS):
         load(part)
-    tunnels, patches = (
-        load("pywrap.intercept.tunnels").Tunnels(),
-        load("pywrap.intercept.originals").Patches(),
-    )
-    epoll = load("pywrap.intercept.epoll")
+    tunnels = load("pywrap.intercept.tunnels").Tunnels()
     # No call between a look and its consequence: nobody comes in the middle of that.
     if _tunnels is None:
         _tunnels = tunnels
-    if _patches is None:
-        _patches = patches
-        epoll.install(patches)
     if not _fork_hooked:
         _fork_hooked = True
         os.register_at_fork(before=_about_to_fork, after_in_child=_forked)

@@ -182,7 +182,7 @@ def _block(
         _settle(unconnected(real), fd, number, timeout)
         raise
     else:
-        name = session.name_of(opening, sock)
+        name = session.name_of(opening, sock, peer)
         session.tunnels.establish(connected.fileno(), peer, name)
         _settle(connected, fd, number, timeout)
     finally:

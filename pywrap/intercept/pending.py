@@ -154,7 +154,8 @@ class Pending:
 
     def _succeed(self, opening: Opening) -> None:
         tunnels, sock = self._session.tunnels, opening.sock
-        tunnels.establish(sock.fileno(), self._peer, self._session.name_of(opening, self.real))
+        name = self._session.name_of(opening, self.real, self._peer)
+        tunnels.establish(sock.fileno(), self._peer, name)
         for fd in self._waiting():
             tunnels.linger(inode(sock.fileno()), fd)
         self._hand_over(sock)
