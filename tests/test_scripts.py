@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -135,3 +136,64 @@ def tools(directory: Path, **scripts: str) -> Path:
         (path / name).write_text(f"#!/bin/sh\n{script}\n")
         (path / name).chmod(0o755)
     return path
+
+
+SUITES = SCRIPTS / "cpython-suites"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("test.test_epoll") is None, reason="this interpreter has no package `test`"
+)
+def test_cpythons_own_tests_lose_what_is_accepted_alone():
+    ran = run(sys.executable, SUITES, "--python", sys.executable, "test_epoll")
+    assert re.search(r"^test_epoll: \d+ pass; under pysocksify \d+, \d+ lost$", ran.out, re.M), ran
+
+
+def test_cpythons_tests_are_compared_one_by_one(tmp_path):
+    # A test package of our own, one of whose tests knows where it runs, one hangs there and one ends it.
+    package = tmp_path / "test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "support.py").write_text("")
+    (package / "test_socket.py").write_text("")
+    (package / "test_mine.py").write_text(MINE)
+    accepted = tmp_path / "accepted"
+    accepted.write_text("# some\ntest.test_mine.Mine.test_d* = it dies\n")
+    ran = run(
+        *(sys.executable, SUITES, "--python", sys.executable, "--accepted", accepted, "--seconds", "3"),
+        *("-v", "test_mine"),
+        env={"PYTHONPATH": str(tmp_path)},
+        status=1,
+    )
+    told = re.findall(r"^  (.*): test\.test_mine\.Mine\.(\w+): ", ran.out, re.M)
+    assert "4 pass; under pysocksify 1, 3 lost" in ran.out, ran
+    assert told == [("accepted, hung", "test_dies"), ("failure", "test_fails"), ("hung", "test_hangs")]
+
+
+MINE = """
+import os, sys, time, unittest
+import socket
+under = "pywrap.intercept" in sys.modules
+
+class Mine(unittest.TestCase):
+    def test_dies(self):
+        if under:
+            os._exit(3)
+    def test_fails(self):
+        self.assertFalse(under)
+    def test_hangs(self):
+        if under:
+            time.sleep(100)
+    def test_passes(self):
+        pass
+    @unittest.skip("nowhere")
+    def test_skipped(self):
+        pass
+"""
+
+
+def test_an_accepted_difference_has_a_reason(tmp_path):
+    (tmp_path / "accepted").write_text("test.test_epoll.*\n")
+    ran = run(sys.executable, SUITES, "--accepted", tmp_path / "accepted", status=1)
+    assert "no reason for test.test_epoll.*" in ran.err
+    assert run(sys.executable, SUITES, "--python", "no-such-python", status=2).out == ""

@@ -1,12 +1,12 @@
 """Everything that touches the interpreter, a file for each thing replaced.
 
-Three moments, so that nobody pays for what he does not use:
+Four moments, so that nobody pays for what he does not use:
 
 * ``arm``, before the program: an audit hook and an import hook (``import_hook``), and nothing else is
   imported;
+* ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic are doors (``lazy``), the others
-  (``accept``, ``names``, ``epoll``, ``lifecycle``, ``sockopt``) look into tables that are still empty
-  (``registry``);
+  (``accept``, ``names``, ``lifecycle``, ``sockopt``) look into tables that are still empty (``registry``);
 * the first call of a door: the implementation (``connect``, ``methods``, ``listener``, ``getaddrinfo``) and
   all of ``pywrap.tunnel``.
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
     from pywrap.intercept.installed import Installed
-    from pywrap.intercept.originals import Patches
+    from pywrap.intercept.patching import Patches
     from pywrap.intercept.registry import SocketRegistry
 
 # Raised by C code when somebody is about to reach, or to ask, something outside.
@@ -82,6 +82,8 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
         sys.addaudithook(_hook)
         _hooked = True
     import_hook.install(_prepare, _imported, _announced)
+    if import_hook.SELECT in sys.modules:
+        _patch_select(sys.modules[import_hook.SELECT])
     if "socket" in sys.modules:
         # In a running program; or a .pth file was faster.
         _patch(sys.modules["socket"])
@@ -135,26 +137,35 @@ def _imported(module: Any) -> None:
         return
     if module.__name__ in import_hook.KEEPERS:
         _patch_keeper(module)
+    elif module.__name__ == import_hook.SELECT:
+        _patch_select(module)
     else:
         _patch(module)
 
 
+def _patch_select(module: Any) -> None:
+    """Replace ``epoll`` in ``module``, which is ``select``; eventlet makes a second one of it."""
+    global _patches
+    epoll = load("pywrap.intercept.epoll")
+    patches = load("pywrap.intercept.patching").Patches()
+    if _patches is None:
+        _patches = patches
+    epoll.install(_patches, module)
+
+
 def _prepare() -> None:
     """Have what ``_patch`` needs before ``socket`` is executed: nobody who comes in the middle has it yet."""
-    global _registry, _patches, _fork_hooked
+    global _registry, _fork_hooked
+    # What is loaded below imports it as well, in the middle of what replaces it.
+    import select
+
+    _patch_select(select)
     for part in ("pywrap.intercept.patches.sockopt", *_PARTS):
         load(part)
-    registry, patches = (
-        load("pywrap.intercept.registry").SocketRegistry(),
-        load("pywrap.intercept.originals").Patches(),
-    )
-    epoll = load("pywrap.intercept.epoll")
+    registry = load("pywrap.intercept.registry").SocketRegistry()
     # No call between a look and its consequence: nobody comes in the middle of that.
     if _registry is None:
         _registry = registry
-    if _patches is None:
-        _patches = patches
-        epoll.install(patches)
     if not _fork_hooked:
         _fork_hooked = True
         os.register_at_fork(before=_about_to_fork, after_in_child=_forked)

@@ -2,7 +2,8 @@
 
 A finder at the front of ``sys.meta_path`` that finds nothing itself: for ``socket`` it lets the others find
 the module and wraps the loader. It stays there, for ``importlib.reload(socket)``. Whoever imports ``_socket``
-alone gets ``socket`` imported behind it: what is replaced, is replaced then.
+alone gets ``socket`` imported behind it: what is replaced, is replaced then. ``select`` is a module of its
+own: a program may make an epoll object, and import ``socket`` later.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ FOREIGN = frozenset(
     }
 )
 
+SELECT = "select"
+
 # These keep something of ``socket`` (``trio``, ``multiprocessing``), or would hand on a placeholder address
 # (``socks_libraries``).
 TRIO = "trio._socket"
@@ -38,13 +41,15 @@ SOCKS_LIBRARIES = frozenset(
 FORK_EXEC = "_posixsubprocess"
 KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES})
 
+LOADED = KEEPERS | {"socket", "_socket", SELECT}
+
 _finder: Finder | None = None
 
 
 def install(
     expected: Callable[[], None], imported: Callable[[Any], None], announced: Callable[[str], None]
 ) -> None:
-    """Have ``imported(module)`` called whenever ``socket``, or one of ``KEEPERS``, has been executed.
+    """Have ``imported(module)`` called whenever ``socket``, ``select``, or one of ``KEEPERS``, was executed.
 
     ``expected()`` is called before that. ``announced(name)`` is called before a module of ``GREEN`` or
     ``FOREIGN`` is executed, once it is found, and may raise ModuleNotFoundError; ``socket`` has been imported
@@ -75,7 +80,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         is_announced = name in GREEN or name in FOREIGN
-        if not is_announced and name != "socket" and name != "_socket" and name not in KEEPERS:
+        if not is_announced and name not in LOADED:
             return None
         for finder in sys.meta_path:
             if finder is self:
@@ -88,15 +93,16 @@ class Finder:
 
                     self._announced(name)
                 elif spec.loader is not None:
-                    # What is expected of us needs ``_socket`` itself.
-                    told = (
-                        (lambda: None, _import_socket)
-                        if name == "_socket"
-                        else (self._expected, self._imported)
-                    )
-                    spec.loader = Loader(spec, *told)  # type: ignore[assignment]
+                    # What is expected of us needs these two itself.
+                    expected = _nothing if name in ("_socket", SELECT) else self._expected
+                    told = _import_socket if name == "_socket" else self._imported
+                    spec.loader = Loader(spec, expected, told)  # type: ignore[assignment]
                 return spec
         return None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _import_socket(_: Any) -> None:

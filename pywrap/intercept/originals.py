@@ -10,10 +10,8 @@ import _socket
 import _thread
 import select
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+from pywrap.intercept import epoll as _epoll
+from pywrap.intercept.patching import Patches as Patches
 
 Socket = _socket.socket
 
@@ -50,7 +48,7 @@ gethostbyname = _socket.gethostbyname
 gethostbyname_ex = _socket.gethostbyname_ex
 getnameinfo = _socket.getnameinfo
 
-epoll = select.epoll
+epoll = _epoll.Real
 poll = select.poll
 
 RLock = _thread.RLock
@@ -81,30 +79,3 @@ def is_inet(sock: _socket.socket) -> bool:
 def is_datagram(sock: _socket.socket) -> bool:
     """Does ``sock`` send datagrams that can leave this machine?"""
     return _type.__get__(sock) == _socket.SOCK_DGRAM and is_inet(sock)
-
-
-class Patches:
-    """Replaces attributes and remembers how to put them back."""
-
-    def __init__(self) -> None:
-        self._undo: list[Callable[[], None]] = []
-
-    def replace(self, owner: Any, name: str, new: Any) -> None:
-        """Make ``owner.name`` be ``new`` until ``undo()``."""
-        if name in vars(owner):
-            old = vars(owner)[name]
-            self._undo.append(lambda: setattr(owner, name, old))
-        else:
-            # Inherited, as socket.connect is from C. Assigning the original would leave a copy on
-            # the class; deleting ours uncovers it.
-            self._undo.append(lambda: delattr(owner, name))
-        setattr(owner, name, new)
-
-    def remember(self, undo: Callable[[], None]) -> None:
-        """Have ``undo()`` call this too: for what is no attribute."""
-        self._undo.append(undo)
-
-    def undo(self) -> None:
-        """Put everything back, last replaced first. May be called twice."""
-        while self._undo:
-            self._undo.pop()()

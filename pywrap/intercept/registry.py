@@ -21,6 +21,7 @@ import os
 import sys
 from time import monotonic, sleep
 
+from pywrap.intercept import epoll
 from pywrap.intercept.lock import Lock
 
 TYPE_CHECKING = False
@@ -293,6 +294,7 @@ class SocketRegistry:
 
     def forked(self) -> None:
         """In a child after fork(): the parent goes on with what is pending, the child cannot."""
+        epoll.forked()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
         for flow in list(self.flows.values()):

@@ -26,7 +26,7 @@ from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.resolver import LookupFailed, lookup
+from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup
 from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
@@ -216,15 +216,22 @@ class Runtime:
                 return latest
         return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
 
-    def name_of(self, attempt: TunnelAttempt, sock: _socket.socket) -> tuple[Any, ...] | None:
-        """What getsockname() tells of the program's ``sock``; None for the kernel's answer."""
-        if self.settings.listen != "bind":
-            return None
-        bound = advertised_address(attempt)
+    def name_of(
+        self, attempt: TunnelAttempt, sock: _socket.socket, peer: tuple[Any, ...]
+    ) -> tuple[Any, ...] | None:
+        """What getsockname() tells of ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
-        if bound is None or (":" in bound.host and not ipv6):
-            return None
-        return self.peer(bound, (bound.host, bound.port), ipv6)
+        if self.settings.listen == "bind":
+            bound = advertised_address(attempt)
+            if bound is not None and (ipv6 or ":" not in bound.host):
+                return self.peer(bound, (bound.host, bound.port), ipv6)
+        if ipv6 and peer[0] == "::1":
+            host, port = attempt.sock.getsockname()[:2]
+            if host != "::1":
+                # To a proxy with an IPv4 address: but a program has ::1 announced where it talks to that, and
+                # may listen there for IPv6 alone (EPRT of FTP).
+                return "::1", port, 0, 0
+        return None
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
         """Where a destination goes; a refusal is said at -v.
@@ -254,6 +261,9 @@ class Runtime:
             literal = str(rows[0][4][0])
             self.routes.remember(to.host, [literal])
             return literal
+        if self.routes.local_addresses(to.host):
+            return ""
+        self.check_name(to.host)
         if not self.remote_names.takes(to.host):
             return ""
         try:
@@ -264,6 +274,16 @@ class Runtime:
     def resolves_here(self, name: str) -> bool:
         """May the local resolver be asked for ``name``?"""
         return self.settings.dns == "local" or self.routes.resolves_here(name)
+
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Is ``name`` one that a host can have? The C library takes no answer for any other.
+
+        Raises:
+            socket.gaierror: it is not, nor is it a literal.
+        """
+        if not is_host_name(name):
+            raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
 
     @staticmethod
     def is_literal(host: str) -> bool:

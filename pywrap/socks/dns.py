@@ -15,6 +15,7 @@ from pywrap.socks.wire import Recv, Send, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TypeAlias
 
     from pywrap.socks.wire import Dialogue
@@ -45,6 +46,10 @@ _LONGEST_NAME = 255
 _LONGEST_LABEL = 63
 
 _SIZES = {A: 4, AAAA: 16}
+
+# Labels and pointers of all the names of a message. Four thousand addresses, the most that 64 KiB hold, need
+# one for each; pointers alone that lead to pointers could be followed a hundred million times.
+_MOST_STEPS = 1 << 15
 
 
 @frozen
@@ -133,11 +138,12 @@ def parse_answer(message: bytes, name: str, kind: int) -> Answer:
         return Answer(code)
     if questions != 1:
         raise _garbled(f"to {questions} questions")
-    asked, at = _read_name(message, _HEADER)
+    steps = iter(range(_MOST_STEPS))
+    asked, at = _read_name(message, _HEADER, steps)
     wanted = _folded(_labels(name))
     if (_folded(asked), _number(message, at, 4)) != (wanted, kind << 16 | _INTERNET):
         raise _garbled("to another question")
-    aliases, found = _read_records(message, at + 4, records, kind)
+    aliases, found = _read_records(message, at + 4, records, kind, steps)
     canonical, seconds = name, 1 << 31
     followed = set()
     while wanted in aliases and wanted not in found:
@@ -170,7 +176,7 @@ def _read_message() -> Dialogue[bytes]:
 
 
 def _read_records(
-    message: bytes, at: int, count: int, kind: int
+    message: bytes, at: int, count: int, kind: int, steps: Iterator[int]
 ) -> tuple[dict[Labels, tuple[Labels, int]], dict[Labels, list[tuple[str, int]]]]:
     """The aliases, and the values of one ``kind``, each by its owner and with its time to live."""
     aliases: dict[Labels, tuple[Labels, int]] = {}
@@ -181,7 +187,7 @@ def _read_records(
         # +------+------+-------+-----+----------+-------+
         # | Var. |  2   |   2   |  4  |    2     | Var.  |
         # +------+------+-------+-----+----------+-------+
-        owner, at = _read_name(message, at)
+        owner, at = _read_name(message, at, steps)
         its_kind, its_class = _number(message, at, 2), _number(message, at + 2, 2)
         seconds = _number(message, at + 4, 4)
         size = _number(message, at + 8, 2)
@@ -191,10 +197,10 @@ def _read_records(
         seconds = 0 if seconds >> 31 else seconds
         owner = _folded(owner)
         if its_class == _INTERNET and its_kind == CNAME:
-            aliases[owner] = _read_target(message, at, size), seconds
+            aliases[owner] = _read_target(message, at, size, steps), seconds
         elif its_class == _INTERNET and its_kind == kind:
             if kind == PTR:
-                value = _host_name(_read_target(message, at, size))
+                value = _host_name(_read_target(message, at, size, steps))
             elif size == _SIZES[kind]:
                 value = unpacked(data)
             else:
@@ -204,20 +210,25 @@ def _read_records(
     return aliases, found
 
 
-def _read_target(message: bytes, at: int, size: int) -> Labels:
+def _read_target(message: bytes, at: int, size: int, steps: Iterator[int]) -> Labels:
     """The name that is all of the data of a record."""
-    target, end = _read_name(message, at)
+    target, end = _read_name(message, at, steps)
     if end != at + size:
         raise _garbled("a name that does not fill its record")
     return target
 
 
-def _read_name(message: bytes, at: int) -> tuple[Labels, int]:
-    """The name that starts at ``at``, and where what comes after it starts (section 4.1.4)."""
+def _read_name(message: bytes, at: int, steps: Iterator[int]) -> tuple[Labels, int]:
+    """The name that starts at ``at``, and where what comes after it starts (section 4.1.4).
+
+    Each label and each pointer takes one of the ``steps``.
+    """
     labels: list[bytes] = []
     size = 1
     start, after = at, 0
     while length := _number(message, at, 1):
+        if next(steps, None) is None:
+            raise _garbled("names of too many parts")
         if length <= _LONGEST_LABEL:
             labels.append(_take(message, at + 1, length))
             at += 1 + length

@@ -152,16 +152,46 @@ class FirstHop:
 def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.socket, tuple[Any, ...]]:
     """A socket that can connect to ``address``, and the tuple to give it: ``sock`` itself where possible.
 
-    An IPv6 socket reaches an IPv4 proxy by its mapped address and stays what the program made. The
-    other way round needs another socket, with the options of the first.
+    An IPv6 socket reaches an IPv4 proxy by its mapped address and stays what the program made; but not when
+    it is bound to an IPv6 address, or bound with IPV6_V6ONLY, which cannot be changed then. The other way
+    round needs another socket as well, with the options of the first and its port.
     """
     if sock.family == address.family:
         return sock, address.sockaddr
-    if sock.family == _socket.AF_INET6:
-        sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
-        mapped = "::ffff:" + address.sockaddr[0]
-        return sock, (mapped, *address.sockaddr[1:])
-    return clone_socket(sock, address.family), address.sockaddr
+    if sock.family != _socket.AF_INET6:
+        fresh = clone_socket(sock, address.family)
+        _take_port(fresh, sock)
+        return fresh, address.sockaddr
+    mapped = ("::ffff:" + address.sockaddr[0], *address.sockaddr[1:])
+    host, port = sock.getsockname()[:2]
+    reaches_all = host == "::" or host.startswith("::ffff:")
+    if reaches_all and not sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
+        return sock, mapped
+    fresh = clone_socket(sock, sock.family) if port or not reaches_all else sock
+    fresh.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+    if fresh is not sock:
+        _take_port(fresh, sock)
+    return fresh, mapped
+
+
+def _take_port(fresh: _socket.socket, sock: _socket.socket) -> None:
+    """Bind ``fresh``, of IPv6, to the port that ``sock`` has, which the program may have told others.
+
+    Of all addresses: that of the other family is none from which the proxy can be reached.
+    """
+    port = sock.getsockname()[1]
+    if not port:
+        return
+    before = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR)
+    for each in (sock, fresh):
+        each.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    try:
+        fresh.bind(("::", port))
+    except OSError:
+        # Not to be had: what the proxy sees is of no account to the destination.
+        pass
+    for each in (sock, fresh):
+        each.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, before)
 
 
 def should_abandon(sock: Any) -> bool:

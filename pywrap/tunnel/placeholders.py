@@ -15,6 +15,7 @@ every name to an address of 198.18.0.0/15.
 
 from __future__ import annotations
 
+import _socket
 import os
 from _socket import EAI_FAIL, EAI_MEMORY
 
@@ -27,6 +28,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+# Of stat.h: the module ``stat`` is another import.
+_S_IFMT = 0o170000
+_S_IFREG = 0o100000
 
 # A unique local prefix (RFC 4193) whose 40 bits spell "socks"; the IPv4 placeholder stands at the end.
 PREFIX_6 = b"\xfdsocks" + bytes(6)
@@ -187,9 +192,10 @@ class Hosts:
         self._stamp: tuple[int, int] | None = None
         self._addresses: dict[str, list[str]] = {}
         self._names: dict[bytes, list[str]] = {}
+        self._canonical: dict[str, str] = {}
 
     def addresses(self, name: str) -> list[str]:
-        """The addresses of ``name`` as literals, IPv4 and IPv6 in the order of the file."""
+        """The addresses of ``name`` as literals, in the order of the file, but ::1 in front."""
         name = name.lower().rstrip(".")
         self._refresh()
         if name in self._addresses:
@@ -202,6 +208,11 @@ class Hosts:
             return ["127.0.0.1"]
         return []
 
+    def canonical(self, name: str) -> str:
+        """The first name of the line that has ``name``; itself where the file has none."""
+        self._refresh()
+        return self._canonical.get(name.lower().rstrip("."), name)
+
     def names(self, address: bytes) -> list[str]:
         """The canonical name of ``address`` and its aliases, from the file."""
         self._refresh()
@@ -210,18 +221,23 @@ class Hosts:
     def _refresh(self) -> None:
         try:
             status = os.stat(self._path)
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp != self._stamp:
+                if status.st_mode & _S_IFMT != _S_IFREG:
+                    # A FIFO would keep whoever opens it.
+                    raise OSError
+                self._read()
+                self._stamp = stamp
         except OSError:
-            # A machine without the file is a machine without entries, as for the C library.
-            self._stamp, self._addresses, self._names = None, {}, {}
-            return
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            self._read()
-            self._stamp = stamp
+            # A machine without the file is a machine without entries, as for the C library; and so is one
+            # whose file cannot be read.
+            self._stamp = None
+            self._addresses, self._names, self._canonical = {}, {}, {}
 
     def _read(self) -> None:
         addresses: dict[str, list[str]] = {}
         names: dict[bytes, list[str]] = {}
+        canonical: dict[str, str] = {}
         with open(self._path, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 literal, *known = line.partition("#")[0].split() or [""]
@@ -232,4 +248,24 @@ class Hosts:
                     names.setdefault(address, known)
                 for name in known:
                     addresses.setdefault(name.lower(), []).append(literal)
-        self._addresses, self._names = addresses, names
+                    canonical.setdefault(name.lower(), known[0])
+        for literals in addresses.values():
+            # As glibc sorts them (RFC 6724), whatever the order of the file.
+            if "::1" in literals[1:] and _has_loopback_6():
+                literals.sort(key=lambda literal: literal != "::1")
+        self._addresses, self._names, self._canonical = addresses, names, canonical
+
+
+def _has_loopback_6() -> bool:
+    """Does this machine have ::1? Where IPv6 is off, glibc puts what cannot be reached last."""
+    try:
+        sock = _socket.socket(_socket.AF_INET6, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        sock.bind(("::1", 0))
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True

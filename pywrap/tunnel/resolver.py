@@ -262,3 +262,11 @@ def lookup(setting: str, converse: Converse) -> Resolver | None:
 def has_addresses(name: str) -> bool:
     """May anybody have addresses for ``name``?"""
     return not name.lower().rstrip(".").endswith(".onion")
+
+
+def is_host_name(name: str) -> bool:
+    """Could ``name`` be a host's (RFC 952, with the underscores that there are)?"""
+    return not name.encode("utf-8", "replace").translate(None, _OF_NAMES)
+
+
+_OF_NAMES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."

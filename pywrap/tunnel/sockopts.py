@@ -6,6 +6,8 @@ All that Linux lets one read and set back, by number where Python has no name fo
 * what the kernel changes itself, also with a connection: SO_INCOMING_CPU, SO_PEEK_OFF, TCP_MAXSEG,
   TCP_WINDOW_CLAMP, TCP_QUICKACK;
 * what does something when it is set: IPV6_ADDRFORM, SO_LOCK_FILTER, TCP_REPAIR;
+* the sizes of buffers that the program has not set: the kernel lets them grow with the connection, and would
+  not any more;
 * what cuts datagrams or joins them, which no proxy can: UDP_SEGMENT, UDP_GRO.
 """
 
@@ -16,13 +18,20 @@ import sys
 
 _SOL_UDP = 17
 
+# Of asm-generic/socket.h.
+_SO_BUF_LOCK = 72
+_BOTH_BUFFERS = 3
+
 # A few machines (MIPS, SPARC) number the options of SOL_SOCKET their own way, and begin with that itself.
 _IS_USUAL = _socket.SOL_SOCKET == 1
 
 
 def copy_options(old: _socket.socket, fresh: _socket.socket) -> None:
     """Set on ``fresh``, which may be of IPv6 for an ``old`` one of IPv4, what it does not have by itself."""
+    locked = _locked_buffers(old)
     for level, option, size in _OPTIONS:
+        if (level, option) in _BUFFERS and not locked & _BUFFERS[level, option]:
+            continue
         _copy(old, fresh, (level, option), (level, option), size)
     if old.family != fresh.family:
         for theirs, ours in _COUNTERPARTS:
@@ -47,6 +56,17 @@ def _copy(
     fresh.setsockopt(*ours, value)
 
 
+def _locked_buffers(sock: _socket.socket) -> int:
+    """The bits of those buffers whose size the program has set; of both where the kernel does not tell."""
+    if not _IS_USUAL:
+        return _BOTH_BUFFERS
+    try:
+        return sock.getsockopt(_socket.SOL_SOCKET, _SO_BUF_LOCK)
+    except OSError:
+        # Before Linux 5.14.
+        return _BOTH_BUFFERS
+
+
 def _numbers(level: int, words: str) -> list[int]:
     """The numbers of options, each a name of Python's or, for those that it may lack, ``name=number``."""
     is_known = level != _socket.SOL_SOCKET or _IS_USUAL
@@ -60,7 +80,9 @@ def _numbers(level: int, words: str) -> list[int]:
 
 
 _PRIORITY = (_socket.SOL_SOCKET, _socket.SO_PRIORITY)
-_BUFFERS = ((_socket.SOL_SOCKET, _socket.SO_RCVBUF), (_socket.SOL_SOCKET, _socket.SO_SNDBUF))
+
+# With the bits of SO_BUF_LOCK.
+_BUFFERS = {(_socket.SOL_SOCKET, _socket.SO_SNDBUF): 1, (_socket.SOL_SOCKET, _socket.SO_RCVBUF): 2}
 
 # Level, option, size.
 _OPTIONS = tuple(

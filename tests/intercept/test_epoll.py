@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import sys
+from contextlib import ExitStack
+
 import pytest
 
+from pywrap.intercept import epoll
+from pywrap.intercept.epoll import Epoll, Real
 from tests.support.child import kernel
+from tests.support.run import pysocksify, run
 
 
 def test_it_is_what_select_epoll_is(proxy):
@@ -125,3 +134,134 @@ def test_a_number_that_is_used_again_is_not_registered_by_us(proxy, echo_server)
         *(echo_server.host, echo_server.port),
     )
     assert said == {"same": True, "events": [], "echoed": "hello"}
+
+
+def test_an_epoll_that_was_made_before_import_socket_is_covered(proxy, echo_server):
+    # As lazy imports do it: whoever imports select first has the class that follows a hand-over.
+    said = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
+        *(sys.executable, "-c", EARLY, echo_server.host, str(echo_server.port)),
+    ).json
+    assert said == {"socket": False, "events": 4, "error": 0, "same": True, "modified": [1], "selector": True}
+
+
+EARLY = """
+import json, select, sys
+had_socket = "socket" in sys.modules
+poller = select.epoll()
+import selectors
+selector = selectors.EpollSelector()
+import socket
+sock = socket.socket()
+sock.setblocking(False)
+poller.register(sock, select.EPOLLOUT)
+sock.connect_ex((sys.argv[1], int(sys.argv[2])))
+(fd, events), = poller.poll(30)
+error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+poller.modify(sock, select.EPOLLIN)
+sock.send(b"hello")
+print(json.dumps({
+    "socket": had_socket, "events": events, "error": error, "same": fd == sock.fileno(),
+    "modified": [mask for _, mask in poller.poll(30)],
+    "selector": isinstance(selector._selector, type(poller)),
+}))
+"""
+
+
+@pytest.fixture
+def moving():
+    """An epoll of ours and two files, the first of which is registered and about to become the second."""
+    with Epoll() as poller, ExitStack() as stack:
+        sockets = [stack.enter_context(sock) for _ in range(2) for sock in socket.socketpair()]
+        fd = sockets[0].fileno()
+        poller.register(fd, select.EPOLLOUT)
+        epoll.leave(fd)
+        yield poller, fd
+        if fd in epoll._moving:
+            epoll.rejoin(fd)
+
+
+FRESH = socket.socketpair()
+
+
+def hand_over(fd):
+    os.dup2(FRESH[0].fileno(), fd)
+    epoll.rejoin(fd)
+
+
+def test_what_is_unregistered_during_a_hand_over_stays_so(moving):
+    poller, fd = moving
+    poller.unregister(fd)
+    hand_over(fd)
+    assert poller.poll(0) == []
+    with pytest.raises(FileNotFoundError):
+        poller.unregister(fd)
+
+
+def test_what_is_modified_during_a_hand_over_is_so_afterwards(moving):
+    poller, fd = moving
+    poller.modify(fd, select.EPOLLIN)
+    with pytest.raises(FileExistsError):
+        poller.register(fd, select.EPOLLOUT)
+    hand_over(fd)
+    assert poller.poll(0) == []
+    poller.modify(fd, select.EPOLLOUT)
+    assert poller.poll(0) == [(fd, select.EPOLLOUT)]
+
+
+def test_what_is_registered_anew_during_a_hand_over_has_its_new_mask(moving):
+    poller, fd = moving
+    poller.unregister(fd)
+    poller.register(fd, select.EPOLLIN)
+    hand_over(fd)
+    assert poller.poll(0) == []
+    poller.unregister(fd)
+
+
+def test_what_is_unregistered_while_the_kernel_is_told_does_not_come_back(moving):
+    poller, fd = moving
+    poller._real = Between(poller._real, lambda: poller.unregister(fd))
+    hand_over(fd)
+    assert poller._real.poll(0) == []
+
+
+class Between:
+    """An epoll of the kernel's; another thread does something after the registration."""
+
+    def __init__(self, real, act):
+        self._real, self._act = real, act
+
+    def register(self, fd, events):
+        self._real.register(fd, events)
+        self._act()
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("flags", [select.EPOLLET, select.EPOLLONESHOT, select.EPOLLEXCLUSIVE])
+def test_flags_are_kept(flags):
+    with Epoll() as poller:
+        near, far = socket.socketpair()
+        with near, far:
+            poller.register(near, select.EPOLLOUT | flags)
+            fd = near.fileno()
+            epoll.leave(fd)
+            hand_over(fd)
+            # The kernel's own word for it.
+            with open(f"/proc/self/fdinfo/{poller.fileno()}") as lines:
+                masks = [int(line.split()[3], 16) for line in lines if line.startswith("tfd:")]
+    assert [mask & flags for mask in masks] == [flags]
+
+
+@pytest.mark.parametrize("call", ["register", "modify", "unregister"])
+def test_mistakes_are_the_interpreters(call):
+    args = () if call == "unregister" else (select.EPOLLIN,)
+    with Epoll() as ours, Real() as theirs:
+        for mistake in ("text", None, -1, 1 << 40, 5000):
+            errors = []
+            for poller in ours, theirs:
+                with pytest.raises(Exception) as raised:
+                    getattr(poller, call)(mistake, *args)
+                errors.append((raised.type, str(raised.value)))
+            assert errors[0] == errors[1]

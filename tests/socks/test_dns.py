@@ -346,3 +346,36 @@ def test_we_read_the_failures_of_dnspython(code):
     reply = dns.message.make_response(dns.message.make_query("example.org", "A"))
     reply.set_rcode(code)
     assert parse(reply.to_wire()).code == int(code)
+
+
+def test_pointers_to_pointers_are_not_followed_for_ever():
+    # 64 KiB: a chain of pointers, each to the one before it, and records whose owners are at its end.
+    header = bytes.fromhex("0001 8180 0001 1000 0000 0000")
+    question = b"\x01a\x00" + bytes.fromhex("0001 0001")
+    pointers = bytearray()
+    start = len(header) + len(question) + 12
+    at = 12
+    for place in range(8000):
+        pointers += (0xC000 | at).to_bytes(2, "big")
+        at = start + 2 * place
+        if at > 0x3FFF - 2:
+            break
+    last = (0xC000 | at).to_bytes(2, "big")
+    holder = (
+        b"\xc0\x0c" + bytes.fromhex("0010 0001 00000000") + len(pointers).to_bytes(2, "big") + bytes(pointers)
+    )
+    record = last + bytes.fromhex("0010 0001 00000000 0000")
+    message = (header + question + holder + record * 4095)[:65535]
+    with pytest.raises(ProtocolError, match="names of too many parts"):
+        parse(message, "a")
+
+
+def test_as_many_addresses_as_a_message_holds_are_read():
+    records = b"".join(
+        b"\xc0\x0c" + bytes.fromhex("0001 0001 0000003c 0004") + number.to_bytes(4, "big")
+        for number in range(4000)
+    )
+    message = (
+        bytes.fromhex("0001 8180 0001 0fa0 0000 0000") + b"\x01a\x00" + bytes.fromhex("0001 0001") + records
+    )
+    assert len(parse(message, "a").values) == 4000

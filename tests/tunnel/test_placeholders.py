@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pywrap.socks.wire import packed
+from pywrap.tunnel import placeholders as module
 from pywrap.tunnel import round_robin
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.resolver import LookupFailed
@@ -278,3 +280,50 @@ def test_a_changed_file_is_read_again(hosts, tmp_path):
     assert hosts.addresses("new.example") == ["192.0.2.9"]
     (tmp_path / "hosts").unlink()
     assert hosts.addresses("new.example") == []
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "unreadable", "not text"])
+def test_a_file_that_cannot_be_read_is_one_without_entries(tmp_path, monkeypatch, kind):
+    path = tmp_path / "hosts"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"\xff\xfe\0 \0\n\xff name.example\n192.0.2.1 good\xff.example\n")
+    if kind == "unreadable":
+        # root reads everything.
+        monkeypatch.setattr(module, "open", refused, raising=False)
+    hosts = Hosts(str(path))
+    assert hosts.addresses("name.example") == []
+    assert hosts.addresses("localhost") == ["127.0.0.1", "::1"]
+    assert hosts.names(packed("192.0.2.2")) == []
+
+
+def refused(path, **_):
+    raise PermissionError(errno.EACCES, "Permission denied", path)
+
+
+def test_a_file_that_can_be_read_again_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "hosts"
+    path.write_text("192.0.2.7 db.example\n")
+    hosts = Hosts(str(path))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "open", refused, raising=False)
+        assert hosts.addresses("db.example") == []
+    assert hosts.addresses("db.example") == ["192.0.2.7"]
+
+
+@pytest.mark.parametrize("has_ipv6", [True, False])
+def test_the_loopback_address_of_ipv6_is_in_front_where_there_is_one(tmp_path, monkeypatch, has_ipv6):
+    path = tmp_path / "hosts"
+    path.write_text(
+        "127.0.0.1 localhost other\n127.0.1.1 other\n192.0.2.1 db\n::1 localhost other\n2001:db8::1 db\n"
+    )
+    monkeypatch.setattr(module, "_has_loopback_6", lambda: has_ipv6)
+    hosts = Hosts(str(path))
+    in_front = ["::1"] if has_ipv6 else []
+    at_the_end = [] if has_ipv6 else ["::1"]
+    assert hosts.addresses("localhost") == [*in_front, "127.0.0.1", *at_the_end]
+    assert hosts.addresses("other") == [*in_front, "127.0.0.1", "127.0.1.1", *at_the_end]
+    assert hosts.addresses("db") == ["192.0.2.1", "2001:db8::1"]

@@ -134,3 +134,17 @@ def test_what_a_connection_has_changed_by_itself_is_not_taken_over(made):
         with clone_socket(old, _socket.AF_INET) as fresh:
             for number in (2, 10, 12):  # TCP_MAXSEG, TCP_WINDOW_CLAMP, TCP_QUICKACK
                 assert fresh.getsockopt(TCP, number) == plain.getsockopt(TCP, number)
+
+
+@pytest.mark.parametrize("option, bit", [(_socket.SO_SNDBUF, 1), (_socket.SO_RCVBUF, 2)])
+def test_buffers_grow_by_themselves_unless_the_program_has_set_them(option, bit):
+    locked = 72  # SO_BUF_LOCK
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Connected: the kernel has made its buffers larger.
+        with socket.create_connection(server.getsockname()) as old:
+            with clone_socket(old, _socket.AF_INET) as fresh:
+                assert fresh.getsockopt(SOCKET, locked) == 0
+            old.setsockopt(SOCKET, option, 20000)
+            with clone_socket(old, _socket.AF_INET6) as fresh:
+                assert fresh.getsockopt(SOCKET, locked) == bit
+                assert fresh.getsockopt(SOCKET, option) == 40000

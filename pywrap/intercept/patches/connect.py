@@ -184,7 +184,7 @@ def _block(
         _settle(unconnected(real), fd, number, timeout)
         raise
     else:
-        name = runtime.name_of(attempt, sock)
+        name = runtime.name_of(attempt, sock, peer)
         runtime.registry.establish(connected.fileno(), peer, name)
         _settle(connected, fd, number, timeout)
     finally:

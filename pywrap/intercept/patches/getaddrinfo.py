@@ -37,6 +37,9 @@ FAMILY = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "
 
 NAME_UNKNOWN = "Name or service not known"
 
+# RFC 8200 section 3: 20 bits.
+_LARGEST_FLOWINFO = 0xFFFFF
+
 
 def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
     """The resolver family under ``runtime``."""
@@ -51,9 +54,16 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
         name = host_text(host)
         if not name or runtime.is_literal(name):
             return originals.getaddrinfo(host, port, family, type, proto, flags)
-        if flags & _socket.AI_NUMERICHOST:
-            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-        literals, canonical = _look_up(runtime, name, family)
+        try:
+            if flags & _socket.AI_NUMERICHOST:
+                raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+            literals, canonical = _look_up(runtime, name, family, flags)
+        except _socket.gaierror:
+            # glibc looks at the other arguments first. Not with more than one address, which it sorts by a
+            # connect() to each.
+            any_literal = "::1" if family == _socket.AF_INET6 else "127.0.0.1"
+            originals.getaddrinfo(any_literal, port, family, type, proto, flags | _socket.AI_NUMERICHOST)
+            raise
         numeric = (flags | _socket.AI_NUMERICHOST) & ~(_socket.AI_CANONNAME | _socket.AI_ADDRCONFIG)
         rows = [
             row
@@ -100,17 +110,19 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
 
     def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
         """getnameinfo(sockaddr, flags) -> (host, port)."""
-        if not isinstance(sockaddr, tuple) or len(sockaddr) < 2 or not isinstance(sockaddr[0], str):
-            return originals.getnameinfo(sockaddr, flags)
-        if not runtime.is_literal(sockaddr[0]):
-            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-        kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
-        rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
-        host = str(rows[0][4][0])
-        names = [] if flags & _socket.NI_NUMERICHOST else _names(runtime, host)
-        if not names and flags & _socket.NI_NAMEREQD:
-            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-        return (names or [host])[0], _service(int(rows[0][4][1]), flags)
+        try:
+            if _is_malformed(sockaddr, flags):
+                return originals.getnameinfo(sockaddr, flags)
+            if not runtime.is_literal(sockaddr[0]):
+                raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+            host, port = _numeric(sockaddr, flags)
+            names = [] if flags & _socket.NI_NUMERICHOST else _names(runtime, host)
+            if not names and flags & _socket.NI_NAMEREQD:
+                raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+            return (names or [host])[0], _service(port, flags)
+        finally:
+            # An exception would keep the program's object by this frame, as C does not.
+            del sockaddr
 
     return {
         "getaddrinfo": getaddrinfo,
@@ -119,6 +131,47 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
         "gethostbyaddr": gethostbyaddr,
         "getnameinfo": getnameinfo,
     }
+
+
+def _is_malformed(sockaddr: Any, flags: Any) -> bool:
+    """Is it something that C refuses before it looks at the host?"""
+    if not isinstance(sockaddr, tuple) or not isinstance(flags, int) or not 2 <= len(sockaddr) <= 4:
+        return True
+    host, *numbers = sockaddr
+    if not isinstance(host, str) or not all(isinstance(number, int) for number in numbers):
+        return True
+    return len(sockaddr) > 2 and numbers[1] & 0xFFFFFFFF > _LARGEST_FLOWINFO
+
+
+def _numeric(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, int]:
+    """The host as getnameinfo(3) writes it, with the scope that ``sockaddr`` has, and the port.
+
+    Not by that itself: its audit event does not tell that nobody is to be asked.
+    """
+    kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
+    rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
+    family, *_, found = rows[0]
+    host = str(found[0])
+    if family == _socket.AF_INET:
+        if len(sockaddr) != 2:
+            raise OSError("IPv4 sockaddr must be 2 tuple")
+        return host, int(found[1])
+    # C takes it from the tuple alone, and not from the text.
+    host = host.partition("%")[0]
+    scope = sockaddr[3] & 0xFFFFFFFF if len(sockaddr) > 3 else 0
+    return f"{host}%{_zone(host, scope)}" if scope else host, int(found[1])
+
+
+def _zone(host: str, scope: int) -> str:
+    """The interface with the number ``scope`` where that is one, which is for addresses of one link alone."""
+    first, second = _socket.inet_pton(_socket.AF_INET6, host)[:2]
+    if (first == 0xFE and second & 0xC0 == 0x80) or (first == 0xFF and second & 0x0F == 2):
+        try:
+            return _socket.if_indextoname(scope)
+        except (OSError, OverflowError):
+            # There is no such interface: the number is the answer.
+            pass
+    return str(scope)
 
 
 def _noting(runtime: Runtime) -> dict[str, Callable[..., Any]]:
@@ -156,16 +209,16 @@ def _noting(runtime: Runtime) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _look_up(runtime: Runtime, name: str, family: int) -> tuple[list[str], str]:
-    """Literals for ``name``, at least one, and its canonical name."""
+def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[list[str], str]:
+    """Literals for ``name``, at least one, and its canonical name. ``flags`` as of getaddrinfo()."""
     wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
     known = runtime.routes.local_addresses(name)
     if known:
-        literals = [literal for literal in known if wanted is None or (":" in literal) == wanted]
+        literals = _of_family(known, wanted, flags)
         if not literals:
             raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
         runtime.routes.remember(name, literals, from_hosts=True)
-        return literals, name
+        return literals, runtime.hosts.canonical(name)
     if runtime.routes.resolves_here(name):
         rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
         literals = [str(row[4][0]) for row in rows]
@@ -174,6 +227,7 @@ def _look_up(runtime: Runtime, name: str, family: int) -> tuple[list[str], str]:
         except LookupFailed as err:
             raise err.as_gaierror() from err
         return literals, str(rows[0][3] or name)
+    runtime.check_name(name)
     if runtime.remote_names.takes(name):
         try:
             found = runtime.remote_names.addresses(name, wanted)
@@ -185,6 +239,26 @@ def _look_up(runtime: Runtime, name: str, family: int) -> tuple[list[str], str]:
         return [runtime.names.placeholder(name, wanted)], name
     except LookupFailed as err:
         raise err.as_gaierror() from err
+
+
+def _of_family(known: list[str], ipv6: bool | None, flags: int) -> list[str]:
+    """Those of ``known``, out of /etc/hosts, that glibc tells for a family, or for both (None)."""
+    if ipv6 is None:
+        return known
+    # As it reads the file for IPv4.
+    four = [literal for literal in map(_as_ipv4, known) if ":" not in literal]
+    if not ipv6:
+        return four
+    six = [literal for literal in known if ":" in literal]
+    if flags & _socket.AI_V4MAPPED and (flags & _socket.AI_ALL or not six):
+        return six + four
+    return six
+
+
+def _as_ipv4(literal: str) -> str:
+    if literal == "::1":
+        return "127.0.0.1"
+    return literal.removeprefix("::ffff:") if "." in literal else literal
 
 
 def _names(runtime: Runtime, literal: str) -> list[str]:

@@ -40,7 +40,11 @@ def _function(name: str, original: Any, current: Callable[[], Installed | None])
     def door(*args: Any, **kwargs: Any) -> Any:
         present = current()
         function = original if present is None else present.functions[name]
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            # An exception would keep what it was called with by this frame, as C does not.
+            del args, kwargs
 
     return _disguised(door, name, original)
 

@@ -154,7 +154,8 @@ class Pending:
 
     def _succeed(self, attempt: TunnelAttempt) -> None:
         registry, sock = self._runtime.registry, attempt.sock
-        registry.establish(sock.fileno(), self._peer, self._runtime.name_of(attempt, self.real))
+        name = self._runtime.name_of(attempt, self.real, self._peer)
+        registry.establish(sock.fileno(), self._peer, name)
         for fd in self._waiting():
             registry.linger(inode(sock.fileno()), fd)
         self._hand_over(sock)

@@ -24,6 +24,8 @@ def placeholder() -> tuple[Own, Own]:
 
 def put(sock: _socket.socket, fd: int) -> None:
     """Make ``fd`` be ``sock``, registered with the same epolls, inherited as before."""
-    left = epoll.leave(fd)
-    os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
-    epoll.rejoin(fd, left)
+    epoll.leave(fd)
+    try:
+        os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
+    finally:
+        epoll.rejoin(fd)

@@ -13,9 +13,10 @@ import sys
 from select import POLLRDHUP
 from time import monotonic, sleep
 
-from pywrap.intercept import epoll, originals
+from pywrap.intercept import originals
 from pywrap.intercept.own import Own
 from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.tcp.placeholder import put
 from pywrap.tunnel.first_hop import clone_socket
 
 TYPE_CHECKING = False
@@ -221,9 +222,7 @@ class KernelSocket:
         _let_leave(self._woken)
         for fd in self.alive():
             fresh.setblocking(os.get_blocking(fd))
-            left = epoll.leave(fd)
-            os.dup2(fresh.fileno(), fd, os.get_inheritable(fd))
-            epoll.rejoin(fd, left)
+            put(fresh, fd)
         old, self.number = self.number, inode(fresh.fileno())
         self._renumbered(old, self.number)
 

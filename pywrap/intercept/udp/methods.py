@@ -1,7 +1,8 @@
 """socket.sendto() and sendmsg(), and all other methods of a datagram socket that talks through a chain.
 
-Before the C code sees the address, since that asks a resolver for a name. On a stream, an address means TCP
-Fast Open, which would connect: refused, as raw sockets are, unless the destination is direct.
+Before the C code sees the address, since that asks a resolver for a name. On a stream, Linux ignores an
+address, except with MSG_FASTOPEN, which would connect: refused, as raw sockets are, unless the destination is
+direct.
 
 A datagram socket is of a class derived from its own, with the methods below in front of C's; other sockets
 have none of them. It is so from the start (``lifecycle``): a thread that sleeps in C's recv() before the
@@ -57,6 +58,8 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
     def sendto(self: _socket.socket, data: Any, *rest: Any) -> int:
         """sendto(data[, flags], address) -> count."""
         if rest:
+            if _is_stream(self, rest[-1], rest[0] if len(rest) == 2 else 0):
+                return originals.send(self, data, *rest[:-1])
             if id(self) in runtime.registry.by_object:
                 # From whoever has kept the function of the class it was before.
                 return int(methods(self).sendto(self, data, *rest))
@@ -73,6 +76,8 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
         if id(self) in runtime.registry.by_object:
             return int(methods(self).sendmsg(self, buffers, ancdata, flags, address))
         if address is not None:
+            if _is_stream(self, address, flags):
+                return originals.sendmsg(self, buffers, ancdata, flags)
             found = permitted(runtime, self, address)
             if found is None:
                 return int(methods(adopt(runtime, self)).sendmsg(self, buffers, ancdata, flags, address))
@@ -85,6 +90,17 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
 def methods(sock: _socket.socket) -> Any:
     """The class that has the methods below: not ``sock``'s own, which may be the program's."""
     return next(cls for cls in type(sock).__mro__ if MARK in vars(cls) and "recvmsg_into" in vars(cls))
+
+
+def _is_stream(sock: _socket.socket, address: Any, flags: Any) -> bool:
+    """Is ``sock`` of TCP, of which Linux does not look at the address? With TCP Fast Open it does."""
+    _, kind, proto = originals.family_type_proto(sock)
+    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+        return False
+    if not isinstance(flags, int) or flags & _socket.MSG_FASTOPEN:
+        return False
+    # A malformed one has its TypeError from C.
+    return target(sock, address) is not None
 
 
 def permitted(runtime: Runtime, sock: _socket.socket, address: Any) -> Any:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     # Takes a message from the kernel: socket, size, flags, size of the ancillary data.
     Take: TypeAlias = Callable[[Any, int, int, int], Message]
 
-# Sources that are remembered.
-_SOURCES = 4096
+# Sources that are remembered at the most.
+_SOURCES = 16384
 
 # Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
 # is just looking.
@@ -50,7 +50,9 @@ class Receiver:
 
     def allow_source(self, source: SockAddr) -> None:
         """The program sends to ``source`` directly: what comes from there is for it."""
-        self._known[source] = True
+        # Anew, so that those stand in front that were not sent to for long.
+        self._known.pop(source, None)
+        self._remember(source, True)
 
     def reserve_header(self, headers: int) -> None:
         """Datagrams with so many bytes before the payload may come from now on."""
@@ -160,11 +162,16 @@ class Receiver:
         source = self._flow.kernel.of_program(source)
         known = self._known.get(source[:2])
         if known is None:
-            if len(self._known) >= _SOURCES:
-                # Strangers.
-                self._known = {each: True for each, known in self._known.items() if known}
-            known = self._known[source[:2]] = self._accepts_unsolicited and self._is_direct(source)
+            known = self._accepts_unsolicited and self._is_direct(source)
+            self._remember(source[:2], known)
         return (data, source) if known else None
+
+    def _remember(self, source: SockAddr, known: bool) -> None:
+        if len(self._known) >= _SOURCES:
+            # Strangers first, then half of the others.
+            admitted = [each for each, admitted in list(self._known.items()) if admitted]
+            self._known = dict.fromkeys(admitted[-(_SOURCES // 2) :], True)
+        self._known[source] = known
 
     def _is_direct(self, source: SockAddr) -> bool:
         verdict = self._flow.runtime.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)

@@ -364,3 +364,58 @@ def test_threads_wait_side_by_side(proxy, echo_server):
         *(echo_server.host, echo_server.port),
     )
     assert said == {"answers": 50, "different": ["hello"]}
+
+
+def test_linux_ignores_the_address_that_a_stream_sends_to(proxy, echo_server):
+    said = kernel(
+        proxy.url(),
+        """
+        elsewhere = ("192.0.2.1", 9)
+
+        def calls(sock):
+            return [outcome(sock.sendto, b"a", elsewhere), outcome(sock.sendto, b"b", 0, elsewhere),
+                    outcome(sock.sendmsg, [b"c"], [], 0, elsewhere), outcome(sock.sendto, b"d", ("a.b", 9))]
+
+        tunnel = socket.create_connection((host, port))
+        said = calls(tunnel)
+        echoed = tunnel.recv(4, socket.MSG_WAITALL).decode()
+        fast = [outcome(call, sock, elsewhere)[1] for sock in (tunnel, socket.socket()) for call in (
+            lambda sock, to: sock.sendto(b"x", socket.MSG_FASTOPEN, to),
+            lambda sock, to: sock.sendmsg([b"x"], [], socket.MSG_FASTOPEN, to))]
+        try:
+            tunnel.sendto(b"x", "no address")
+        except TypeError:
+            malformed = True
+        tunnel.shutdown(socket.SHUT_WR)
+        say(said=said, echoed=echoed, fast=fast, malformed=malformed,
+            shut=sorted({one[1] for one in calls(tunnel)}),
+            unconnected=sorted({one[1] for one in calls(socket.socket())}))
+        """,
+        *(echo_server.host, echo_server.port),
+    )
+    assert said == {
+        "said": [1, 1, 1, 1],
+        "echoed": "abcd",
+        "fast": ["EPERM"] * 4,
+        "malformed": True,
+        "shut": ["EPIPE"],
+        "unconnected": ["EPIPE"],
+    }
+
+
+@pytest.mark.parametrize("v6_only", [0, 1])
+def test_a_bound_ipv6_socket_reaches_an_ipv4_proxy(proxy, echo_server, v6_only):
+    said = kernel(
+        proxy.url(),
+        f"""
+        sock = socket.socket(socket.AF_INET6)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, {v6_only})
+        sock.bind(("::", 0))
+        bound = sock.getsockname()[1]
+        sock.settimeout(PATIENCE)
+        sock.connect((f"::ffff:{{host}}", port))
+        say(echoed=echo(sock), same=sock.getsockname()[1] == bound)
+        """,
+        *(echo_server.host, echo_server.port),
+    )
+    assert said == {"echoed": "hello", "same": True}

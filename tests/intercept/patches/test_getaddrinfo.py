@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from textwrap import dedent
 
 import pytest
 
@@ -346,3 +348,103 @@ def test_a_kept_address_leads_to_its_own_name_for_ever(echo_server):
         said = kernel(proxy.url(), KEPT, *where, options=("--placeholders", "198.51.100.0/28"))
         assert proxy.asked == [("CONNECT", "svc.test", echo_server.port)] * 2
     assert said == {"echoed": ["hello", "hello"], "refused": 7}
+
+
+def test_getnameinfo_of_numbers_is_the_c_librarys():
+    # With the addresses that it asks nobody for: the same answers and errors without us.
+    code = """
+        cases = [("::1", 0, 0xffffffff), ("::1", 0, -10), ("::1", 80, 0xfffff), ("::1", 80, 0, 1),
+                 ("::1%lo", 80), ("fe80::1%lo", 80), ("fe80::1", 80, 0, 1), ("fe80::1", 80, 0, 9999),
+                 ("ff02::1:8D", 80, 0, 1), ("ff05::1", 80, 0, 1), ("::ffff:192.0.2.1", 80, 0, 0),
+                 ("192.0.2.1", 70000), ("192.0.2.1", -1), ("192.0.2.1", 80, 0, 0), ("192.0.2.1",), (),
+                 ("192.0.2.1", 80, 5, 6, 7), ("192.0.2.1", "80"), ("127.1", 80), (b"192.0.2.1", 80),
+                 ("192.0.2.1", 80, 0xfffffffff), (None, 80), "text", 7]
+        kinds = [socket.NI_NUMERICHOST, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV,
+                 socket.NI_NUMERICHOST | socket.NI_NAMEREQD, socket.NI_NUMERICHOST | socket.NI_DGRAM, "flags"]
+
+        def told(case, flags):
+            try:
+                return socket.getnameinfo(case, flags)
+            except Exception as err:
+                return [type(err).__name__, str(err)]
+
+        print(json.dumps([[repr(case), kind, told(case, kind)] for case in cases for kind in kinds]))
+    """
+    ours = kernel(PROXY, code)
+    theirs = run(sys.executable, "-c", PRELUDE + dedent(code)).json
+    assert [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other] == []
+
+
+def test_an_exception_of_getnameinfo_keeps_nothing():
+    said = kernel(
+        PROXY,
+        """
+        subject = "a text of its own " + str(os.getpid())
+        before = sys.getrefcount(subject)
+        try:
+            socket.getnameinfo(subject, 0)
+        except TypeError:
+            say(more=sys.getrefcount(subject) - before)
+        """,
+    )
+    assert said == {"more": 0}
+
+
+def test_what_no_host_can_be_called_is_no_name():
+    said = kernel(
+        PROXY,
+        """
+        bad = ["0.1.1.~1", "1+.1.1.1", "::1q", "::1::2", "1:1:1:1:1:1:1:1:1", "a b.example", "x@y.example",
+               "http://example.org", "a%b"]
+        calls = [socket.gethostbyname, socket.gethostbyaddr, lambda name: socket.getaddrinfo(name, 80),
+                 lambda name: socket.socket().connect((name, 80)),
+                 lambda name: socket.socket(type=socket.SOCK_DGRAM).sendto(b"", (name, 80))]
+        say(told=sorted({tuple(outcome(call, name)[:2]) for call in calls for name in bad}),
+            underscore=socket.gethostbyname("_a-b.example"))
+        """,
+    )
+    assert said == {"told": [["gaierror", -2]], "underscore": "198.18.0.1"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs a mount namespace")
+def test_names_of_the_hosts_file_are_answered_as_glibc_answers_them(tmp_path):
+    hosts = tmp_path / "hosts"
+    lines = ("127.0.0.1 localhost", "::1 localhost", "127.0.0.1 four.test alias.test", "::1 six.test")
+    more = ("127.0.0.1 both.test", "127.0.0.2 both.test", "::1 both.test", "")
+    hosts.write_text("\n".join(lines + more))
+    code = """
+        names = ["localhost", "LOCALHOST", b"localhost", "four.test", "alias.test", "six.test", "both.test",
+                 None, "", b"", "127.0.0.1", "::1", "fe80::1%lo"]
+        ports = [80, "80", "http", "domain", None, b"http", "nosuch", -1, 70000]
+        kinds = [(0, 0), (socket.SOCK_STREAM, 0), (0, socket.IPPROTO_UDP), (socket.SOCK_RAW, 0), (77, 0),
+                 (socket.SOCK_STREAM, socket.IPPROTO_UDP)]
+        flags = [0, socket.AI_PASSIVE, socket.AI_CANONNAME, socket.AI_NUMERICHOST, socket.AI_NUMERICSERV,
+                 socket.AI_V4MAPPED, socket.AI_V4MAPPED | socket.AI_ALL, socket.AI_ADDRCONFIG]
+
+        def told(*args):
+            try:
+                return [[*map(str, row[:3]), *row[3:]] for row in socket.getaddrinfo(*args)]
+            except Exception as err:
+                return [type(err).__name__, str(err)]
+
+        # Each dimension with the plain value of the others, and families with all.
+        answers = {}
+        for name in names:
+            for family in (0, socket.AF_INET, socket.AF_INET6, 77):
+                ways = [(80, family, *kind, flag) for kind in kinds for flag in flags]
+                ways += [(port, family, socket.SOCK_STREAM, 0, 0) for port in ports]
+                for way in ways:
+                    answers[repr((name, *way))] = told(name, *way)
+        print(json.dumps(answers))
+    """
+    script = tmp_path / "ask.py"
+    script.write_text(PRELUDE + dedent(code))
+    # glibc would ask a name server for the other address family.
+    switch = tmp_path / "nsswitch.conf"
+    switch.write_text("hosts: files\nservices: files\nprotocols: files\n")
+    mounts = f'mount --bind {hosts} /etc/hosts && mount --bind {switch} /etc/nsswitch.conf && exec "$@"'
+    inside = ("unshare", "-m", "sh", "-c", mounts, "sh")
+    theirs = run(*inside, sys.executable, script).json
+    ours = run(*inside, *pysocksify("-x", PROXY, "--loopback", "proxy"), sys.executable, script).json
+
+    assert {route: (ours[route], answer) for route, answer in theirs.items() if ours[route] != answer} == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.child import kernel
@@ -131,3 +133,23 @@ def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo_se
         *(echo_server.host, echo_server.port),
     )
     assert said["peers"] == [["127.0.0.1", echo_server.port]] * 2
+
+
+@pytest.mark.parametrize("timeout", [20, 0])
+def test_a_tunnel_to_the_ipv6_loopback_has_an_ipv6_address(proxy, timeout):
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        said = kernel(
+            proxy.url(),
+            f"""
+            sock = socket.socket(socket.AF_INET6)
+            sock.settimeout({timeout})
+            sock.connect_ex((host, port))
+            wait_writable(sock)
+            own = sock.getsockname()
+            with socket.create_server(("", 0), family=socket.AF_INET6) as back:
+                socket.create_connection((own[0], back.getsockname()[1]), PATIENCE).close()
+            say(own=[own[0], *own[2:]], port=own[1] == socket.socket.__base__.getsockname(sock)[1])
+            """,
+            *server.getsockname()[:2],
+        )
+    assert said == {"own": ["::1", 0, 0], "port": True}
