@@ -6,7 +6,6 @@ In scripts, ``import pywrap.auto`` takes the settings from the same configuratio
 
 from __future__ import annotations
 
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -84,6 +83,8 @@ def _handed_over(settings: Settings) -> Callable[[], str]:
 
     def handed() -> str:
         if not values:
+            import os
+
             from pywrap.launch.environment import handed_over
 
             values.append(handed_over(settings, os.environ))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import errno
 import sys
-from operator import index
+from _operator import index
 
 from pywrap.socks.wire import unpacked
 

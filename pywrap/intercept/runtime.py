@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from operator import index
+from _operator import index
 
 from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace

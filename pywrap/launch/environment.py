@@ -33,7 +33,11 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
             names = ", ".join(f"${name}" for name, _ in variables)
             print(f"pysocksify: hidden from the program, but with --keep-env: {names}", file=sys.stderr)
     outer = {name: value for name, value in base.items() if name != settings_env.VARIABLE}
-    return cover.environment(outer, handed_over(settings, base, owner))
+    changed = cover.environment(outer, handed_over(settings, base, owner))
+    if settings.dns != "local":
+        # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.
+        changed.setdefault(cover.EVENTLET, "yes")
+    return changed
 
 
 def handed_over(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> str:

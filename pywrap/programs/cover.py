@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VARIABLE = "PYSOCKSIFY_SETTINGS"
+EVENTLET = "EVENTLET_NO_GREENDNS"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # Holds sitecustomize.py and nothing else.
 STARTUP = os.path.join(os.path.dirname(_HERE), "launch", "startup")
@@ -39,8 +40,9 @@ def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
     others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
     changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
     changed[VARIABLE] = changed.get(VARIABLE) or settings
-    # eventlet would ask name servers itself, over UDP, instead of the patched functions.
-    changed.setdefault("EVENTLET_NO_GREENDNS", "yes")
+    # A cleaned environment has lost this too, if the launcher had set it (``launch.environment``).
+    if EVENTLET in os.environ:
+        changed.setdefault(EVENTLET, os.environ[EVENTLET])
     return changed
 
 

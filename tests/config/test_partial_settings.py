@@ -11,7 +11,6 @@ from pywrap.config.partial_settings import (
 from pywrap.config.rules import parse_directs, parse_rewrite
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
 from tests.support.rules import direct
 
 FILE = PartialSettings(
@@ -172,8 +171,8 @@ def test_what_is_said_of_placeholders_stops_everything(said, line):
         f"work.conf:1: `{line}` is about addresses that stand for names (198.18.0.0/15)"
     )
     assert "--placeholders" in caught.value.hint
-    assert settle(replace(partial, placeholders="10.0.0.0/8")).placeholders == "10.0.0.0/8"
-    assert settle(replace(partial, dns="local")).dns == "local"
+    assert settle(partial.replace(placeholders="10.0.0.0/8")).placeholders == "10.0.0.0/8"
+    assert settle(partial.replace(dns="local")).dns == "local"
 
 
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "198.0.0.0/8", "198.20.0.0/15", "::/0", "fd00::/8"])

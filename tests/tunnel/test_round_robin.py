@@ -39,7 +39,7 @@ import sys
 from pywrap.tunnel.round_robin import RoundRobinCounter
 turns = RoundRobinCounter(sys.argv[1])
 for _ in range(200):
-    print(round_robin.take(lambda turn: (turn, turn + 1)))
+    print(turns.take(lambda turn: (turn, turn + 1)))
 """
 
 

@@ -7,7 +7,7 @@ not joined (``groups``).
 from __future__ import annotations
 
 import _socket
-from operator import index
+from _operator import index
 
 from pywrap.intercept import originals
 

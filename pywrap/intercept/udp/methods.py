@@ -20,7 +20,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from operator import index
+from _operator import index
 from time import monotonic
 
 from pywrap.intercept import originals

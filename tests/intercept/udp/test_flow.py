@@ -149,7 +149,7 @@ def test_a_finalizer_may_send_while_another_thread_is_told_of_an_end(proxy, echo
         # The collector runs in the middle of anything.
         with intercept._registry.lock:
             other.start()
-            while sys._current_frames()[other.ident].f_code.co_name != "tell":
+            while sys._current_frames()[other.ident].f_code.co_name != "take_error":
                 time.sleep(0)
             sent = sock.sendto(b"finalizer", (host, port))
         other.join()
