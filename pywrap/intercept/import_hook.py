@@ -93,7 +93,7 @@ class Finder:
 
                     self._announced(name)
                 elif spec.loader is not None:
-                    # What is expected of us needs the first two itself, and children have to do with no socket.
+                    # What is expected of us needs the first two itself; children need no socket.
                     expected = _nothing if name in ("_socket", SELECT, FORK_EXEC) else self._expected
                     told = _import_socket if name == "_socket" else self._imported
                     spec.loader = Loader(spec, expected, told)  # type: ignore[assignment]
