@@ -1,8 +1,8 @@
 # Completion of pysocksd for fish. Made by scripts/documents: changes here are lost.
 
 complete -c pysocksd -f
-complete -c pysocksd -s l -l listen -x -d 'accept clients there'
-complete -c pysocksd -s u -l users -rF -d 'ask for a password'
+complete -c pysocksd -s l -l listen -x -d 'accept clients there; repeat for more; port 0 picks a free one'
+complete -c pysocksd -s u -l users -rF -d 'ask for a password; a line of FILE is `name:password`'
 complete -c pysocksd -l udp-peers -x -a 'contacted any' -d 'from whom clients get datagrams'
 complete -c pysocksd -l udp-address -x -d 'what clients are told to send datagrams to, behind a NAT'
 complete -c pysocksd -l no-udp -d 'refuse UDP ASSOCIATE'
