@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pywrap import __version__
-from tests.run import run
+from tests.support.run import run
 
 ROOT = Path(__file__).parent.parent
 SHARED = {str(path.relative_to(ROOT)) for path in (ROOT / "share").rglob("*") if path.is_file()}

@@ -13,7 +13,7 @@ import pytest
 from pywrap.config import proxychains
 from pywrap.config.directives import directives
 from pywrap.config.options import OPTIONS
-from tests.run import run
+from tests.support.run import run
 
 ROOT = Path(__file__).parent.parent
 SHARE = ROOT / "share"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run import run
+from tests.support.run import run
 
 ROOT = Path(__file__).parent.parent
 HOLE = "…"

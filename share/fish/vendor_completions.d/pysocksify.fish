@@ -4,7 +4,7 @@
 function __pysocksify_program
     set -l tokens (commandline -opc) (commandline -ct)
     set -e tokens[1]
-    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate=+' 'pipeline=+' 'fast-open=+' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'json' 'q/quiet' 'v/verbose' 'h/help' 'version' -- $tokens 2>/dev/null
+    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'json' 'q/quiet' 'v/verbose' 'h/help' 'version' -- $tokens 2>/dev/null
     or return 1
     set -q _flag_check
     and return 1
@@ -33,9 +33,10 @@ complete -c pysocksify -n __pysocksify_in_options -s x -l proxy -x -a 'embedded 
 complete -c pysocksify -n __pysocksify_in_options -s f -l config -rF -d 'read FILE and no other configuration file'
 complete -c pysocksify -n __pysocksify_in_options -l config-format -x -a 'proxychains tsocks torsocks' -d 'of that file: proxychains, tsocks, torsocks'
 complete -c pysocksify -n __pysocksify_in_options -l chain-type -x -a 'strict dynamic random round_robin' -d 'how a chain is built'
-complete -c pysocksify -n __pysocksify_in_options -l isolate -x -a 'on off' -d 'a username of its own for each process'
+complete -c pysocksify -n __pysocksify_in_options -l isolate-streams -x -a 'on off' -d 'a username of its own for each process'
 complete -c pysocksify -n __pysocksify_in_options -l pipeline -x -a 'off on auto' -d 'send all requests at once: off, on, auto'
 complete -c pysocksify -n __pysocksify_in_options -l fast-open -x -a 'on off' -d 'the first request in the TCP handshake'
+complete -c pysocksify -n __pysocksify_in_options -l keep-env -a 'on off' -d 'let the program see $ALL_PROXY, $http_proxy and such'
 complete -c pysocksify -n __pysocksify_in_options -l timeout -x -d 'for a connection through the whole chain'
 complete -c pysocksify -n __pysocksify_in_options -l connect-timeout -x -d 'to reach the first proxy'
 complete -c pysocksify -n __pysocksify_in_options -l read-timeout -x -d 'for each answer of a proxy'
