@@ -222,8 +222,8 @@ def test_a_silent_destination_has_us_come_from_nowhere_else(go, three):
 # ---------------------------------------------------------------- hops that grant too early
 
 GRANT = b"\x05\x00\x00\x01" + b"\x00" * 6
-# Asked for an IPv4 address, it grants that before it has a connection, as shadowsocks, trojan and `ssh -D` do;
-# and then has none: it hangs up, or it says nothing more, or a word of its own.
+# Asked for an IPv4 address, it grants that before it has a connection, as shadowsocks, trojan and `ssh -D`
+# do; and then has none: it hangs up, or it says nothing more, or a word of its own.
 LIARS = {
     "hangs up": (len(GREETING), CHOICE, 10, GRANT),
     "is silent": (len(GREETING), CHOICE, 10, GRANT, None),
