@@ -13,7 +13,7 @@ from pywrap.tunnel.alive import PATIENCE, Question
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.opening import Opening
-from pywrap.tunnel.probe import HURRY, Probe, unknown
+from pywrap.tunnel.probe import HURRY, PassingProbe, Probe, unknown, unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Questions:
                 if not self._ask(Probe(self._hops, to_ask), Deadline(self._settings)):
                     # Another time.
                     self._hops.unused(to_ask[-1])
+            for to_ask in unseen(self._hops, path):
+                self._ask(PassingProbe(self._hops, to_ask), Deadline(self._settings))
 
     def _within(self, seconds: float) -> Deadline:
         """For what somebody waits for: so many seconds for each answer."""
