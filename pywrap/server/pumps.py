@@ -171,10 +171,10 @@ class Pipes:
                 # No descriptors, or the user's share of pipe memory is used up. Pieces do as
                 # well; ask again when a pipe came back.
                 self._failing = True
-                self._loop.after(IDLE, self._try_again)
+                self._loop.after(IDLE, self._try_again, shared=True)
                 return None
         if not self._lent:
-            self._loop.after(IDLE, self._collect)
+            self._loop.after(IDLE, self._collect, shared=True)
         self._lent[pipe] = give_back
         return pipe
 
@@ -198,7 +198,7 @@ class Pipes:
                 give_back()
             pipe.idle = True
         if self._lent:
-            self._loop.after(IDLE, self._collect)
+            self._loop.after(IDLE, self._collect, shared=True)
         else:
             # A busy server has the next use for some of them at once; an idle one for none.
             while self._free:

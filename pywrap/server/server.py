@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+from _functools import partial
 from _socket import (
     AF_INET,
     AF_INET6,
@@ -100,7 +101,8 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
-        self._loop = Loop()
+        self._trouble = trouble or _nothing
+        self._loop = Loop(self._failed)
         self._resolver = Resolver(self._loop)
         self._pipes = Pipes(self._loop)
         self._sessions: set[Session] = set()
@@ -118,7 +120,8 @@ class Server:
             record=record or _nothing,
             arrived=arrived or _nothing,
             closed=closed or _nothing,
-            trouble=trouble or _nothing,
+            trouble=self._trouble,
+            crashed=self._crashed,
             udp=udp,
             udp_peer=udp_peer or _nothing,
             udp_closed=udp_closed or _nothing,
@@ -139,7 +142,10 @@ class Server:
         finally:
             self._close_listeners()
             for session in list(self._sessions):
-                session.abort()
+                try:
+                    session.abort()
+                except Exception as err:
+                    session.failed(err)
 
     def stop(self) -> None:
         """Let ``run()`` return; from any thread or signal handler, any number of times."""
@@ -147,7 +153,7 @@ class Server:
 
     def stop_when_readable(self, fd: int) -> None:
         """Stop when ``fd`` becomes readable, as a pidfd does when its process ends."""
-        self._loop.watch(fd, IN, lambda events: self._loop.stop())
+        self._loop.watch(fd, IN, lambda events: self._loop.stop(), shared=True)
 
     def close(self) -> None:
         """Release everything; not while ``run()`` is running in another thread."""
@@ -166,7 +172,7 @@ class Server:
 
     # ------------------------------------------------------------ clients
 
-    def _accept(self, listener: socket) -> None:
+    def _accept(self, listener: socket, events: int) -> None:
         for _ in range(_ACCEPTS):
             try:
                 fd, address = listener._accept()  # type: ignore[attr-defined]
@@ -174,25 +180,47 @@ class Server:
                 return
             except OSError as err:
                 if err.errno in _EXHAUSTED:
-                    self._pause(err)
+                    self._trouble(f"accepting nobody for the moment: {err.strerror}")
+                    self._pause()
                 # The others, ECONNABORTED for one, are about a client that is gone.
                 return
             client = socket(listener.family, SOCK_STREAM, 0, fd)
-            client.setblocking(False)
-            self._sessions.add(Session(self._shared, client, Endpoint(address[0], address[1])))
+            peer = Endpoint(address[0], address[1])
+            try:
+                client.setblocking(False)
+                self._sessions.add(Session(self._shared, client, peer))
+            except Exception as err:
+                self._loop.close(client)
+                self._crashed(f"{peer}: not served, for an error of this server", err)
+            self._loop.owner = None
 
     def _over(self, session: Session) -> None:
         self._sessions.discard(session)
         if self._paused:
             self._resume()
 
-    def _pause(self, err: OSError) -> None:
+    def _pause(self) -> None:
         # The client stays in the queue and its listener readable: do not look at it.
-        self._shared.trouble(f"accepting nobody for the moment: {err.strerror}")
         self._paused = True
         for listener in self._listeners:
             self._loop.unwatch(listener.fileno())
-        self._loop.after(_PAUSE, self._resume)
+        self._loop.after(_PAUSE, self._resume, shared=True)
+
+    # ------------------------------------------------------------ errors of this program
+
+    def _crashed(self, words: str, err: Exception) -> None:
+        """Report an error of this program, with its traceback."""
+        # Imported here, since it is not small and is hardly ever used.
+        from traceback import format_exception
+
+        self._trouble(f"{words}; please report it:\n" + "".join(format_exception(err)).rstrip())
+
+    def _failed(self, err: Exception) -> None:
+        """A handler has failed that belongs to no session, a listener's say."""
+        self._crashed("an error of this server, which goes on", err)
+        if not self._paused:
+            # It would fail again at once, and for ever.
+            self._pause()
 
     def _resume(self) -> None:
         if self._paused:
@@ -203,7 +231,9 @@ class Server:
 
     def _watch_listeners(self) -> None:
         for listener in self._listeners:
-            self._loop.watch(listener.fileno(), IN, lambda events, sock=listener: self._accept(sock))  # type: ignore[misc]
+            # The owner is none: a session that ended may have resumed this.
+            accept = partial(self._accept, listener)
+            self._loop.watch(listener.fileno(), IN, accept, shared=True)
 
     def _close_listeners(self) -> None:
         while self._listeners:

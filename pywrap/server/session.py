@@ -75,6 +75,7 @@ class Shared:
     arrived: Callable[[Record], None]
     closed: Callable[[Record, int, int, float], None]
     trouble: Callable[[str], None]
+    crashed: Callable[[str, Exception], None]
     udp: UdpRules
     udp_peer: Callable[[Record, Endpoint], None]
     udp_closed: Callable[[Record, Traffic, float], None]
@@ -82,12 +83,15 @@ class Shared:
 
 
 class Session:
-    __slots__ = ("_handshake", "_stage", "_timer", "client", "peer", "shared")
+    __slots__ = ("_handshake", "_over", "_stage", "_timer", "client", "peer", "shared")
 
     def __init__(self, shared: Shared, client: socket, peer: Endpoint) -> None:
         self.shared = shared
         self.client = client
         self.peer = peer
+        self._over = False
+        # From here on, what the loop is asked for is for this session.
+        shared.loop.owner = self
         self._stage: Command | Relay | Farewell | None = None
         self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
         self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
@@ -197,8 +201,21 @@ class Session:
         """End it now, whatever it is doing."""
         if self._stage is not None:
             self._stage.abort()
-        else:
+        elif self._handshake is not None:
             self._end_handshake(self.hang_up)
+
+    def failed(self, err: Exception) -> None:
+        """An error of this program while it served the client: end this session, and no other."""
+        self.shared.crashed(f"{self.peer}: ended by an error of this server", err)
+        try:
+            self.abort()
+        except Exception as further:
+            # What it was doing is in no state to be ended. Its sockets close with the last reference.
+            self.shared.crashed(f"{self.peer}: and by another one", further)
+            self._stage = None
+        if not self._over:
+            self.shared.loop.abandon(self)
+            self.hang_up()
 
     def hang_up(self) -> None:
         self.shared.loop.close(self.client)
@@ -207,7 +224,9 @@ class Session:
     def over(self) -> None:
         """The client's socket is closed, by us or by what it was left to."""
         self._stage = None
-        self.shared.over(self)
+        if not self._over:
+            self._over = True
+            self.shared.over(self)
 
     def _part(self) -> None:
         self._stage = stage = Farewell(self.shared.loop, self.shared.buffer, self.client, self.over)
