@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         def failed(self, err: Exception) -> None:
             """One of its handlers has raised ``err``: report it, and end."""
 
+
 IN = EPOLLIN
 OUT = EPOLLOUT
 # Reported whether asked for or not: EPOLLERR means that the connection is lost (a RST, a
