@@ -8,9 +8,9 @@ from time import monotonic
 from pywrap.server.datagrams import Datagrams
 from pywrap.server.dial import CODES
 from pywrap.server.loop import IN
-from pywrap.server.outbound import udp_socket, unmapped
+from pywrap.server.outbound import udp_socket
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Associate:
         self._record = record = session.record(request)
         self._datagrams = Datagrams(
             shared.loop,
-            shared.resolver,
+            session.resolver,
             shared.buffer,
             sock,
             _client(session.peer, request.destination),

@@ -15,13 +15,13 @@ from _socket import (
     SHUT_RDWR,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
-    SOCK_NONBLOCK,
     SOCK_STREAM,
     socket,
 )
 
 from pywrap.frozen import replace
 from pywrap.server.connect import prepare
+from pywrap.server.descriptors import is_reserved, open_socket
 from pywrap.server.dial import CODES, Lookup
 from pywrap.server.loop import ERR, IN, RDHUP
 from pywrap.server.relay import reset
@@ -70,7 +70,7 @@ class Bind:
         shared.loop.watch(session.client.fileno(), RDHUP, self._on_client)
         self._lookup: Lookup | None = Lookup(
             shared.loop,
-            shared.resolver,
+            session.resolver,
             request.destination,
             shared.connect_timeout,
             self._found,
@@ -126,7 +126,7 @@ class Bind:
         public = shared.bind_addresses.get(family)
         try:
             here = (public, 0) if public else _address_towards(peer, family, session.client)
-            self._listener = listener = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+            self._listener = listener = open_socket(family, SOCK_STREAM)
             prepare(listener)
             _bind(listener, here)
             listener.listen(_BACKLOG)
@@ -153,6 +153,11 @@ class Bind:
             self._fail_with(err)
             return
         peer = socket(self._listener.family, SOCK_STREAM, 0, fd)
+        if is_reserved(fd):
+            reset(peer)
+            peer.close()
+            self._fail_with(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+            return
         came = Endpoint(address[0], address[1])
         if self._expected and packed(came.host) not in self._expected:
             # The kernel has accepted it already. A RST is the next best to a refusal.

@@ -7,11 +7,11 @@ from time import monotonic
 from pywrap.errors import ProtocolError
 from pywrap.server.loop import IN
 from pywrap.server.named import Names
-from pywrap.server.outbound import BATCH, NOT_UNICAST, STRANGERS, Outbound, address_of, unmapped, words_for
+from pywrap.server.outbound import BATCH, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
 from pywrap.server.record import Traffic
 from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.v5 import IPV4
-from pywrap.socks.wire import packed
+from pywrap.socks.wire import packed, unbracketed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Datagrams:
             if whole is None:
                 return True
             payload = whole
-        self._route(header.endpoint, bytes(data[3 : header.size]), payload)
+        self._route(unbracketed(header.endpoint), bytes(data[3 : header.size]), payload)
         return True
 
     def _route(self, endpoint: Endpoint, key: bytes, payload: bytes | memoryview) -> None:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from pywrap.server.dial import Address, Answer, Resolver
     from pywrap.server.record import Traffic
+    from pywrap.server.threads import Job
     from pywrap.socks.wire import Endpoint
 
-# Of one association: names that are remembered, and how many of them may be resolved at a time. The
-# resolver's threads are everybody's.
+# Of one association: names that are remembered, and how many of them may be resolved at a time.
 NAMES = 256
 PENDING = 8
 
@@ -55,7 +55,7 @@ class Name:
     ``worn``: none of the addresses works. ``settled``: the one that is used has answered.
     """
 
-    __slots__ = ("addresses", "at", "kept", "settled", "since", "waiting", "worn")
+    __slots__ = ("addresses", "at", "job", "kept", "settled", "since", "waiting", "worn")
 
     def __init__(self) -> None:
         self.addresses: list[Address] | None = None
@@ -64,6 +64,7 @@ class Name:
         self.worn = False
         self.settled = False
         self.waiting: list[bytes] = []
+        self.job: Job | None = None
         self.kept = b""
 
 
@@ -118,9 +119,11 @@ class Names:
             self._deliver(name, name.kept)
 
     def close(self) -> None:
-        """Drop what waits. The resolver may still answer."""
+        """Drop what waits, and ask for nothing more."""
         self._send = None
         for name in self._names.values():
+            if name.job is not None:
+                self._resolver.cancel(name.job)
             if name.waiting:
                 self._traffic.drop(UNRESOLVED, len(name.waiting))
         self._names.clear()
@@ -138,7 +141,9 @@ class Names:
             name.addresses, name.worn, name.since = [], True, monotonic()
             return name
         self._pending += 1
-        self._resolver.resolve(endpoint.host, endpoint.port, lambda answer: self._resolved(name, answer))
+        name.job = self._resolver.resolve(
+            endpoint.host, endpoint.port, lambda answer: self._resolved(name, answer)
+        )
         return name
 
     def _wait(self, name: Name, payload: bytes) -> None:
@@ -149,8 +154,7 @@ class Names:
         name.waiting.append(payload)
 
     def _resolved(self, name: Name, answer: Answer) -> None:
-        if self._send is None:
-            return
+        name.job = None
         self._pending -= 1
         name.since = monotonic()
         name.addresses = [] if isinstance(answer, OSError) else _usable(answer)

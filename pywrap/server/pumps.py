@@ -8,7 +8,10 @@ pipe (splice(2)): bulk never enters this process, at a third of the CPU time per
 from __future__ import annotations
 
 import os
+from errno import EMFILE
 from fcntl import F_SETPIPE_SZ, fcntl
+
+from pywrap.server.descriptors import is_reserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +117,8 @@ class Pipe:
         self.held = 0
         self.idle = False
         try:
+            if is_reserved(self._write):
+                raise OSError(EMFILE, "too many open files")
             fcntl(self._write, F_SETPIPE_SZ, PIPE)
         except OSError:
             self.close()

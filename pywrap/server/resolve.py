@@ -32,7 +32,7 @@ class Resolve:
         shared.loop.watch(session.client.fileno(), 0, self._on_client)
         self._lookup = Lookup(
             shared.loop,
-            shared.resolver,
+            session.resolver,
             request.destination,
             shared.connect_timeout,
             self._found if request.command == v5.RESOLVE else self._found_name,

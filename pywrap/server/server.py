@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
-from _functools import partial
+import os
 from _socket import (
     AF_INET,
     AF_INET6,
@@ -17,14 +17,16 @@ from _socket import (
     TCP_FASTOPEN,
     socket,
 )
+from functools import partial
 
 from pywrap.errors import ConfigError
 from pywrap.server.connect import prepare
+from pywrap.server.descriptors import is_reserved
 from pywrap.server.dial import Resolver
-from pywrap.server.loop import IN, Loop
+from pywrap.server.loop import IN, OUT, Loop
 from pywrap.server.outbound import UdpRules
 from pywrap.server.pumps import BUFFER, Pipes
-from pywrap.server.session import Session, Shared
+from pywrap.server.session import Accounts, Session, Shared
 from pywrap.socks.wire import Endpoint
 
 TYPE_CHECKING = False
@@ -112,7 +114,7 @@ class Server:
             resolver=self._resolver,
             pipes=self._pipes,
             buffer=memoryview(bytearray(BUFFER)),
-            check=None if users is None else _checker(users),
+            accounts=Accounts(None if users is None else _checker(users)),
             handshake_timeout=handshake_timeout,
             connect_timeout=connect_timeout,
             bind_timeout=bind_timeout,
@@ -155,6 +157,23 @@ class Server:
         """Stop when ``fd`` becomes readable, as a pidfd does when its process ends."""
         self._loop.watch(fd, IN, lambda events: self._loop.stop(), shared=True)
 
+    def when_writable(self, fd: int, call: Callable[[], None]) -> None:
+        """Call ``call`` once, as soon as ``fd`` takes something or is broken; in the thread of ``run()``."""
+
+        def on_events(events: int) -> None:
+            self._loop.unwatch(fd)
+            call()
+
+        self._loop.watch(fd, OUT, on_events, shared=True)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Let the thread of ``run()`` call ``function``; from any thread or signal handler."""
+        self._loop.call(function)
+
+    def set_users(self, users: Mapping[bytes, bytes]) -> None:
+        """Check the passwords of clients that come from now on with ``users``."""
+        self._shared.accounts.check = _checker(users)
+
     def close(self) -> None:
         """Release everything; not while ``run()`` is running in another thread."""
         self._close_listeners()
@@ -184,11 +203,12 @@ class Server:
                     self._pause()
                 # The others, ECONNABORTED for one, are about a client that is gone.
                 return
-            client = socket(listener.family, SOCK_STREAM, 0, fd)
             peer = Endpoint(address[0], address[1])
+            client = socket(listener.family, SOCK_STREAM, 0, fd)
             try:
                 client.setblocking(False)
-                self._sessions.add(Session(self._shared, client, peer))
+                refusal = os.strerror(errno.EMFILE).lower() if is_reserved(fd) else ""
+                self._sessions.add(Session(self._shared, client, peer, refusal))
             except Exception as err:
                 self._loop.close(client)
                 self._crashed(f"{peer}: not served, for an error of this server", err)

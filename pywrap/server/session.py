@@ -58,6 +58,20 @@ SERVED: dict[int, type[Command]] = {
 _READ = 4096
 
 
+# Reads of what a refused client has sent beside its request.
+_REST = 16
+
+# Seconds for a client whose request will be refused in any case: others wait to be told the same.
+_REFUSED = 2.0
+
+
+class Accounts:
+    """``check(name, password)``; None where every client is served. It may be replaced at any time."""
+
+    def __init__(self, check: Callable[[bytes, bytes], bool] | None) -> None:
+        self.check = check
+
+
 @frozen
 class Shared:
     """What all sessions of a server use."""
@@ -66,7 +80,7 @@ class Shared:
     resolver: Resolver
     pipes: Pipes
     buffer: memoryview
-    check: Callable[[bytes, bytes], bool] | None
+    accounts: Accounts
     handshake_timeout: float
     connect_timeout: float
     bind_timeout: float
@@ -83,18 +97,22 @@ class Shared:
 
 
 class Session:
-    __slots__ = ("_handshake", "_over", "_stage", "_timer", "client", "peer", "shared")
+    """``refusal``: why every request of this client is refused; it has less time to make one."""
 
-    def __init__(self, shared: Shared, client: socket, peer: Endpoint) -> None:
+    __slots__ = ("_handshake", "_over", "_refusal", "_stage", "_timer", "client", "peer", "shared")
+
+    def __init__(self, shared: Shared, client: socket, peer: Endpoint, refusal: str = "") -> None:
         self.shared = shared
         self.client = client
         self.peer = peer
         self._over = False
+        self._refusal = refusal
         # From here on, what the loop is asked for is for this session.
         shared.loop.owner = self
         self._stage: Command | Relay | Farewell | None = None
-        self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
-        self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
+        self._handshake: Handshake | None = Handshake(receive_request(shared.accounts.check), self._send)
+        patience = min(shared.handshake_timeout, _REFUSED) if refusal else shared.handshake_timeout
+        self._timer: Timer | None = shared.loop.after(patience, self._too_slow)
         shared.loop.watch(client.fileno(), IN, self._on_readable)
 
     # ------------------------------------------------------------ the handshake
@@ -137,7 +155,15 @@ class Session:
 
     # ------------------------------------------------------------ the request
 
+    @property
+    def resolver(self) -> Resolver:
+        """Names are looked up at this client's expense."""
+        return self.shared.resolver.of(self.peer)
+
     def _serve(self, request: Request, early: bytes) -> None:
+        if self._refusal:
+            self.refuse(request, v5.GENERAL_FAILURE, self._refusal)
+            return
         command = SERVED.get(request.command)
         if command is None:
             self.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
@@ -175,10 +201,22 @@ class Session:
 
     def dismiss(self, reply: bytes) -> None:
         """Send the last reply and end the connection."""
-        if self.say(reply):
+        if self.say(reply) and not self._refusal:
             self._part()
         else:
+            # A refused client's descriptor is the next one's: it is not waited for, and what it has sent
+            # is read only so that the close is no RST, which would take the reply away.
+            self._discard()
             self.hang_up()
+
+    def _discard(self) -> None:
+        try:
+            for _ in range(_REST):
+                if not self.client.recv_into(self.shared.buffer):
+                    break
+        except OSError:
+            # BlockingIOError: that was all.
+            pass
 
     def tunnel(self, target: socket, record: Record, reply: bytes, early: bytes) -> None:
         """Send the reply, and then carry bytes between the client and ``target`` to their end."""

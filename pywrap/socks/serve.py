@@ -5,7 +5,7 @@ from __future__ import annotations
 from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
-from pywrap.socks.wire import Endpoint, Recv, Send
+from pywrap.socks.wire import Endpoint, Recv, Send, unbracketed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,24 +61,37 @@ def receive_request(check: Callable[[bytes, bytes], bool] | None = None) -> Dial
 
 def _request_5(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request]:
     methods = yield from v5.receive_methods()
-    wanted = v5.NO_AUTHENTICATION if check is None else v5.USERNAME_PASSWORD
-    if wanted not in methods:
-        yield Send(v5.select_method(v5.NO_ACCEPTABLE_METHODS))
+    method = _choose(methods, check is not None)
+    yield Send(v5.select_method(method))
+    if method == v5.NO_ACCEPTABLE_METHODS:
         raise AuthenticationFailed("the client offers " + (methods.hex(" ") or "no method"))
-    yield Send(v5.select_method(wanted))
     user = b""
-    if check is not None:
-        user, password = yield from v5.receive_credentials()
-        accepted = check(user, password)
+    if method == v5.USERNAME_PASSWORD:
+        name, password = yield from v5.receive_credentials()
+        accepted = check is None or check(name, password)
         yield Send(v5.answer_credentials(accepted))
         if not accepted:
-            raise AuthenticationFailed(f"wrong password or unknown user: {user!r}")
+            raise AuthenticationFailed(f"wrong password or unknown user: {name!r}")
+        # A name that was not checked is not the user's.
+        user = name if check is not None else b""
     try:
         command, destination = yield from v5.receive_request()
     except Rejected as err:
         yield Send(v5.pack_reply(err.code))
         raise
-    return Request(v5.VERSION, command, destination, user)
+    return Request(v5.VERSION, command, unbracketed(destination), user)
+
+
+def _choose(methods: bytes, guarded: bool) -> int:
+    """The method for a client that offers ``methods``; ``guarded``: a password is necessary.
+
+    Without users, a client that offers passwords only is let in with any: Qt offers nothing else once it has
+    been given a user (QSocks5SocketEngine), nor does `pysocksify --pipeline`. microsocks and Dante refuse
+    such a client; it protects nothing, since the same client may come without a password.
+    """
+    if not guarded and v5.NO_AUTHENTICATION in methods:
+        return v5.NO_AUTHENTICATION
+    return v5.USERNAME_PASSWORD if v5.USERNAME_PASSWORD in methods else v5.NO_ACCEPTABLE_METHODS
 
 
 def _request_4(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request]:
@@ -90,7 +103,7 @@ def _request_4(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request
     if check is not None:
         yield Send(v4.pack_reply(v4.REJECTED))
         raise AuthenticationFailed("SOCKS4 has no passwords, and this server asks for one")
-    return Request(v4.VERSION, command, destination, userid)
+    return Request(v4.VERSION, command, unbracketed(destination), userid)
 
 
 def _guess(version: int) -> str:

@@ -62,3 +62,24 @@ def packed(host: str) -> bytes | None:
 def unpacked(address: bytes) -> str:
     """The literal of a 4- or 16-byte address, as ``inet_ntop`` writes it."""
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
+
+
+def unmapped(host: str) -> str:
+    """``host``, or the IPv4 address that it stands for when it is ::ffff:192.0.2.1."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def unbracketed(endpoint: Endpoint) -> Endpoint:
+    """``endpoint``, or the IPv6 address that it names when its host is one in brackets, as in a URL.
+
+    socat 1.8 and undici send ``[::1]`` as a name. No host has such a name.
+    """
+    host = endpoint.host
+    if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
+        return Endpoint(host[1:-1], endpoint.port)
+    return endpoint
+
+
+def is_unspecified(host: str) -> bool:
+    """Is it 0.0.0.0 or ::, also as ::ffff:0.0.0.0? To connect() they are this machine itself."""
+    return not any(packed(unmapped(host)) or b"\1")
