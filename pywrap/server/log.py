@@ -2,56 +2,76 @@
 
 from __future__ import annotations
 
-import os
-
 from pywrap.errors import counted
+from pywrap.server.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pywrap.server.record import Record, Traffic
     from pywrap.socks.wire import Endpoint
 
 
 class Log:
-    """``verbosity``: -1 warnings only, 0 a line for each request, 1 one for its end too."""
+    """``verbosity``: -1 warnings only, 0 a line for each request, 1 one for its end too.
+
+    A line that stderr does not take at once is dropped; ``when_writable`` as for ``Lines``.
+    """
 
     def __init__(self, verbosity: int) -> None:
         self._verbosity = verbosity
+        self._lines = Lines(2, _lost)
+
+    def tell_when_writable(self, when_writable: Callable[[int, Callable[[], None]], None]) -> None:
+        """Let what was dropped be told as soon as there is room, and not with the next line only."""
+        self._lines.when_writable = when_writable
 
     def listening(self, address: Endpoint) -> None:
-        say(f"listening on {address}")
+        self._say(f"listening on {address}")
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def note(self, words: str) -> None:
+        if self._verbosity >= 0:
+            self._say(words)
 
     def warning(self, words: str) -> None:
-        say(f"warning: {words}")
+        self._say(f"warning: {words}")
 
     def record(self, record: Record) -> None:
         if self._verbosity >= 0:
-            say(f"{_request(record)}: {record.outcome or _success(record)}")
+            self._say(f"{_request(record)}: {record.outcome or _success(record)}")
 
     def arrived(self, record: Record) -> None:
         if self._verbosity >= 0:
-            say(f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}")
+            self._say(f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}")
 
     def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
         if self._verbosity >= 1:
-            say(f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down")
+            self._say(
+                f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down"
+            )
 
     def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
         if self._verbosity >= 1:
-            say(f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}")
+            self._say(f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}")
 
     def trouble(self, words: str) -> None:
         if self._verbosity >= 0:
-            say(words)
+            self._say(words)
+
+    def _say(self, line: str) -> None:
+        self._lines.write(_encoded(line))
 
 
-def say(line: str) -> None:
-    # One write, so that lines of several processes do not mix. A reader that is gone is
-    # no reason to stop.
-    try:
-        os.write(2, f"pysocksd: {line}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass
+def _encoded(line: str) -> bytes:
+    return f"pysocksd: {line}\n".encode("utf-8", "backslashreplace")
+
+
+def _lost(count: int) -> bytes:
+    return _encoded(f"warning: {counted(count, 'line')} dropped here, since nothing read them")
 
 
 def _request(record: Record) -> str:

@@ -49,8 +49,8 @@ Options:
       --version           print the version
   -h, --help              print this
 
-It stops on SIGTERM and SIGINT. Exit status: 0 stopped, 1 cannot listen or
-read the user file, 2 wrong usage.
+It stops on SIGTERM and SIGINT, and reads FILE again on SIGHUP.
+Exit status: 0 stopped, 1 cannot listen or read the user file, 2 wrong usage.
 """
 
 
