@@ -61,12 +61,19 @@ class Associate:
             _client(session.peer, request.destination),
             shared.udp,
             lambda peer: shared.udp_peer(record, peer),
+            session.judge,
+            session.throttles,
         )
         for option, value in _KEEPALIVE:
             session.client.setsockopt(IPPROTO_TCP, option, value)
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
         if not session.say(request.reply(v5.SUCCEEDED, Endpoint(told, port))):
             self.abort()
+
+    @property
+    def moved(self) -> int:
+        """Datagrams that have passed in either direction."""
+        return -1 if self._datagrams is None else self._datagrams.traffic.up + self._datagrams.traffic.down
 
     def abort(self) -> None:
         """End it now."""

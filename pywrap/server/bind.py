@@ -72,9 +72,10 @@ class Bind:
             shared.loop,
             session.resolver,
             request.destination,
-            shared.connect_timeout,
+            shared.census.limits.connect,
             self._found,
             self._fail,
+            session.judge,
         )
 
     def start(self) -> None:
@@ -135,7 +136,7 @@ class Bind:
             self._fail_with(err)
             return
         bound = Endpoint(public or name[0], name[1])
-        self._timer = shared.loop.after(shared.bind_timeout, self._too_slow)
+        self._timer = shared.loop.after(shared.census.limits.bind, self._too_slow)
         shared.loop.watch(listener.fileno(), IN, self._on_knock)
         self._note("", bound)
         if not session.say(self._request.reply(v5.SUCCEEDED, bound)):

@@ -45,9 +45,10 @@ class Connect:
             shared.loop,
             session.resolver,
             request.destination,
-            shared.connect_timeout,
+            shared.census.limits.connect,
             self._connected,
             self._failed,
+            session.judge,
         )
 
     def start(self) -> None:

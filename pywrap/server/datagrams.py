@@ -6,7 +6,7 @@ from time import monotonic
 
 from pywrap.errors import ProtocolError
 from pywrap.server.loop import IN
-from pywrap.server.named import Names
+from pywrap.server.named import DENIED, Names
 from pywrap.server.outbound import BATCH, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
 from pywrap.server.record import Traffic
 from pywrap.socks.datagram import Reassembly, unpack_header
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.server.dial import Address, Resolver
+    from pywrap.server.limits import Bucket
     from pywrap.server.loop import Loop
     from pywrap.server.outbound import UdpRules
+    from pywrap.server.rules import Judge
     from pywrap.socks.wire import Endpoint
 
 BROKEN = "with a broken header"
+TOO_FAST = "beyond the client's rate"
 FRAGMENTS = "in fragments that do not make a whole"
 
 
@@ -41,8 +44,8 @@ class Datagrams:
     """
 
     __slots__ = (
-        "traffic", "_buffer", "_client", "_known", "_loop", "_met", "_names", "_outbound", "_reassembly",
-        "_rules", "_sock", "_source",
+        "traffic", "_buffer", "_client", "_judge", "_known", "_loop", "_met", "_names", "_outbound",
+        "_reassembly", "_rules", "_sock", "_source", "_throttles",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +57,11 @@ class Datagrams:
         client: Endpoint,
         rules: UdpRules,
         met: Callable[[Endpoint], None],
+        judge: Judge | None = None,
+        throttles: tuple[Bucket, Bucket] | None = None,
     ) -> None:
+        self._judge = judge
+        self._throttles = throttles
         self.traffic = Traffic()
         self._loop = loop
         self._buffer = buffer
@@ -66,7 +73,7 @@ class Datagrams:
         self._reassembly = Reassembly()
         # Destinations that are addresses, as they were written, from ATYP to the port.
         self._known: dict[bytes, Address] = {}
-        self._names = Names(resolver, self.traffic, self._send)
+        self._names = Names(resolver, self.traffic, self._send, judge)
         self._outbound = Outbound(
             loop, buffer, self.traffic, rules, self._answer, self._names.heard, self._names.refused
         )
@@ -140,6 +147,9 @@ class Datagrams:
             if address is None:
                 self.traffic.drop(NOT_UNICAST)
                 return
+            if self._judge is not None and self._judge.address(endpoint, address[1][0]):
+                self.traffic.drop(DENIED)
+                return
             if len(self._known) >= self._rules.peers:
                 self._known.clear()
             self._known[key] = address
@@ -148,12 +158,18 @@ class Datagrams:
 
     def _forward(self, address: Address, payload: bytes | memoryview) -> None:
         try:
-            self._outbound.send(address, payload)
+            self._send(address, payload)
         except OSError as err:
             self.traffic.drop(words_for(err))
 
     def _send(self, address: Address, payload: bytes | memoryview) -> None:
-        self._outbound.send(address, payload)
+        if self._throttles is None:
+            self._outbound.send(address, payload)
+        elif self._throttles[0].wait():
+            self.traffic.drop(TOO_FAST)
+        else:
+            self._throttles[0].take(len(payload))
+            self._outbound.send(address, payload)
 
     def _drop_fragments(self, count: int) -> None:
         if count:
@@ -163,6 +179,11 @@ class Datagrams:
 
     def _answer(self, datagram: memoryview, size: int) -> None:
         """Send what has its header already, and ``size`` bytes of payload."""
+        if self._throttles is not None:
+            if self._throttles[1].wait():
+                self.traffic.drop(TOO_FAST)
+                return
+            self._throttles[1].take(size)
         try:
             self._sock.sendto(datagram, self._source)
         except OSError as err:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.server.loop import Loop
+    from pywrap.server.rules import Judge
     from pywrap.server.threads import Job
     from pywrap.server.timers import Timer
 
@@ -56,7 +57,7 @@ class Resolver:
     def of(self, client: Endpoint) -> Resolver:
         """The same threads, for another client."""
         view = Resolver.__new__(Resolver)
-        view._client, view._pool = _party(client.host), self._pool
+        view._client, view._pool = party_of(client.host), self._pool
         return view
 
     def resolve(self, host: str, port: int, then: Callable[[Answer], None]) -> Job:
@@ -76,7 +77,7 @@ class Resolver:
         self._pool.close()
 
 
-def _party(host: str) -> str:
+def party_of(host: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber's."""
     address = packed(unmapped(host))
     return host if address is None else unpacked(address if len(address) == 4 else address[:8] + bytes(8))
@@ -94,11 +95,12 @@ class Lookup:
 
     ``start()`` asks for addresses: ``found(addresses)`` has them, with the port of ``endpoint``.
     ``reverse()`` asks for the name of an address: ``found(name)``. ``failed(code, words)`` has
-    the reply of SOCKS5 for it.
+    the reply of SOCKS5 for it. Addresses that ``judge`` refuses are left out.
     """
 
     __slots__ = (
-        "_endpoint", "_failed", "_found", "_job", "_loop", "_resolver", "_subject", "_timeout", "_timer",
+        "_endpoint", "_failed", "_found", "_job", "_judge", "_loop", "_resolver", "_subject", "_timeout",
+        "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -109,7 +111,9 @@ class Lookup:
         timeout: float,
         found: Callable[[Any], None],
         failed: Callable[[int, str], None],
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self._loop = loop
         self._resolver = resolver
         self._endpoint = endpoint
@@ -157,8 +161,15 @@ class Lookup:
             known = isinstance(answer, _socket.gaierror) and answer.errno not in _ERRORS_OF_THE_RESOLVER
             code = v5.HOST_UNREACHABLE if known else v5.GENERAL_FAILURE
             self._failed(code, f"{self._problem}: {_lower(answer.strerror or str(answer))}")
-        else:
+        elif self._judge is None or isinstance(answer, str):
             found(answer)
+        else:
+            refusals = [self._judge.address(self._endpoint, address[1][0]) for address in answer]
+            allowed = [address for address, refusal in zip(answer, refusals, strict=True) if not refusal]
+            if allowed:
+                found(allowed)
+            else:
+                self._failed(v5.NOT_ALLOWED, f"{refusals[0]} ({answer[0][1][0]})")
 
     def _too_slow(self) -> None:
         self.cancel()
@@ -189,12 +200,15 @@ class Dial:
         timeout: float,
         connected: Callable[[_socket.socket, Endpoint], None],
         failed: Callable[[int, str], None],
+        judge: Judge | None = None,
     ) -> None:
         self._loop = loop
         self._deadline = monotonic() + timeout
         self._connected: Callable[[_socket.socket, Endpoint], None] | None = connected
         self._failed = failed
-        self._lookup: Lookup | None = Lookup(loop, resolver, destination, timeout, self._resolved, self._fail)
+        self._lookup: Lookup | None = Lookup(
+            loop, resolver, destination, timeout, self._resolved, self._fail, judge
+        )
         self._addresses: list[Address] = []
         self._error = 0
         self._sock: _socket.socket | None = None

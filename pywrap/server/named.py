@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pywrap.server.dial import Address, Answer, Resolver
     from pywrap.server.record import Traffic
+    from pywrap.server.rules import Judge
     from pywrap.server.threads import Job
     from pywrap.socks.wire import Endpoint
 
@@ -33,6 +34,7 @@ OVERHEAD = 256
 # A name without an address, or with none that works, is asked for again after so many seconds.
 AGAIN = 5.0
 
+DENIED = "to where the rules do not allow it"
 UNRESOLVED = "to a name that cannot be resolved"
 TOO_MUCH = "while too much waited for names"
 
@@ -55,13 +57,14 @@ class Name:
     ``worn``: none of the addresses works. ``settled``: the one that is used has answered.
     """
 
-    __slots__ = ("addresses", "at", "job", "kept", "settled", "since", "waiting", "worn")
+    __slots__ = ("addresses", "at", "denied", "job", "kept", "settled", "since", "waiting", "worn")
 
     def __init__(self) -> None:
         self.addresses: list[Address] | None = None
         self.at = 0
         self.since = 0.0
         self.worn = False
+        self.denied = False
         self.settled = False
         self.waiting: list[bytes] = []
         self.job: Job | None = None
@@ -71,11 +74,16 @@ class Name:
 class Names:
     """``send(address, payload)`` sends, or raises the OSError that says why it could not."""
 
-    __slots__ = ("_names", "_pending", "_resolver", "_send", "_traffic", "_untried", "_waiting")
+    __slots__ = ("_judge", "_names", "_pending", "_resolver", "_send", "_traffic", "_untried", "_waiting")
 
     def __init__(
-        self, resolver: Resolver, traffic: Traffic, send: Callable[[Address, bytes | memoryview], None]
+        self,
+        resolver: Resolver,
+        traffic: Traffic,
+        send: Callable[[Address, bytes | memoryview], None],
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self._resolver = resolver
         self._traffic = traffic
         self._send: Callable[[Address, bytes | memoryview], None] | None = send
@@ -105,7 +113,7 @@ class Names:
         elif name.addresses:
             self._deliver(name, payload)
         else:
-            self._traffic.drop(UNRESOLVED)
+            self._traffic.drop(DENIED if name.denied else UNRESOLVED)
         return known is None
 
     def heard(self, sockaddr: Any) -> None:
@@ -140,9 +148,13 @@ class Names:
             # It stands for a byte beyond ASCII: names are sent in their IDNA form.
             name.addresses, name.worn, name.since = [], True, monotonic()
             return name
+        if self._judge is not None and self._judge.name(endpoint.host, endpoint.port):
+            name.addresses, name.worn, name.since = [], True, monotonic()
+            name.denied = True
+            return name
         self._pending += 1
         name.job = self._resolver.resolve(
-            endpoint.host, endpoint.port, lambda answer: self._resolved(name, answer)
+            endpoint.host, endpoint.port, lambda answer: self._resolved(name, endpoint, answer)
         )
         return name
 
@@ -153,11 +165,14 @@ class Names:
         self._waiting += len(payload) + OVERHEAD
         name.waiting.append(payload)
 
-    def _resolved(self, name: Name, answer: Answer) -> None:
+    def _resolved(self, name: Name, endpoint: Endpoint, answer: Answer) -> None:
         name.job = None
         self._pending -= 1
         name.since = monotonic()
-        name.addresses = [] if isinstance(answer, OSError) else _usable(answer)
+        found = [] if isinstance(answer, OSError) else _usable(answer)
+        judge = self._judge
+        name.addresses = [each for each in found if judge is None or not judge.address(endpoint, each[1][0])]
+        name.denied = bool(found) and not name.addresses
         name.worn = not name.addresses
         waiting, name.waiting = name.waiting, []
         for payload in waiting:
@@ -165,7 +180,7 @@ class Names:
             if name.addresses:
                 self._deliver(name, payload)
             else:
-                self._traffic.drop(UNRESOLVED)
+                self._traffic.drop(DENIED if name.denied else UNRESOLVED)
 
     # ------------------------------------------------------------ addresses
 

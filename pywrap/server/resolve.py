@@ -34,9 +34,10 @@ class Resolve:
             shared.loop,
             session.resolver,
             request.destination,
-            shared.connect_timeout,
+            shared.census.limits.connect,
             self._found if request.command == v5.RESOLVE else self._found_name,
             self._failed,
+            session.judge,
         )
 
     def start(self) -> None:

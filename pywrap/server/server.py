@@ -12,29 +12,38 @@ from _socket import (
     IPPROTO_TCP,
     IPV6_V6ONLY,
     SO_REUSEADDR,
+    SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
     TCP_FASTOPEN,
     socket,
 )
 from functools import partial
+from time import monotonic
 
 from pywrap.errors import ConfigError
 from pywrap.server.connect import prepare
 from pywrap.server.descriptors import is_reserved
 from pywrap.server.dial import Resolver
+from pywrap.server.limits import Census, Limits
 from pywrap.server.loop import IN, OUT, Loop
 from pywrap.server.outbound import UdpRules
+from pywrap.server.passwords import Authenticator
 from pywrap.server.pumps import BUFFER, Pipes
-from pywrap.server.session import Accounts, Session, Shared
-from pywrap.socks.wire import Endpoint
+from pywrap.server.rules import Guard, Rules
+from pywrap.server.session import Policy, Session, Shared
+from pywrap.server.threads import Pool
+from pywrap.socks.wire import Endpoint, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
+    from pywrap.server.rules import AccessRule
+    from pywrap.server.timers import Timer
 
 # Errors of accept() that concern us and not the client: they would come back at once.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -46,6 +55,9 @@ _PAUSE = 1.0
 _ACCEPTS = 16
 
 _BACKLOG = 1024
+
+# Looks at what is idle, within the time that it may be.
+_SWEEPS = 4
 
 # Clients whose request came before they have answered the SYN-ACK, so that their addresses may be forged:
 # with more of them, the kernel makes ordinary connections (RFC 7413 section 5.1).
@@ -59,7 +71,7 @@ _SERVERS_MAY = 2
 class Server:
     """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
 
-    ``users`` (name to password) makes SOCKS5 with a password necessary. ``record`` is called
+    ``users`` (name to password, or its hash) makes SOCKS5 with a password necessary. ``record`` is called
     for every request when its outcome is known, and before the client knows it; ``arrived``
     again for a BIND, with the peer that came as its answer, or why nobody did; ``closed``
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
@@ -69,6 +81,7 @@ class Server:
     first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
+    ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded`` as in ``rules.Guard``.
     ``fast_open`` takes requests in the SYN. Not unless it is asked for: a duplicate of that SYN that comes
     after its connection has ended is a request of its own (RFC 7413 section 6.3.1).
 
@@ -82,19 +95,19 @@ class Server:
     def __init__(
         self,
         listen: Sequence[tuple[str, int]],
-        users: Mapping[bytes, bytes] | None = None,
+        users: Mapping[bytes, bytes | Hashed] | None = None,
         record: Callable[[Record], None] | None = None,
         closed: Callable[[Record, int, int, float], None] | None = None,
         trouble: Callable[[str], None] | None = None,
-        handshake_timeout: float = 30.0,
-        connect_timeout: float = 30.0,
         udp: UdpRules = UdpRules(),  # noqa: B008 (immutable)
         udp_peer: Callable[[Record, Endpoint], None] | None = None,
         udp_closed: Callable[[Record, Traffic, float], None] | None = None,
         arrived: Callable[[Record], None] | None = None,
         bind_addresses: Sequence[str] = (),
-        bind_timeout: float = 120.0,
         fast_open: bool = False,
+        limits: Limits = Limits(),  # noqa: B008 (immutable)
+        rules: Sequence[AccessRule] = (),
+        guarded: bool = False,
     ) -> None:
         self._listeners: list[socket] = []
         try:
@@ -104,20 +117,23 @@ class Server:
             self._close_listeners()
             raise
         self._trouble = trouble or _nothing
+        self._sweep: Timer | None = None
+        self.failed_logins = 0
         self._loop = Loop(self._failed)
         self._resolver = Resolver(self._loop)
         self._pipes = Pipes(self._loop)
         self._sessions: set[Session] = set()
+        self._census = Census(limits)
+        # Of scrypt: its threads compute, so more than there are processors would only be slower.
+        self._verifiers = Pool(self._loop, os.cpu_count() or 1)
         self._paused = False
         self._shared = Shared(
             loop=self._loop,
             resolver=self._resolver,
             pipes=self._pipes,
             buffer=memoryview(bytearray(BUFFER)),
-            accounts=Accounts(None if users is None else _checker(users)),
-            handshake_timeout=handshake_timeout,
-            connect_timeout=connect_timeout,
-            bind_timeout=bind_timeout,
+            policy=Policy(None, Rules()),
+            census=self._census,
             bind_addresses={AF_INET6 if ":" in host else AF_INET: host for host in bind_addresses},
             record=record or _nothing,
             arrived=arrived or _nothing,
@@ -129,6 +145,9 @@ class Server:
             udp_closed=udp_closed or _nothing,
             over=self._over,
         )
+        self.set_users(users)
+        self.set_rules(rules, guarded)
+        self.set_limits(limits)
         self._watch_listeners()
 
     @property
@@ -170,14 +189,55 @@ class Server:
         """Let the thread of ``run()`` call ``function``; from any thread or signal handler."""
         self._loop.call(function)
 
-    def set_users(self, users: Mapping[bytes, bytes]) -> None:
-        """Check the passwords of clients that come from now on with ``users``."""
-        self._shared.accounts.check = _checker(users)
+    # What may change while it serves. In the thread of ``run()``, or before it; of what comes from then on.
+
+    def set_users(self, users: Mapping[bytes, bytes | Hashed] | None) -> None:
+        """Ask for the passwords of ``users``; None: for none."""
+        if users is None:
+            self._shared.policy.check = None
+        else:
+            self._shared.policy.check = Authenticator(
+                self._loop, self._verifiers, users, self._login_failed
+            ).check
+
+    def set_rules(self, rules: Sequence[AccessRule], guarded: bool) -> None:
+        """Allow requests by ``rules``; ``guarded``: what is near by only where a rule names it."""
+        self._shared.policy.rules = Rules(rules, Guard(self._is_own) if guarded else None)
+
+    def set_limits(self, limits: Limits) -> None:
+        self._census.limits = limits
+        if self._sweep is not None:
+            self._loop.cancel(self._sweep)
+            self._sweep = None
+        if limits.idle:
+            self._sweep = self._loop.after(limits.idle / _SWEEPS, self._end_idle, shared=True)
+
+    def _end_idle(self) -> None:
+        now, patience = monotonic(), self._census.limits.idle
+        for session in list(self._sessions):
+            try:
+                session.end_if_idle(now, patience)
+            except Exception as err:
+                session.failed(err)
+        self._sweep = self._loop.after(patience / _SWEEPS, self._end_idle, shared=True)
+
+    def _login_failed(self, party: str) -> None:
+        self.failed_logins += 1
+
+    def _is_own(self, address: bytes, port: int) -> bool:
+        """Would a connection there come to this server?"""
+        for listener in self._listeners:
+            host, own_port = listener.getsockname()[:2]
+            own = packed(host.partition("%")[0]) or b""
+            if own_port == port and (own == address or not any(own) and _is_of_this_machine(address)):
+                return True
+        return False
 
     def close(self) -> None:
         """Release everything; not while ``run()`` is running in another thread."""
         self._close_listeners()
         self._resolver.close()
+        self._verifiers.close()
         self._pipes.close()
         self._loop.dispose()
 
@@ -270,6 +330,18 @@ def fast_open_is_allowed() -> bool:
         return False
 
 
+def _is_of_this_machine(address: bytes) -> bool:
+    family = AF_INET if len(address) == 4 else AF_INET6
+    probe = socket(family, SOCK_DGRAM)
+    try:
+        probe.bind((unpacked(address), 0))
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True
+
+
 def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
     """Listening sockets for all addresses of ``host``."""
     listeners: list[socket] = []
@@ -295,18 +367,6 @@ def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
         where = Endpoint(host, port)
         raise ConfigError(f"cannot listen on {where}: {err.strerror or err}") from err
     return listeners
-
-
-def _checker(users: Mapping[bytes, bytes]) -> Callable[[bytes, bytes], bool]:
-    # Imported here, since it brings OpenSSL along.
-    from hmac import compare_digest
-
-    def check(username: bytes, password: bytes) -> bool:
-        # An unknown user costs the same comparison, so the time tells nothing.
-        expected = users.get(username)
-        return compare_digest(password, expected if expected is not None else b"") and expected is not None
-
-    return check
 
 
 def _nothing(*args: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 from pywrap.errors import ProxyClosed, SocksError
@@ -9,29 +10,34 @@ from pywrap.frozen import frozen
 from pywrap.server.associate import Associate
 from pywrap.server.bind import Bind
 from pywrap.server.connect import Connect
+from pywrap.server.dial import party_of
 from pywrap.server.farewell import Farewell
 from pywrap.server.handshake import Handshake
 from pywrap.server.loop import IN
 from pywrap.server.record import Record
 from pywrap.server.relay import Relay
 from pywrap.server.resolve import Resolve
+from pywrap.server.rules import WORDS, Judge, Party
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, packed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from typing import Protocol
 
     from pywrap.server.dial import Resolver
+    from pywrap.server.limits import Bucket, Census
     from pywrap.server.loop import Loop
     from pywrap.server.outbound import UdpRules
     from pywrap.server.pumps import Pipes
     from pywrap.server.record import Traffic
+    from pywrap.server.rules import Rules
     from pywrap.server.timers import Timer
     from pywrap.socks.serve import Request
+    from pywrap.socks.wire import Later
 
     class Command(Protocol):
         """What serves one kind of request: it owns the client's socket until it ends.
@@ -65,11 +71,15 @@ _REST = 16
 _REFUSED = 2.0
 
 
-class Accounts:
-    """``check(name, password)``; None where every client is served. It may be replaced at any time."""
+class Policy:
+    """What may be replaced at any time, for the requests that come then.
 
-    def __init__(self, check: Callable[[bytes, bytes], bool] | None) -> None:
+    ``check(party, name, password)``; None where every client is served.
+    """
+
+    def __init__(self, check: Callable[[str, bytes, bytes], bool | Later] | None, rules: Rules) -> None:
         self.check = check
+        self.rules = rules
 
 
 @frozen
@@ -80,10 +90,8 @@ class Shared:
     resolver: Resolver
     pipes: Pipes
     buffer: memoryview
-    accounts: Accounts
-    handshake_timeout: float
-    connect_timeout: float
-    bind_timeout: float
+    policy: Policy
+    census: Census
     bind_addresses: Mapping[int, str]  # by family
     record: Callable[[Record], None]
     arrived: Callable[[Record], None]
@@ -97,37 +105,66 @@ class Shared:
 
 
 class Session:
-    """``refusal``: why every request of this client is refused; it has less time to make one."""
+    """``refusal``: why every request of this client is refused; it has less time to make one.
 
-    __slots__ = ("_handshake", "_over", "_refusal", "_stage", "_timer", "client", "peer", "shared")
+    ``party`` is what the client counts as, for limits. ``judge`` has the rules for its request, None when
+    everything is allowed.
+    """
+
+    __slots__ = (
+        "_handshake", "_mark", "_over", "_refusal", "_stage", "_taken", "_timer",
+        "client", "judge", "party", "peer", "shared",
+    )  # fmt: skip
 
     def __init__(self, shared: Shared, client: socket, peer: Endpoint, refusal: str = "") -> None:
         self.shared = shared
         self.client = client
         self.peer = peer
         self._over = False
-        self._refusal = refusal
+        self.party = party_of(peer.host)
+        self.judge: Judge | None = None
+        self._taken: tuple[tuple[str, Hashable], ...] = ()
+        self._mark = (-1, 0.0)
+        self._refusal = shared.census.enter(self) or refusal
         # From here on, what the loop is asked for is for this session.
         shared.loop.owner = self
         self._stage: Command | Relay | Farewell | None = None
-        self._handshake: Handshake | None = Handshake(receive_request(shared.accounts.check), self._send)
-        patience = min(shared.handshake_timeout, _REFUSED) if refusal else shared.handshake_timeout
+        check = shared.policy.check
+        self._handshake: Handshake | None = Handshake(
+            receive_request(check and partial(check, self.party)), self._send, self._resumed
+        )
+        patience = shared.census.limits.handshake
+        if self._refusal:
+            patience = min(patience, _REFUSED)
         self._timer: Timer | None = shared.loop.after(patience, self._too_slow)
         shared.loop.watch(client.fileno(), IN, self._on_readable)
 
     # ------------------------------------------------------------ the handshake
 
     def _on_readable(self, events: int) -> None:
+        try:
+            data = self.client.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError as err:
+            self._complain(f"lost in the handshake: {err.strerror}")
+            return self._end_handshake(self.hang_up)
+        assert self._handshake is not None
+        if not data and not self._handshake.begun:
+            # Someone looked whether the port is open.
+            return self._end_handshake(self.hang_up)
+        self._go_on(data, not data)
+
+    def _resumed(self) -> None:
+        """What the handshake waited for is there."""
+        self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
+        self._go_on(b"")
+
+    def _go_on(self, data: bytes, hung_up: bool = False) -> None:
         handshake = self._handshake
         assert handshake is not None
         try:
-            data = self.client.recv(_READ)
-            if not data and not handshake.begun:
-                # Someone looked whether the port is open.
-                return self._end_handshake(self.hang_up)
-            request = handshake.feed(data) if data else handshake.hung_up()
-        except BlockingIOError:
-            return
+            request = handshake.hung_up() if hung_up else handshake.feed(data)
         except SocksError as err:
             self._complain(str(err))
             return self._end_handshake(self._part)
@@ -136,15 +173,26 @@ class Session:
             return self._end_handshake(self.hang_up)
         if request is not None:
             self._end_handshake(lambda: self._serve(request, handshake.rest))
+        elif handshake.is_waiting:
+            # What else the client sends stays in the kernel.
+            self.shared.loop.watch(self.client.fileno(), 0, self._on_readable)
 
     def _too_slow(self) -> None:
         self._complain("too slow: no complete request in time")
         self._end_handshake(self._part)
 
+    def give_way(self) -> None:
+        """End a handshake in favour of another client's."""
+        self._complain("ended before its request was complete: too many of this client's are not")
+        self._end_handshake(self.hang_up)
+
     def _end_handshake(self, then: Callable[[], None]) -> None:
+        assert self._handshake is not None
         assert self._timer is not None
+        self._handshake.drop()
         self.shared.loop.cancel(self._timer)
         self._handshake = self._timer = None
+        self.shared.census.begun(self)
         then()
 
     def _send(self, message: bytes) -> None:
@@ -161,8 +209,13 @@ class Session:
         return self.shared.resolver.of(self.peer)
 
     def _serve(self, request: Request, early: bytes) -> None:
-        if self._refusal:
-            self.refuse(request, v5.GENERAL_FAILURE, self._refusal)
+        refusal = self._refusal or self._take(request)
+        if refusal:
+            self.refuse(request, v5.GENERAL_FAILURE, refusal)
+            return
+        denied = self._judge(request)
+        if denied:
+            self.refuse(request, v5.NOT_ALLOWED, denied)
             return
         command = SERVED.get(request.command)
         if command is None:
@@ -170,6 +223,43 @@ class Session:
             return
         self._stage = stage = command(self, request, early)
         stage.start()
+
+    def _take(self, request: Request) -> str:
+        """Count the request against the limits; return why it is beyond them, or ""."""
+        census, limits = self.shared.census, self.shared.census.limits
+        wanted: list[tuple[str, Hashable, int, str]] = []
+        if request.checked:
+            wanted.append(("user", request.user, limits.per_user, "too many connections of this user"))
+        if request.command == v5.UDP_ASSOCIATE:
+            wanted.append(("udp", self.party, limits.associations, "too many associations of this client"))
+        if request.command == v5.BIND:
+            wanted.append(("bind", self.party, limits.binds, "too many BINDs of this client"))
+        for kind, key, most, words in wanted:
+            if not census.take(kind, key, most):
+                return words
+            self._taken = (*self._taken, (kind, key))
+        return ""
+
+    def _judge(self, request: Request) -> str:
+        """Why the rules refuse the request, as far as can be told now; "" when they do not."""
+        rules, word = self.shared.policy.rules, WORDS.get(request.command)
+        if rules.are_none or word is None:
+            return ""
+        address = packed(unmapped(self.peer.host.partition("%")[0]))
+        assert address is not None, "the kernel tells it"
+        self.judge = judge = Judge(rules, Party(address, request.user if request.checked else b"", word))
+        destination = request.destination
+        if request.command == v5.UDP_ASSOCIATE:
+            return judge.command()
+        if packed(destination.host) is not None:
+            return judge.address(destination, destination.host)
+        return judge.name(destination.host, destination.port)
+
+    @property
+    def throttles(self) -> tuple[Bucket, Bucket] | None:
+        """What this client's bytes up and down are counted in; None without a limit."""
+        up, down = (self.shared.census.bucket(self.party, each) for each in ("up", "down"))
+        return None if up is None or down is None else (up, down)
 
     def record(self, request: Request, outcome: str = "", answer: Endpoint | None = None) -> Record:
         """Tell what came of the request; before the client can know."""
@@ -227,7 +317,9 @@ class Session:
             shared.closed(record, up, down, monotonic() - since)
             self.over()
 
-        self._stage = relay = Relay(shared.loop, shared.pipes, shared.buffer, self.client, target, done)
+        self._stage = relay = Relay(
+            shared.loop, shared.pipes, shared.buffer, self.client, target, done, self.throttles
+        )
         if self.say(reply):
             relay.start(early)
         else:
@@ -241,6 +333,18 @@ class Session:
             self._stage.abort()
         elif self._handshake is not None:
             self._end_handshake(self.hang_up)
+
+    def end_if_idle(self, now: float, patience: float) -> None:
+        """End a tunnel or an association when nothing has passed for ``patience`` seconds.
+
+        Called every now and then: nothing is noted of each byte.
+        """
+        moved = self._stage.moved if isinstance(self._stage, Relay | Associate) else -1
+        if moved < 0 or moved != self._mark[0]:
+            self._mark = moved, now
+        elif now - self._mark[1] >= patience:
+            self._complain(f"nothing has passed for {patience:g} s")
+            self.abort()
 
     def failed(self, err: Exception) -> None:
         """An error of this program while it served the client: end this session, and no other."""
@@ -264,6 +368,10 @@ class Session:
         self._stage = None
         if not self._over:
             self._over = True
+            self.judge = None
+            for kind, key in self._taken:
+                self.shared.census.give_back(kind, key)
+            self.shared.census.leave(self)
             self.shared.over(self)
 
     def _part(self) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
-from pywrap.socks.wire import Endpoint, Recv, Send, unbracketed
+from pywrap.socks.wire import Endpoint, Later, Recv, Send, unbracketed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from pywrap.socks.wire import Dialogue
+
+    Check: TypeAlias = Callable[[bytes, bytes], bool | Later]
 
 # SOCKS4 and SOCKS5 number these alike.
 COMMANDS = {
@@ -27,13 +30,15 @@ COMMANDS = {
 class Request:
     """What a client asked for.
 
-    ``user`` is the SOCKS4 user id or the name that was checked for SOCKS5, b"" for none.
+    ``user`` is the SOCKS4 user id or the name that was checked for SOCKS5, b"" for none; ``checked`` tells
+    which.
     """
 
     version: int
     command: int
     destination: Endpoint
     user: bytes = b""
+    checked: bool = False
 
     def reply(self, code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008
         """The reply in the client's version; ``code`` is of SOCKS5, 0 for success."""
@@ -42,7 +47,7 @@ class Request:
         return v4.pack_reply(v4.GRANTED if code == v5.SUCCEEDED else v4.REJECTED, bound)
 
 
-def receive_request(check: Callable[[bytes, bytes], bool] | None = None) -> Dialogue[Request]:
+def receive_request(check: Check | None = None) -> Dialogue[Request]:
     """Greet and authenticate a client; return what it asks for.
 
     ``check(username, password)`` makes a password necessary, which SOCKS4 cannot give.
@@ -59,7 +64,7 @@ def receive_request(check: Callable[[bytes, bytes], bool] | None = None) -> Dial
     raise ProtocolError(f"not a SOCKS client: its first byte is {version:#04x}{_guess(version)}")
 
 
-def _request_5(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request]:
+def _request_5(check: Check | None) -> Dialogue[Request]:
     methods = yield from v5.receive_methods()
     method = _choose(methods, check is not None)
     yield Send(v5.select_method(method))
@@ -69,6 +74,8 @@ def _request_5(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request
     if method == v5.USERNAME_PASSWORD:
         name, password = yield from v5.receive_credentials()
         accepted = check is None or check(name, password)
+        if isinstance(accepted, Later):
+            accepted = bool((yield accepted))
         yield Send(v5.answer_credentials(accepted))
         if not accepted:
             raise AuthenticationFailed(f"wrong password or unknown user: {name!r}")
@@ -79,7 +86,7 @@ def _request_5(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request
     except Rejected as err:
         yield Send(v5.pack_reply(err.code))
         raise
-    return Request(v5.VERSION, command, unbracketed(destination), user)
+    return Request(v5.VERSION, command, unbracketed(destination), user, bool(user))
 
 
 def _choose(methods: bytes, guarded: bool) -> int:
@@ -94,7 +101,7 @@ def _choose(methods: bytes, guarded: bool) -> int:
     return v5.USERNAME_PASSWORD if v5.USERNAME_PASSWORD in methods else v5.NO_ACCEPTABLE_METHODS
 
 
-def _request_4(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request]:
+def _request_4(check: Check | None) -> Dialogue[Request]:
     try:
         command, destination, userid = yield from v4.receive_request()
     except Rejected as err:

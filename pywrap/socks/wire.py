@@ -17,7 +17,7 @@ from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import TypeAlias, TypeVar
 
     T = TypeVar("T")
@@ -34,6 +34,21 @@ class Recv(int):
     """Receive exactly this many bytes."""
 
     __slots__ = ()
+
+
+class Later(Recv):
+    """An answer that this side has to wait for itself, as the server does for a password's hash.
+
+    ``start(resume)`` begins; ``resume(True)`` or ``resume(False)`` is called later, once. The dialogue gets
+    ``b"\\1"`` for true and ``b""`` otherwise: what a driver that knows only ``Recv`` answers means no.
+    """
+
+    start: Callable[[Callable[[bool], None]], None]
+
+    def __new__(cls, start: Callable[[Callable[[bool], None]], None]) -> Later:
+        self = super().__new__(cls, 0)
+        self.start = start
+        return self
 
 
 @frozen

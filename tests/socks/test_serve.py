@@ -39,7 +39,7 @@ CLIENTS = [
         knows_alice,
         GREETING_PASSWORD + CREDENTIALS + ASK_5,
         [PICK_PASSWORD, WELCOME],
-        Request(5, 1, NAME, b"alice"),
+        Request(5, 1, NAME, b"alice", checked=True),
     ),
     # A password that is not asked for is not looked at.
     (None, b"\x05\x01" + b"\x02" + CREDENTIALS + ASK_5, [PICK_PASSWORD, WELCOME], Request(5, 1, NAME)),
@@ -171,7 +171,7 @@ def test_socks5_ends_understand_each_other_with_credentials(destination, usernam
 
     dialogue = v5.connect(destination, username, password)
     _, request = converse(dialogue, answering(0, Endpoint("0.0.0.0", 0), check), piece)
-    assert request == Request(5, v5.CONNECT, normal(destination), username)
+    assert request == Request(5, v5.CONNECT, normal(destination), username, checked=True)
     assert checked == [(username, password)]
 
 
