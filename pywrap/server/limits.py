@@ -81,6 +81,10 @@ class Census:
             return "too many connections of this client"
         return ""
 
+    @property
+    def half_open(self) -> int:
+        return len(self._half_open)
+
     def begun(self, session: HalfOpen) -> None:
         """Its request is complete, or will never be. May be called again."""
         self._half_open.pop(session, None)

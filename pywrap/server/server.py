@@ -11,7 +11,9 @@ from _socket import (
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPV6_V6ONLY,
+    SHUT_RDWR,
     SO_REUSEADDR,
+    SO_REUSEPORT,
     SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -82,6 +84,7 @@ class Server:
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
     ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded`` as in ``rules.Guard``.
+    ``sockets`` listen already; ``shared_ports`` lets several processes listen on the same ports.
     ``fast_open`` takes requests in the SYN. Not unless it is asked for: a duplicate of that SYN that comes
     after its connection has ended is a request of its own (RFC 7413 section 6.3.1).
 
@@ -108,16 +111,24 @@ class Server:
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         rules: Sequence[AccessRule] = (),
         guarded: bool = False,
+        sockets: Sequence[socket] = (),
+        shared_ports: bool = False,
     ) -> None:
         self._listeners: list[socket] = []
+        self._handed_over = tuple(sockets)
         try:
+            for sock in sockets:
+                prepare(sock)
+                sock.setblocking(False)
+                self._listeners.append(sock)
             for host, port in listen:
-                self._listeners += _listen(host, port, fast_open)
+                self._listeners += _listen(host, port, fast_open, shared_ports)
         except BaseException:
             self._close_listeners()
             raise
         self._trouble = trouble or _nothing
         self._sweep: Timer | None = None
+        self._draining = False
         self.failed_logins = 0
         self._loop = Loop(self._failed)
         self._resolver = Resolver(self._loop)
@@ -171,6 +182,48 @@ class Server:
     def stop(self) -> None:
         """Let ``run()`` return; from any thread or signal handler, any number of times."""
         self._loop.stop()
+
+    @property
+    def connections(self) -> int:
+        """How many clients there are."""
+        return self._census.total
+
+    @property
+    def half_open(self) -> int:
+        """How many of them have not completed a request."""
+        return self._census.half_open
+
+    def list_connections(self) -> list[tuple[Endpoint, Record | None, float, int]]:
+        """Of each client: where it is, its request, the seconds since, and what has passed.
+
+        In the thread of ``run()``.
+        """
+        now = monotonic()
+        return [(session.peer, *session.state(now)) for session in self._sessions]
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    def drain(self, patience: float) -> int:
+        """Accept no client any more, and stop when the last one has ended, or after ``patience`` seconds.
+
+        In the thread of ``run()``. Returns how many there are; a client without a request is sent away.
+        """
+        self._draining = True
+        for listener in self._listeners:
+            if listener not in self._handed_over:
+                # Now: the loop closes a little later. Of what was handed over, another process goes on.
+                listener.shutdown(SHUT_RDWR)
+            self._loop.close(listener)
+        self._listeners.clear()
+        for session in list(self._sessions):
+            session.end_handshake()
+        if self._sessions:
+            self._loop.after(patience, self.stop, shared=True)
+        else:
+            self.stop()
+        return len(self._sessions)
 
     def stop_when_readable(self, fd: int) -> None:
         """Stop when ``fd`` becomes readable, as a pidfd does when its process ends."""
@@ -276,6 +329,8 @@ class Server:
 
     def _over(self, session: Session) -> None:
         self._sessions.discard(session)
+        if self._draining and not self._sessions:
+            self.stop()
         if self._paused:
             self._resume()
 
@@ -342,7 +397,7 @@ def _is_of_this_machine(address: bytes) -> bool:
     return True
 
 
-def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
+def _listen(host: str, port: int, fast_open: bool, shared_port: bool) -> list[socket]:
     """Listening sockets for all addresses of ``host``."""
     listeners: list[socket] = []
     try:
@@ -352,6 +407,8 @@ def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
             listeners.append(listener)
             # Connections of a server that was stopped a moment ago do not keep the port.
             listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            if shared_port:
+                listener.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
             if family == AF_INET6:
                 # What is written is what is meant: [::] beside 0.0.0.0 is two listeners.
                 listener.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)

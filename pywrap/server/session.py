@@ -112,7 +112,7 @@ class Session:
     """
 
     __slots__ = (
-        "_handshake", "_mark", "_over", "_refusal", "_stage", "_taken", "_timer",
+        "_handshake", "_mark", "_over", "_record", "_refusal", "_since", "_stage", "_taken", "_timer",
         "client", "judge", "party", "peer", "shared",
     )  # fmt: skip
 
@@ -125,6 +125,8 @@ class Session:
         self.judge: Judge | None = None
         self._taken: tuple[tuple[str, Hashable], ...] = ()
         self._mark = (-1, 0.0)
+        self._record: Record | None = None
+        self._since = monotonic()
         self._refusal = shared.census.enter(self) or refusal
         # From here on, what the loop is asked for is for this session.
         shared.loop.owner = self
@@ -273,6 +275,7 @@ class Session:
             outcome,
             answer,
         )
+        self._record, self._since = record, monotonic()
         self.shared.record(record)
         return record
 
@@ -332,6 +335,16 @@ class Session:
         if self._stage is not None:
             self._stage.abort()
         elif self._handshake is not None:
+            self._end_handshake(self.hang_up)
+
+    def state(self, now: float) -> tuple[Record | None, float, int]:
+        """The request, the seconds since it came, and how much has passed (-1: nothing can yet)."""
+        moved = self._stage.moved if isinstance(self._stage, Relay | Associate) else -1
+        return self._record, now - self._since, moved
+
+    def end_handshake(self) -> None:
+        """End it if its request is not complete."""
+        if self._handshake is not None:
             self._end_handshake(self.hang_up)
 
     def end_if_idle(self, now: float, patience: float) -> None:
