@@ -128,6 +128,7 @@ class Program:
             guarded=_is_guarded(options, self._sockets, self._users),
             sockets=self._sockets,
             shared_ports=self._worker >= 0,
+            ident=options.ident,
         ) as server:
             self._server = server
             log.tell_when_writable(server.when_writable)
@@ -192,6 +193,7 @@ class Program:
             self._server.set_users(users)
             self._server.set_rules(options.rules, _is_guarded(options, self._sockets, users))
             self._server.set_limits(options.limits)
+            self._server.set_ident(options.ident)
             log.verbosity = options.verbosity
             fixed = [name for name in _FIXED if getattr(options, name) != getattr(self._options, name)]
             if self._worker >= 0 and "listen" in fixed:

@@ -14,6 +14,7 @@ from pywrap.config.host import parse_host
 from pywrap.config.words import digits, nearest, one_of, seconds
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
+from pywrap.server.ident import MODES, OFF
 from pywrap.server.limits import Limits
 from pywrap.server.outbound import UdpRules
 from pywrap.server.rules import COMMANDS, AccessRule, parse_access
@@ -53,6 +54,7 @@ class Options:
     drain: float = 0.0
     workers: int = 1
     metrics: tuple[str, int] | None = None
+    ident: str = OFF
 
 
 @frozen
@@ -194,6 +196,10 @@ def _log_format(text: str, shown: str) -> str:
     return one_of(LOG_FORMATS, text, shown)
 
 
+def _ident(text: str, shown: str) -> str:
+    return one_of(MODES, text, shown)
+
+
 # ---------------------------------------------------------------- the table
 
 SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
@@ -215,6 +221,13 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 _text,
                 "FILE",
                 "u",
+            ),
+            Option(
+                "ident",
+                "ask the machines of SOCKS4 clients for their users (RFC 1413): require serves nobody"
+                " without, log tells what differs [default: off]",
+                _ident,
+                "MODE",
             ),
             Option(
                 "allow",
@@ -517,6 +530,7 @@ def _build(given: list[Given]) -> Options:
         values.get("drain", 0.0),
         values.get("workers", 1),
         values.get("metrics"),
+        values.get("ident", OFF),
     )
 
 

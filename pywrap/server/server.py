@@ -27,6 +27,7 @@ from pywrap.errors import ConfigError
 from pywrap.server.connect import prepare
 from pywrap.server.descriptors import is_reserved
 from pywrap.server.dial import Resolver
+from pywrap.server.ident import OFF
 from pywrap.server.limits import Census, Limits
 from pywrap.server.loop import IN, OUT, Loop
 from pywrap.server.outbound import UdpRules
@@ -113,6 +114,7 @@ class Server:
         guarded: bool = False,
         sockets: Sequence[socket] = (),
         shared_ports: bool = False,
+        ident: str = OFF,
     ) -> None:
         self._listeners: list[socket] = []
         self._handed_over = tuple(sockets)
@@ -159,6 +161,7 @@ class Server:
         self.set_users(users)
         self.set_rules(rules, guarded)
         self.set_limits(limits)
+        self.set_ident(ident)
         self._watch_listeners()
 
     @property
@@ -256,6 +259,10 @@ class Server:
     def set_rules(self, rules: Sequence[AccessRule], guarded: bool) -> None:
         """Allow requests by ``rules``; ``guarded``: what is near by only where a rule names it."""
         self._shared.policy.rules = Rules(rules, Guard(self._is_own) if guarded else None)
+
+    def set_ident(self, mode: str) -> None:
+        """Ask the machines of SOCKS4 clients for the user: one of ``ident.MODES``."""
+        self._shared.policy.ident = mode
 
     def set_limits(self, limits: Limits) -> None:
         self._census.limits = limits

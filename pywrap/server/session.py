@@ -6,19 +6,20 @@ from functools import partial
 from time import monotonic
 
 from pywrap.errors import ProxyClosed, SocksError
-from pywrap.frozen import frozen
+from pywrap.frozen import frozen, replace
 from pywrap.server.associate import Associate
 from pywrap.server.bind import Bind
 from pywrap.server.connect import Connect
 from pywrap.server.dial import party_of
 from pywrap.server.farewell import Farewell
 from pywrap.server.handshake import Handshake
+from pywrap.server.ident import OFF, REQUIRE, Ident
 from pywrap.server.loop import IN
 from pywrap.server.record import Record
 from pywrap.server.relay import Relay
 from pywrap.server.resolve import Resolve
 from pywrap.server.rules import WORDS, Judge, Party
-from pywrap.socks import v5
+from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint, packed, unmapped
 
@@ -74,12 +75,13 @@ _REFUSED = 2.0
 class Policy:
     """What may be replaced at any time, for the requests that come then.
 
-    ``check(party, name, password)``; None where every client is served.
+    ``check(party, name, password)``; None where every client is served. ``ident`` is one of ``ident.MODES``.
     """
 
     def __init__(self, check: Callable[[str, bytes, bytes], bool | Later] | None, rules: Rules) -> None:
         self.check = check
         self.rules = rules
+        self.ident = OFF
 
 
 @frozen
@@ -102,6 +104,41 @@ class Shared:
     udp_peer: Callable[[Record, Endpoint], None]
     udp_closed: Callable[[Record, Traffic, float], None]
     over: Callable[[Session], None]
+
+
+class Asking:
+    """A SOCKS4 request that waits for identd."""
+
+    __slots__ = ("_early", "_ident", "_request", "_session")
+
+    def __init__(self, session: Session, request: Request, early: bytes) -> None:
+        self._session = session
+        self._request = request
+        self._early = early
+        shared = session.shared
+        # What else it sends stays in the kernel.
+        shared.loop.watch(session.client.fileno(), 0, self._on_client)
+        self._ident = Ident(shared.loop, session.client, request.user, self._answered)
+
+    def start(self) -> None:
+        self._ident.start()
+
+    def abort(self) -> None:
+        self._ident.cancel()
+        self._session.record(self._request, "the server stopped")
+        self._session.hang_up()
+
+    def _on_client(self, events: int) -> None:
+        self._ident.cancel()
+        self._session.record(self._request, "the client went away")
+        self._session.hang_up()
+
+    def _answered(self, code: int, words: str) -> None:
+        if code:
+            self._session.record(self._request, words)
+            self._session.dismiss(v4.pack_reply(code))
+        else:
+            self._session.identified(self._request, self._early)
 
 
 class Session:
@@ -130,7 +167,7 @@ class Session:
         self._refusal = shared.census.enter(self) or refusal
         # From here on, what the loop is asked for is for this session.
         shared.loop.owner = self
-        self._stage: Command | Relay | Farewell | None = None
+        self._stage: Command | Relay | Farewell | Asking | None = None
         check = shared.policy.check
         self._handshake: Handshake | None = Handshake(
             receive_request(check and partial(check, self.party)), self._send, self._resumed
@@ -211,6 +248,20 @@ class Session:
         return self.shared.resolver.of(self.peer)
 
     def _serve(self, request: Request, early: bytes) -> None:
+        if request.version == v4.VERSION and not self._refusal and self.shared.policy.ident != OFF:
+            if self.shared.policy.ident == REQUIRE:
+                self._stage = asking = Asking(self, request, early)
+                asking.start()
+                return
+            # Nothing waits for it.
+            Ident(self.shared.loop, self.client, request.user, self._tell_ident).start()
+        self._execute(request, early)
+
+    def _tell_ident(self, code: int, words: str) -> None:
+        if words:
+            self._complain(words)
+
+    def _execute(self, request: Request, early: bytes) -> None:
         refusal = self._refusal or self._take(request)
         if refusal:
             self.refuse(request, v5.GENERAL_FAILURE, refusal)
@@ -262,6 +313,11 @@ class Session:
         """What this client's bytes up and down are counted in; None without a limit."""
         up, down = (self.shared.census.bucket(self.party, each) for each in ("up", "down"))
         return None if up is None or down is None else (up, down)
+
+    def identified(self, request: Request, early: bytes) -> None:
+        """The user of a SOCKS4 request is what its machine says."""
+        self._stage = None
+        self._execute(replace(request, checked=bool(request.user)), early)
 
     def record(self, request: Request, outcome: str = "", answer: Endpoint | None = None) -> Record:
         """Tell what came of the request; before the client can know."""

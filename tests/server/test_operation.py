@@ -4,16 +4,21 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
+from pywrap.server.options import Options, parse
 from tests.server.conftest import receive
 from tests.server.test_main import PYSOCKSD, Program, failure, program, request, told, users  # noqa: F401
+
+ETC = Path(__file__).parent.parent.parent / "etc"
 
 
 def line_with(pysocksd, text):
@@ -350,3 +355,24 @@ def test_workers_that_cannot_listen(target):
         1,
         f"pysocksd: error: cannot listen on 127.0.0.1:{target.port}: Address already in use\n",
     )
+
+
+def test_the_units_are_what_systemd_takes(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd on this machine")
+    units = []
+    for name in "pysocksd.service", "pysocksd.socket":
+        text = (ETC / name).read_text()
+        # It looks whether the program is there.
+        (tmp_path / name).write_text(text.replace("/usr/bin/pysocksd", sys.executable))
+        units.append(str(tmp_path / name))
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_sample_is_read_and_has_every_option(tmp_path):
+    text = (ETC / "pysocksd.conf").read_text()
+    assert parse(["-f", str(ETC / "pysocksd.conf")]) == Options()
+    lines = [line.removeprefix("#") for line in text.splitlines() if not line.startswith("# ")]
+    (tmp_path / "conf").write_text("\n".join(lines).replace("allow|deny", "# "))
+    parse(["-f", str(tmp_path / "conf")])
