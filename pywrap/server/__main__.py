@@ -22,10 +22,12 @@ from pywrap.server.options import (
 )
 from pywrap.server.server import Server, fast_open_is_allowed
 from pywrap.server.users import add_user, read_users
+from pywrap.socks.serve import Gssapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from ssl import SSLContext
 
     from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
@@ -111,7 +113,7 @@ class Program:
             ConfigError: it cannot start.
         """
         options, log = self._options, self._log
-        default = () if self._sockets else (DEFAULT_LISTEN,)
+        default = () if self._sockets or options.listen_tls else (DEFAULT_LISTEN,)
         with Server(
             options.listen or default,
             self._users,
@@ -129,6 +131,9 @@ class Program:
             sockets=self._sockets,
             shared_ports=self._worker >= 0,
             ident=options.ident,
+            listen_tls=options.listen_tls,
+            tls=_tls(options),
+            gssapi=_gssapi(options),
         ) as server:
             self._server = server
             log.tell_when_writable(server.when_writable)
@@ -164,7 +169,7 @@ class Program:
         if options.fast_open and not fast_open_is_allowed():
             log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
         for address in self._server.addresses:
-            if self._users is None and not is_loopback(address.host):
+            if self._users is None and not options.gssapi and not is_loopback(address.host):
                 log.warning(f"{address} serves everyone who can reach it: no --users")
             log.listening(address)
 
@@ -187,6 +192,7 @@ class Program:
         try:
             options = parse(self._argv, DEFAULT_FILE)
             users = read_users(options.users) if options.users else None
+            tls = _tls(options)
         except ConfigError as err:
             log.warning(f"SIGHUP: all stays as it was: {err}")
         else:
@@ -194,6 +200,8 @@ class Program:
             self._server.set_rules(options.rules, _is_guarded(options, self._sockets, users))
             self._server.set_limits(options.limits)
             self._server.set_ident(options.ident)
+            if tls is not None:
+                self._server.set_tls(tls)
             log.verbosity = options.verbosity
             fixed = [name for name in _FIXED if getattr(options, name) != getattr(self._options, name)]
             if self._worker >= 0 and "listen" in fixed:
@@ -232,7 +240,10 @@ class Program:
 
 
 # Options that a running server keeps.
-_FIXED = ("listen", "udp", "bind_addresses", "fast_open", "workers", "metrics", "log_format")
+_FIXED = (
+    *("listen", "listen_tls", "udp", "bind_addresses", "fast_open", "workers", "metrics", "log_format"),
+    *("gssapi", "gssapi_levels"),
+)
 
 
 def _add_user(options: Options) -> int:
@@ -252,9 +263,31 @@ def _add_user(options: Options) -> int:
     return 0
 
 
+def _tls(options: Options) -> SSLContext | None:
+    if not options.listen_tls:
+        return None
+    if not options.certificate:
+        raise UsageError("--listen-tls needs a certificate", "`--certificate FILE`, and `--key FILE`")
+    from pywrap.server.tls import server_context
+
+    return server_context(options.certificate, options.key, options.client_ca)
+
+
+def _gssapi(options: Options) -> Gssapi | None:
+    if not options.gssapi:
+        return None
+    from pywrap.server.kerberos import acceptor
+
+    return Gssapi(acceptor(options.gssapi), options.gssapi_levels)
+
+
 def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
     """Is everyone served who can reach the server, from other machines too?"""
-    hosts = [host for host, _ in options.listen] + [sock.getsockname()[0] for sock in sockets]
+    if options.gssapi or options.client_ca and not options.listen and not sockets:
+        return False
+    hosts = [host for host, _ in (*options.listen, *options.listen_tls)] + [
+        sock.getsockname()[0] for sock in sockets
+    ]
     return users is None and not all(is_loopback(host) for host in hosts)
 
 

@@ -45,7 +45,7 @@ class Associate:
             session.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
             return
         try:
-            sock = _beside(session.client)
+            sock = _beside(session.outer)
         except OSError as err:
             words = f"no socket for its datagrams: {err.strerror}"
             session.refuse(request, CODES.get(err.errno or 0, v5.GENERAL_FAILURE), words)
@@ -63,9 +63,10 @@ class Associate:
             lambda peer: shared.udp_peer(record, peer),
             session.judge,
             session.throttles,
+            session.codec,
         )
         for option, value in _KEEPALIVE:
-            session.client.setsockopt(IPPROTO_TCP, option, value)
+            session.outer.setsockopt(IPPROTO_TCP, option, value)
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
         if not session.say(request.reply(v5.SUCCEEDED, Endpoint(told, port))):
             self.abort()

@@ -113,7 +113,7 @@ class Bind:
                 self._fail(v5.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS4 has no words for IPv6 addresses")
                 return
         # Of a name with both, the client's: it may be the only one that it can tell its peer.
-        own = [each for each in addresses if each[0] == self._session.client.family]
+        own = [each for each in addresses if each[0] == self._session.outer.family]
         family, peer = (own or addresses)[0]
         # Of the request only: a name that leads to 0.0.0.0 is one that was blocked.
         if self._request.destination.host in _EVERYWHERE.values():
@@ -126,7 +126,7 @@ class Bind:
         session, shared = self._session, self._session.shared
         public = shared.bind_addresses.get(family)
         try:
-            here = (public, 0) if public else _address_towards(peer, family, session.client)
+            here = (public, 0) if public else _address_towards(peer, family, session.outer)
             self._listener = listener = open_socket(family, SOCK_STREAM)
             prepare(listener)
             _bind(listener, here)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pywrap.errors import ProtocolError
+from pywrap.errors import ProtocolError, SocksError
 from pywrap.server.loop import IN
 from pywrap.server.named import DENIED, Names
-from pywrap.server.outbound import BATCH, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
+from pywrap.server.outbound import BATCH, BUSY, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
 from pywrap.server.record import Traffic
 from pywrap.socks.datagram import Reassembly, unpack_header
+from pywrap.socks.gssapi import Encapsulation
 from pywrap.socks.v5 import IPV4
 from pywrap.socks.wire import packed, unbracketed, unmapped
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pywrap.server.loop import Loop
     from pywrap.server.outbound import UdpRules
     from pywrap.server.rules import Judge
+    from pywrap.server.wrapped import Codec
     from pywrap.socks.wire import Endpoint
 
 BROKEN = "with a broken header"
@@ -44,7 +46,7 @@ class Datagrams:
     """
 
     __slots__ = (
-        "traffic", "_buffer", "_client", "_judge", "_known", "_loop", "_met", "_names", "_outbound",
+        "traffic", "_buffer", "_client", "_codec", "_judge", "_known", "_loop", "_met", "_names", "_outbound",
         "_reassembly", "_rules", "_sock", "_source", "_throttles",
     )  # fmt: skip
 
@@ -59,7 +61,10 @@ class Datagrams:
         met: Callable[[Endpoint], None],
         judge: Judge | None = None,
         throttles: tuple[Bucket, Bucket] | None = None,
+        codec: Codec | None = None,
     ) -> None:
+        # Datagrams of GSSAPI are wrapped (RFC 1961 section 5); those beside TLS are not.
+        self._codec = codec if isinstance(codec, Encapsulation) else None
         self._judge = judge
         self._throttles = throttles
         self.traffic = Traffic()
@@ -95,10 +100,17 @@ class Datagrams:
                 count, source = sock.recvfrom_into(buffer)
             except BlockingIOError:
                 return
+            data = buffer[:count]
+            if self._codec is not None and (source == self._source or self._may_be(source)):
+                try:
+                    data = memoryview(self._codec.decode_one(bytes(data)))
+                except SocksError:
+                    self.traffic.drop(BROKEN)
+                    continue
             if source == self._source:
-                self._take(buffer[:count])
+                self._take(data)
             elif self._may_be(source):
-                if self._take(buffer[:count]):
+                if self._take(data):
                     self._source = source
             else:
                 self.traffic.drop(STRANGERS)
@@ -185,7 +197,10 @@ class Datagrams:
                 return
             self._throttles[1].take(size)
         try:
-            self._sock.sendto(datagram, self._source)
+            data = datagram if self._codec is None else self._codec.encode_one(bytes(datagram))
+            self._sock.sendto(data, self._source)
+        except SocksError:
+            self.traffic.drop(BUSY)
         except OSError as err:
             self.traffic.drop(words_for(err))
         else:

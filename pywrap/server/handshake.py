@@ -7,13 +7,14 @@ at a time. What comes after the request is the client's first data for its desti
 from __future__ import annotations
 
 from pywrap.errors import ProxyClosed
-from pywrap.socks.wire import Later, Send
+from pywrap.socks.wire import Later, Send, Wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pywrap.server.wrapped import Codec
     from pywrap.socks.serve import Request
     from pywrap.socks.wire import Dialogue, Recv
 
@@ -22,11 +23,13 @@ class Handshake:
     """Runs ``dialogue``; ``send`` must take every message whole.
 
     While ``is_waiting``, for something on this side, nothing goes on; when that is there, ``resumed`` is
-    called, which is to call ``feed`` again, with b"" at least.
+    called, which is to call ``feed`` again, with b"" at least. ``wrap(codec, early)`` is to bring the rest
+    through a codec, ``early`` being what has come of it.
     """
 
     __slots__ = (
-        "_answer", "_dialogue", "_received", "_resumed", "_send", "_step", "begun", "is_waiting",
+        "_answer", "_dialogue", "_received", "_resumed", "_send", "_step", "_wrap", "begun",
+        "is_waiting",
     )  # fmt: skip
 
     def __init__(
@@ -34,7 +37,9 @@ class Handshake:
         dialogue: Dialogue[Request],
         send: Callable[[bytes], None],
         resumed: Callable[[], None] | None = None,
+        wrap: Callable[[Codec, bytes], None] | None = None,
     ) -> None:
+        self._wrap = wrap
         self._resumed = resumed
         self._answer: bool | None = None
         self.is_waiting = False
@@ -58,6 +63,12 @@ class Handshake:
                 step = self._step
                 if isinstance(step, Send):
                     self._send(step)
+                    self._step = self._dialogue.send(b"")
+                elif isinstance(step, Wrap):
+                    early = bytes(received)
+                    received.clear()
+                    assert self._wrap is not None, "the server has one"
+                    self._wrap(step.codec, early)
                     self._step = self._dialogue.send(b"")
                 elif isinstance(step, Later):
                     if self._answer is None:

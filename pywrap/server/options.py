@@ -18,6 +18,7 @@ from pywrap.server.ident import MODES, OFF
 from pywrap.server.limits import Limits
 from pywrap.server.outbound import UdpRules
 from pywrap.server.rules import COMMANDS, AccessRule, parse_access
+from pywrap.socks.gssapi import CONFIDENTIALITY, INTEGRITY, NONE, SELECTIVE
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -29,6 +30,14 @@ DEFAULT_LISTEN = ("127.0.0.1", 1080)
 DEFAULT_FILE = "/etc/pysocksd.conf"
 
 LOG_FORMATS = ("text", "json")
+
+
+# The levels of RFC 1961 that are served, by the least of them.
+_PROTECTIONS = {
+    "none": (NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE),
+    "integrity": (INTEGRITY, CONFIDENTIALITY, SELECTIVE),
+    "confidentiality": (CONFIDENTIALITY,),
+}
 
 
 class UsageError(ConfigError):
@@ -55,6 +64,12 @@ class Options:
     workers: int = 1
     metrics: tuple[str, int] | None = None
     ident: str = OFF
+    listen_tls: tuple[tuple[str, int], ...] = ()
+    certificate: str = ""
+    key: str = ""
+    client_ca: str = ""
+    gssapi: str = ""
+    gssapi_levels: tuple[int, ...] = _PROTECTIONS["none"]
 
 
 @frozen
@@ -196,6 +211,10 @@ def _log_format(text: str, shown: str) -> str:
     return one_of(LOG_FORMATS, text, shown)
 
 
+def _protection(text: str, shown: str) -> tuple[int, ...]:
+    return _PROTECTIONS[one_of(tuple(_PROTECTIONS), text, shown)]
+
+
 def _ident(text: str, shown: str) -> str:
     return one_of(MODES, text, shown)
 
@@ -221,6 +240,31 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 _text,
                 "FILE",
                 "u",
+            ),
+            Option(
+                "listen-tls",
+                "accept clients there that speak TLS first (socks5+tls://), with --certificate",
+                parse_address,
+                "HOST:PORT",
+                many=True,
+            ),
+            Option("certificate", "of this server, with what signed it, in PEM", _text, "FILE"),
+            Option("key", "of the certificate, unless it is in the same file", _text, "FILE"),
+            Option(
+                "client-ca", "take TLS clients only with a certificate that one of FILE signed", _text, "FILE"
+            ),
+            Option(
+                "gssapi",
+                "ask for Kerberos (RFC 1961), with the key of SERVICE, as socks@proxy.example, in the keytab;"
+                " with --users, or for a password (needs the extra `gssapi`)",
+                _text,
+                "SERVICE",
+            ),
+            Option(
+                "gssapi-protection",
+                "the least that GSSAPI clients must have: none, integrity or confidentiality [default: none]",
+                _protection,
+                "LEVEL",
             ),
             Option(
                 "ident",
@@ -531,6 +575,12 @@ def _build(given: list[Given]) -> Options:
         values.get("workers", 1),
         values.get("metrics"),
         values.get("ident", OFF),
+        tuple(lists.get("listen-tls", ())),
+        values.get("certificate", ""),
+        values.get("key", ""),
+        values.get("client-ca", ""),
+        values.get("gssapi", ""),
+        values.get("gssapi-protection", _PROTECTIONS["none"]),
     )
 
 

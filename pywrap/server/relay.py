@@ -41,10 +41,11 @@ class Relay:
     """Carries bytes between ``client`` and ``target`` until both directions have ended.
 
     Both sockets belong to it. ``done(up, down)`` is called once, with the bytes that were
-    taken from the client and from the target. ``throttles`` (up, down) say how fast it may be.
+    taken from the client and from the target; ``complete`` says then whether both directions have ended by
+    themselves. ``throttles`` (up, down) say how fast it may be.
     """
 
-    __slots__ = ("_done", "_down", "_up", "buffer", "loop", "over", "pipes")
+    __slots__ = ("_done", "_down", "_up", "buffer", "complete", "loop", "over", "pipes")
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Relay:
         self.loop = loop
         self.pipes = pipes
         self.buffer = buffer
-        self.over = False
+        self.over = self.complete = False
         self._done = done
         self._up = Flow(self, client, target)
         self._down = Flow(self, target, client)
@@ -97,14 +98,15 @@ class Relay:
         if not self.over:
             reset(self._up.source)
             reset(self._down.source)
-            self.close()
+            self.close(complete=False)
 
-    def close(self) -> None:
+    def close(self, complete: bool = True) -> None:
         self.over = True
         up, down = self._up, self._down
         for flow in (up, down):
             flow.stop()
             self.loop.close(flow.source)
+        self.complete = complete
         self._done(up.carried, down.carried)
         # They refer to each other, and a busy server would wait long for the collector.
         del up.back, down.back, self._up, self._down, self._done

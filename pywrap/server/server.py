@@ -41,12 +41,15 @@ from pywrap.socks.wire import Endpoint, packed, unpacked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from ssl import SSLContext
     from types import TracebackType
 
     from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
     from pywrap.server.rules import AccessRule
     from pywrap.server.timers import Timer
+    from pywrap.server.wrapped import Wrapped
+    from pywrap.socks.serve import Gssapi
 
 # Errors of accept() that concern us and not the client: they would come back at once.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -85,6 +88,8 @@ class Server:
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
     ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded`` as in ``rules.Guard``.
+    ``listen_tls`` is where clients speak TLS first, with ``tls``. ``gssapi`` makes Kerberos necessary, or a
+    password where there are ``users`` as well.
     ``sockets`` listen already; ``shared_ports`` lets several processes listen on the same ports.
     ``fast_open`` takes requests in the SYN. Not unless it is asked for: a duplicate of that SYN that comes
     after its connection has ended is a request of its own (RFC 7413 section 6.3.1).
@@ -115,9 +120,13 @@ class Server:
         sockets: Sequence[socket] = (),
         shared_ports: bool = False,
         ident: str = OFF,
+        listen_tls: Sequence[tuple[str, int]] = (),
+        tls: SSLContext | None = None,
+        gssapi: Gssapi | None = None,
     ) -> None:
         self._listeners: list[socket] = []
         self._handed_over = tuple(sockets)
+        self._tls = tls
         try:
             for sock in sockets:
                 prepare(sock)
@@ -125,6 +134,10 @@ class Server:
                 self._listeners.append(sock)
             for host, port in listen:
                 self._listeners += _listen(host, port, fast_open, shared_ports)
+            count = len(self._listeners)
+            for host, port in listen_tls:
+                self._listeners += _listen(host, port, fast_open, shared_ports)
+            self._with_tls = {listener.fileno() for listener in self._listeners[count:]}
         except BaseException:
             self._close_listeners()
             raise
@@ -137,6 +150,7 @@ class Server:
         self._pipes = Pipes(self._loop)
         self._sessions: set[Session] = set()
         self._census = Census(limits)
+        self._wrapped: set[Wrapped] = set()
         # Of scrypt: its threads compute, so more than there are processors would only be slower.
         self._verifiers = Pool(self._loop, os.cpu_count() or 1)
         self._paused = False
@@ -147,6 +161,7 @@ class Server:
             buffer=memoryview(bytearray(BUFFER)),
             policy=Policy(None, Rules()),
             census=self._census,
+            wrapped=self._wrapped,
             bind_addresses={AF_INET6 if ":" in host else AF_INET: host for host in bind_addresses},
             record=record or _nothing,
             arrived=arrived or _nothing,
@@ -162,6 +177,7 @@ class Server:
         self.set_rules(rules, guarded)
         self.set_limits(limits)
         self.set_ident(ident)
+        self._shared.policy.gssapi = gssapi
         self._watch_listeners()
 
     @property
@@ -181,6 +197,8 @@ class Server:
                     session.abort()
                 except Exception as err:
                     session.failed(err)
+            for wrapped in list(self._wrapped):
+                wrapped.abort()
 
     def stop(self) -> None:
         """Let ``run()`` return; from any thread or signal handler, any number of times."""
@@ -264,6 +282,9 @@ class Server:
         """Ask the machines of SOCKS4 clients for the user: one of ``ident.MODES``."""
         self._shared.policy.ident = mode
 
+    def set_tls(self, tls: SSLContext) -> None:
+        self._tls = tls
+
     def set_limits(self, limits: Limits) -> None:
         self._census.limits = limits
         if self._sweep is not None:
@@ -328,7 +349,8 @@ class Server:
             try:
                 client.setblocking(False)
                 refusal = os.strerror(errno.EMFILE).lower() if is_reserved(fd) else ""
-                self._sessions.add(Session(self._shared, client, peer, refusal))
+                tls = self._tls if listener.fileno() in self._with_tls else None
+                self._sessions.add(Session(self._shared, client, peer, refusal, tls))
             except Exception as err:
                 self._loop.close(client)
                 self._crashed(f"{peer}: not served, for an error of this server", err)

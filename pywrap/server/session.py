@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from time import monotonic
 
-from pywrap.errors import ProxyClosed, SocksError
+from pywrap.errors import ProtocolError, ProxyClosed, SocksError
 from pywrap.frozen import frozen, replace
 from pywrap.server.associate import Associate
 from pywrap.server.bind import Bind
@@ -19,6 +19,7 @@ from pywrap.server.record import Record
 from pywrap.server.relay import Relay
 from pywrap.server.resolve import Resolve
 from pywrap.server.rules import WORDS, Judge, Party
+from pywrap.server.wrapped import Wrapped
 from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint, packed, unmapped
@@ -27,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Hashable, Mapping
+    from ssl import SSLContext
     from typing import Protocol
 
     from pywrap.server.dial import Resolver
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from pywrap.server.record import Traffic
     from pywrap.server.rules import Rules
     from pywrap.server.timers import Timer
-    from pywrap.socks.serve import Request
+    from pywrap.server.wrapped import Codec
+    from pywrap.socks.serve import Gssapi, Request
     from pywrap.socks.wire import Later
 
     class Command(Protocol):
@@ -82,6 +85,7 @@ class Policy:
         self.check = check
         self.rules = rules
         self.ident = OFF
+        self.gssapi: Gssapi | None = None
 
 
 @frozen
@@ -94,6 +98,7 @@ class Shared:
     buffer: memoryview
     policy: Policy
     census: Census
+    wrapped: set[Wrapped]
     bind_addresses: Mapping[int, str]  # by family
     record: Callable[[Record], None]
     arrived: Callable[[Record], None]
@@ -118,7 +123,7 @@ class Asking:
         shared = session.shared
         # What else it sends stays in the kernel.
         shared.loop.watch(session.client.fileno(), 0, self._on_client)
-        self._ident = Ident(shared.loop, session.client, request.user, self._answered)
+        self._ident = Ident(shared.loop, session.outer, request.user, self._answered)
 
     def start(self) -> None:
         self._ident.start()
@@ -145,17 +150,28 @@ class Session:
     """``refusal``: why every request of this client is refused; it has less time to make one.
 
     ``party`` is what the client counts as, for limits. ``judge`` has the rules for its request, None when
-    everything is allowed.
+    everything is allowed. ``outer`` is its own socket, and ``client`` what speaks plainly: the same,
+    unless its bytes are wrapped, by ``codec``.
     """
 
     __slots__ = (
-        "_handshake", "_mark", "_over", "_record", "_refusal", "_since", "_stage", "_taken", "_timer",
-        "client", "judge", "party", "peer", "shared",
+        "_handshake", "_mark", "_over", "_record", "_refusal", "_since", "_stage", "_taken",
+        "_timer", "_wrapped",
+        "client", "codec", "judge", "outer", "party", "peer", "shared",
     )  # fmt: skip
 
-    def __init__(self, shared: Shared, client: socket, peer: Endpoint, refusal: str = "") -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        client: socket,
+        peer: Endpoint,
+        refusal: str = "",
+        tls: SSLContext | None = None,
+    ) -> None:
         self.shared = shared
-        self.client = client
+        self.client = self.outer = client
+        self.codec: Codec | None = None
+        self._wrapped: Wrapped | None = None
         self.peer = peer
         self._over = False
         self.party = party_of(peer.host)
@@ -170,13 +186,22 @@ class Session:
         self._stage: Command | Relay | Farewell | Asking | None = None
         check = shared.policy.check
         self._handshake: Handshake | None = Handshake(
-            receive_request(check and partial(check, self.party)), self._send, self._resumed
+            receive_request(check and partial(check, self.party), shared.policy.gssapi),
+            self._send,
+            self._resumed,
+            self._wrap,
         )
         patience = shared.census.limits.handshake
         if self._refusal:
             patience = min(patience, _REFUSED)
         self._timer: Timer | None = shared.loop.after(patience, self._too_slow)
-        shared.loop.watch(client.fileno(), IN, self._on_readable)
+        if tls is None:
+            shared.loop.watch(client.fileno(), IN, self._on_readable)
+        else:
+            # Imported with the first of them, since it brings OpenSSL along.
+            from pywrap.server.tls import Tls
+
+            self._wrap(Tls(tls), b"")
 
     # ------------------------------------------------------------ the handshake
 
@@ -234,6 +259,20 @@ class Session:
         self.shared.census.begun(self)
         then()
 
+    def _wrap(self, codec: Codec, early: bytes) -> None:
+        try:
+            wrapped = Wrapped(self.shared.loop, self.outer, codec, early, self._lost, self.shared.wrapped)
+        except OSError as err:
+            raise ProtocolError(f"no descriptors to unwrap it: {err.strerror}") from err
+        self.client, self.codec, self._wrapped = wrapped.near, codec, wrapped
+        self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
+
+    def _lost(self, words: str) -> None:
+        """The connection of a client whose bytes are wrapped is broken, or what it sends."""
+        if not self._over:
+            self._complain(words)
+            self.abort()
+
     def _send(self, message: bytes) -> None:
         # An empty send buffer takes any message whole, and it is empty: the client has
         # been sent a few bytes in all. Unless it pipelines without ever reading.
@@ -254,7 +293,7 @@ class Session:
                 asking.start()
                 return
             # Nothing waits for it.
-            Ident(self.shared.loop, self.client, request.user, self._tell_ident).start()
+            Ident(self.shared.loop, self.outer, request.user, self._tell_ident).start()
         self._execute(request, early)
 
     def _tell_ident(self, code: int, words: str) -> None:
@@ -373,6 +412,8 @@ class Session:
         since = monotonic()
 
         def done(up: int, down: int) -> None:
+            if not relay.complete and self._wrapped is not None:
+                self._wrapped.abort()
             shared.closed(record, up, down, monotonic() - since)
             self.over()
 

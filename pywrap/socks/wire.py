@@ -18,7 +18,7 @@ from pywrap.frozen import frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import TypeAlias, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
     T = TypeVar("T")
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
@@ -48,6 +48,17 @@ class Later(Recv):
     def __new__(cls, start: Callable[[Callable[[bool], None]], None]) -> Later:
         self = super().__new__(cls, 0)
         self.start = start
+        return self
+
+
+class Wrap(Recv):
+    """From here on, bytes go through ``codec`` in both directions. Only the server's driver knows it."""
+
+    codec: Any
+
+    def __new__(cls, codec: Any) -> Wrap:
+        self = super().__new__(cls, 0)
+        self.codec = codec
         return self
 
 

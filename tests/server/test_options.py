@@ -41,6 +41,14 @@ from pywrap.server.outbound import UdpRules
         (["--metrics", "127.0.0.1:9108"], Options(metrics=("127.0.0.1", 9108))),
         (["--metrics", "[::1]:9108"], Options(metrics=("::1", 9108))),
         (["--log-format", "json"], Options(log_format="json")),
+        (
+            ["--listen-tls", "[::]:1443", "--certificate=c"],
+            Options(listen_tls=(("::", 1443),), certificate="c"),
+        ),
+        (
+            ["--gssapi", "socks@x", "--gssapi-protection", "confidentiality"],
+            Options(gssapi="socks@x", gssapi_levels=(2,)),
+        ),
         (["--ident", "require"], Options(ident="require")),
         (["--add-user", "alice", "-u", "x"], Options(users="x", add_user="alice")),
         (["--explain", "::1", "-", "udp", "x:1"], Options(explain=("::1", "-", "udp", "x:1"))),
