@@ -21,6 +21,7 @@ from pywrap.server.options import (
     parse,
 )
 from pywrap.server.server import Server, fast_open_is_allowed
+from pywrap.server.upstream import Upstream
 from pywrap.server.users import add_user, read_users
 from pywrap.socks.serve import Gssapi
 
@@ -134,6 +135,7 @@ class Program:
             listen_tls=options.listen_tls,
             tls=_tls(options),
             gssapi=_gssapi(options),
+            upstream=Upstream(options.proxies, options.routes),
         ) as server:
             self._server = server
             log.tell_when_writable(server.when_writable)
@@ -200,6 +202,7 @@ class Program:
             self._server.set_rules(options.rules, _is_guarded(options, self._sockets, users))
             self._server.set_limits(options.limits)
             self._server.set_ident(options.ident)
+            self._server.set_upstream(Upstream(options.proxies, options.routes))
             if tls is not None:
                 self._server.set_tls(tls)
             log.verbosity = options.verbosity

@@ -80,6 +80,10 @@ class Bind:
 
     def start(self) -> None:
         assert self._lookup is not None
+        if self._session.shared.policy.upstream.way(self._request.destination).chain:
+            # The peer would come to the last proxy, where nothing listens.
+            self._fail(v5.COMMAND_NOT_SUPPORTED, "BIND does not go through a proxy")
+            return
         self._lookup.start()
 
     def abort(self) -> None:

@@ -7,6 +7,7 @@ from _socket import IPPROTO_TCP, SO_KEEPALIVE, SO_OOBINLINE, SOL_SOCKET, TCP_NOD
 from pywrap.server.dial import Dial
 from pywrap.server.loop import ERR, IN
 from pywrap.server.relay import reset
+from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
 
 TYPE_CHECKING = False
@@ -41,15 +42,19 @@ class Connect:
         self._target: socket | None = None  # from its connection to its tunnel
         shared = session.shared
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
-        self._dial: Dial | None = Dial(
-            shared.loop,
-            session.resolver,
-            request.destination,
-            shared.census.limits.connect,
-            self._connected,
-            self._failed,
-            session.judge,
-        )
+        chain = shared.policy.upstream.way(request.destination).chain
+        timeout, destination = shared.census.limits.connect, request.destination
+        self._dial: Dial | ChainDial | None
+        if chain:
+            self._dial = ChainDial(
+                *(shared.loop, session.resolver, chain, v5.CONNECT, destination, timeout),
+                *(self._connected, self._failed),
+            )
+        else:
+            self._dial = Dial(
+                *(shared.loop, session.resolver, destination, timeout),
+                *(self._connected, self._failed, session.judge),
+            )
 
     def start(self) -> None:
         assert self._dial is not None

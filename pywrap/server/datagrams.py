@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pywrap.server.dial import Address, Resolver
     from pywrap.server.limits import Bucket
     from pywrap.server.loop import Loop
+    from pywrap.server.onward import Onward
     from pywrap.server.outbound import UdpRules
     from pywrap.server.rules import Judge
+    from pywrap.server.upstream import Upstream
     from pywrap.server.wrapped import Codec
     from pywrap.socks.wire import Endpoint
 
@@ -46,8 +48,8 @@ class Datagrams:
     """
 
     __slots__ = (
-        "traffic", "_buffer", "_client", "_codec", "_judge", "_known", "_loop", "_met", "_names", "_outbound",
-        "_reassembly", "_rules", "_sock", "_source", "_throttles",
+        "traffic", "_buffer", "_client", "_codec", "_judge", "_known", "_loop", "_met", "_names", "_onward",
+        "_outbound", "_reassembly", "_rules", "_sock", "_source", "_throttles", "_upstream",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +64,13 @@ class Datagrams:
         judge: Judge | None = None,
         throttles: tuple[Bucket, Bucket] | None = None,
         codec: Codec | None = None,
+        upstream: Upstream | None = None,
+        onward: Onward | None = None,
     ) -> None:
+        self._upstream = upstream
+        self._onward = onward
+        if onward is not None:
+            onward.start(self._answer_from_there, buffer)
         # Datagrams of GSSAPI are wrapped (RFC 1961 section 5); those beside TLS are not.
         self._codec = codec if isinstance(codec, Encapsulation) else None
         self._judge = judge
@@ -88,6 +96,8 @@ class Datagrams:
         self._loop.close(self._sock)
         self._names.close()
         self._outbound.close()
+        if self._onward is not None:
+            self._onward.close()
         self._drop_fragments(self._reassembly.abandon())
         del self._met
 
@@ -149,6 +159,14 @@ class Datagrams:
         return True
 
     def _route(self, endpoint: Endpoint, key: bytes, payload: bytes | memoryview) -> None:
+        if self._upstream is not None and self._onward is not None:
+            way = self._upstream.way(endpoint, datagram=True)
+            if way.refusal:
+                self.traffic.drop(DENIED)
+                return
+            if way.chain:
+                self._send_onward(self._onward, endpoint, key, payload)
+                return
         if packed(endpoint.host) is None:
             if self._names.send(endpoint, payload):
                 self._met(endpoint)
@@ -167,6 +185,44 @@ class Datagrams:
             self._known[key] = address
             self._met(endpoint)
         self._forward(address, payload)
+
+    def _send_onward(
+        self, onward: Onward, endpoint: Endpoint, key: bytes, payload: bytes | memoryview
+    ) -> None:
+        """Send to the proxy's relay, after the rules."""
+        judge = self._judge
+        if judge is not None:
+            is_name = packed(endpoint.host) is None
+            denied = (
+                judge.name(endpoint.host, endpoint.port)
+                if is_name
+                else judge.address(endpoint, endpoint.host)
+            )
+            if denied:
+                self.traffic.drop(DENIED)
+                return
+        if self._throttles is not None:
+            if self._throttles[0].wait():
+                self.traffic.drop(TOO_FAST)
+                return
+            self._throttles[0].take(len(payload))
+        try:
+            onward.send(b"\0\0\0" + key + payload)
+        except OSError as err:
+            self.traffic.drop(words_for(err))
+            return
+        self.traffic.up += 1
+        self.traffic.bytes_up += len(payload)
+
+    def _answer_from_there(self, datagram: memoryview) -> None:
+        """What the proxy's relay says, which has its header already."""
+        try:
+            size = unpack_header(datagram).size
+        except ProtocolError:
+            self.traffic.drop(BROKEN)
+            return
+        if self._source is not None:
+            self._answer(datagram, len(datagram) - size)
 
     def _forward(self, address: Address, payload: bytes | memoryview) -> None:
         try:

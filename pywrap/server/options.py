@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 
 from pywrap.config.host import parse_host
+from pywrap.config.rules import parse_route
+from pywrap.config.settings import TO_BLOCK, TO_DIRECT
+from pywrap.config.url import parse_proxy
 from pywrap.config.words import digits, nearest, one_of, seconds
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
@@ -25,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, NoReturn
+
+    from pywrap.config.settings import Proxy, Rule
 
 DEFAULT_LISTEN = ("127.0.0.1", 1080)
 DEFAULT_FILE = "/etc/pysocksd.conf"
@@ -70,6 +75,8 @@ class Options:
     client_ca: str = ""
     gssapi: str = ""
     gssapi_levels: tuple[int, ...] = _PROTECTIONS["none"]
+    proxies: tuple[Proxy, ...] = ()
+    routes: tuple[Rule, ...] = ()
 
 
 @frozen
@@ -211,6 +218,20 @@ def _log_format(text: str, shown: str) -> str:
     return one_of(LOG_FORMATS, text, shown)
 
 
+def _proxy(text: str, shown: str) -> Proxy:
+    proxy = parse_proxy(text)
+    if proxy.scheme == "raw":
+        raise UsageError(f"not a proxy that can be told where to go: `{text}`", _SEE_HELP)
+    return proxy
+
+
+def _route(text: str, shown: str) -> tuple[Rule, ...]:
+    rules = parse_route(text.split())
+    if any(rule.to not in ("", TO_DIRECT, TO_BLOCK) for rule in rules):
+        raise UsageError(f"no such chain: `{text}`", "there is one: `proxy`; and `direct` and `block`")
+    return rules
+
+
 def _protection(text: str, shown: str) -> tuple[int, ...]:
     return _PROTECTIONS[one_of(tuple(_PROTECTIONS), text, shown)]
 
@@ -312,6 +333,28 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "end what nothing has passed through for so long [default: 0]",
                 _seconds_or_none,
                 "SECONDS",
+            ),
+        ),
+    ),
+    (
+        "Other proxies",
+        (
+            Option(
+                "proxy",
+                "go through the proxy at URL, socks5://, socks4a:// or http://; repeat for a chain, nearest"
+                " first. UDP goes through one of SOCKS5",
+                _proxy,
+                "URL",
+                "x",
+                many=True,
+            ),
+            Option(
+                "route",
+                "[tcp|udp] DESTINATION proxy|direct|block: where some destinations go; the first that matches"
+                " decides, and what none matches goes through the proxies",
+                _route,
+                "ROUTE",
+                many=True,
             ),
         ),
     ),
@@ -581,6 +624,8 @@ def _build(given: list[Given]) -> Options:
         values.get("client-ca", ""),
         values.get("gssapi", ""),
         values.get("gssapi-protection", _PROTECTIONS["none"]),
+        tuple(lists.get("proxy", ())),
+        tuple(rule for rules_ in lists.get("route", ()) for rule in rules_),
     )
 
 

@@ -36,6 +36,7 @@ from pywrap.server.pumps import BUFFER, Pipes
 from pywrap.server.rules import Guard, Rules
 from pywrap.server.session import Policy, Session, Shared
 from pywrap.server.threads import Pool
+from pywrap.server.upstream import Upstream
 from pywrap.socks.wire import Endpoint, packed, unpacked
 
 TYPE_CHECKING = False
@@ -123,6 +124,7 @@ class Server:
         listen_tls: Sequence[tuple[str, int]] = (),
         tls: SSLContext | None = None,
         gssapi: Gssapi | None = None,
+        upstream: Upstream = Upstream(),  # noqa: B008 (nothing changes it)
     ) -> None:
         self._listeners: list[socket] = []
         self._handed_over = tuple(sockets)
@@ -178,6 +180,7 @@ class Server:
         self.set_limits(limits)
         self.set_ident(ident)
         self._shared.policy.gssapi = gssapi
+        self.set_upstream(upstream)
         self._watch_listeners()
 
     @property
@@ -281,6 +284,10 @@ class Server:
     def set_ident(self, mode: str) -> None:
         """Ask the machines of SOCKS4 clients for the user: one of ``ident.MODES``."""
         self._shared.policy.ident = mode
+
+    def set_upstream(self, upstream: Upstream) -> None:
+        """Go through other proxies."""
+        self._shared.policy.upstream = upstream
 
     def set_tls(self, tls: SSLContext) -> None:
         self._tls = tls

@@ -19,6 +19,7 @@ from pywrap.server.record import Record
 from pywrap.server.relay import Relay
 from pywrap.server.resolve import Resolve
 from pywrap.server.rules import WORDS, Judge, Party
+from pywrap.server.upstream import Upstream
 from pywrap.server.wrapped import Wrapped
 from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, receive_request
@@ -86,6 +87,7 @@ class Policy:
         self.rules = rules
         self.ident = OFF
         self.gssapi: Gssapi | None = None
+        self.upstream = Upstream()
 
 
 @frozen
@@ -305,7 +307,7 @@ class Session:
         if refusal:
             self.refuse(request, v5.GENERAL_FAILURE, refusal)
             return
-        denied = self._judge(request)
+        denied = self._judge(request) or self._blocked(request)
         if denied:
             self.refuse(request, v5.NOT_ALLOWED, denied)
             return
@@ -331,6 +333,12 @@ class Session:
                 return words
             self._taken = (*self._taken, (kind, key))
         return ""
+
+    def _blocked(self, request: Request) -> str:
+        """Why no route leads there, or ""."""
+        if request.command == v5.UDP_ASSOCIATE:
+            return ""
+        return self.shared.policy.upstream.way(request.destination).refusal
 
     def _judge(self, request: Request) -> str:
         """Why the rules refuse the request, as far as can be told now; "" when they do not."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pywrap.config.settings import Proxy, Rule
 from pywrap.errors import ConfigError
 from pywrap.frozen import replace
 from pywrap.server.limits import Limits
@@ -48,6 +49,16 @@ from pywrap.server.outbound import UdpRules
         (
             ["--gssapi", "socks@x", "--gssapi-protection", "confidentiality"],
             Options(gssapi="socks@x", gssapi_levels=(2,)),
+        ),
+        (
+            ["-x", "socks5://a:1", "--proxy=http://b:2", "--route", "udp 10.0.0.0/8,*.test direct"],
+            Options(
+                proxies=(Proxy("socks5", "a", 1), Proxy("http", "b", 2)),
+                routes=(
+                    Rule("10.0.0.0/8", protocol="udp", to="direct"),
+                    Rule(name="*.test", protocol="udp", to="direct"),
+                ),
+            ),
         ),
         (["--ident", "require"], Options(ident="require")),
         (["--add-user", "alice", "-u", "x"], Options(users="x", add_user="alice")),
@@ -108,6 +119,8 @@ def test_good_command_lines(argv, options):
         (["--metrics", "0.0.0.0:9108"], "not an address of this machine only: `0.0.0.0:9108`"),
         (["--log-format", "xml"], "unknown value of `--log-format`: `xml`"),
         (["--allow", "from nowhere"], "not an address: `nowhere`"),
+        (["--route", "* other"], "no such chain: `* other`"),
+        (["--proxy", "raw://a:1"], "not a proxy that can be told where to go: `raw://a:1`"),
         # An unset variable is no reason to serve everyone.
         (["--users="], "no value for `--users`"),
         (["-u", ""], "no value for `-u`"),
