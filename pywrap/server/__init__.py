@@ -8,7 +8,7 @@ to the peers), ``named`` (peers that are names), ``datagrams`` (between the clie
 (that command).
 
 What a client may do: ``rules``, ``limits``, ``users`` and ``passwords``, ``ident``, ``kerberos``. Clients
-whose bytes are wrapped: ``wrapped``, ``tls``. Through other proxies: ``upstream``, ``onward``. As a program it
-is ``__main__``, with ``options``, ``log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and
+whose bytes are wrapped: ``wrapped``, ``tls``. Through other proxies: ``upstream``, ``onward``. As a program
+it is ``__main__``, with ``options``, ``log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and
 ``workers``.
 """

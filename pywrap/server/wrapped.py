@@ -8,7 +8,7 @@ pay for it that have it.
 from __future__ import annotations
 
 import _socket
-from _socket import SHUT_WR
+from _socket import SHUT_WR, SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import SocksError
 from pywrap.server.loop import ERR, HUP, IN, OUT
@@ -57,7 +57,7 @@ class Wrapped:
 
     __slots__ = (
         "_codec", "_far", "_inward", "_inward_ended", "_living", "_loop", "_lost", "_outer", "_outward",
-        "_outward_ended", "_over", "_timer", "near",
+        "_outward_ended", "_over", "near",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +80,6 @@ class Wrapped:
         self._inward = bytearray()
         self._outward = bytearray()
         self._inward_ended = self._outward_ended = self._over = False
-        self._timer = False
         living.add(self)
         # Later: a client whose first bytes are wrong must not end what is being made here.
         loop.call(lambda: self._begin(early), loop.owner)
@@ -110,9 +109,12 @@ class Wrapped:
 
     def _on_outer(self, events: int) -> None:
         try:
+            if events & ERR:
+                # Reported whether asked for or not, so it must not wait until the session has read.
+                raise OSError(self._outer.getsockopt(SOL_SOCKET, SO_ERROR), "the connection is lost")
             if events & OUT:
                 self._flush_outward()
-            if events & (IN | ERR) and not self._inward and not self._inward_ended:
+            if events & IN and not self._inward and not self._inward_ended:
                 self._decode(self._outer.recv(_PIECE))
         except BlockingIOError:
             pass
@@ -124,13 +126,13 @@ class Wrapped:
         try:
             if events & OUT:
                 self._flush_inward()
-            if events & (IN | HUP) and not self._outward and not self._outward_ended:
+            if events & HUP:
+                self._take_rest()
+            elif events & IN and not self._outward and not self._outward_ended:
                 data = self._far.recv(_PIECE)
                 self._outward += self._codec.encode(data) if data else self._codec.finish()
                 self._outward_ended = not data
                 self._flush_outward()
-            if events & HUP:
-                self._end_soon()
         except BlockingIOError:
             pass
         except OSError:
@@ -138,6 +140,17 @@ class Wrapped:
             reset(self._outer)
             self._close()
         self._want()
+
+    def _take_rest(self) -> None:
+        """The session has ended. What it has said goes to the client, within reason; nothing else comes."""
+        if not self._outward_ended:
+            while data := self._far.recv(_PIECE):
+                self._outward += self._codec.encode(data)
+            self._outward += self._codec.finish()
+        self._inward.clear()
+        self._inward_ended = self._outward_ended = True
+        self._loop.after(_PATIENCE, self._close)
+        self._flush_outward()
 
     def _decode(self, data: bytes) -> None:
         try:
@@ -169,18 +182,8 @@ class Wrapped:
                 return
         if self._outward_ended and not self._outward:
             self._outer.shutdown(SHUT_WR)
-            if self._inward_ended or self._timer:
+            if self._inward_ended:
                 self._close()
-
-    def _end_soon(self) -> None:
-        """The session has closed its end: what is left goes to the client, within reason."""
-        if self._over:
-            return
-        if self._outward_ended and not self._outward:
-            self._close()
-        elif not self._timer:
-            self._timer = True
-            self._loop.after(_PATIENCE, self._close)
 
     def _fail(self, words: str) -> None:
         if not self._over:

@@ -7,11 +7,14 @@ import signal
 import socket
 import ssl
 import threading
+from _socket import socket as RawSocket
 
 import pytest
 import trustme
 
+from pywrap.server.loop import Loop
 from pywrap.server.tls import server_context
+from pywrap.server.wrapped import Wrapped
 from tests.server.conftest import receive, receive_all
 from tests.server.test_main import Program, failure, program  # noqa: F401
 from tests.servers import PATIENCE, reference_server
@@ -76,33 +79,24 @@ def test_a_tunnel_within_tls(tls_server, authority, target):
     assert tls_server.asked == [("CONNECT", "127.0.0.1", target.port)]
 
 
-def test_megabytes_in_both_directions(tls_server, authority, target):
+def test_megabytes_in_each_direction(tls_server, authority, target):
+    # One after the other: an SSLSocket is not for two threads at a time.
     data = os.urandom(5_000_000)
     with connect(tls_server.address, authority.client()) as sock:
         sock.sendall(REQUEST + target.address)
         assert receive(sock, 12)[2:4] == b"\x05\x00"
         peer = target.accept()
-        hashes = {}
-
-        def read(end, name):
-            digest = hashlib.sha256()
-            left = len(data)
-            while left and (piece := end.recv(65536)):
+        for source, sink in (sock, peer), (peer, sock):
+            thread = threading.Thread(target=source.sendall, args=(data,))
+            thread.start()
+            digest, left = hashlib.sha256(), len(data)
+            while left:
+                piece = sink.recv(65536)
+                assert piece
                 digest.update(piece)
                 left -= len(piece)
-            hashes[name] = digest.digest()
-
-        threads = [
-            threading.Thread(target=peer.sendall, args=(data,)),
-            threading.Thread(target=read, args=(peer, "up")),
-        ]
-        reader = threading.Thread(target=read, args=(sock, "down"))
-        for thread in [*threads, reader]:
-            thread.start()
-        sock.sendall(data)
-        for thread in [*threads, reader]:
             thread.join()
-        assert hashes["up"] == hashes["down"] == hashlib.sha256(data).digest()
+            assert digest.digest() == hashlib.sha256(data).digest()
 
 
 def test_one_byte_at_a_time(tls_server, authority, target):
@@ -184,6 +178,66 @@ def test_a_client_that_breaks_off_resets_its_target(tls_server, authority, targe
     sock.close()
     with pytest.raises(ConnectionResetError):
         peer.recv(1)
+
+
+class Plain:
+    """A codec that changes nothing."""
+
+    ended = False
+
+    def decode(self, data):
+        return data
+
+    encode = decode
+
+    def finish(self):
+        return b"end"
+
+    def take_output(self):
+        return b""
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_client_that_does_not_read_is_no_reason_to_spin(lost):
+    loop = Loop()
+    words, living = [], set()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as peer,
+    ):
+        outer, _ = socket.socket.accept(listener)
+        outer = RawSocket(fileno=outer.detach())
+        outer.setblocking(False)
+        wrapped = Wrapped(loop, outer, Plain(), b"", words.append, living)
+        loop.turn(0)
+        filled = 0
+        while True:
+            try:
+                filled += outer.send(bytes(100_000))
+            except BlockingIOError:
+                break
+        # The session has something to say, or it does not read what the client says; and both end.
+        wrapped.near.send(b"last")
+        loop.turn(0)
+        if lost:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            peer.close()
+            loop.turn(PATIENCE)
+        wrapped.near.close()
+        for _ in range(5):
+            loop.turn(0)
+        assert loop.turn(0) == 0
+        if not lost:
+            peer.settimeout(PATIENCE)
+            while filled:
+                filled -= len(peer.recv(min(filled, 65536)))
+                loop.turn(0)
+            assert receive(peer, 7) == b"lastend"
+            loop.turn(0)
+            assert peer.recv(1) == b""
+    assert words == (["the connection is lost"] if lost else [])
+    assert not living
+    loop.dispose()
 
 
 def test_everything_is_given_back(authority, target):
