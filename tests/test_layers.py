@@ -48,6 +48,7 @@ TARGET = (
     "pywrap.frozen",
     "pywrap.messages",
     "pywrap.config",
+    "pywrap.config.matching",
     "pywrap.config.settings",
     "pywrap.config.handover",
     "pywrap.config.variables",
