@@ -17,8 +17,8 @@ from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import TypeAlias, TypeVar
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeAlias, TypeVar
 
     T = TypeVar("T")
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
@@ -34,6 +34,32 @@ class Recv(int):
     """Receive exactly this many bytes."""
 
     __slots__ = ()
+
+
+class Later(Recv):
+    """An answer that this side has to wait for itself, as the server does for a password's hash.
+
+    ``start(resume)`` begins; ``resume(True)`` or ``resume(False)`` is called later, once. The dialogue gets
+    ``b"\\1"`` for true and ``b""`` otherwise: what a driver that knows only ``Recv`` answers means no.
+    """
+
+    start: Callable[[Callable[[bool], None]], None]
+
+    def __new__(cls, start: Callable[[Callable[[bool], None]], None]) -> Later:
+        self = super().__new__(cls, 0)
+        self.start = start
+        return self
+
+
+class Wrap(Recv):
+    """From here on, bytes go through ``codec`` in both directions. Only the server's driver knows it."""
+
+    codec: Any
+
+    def __new__(cls, codec: Any) -> Wrap:
+        self = super().__new__(cls, 0)
+        self.codec = codec
+        return self
 
 
 @frozen
@@ -62,3 +88,24 @@ def packed(host: str) -> bytes | None:
 def unpacked(address: bytes) -> str:
     """The literal of a 4- or 16-byte address, as ``inet_ntop`` writes it."""
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
+
+
+def unmapped(host: str) -> str:
+    """``host``, or the IPv4 address that it stands for when it is ::ffff:192.0.2.1."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def unbracketed(endpoint: Endpoint) -> Endpoint:
+    """``endpoint``, or the IPv6 address that it names when its host is one in brackets, as in a URL.
+
+    socat 1.8 and undici send ``[::1]`` as a name. No host has such a name.
+    """
+    host = endpoint.host
+    if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
+        return Endpoint(host[1:-1], endpoint.port)
+    return endpoint
+
+
+def is_unspecified(host: str) -> bool:
+    """Is it 0.0.0.0 or ::, also as ::ffff:0.0.0.0? To connect() they are this machine itself."""
+    return not any(packed(unmapped(host)) or b"\1")

@@ -18,20 +18,19 @@ from _socket import (
     MSG_ERRQUEUE,
     SO_RCVBUF,
     SO_SNDBUF,
-    SOCK_CLOEXEC,
     SOCK_DGRAM,
-    SOCK_NONBLOCK,
     SOL_SOCKET,
-    socket,
 )
 
 from pywrap.frozen import frozen
+from pywrap.relay.descriptors import open_socket
 from pywrap.relay.loop import ERR, IN
 from pywrap.socks.datagram import pack_header
-from pywrap.socks.wire import Endpoint, packed
+from pywrap.socks.wire import Endpoint, packed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
     from typing import Any
 
@@ -58,7 +57,7 @@ BUSY = "more than the network takes"
 
 
 def udp_socket(family: int) -> socket:
-    sock = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+    sock = open_socket(family, SOCK_DGRAM)
     for option in (SO_RCVBUF, SO_SNDBUF):
         sock.setsockopt(SOL_SOCKET, option, BURST)
     return sock
@@ -72,11 +71,6 @@ def address_of(host: str, port: int) -> SockAddr | None:
         return None if start == 0xFF or host == "::" else (AF_INET6, (host, port, 0, 0))
     # 224.0.0.0/4 is multicast; what is above is reserved, and broadcast at its end.
     return None if start >= 224 or host == "0.0.0.0" else (AF_INET, (host, port))
-
-
-def unmapped(host: str) -> str:
-    """``host``, and the IPv4 address that it stands for when it is ::ffff:192.0.2.1."""
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
 def words_for(err: OSError) -> str:
