@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.installed import Installed
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.runtime import Runtime
 
 # Raised by C code when somebody is about to reach, or to ask, something outside.
 WATCHED = frozenset(
@@ -55,7 +55,7 @@ _PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "names"
 
 _settings: Callable[[], Settings] | None = None
 _registry: SocketRegistry | None = None
-_installed: Installed | None = None
+_runtime: Runtime | None = None
 _patches: Patches | None = None
 # Neither can be taken back.
 _hooked = False
@@ -109,26 +109,26 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
 
 def uninstall() -> None:
     """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _installed, _patches
+    global _settings, _runtime, _patches
     import_hook.uninstall()
     if "pywrap.intercept.patches.spawn" in sys.modules:
         sys.modules["pywrap.intercept.patches.spawn"].uninstall()
     if _patches is not None:
         _patches.undo()
-    _settings = _installed = _patches = None
+    _settings = _runtime = _patches = None
 
 
-def current() -> Installed | None:
-    """What doors and the audit hook decide by; None when nothing is patched."""
-    global _installed
+def current() -> Runtime | None:
+    """What the patches and the audit hook decide by; None when nothing is patched."""
+    global _runtime
     settings = _settings
-    if _installed is None and settings is not None:
+    if _runtime is None and settings is not None:
         _prepare()
-        made = load("pywrap.intercept.installed").Installed(settings(), _registry)
-        if _installed is None and _settings is settings:
-            # Else whoever came in the middle has made one, which holds what it has opened.
-            _installed = made
-    return _installed
+        made = load("pywrap.intercept.patches.implementations").new_runtime(settings(), _registry)
+        if _runtime is None and _settings is settings:
+            # Otherwise a signal handler or another thread has made one meanwhile, which has what it opened.
+            _runtime = made
+    return _runtime
 
 
 def _imported(module: Any) -> None:
@@ -199,32 +199,32 @@ def _patch_keeper(module: Any) -> None:
 
 def _name_of(literal: str) -> str:
     """The name behind a placeholder address; "" for any other."""
-    installed = current()
-    return "" if installed is None else installed.runtime.name_behind(literal)
+    runtime = current()
+    return "" if runtime is None else runtime.name_behind(literal)
 
 
 def _announced(name: str) -> None:
-    installed = current()
-    if installed is not None and name in import_hook.FOREIGN:
-        installed.check_module(name)
+    runtime = current()
+    if runtime is not None and name in import_hook.FOREIGN:
+        load("pywrap.intercept.unsupported").check(runtime, name)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
         return
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
-        # Each datagram of ours comes by here.
+        # Each datagram that we send to a relay comes by here.
         return
-    installed = current()
-    if installed is not None:
-        installed.check(event, args)
+    runtime = current()
+    if runtime is not None:
+        load("pywrap.intercept.audit").check(runtime, event, args)
 
 
 def _about_to_fork() -> None:
-    if _installed is not None:
-        _installed.runtime.about_to_fork()
+    if _runtime is not None:
+        _runtime.about_to_fork()
 
 
 def _forked() -> None:
-    if _installed is not None:
-        _installed.runtime.forked()
+    if _runtime is not None:
+        _runtime.forked()

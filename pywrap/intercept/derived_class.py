@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from pywrap.intercept.registry import MARK
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
     from typing import Any
+
+# An attribute of each class that is made here.
+MARK = "_pysocksify_flow"
 
 
 class Classes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from pywrap.intercept import originals
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the patches share: the settings, and what ``pywrap.tunnel`` makes of them."""
+"""What the patches share: the settings, what ``pywrap.tunnel`` makes of them, and the messages."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ _UDP = (0, _socket.IPPROTO_UDP)
 
 
 class Runtime:
-    """One installation of the patches."""
+    """One installation of the patches.
+
+    ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
+    (``patches.implementations``).
+    """
 
     def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
+        self.functions: dict[str, Callable[..., Any]] = {}
         self.names = Placeholders(self._lock, settings.placeholders, settings.turns)
         self.hosts = Hosts()
         self.hops = Hops(

@@ -25,7 +25,7 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.own import Own
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.nonblocking import Pending
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.intercept.udp.methods import adopt, methods

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.installed import Installed
+    from pywrap.intercept.runtime import Runtime
 
 METHODS = ("bind", "connect", "connect_ex", "listen", "sendmsg", "sendto")
 # socket.py copies these by ``from _socket import *``.
 COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 
-def install(patches: originals.Patches, module: Any, current: Callable[[], Installed | None]) -> None:
+def install(patches: originals.Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
     for name in METHODS:
         door = _method(name, getattr(originals.Socket, name), current)
         patches.replace(module.socket, name, door)
@@ -36,10 +36,10 @@ def install(patches: originals.Patches, module: Any, current: Callable[[], Insta
             patches.replace(module, name, door)
 
 
-def _function(name: str, original: Any, current: Callable[[], Installed | None]) -> Callable[..., Any]:
+def _function(name: str, original: Any, current: Callable[[], Runtime | None]) -> Callable[..., Any]:
     def door(*args: Any, **kwargs: Any) -> Any:
-        present = current()
-        function = original if present is None else present.functions[name]
+        runtime = current()
+        function = original if runtime is None else runtime.functions[name]
         try:
             return function(*args, **kwargs)
         finally:
@@ -49,11 +49,11 @@ def _function(name: str, original: Any, current: Callable[[], Installed | None])
     return _disguised(door, name, original)
 
 
-def _method(name: str, original: Any, current: Callable[[], Installed | None]) -> Callable[..., Any]:
+def _method(name: str, original: Any, current: Callable[[], Runtime | None]) -> Callable[..., Any]:
     def door(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
         # AF_UNIX and the like: nothing of ours, and nothing to import.
-        present = current() if originals.is_inet(self) else None
-        function = original if present is None else present.functions[name]
+        runtime = current() if originals.is_inet(self) else None
+        function = original if runtime is None else runtime.functions[name]
         return function(self, *args, **kwargs)
 
     return _disguised(door, name, original)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pywrap.intercept import originals
 from pywrap.intercept.loading import load
-from pywrap.intercept.registry import inode
+from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +25,9 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
             return originals.dup(fd)
         with registry.lock:
             new = originals.dup(fd)
-            number = inode(new)
-            if number in registry.pending:
-                registry.pending[number].fds.add(new)
-            elif number in registry.listening:
-                registry.listening[number].fds.add(new)
-            elif number in registry.flows:
-                registry.flows[number].kernel.fds.add(new)
+            tracked = registry.tracked(inode(new))
+            if tracked is not None:
+                tracked.fds.add(new)
             return new
 
     made = module.socket.__init__

@@ -12,7 +12,7 @@ import errno
 import os
 
 from pywrap.intercept import originals
-from pywrap.intercept.registry import inode
+from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

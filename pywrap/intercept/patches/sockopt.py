@@ -10,14 +10,15 @@ import _socket
 from _operator import index
 
 from pywrap.intercept import originals
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.installed import Installed
     from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.runtime import Runtime
 
 
 _IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
@@ -26,7 +27,7 @@ _JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
 
 
 def install(
-    patches: originals.Patches, module: Any, registry: SocketRegistry, current: Callable[[], Installed | None]
+    patches: originals.Patches, module: Any, registry: SocketRegistry, current: Callable[[], Runtime | None]
 ) -> None:
     def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
         """getsockopt(level, optname[, buflen]) -> int or bytes."""
@@ -49,8 +50,8 @@ def install(
 
     def setsockopt(self: _socket.socket, *args: Any) -> None:
         """setsockopt(level, optname, value[, optlen])."""
-        if len(args) == 3 and _may_join(args[0], args[1]) and (installed := current()) is not None:
-            installed.check_option(args)
+        if len(args) == 3 and _may_join(args[0], args[1]) and (runtime := current()) is not None:
+            load("pywrap.intercept.groups").check(runtime, args)
         if registry.listening:
             with registry.lock:
                 listener = registry.listener_of(originals.fileno(self))

@@ -26,7 +26,7 @@ from time import monotonic
 from pywrap.intercept import originals
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own import Own
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.background import Task
