@@ -212,7 +212,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)
-            results.append(encode(intercept.current().runtime.settings))
+            results.append(encode(intercept.current().settings))
             pywrap.uninstall()
         print(json.dumps(results))
         """,
