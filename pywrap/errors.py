@@ -50,7 +50,8 @@ class SocksError(Exception):
     For whoever could take another path, ``tunnel`` notes at which ``hop`` it was, and which hop is ``dead``:
     cannot be reached, does not answer, or is no proxy that lets us in. A destination that was refused is
     nobody's death. ``in_doubt``: somebody hung up. That can be a refusal (``ssh -D`` has no other), or the
-    end of any hop so far. ``authenticated``: the hop had let us in before.
+    end of any hop so far. ``authenticated``: the hop had let us in before. ``unheard``: it had said nothing
+    that a proxy says. Then the hop before may have granted a connection to it without having one.
     """
 
     errno = errno.ECONNREFUSED
@@ -58,6 +59,7 @@ class SocksError(Exception):
     dead: Proxy | None = None
     in_doubt = False
     authenticated = False
+    unheard = False
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)

@@ -6,8 +6,11 @@ import contextlib
 import errno
 import json
 import os
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from textwrap import dedent
 
 import psutil
@@ -17,7 +20,7 @@ from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch.environment import environment
 from pywrap.tunnel import round_robin
 from tests.support import peers
-from tests.support.naming_proxy import naming_proxy
+from tests.support.naming_proxy import carry, naming_proxy
 from tests.support.run import environment as clean_environment
 from tests.support.run import pysocksify, run
 from tests.support.scripted import CHOICE, GREETING, scripted
@@ -214,6 +217,156 @@ def test_a_silent_destination_has_us_come_from_nowhere_else(go, three):
         assert program(chain, code, 0, 1, timeout=4.0) == {"error": errno.ETIMEDOUT}
     assert last.asked == [("CONNECT", "silent.example", 80), ("CONNECT", "127.0.0.1", 9)]
     assert {record.port for record in three[0].seen} == {last.port, 9}
+
+
+# ---------------------------------------------------------------- hops that grant too early
+
+GRANT = b"\x05\x00\x00\x01" + b"\x00" * 6
+# Asked for an IPv4 address, it grants that before it has a connection, as shadowsocks, trojan and `ssh -D`
+# do; and then has none: it hangs up, or it says nothing more, or a word of its own.
+LIARS = {
+    "hangs up": (len(GREETING), CHOICE, 10, GRANT),
+    "is silent": (len(GREETING), CHOICE, 10, GRANT, None),
+    "garbage": (len(GREETING), CHOICE, 10, GRANT, len(GREETING), b"HTTP/1.1 502 Bad Gateway\r\n\r\n", None),
+}
+
+
+@pytest.mark.parametrize("script", LIARS.values(), ids=LIARS)
+@pytest.mark.parametrize(("code", "place"), [(FETCH, 0), (FETCH_ASYNC, 1)])
+def test_dynamic_leaves_out_who_grants_what_it_does_not_have(code, script, place, three, echo_server):
+    with scripted(*script) as liar:
+        chain = [proxy(three[0]), proxy(three[1])]
+        chain.insert(place, proxy(liar))
+        limits = {"timeout": 40.0}
+        assert program(Chain(tuple(chain), type="dynamic"), code, echo_server.port, 5, **limits) == {
+            "fetched": 5
+        }
+    # Both of the good ones were in the way of all.
+    assert sum(record.port == echo_server.port for record in three[1].seen) == 5
+    assert sum(record.port == three[1].port for record in three[0].seen) >= 5
+
+
+@pytest.mark.parametrize("type_", ["random", "round_robin"])
+def test_so_do_those_that_pick_whom_they_go_through(type_, three, echo_server):
+    code = """
+        became = []
+        for _ in range(count):
+            try:
+                became.append(fetch())
+            except OSError as err:
+                became.append(str(err))
+        say(became=became)
+    """
+    with scripted(*LIARS["hangs up"]) as liar:
+        chain = Chain((proxy(liar), *map(proxy, three)), type=type_, length=2)
+        became = program(chain, code, echo_server.port, 12)["became"]
+    # As the last it takes the destination's connection, which then ends; connect() never fails.
+    assert became.count(True) + became.count(False) == 12
+    assert became.count(True) >= 8
+
+
+def test_strict_names_both(three, echo_server):
+    code = """
+        try:
+            fetch()
+        except ConnectionResetError as err:
+            say(error=str(err))
+    """
+    with scripted(*LIARS["hangs up"]) as liar:
+        said = program(Chain((proxy(liar), proxy(three[0]))), code, echo_server.port, 1)["error"]
+    assert f"hop 2 of 2, proxy {proxy(three[0])}: the proxy hung up" in said
+    assert f"hop 1 of 2, proxy {proxy(liar)}, granted a connection to it that it does not have" in said
+
+
+# A greeting and a request for an IPv4 address.
+OF_ONE_HOP = len(GREETING) + 10
+
+
+class Swallower(socketserver.ThreadingTCPServer):
+    """SOCKS5 that answers what comes in its first piece, and drops what is behind its request there."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError):
+                got = self.request.recv(1 << 16)
+                self.request.sendall(CHOICE)
+                if len(got) == len(GREETING):
+                    got += self.request.recv(1 << 16)
+                self.server.pieces.append(len(got))
+                port = int.from_bytes(got[len(GREETING) + 8 : len(GREETING) + 10], "big")
+                with socket.create_connection(("127.0.0.1", port)) as onward:
+                    self.request.sendall(GRANT)
+                    for source, sink in ((self.request, onward), (onward, self.request)):
+                        threading.Thread(target=carry, args=(source, sink)).start()
+                    self.server.over.wait()
+
+    def __init__(self):
+        self.pieces = []
+        self.over = threading.Event()
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.host, self.port = self.server_address
+
+    def lost(self):
+        """In how many pieces was more than it takes?"""
+        return sum(size > OF_ONE_HOP for size in self.pieces)
+
+
+@contextlib.contextmanager
+def swallower():
+    with Swallower() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.over.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("behind", "pipelines"), [("reference server", True), ("microsocks", False)])
+def test_a_hop_that_swallows_what_is_behind_its_request_costs_one_stall(
+    behind, pipelines, three, echo_server, microsocks
+):
+    code = """
+        from pywrap import intercept
+        fetched = fetch()
+        hops = intercept.current().runtime.hops
+        after_one = {hop.port: pipelines for hop, pipelines in hops._pipelining.items()}
+        say(fetched=fetched + fetch(), pipelines=after_one, passes=list(hops._passers.values()))
+    """
+    last = three[0] if behind == "reference server" else microsocks
+    with swallower() as server:
+        chain = Chain((proxy(server), proxy(last)))
+        said = program(chain, code, echo_server.port, 1, pipeline="on")
+        # Both are known after one connection, so no other has to wait.
+        assert said == {
+            "fetched": 2,
+            "pipelines": {str(server.port): True, str(last.port): pipelines},
+            "passes": [False],
+        }
+        assert server.lost() == 1
+        # What is its own still comes at once.
+        assert server.pieces[-1] == OF_ONE_HOP
+
+
+def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
+    code = """
+        import time
+        from pywrap import intercept
+        hops = intercept.current().runtime.hops
+        deadline = time.monotonic() + 30
+        failed = 0
+        while not hops._passers and time.monotonic() < deadline:
+            failed += not fetch()
+        say(failed=failed + (not fetch()), passes=list(hops._passers.values()))
+    """
+    with swallower() as server:
+        chain = Chain((proxy(server), proxy(three[0])))
+        assert program(chain, code, echo_server.port, 1, pipeline="auto") == {"failed": 0, "passes": [False]}
+        # The probe's.
+        assert server.lost() == 1
+        assert server.pieces[-1] == OF_ONE_HOP
 
 
 # ---------------------------------------------------------------- hops

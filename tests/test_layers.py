@@ -316,6 +316,7 @@ def test_something_was_read():
         (leaves_the_target, "tunnel/chain.py", "import python_socks"),
         (leaves_the_target, "tunnel/chain.py", "def late():\n    import socks.client"),
         (leaves_the_target, "config/settings_env.py", "from pywrap.config import url"),
+        (leaves_the_target, "launch/bootstrap.py", "def late():\n    import psutil"),
         (leaves_the_target, "intercept/originals.py", "from pywrap.relay import loop"),
         (leaves_the_target, "launch/bootstrap.py", "from pywrap.config.search import load"),
         (is_heavy, "messages.py", "import re"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -231,3 +232,24 @@ def test_a_library_that_watches_modules_finds_socket_as_it_is(interpreter):
     )
     bare = run(interpreter, "-c", code).json
     assert run(*pysocksify("-x", "socks5h://127.0.0.1:1"), interpreter, "-c", code).json == bare
+
+
+def test_the_target_has_no_module_of_a_third_party(proxy, echo_server):
+    # This interpreter has the distribution's dependencies, and could import them.
+    code = (
+        "import socket, sys\n"
+        f"socket.create_connection(('127.0.0.1', {echo_server.port})).close()\n"
+        "with socket.socket(type=socket.SOCK_DGRAM) as sock:\n"
+        f"    sock.sendto(b'x', ('127.0.0.1', {echo_server.port}))\n"
+        "try:\n"
+        "    socket.create_connection(('localhost.invalid', 1), timeout=20)\n"
+        "except OSError:\n"
+        "    pass\n"
+        "print('\"', *{name.partition('.')[0] for name in sys.modules}, '\"')"
+    )
+    bare = set(run(sys.executable, "-c", "import sys\nprint('\"', *sys.modules, '\"')").json.split())
+    words = *pysocksify("-v", "-x", proxy.url(), "--loopback", "proxy")[:-1], "--dns", "tor"
+    seen = set(run(*words, sys.executable, "-c", code).json.split())
+    ours = {name for name in seen - bare - {"sitecustomize"} if name not in sys.stdlib_module_names}
+    assert ours == {"pywrap"}
+    assert not {"socks", "python_socks", "psutil"} & seen

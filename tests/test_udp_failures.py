@@ -23,6 +23,7 @@ import pytest
 from tests.support.datagram_servers import answering, nothing
 from tests.support.datagrams import udp_echo
 from tests.support.run import environment, program, pysocksify
+from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
 
 KINDS = ["blocking", "timeout", "asyncio"]
@@ -366,3 +367,25 @@ def test_a_way_that_swallows_everything_and_recovers(kind, far, on_demand):
         # The link may have kept what it was given while it was down.
         assert outcome in (timeout, {"got": "into the void"})
     asked.end()
+
+
+# ---------------------------------------------------------------- relays that are none
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_relay_at_port_0_is_no_udp(kind, place, echo, on_demand):
+    granted = b"\x05\x00\x00\x01" + bytes(6)
+    script = (len(GREETING), CHOICE, 10, granted, None)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(scripted(*script))
+        hops = ["-x", f"socks5h://127.0.0.1:{server.port}"]
+        if place:
+            hops = ["-x", stack.enter_context(reference_server()).url(), *hops]
+        command = pysocksify(*hops, "--loopback", "proxy")
+        asked = on_demand(*command, *program("udp_on_demand.py"), echo.host, echo.port, kind)
+        _, number, words = asked.outcome("hello")["error"]
+        # Of the same number as EOPNOTSUPP.
+        assert number == "ENOTSUP"
+        assert "the proxy has no UDP: it granted that with a relay at port 0" in words
+        asked.end()

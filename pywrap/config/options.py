@@ -333,7 +333,7 @@ Test the proxies at these URLs, or those of -x or of the configuration file, and
 and then through those before it. What they can do is printed as a table, and what is wrong in words. No
 third party takes part: a proxy on this machine is asked for a listener of ours, any other for its own
 address and then for a listener at ours. --timeout is for each question then, and 5 by default. If a proxy
-fails, it is told whether python-socks and PySocks, where installed, do better.""",
+fails, it is told whether python-socks and PySocks do better.""",
         # Not a value: the words after the options.
         "[URL]...",
     ),

@@ -13,7 +13,7 @@ from pywrap.tunnel.attempt import TunnelAttempt
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
-from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe, unknown
+from pywrap.tunnel.pipelining_probe import HURRY, PassingProbe, PipeliningProbe, unknown, unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class HopProbes:
                 if not self._ask(PipeliningProbe(self._hops, to_ask), Deadline(self._settings)):
                     # Another time.
                     self._hops.unused(to_ask[-1])
+            for to_ask in unseen(self._hops, path):
+                self._ask(PassingProbe(self._hops, to_ask), Deadline(self._settings))
 
     def _within(self, seconds: float) -> Deadline:
         """For what somebody waits for: so many seconds for each answer."""

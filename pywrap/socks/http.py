@@ -37,6 +37,38 @@ REFUSALS = {
     504: ("connection timed out", errno.ETIMEDOUT),
 }
 
+# Whose head may say more than the status: what a gateway met on its way to the destination.
+_ELABORATED = (FORBIDDEN, 500, 502, 503, 504)
+_SQUID, _PROXY_STATUS = b"x-squid-error", b"proxy-status"
+
+# Squid's names for it in `X-Squid-Error` (its err_type.h); those of RFC 9209 section 2.3 in `Proxy-Status`.
+_UNREACHABLE = ("host unreachable", errno.EHOSTUNREACH)
+_REFUSED = ("connection refused", errno.ECONNREFUSED)
+_REASONS = {
+    b"ERR_ACCESS_DENIED": REFUSALS[FORBIDDEN],
+    b"ERR_CANNOT_FORWARD": REFUSALS[502],
+    b"ERR_CONNECT_FAIL": REFUSALS[502],
+    b"ERR_DNS_FAIL": REFUSALS[404],
+    b"ERR_FORWARDING_DENIED": REFUSALS[FORBIDDEN],
+    b"ERR_LIFETIME_EXP": REFUSALS[504],
+    b"ERR_READ_TIMEOUT": REFUSALS[504],
+    b"connection_refused": _REFUSED,
+    b"connection_timeout": REFUSALS[504],
+    b"destination_ip_prohibited": REFUSALS[FORBIDDEN],
+    b"destination_ip_unroutable": _UNREACHABLE,
+    b"destination_not_found": REFUSALS[404],
+    b"dns_error": REFUSALS[404],
+    b"dns_timeout": REFUSALS[404],
+    b"http_request_denied": REFUSALS[FORBIDDEN],
+}
+# The errno that Squid adds to a failed connection, as Linux numbers them; another system's are left alone.
+_CONNECT_ERRNOS = {
+    b"%d" % errno.ECONNREFUSED: _REFUSED,
+    b"%d" % errno.ENETUNREACH: ("network unreachable", errno.ENETUNREACH),
+    b"%d" % errno.EHOSTUNREACH: _UNREACHABLE,
+    b"%d" % errno.ETIMEDOUT: REFUSALS[504],
+}
+
 # What servers set themselves for the head of a request: nobody sends more to a CONNECT.
 LONGEST_HEAD = 16384
 
@@ -96,7 +128,7 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
         status = yield from _read_status()
     # tinyproxy says of a wrong password what a server would say of its own.
     if status == AUTHENTICATION_REQUIRED:
-        schemes = yield from _read_schemes(size)
+        schemes = _schemes_in((yield from _read_lines(size)))
         if schemes and "basic" not in map(str.lower, schemes):
             raise AuthenticationFailed(
                 f"the proxy asks for {' or '.join(schemes)} authentication, and only Basic is known here"
@@ -108,25 +140,29 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
             else "the proxy asks for authentication, and no username was given"
         )
     if not 200 <= status <= 299:
-        # Some hang up before the rest of a refusal, and it says nothing to us.
-        unknown = (f"HTTP status {status}", errno.ECONNREFUSED)
-        text, number = REFUSALS.get(status, unknown)
-        raise Rejected(f"{text} (HTTP {status})" if status in REFUSALS else text, number, status)
+        lines = (yield from _read_lines(size)) if status in _ELABORATED else []
+        text, number = _refusal(status, lines)
+        raise Rejected(text, number, status)
     # Any 2xx is a tunnel, whatever the headers say of a length (section 9.3.6).
     yield from _read_headers(size)
 
 
-def _read_schemes(size: int) -> Dialogue[list[str]]:
-    """Read the rest of a head; return the authentication schemes that it offers, none where it breaks off."""
+def _read_lines(size: int) -> Dialogue[list[bytes]]:
+    """The lines of a refusal's head after its status, as far as they come: some proxies hang up early."""
     head = bytearray()
     try:
         yield from _read_headers(size, head)
     except SocksError:
-        # The status has said enough: some hang up after it, and a silent rest has used up the time limit.
-        return []
+        # The status has said that it is a refusal.
+        pass
+    return bytes(head).replace(b"\r\n", b"\n").split(b"\n")
+
+
+def _schemes_in(lines: list[bytes]) -> list[str]:
+    """The authentication schemes that a head of these ``lines`` offers, each once."""
     schemes: dict[str, None] = {}
-    for line in head.decode("latin-1").split("\n"):
-        name, _, value = line.partition(":")
+    for line in lines:
+        name, _, value = line.decode("latin-1").partition(":")
         if name.strip().lower() == "proxy-authenticate":
             schemes.update(dict.fromkeys(_schemes(value)))
     return list(schemes)
@@ -141,11 +177,29 @@ def _schemes(challenges: str) -> list[str]:
     return [word for word in first_words if "=" not in word]
 
 
-def _read_headers(size: int, kept: bytearray | None = None) -> Dialogue[int]:
-    """Read the rest of a head; return how long it was, with ``size`` bytes of those before it.
+def _refusal(status: int, lines: list[bytes]) -> tuple[str, int]:
+    """What a refusal says, and its errno. ``lines``: of its head, the rest of the status line first."""
+    unknown = (f"HTTP status {status}", errno.ECONNREFUSED)
+    text, number = REFUSALS.get(status, unknown)
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == _SQUID:
+            said, _, met = value.strip().partition(b" ")
+        elif name.strip().lower() == _PROXY_STATUS:
+            said, met = value.partition(b"error=")[2].partition(b";")[0].partition(b",")[0].strip(), b""
+        else:
+            continue
+        if said in _REASONS:
+            text, number = _CONNECT_ERRNOS.get(met, _REASONS[said])
+            return f"{text} (HTTP {status}, {said.decode()})", number
+    if lines[:2] == [b" Gateway Timeout", b""]:
+        # Ncat 7.93 says so of every failure, at once, and nothing else.
+        return f"connection failed (HTTP {status})", errno.ECONNREFUSED
+    return (f"{text} (HTTP {status})" if status in REFUSALS else text), number
 
-    ``kept`` gets what was read.
-    """
+
+def _read_headers(size: int, head: bytearray | None = None) -> Dialogue[int]:
+    """Read the rest of a head into ``head``; return how long it was, with ``size`` bytes of those before."""
     # The empty line ends with LF or CR LF, as all the others (RFC 9112 section 2.2).
     size += 1 + _STATUS
     end = b""
@@ -154,10 +208,10 @@ def _read_headers(size: int, kept: bytearray | None = None) -> Dialogue[int]:
         size += step
         if size > LONGEST_HEAD:
             raise ProtocolError(f"not an HTTP proxy: a head of more than {LONGEST_HEAD} bytes")
-        read = yield Recv(step)
-        if kept is not None:
-            kept += read
-        end = end[-2:] + read
+        piece = yield Recv(step)
+        if head is not None:
+            head += piece
+        end = end[-2:] + piece
     return size
 
 

@@ -60,7 +60,13 @@ def request(
         Rejected, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
     yield Send(pack_request(command, destination, userid or b"", names))
-    return (yield from read_reply())
+    try:
+        return (yield from read_reply())
+    except Rejected as err:
+        if packed(destination.host) is None and err.code == REJECTED:
+            # Dante 1.4.2 takes the announcement of a name for an address to connect to.
+            err.args = (f"{err}, as without 4a every name is: try socks5h",)
+        raise
 
 
 def granting_reply() -> bytes:

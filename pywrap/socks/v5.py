@@ -66,6 +66,16 @@ REFUSALS = {
     TTL_EXPIRED: ("TTL expired", errno.ETIMEDOUT),
     COMMAND_NOT_SUPPORTED: ("command not supported by the proxy", errno.EOPNOTSUPP),
     ADDRESS_TYPE_NOT_SUPPORTED: ("address type not supported by the proxy", errno.EAFNOSUPPORT),
+    # Tor's own, for onion services, where its SocksPort has ExtendedErrors
+    # (https://spec.torproject.org/proposals/304-socks5-extending-hs-error-codes.html).
+    0xF0: ("onion service: descriptor not found (Tor's F0)", errno.EHOSTUNREACH),
+    0xF1: ("onion service: invalid descriptor (Tor's F1)", errno.EHOSTUNREACH),
+    0xF2: ("onion service: introduction failed (Tor's F2)", errno.EHOSTUNREACH),
+    0xF3: ("onion service: rendezvous failed (Tor's F3)", errno.EHOSTUNREACH),
+    0xF4: ("onion service: client authorization is missing (Tor's F4)", errno.EACCES),
+    0xF5: ("onion service: wrong client authorization (Tor's F5)", errno.EACCES),
+    0xF6: ("onion service: invalid address (Tor's F6)", errno.EHOSTUNREACH),
+    0xF7: ("onion service: introduction timed out (Tor's F7)", errno.ETIMEDOUT),
 }
 
 
@@ -152,9 +162,13 @@ def authenticate(
     # | 1  |    1     | 1 to 255 |
     # +----+----------+----------+
     yield Send(bytes([VERSION, len(methods)]) + methods)
-    version, method = yield Recv(2)
-    if version != VERSION:
-        raise ProtocolError(not_socks(VERSION, bytes([version, method])))
+    try:
+        version, method = yield Recv(2)
+        if version != VERSION:
+            raise ProtocolError(not_socks(VERSION, bytes([version, method])))
+    except SocksError as err:
+        err.unheard = True
+        raise
     if method == NO_ACCEPTABLE_METHODS:
         raise NoCommonMethod(
             "the proxy accepts none of our authentication methods"

@@ -261,8 +261,11 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     of a proxy behind a NAT, or its loopback. So does a name: nobody here may look it up.
 
     Raises:
-        ProtocolError: it is multicast or broadcast.
+        ProtocolError: it has no port, or is multicast or broadcast.
     """
+    if bound.port == 0:
+        # simple-socks 3.6.0, which grants everything. The kernel would say EINVAL of a datagram to there.
+        raise ProtocolError("the proxy has no UDP: it granted that with a relay at port 0", errno.EOPNOTSUPP)
     address = packed(bound.host)
     own = packed(proxy)
     if address is None or not any(address):

@@ -150,6 +150,7 @@ class TunnelAttempt:
                 if err.hop is None:
                     # It never came to a dialogue.
                     err.hop = err.dead = self.path[0]
+                    err.unheard = True
                     if len(self.path) > 1:
                         err.args = (f"hop 1 of {len(self.path)}: {err}",)
                 other = self._plan.next_after(err)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from pywrap.errors import ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
+from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
 from pywrap.socks import http, v4, v5
 from pywrap.socks.wire import Endpoint, packed
 from pywrap.tunnel.pipelining import rehearse, replay
@@ -30,6 +30,10 @@ _NOT_OF_SOCKS4 = (v5.UDP_ASSOCIATE, v5.RESOLVE_PTR)
 
 _NOWHERE = Endpoint("0.0.0.0", 0)
 
+# What a hop is asked for to see whether it answers: the discard service (RFC 863) of its own machine, should
+# there be any. Messages do not tell it as a destination, which no program asked for.
+ITSELF = Endpoint("127.0.0.1", 9)
+
 
 def handshake(
     chain: tuple[Proxy, ...],
@@ -37,6 +41,7 @@ def handshake(
     command: int = v5.CONNECT,
     pipelined: tuple[bool, ...] = (),
     asking: Callable[[int], None] = lambda number: None,
+    swallows: tuple[bool, ...] = (),
 ) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through all before it; return the address of its reply.
 
@@ -44,7 +49,9 @@ def handshake(
     RESOLVE_PTR are answered with what was asked for, in the place of the address.
 
     ``pipelined`` tells for each hop whether it may be sent everything at once; to hops of that kind which
-    follow each other, all goes in one piece. ``asking`` is told of each hop when its answers are next.
+    follow each other, all goes in one piece. ``swallows`` tells for each hop whether what comes right behind
+    its request may get lost: that waits for its answer. ``asking`` is told of each hop when its answers are
+    next.
 
     Raises:
         SocksError: the message starts with the hop that it happened at.
@@ -55,10 +62,9 @@ def handshake(
     said: list[list[bytes]] = []
     for number in range(len(chain)):
         if not said and any(pipelined[number : number + 1]):
-            end = next(
-                (at for at, pipelines in enumerate(pipelined) if at > number and not pipelines),
-                len(pipelined),
-            )
+            end = number + 1
+            while is_joined(pipelined, swallows, end):
+                end += 1
             said = [_say(chain, at, *asks[at]) for at in range(number, end)]
             burst = b"".join(b"".join(each) for each in said)
         else:
@@ -66,6 +72,15 @@ def handshake(
         asking(number)
         bound = yield from _ask(chain, number, *asks[number], said.pop(0) if said else None, burst)
     return bound
+
+
+def is_joined(pipelined: tuple[bool, ...], swallows: tuple[bool, ...], number: int) -> bool:
+    """Is hop ``number`` told everything in the same piece as the hop before it?"""
+    return (
+        all(pipelined[number - 1 : number + 1])
+        and 0 < number < len(pipelined)
+        and not any(swallows[number - 1 : number])
+    )
 
 
 def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
@@ -127,12 +142,20 @@ def _explain(
     err: SocksError, chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint
 ) -> None:
     """Say in ``err`` where it was and what was asked, and who is dead."""
-    asked = _ASKED.get(command, "asked for an impossible command").format(destination)
+    hop = err.hop = chain[number]
+    if is_one_message(hop) and isinstance(err, (ProtocolError, ProxyClosed, ProxyTimeout)):
+        err.unheard = True
+    if destination is ITSELF:
+        asked = "asked whether it is alive"
+    else:
+        asked = _ASKED.get(command, "asked for an impossible command").format(destination)
     refused_type = isinstance(err, Rejected) and err.code == v5.ADDRESS_TYPE_NOT_SUPPORTED
     if refused_type and command == v5.CONNECT and number + 1 == len(chain):
         asked = f"{asked}; {_other_address(destination)}"
+    if err.unheard and number > 0:
+        # shadowsocks, trojan, stunnel, `ssh -D` and others grant before they connect.
+        asked += f"; or {hop_label(chain, number - 1)}, granted a connection to it that it does not have"
     err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
-    hop = err.hop = chain[number]
     onward = chain[number + 1] if number + 1 < len(chain) else None
     asked_at_last = err.authenticated or is_one_message(hop)
     if isinstance(err, Unencodable):

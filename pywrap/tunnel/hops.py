@@ -68,6 +68,10 @@ class Hops:
         # By the question and the hop.
         self._rest_until: dict[tuple[str, Proxy], float] = {}
         self._pipelining: dict[Proxy, bool] = {}
+        # When they were last seen to.
+        self._taken_at: dict[Proxy, float] = {}
+        self._candidates: dict[Proxy, bool] = {}
+        self._passers: dict[Proxy, bool] = {}
         self._uses: dict[Proxy, int] = {}
 
     def first(self, proxy: Proxy) -> FirstHop:
@@ -80,7 +84,8 @@ class Hops:
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
         """``proxy`` failed, as ``error`` tells: it is dead for a while; ``is_left_out``: by whoever can."""
-        code = reason(error)
+        # A hop that was not heard has accused no other.
+        code = None if error.unheard else reason(error)
         by = error.hop if code is not None and error.hop is not proxy else None
         if is_left_out and not self.is_dead(proxy):
             self._say(f"without the proxy {proxy} for {DEAD_FOR:.0f} s: {error}")
@@ -107,16 +112,16 @@ class Hops:
     def suspect(self, path: tuple[Proxy, ...]) -> None:
         """The last hop of ``path`` keeps somebody waiting: ask whether it is alive."""
         # A raw hop has nothing to answer: whoever speaks there is somebody else.
-        if self.hop_probes is not None and path[-1].scheme != "raw" and self._may_ask("alive", path):
+        if self.hop_probes is not None and path[-1].scheme != "raw" and self.may_ask("alive", path):
             self.hop_probes.probe_liveness(path)
 
     def suspect_pipelining(self, path: tuple[Proxy, ...]) -> None:
         """The last hop of ``path`` has not answered a flight yet: ask whether it takes one."""
-        if self.hop_probes is not None and self._may_ask("flight", path):
+        if self.hop_probes is not None and self.may_ask("flight", path):
             self.hop_probes.set_pipelining(path)
 
-    def _may_ask(self, what: str, path: tuple[Proxy, ...]) -> bool:
-        """Was the last hop of ``path`` not asked just now?"""
+    def may_ask(self, what: str, path: tuple[Proxy, ...]) -> bool:
+        """Was the last hop of ``path`` not asked ``what`` just now? Note that it is."""
         now = monotonic()
         if self._rest_until.get((what, path[-1]), 0.0) > now:
             return False
@@ -128,10 +133,37 @@ class Hops:
         if not taken and self._pipelining.get(proxy) is not False:
             self._say(f"the proxy {proxy} takes no flight: from now on it is told step by step")
         self._pipelining[proxy] = taken
+        self._candidates.pop(proxy, None)
+        if taken:
+            self._taken_at[proxy] = monotonic()
+
+    def has_taken_since(self, proxy: Proxy, moment: float) -> bool:
+        """Was ``proxy`` seen to understand what it was sent in advance, after ``moment`` (monotonic)?"""
+        return self._taken_at.get(proxy, moment) > moment
+
+    def may_support_pipelining(self, proxy: Proxy) -> None:
+        """A probe of ``proxy`` cannot tell. A connection can, at the price of one more if it does not."""
+        if self._pipelining.get(proxy) is None:
+            self._candidates[proxy] = True
+
+    def is_candidate(self, proxy: Proxy) -> bool:
+        """Is it worth a try to send ``proxy`` everything at once?"""
+        return proxy in self._candidates
+
+    def passes_on(self, proxy: Proxy, passed: bool) -> None:
+        """``proxy`` was seen to pass on what came right behind its request, or to lose it."""
+        if not passed and self._passers.get(proxy) is not False:
+            self._say(f"the proxy {proxy} loses what comes right behind a request: that waits from now on")
+        self._passers[proxy] = passed
+
+    def is_passer(self, proxy: Proxy) -> bool | None:
+        """Does ``proxy`` pass on what comes right behind its request? None when that is not known."""
+        return self._passers.get(proxy)
 
     def forget_pipelining(self, proxy: Proxy) -> None:
-        """``proxy`` took flights, and does so no more: it may be asked again."""
+        """``proxy`` supported pipelining, and does so no more: it may be asked again."""
         self._pipelining.pop(proxy, None)
+        self._passers.pop(proxy, None)
         self._uses.pop(proxy, None)
 
     def supports_pipelining(self, proxy: Proxy) -> bool | None:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 class Selection:
     """The paths that a connection may take."""
 
-    def pick(self, without: Path) -> Path:
-        """A path that avoids the hops ``without``, which failed it already; empty when there is none."""
+    def pick(self, without: Path, including: Proxy | None = None) -> Path:
+        """A path that avoids the hops ``without``, which failed it already; empty when there is none.
+
+        ``including``: a hop that must be part of it, dead or not.
+        """
         raise NotImplementedError
 
     def has_another(self, without: Path) -> bool:
@@ -38,7 +41,7 @@ class Fixed(Selection):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def pick(self, without: Path) -> Path:
+    def pick(self, without: Path, including: Proxy | None = None) -> Path:
         return () if without else self._path
 
     def has_another(self, without: Path) -> bool:
@@ -54,13 +57,17 @@ class _Free(Selection):
         self._least = self._length
         self._hops = hops
 
-    def pick(self, without: Path) -> Path:
+    def pick(self, without: Path, including: Proxy | None = None) -> Path:
         left = [proxy for proxy in self._proxies if proxy not in without]
         if len(left) < self._least:
             return ()
-        living = [proxy for proxy in left if not self._hops.is_dead(proxy)]
+        living = [proxy for proxy in left if proxy == including or not self._hops.is_dead(proxy)]
         # Who is believed dead is asked again when nobody else is left.
-        return self._choose(living if len(living) >= self._least else left)
+        path = self._choose(living if len(living) >= self._least else left)
+        if including is None or including in path:
+            return path
+        # Random or in turn, it was not chosen: then it takes the last one's place.
+        return (*path[:-1], including) if including in left else ()
 
     def has_another(self, without: Path) -> bool:
         return sum(proxy not in without for proxy in self._proxies) > self._least

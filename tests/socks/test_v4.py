@@ -265,3 +265,11 @@ def test_noise_is_understood_or_refused(dialogue, data):
         taken = data[: len(data) - len(rest)]
         assert play(dialogue(), taken).rest == b""
         assert data == taken + rest
+
+
+def test_a_proxy_without_4a_refuses_every_name():
+    # Dante 1.4.2 takes the announcement of a name for an address to connect to.
+    for host, hint in (("example.org", True), ("192.0.2.1", False)):
+        err, _, _ = refused(Rejected, v4.connect(Endpoint(host, 80)), b"\x00\x5b" + bytes(6))
+        assert str(err).endswith("try socks5h") == hint
+        assert err.errno == errno.ECONNREFUSED

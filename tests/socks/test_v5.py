@@ -455,3 +455,30 @@ def test_noise_is_understood_or_refused(dialogue, data):
         taken = data[: len(data) - len(rest)]
         assert play(dialogue(), taken).rest == b""
         assert data == taken + rest
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        (0xF0, errno.EHOSTUNREACH),
+        (0xF1, errno.EHOSTUNREACH),
+        (0xF2, errno.EHOSTUNREACH),
+        (0xF3, errno.EHOSTUNREACH),
+        (0xF4, errno.EACCES),
+        (0xF5, errno.EACCES),
+        (0xF6, errno.EHOSTUNREACH),
+        (0xF7, errno.ETIMEDOUT),
+    ],
+)
+def test_tors_replies_about_onion_services_have_names(code, number):
+    answer = b"\x05\x00" + bytes([5, code]) + b"\x00\x01" + bytes(6)
+    err, _, _ = refused(Rejected, v5.connect(Endpoint("x.onion", 80)), answer)
+    assert err.errno == number
+    assert str(err).startswith("onion service: ") and str(err).endswith(f"(Tor's {code:X})")
+
+
+def test_a_hop_that_has_said_nothing_is_told_from_one_that_went_on_to_be_silent():
+    for answer, unheard in ((b"", True), (b"HTTP/1.1", True), (b"\x05\x02", False), (b"\x05\x00", False)):
+        kind = ProtocolError if answer[:1] == b"H" else ProxyClosed
+        err, _, _ = refused(kind, v5.connect(Endpoint("x.example", 80), b"u", b"p"), answer)
+        assert err.unheard == unheard

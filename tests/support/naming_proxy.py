@@ -86,9 +86,9 @@ class NamingProxy(socketserver.ThreadingTCPServer):
             return
         with server:
             client.sendall(request.reply(v5.SUCCEEDED))
-            back = threading.Thread(target=_carry, args=(server, client), name="naming proxy")
+            back = threading.Thread(target=carry, args=(server, client), name="naming proxy")
             back.start()
-            _carry(client, server)
+            carry(client, server)
             back.join()
 
     def _take_login(self, username: bytes, password: bytes) -> bool:
@@ -131,7 +131,7 @@ def naming_proxy(
             thread.join()
 
 
-def _carry(source: socket.socket, sink: socket.socket) -> None:
+def carry(source: socket.socket, sink: socket.socket) -> None:
     """Everything from one to the other, and the end as well."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):

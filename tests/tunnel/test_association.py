@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import select
 import socket
 import struct
@@ -151,3 +152,21 @@ def test_where_the_relay_of_a_reply_is(bound, proxy, relay):
 def test_a_relay_is_one_machine(control, bound):
     with pytest.raises(ProtocolError, match="proxy 127.0.0.1:1080: a UDP relay cannot be at a multicast"):
         associated(control[0], bound)
+
+
+@pytest.mark.parametrize("bound", ["0.0.0.0", "127.0.0.1", "::", "relay.example"])
+def test_a_relay_without_a_port_is_none(control, bound):
+    with pytest.raises(
+        ProtocolError, match="proxy 127.0.0.1:1080: the proxy has no UDP: it granted"
+    ) as caught:
+        Association(PATH, [control[0]], [Endpoint(bound, 0)])
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+def test_a_relay_without_a_port_behind_another_is_told_of(control):
+    path = (*PATH, Proxy("socks5h", "192.0.2.1", 1081))
+    with pytest.raises(
+        ProtocolError, match="hop 2 of 2, proxy 192.0.2.1:1081: the proxy has no UDP"
+    ) as caught:
+        Association(path, [control[0]] * 2, [BOUND, Endpoint("0.0.0.0", 0)])
+    assert caught.value.errno == errno.EOPNOTSUPP

@@ -49,10 +49,9 @@ class Epoll:
         self.fileno = self._epoll.fileno
 
     def poll(self, *args):
-        found = self._epoll.poll(*args)
         if self.failing:
             raise self.failing.pop()
-        return found
+        return self._epoll.poll(*args)
 
 
 @pytest.fixture
@@ -71,7 +70,8 @@ def test_a_failure_outside_of_a_step_is_told_to_all_and_the_next_tunnel_has_a_th
     openings = [TunnelAttempt(near.dup()) for _ in range(3)]
     for attempt in openings[:2]:
         background.submit(Task(lambda attempt=attempt: attempt, lambda *report: error_to_report.put(report)))
-    Epoll.failing.append(failure)
+    # On the thread, when it has all three.
+    openings[2].start = lambda: bool(Epoll.failing.append(failure))
     background.submit(Task(lambda: openings[2], lambda *report: error_to_report.put(report)))
     for _ in openings:
         _, error = error_to_report.get(timeout=PATIENCE)

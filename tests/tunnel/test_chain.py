@@ -56,7 +56,8 @@ def test_a_refusal_names_the_hop_the_reply_and_what_was_asked():
 def test_a_refusal_in_the_middle_is_about_the_next_hop():
     err = failure((ONE, TWO, THREE), OK_5 + b"\x00\x5b")
     assert str(err) == (
-        "hop 2 of 3, proxy two.example:1081: rejected or failed (asked for three.example:1082)"
+        "hop 2 of 3, proxy two.example:1081: rejected or failed, as without 4a every name is: try socks5h"
+        + " (asked for three.example:1082)"
     )
 
 
@@ -86,6 +87,24 @@ def test_a_single_proxy_is_not_numbered():
     assert str(failure((ONE,), b"\x05\x00" + b"\x05\x04")) == (
         "proxy 192.0.2.1:1080: host unreachable (asked for example.org:443)"
     )
+
+
+@pytest.mark.parametrize("heard", [b"", b"\x05", b"HTTP/1.0 502 "])
+def test_a_hop_that_was_not_heard_may_not_have_been_reached(heard):
+    err = failure((ONE, THREE), OK_5 + heard)
+    assert err.unheard and (err.hop, err.dead) == (THREE, THREE)
+    assert str(err).startswith("hop 2 of 2, proxy three.example:1082: ")
+    assert str(err).endswith(
+        "(asked for example.org:443; or hop 1 of 2, proxy 192.0.2.1:1080, granted a connection to it that it"
+        + " does not have)"
+    )
+
+
+@pytest.mark.parametrize("heard", [b"\x05\x02", b"\x05\x02" + b"\x01\x00"])
+def test_a_hop_that_was_heard_has_been_reached(heard):
+    err = failure((ONE, THREE), OK_5 + heard)
+    assert not err.unheard
+    assert str(err).endswith("(asked for example.org:443)")
 
 
 def test_a_hop_that_hangs_up_is_named():

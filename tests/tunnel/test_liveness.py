@@ -17,6 +17,7 @@ from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
 
 QUESTION = b"\x05\x01\x00\x01" + b"\x7f\x00\x00\x01" + b"\x00\x09"
+GRANT = b"\x05\x00\x00\x01" + b"\x00" * 6
 MS = 0.001
 
 
@@ -93,3 +94,39 @@ def test_the_silence_of_one_is_not_that_of_the_next(hops):
 )
 def test_servers_that_others_wrote_are_alive(server, how, request, hops):
     assert not is_dead(hops, proxy(request.getfixturevalue(server), *how))
+
+
+# ---------------------------------------------------------------- behind a hop that grants too early
+
+
+@pytest.mark.parametrize("liar", [(), (None,), (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", None)])
+def test_a_hop_that_answers_without_the_one_before_is_not_dead(hops, liar):
+    with (
+        reference_server() as server,
+        scripted(len(GREETING), CHOICE, len(QUESTION), GRANT, 3, *liar) as granting,
+    ):
+        assert not is_dead(hops, proxy(granting), proxy(server), read_timeout=300 * MS)
+        assert hops.is_dead(proxy(granting))
+        assert server.asked == [("CONNECT", "127.0.0.1", 9)]
+
+
+def test_a_hop_that_answers_neither_way_is(hops):
+    with (
+        scripted(None) as silent,
+        scripted(len(GREETING), CHOICE, len(QUESTION), GRANT, 3, None) as granting,
+    ):
+        assert is_dead(hops, proxy(granting), proxy(silent), read_timeout=300 * MS)
+        assert not hops.is_dead(proxy(granting))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [(None,), (len(GREETING), b"\x05\xff"), (len(GREETING), CHOICE, len(QUESTION), None)],
+)
+def test_the_question_is_no_destination_in_what_the_user_is_told(script):
+    error_to_report = []
+    hops = Hops(socket.getaddrinfo, error_to_report.append)
+    with scripted(*script) as server:
+        assert is_dead(hops, proxy(server), read_timeout=100 * MS)
+    assert "127.0.0.1:9" not in error_to_report[0]
+    assert "(asked whether it is alive" in error_to_report[0]

@@ -30,10 +30,16 @@ FOUR, HTTP, RAW = (Proxy(scheme, "d.example") for scheme in ("socks4a", "http", 
 TARGET = Endpoint("example.org", 443)
 
 
-def failed(kind, hop=None, dead=None, in_doubt=False, authenticated=False):
+def failed(kind, hop=None, dead=None, in_doubt=False, authenticated=False, unheard=False):
     error = kind("it failed", errno.ECONNREFUSED, 5) if kind is Rejected else kind("it failed")
     error.hop, error.dead, error.in_doubt, error.authenticated = hop, dead, in_doubt, authenticated
+    error.unheard = unheard
     return error
+
+
+def unheard(kind, hop):
+    """Not a word has come from ``hop``."""
+    return failed(kind, hop, hop, in_doubt=kind is ProxyClosed, unheard=True)
 
 
 @pytest.fixture
@@ -166,6 +172,11 @@ def test_who_is_sent_everything_at_once(hops, pipeline, taker, pipelines):
 @pytest.mark.parametrize("last", [FOUR, HTTP, RAW])
 def test_auto_sends_the_last_hops_only_message_behind_what_it_knows(hops, last):
     hops.set_pipelining(A, True)
+    # It may yet lose what comes behind its request.
+    assert said(flying(hops, A, last, pipeline="auto").start()) == GREETING + (
+        ASK_B.replace(b"\x09b.", b"\x09d.")[:-2] + last.port.to_bytes(2, "big")
+    )
+    hops.passes_on(A, True)
     behind = said(RetryPolicy(hops, Fixed((last,)), TARGET).start())
     assert said(flying(hops, A, last, pipeline="auto").start()).endswith(behind)
 
@@ -219,9 +230,57 @@ def test_a_hop_that_took_a_flight_is_known(hops):
 def test_who_is_silent_may_not_have_been_told_by_the_hop_before(hops):
     plan = flying(hops, A, B, C)
     plan.start()
-    assert said(plan.next_after(failed(ProxyTimeout, B, B))) == GREETING
+    assert said(plan.next_after(unheard(ProxyTimeout, B))) == GREETING
     plan.succeeded()
-    assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [False, False, None]
+    # A answered what it was sent at once, and has lost the rest: B is innocent.
+    assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [True, None, None]
+    assert [hops.is_passer(hop) for hop in (A, B, C)] == [False, None, None]
+    # The one stall: what is for B waits from now on, and then comes at once with what is for C.
+    assert said(flying(hops, A, B, C).start()) == GREETING + ASK_B
+
+
+def test_those_before_a_hop_that_failed_have_answered(hops):
+    plan = flying(hops, A, B, C)
+    plan.start()
+    plan.next_after(unheard(ProxyTimeout, C))
+    assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [True, True, None]
+    assert [hops.is_passer(hop) for hop in (A, B, C)] == [True, None, None]
+    plan.succeeded()
+    assert hops.is_passer(B) is False
+
+
+def test_a_hop_that_answers_others_meanwhile_was_not_told(asking):
+    asking.set_pipelining(A, True)
+    asking.set_pipelining(B, True)
+    plan = flying(asking, A, B)
+    at(plan, 1)
+    assert not plan.should_abandon()
+    asking.set_pipelining(B, True)
+    assert plan.should_abandon()
+    assert said(plan.next_after(unheard(ProxyTimeout, B))) == GREETING
+    plan.succeeded()
+    assert (asking.is_passer(A), asking.supports_pipelining(B)) == (False, True)
+
+
+def test_a_hop_behind_that_wants_its_greeting_alone_is_the_one_to_blame(hops):
+    plan = flying(hops, A, B)
+    plan.start()
+    assert said(plan.next_after(unheard(ProxyClosed, B))) == GREETING
+    plan.succeeded()
+    assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
+    assert hops.is_passer(A) is None
+
+
+def test_a_hop_that_passed_on_and_does_not_any_more_is_to_be_asked_anew(hops):
+    for hop in (A, B):
+        hops.set_pipelining(hop, True)
+    hops.passes_on(A, True)
+    plan = flying(hops, A, B)
+    plan.start()
+    hops.set_pipelining(B, False)
+    plan.next_after(unheard(ProxyTimeout, B))
+    plan.succeeded()
+    assert hops.supports_pipelining(A) is True
 
 
 def test_who_is_known_to_take_a_flight_is_not_suspected(hops):
@@ -300,8 +359,9 @@ def test_a_refusal_step_by_step_tells_as_much_as_a_success(hops):
     plan = flying(hops, A, B)
     plan.start()
     plan.next_after(failed(ProxyTimeout, B, B))
-    assert plan.next_after(failed(Rejected, A, B)) is None
-    assert [hops.supports_pipelining(hop) for hop in (A, B)] == [False, None]
+    assert plan.next_after(failed(Rejected, B)) is None
+    assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
+    hops.forget_pipelining(B)
     plan = flying(hops, B)
     plan.start()
     plan.next_after(failed(ProxyTimeout, B, None, authenticated=True))
@@ -405,6 +465,81 @@ def test_a_refused_destination_takes_no_turn_of_a_round_robin(hops):
         paths.append(plan.start().path)
         assert plan.next_after(refused(*paths[-1])) is None
     assert paths == [(A,), (B,), (C,)]
+
+
+# ---------------------------------------------------------------- hops that grant too early
+
+
+@pytest.mark.parametrize("kind", [ProxyClosed, ProxyTimeout, ProtocolError])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_hop_that_answers_without_the_one_before_is_alive(hops, dynamic, kind, place):
+    path = A, B, C
+    liar, good = path[place : place + 2]
+    left = tuple(hop for hop in path if hop is not liar)
+    dynamic.start()
+    error = unheard(kind, good)
+    attempt = dynamic.next_after(error)
+    if kind is ProxyClosed:
+        # In doubt: the same once more.
+        assert attempt.path == path
+        attempt = dynamic.next_after(error)
+    assert attempt.path == left
+    assert not any(map(hops.is_dead, path))
+    dynamic.succeeded()
+    assert [hop for hop in path if hops.is_dead(hop)] == [liar]
+    assert dynamic_of(hops, *path).start().path == left
+
+
+def test_a_refusal_of_the_destination_is_an_answer_too(hops, dynamic):
+    dynamic.start()
+    assert dynamic.next_after(unheard(ProtocolError, B)).path == (B, C)
+    assert dynamic.next_after(failed(Rejected, C)) is None
+    assert [hop for hop in (A, B, C) if hops.is_dead(hop)] == [A]
+    # The hop that was not heard has accused nobody.
+    assert hops.accused_by(B, 1) == hops.accused_by(B, 5) == ()
+
+
+@pytest.mark.parametrize("second", [SocksError, ProxyClosed, ProxyTimeout, ProtocolError])
+def test_a_hop_that_answers_in_neither_way_is_dead(hops, second):
+    plan = dynamic_of(hops, A, B)
+    plan.start()
+    attempt = plan.next_after(unheard(ProtocolError, B))
+    assert attempt.path == (B,)
+    # There is another way behind it: that has no time without end.
+    assert attempt.part < 1 and attempt.connect_limit
+    error = unheard(second, B)
+    error.in_doubt = False
+    assert plan.next_after(error).path == (A,)
+    assert hops.is_dead(B) and not hops.is_dead(A)
+    plan.succeeded()
+    assert hops.is_dead(B) and not hops.is_dead(A)
+
+
+def test_random_and_round_robin_try_the_same_hop_without_the_one_before(hops):
+    chain = Chain((A, B, C), type="round_robin", length=2)
+    plan = RetryPolicy(hops, RoundRobin(chain, hops, RoundRobinCounter("")), TARGET)
+    assert plan.start().path == (A, B)
+    attempt = plan.next_after(unheard(ProtocolError, B))
+    assert B in attempt.path and A not in attempt.path
+    plan.succeeded()
+    assert hops.is_dead(A) and not hops.is_dead(B)
+
+
+def test_without_one_hop_to_spare_nothing_is_learned_of_the_one_before(hops):
+    plan = RetryPolicy(hops, Fixed((A, B)), TARGET)
+    plan.start()
+    assert plan.next_after(unheard(ProtocolError, B)) is None
+    assert not hops.is_dead(A)
+
+
+def test_a_program_without_patience_leaves_the_answer_to_the_question(asking, asked):
+    plan = dynamic_of(asking, A, B)
+    at(plan, 1)
+    plan.given_up(unheard(ProxyTimeout, B))
+    assert asked == [(A, B)]
+    assert not asking.is_dead(A) and not asking.is_dead(B)
+    asking.died(A, unheard(ProxyTimeout, B))
+    assert dynamic_of(asking, A, B).start().path == (B,)
 
 
 # ---------------------------------------------------------------- silence

@@ -125,3 +125,15 @@ def test_round_robin_of_more_than_there_are_is_all(hops):
 )
 def test_each_type_has_its_selection(hops, type_, kind):
     assert type(selection(Chain(ALL, type=type_), hops, RoundRobinCounter(""))) is kind
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "random", "round_robin"])
+def test_a_path_that_must_include_a_hop(kind):
+    hops = Hops(lambda *_: [])
+    a, b, c, d = (Proxy("socks5h", name) for name in "abcd")
+    chain = selection(Chain((a, b, c, d), type=kind, length=2), hops, RoundRobinCounter(""))
+    hops.died(c, SocksError("gone"))
+    for _ in range(20):
+        path = chain.pick((b,), c)
+        assert c in path and b not in path and len(set(path)) == len(path)
+    assert chain.pick((b, c), c) == () or c not in chain.pick((b, c), c)

@@ -60,11 +60,14 @@ class Destinations:
 class Listener:
     """Sends each connection's first bytes back if they are ``secret``, on 127.0.0.1 and ::1 at first.
 
-    The secret keeps others on this machine from using it, and other services from being taken for it.
+    ``parting``, another secret, is sent back when the other end has said that it sends no more (half-close).
+    The secrets keep others on this machine from using it, and other services from being taken for it.
     """
 
     def __init__(self) -> None:
         self.secret = os.urandom(SECRET_SIZE)
+        self.parting = os.urandom(SECRET_SIZE)
+        self._half_closed: set[socket.socket] = set()
         self.ipv6 = False
         self._stack = ExitStack()
         self._selector = self._stack.enter_context(selectors.DefaultSelector())
@@ -127,9 +130,15 @@ class Listener:
             if heard == self.secret:
                 connection.send(heard)
                 return
+            if heard == self.parting:
+                self._half_closed.add(connection)
+                return
+            if not heard and connection in self._half_closed:
+                connection.send(self.parting)
         except OSError:
             # It was reset: the proxy has given up, and its examination says so.
             pass
+        self._half_closed.discard(connection)
         self._selector.unregister(connection)
         connection.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack
-from select import POLLIN, poll
+from select import POLLIN, poll, select
 from time import monotonic
 
 from pywrap.errors import (
@@ -66,6 +66,15 @@ RESOLVED = "127.79.67.75"
 # exist that grant everything, and hang up when it turns out to be impossible.
 SETTLED_SECONDS = 0.5
 
+# What no proxy can reach: a name that does not exist (RFC 6761 section 6.4); for SOCKS4, a port without a
+# service on the proxy's own machine (RFC 1078, which nobody runs).
+NO_NAME = Endpoint("nowhere.invalid", 443)
+NO_PORT = Endpoint("127.0.0.1", 1)
+
+# As the peer of a BIND on this machine: an address of its own, so that a server which listens there, at the
+# peer's instead of its own, is found out.
+PEER = "127.0.0.2"
+
 HINT_TARGET = "name a destination that it can reach with --check-target HOST:PORT"
 
 
@@ -111,6 +120,8 @@ class _Probes:
         self._here = self._there = ""
         # What it picks when it is offered all that we have.
         self._method = v5.NO_AUTHENTICATION
+        # Does it grant what is impossible? Then others get through as little as we do, and do not notice.
+        self._grants_anything = False
 
     def whole(self) -> Report:
         report = self.report
@@ -123,7 +134,7 @@ class _Probes:
             report.error = report.error or _words(err)
         else:
             self._ask_for_more()
-        if not report.works:
+        if not report.works and not self._grants_anything:
             self._say("second opinions")
             destination = self._destinations.plain.endpoint
             report.other_clients = ask_other_clients(self._path, destination, self._dialer.patience)
@@ -240,8 +251,13 @@ class _Probes:
         certain = destination.certain or self._exits_here
         try:
             with self._dialer.talk(tunnel()) as (sock, heard):
-                if not destination.size and hangs_up(sock):
-                    return Finding(NO, f"granted, but then it hung up ({where})"), None
+                if not destination.size:
+                    outcome = what_comes(sock)
+                    if outcome == "":
+                        return Finding(NO, f"granted, but then it hung up ({where})"), None
+                    if outcome is None and self._grants_the_impossible():
+                        why = "granted, but so is what is impossible: name a destination that speaks first"
+                        return Finding(UNKNOWN, f"{why} ({where})"), None
         except SocksError as err:
             if granted:
                 return Finding(NO if certain else UNKNOWN, f"granted, but then: {err} ({where})"), None
@@ -251,6 +267,16 @@ class _Probes:
             return Finding(UNKNOWN, f"granted, but somebody else answered ({where})"), None
         return YES_INDEED, None
 
+    def _grants_the_impossible(self) -> bool:
+        """Does it grant a connection that cannot be, as one does that grants before it connects?"""
+        nowhere = NO_PORT if self._proxy.scheme == "socks4" else NO_NAME
+        try:
+            self._dialer.ask(self._speaks(self._proxy, v5.CONNECT, nowhere))
+        except SocksError:
+            return False
+        self._grants_anything = True
+        return True
+
     def _ask_for_more(self) -> None:
         questions = {
             "names": self._by_name,
@@ -259,6 +285,7 @@ class _Probes:
             "bind": self._bind,
             "pipelining": self._fly,
             "resolve": self._resolve,
+            "half_close": self._half_close,
         }
         for subject, ask in questions.items():
             if self.report.findings[subject].verdict != ABSENT:
@@ -286,6 +313,8 @@ class _Probes:
 
     def _relayed(self, relay: Endpoint) -> Finding:
         """Send a datagram through ``relay`` to a socket of our own, and one back."""
+        if relay.port == 0:
+            return Finding(NO, "granted, but with a relay at port 0")
         if packed(relay.host) is None:
             return Finding(UNKNOWN, f"granted, with a relay that is a name: {relay}")
         near_family = socket.AF_INET6 if ":" in relay.host else socket.AF_INET
@@ -299,25 +328,77 @@ class _Probes:
                 # Only on the address that the proxy sees us at, and only until the secret arrives.
                 far.bind((self._here, 0))
                 near.connect((relay.host, relay.port))
-                heard = self._there_and_back(near, far, secret)
+                destination = Endpoint(*far.getsockname()[:2])
+                heard = self._there_and_back(near, [far], destination, secret)
+                if heard == "":
+                    self._note("udp_names", self._relayed_by_name(near, far, destination.port))
             except OSError as err:
                 return Finding(UNKNOWN, f"granted, but its relay {relay}: {err.strerror or err}")
+            own = Endpoint(*near.getsockname()[:2])
         if heard == "":
             return YES_INDEED
-        return Finding(NO if self._exits_here else UNKNOWN, f"granted, but {heard}")
+        return Finding(NO if self._exits_here else UNKNOWN, f"granted, but {heard}{self._with_port(own)}")
 
-    def _there_and_back(self, near: socket.socket, far: socket.socket, secret: bytes) -> str:
+    def _relayed_by_name(self, near: socket.socket, far: socket.socket, port: int) -> Finding:
+        """The same, to a name of this machine: where that is not loopback, it has none that a proxy knows."""
+        if not self._exits_here:
+            return Finding(UNKNOWN, "this machine has no name that it could be asked for")
+        with ExitStack() as stack:
+            fars = [far]
+            try:
+                # A proxy may take "localhost" for either.
+                other = socket.AF_INET if far.family == socket.AF_INET6 else socket.AF_INET6
+                fars.append(stack.enter_context(socket.socket(other, socket.SOCK_DGRAM)))
+                fars[-1].bind(("127.0.0.1" if other == socket.AF_INET else "::1", port))
+            except OSError:
+                # No IPv6 on this machine, or the port is taken there: then by the other address.
+                fars[1:] = []
+            heard = self._there_and_back(near, fars, Endpoint("localhost", port), os.urandom(SECRET_SIZE))
+        return Finding(NO, heard) if heard else YES_INDEED
+
+    def _with_port(self, own: Endpoint) -> str:
+        """Would it relay if the request told our port, as RFC 1928 has it (hpsockd)? A remark, or "".
+
+        The port has been another socket's, just now: nobody else gets it so soon.
+        """
+        secret = os.urandom(SECRET_SIZE)
+        family = socket.AF_INET6 if ":" in own.host else socket.AF_INET
+        far_family = socket.AF_INET6 if ":" in self._here else socket.AF_INET
+        try:
+            with (
+                socket.socket(far_family, socket.SOCK_DGRAM) as far,
+                socket.socket(family, socket.SOCK_DGRAM) as near,
+            ):
+                far.bind((self._here, 0))
+                near.bind((own.host, own.port))
+                dialogue = self._speaks(self._proxy, v5.UDP_ASSOCIATE, own)
+                with self._dialer.talk(dialogue) as (_, bound):
+                    relay = self._seen_from_here(bound)
+                    near.connect((relay.host, relay.port))
+                    destination = Endpoint(*far.getsockname()[:2])
+                    if self._there_and_back(near, [far], destination, secret) == "":
+                        return "; it does when the request tells the port that they come from"
+        except (SocksError, OSError):
+            # It is no remark then.
+            pass
+        return ""
+
+    def _there_and_back(
+        self, near: socket.socket, fars: list[socket.socket], destination: Endpoint, secret: bytes
+    ) -> str:
         """What went wrong, or ""."""
-        destination = Endpoint(*far.getsockname()[:2])
-        for sock in (near, far):
-            sock.settimeout(self._dialer.patience / DATAGRAMS)
+        patience = self._dialer.patience / DATAGRAMS
+        near.settimeout(patience)
         for _ in range(DATAGRAMS):
             near.send(pack_header(destination) + secret)
             try:
-                data, relay = far.recvfrom(1 << 16)
+                ready, _, _ = select(fars, (), (), patience)
+                if not ready:
+                    continue
+                data, relay = ready[0].recvfrom(1 << 16)
                 if data != secret:
                     continue
-                far.sendto(secret, relay)
+                ready[0].sendto(secret, relay)
                 answer = near.recv(1 << 16)
                 if answer[unpack_header(answer).size :] == secret:
                     return ""
@@ -332,7 +413,9 @@ class _Probes:
     def _bind(self) -> Finding:
         # Who may connect: this machine, or anybody where another hop is to do it.
         unspecified = Endpoint("0.0.0.0", 0)
-        caller = Endpoint(self._here, 0) if len(self._path) == 1 else unspecified
+        caller = Endpoint(PEER if self._here == "127.0.0.1" else self._here, 0)
+        if len(self._path) > 1:
+            caller = unspecified
         secret = os.urandom(SECRET_SIZE)
         bound = unspecified
         trouble = ""
@@ -341,8 +424,11 @@ class _Probes:
             nonlocal bound, trouble
             bound = self._seen_from_here((yield from self._speaks(self._proxy, v5.BIND, caller)))
             trouble = f"granted, but nobody could connect to {bound}"
+            if bound.host == PEER:
+                trouble = "granted, but"
+                raise SocksError("it listens at the address of the peer, where that is another machine")
             with ExitStack() as stack:
-                peer = self._call(bound, stack)
+                peer = self._call(bound, caller, stack)
                 trouble = f"granted, but the connection to {bound} did not come through"
                 yield from v5.read_reply() if self._is_socks5 else v4.read_reply()
                 send(peer, secret)
@@ -356,8 +442,8 @@ class _Probes:
             return Finding(NO if self._exits_here else UNKNOWN, f"{trouble}: {err}")
         return YES_INDEED if heard == secret else Finding(UNKNOWN, f"{trouble}: it was somebody else's")
 
-    def _call(self, bound: Endpoint, stack: ExitStack) -> socket.socket:
-        """Connect to ``bound`` as the peer would, through the hops before the proxy."""
+    def _call(self, bound: Endpoint, caller: Endpoint, stack: ExitStack) -> socket.socket:
+        """Connect to ``bound`` as the peer ``caller`` would, or through the hops before the proxy."""
         if len(self._path) > 1:
             line = Dialer(self._path[:-1], self._dialer.patience)
             hop = self._path[-2]
@@ -367,7 +453,10 @@ class _Probes:
             sock.settimeout(self._dialer.patience)
             return sock
         try:
-            sock = socket.create_connection((bound.host, bound.port), self._dialer.patience)
+            # Otherwise it would be from whichever address of this machine leads there, where the proxy may
+            # wait for another (Dante does, with an external address).
+            source = (caller.host, 0) if (":" in caller.host) == (":" in bound.host) else None
+            sock = socket.create_connection((bound.host, bound.port), self._dialer.patience, source)
         except OSError as err:
             raise SocksError(err.strerror or str(err)) from err
         return stack.enter_context(sock)
@@ -411,22 +500,38 @@ class _Probes:
             command = IMPOSSIBLE
         else:
             return Finding(UNKNOWN, "no connection to try it with")
+        data = b"" if command == IMPOSSIBLE else destination.says
+        found = self._found_of_flight(command, destination, data)
+        if found.verdict == YES:
+            if data:
+                self._note("data_behind", YES_INDEED)
+        elif data and self._found_of_flight(command, destination).verdict == YES:
+            self._note("data_behind", Finding(NO, f"{found.why}; not when the data wait for its answer"))
+            return YES_INDEED
+        return found
+
+    @property
+    def _soon(self) -> float:
+        """Seconds after which an answer has got lost, when step by step it came in no time."""
         slow = FLIGHT_FACTOR * ((self.report.connect_time or 0.0) + (self.report.reply_time or 0.0))
-        patience = min(self._dialer.patience, max(PIPELINING_SECONDS, slow))
+        return min(self._dialer.patience, max(PIPELINING_SECONDS, slow))
+
+    def _found_of_flight(self, command: int, destination: Destination, data: bytes = b"") -> Finding:
+        """What comes of it all at once, with ``data`` or with those after the answer."""
         try:
-            heard = self._dialer.ask(self._flight(command, destination), patience)
+            heard = self._dialer.ask(self._flight(command, destination, data), self._soon)
         except Rejected as err:
             return YES_INDEED if command == IMPOSSIBLE else Finding(NO, f"{err}, only when said at once")
         except ProxyTimeout:
-            return Finding(NO, "no answer when greeting and request come at once")
+            return Finding(NO, "no answer when all comes at once")
         except SocksError as err:
             if command == IMPOSSIBLE:
                 return Finding(UNKNOWN, f"{_words(err)}, with an impossible request")
             return Finding(NO, f"{_words(err)}, only when said at once")
         return YES_INDEED if heard.startswith(destination.hears) else Finding(NO, "the data got lost")
 
-    def _flight(self, command: int, destination: Destination) -> Dialogue[bytes]:
-        proxy, data = self._proxy, b"" if command == IMPOSSIBLE else destination.says
+    def _flight(self, command: int, destination: Destination, data: bytes) -> Dialogue[bytes]:
+        proxy = self._proxy
         if proxy.scheme == "http":
             yield Send(http.pack_request(destination.endpoint, proxy.username, proxy.password) + data)
             yield from http.read_answer(proxy.username is not None)
@@ -445,7 +550,33 @@ class _Probes:
             if credentials:
                 yield Recv(2)
             yield from v5.read_reply()
-        return (yield Recv(destination.size)) if destination.size else b""
+        if command == v5.CONNECT and not data:
+            return (yield from exchange(destination))
+        return (yield Recv(destination.size)) if data and destination.size else b""
+
+    # ------------------------------------------------------------ half-close
+
+    def _half_close(self) -> Finding:
+        """Say that no more comes (``shutdown(SHUT_WR)``), and see whether the answer to that comes back."""
+        destination = self._destinations.plain
+        if not self.report.works or destination.says != self._listener.secret:
+            return Finding(UNKNOWN, "no server at the other end that answers to the end of what it is sent")
+        parting = self._listener.parting
+        try:
+            with self._dialer.talk(self._speaks(self._proxy, v5.CONNECT, destination.endpoint)) as (sock, _):
+                sock.settimeout(self._soon)
+                sock.sendall(parting)
+                sock.shutdown(socket.SHUT_WR)
+                heard = sock.recv(SECRET_SIZE, socket.MSG_WAITALL)
+        except TimeoutError:
+            return Finding(NO, "no answer after the end of what was sent")
+        except OSError as err:
+            return Finding(NO, f"after the end of what was sent: {err.strerror or err}")
+        except SocksError as err:
+            return Finding(UNKNOWN, _words(err))
+        return (
+            YES_INDEED if heard == parting else Finding(NO, "the answer to the end of what was sent is lost")
+        )
 
 
 # ---------------------------------------------------------------- dialogues
@@ -484,16 +615,16 @@ def send(sock: socket.socket, data: bytes) -> None:
         raise SocksError(err.strerror or str(err)) from err
 
 
-def hangs_up(sock: socket.socket) -> bool:
-    """Does the other end close soon, without a word? What it says instead is left in the socket."""
+def what_comes(sock: socket.socket) -> str | None:
+    """What soon comes from the other end: "data", which stay in the socket, "" for its end, or None."""
     poller = poll()
     poller.register(sock, POLLIN)
     if not poller.poll(int(SETTLED_SECONDS * 1000)):
-        return False
+        return None
     try:
-        return not sock.recv(1, socket.MSG_PEEK)
+        return "data" if sock.recv(1, socket.MSG_PEEK) else ""
     except ConnectionError:
-        return True
+        return ""
 
 
 def _socks4(proxy: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
@@ -525,15 +656,18 @@ _ABSENT = {
         "names": "SOCKS4 has no names; socks4a does",
         "ipv6": "SOCKS4 has no IPv6",
         "udp": "SOCKS4 has no UDP",
+        "udp_names": "SOCKS4 has no UDP",
     },
     "socks4a": {
         **{f"method_{method}": "SOCKS4 has no methods" for method in METHODS},
         "ipv6": "SOCKS4 has no IPv6",
         "udp": "SOCKS4 has no UDP",
+        "udp_names": "SOCKS4 has no UDP",
     },
     "http": {
         **{f"method_{method}": "HTTP has no methods of SOCKS" for method in METHODS},
         "udp": "HTTP CONNECT has no UDP",
+        "udp_names": "HTTP CONNECT has no UDP",
         "bind": "HTTP CONNECT has no BIND",
         "resolve": "HTTP CONNECT has no RESOLVE",
     },

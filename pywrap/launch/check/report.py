@@ -12,7 +12,7 @@ The keys of the JSON are stable; new ones may be added::
        "works": true,                  a connection through it was seen
        "error": "" or why not, "connect_ms": 0.1 or null, "reply_ms": 0.2 or null,
        "reachable", "method_none", "method_password", "method_gssapi", "connect", "names",
-       "ipv6", "udp", "bind", "pipelining", "resolve":
+       "ipv6", "udp", "udp_names", "bind", "pipelining", "data_behind", "half_close", "resolve":
            {"verdict": "yes", "no", "unknown" or "absent" (its protocol has no such thing), "why": ""},
        "ask_other_clients": {"python-socks": {"verdict", "why"}, "PySocks": …}}]}  when it does not work
 
@@ -51,8 +51,11 @@ SUBJECTS = {
     "names": "names",
     "ipv6": "IPv6",
     "udp": "UDP",
+    "udp_names": "UDP by name",
     "bind": "BIND",
     "pipelining": "flight",
+    "data_behind": "data at once",
+    "half_close": "half-close",
     "resolve": "RESOLVE",
 }
 
@@ -153,16 +156,19 @@ def _rounded(seconds: float | None) -> float | None:
 
 # ---------------------------------------------------------------- for people
 
-_HEAD = ("", "reachable", "latency", "methods", "CONNECT", "names", "IPv6", "UDP", "BIND", "flight")
+_HEAD = ("", "reachable", "latency", "methods", "CONNECT", "names", "IPv6", "UDP", "BIND", "flight", "half")
 _CELLS = {YES: "yes", NO: "no", UNKNOWN: "?", ABSENT: "-"}
 
 _LEGEND = (
     "latency: until connected / until the greeting was answered",
     "flight: takes greeting, request and data at once, without a wait between them",
+    "half: what a server answers to the end of a client's data (shutdown) comes back",
 )
 _CELL_LEGEND = {
     "?": "?: cannot be told (--check-target HOST:PORT may help)",
     "-": "-: its protocol has no such thing",
+    "addr": "addr: for datagrams to addresses, not to names",
+    "part": "part: greeting and request at once; data right behind them gets lost",
 }
 
 
@@ -208,8 +214,16 @@ def _row(number: str, report: Report) -> tuple[str, ...]:
         cells["reachable"],
         _latency(report),
         _methods(report),
-        *(cells[subject] for subject in ("connect", "names", "ipv6", "udp", "bind", "pipelining")),
+        *(cells[subject] for subject in ("connect", "names", "ipv6")),
+        _in_part(cells["udp"], cells["udp_names"], "addr"),
+        cells["bind"],
+        _in_part(cells["pipelining"], cells["data_behind"], "part"),
+        cells["half_close"],
     )
+
+
+def _in_part(cell: str, other: str, part: str) -> str:
+    return part if (cell, other) == (_CELLS[YES], _CELLS[NO]) else cell
 
 
 def _latency(report: Report) -> str:

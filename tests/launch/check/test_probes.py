@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import socketserver
 import sys
@@ -19,11 +20,13 @@ from pywrap.launch import check
 from pywrap.launch.check import Role, destination, other_clients
 from pywrap.launch.check.report import ABSENT, NO, UNKNOWN, YES, Finding, Report, in_json, in_words
 from pywrap.socks import serve
+from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import Endpoint
 from tests.support import destinations
 from tests.support.play import hold
 from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
+from tests.test_chains import swallower
 from tests.test_udp_failures import forwarder
 
 # For a question that is answered, on a busy machine; and for one that never is.
@@ -32,13 +35,25 @@ IMPATIENT = 0.3
 
 NOTHING_ELSE = dict.fromkeys(
     ("method_none", "method_password", "method_gssapi", "connect", "names")
-    + ("ipv6", "udp", "bind", "pipelining", "resolve"),
+    + ("ipv6", "udp", "udp_names", "bind", "pipelining", "data_behind", "half_close", "resolve"),
     UNKNOWN,
 )
 METHOD_NONE = {"method_none": YES, "method_password": NO, "method_gssapi": NO}
 METHOD_PASSWORD = {"method_none": NO, "method_password": YES, "method_gssapi": NO}
 NO_METHODS = dict.fromkeys(METHOD_NONE, ABSENT)
 TCP = {"reachable": YES, "connect": YES, "names": YES, "ipv6": YES}
+
+UDP = {"udp": YES, "udp_names": YES}
+NO_UDP = {"udp": NO, "udp_names": UNKNOWN}
+PIPELINING = {"pipelining": YES, "data_behind": YES}
+MICROSOCKS = {
+    **NO_UDP,
+    "bind": NO,
+    "pipelining": NO,
+    "data_behind": UNKNOWN,
+    "half_close": NO,
+    "resolve": NO,
+}
 
 # CONNECT 127.0.0.1 and a port.
 REQUEST_SIZE = 10
@@ -73,7 +88,7 @@ def test_our_server_has_all_of_tcp_and_is_asked_for_nothing_but_our_listener():
     with reference_server() as server:
         told = examined(server.url())
         asked = server.asked
-    expected = {**TCP, **METHOD_NONE, "udp": YES, "pipelining": YES}
+    expected = {**TCP, **METHOD_NONE, **UDP, **PIPELINING, "half_close": YES}
     assert verdicts(told).items() >= expected.items()
     assert told["works"] and told["error"] == "" and told["other_clients"] == {}
     (port,) = {port for command, _, port in asked if command == "CONNECT"}
@@ -81,6 +96,7 @@ def test_our_server_has_all_of_tcp_and_is_asked_for_nothing_but_our_listener():
         "127.0.0.1",
         "localhost",
         "::1",
+        "127.0.0.1",
         "127.0.0.1",
     ]
     assert port != server.port
@@ -104,21 +120,14 @@ def test_our_server_as_socks4a():
 
 def test_microsocks_hangs_on_a_single_flight(microsocks):
     told = examined(url_of(microsocks))
-    assert verdicts(told) == {**TCP, **METHOD_NONE, "udp": NO, "bind": NO, "pipelining": NO, "resolve": NO}
+    assert verdicts(told) == {**TCP, **METHOD_NONE, **MICROSOCKS}
     assert told["udp"]["why"] == "command not supported by the proxy"
-    assert told["pipelining"]["why"] == "no answer when greeting and request come at once"
+    assert told["pipelining"]["why"] == "no answer when all comes at once"
 
 
 def test_microsocks_with_a_password(microsocks_with_password):
     told = examined(url_of(microsocks_with_password, login="alice:secret@"))
-    assert verdicts(told) == {
-        **TCP,
-        **METHOD_PASSWORD,
-        "udp": NO,
-        "bind": NO,
-        "pipelining": NO,
-        "resolve": NO,
-    }
+    assert verdicts(told) == {**TCP, **METHOD_PASSWORD, **MICROSOCKS}
 
 
 def test_dante_relays_datagrams_and_lets_a_peer_in(dante):
@@ -126,9 +135,10 @@ def test_dante_relays_datagrams_and_lets_a_peer_in(dante):
     assert verdicts(told) == {
         **TCP,
         **METHOD_NONE,
-        "udp": YES,
+        **UDP,
         "bind": YES,
-        "pipelining": YES,
+        **PIPELINING,
+        "half_close": YES,
         "resolve": NO,
     }
 
@@ -136,7 +146,7 @@ def test_dante_relays_datagrams_and_lets_a_peer_in(dante):
 def test_dante_takes_the_announcement_of_a_name_for_an_address(dante):
     told = examined(url_of(dante, "socks4a"))
     assert told["names"]["verdict"] == NO
-    assert told["names"]["why"].startswith("rejected or failed (asked for localhost:")
+    assert told["names"]["why"].startswith("rejected or failed, as without 4a every name is")
     assert (told["connect"]["verdict"], told["bind"]["verdict"]) == (YES, YES)
 
 
@@ -145,9 +155,10 @@ def test_ssh_has_connect_alone_and_hangs_up_on_the_rest(ssh_dynamic):
     assert verdicts(told) == {
         **TCP,
         **METHOD_NONE,
-        "udp": NO,
+        **NO_UDP,
         "bind": NO,
-        "pipelining": YES,
+        **PIPELINING,
+        "half_close": YES,
         "resolve": NO,
     }
     assert told["method_password"]["why"] == "it hangs up on that offer"
@@ -426,6 +437,140 @@ def test_what_is_granted_and_not_done_is_no():
     assert told["bind"]["why"].startswith("granted, but the connection to 127.0.0.1:")
 
 
+class Relaying(socketserver.ThreadingTCPServer):
+    """Relays a connection's first answer, datagrams, and what the peer of a BIND says first.
+
+    ``names``: also datagrams to names? ``wants_port``: only those from the port that the request tells?
+    ``at_peer``: for a BIND, does it listen at the peer's address? ``relay``: what it calls its relay.
+    """
+
+    def __init__(self, names=True, wants_port=False, at_peer=False, relay=None):
+        self.names, self.wants_port, self.at_peer, self.relay = names, wants_port, at_peer, relay
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.host, self.port = self.server_address
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError, ValueError):
+                request = hold(serve.receive_request(), self.request)
+                (self.connect, self.bind, self.associate)[request.command - 1](request)
+
+        def connect(self, request):
+            with socket.create_connection((request.destination.host, request.destination.port)) as onward:
+                self.request.sendall(request.reply(0))
+                onward.sendall(self.request.recv(100))
+                self.request.sendall(onward.recv(100))
+
+        def bind(self, request):
+            host = request.destination.host if self.server.at_peer else "127.0.0.1"
+            with socket.create_server((host, 0)) as listener:
+                listener.settimeout(PATIENT)
+                self.request.sendall(request.reply(0, Endpoint(*listener.getsockname())))
+                if self.server.at_peer:
+                    self.request.recv(1)
+                    return
+                peer, address = listener.accept()
+                with peer:
+                    self.request.sendall(request.reply(0, Endpoint(*address)))
+                    self.request.sendall(peer.recv(100))
+
+        def associate(self, request):
+            with (
+                socket.socket(type=socket.SOCK_DGRAM) as near,
+                socket.socket(type=socket.SOCK_DGRAM) as far,
+            ):
+                near.bind(("127.0.0.1", 0))
+                relay = self.server.relay or Endpoint(*near.getsockname())
+                self.request.sendall(request.reply(0, relay))
+                client = None
+                while True:
+                    ready, _, _ = select.select((self.request, near, far), (), ())
+                    if self.request in ready:
+                        return
+                    if far in ready:
+                        data, source = far.recvfrom(1 << 16)
+                        near.sendto(pack_header(Endpoint(*source)) + data, client)
+                        continue
+                    data, client = near.recvfrom(1 << 16)
+                    header = unpack_header(data)
+                    host = header.endpoint.host
+                    if self.server.wants_port and client[1] != request.destination.port:
+                        continue
+                    if host == "localhost" and self.server.names:
+                        host = "127.0.0.1"
+                    if host == "127.0.0.1":
+                        far.sendto(data[header.size :], (host, header.endpoint.port))
+
+
+@contextlib.contextmanager
+def relaying(**how):
+    with Relaying(**how) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()
+
+
+def test_a_server_that_relays_everything():
+    with relaying() as proxy:
+        told = examined(url_of(proxy))
+    # One exchange, and then it is over.
+    assert verdicts(told).items() >= {**UDP, "bind": YES, "half_close": NO}.items()
+
+
+def test_datagrams_to_names_that_get_lost():
+    with relaying(names=False) as proxy:
+        told = examined(url_of(proxy), patience=2)
+    assert verdicts(told).items() >= {"udp": YES, "udp_names": NO}.items()
+    assert told["udp_names"]["why"].startswith("no datagram came through its relay to localhost:")
+
+
+def test_a_relay_that_wants_the_port_in_the_request():
+    with relaying(wants_port=True) as proxy:
+        told = examined(url_of(proxy), patience=2)
+    assert told["udp"]["verdict"] == NO
+    assert told["udp"]["why"].endswith("; it does when the request tells the port that they come from")
+
+
+def test_a_relay_at_port_0():
+    with relaying(relay=Endpoint("0.0.0.0", 0)) as proxy:
+        told = examined(url_of(proxy))
+    assert told["udp"] == {"verdict": NO, "why": "granted, but with a relay at port 0"}
+
+
+def test_a_bind_at_the_peers_address_is_none():
+    with relaying(at_peer=True) as proxy:
+        told = examined(url_of(proxy))
+    assert told["bind"]["verdict"] == NO
+    assert told["bind"]["why"].startswith("granted, but: it listens at the address of the peer")
+
+
+def test_a_server_that_swallows_what_is_behind_a_request():
+    with swallower() as proxy:
+        told = examined(url_of(proxy), patience=3)
+    assert verdicts(told).items() >= {"pipelining": YES, "data_behind": NO}.items()
+    assert told["data_behind"]["why"] == (
+        "no answer when all comes at once; not when the data wait for its answer"
+    )
+
+
+@pytest.mark.parametrize("speaks_first", [False, True])
+def test_a_server_that_grants_everything_is_not_seen_to_work(speaks_first):
+    granted = b"\x05\x00\x00\x01" + bytes(6)
+    banner = (b"SSH-2.0",) if speaks_first else ()
+    with scripted(3, CHOICE, REQUEST_SIZE, granted, *banner, None) as proxy:
+        told = examined(url_of(proxy), target=Endpoint("192.0.2.1", 443), patience=0.5)
+    assert told["works"] == speaks_first
+    assert told["connect"]["verdict"] == (YES if speaks_first else UNKNOWN)
+    if not speaks_first:
+        assert told["error"].startswith("granted, but so is what is impossible")
+        # They would say that it works.
+        assert told["other_clients"] == {}
+
+
 class Http(socketserver.StreamRequestHandler):
     """An HTTP proxy for one exchange through each tunnel. What is no CONNECT it does not understand."""
 
@@ -457,9 +602,18 @@ def test_an_http_proxy_has_connect_alone(monkeypatch, elsewhere):
             server.shutdown()
             thread.join()
     (told,) = json.loads(text)["proxies"]
-    expected = {**TCP, **NO_METHODS, "udp": ABSENT, "bind": ABSENT, "pipelining": YES, "resolve": ABSENT}
-    # It listens on 127.0.0.1 alone, and hangs up about ::1.
-    assert verdicts(told) == {**expected, "ipv6": UNKNOWN if elsewhere else YES}
+    expected = {
+        **TCP,
+        **NO_METHODS,
+        "udp": ABSENT,
+        "udp_names": ABSENT,
+        "bind": ABSENT,
+        "resolve": ABSENT,
+        **PIPELINING,
+    }
+    # It listens on 127.0.0.1 alone, and hangs up about ::1. After one exchange it closes.
+    away = {"ipv6": UNKNOWN, "half_close": UNKNOWN}
+    assert verdicts(told) == {**expected, **(away if elsewhere else {"half_close": NO})}
 
 
 def test_a_proxy_that_never_answers_does_not_hold_up_the_others():
@@ -673,7 +827,7 @@ def reported(url, verdicts="", through=(), **attributes):
 def test_table():
     good = reported(
         "socks5h://alice:secret@first.example",
-        "yes yes yes yes yes yes yes no no yes",
+        "yes yes yes yes yes yes yes no unknown no yes no no unknown",
         connect_time=0.0001,
         reply_time=0.123,
     )
@@ -700,10 +854,10 @@ def test_table():
 2  socks4a://second.example:1081
 3  2 through 1
 
-   reachable  latency     methods        CONNECT  names  IPv6  UDP  BIND  flight
-1  yes        0.1/123 ms  none pass gss  yes      yes    yes   no   no    yes
-2  no         ?           -              ?        ?      ?     ?    ?     ?
-3  yes        10 ms       -              yes      ?      ?     ?    ?     ?
+   reachable  latency     methods        CONNECT  names  IPv6  UDP  BIND  flight  half
+1  yes        0.1/123 ms  none pass gss  yes      yes    yes   no   no    part    no
+2  no         ?           -              ?        ?      ?     ?    ?     ?       ?
+3  yes        10 ms       -              yes      ?      ?     ?    ?     ?       ?
 
 1  UDP: command not supported by the proxy
 2  error: cannot reach the proxy second.example:1081: No route to host
@@ -712,8 +866,10 @@ def test_table():
 
 latency: until connected / until the greeting was answered
 flight: takes greeting, request and data at once, without a wait between them
+half: what a server answers to the end of a client's data (shutdown) comes back
 ?: cannot be told (--check-target HOST:PORT may help)
 -: its protocol has no such thing
+part: greeting and request at once; data right behind them gets lost
 
 SSRF guards take the addresses of --dns remote no, tor ?, tcp yes, local yes
 
@@ -724,14 +880,18 @@ SSRF guards take the addresses of --dns remote no, tor ?, tcp yes, local yes
 
 def test_one_proxy_without_trouble_needs_few_words():
     good = reported(
-        "socks5h://h", "yes yes no no yes yes yes yes yes yes yes", connect_time=0.001, reply_time=0.001
+        "socks5h://h",
+        "yes yes no no yes yes yes yes yes yes yes yes yes yes",
+        connect_time=0.001,
+        reply_time=0.001,
     )
     assert in_words([good]).splitlines()[2:] == [
-        "   reachable  latency     methods  CONNECT  names  IPv6  UDP  BIND  flight",
-        "1  yes        1.0/1.0 ms  none     yes      yes    yes   yes  yes   yes",
+        "   reachable  latency     methods  CONNECT  names  IPv6  UDP  BIND  flight  half",
+        "1  yes        1.0/1.0 ms  none     yes      yes    yes   yes  yes   yes     yes",
         "",
         "latency: until connected / until the greeting was answered",
         "flight: takes greeting, request and data at once, without a wait between them",
+        "half: what a server answers to the end of a client's data (shutdown) comes back",
         "",
         "SSRF guards take the addresses of --dns remote no, tor yes, tcp yes, local yes",
         "",
