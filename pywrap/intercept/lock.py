@@ -29,7 +29,7 @@ thread, may wait for ever.
 An exception may come out of a handler at all these places (KeyboardInterrupt). ``with`` releases a lock of C
 code in every case. Where something else is held, ``finally`` goes by what is (``is_mine``), and not by a
 variable that the exception may have left as it was. ``__del__`` of a datagram socket enters no lock that its
-own thread holds: it leaves its flow to whoever has the lock next (``SocketRegistry.reap``).
+own thread holds: it leaves its flow to whoever has the lock next (``FlowTable.reap``).
 
 **Other threads** may call every door and every patch. Between a look at a descriptor (``is_open``) and what
 is then done to it, the patched close() of another thread waits for ``SocketRegistry.lock``. os.close() and C

@@ -103,7 +103,7 @@ class SocketRegistry:
         return self.pending.get(number) or self.listening.get(number) or flows.get(number)
 
     def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
-        """``fd`` is a tunnel to ``peer``; ``name`` is what getsockname() tells, None for the kernel's."""
+        """``fd`` is a tunnel to ``peer``; getsockname() returns ``name``, or if that is None the kernel's answer."""
         number = inode(fd)
         self.established[number] = peer
         if name is not None:
@@ -111,21 +111,21 @@ class SocketRegistry:
         self._grown()
 
     def name_of(self, fd: int) -> tuple[Any, ...] | None:
-        """What getsockname() is to tell of ``fd``; None for the kernel's answer."""
+        """What getsockname() returns for ``fd``; None for the kernel's answer."""
         return self.names.get(inode(fd)) if fd >= 0 else None
 
     def leave_port(self, fd: int) -> None:
-        """``fd`` is bound to whichever port is free."""
+        """``fd`` was bound to port 0."""
         self.any_port.add(inode(fd))
         self._grown()
 
     def listen_at(self, number: int, listener: Listener) -> None:
-        """What the program listens on has the inode ``number`` from now on. Under ``lock``."""
+        """``listener`` has the inode ``number`` from now on. Under ``lock``."""
         self.listening[number] = listener
         self._grown()
 
     def listener_of(self, fd: int) -> Listener | None:
-        """What listens at a proxy for ``fd``."""
+        """The listener that ``fd`` is a descriptor of."""
         if not self.listening or fd < 0:
             return None
         # Its inode changes under the lock.
@@ -133,7 +133,7 @@ class SocketRegistry:
             return self.listening.get(inode(fd))
 
     def error_of(self, fd: int) -> int:
-        """What SO_ERROR has to tell of ``fd``: an errno, or 0. Told once, as by the kernel."""
+        """SO_ERROR of ``fd``: an errno once, as of the kernel's, then 0."""
         if not self.pending and not self._lingering:
             return 0
         number = inode(fd)
@@ -145,7 +145,7 @@ class SocketRegistry:
             return pending.take_error() if pending is not None else 0
 
     def keep_failed(self, number: int, failed: Pending) -> None:
-        """``failed`` waits at its placeholder ``number`` for somebody to ask for its errno."""
+        """Keep ``failed`` at the inode of its placeholder until the program reads its errno."""
         self.pending[number] = failed
         self._grown()
 
@@ -156,7 +156,7 @@ class SocketRegistry:
             waiting.let_go(fd)
 
     def linger(self, number: int, fd: int) -> None:
-        """Keep the placeholder at ``fd`` open until SO_ERROR is asked of the socket ``number``."""
+        """Keep the placeholder at ``fd`` open until the program reads SO_ERROR of the socket ``number``."""
         if number in self._lingering:
             return
         if len(self._lingering) >= LINGERING:
@@ -164,11 +164,11 @@ class SocketRegistry:
         try:
             self._lingering[number] = os.dup(fd), inode(fd)
         except OSError:
-            # No descriptor left (EMFILE): who polls in Python is woken up without it.
+            # No descriptor left (EMFILE): epoll objects of Python's are woken up without it.
             pass
 
     def allow(self, relay: tuple[Any, ...]) -> None:
-        """Datagrams may go to ``relay``: the audit hook asks."""
+        """Datagrams may go to ``relay``, which the audit hook checks; also for one more flow."""
         self.relays[relay] = self.relays.get(relay, 0) + 1
 
     def disallow(self, relay: tuple[Any, ...]) -> None:
@@ -184,14 +184,14 @@ class SocketRegistry:
         try:
             return address in self.relays
         except TypeError:
-            # Not hashable: no address of ours.
+            # Not hashable: no address of a relay.
             return False
 
     def pending_of(self, fd: int) -> Pending | None:
-        """The tunnel that ``fd`` waits for."""
+        """The connect() that is pending at ``fd``, or has failed there."""
         if not self.pending or fd < 0:
             return None
-        # Not in the middle of a hand-over, when it is neither pending nor in its place.
+        # Under the lock, since in the middle of a hand-over ``fd`` is neither the placeholder nor the tunnel.
         with self.lock:
             pending = self.pending.get(inode(fd))
             if pending is not None:
@@ -199,7 +199,7 @@ class SocketRegistry:
             return pending
 
     def forked(self) -> None:
-        """In a child after fork(): the parent goes on with what is pending, the child cannot."""
+        """In a child after fork(): what is pending is the parent's, which goes on with it."""
         epoll.forked()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
@@ -207,7 +207,7 @@ class SocketRegistry:
             flow.forked()
         for listener in list(self.listening.values()):
             listener.forked()
-        # Whoever was sweeping is not here to end it.
+        # A thread that was sweeping does not exist here.
         self._sweep_at = 64
 
     def _grown(self) -> None:
@@ -220,13 +220,13 @@ class SocketRegistry:
     def _sweep(self) -> None:
         """Forget the sockets that are closed.
 
-        They can be closed in ways that pass no patch (os.close, the garbage collector, C code), so what
-        is alive is looked up, each time the tables have doubled.
+        They can be closed in ways that pass no patch (os.close, the garbage collector, C code). So the open
+        descriptors are listed each time the tables have doubled.
         """
-        # By one thread: a hundred that connect at once would all come here, and look up each other's.
+        # By one thread: a hundred that connect at once would all list the descriptors.
         self._sweep_at = _NEVER
         try:
-            # Before looking: a tunnel that another thread establishes meanwhile is no candidate.
+            # Before the listing: a tunnel that another thread establishes meanwhile is not in it.
             established, pending = list(self.established.items()), list(self.pending.values())
             listening, any_port = list(self.listening.items()), set(self.any_port)
             alive = _open_inodes()
