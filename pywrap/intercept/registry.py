@@ -103,7 +103,7 @@ class SocketRegistry:
         return self.pending.get(number) or self.listening.get(number) or flows.get(number)
 
     def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
-        """``fd`` is a tunnel to ``peer``; getsockname() returns ``name``, or if that is None the kernel's answer."""
+        """``fd`` is a tunnel to ``peer``; getsockname() returns ``name``, or the kernel's answer if None."""
         number = inode(fd)
         self.established[number] = peer
         if name is not None:

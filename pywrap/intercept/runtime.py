@@ -149,8 +149,8 @@ class Runtime:
     def local_host(self, chain: str, family: int) -> str:
         """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
 
-        The kernel has it after a connect() of a datagram socket, which sends nothing. The name of a proxy is not
-        looked up for that.
+        The kernel has it after a connect() of a datagram socket, which sends nothing. The name of a proxy is
+        not looked up for that.
         """
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
             if address.family != family:

@@ -1,6 +1,6 @@
 """Every function that replaces one of ``socket`` and decides about traffic, for one ``Runtime``.
 
-Made at the first call of a function in ``lazy``, so that a program without network traffic imports none of
+Made at the first call of a function of ``lazy``, so that a program without network traffic imports none of
 it. Everything is imported here and at once, so that nothing is left to import when gevent has replaced the
 locks of the import system.
 """
