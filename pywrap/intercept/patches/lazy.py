@@ -27,8 +27,8 @@ def install(patches: originals.Patches, module: Any, current: Callable[[], Runti
     for name in METHODS:
         replacement = _method(name, getattr(originals.Socket, name), current)
         patches.replace(module.socket, name, replacement)
-    # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``. Replacing the latter also reaches modules
-    # that imported the former before us.
+    # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``. Replacing the latter reaches modules
+    # that have imported the former before us.
     for name in ("getaddrinfo", *COPIED):
         replacement = _function(name, getattr(originals, name), current)
         patches.replace(_socket, name, replacement)
