@@ -31,7 +31,7 @@ code in every case. Where something else is held, ``finally`` goes by what is (`
 variable that the exception may have left as it was. ``__del__`` of a datagram socket enters no lock that its
 own thread holds: it leaves its flow to whoever has the lock next (``FlowTable.reap``).
 
-**Other threads** may call every door and every patch. Between a look at a descriptor (``is_open``) and what
+**Other threads** may call every function that is replaced. Between a look at a descriptor (``is_open``) and what
 is then done to it, the patched close() of another thread waits for ``SocketRegistry.lock``. os.close() and C
 code do not.
 
