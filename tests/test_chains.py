@@ -331,7 +331,7 @@ def test_a_hop_that_swallows_what_is_behind_its_request_costs_one_stall(
     code = """
         from pywrap import intercept
         fetched = fetch()
-        hops = intercept.current().runtime.hops
+        hops = intercept.current().hops
         after_one = {hop.port: pipelines for hop, pipelines in hops._pipelining.items()}
         say(fetched=fetched + fetch(), pipelines=after_one, passes=list(hops._passers.values()))
     """
@@ -354,7 +354,7 @@ def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
     code = """
         import time
         from pywrap import intercept
-        hops = intercept.current().runtime.hops
+        hops = intercept.current().hops
         deadline = time.monotonic() + 30
         failed = 0
         while not hops._passers and time.monotonic() < deadline:
@@ -518,7 +518,7 @@ def test_auto_learns_from_the_second_connection_and_leaks_nothing(three, echo_se
         from pywrap import intercept
         fetched = fetch()
         before = sorted(os.listdir("/proc/self/fd"))
-        hops = intercept.current().runtime.hops
+        hops = intercept.current().hops
         fetched += fetch()
         deadline = time.monotonic() + 30
         while not hops._pipelining and time.monotonic() < deadline:

@@ -1,9 +1,9 @@
-"""The wall behind the patches: an audit hook that refuses what did not come through them.
+"""The checks of the audit hook, which refuses traffic that has not come through the patches.
 
-Code that has kept the C class or a function from before us ends up here. The hook keeps no state of who is
-calling: what it lets pass is what may leave this machine, by the same verdicts.
+Code that has kept the C class, or a function from before the patches, bypasses them, but not the hook. The
+hook has no state about its caller: it lets pass what may leave this machine directly, by the same verdicts.
 
-The hook itself is in the package's ``__init__``: an audit hook cannot be taken back, and has to be cheap.
+The hook itself is in the package's ``__init__``, since it must cost little and cannot be removed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def check(runtime: Runtime, event: str, args: tuple[Any, ...]) -> None:
-    """Look at one audit event.
+    """Check one audit event.
 
     Raises:
-        PermissionError: what it announces must not happen.
+        PermissionError: what the event announces is refused.
     """
     _CHECKS[event](runtime, *args)
 
 
 def _check_new(runtime: Runtime, sock: Any, family: int, kind: int, proto: int) -> None:
-    # The hook lets the others pass.
+    # The hook calls this for no other family.
     _refuse(runtime, "AF_PACKET sockets bypass every proxy")
 
 
@@ -43,7 +43,7 @@ def _check_address(runtime: Runtime, sock: Any, address: Any) -> None:
     if found is None:
         _refuse(runtime, f"cannot tell where {address!r} is")
     elif not found.datagram and runtime.routes.leads_to_first_hop(found.host, found.port):
-        # A tunnel begins; also where the proxy's address is of the placeholders' network.
+        # A tunnel begins. The verdict would refuse a proxy in the network of the placeholders.
         return
     elif runtime.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
         _refuse(runtime, f"{found.host}:{found.port} would be reached directly, past the proxy")

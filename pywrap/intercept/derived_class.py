@@ -1,13 +1,12 @@
-"""Classes that a few sockets become, to have methods of ours in front of C's, while all others have none.
+"""Derived classes that put methods in front of C's in some sockets, and in no other.
 
-Each is derived from the socket's own class, and has its name and its layout.
+Only datagram sockets (``udp.methods``) and sockets that listen at a proxy (``bind.listener``) become of such
+a class. It is derived from the socket's own class, and has its name and its layout.
 """
 
 from __future__ import annotations
 
 import sys
-
-from pywrap.intercept.registry import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+# An attribute of each class that is made here.
+MARK = "_pysocksify_flow"
+
 
 class Classes:
-    """``methods(base)`` are those for sockets of ``base``, one of ``roots``: the classes that are patched."""
+    """``methods(base)``: the members for sockets of ``base``. ``roots``: the classes that are patched."""
 
     def __init__(self, roots: list[type], methods: Callable[[Any], dict[str, Any]]) -> None:
         self._roots = roots
         self._methods = methods
-        # By the class that a socket was of; and the other way.
+        # By the socket's own class, the derived one; and the other way round.
         self._made: dict[type, type] = {}
         self._before: dict[type, type] = {}
 
@@ -46,11 +48,11 @@ class Classes:
         if cls not in self._made:
             root = next((each for each in cls.__mro__ if each in self._roots), cls)
             bases: tuple[type, ...] = (cls,)
-            members = _face(cls)
+            members = _identity(cls)
             if cls is root:
                 members = {**members, **self._methods(root), "__reduce_ex__": _reduce_as(root)}
             else:
-                # Between a program's own class and the one that it is derived from, where super() finds them.
+                # The methods stand behind a class of the program's, so that its super() calls find them.
                 bases = (_Quiet, cls, self._derived(root))
             self._made[cls] = type(cls)(cls.__name__, bases, members)
             self._before[self._made[cls]] = cls
@@ -58,7 +60,7 @@ class Classes:
 
 
 class _Quiet:
-    """Keeps a class of the program's from being told of ours as of one more that is derived from it."""
+    """Hides the derived class from ``__init_subclass__`` of the program's class."""
 
     __slots__ = ()
 
@@ -66,7 +68,8 @@ class _Quiet:
         pass
 
 
-def _face(cls: type) -> dict[str, Any]:
+def _identity(cls: type) -> dict[str, Any]:
+    """Members by which the derived class looks like ``cls``."""
     return {
         "__slots__": (),
         "__module__": cls.__module__,
@@ -78,7 +81,7 @@ def _face(cls: type) -> dict[str, Any]:
 
 def _reduce_as(base: Any) -> Callable[..., Any]:
     def __reduce_ex__(self: Any, protocol: int) -> Any:
-        # multiprocessing knows how to send sockets to other processes by their exact class.
+        # multiprocessing finds the way to send a socket to another process by its exact class.
         reduction = sys.modules.get("multiprocessing.reduction")
         reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(base)
         return base.__reduce_ex__(self, protocol) if reducer is None else reducer(self)

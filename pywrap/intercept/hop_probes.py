@@ -1,6 +1,7 @@
-"""What hops are asked beside the program's connections, in the background.
+"""Probes of proxies that the background thread sends beside the program's connections.
 
-Is one alive that keeps a connection waiting, and does one take a flight? ``Hops`` learn the answers.
+Is a proxy that keeps a connection waiting alive? Does a proxy support pipelining? ``tunnel.hops`` remembers
+the answers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class HopProbes:
-    """``submit`` gives the background thread something to do."""
+    """``submit`` gives a task to the background thread."""
 
     def __init__(self, settings: Settings, hops: Hops, submit: Callable[[Task], None]) -> None:
         self._settings = settings
@@ -36,25 +37,25 @@ class HopProbes:
         self._submit = submit
 
     def probe_liveness(self, path: Path) -> None:
-        """Ask the last hop of ``path``, which keeps a connection waiting, whether it is alive."""
+        """Probe whether the last hop of ``path``, which keeps a connection waiting, is alive."""
         self._ask(LivenessProbe(self._hops, path), self._within(PATIENCE))
 
     def set_pipelining(self, path: Path) -> None:
-        """Ask the last hop of ``path``, which has answered no flight yet, whether it takes one."""
+        """Probe whether the last hop of ``path`` supports pipelining, which is not known yet."""
         self._ask(PipeliningProbe(self._hops, path), self._within(HURRY))
 
     def learn(self, path: Path) -> None:
-        """A connection stands through ``path``: ask, if need be, who takes the next one in a flight."""
+        """A connection through ``path`` is open: probe its hops for pipelining, if that is not known yet."""
         if self._settings.pipeline == "auto":
             for to_ask in unknown(self._hops, path):
                 if not self._ask(PipeliningProbe(self._hops, to_ask), Deadline(self._settings)):
-                    # Another time.
+                    # Not probed: the next connection may do it.
                     self._hops.unused(to_ask[-1])
             for to_ask in unseen(self._hops, path):
                 self._ask(PassingProbe(self._hops, to_ask), Deadline(self._settings))
 
     def _within(self, seconds: float) -> Deadline:
-        """For what somebody waits for: so many seconds for each answer."""
+        """Limits for a probe that a connection waits for: at most ``seconds`` for each answer."""
         reply_limit = min(self._settings.read_timeout or seconds, seconds)
         return Deadline(replace(self._settings, read_timeout=reply_limit))
 
@@ -65,7 +66,7 @@ class HopProbes:
             attempt = TunnelAttempt(sock, question, deadline)
             self._submit(Task(lambda: attempt, lambda *_: end(attempt)))
         except (OSError, RuntimeError):
-            # No descriptor or no thread left.
+            # No descriptor (EMFILE) or no thread left.
             if sock is not None:
                 sock.close()
             return False
@@ -73,7 +74,7 @@ class HopProbes:
 
 
 def fresh() -> _socket.socket:
-    """A socket to begin with; it becomes another where the proxy has no IPv4 (``dial.socket_for``)."""
+    """A socket for an attempt, which replaces it where the proxy has no IPv4 address (``first_hop``)."""
     sock = Own(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     sock.setblocking(False)
     return sock
@@ -82,5 +83,5 @@ def fresh() -> _socket.socket:
 def end(attempt: TunnelAttempt) -> None:
     """Close ``attempt``, which began on a ``fresh`` socket."""
     attempt.abandon()
-    # Its own is left, which is nobody else's here.
+    # abandon() leaves the socket to its owner, which is this module.
     attempt.sock.close()

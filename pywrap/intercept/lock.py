@@ -29,11 +29,11 @@ thread, may wait for ever.
 An exception may come out of a handler at all these places (KeyboardInterrupt). ``with`` releases a lock of C
 code in every case. Where something else is held, ``finally`` goes by what is (``is_mine``), and not by a
 variable that the exception may have left as it was. ``__del__`` of a datagram socket enters no lock that its
-own thread holds: it leaves its flow to whoever has the lock next (``SocketRegistry.reap``).
+own thread holds: it leaves its flow to the next holder of the lock (``FlowTable.reap``).
 
-**Other threads** may call every door and every patch. Between a look at a descriptor (``is_open``) and what
-is then done to it, the patched close() of another thread waits for ``SocketRegistry.lock``. os.close() and C
-code do not.
+**Other threads** may call every function that is replaced. Between a look at a descriptor (``is_open``) and
+what is then done to it, the patched close() of another thread waits for ``SocketRegistry.lock``. os.close()
+and C code do not.
 
 **A forked child** has the thread that called fork() and no other. The lock is made anew there
 (``Runtime.forked``): the owner of one may be gone. The background thread, and what it had in hand, is the

@@ -1,10 +1,11 @@
-"""Which names and addresses somebody beyond the chain is asked for, and what is made of the answers.
+"""Which names and addresses are looked up through the chain, and which answers are refused.
 
-With ``dns remote`` and ``dns local``, none.
+With ``dns tor`` the last proxy is asked (RESOLVE), with ``dns tcp://`` a name server behind it. With
+``dns remote`` and ``dns local`` nothing is looked up here.
 
-An answer never chooses the direct path: an address of this machine, of a direct network or of a direct name
-is refused, and so is a name that is known here. The name that was asked for is not direct, or it would have
-been looked up here. v2ray 4.34 answers RESOLVE with success and its own address, whatever the name.
+An answer never chooses the direct path. An address of this machine, of a direct network or of a direct name
+is refused, and so is a name that this machine knows. (A direct name is not looked up through the chain.)
+v2ray 4.34 answers RESOLVE with success and its own address, whatever the name.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RemoteNames:
-    """``lookup``, and the routes, which decide about a name before it is asked for and then learn of it."""
+    """``routes`` decide whether a name is looked up, and learn its addresses. ``lookup`` may be None."""
 
     def __init__(
         self, lookup: Resolver | None, routes: Routes, names: Placeholders, messages: Messages
@@ -38,7 +39,7 @@ class RemoteNames:
         self._said_missing = False
 
     def takes(self, name: str) -> bool:
-        """Is ``name`` asked for beyond the chain?"""
+        """Is ``name`` looked up through the chain?"""
         return (
             self._lookup is not None
             and has_addresses(name)
@@ -48,10 +49,10 @@ class RemoteNames:
         )
 
     def addresses(self, name: str, ipv6: bool | None) -> Found:
-        """The addresses of a ``name`` that it takes, of one family or of both (None).
+        """The addresses of a ``name`` that ``takes`` has accepted, of one family or of both (None).
 
         Raises:
-            LookupFailed: there are none, or nobody tells.
+            LookupFailed: it has none, all are refused, or the look-up failed.
         """
         assert self._lookup is not None, "takes() was asked before"
         try:
@@ -68,15 +69,15 @@ class RemoteNames:
             self._messages.say(1, f"refused: {name} was {words}")
         self._messages.say(2, f"{name}: {', '.join(values)}")
         self._routes.learn_from_beyond(name, list(values))
-        # The program may connect to that one as well.
+        # The program may connect to the canonical name as well.
         canonical = name if self._routes.knows(found.canonical) else found.canonical
         return replace(found, values=values, canonical=canonical)
 
     def names(self, literal: str) -> list[str]:
-        """What an address is called, if it goes through a chain itself; else nobody is asked.
+        """The names of an address, if it goes through a chain itself; none are looked up for any other.
 
         Raises:
-            LookupFailed: it has no name, or nobody tells.
+            LookupFailed: it has no name, one is refused, or the look-up failed.
         """
         address = address_of(literal)
         if self._lookup is None or address is None or self._routes.verdict(literal, 0).kind != TUNNEL:
@@ -93,7 +94,7 @@ class RemoteNames:
         return list(found.values)
 
     def _failed(self, what: str, err: LookupFailed) -> None:
-        """Say why: once where the proxy does not look names up at all, at -v otherwise."""
+        """Print the reason: once where the proxy has no look-ups at all, at -v otherwise."""
         cause = err.__cause__
         missing = isinstance(cause, SocksError) and cause.errno == errno.EOPNOTSUPP
         once = missing and not self._said_missing

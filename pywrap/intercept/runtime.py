@@ -1,4 +1,4 @@
-"""What the patches share: the settings, and what ``pywrap.tunnel`` makes of them."""
+"""What the patches share: the settings, what ``pywrap.tunnel`` makes of them, and the messages."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ _UDP = (0, _socket.IPPROTO_UDP)
 
 
 class Runtime:
-    """One installation of the patches."""
+    """One installation of the patches.
+
+    ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
+    (``patches.implementations``).
+    """
 
     def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
+        self.functions: dict[str, Callable[..., Any]] = {}
         self.names = Placeholders(self._lock, settings.placeholders, settings.turns)
         self.hosts = Hosts()
         self.hops = Hops(
@@ -83,10 +88,10 @@ class Runtime:
 
     @property
     def is_interrupted(self) -> bool:
-        """Has a signal handler, or the like, interrupted code of ours that holds a lock?
+        """Has a signal handler (or a finalizer) interrupted code of ours in this thread that holds the lock?
 
-        It may wait for its connection, and until it has ended the background thread waits for the lock: what
-        is opened here is opened by this thread then.
+        It may wait for its connection, while the background thread waits for the lock. So this thread opens
+        the connection itself.
         """
         return self.registry.lock.is_mine
 
@@ -95,7 +100,7 @@ class Runtime:
         return Deadline(self.settings, program)
 
     def attempt(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> TunnelAttempt:
-        """The tunnel that ``verdict`` wants, on ``sock``, not started."""
+        """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
         return TunnelAttempt(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
 
     def _plan(
@@ -113,8 +118,11 @@ class Runtime:
     def _converse(
         self, about: str, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
     ) -> Endpoint:
-        """Go through the chain of ``about`` and back, in this thread; return the last reply's address."""
-        # "" where its rules say direct, or nothing: for all ports.
+        """Send ``command`` through the chain for the name or address ``about``, in this thread.
+
+        Return the address of the last reply.
+        """
+        # For all ports: "", the default chain, where the rules say direct or nothing.
         chain = self.routes.verdict(about, 0).chain
         plan = self._plan(self._selections[chain], destination, command, then)
         attempt = TunnelAttempt(fresh(), plan, self.deadline(None))
@@ -124,7 +132,7 @@ class Runtime:
             end(attempt)
         last = attempt.path[-1]
         if command == v5.RESOLVE and attempt.bound.port == last.port:
-            # v2ray: its own address, which is another host than the name's wherever the proxy is.
+            # v2ray answers with its own address.
             raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {attempt.bound}")
         return attempt.bound
 
@@ -141,7 +149,8 @@ class Runtime:
     def local_host(self, chain: str, family: int) -> str:
         """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
 
-        By a connect() that sends nothing. A proxy's name is not looked up for it.
+        The kernel has it after a connect() of a datagram socket, which sends nothing. The name of a proxy is
+        not looked up for that.
         """
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
             if address.family != family:
@@ -152,7 +161,7 @@ class Runtime:
                 originals.connect(with_proxy, address.sockaddr)
                 return str(with_proxy.getsockname()[0])
             except OSError:
-                # No route to it: then there is no such address.
+                # No route to the proxy: there is no such address.
                 continue
             finally:
                 self.registry.disallow(address.sockaddr)
@@ -182,23 +191,24 @@ class Runtime:
         return None
 
     def associated(self, path: tuple[Proxy, ...], started: float) -> None:
-        """An association stands. ``started`` is of the monotonic clock."""
+        """An association is open. ``started`` is in seconds of the monotonic clock."""
         self.messages.associated(path, started)
         self.hop_probes.learn(path)
 
     def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> TunnelAttempt:
-        """The way to the first reply to a BIND for ``expected`` on ``sock``, not started.
+        """A BIND for ``expected`` on ``sock``, up to its first reply, not started.
 
-        Through the proxies of the latest connection: the peer will be sent to the last of them.
+        It goes through the proxies of the latest connection: the program tells that server to connect to the
+        last of them.
         """
         selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
         return TunnelAttempt(sock, self._plan(selection, expected, v5.BIND), deadline)
 
     def expected(self, ipv6: bool) -> Endpoint:
-        """Whom the last proxy is asked to let in, for a socket of that family.
+        """The peer that the last proxy is asked to accept, for a socket of that family.
 
         Raises:
-            OSError: there is no such proxy.
+            OSError: there is no proxy to ask.
         """
         latest, path = self._latest or (None, self.settings.chain)
         if not path:
@@ -210,7 +220,7 @@ class Runtime:
             if address is None:
                 fits = scheme != "socks4"
             else:
-                # Of an IPv4 address, a socket of either family can tell.
+                # A socket of either family can have a peer with an IPv4 address.
                 fits = has_ipv6 or len(address) == 4
             if fits:
                 return latest
@@ -219,7 +229,7 @@ class Runtime:
     def name_of(
         self, attempt: TunnelAttempt, sock: _socket.socket, peer: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
-        """What getsockname() tells of ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
+        """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
         if self.settings.listen == "bind":
             bound = advertised_address(attempt)
@@ -228,13 +238,13 @@ class Runtime:
         if ipv6 and peer[0] == "::1":
             host, port = attempt.sock.getsockname()[:2]
             if host != "::1":
-                # To a proxy with an IPv4 address: but a program has ::1 announced where it talks to that, and
-                # may listen there for IPv6 alone (EPRT of FTP).
+                # The proxy has an IPv4 address. But an FTP client that is connected to ::1 announces this
+                # address (EPRT), and may listen at ::1 alone.
                 return "::1", port, 0, 0
         return None
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
-        """Where a destination goes; a refusal is said at -v.
+        """How a destination is reached. A refusal is printed at -v.
 
         Raises:
             socket.gaierror: names become addresses, and this one has none.
@@ -296,7 +306,7 @@ class Runtime:
         return (self.names.name_of(address) or "") if address is not None else ""
 
     def names_of(self, literal: str) -> list[str]:
-        """What an address is called, without asking anybody: canonical name first."""
+        """The names of an address that are known here, the canonical name first."""
         address = address_of(literal)
         if address is None:
             return []
@@ -304,14 +314,14 @@ class Runtime:
         return [name] if name else self.hosts.names(address)
 
     def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
-        """What getpeername() tells of a tunnel: numbers, as always, so a name's placeholder.
+        """What getpeername() returns for a tunnel: an address, so the placeholder of a name.
 
-        It is what the program asked for, ``address``, also where that is rewritten.
+        It is the program's ``address``, also where the configuration rewrites that.
         """
         host = str(address[0])
         literal = address_of(host)
         if literal is not None:
-            # As C writes it, whatever the program wrote.
+            # In the form in which C writes it.
             host = host if "%" in host else unpacked(literal)
         else:
             host = destination.host
@@ -325,20 +335,20 @@ class Runtime:
         return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
-        """A tunnel stands. ``started`` is of the monotonic clock."""
+        """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
         self._latest = verdict.destination, path
         self.messages.connected(verdict.destination, path, started)
         self.hop_probes.learn(path)
 
     def about_to_fork(self) -> None:
-        """In the parent: what both give away from now on must not be the same."""
+        """In the parent: share the list of placeholders, each of which stands for one name in both."""
         try:
             self.names.share()
         except OSError as err:
             self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
 
     def forked(self) -> None:
-        """In a child after fork(): the background thread and whoever held a lock are not here."""
+        """In a child after fork(), which has neither the background thread nor the owner of a lock."""
         self.registry.lock = Lock()
         self.background.forked()
         self.background = self._background()
@@ -349,14 +359,14 @@ class Runtime:
         self._selections = self._choose()
 
     def _lock(self) -> Lock:
-        """The one that there is (``lock``)."""
+        """The lock of the process (``lock``), which is another one after fork()."""
         return self.registry.lock
 
     def _background(self) -> Background:
         return Background(originals.start_new_thread, self._lock, originals.epoll)
 
     def _choose(self) -> dict[str, Selection]:
-        """How each chain picks its proxies, by its name."""
+        """How each chain selects its proxies, by the chain's name."""
         return {
             name: selection(chain, self.hops, RoundRobinCounter(self.settings.turns, place))
             for place, (name, chain) in enumerate(self.chains.items())
@@ -364,7 +374,7 @@ class Runtime:
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:
-    """The chains by their names; with ``isolate_streams``, in a form that no other process has."""
+    """The chains by their names; with ``isolate_streams``, with credentials of this process alone."""
     if not settings.isolate_streams:
         return {chain.name: chain for chain in settings.chains}
     # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).

@@ -148,8 +148,8 @@ def test_reloading_socket_keeps_it_armed(proxy, echo_server):
     assert len(proxy.seen) == 1
 
 
-def test_a_wrapper_around_a_door_is_kept(proxy, echo_server):
-    # Before the first connection, when the door has not been opened yet.
+def test_a_wrapper_around_a_replaced_function_is_kept(proxy, echo_server):
+    # Before the first connection, when no implementation has been imported yet.
     said = kernel(
         proxy.url(),
         """
@@ -212,7 +212,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)
-            results.append(encode(intercept.current().runtime.settings))
+            results.append(encode(intercept.current().settings))
             pywrap.uninstall()
         print(json.dumps(results))
         """,

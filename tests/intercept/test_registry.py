@@ -8,7 +8,8 @@ import socket
 
 import pytest
 
-from pywrap.intercept.registry import SocketRegistry, inode, is_open
+from pywrap.intercept.registry import SocketRegistry
+from pywrap.intercept.sockets import inode, is_open
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.derived_class import Classes
 from pywrap.intercept.lock import Event, Lock
 from pywrap.intercept.own import Own
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.socks.wire import Endpoint

@@ -1,4 +1,4 @@
-"""socket._accept(), the C function below accept(): for a socket that listens at a proxy (``listener``)."""
+"""socket._accept(), the C function below accept(): for a socket that listens at a proxy (``bind``)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
+# Of this process; set by ``install``.
+_registry: SocketRegistry
+
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
-    def _accept(self: _socket.socket) -> Any:
-        """_accept() -> (integer, address info)."""
-        if registry.listening:
-            listener = registry.listener_of(originals.fileno(self))
-            if listener is not None:
-                return listener.accept(self)
-        return originals.accept(self)
-
+    global _registry
+    _registry = registry
     patches.replace(module.socket, "_accept", _accept)
+
+
+def _accept(self: _socket.socket) -> Any:
+    """_accept() -> (integer, address info)."""
+    if _registry.listening:
+        listener = _registry.listener_of(originals.fileno(self))
+        if listener is not None:
+            return listener.accept(self)
+    return originals.accept(self)

@@ -5,13 +5,13 @@ What happens to a connect():
 1. not IPv4 or IPv6 (AF_UNIX…): the kernel's;
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
 3. refused: EPERM or what the verdict says;
-4. a datagram socket: ``methods``, which sends nothing yet;
+4. a datagram socket: ``udp.methods``, which sends nothing yet;
 5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
-6. a stream that may not: EINPROGRESS, and ``nonblocking`` goes on with it. But where code of ours has been
-   interrupted for it (``Runtime.is_interrupted``), as in 5.
+6. a stream that may not: EINPROGRESS, and ``tcp.nonblocking`` goes on with it. In a signal handler that has
+   interrupted code of ours (``Runtime.is_interrupted``), as in 5.
 
-bind() is here for its names: the C library would ask a name server for them. And it notes who leaves the port
-to the system (``listener``).
+bind() is replaced for its names, for which the C library would ask a name server. It also notes which sockets
+are bound to port 0, for ``bind.listener``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.own import Own
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.nonblocking import Pending
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.intercept.udp.methods import adopt, methods
@@ -43,50 +43,60 @@ if TYPE_CHECKING:
 
 def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
     """connect(), connect_ex() and bind() under ``runtime``."""
+    connecting = Connecting(runtime)
+    return {"connect": connecting.connect, "connect_ex": connecting.connect_ex, "bind": connecting.bind}
 
-    def connect(self: _socket.socket, address: Any, /) -> None:
+
+class Connecting:
+    """The three under ``runtime``; ``sock`` is their own ``self``."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def connect(self, sock: _socket.socket, address: Any, /) -> None:
         """connect(address): connect to a remote address, through the proxies where it must be."""
-        verdict = _verdict(runtime, self, address)
+        runtime = self._runtime
+        verdict = _verdict(runtime, sock, address)
         if verdict is None:
-            return originals.connect(self, address)
+            return originals.connect(sock, address)
         if verdict.kind == DIRECT:
-            return originals.connect(self, with_host(address, verdict.literal, verdict.destination.port))
-        error = _connect_through(runtime, self, address, verdict)
+            return originals.connect(sock, with_host(address, verdict.literal, verdict.destination.port))
+        error = _connect_through(runtime, sock, address, verdict)
         if error is not None:
             raise error
         return None
 
-    def connect_ex(self: _socket.socket, address: Any, /) -> int:
+    def connect_ex(self, sock: _socket.socket, address: Any, /) -> int:
         """connect_ex(address) -> errno: as connect(), but returns what went wrong."""
-        verdict = _verdict(runtime, self, address)
+        runtime = self._runtime
+        verdict = _verdict(runtime, sock, address)
         if verdict is None:
-            return originals.connect_ex(self, address)
+            return originals.connect_ex(sock, address)
         if verdict.kind == DIRECT:
-            return originals.connect_ex(self, with_host(address, verdict.literal, verdict.destination.port))
-        error = _connect_through(runtime, self, address, verdict)
+            return originals.connect_ex(sock, with_host(address, verdict.literal, verdict.destination.port))
+        error = _connect_through(runtime, sock, address, verdict)
         if error is None:
             return 0
         # As the interpreter does for a timeout of the socket's own.
         return error.errno or errno.EAGAIN
 
-    def bind(self: _socket.socket, address: Any, /) -> None:
+    def bind(self, sock: _socket.socket, address: Any, /) -> None:
         """bind(address): bind to a local address; a name must be known here."""
-        found = target(self, address)
+        runtime = self._runtime
+        found = target(sock, address)
         if found is not None and not runtime.is_literal(found.host):
             known = runtime.routes.local_addresses(found.host, found.ipv6)
             if known:
                 address = with_host(address, known[0])
             elif not runtime.resolves_here(found.host):
                 raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
-        originals.bind(self, address)
+        originals.bind(sock, address)
         if found is not None and found.port == 0 and runtime.settings.listen == "bind":
-            runtime.registry.leave_port(originals.fileno(self))
-
-    return {"connect": connect, "connect_ex": connect_ex, "bind": bind}
+            runtime.registry.leave_port(originals.fileno(sock))
 
 
 def _verdict(runtime: Runtime, sock: _socket.socket, address: Any) -> Verdict | None:
-    """What to do with a connect(); None when it is nothing of ours."""
+    """How to connect to ``address``; None when the kernel does it, as for AF_UNIX."""
     found = target(sock, address)
     return None if found is None else runtime.verdict(found, found.datagram)
 
@@ -94,9 +104,9 @@ def _verdict(runtime: Runtime, sock: _socket.socket, address: Any) -> Verdict | 
 def _connect_through(
     runtime: Runtime, sock: _socket.socket, address: Any, verdict: Verdict
 ) -> OSError | None:
-    """Connect through the chain, or start to; the result is the exception for the program.
+    """Connect through the chain, or start to; return the exception for the program, if any.
 
-    Exceptions that are none of ours (KeyboardInterrupt) pass.
+    Other exceptions than OSError and SocksError (KeyboardInterrupt) pass.
     """
     if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
@@ -119,7 +129,7 @@ def _connect_through(
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
         error = to_oserror(err)
-        # The program knows connect() errors and nothing of SOCKS.
+        # The program expects an OSError of connect(), and no class of ours.
         error.__cause__ = err
         return error
     except OSError as err:
@@ -158,7 +168,7 @@ def _state(runtime: Runtime, sock: _socket.socket) -> int:
         if err.errno == errno.ENOTCONN:
             return 0
         raise
-    # Twisted asks again after SO_ERROR.
+    # Twisted calls connect_ex() once more after SO_ERROR.
     return errno.EISCONN
 
 
@@ -174,7 +184,7 @@ def _block(
     fd = originals.fileno(sock)
     number = inode(fd)
     real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
-    # The same open file: the mode is the program's socket's as well, until it is put back.
+    # The same open file as the program's socket, and so the same mode, until ``_settle`` restores it.
     real.setblocking(False)
     try:
         attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None))

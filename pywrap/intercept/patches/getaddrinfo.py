@@ -43,21 +43,34 @@ _LARGEST_FLOWINFO = 0xFFFFF
 
 def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
     """The resolver family under ``runtime``."""
-    if runtime.settings.dns == "local":
-        local = {name: getattr(originals, name) for name in FAMILY}
-        return {**local, **_noting(runtime)} if runtime.routes.by_name else local
+    found = {name: getattr(originals, name) for name in FAMILY}
+    lookups: RemoteLookups | LocalLookups
+    if runtime.settings.dns != "local":
+        lookups = RemoteLookups(runtime)
+    elif runtime.routes.by_name:
+        lookups = LocalLookups(runtime)
+    else:
+        return found
+    return {name: getattr(lookups, name, function) for name, function in found.items()}
+
+
+class RemoteLookups:
+    """Without ``dns local``, the whole family."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def getaddrinfo(
-        host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
         """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
         name = host_text(host)
-        if not name or runtime.is_literal(name):
+        if not name or self._runtime.is_literal(name):
             return originals.getaddrinfo(host, port, family, type, proto, flags)
         try:
             if flags & _socket.AI_NUMERICHOST:
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-            literals, canonical = _look_up(runtime, name, family, flags)
+            literals, canonical = _look_up(self._runtime, name, family, flags)
         except _socket.gaierror:
             # glibc looks at the other arguments first. Not with more than one address, which it sorts by a
             # connect() to each.
@@ -75,62 +88,54 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
             rows[0] = (*first[:3], canonical, first[4])
         return rows
 
-    def gethostbyname(hostname: Any, /) -> str:
+    def gethostbyname(self, hostname: Any, /) -> str:
         """gethostbyname(host) -> address."""
         name = host_text(hostname)
-        if name is None or runtime.is_literal(name):
+        if name is None or self._runtime.is_literal(name):
             return originals.gethostbyname(hostname)
-        return _look_up(runtime, name, _socket.AF_INET)[0][0]
+        return _look_up(self._runtime, name, _socket.AF_INET)[0][0]
 
-    def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
+    def gethostbyname_ex(self, hostname: Any, /) -> tuple[str, list[str], list[str]]:
         """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
         name = host_text(hostname)
-        if name is None or runtime.is_literal(name):
+        if name is None or self._runtime.is_literal(name):
             return originals.gethostbyname_ex(hostname)
-        literals, canonical = _look_up(runtime, name, _socket.AF_INET)
+        literals, canonical = _look_up(self._runtime, name, _socket.AF_INET)
         return canonical, [], literals
 
-    def gethostbyaddr(ip_address: Any, /) -> tuple[str, list[str], list[str]]:
+    def gethostbyaddr(self, ip_address: Any, /) -> tuple[str, list[str], list[str]]:
         """gethostbyaddr(host) -> (name, aliaslist, addresslist)."""
         host = host_text(ip_address)
         if host is None:
             return originals.gethostbyaddr(ip_address)
-        if runtime.is_literal(host):
+        if self._runtime.is_literal(host):
             literal, otherwise = host, []
         else:
-            literals, canonical = _look_up(runtime, host, 0)
+            literals, canonical = _look_up(self._runtime, host, 0)
             literal, otherwise = literals[0], [canonical]
         try:
-            names = runtime.names_of(literal) or runtime.remote_names.names(literal) or otherwise
+            names = self._runtime.names_of(literal) or self._runtime.remote_names.names(literal) or otherwise
         except LookupFailed as err:
             raise err.as_herror() from err
         if not names:
             raise _socket.herror(1, "Unknown host")
         return names[0], names[1:], [literal]
 
-    def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
+    def getnameinfo(self, sockaddr: Any, flags: int, /) -> tuple[str, str]:
         """getnameinfo(sockaddr, flags) -> (host, port)."""
         try:
             if _is_malformed(sockaddr, flags):
                 return originals.getnameinfo(sockaddr, flags)
-            if not runtime.is_literal(sockaddr[0]):
+            if not self._runtime.is_literal(sockaddr[0]):
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
             host, port = _numeric(sockaddr, flags)
-            names = [] if flags & _socket.NI_NUMERICHOST else _names(runtime, host)
+            names = [] if flags & _socket.NI_NUMERICHOST else _names(self._runtime, host)
             if not names and flags & _socket.NI_NAMEREQD:
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
             return (names or [host])[0], _service(port, flags)
         finally:
             # An exception would keep the program's object by this frame, as C does not.
             del sockaddr
-
-    return {
-        "getaddrinfo": getaddrinfo,
-        "gethostbyname": gethostbyname,
-        "gethostbyname_ex": gethostbyname_ex,
-        "gethostbyaddr": gethostbyaddr,
-        "getnameinfo": getnameinfo,
-    }
 
 
 def _is_malformed(sockaddr: Any, flags: Any) -> bool:
@@ -174,39 +179,36 @@ def _zone(host: str, scope: int) -> str:
     return str(scope)
 
 
-def _noting(runtime: Runtime) -> dict[str, Callable[..., Any]]:
-    """Those that find addresses, as they are, except that the routes learn what they found."""
+class LocalLookups:
+    """With ``dns local``, those that find addresses: the interpreter's own, of which the routes learn."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def getaddrinfo(
-        host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
         """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
         rows = originals.getaddrinfo(host, port, family, type, proto, flags)
-        note(host, [str(row[4][0]) for row in rows])
+        self._note(host, [str(row[4][0]) for row in rows])
         return rows
 
-    def gethostbyname(hostname: Any, /) -> str:
+    def gethostbyname(self, hostname: Any, /) -> str:
         """gethostbyname(host) -> address."""
         literal = originals.gethostbyname(hostname)
-        note(hostname, [literal])
+        self._note(hostname, [literal])
         return literal
 
-    def gethostbyname_ex(hostname: Any, /) -> tuple[str, list[str], list[str]]:
+    def gethostbyname_ex(self, hostname: Any, /) -> tuple[str, list[str], list[str]]:
         """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
         found = originals.gethostbyname_ex(hostname)
-        note(hostname, found[2])
+        self._note(hostname, found[2])
         return found
 
-    def note(host: Any, literals: list[str]) -> None:
+    def _note(self, host: Any, literals: list[str]) -> None:
         name = host_text(host)
-        if name and not runtime.is_literal(name):
-            runtime.routes.remember(name, literals)
-
-    return {
-        "getaddrinfo": getaddrinfo,
-        "gethostbyname": gethostbyname,
-        "gethostbyname_ex": gethostbyname_ex,
-    }
+        if name and not self._runtime.is_literal(name):
+            self._runtime.routes.remember(name, literals)
 
 
 def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[list[str], str]:

@@ -1,8 +1,8 @@
-"""Doors: what decides about traffic, replaced by functions that import their implementation when called.
+"""Functions that decide about traffic, and import their implementation when they are called.
 
-``connect connect_ex bind`` (``connect``), ``listen`` (``listener``), ``sendto sendmsg`` (``methods``), and
-the resolver family (``getaddrinfo``). A door that somebody has kept works on: after ``uninstall`` it leads to
-the interpreter's own.
+``connect connect_ex bind`` (``connect``), ``listen`` (``bind.listener``), ``sendto sendmsg`` (``sendto``),
+and the resolver family (``getaddrinfo``). One that the program has kept works on: after ``uninstall``, it
+calls the interpreter's own.
 """
 
 from __future__ import annotations
@@ -16,50 +16,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.installed import Installed
+    from pywrap.intercept.runtime import Runtime
 
 METHODS = ("bind", "connect", "connect_ex", "listen", "sendmsg", "sendto")
 # socket.py copies these by ``from _socket import *``.
 COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 
-def install(patches: originals.Patches, module: Any, current: Callable[[], Installed | None]) -> None:
+def install(patches: originals.Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
     for name in METHODS:
-        door = _method(name, getattr(originals.Socket, name), current)
-        patches.replace(module.socket, name, door)
-    # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``: replacing the latter reaches whoever
-    # imported the former before us.
+        replacement = _method(name, getattr(originals.Socket, name), current)
+        patches.replace(module.socket, name, replacement)
+    # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``. Replacing the latter reaches modules
+    # that have imported the former before us.
     for name in ("getaddrinfo", *COPIED):
-        door = _function(name, getattr(originals, name), current)
-        patches.replace(_socket, name, door)
+        replacement = _function(name, getattr(originals, name), current)
+        patches.replace(_socket, name, replacement)
         if name in COPIED:
-            patches.replace(module, name, door)
+            patches.replace(module, name, replacement)
 
 
-def _function(name: str, original: Any, current: Callable[[], Installed | None]) -> Callable[..., Any]:
-    def door(*args: Any, **kwargs: Any) -> Any:
-        present = current()
-        function = original if present is None else present.functions[name]
+def _function(name: str, original: Any, current: Callable[[], Runtime | None]) -> Callable[..., Any]:
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        runtime = current()
+        function = original if runtime is None else runtime.functions[name]
         try:
             return function(*args, **kwargs)
         finally:
-            # An exception would keep what it was called with by this frame, as C does not.
+            # The traceback of an exception would keep the arguments alive by this frame, as C's does not.
             del args, kwargs
 
-    return _disguised(door, name, original)
+    return _named(replacement, name, original)
 
 
-def _method(name: str, original: Any, current: Callable[[], Installed | None]) -> Callable[..., Any]:
-    def door(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
-        # AF_UNIX and the like: nothing of ours, and nothing to import.
-        present = current() if originals.is_inet(self) else None
-        function = original if present is None else present.functions[name]
+def _method(name: str, original: Any, current: Callable[[], Runtime | None]) -> Callable[..., Any]:
+    def replacement(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
+        # Of any other family (AF_UNIX), it is the kernel's, and nothing is imported.
+        runtime = current() if originals.is_inet(self) else None
+        function = original if runtime is None else runtime.functions[name]
         return function(self, *args, **kwargs)
 
-    return _disguised(door, name, original)
+    return _named(replacement, name, original)
 
 
-def _disguised(door: Callable[..., Any], name: str, original: Any) -> Callable[..., Any]:
-    door.__name__ = door.__qualname__ = name
-    door.__doc__ = original.__doc__
-    return door
+def _named(replacement: Callable[..., Any], name: str, original: Any) -> Callable[..., Any]:
+    """``replacement``, with the name and the docstring of ``original``."""
+    replacement.__name__ = replacement.__qualname__ = name
+    replacement.__doc__ = original.__doc__
+    return replacement

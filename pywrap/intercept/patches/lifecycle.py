@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pywrap.intercept import originals
 from pywrap.intercept.loading import load
-from pywrap.intercept.registry import inode
+from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,59 +17,68 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
+# Of this process; set by ``install``.
+_registry: SocketRegistry
+
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
-    def dup(fd: Any, /) -> int:
-        """dup(integer) -> integer: duplicate a descriptor; a pending tunnel, or a flow, comes to both."""
-        if not registry.pending and not registry.listening and not registry.flows:
-            return originals.dup(fd)
-        with registry.lock:
-            new = originals.dup(fd)
-            number = inode(new)
-            if number in registry.pending:
-                registry.pending[number].fds.add(new)
-            elif number in registry.listening:
-                registry.listening[number].fds.add(new)
-            elif number in registry.flows:
-                registry.flows[number].kernel.fds.add(new)
-            return new
-
-    made = module.socket.__init__
+    global _registry
+    _registry = registry
     registry.roots.append(module.socket)
+    patches.replace(module.socket, "__init__", _making(registry, module.socket.__init__))
+    patches.replace(module.socket, "_real_close", closing(registry, module.socket._real_close))
+    patches.replace(module.socket, "setblocking", setblocking)
+    patches.replace(module.socket, "settimeout", settimeout)
+    patches.replace(module, "dup", dup)
+
+
+def dup(fd: Any, /) -> int:
+    """dup(integer) -> integer: duplicate a descriptor; a pending tunnel, or a flow, comes to both."""
+    if not _registry.pending and not _registry.listening and not _registry.flows:
+        return originals.dup(fd)
+    with _registry.lock:
+        new = originals.dup(fd)
+        tracked = _registry.tracked(inode(new))
+        if tracked is not None:
+            tracked.fds.add(new)
+        return new
+
+
+def setblocking(self: _socket.socket, flag: bool, /) -> None:
+    """setblocking(flag): as settimeout(None) or settimeout(0.0)."""
+    if flag:
+        _wait(self, None)
+    originals.setblocking(self, flag)
+
+
+def settimeout(self: _socket.socket, timeout: float | None, /) -> None:
+    """settimeout(timeout): seconds, None to block, 0.0 never to."""
+    if timeout is None or timeout:
+        _wait(self, timeout)
+    originals.settimeout(self, timeout)
+
+
+def _wait(sock: _socket.socket, timeout: float | None) -> None:
+    # A thread that then sleeps in recv() would sleep on the placeholder.
+    pending = _registry.pending_of(originals.fileno(sock))
+    if pending is not None:
+        pending.wait(timeout)
+
+
+def _making(registry: SocketRegistry, real_init: Callable[..., None]) -> Callable[..., None]:
+    """``real_init``, the constructor of a socket, which gives datagram sockets their methods."""
 
     def __init__(
         self: _socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
-        made(self, family, type, proto, fileno)
+        real_init(self, family, type, proto, fileno)
         if originals.is_datagram(self):
             datagram = load("pywrap.intercept.udp.methods")
             datagram.prepare(registry, self)
             if fileno is not None and registry.flows:
                 datagram.join_known(registry, self)
 
-    def setblocking(self: _socket.socket, flag: bool, /) -> None:
-        """setblocking(flag): as settimeout(None) or settimeout(0.0)."""
-        if flag:
-            _wait(self, None)
-        originals.setblocking(self, flag)
-
-    def settimeout(self: _socket.socket, timeout: float | None, /) -> None:
-        """settimeout(timeout): seconds, None to block, 0.0 never to."""
-        if timeout is None or timeout:
-            _wait(self, timeout)
-        originals.settimeout(self, timeout)
-
-    def _wait(sock: _socket.socket, timeout: float | None) -> None:
-        # A thread that then sleeps in recv() would sleep on the placeholder.
-        pending = registry.pending_of(originals.fileno(sock))
-        if pending is not None:
-            pending.wait(timeout)
-
-    patches.replace(module.socket, "__init__", __init__)
-    patches.replace(module.socket, "_real_close", closing(registry, module.socket._real_close))
-    patches.replace(module.socket, "setblocking", setblocking)
-    patches.replace(module.socket, "settimeout", settimeout)
-    patches.replace(module, "dup", dup)
+    return __init__
 
 
 def closing(registry: SocketRegistry, real_close: Callable[..., None]) -> Callable[..., None]:

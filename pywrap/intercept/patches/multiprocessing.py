@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from pywrap.intercept import originals
-from pywrap.intercept.registry import inode
+from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ in a closure. What they keep is replaced by a look-up on the socket itself. And 
 from __future__ import annotations
 
 from pywrap.intercept import originals
-from pywrap.intercept.registry import MARK
+from pywrap.intercept.derived_class import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,18 +2,17 @@
 
 1. The program's socket moves to another descriptor, ``real``; it stays the same open file, so options and
    bind() survive.
-2. One end of a socketpair takes its place, filled so that it is neither readable nor writable, as a
-   socket that is connecting. Nobody who polls it wakes up.
+2. One end of a socketpair takes its place. It is filled so that it is neither readable nor writable, as a
+   socket that is connecting.
 3. The background thread opens the tunnel on ``real``.
-4. When it stands, ``real`` is put on the program's descriptor, and the socketpair's far end closed: whoever
-   polls wakes up and finds the socket writable.
-5. When it failed, only the far end is closed. The placeholder then reports what a refused TCP socket does,
-   POLLERR and POLLHUP and all; an unconnected socket takes its place when the errno has been told.
-6. getsockopt(SO_ERROR) tells how it went (``sockopt``), or the next connect().
+4. When the tunnel is open, ``real`` is put on the program's descriptor, and the far end of the socketpair is
+   closed: that wakes up every poller, which finds the socket writable.
+5. When it failed, only the far end is closed. The placeholder then reports POLLERR and POLLHUP, as a refused
+   TCP socket does. An unconnected socket takes its place when the program has read the errno.
+6. getsockopt(SO_ERROR) returns the errno (``patches.sockopt``), or the next connect().
 
-A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data
-on the new file: the kernel looks for sleepers on the old one. It would have to ask for writability as well,
-as everybody does who waits for a connection.
+A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data on
+the new file: it sleeps on the old one. Programs that wait for a connection ask for writability as well.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from time import monotonic
 from pywrap.intercept import originals
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own import Own
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.background import Task
@@ -42,11 +41,11 @@ if TYPE_CHECKING:
 
 
 class Pending:
-    """A tunnel in the making, or one that failed and whose errno nobody has asked for yet.
+    """A tunnel that is being opened, or one that failed and whose errno the program has not read yet.
 
     ``fds``: the descriptors that the program waits on (dup() adds to them). ``number``: the inode of the
-    placeholder. ``real``: the socket underneath, for options meanwhile. ``error``: the errno, 0 while it
-    is pending. Everything here is done under ``registry.lock``.
+    placeholder. ``real``: the socket that will take its place, for options meanwhile. ``error``: the errno, 0
+    while the tunnel is being opened. Everything here is done under ``registry.lock``.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Pending:
         registry = self._runtime.registry
         try:
             with registry.lock:
-                # First: a signal handler that finds the placeholder has to find this.
+                # First: a signal handler that finds the placeholder must find this object as well.
                 registry.pending[self.number] = self
                 put(near, fd)
             self._runtime.background.submit(self._task)
@@ -94,27 +93,27 @@ class Pending:
             raise
 
     def wait(self, timeout: float | None) -> None:
-        """Block until the tunnel stands or has failed, ``timeout`` seconds at most."""
+        """Block until the tunnel is open or has failed, ``timeout`` seconds at most."""
         self._settled.wait(timeout)
 
     def look(self) -> None:
-        """Fail, when the program has closed what it takes to succeed: our own thread may not see that."""
+        """Fail, if the program has closed one of our descriptors: the background thread may not notice."""
         if not self.error and (self.real.is_lost() or self._far.is_lost()):
             self._end(errno.ECONNABORTED)
             self._settled.set()
             self._runtime.background.cancel(self._task)
 
     def take_error(self) -> int:
-        """The errno, once: an unconnected socket takes the place of the placeholder. 0 while pending."""
+        """The errno, once: an unconnected socket takes the place of the placeholder then. 0 while pending."""
         self.look()
-        # Out of the table first: a signal handler that asks as well does not do it once more.
+        # Out of the table first: a signal handler that calls this as well must not do it once more.
         if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
             self._hand_over(self.real)
             self.real.close()
         return self.error
 
     def let_go(self, fd: int) -> None:
-        """The program closes ``fd``. While the tunnel is pending, the background thread sees that."""
+        """The program closes ``fd``. While the tunnel is being opened, the background thread notices that."""
         self.fds.discard(fd)
         if not self.fds:
             self.drop()
@@ -125,15 +124,15 @@ class Pending:
             self.real.close()
 
     def forked(self) -> None:
-        """In a child after fork(): the parent owns the dialogue, and goes on with it."""
+        """In a child after fork(): the dialogue is the parent's, which goes on with it."""
         if not self.error:
             self._end(errno.ECONNABORTED)
             self._far.close()
             self._settled.set()
 
     def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
-        """On the background thread: the end, good or bad."""
-        # Before the program wakes up, which may end then; not under the lock, since a reader may be slow.
+        """On the background thread: the tunnel is open, or has failed."""
+        # Before the program wakes up, which may end then. Not under the lock: writing to stderr may block.
         if error is not None:
             self._runtime.messages.failed(self._verdict.destination, error)
         elif attempt is not None:
@@ -141,7 +140,7 @@ class Pending:
         with self._runtime.registry.lock:
             try:
                 if self.error:
-                    # It was seen to have failed before (``look``).
+                    # ``look`` has noticed a failure before.
                     if error is None and attempt is not None:
                         attempt.abandon()
                 elif error is not None:
@@ -159,7 +158,7 @@ class Pending:
         for fd in self._waiting():
             registry.linger(inode(sock.fileno()), fd)
         self._hand_over(sock)
-        # Last: who finds nothing pending does not wait for the lock.
+        # Last: callers that find nothing pending do not take the lock.
         del registry.pending[self.number]
         sock.close()
         self.real.close()
@@ -177,10 +176,10 @@ class Pending:
     def _hand_over(self, sock: _socket.socket) -> None:
         """Put ``sock`` where the program waits."""
         for fd in self._waiting():
-            # The program may have changed the mode meanwhile.
+            # The program may have changed the mode of the placeholder.
             sock.setblocking(os.get_blocking(fd))
             put(sock, fd)
 
     def _waiting(self) -> list[int]:
-        """The descriptors that are still the placeholder: one that os.close() closed may be another file."""
+        """The descriptors that are still the placeholder: after os.close(), one may be another file."""
         return [fd for fd in self.fds if is_open(fd, self.number)]

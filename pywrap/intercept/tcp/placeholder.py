@@ -1,4 +1,4 @@
-"""What a program holds while its socket is being made, and how one takes the other's place."""
+"""The placeholder that a program holds while its connection is opened, and how a socket takes its place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def placeholder() -> tuple[Own, Own]:
     """A socketpair whose first end is neither readable nor writable."""
     near, far = map(own, originals.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM))
     near.setblocking(False)
-    # The least that the kernel allows: it is memory that each placeholder holds.
+    # The kernel's minimum, since each placeholder holds that much memory.
     near.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)
     try:
         while True:
@@ -23,7 +23,7 @@ def placeholder() -> tuple[Own, Own]:
 
 
 def put(sock: _socket.socket, fd: int) -> None:
-    """Make ``fd`` be ``sock``, registered with the same epolls, inherited as before."""
+    """Put ``sock`` on ``fd``, which stays inheritable or not, and registered with its epolls."""
     epoll.leave(fd)
     try:
         os.dup2(sock.fileno(), fd, os.get_inheritable(fd))

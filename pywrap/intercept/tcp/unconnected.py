@@ -1,4 +1,4 @@
-"""What a program gets back when its tunnel failed: a socket that is not connected, to try again with."""
+"""The socket that a program gets back when its tunnel failed: it is not connected, and may try again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def unconnected(sock: T) -> T:
-    """A socket as the program made ``sock``, which it may close then; or ``sock`` itself, cut off.
+    """Return an unconnected socket with the options of ``sock``, which the caller may close then.
 
-    The latter where there is no descriptor left for another (EMFILE). Either way no byte of the program's
-    gets into a handshake that is half done.
+    Where no descriptor is left for that (EMFILE), it is ``sock`` itself, shut down. Either way the program
+    cannot write into a handshake that is half done.
     """
     try:
         return clone_socket(sock, sock.family)
@@ -27,6 +27,6 @@ def unconnected(sock: T) -> T:
         try:
             sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
-            # Not connected, so there is nothing to cut off.
+            # Not connected, so there is nothing to shut down.
             pass
         return sock

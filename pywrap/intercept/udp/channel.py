@@ -1,10 +1,10 @@
-"""A datagram socket's way through one chain: its association, what waits for it, whose answers are whose.
+"""A datagram socket's use of one chain: the association, what waits for it, and the sources of answers.
 
-An answer carries the address that the last proxy got it from, and the program gets back the address that it
-sent to. For a name that only the proxy resolved, no proxy says which that is. So a port of a channel belongs
-to one name, and whatever comes from there comes from that name; or to literals, whose answers say themselves
-who they are. A socket that sends to two names at one port, or to a name and a literal, has two channels, and
-two associations (``flow``).
+The header of an answer has the address that the last proxy received it from. The program must see the
+address that it sent to. Where that was a name, no proxy says which name an answer belongs to. So each port of
+a channel belongs either to one name, and every answer from that port comes from that name; or to literals,
+whose answers have the same address in the header. A socket that sends to two names at one port, or to a name
+and a literal, has two channels and two associations (``routing``).
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
 
     SockAddr: TypeAlias = tuple[Any, ...]
 
-# Sources that are remembered: whoever can send to the relay may be one.
+# Sources that are remembered at the most: every host that can send to the relay may be one.
 _SOURCES = 8192
 
-# Whose a port is: by the header of what is sent there, and what the program calls that.
+# The owner of a port: the packed header of the destination, and the address that the program uses for it.
 _LITERALS: tuple[bytes, SockAddr] = (b"", ())
 
 
 class Channel:
-    """``chain`` is its name. ``association`` is None until it stands; ``relay`` is where its datagrams go, as
-    the socket's own family writes it.
+    """``chain`` is the chain's name. ``association`` is None until it is open; ``relay`` is the address of
+    its first relay, in the family of the socket.
 
-    ``is_from_beyond``: can a datagram come from an address through the chain (``tunnel.routes``)?
-    ``task`` and ``queue``: an association in the making, and what waits for it, with headers. ``used``: when
-    the program began to send here, after others.
+    ``is_from_beyond``: can a datagram from an address come through the chain (``tunnel.routes``)? ``task``:
+    the background thread's, that opens an association. ``queue``: datagrams with headers that wait for it,
+    of ``queued`` bytes. ``watches``: the tasks that watch the control connections. ``used``: when the socket
+    switched to this channel last. ``is_recycled``: another channel has taken its place.
     """
 
     __slots__ = (
@@ -68,50 +69,49 @@ class Channel:
         self._is_from_beyond = is_from_beyond
         self.association: Association | None = None
         self.relay: SockAddr = ()
-        # The one before, while its end has not been told.
+        # The association before, until the program has got the error that it has ended.
         self.ended: Association | None = None
         self.task: Task | None = None
-        # Does a thread of the program's open one?
+        # Is a thread of the program's opening one?
         self.is_opening = False
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
         self.used = monotonic()
-        # Another has taken its place: nothing is sent here any more.
         self.is_recycled = False
-        # What the program calls the source, by the header of its datagrams. May be learned anew at any time.
+        # The program's address of each source, by the header of its datagrams. May be emptied at any time.
         self._answers: dict[bytes, SockAddr] = {}
-        # By the port: who it belongs to.
+        # The owner of each port.
         self._owners: dict[int, tuple[bytes, SockAddr]] = {}
         self._reassembly = Reassembly()
         self._ipv6 = ipv6
 
     @property
     def is_busy(self) -> bool:
-        """Is its association in the making?"""
+        """Is an association being opened?"""
         return self.is_opening or self.task is not None
 
     def takes(self, destination: Endpoint, header: bytes, address: SockAddr) -> bool:
-        """Can answers of ``destination``, which the program calls ``address``, be told from others here?"""
+        """Can answers of ``destination``, the program's ``address``, be told from others in this channel?"""
         owner = self._owners.get(destination.port)
         return owner is None or owner[0] == self._owner(destination, header, address)[0]
 
     def expect(self, destination: Endpoint, header: bytes, address: SockAddr) -> None:
-        """The program sends to ``destination``, which it calls ``address``."""
+        """The program sends to ``destination``, by ``address``."""
         owner = self._owner(destination, header, address)
         if self._owners.get(destination.port, _LITERALS) != owner or len(self._answers) >= _SOURCES:
-            # What came from that port before was a stranger's.
+            # Answers from that port were another owner's before.
             self._answers.clear()
         self._owners[destination.port] = owner
         self._answers[header] = address
         self.used = monotonic()
 
     def _owner(self, destination: Endpoint, header: bytes, address: SockAddr) -> tuple[bytes, SockAddr]:
-        """Who gets the port; also the literal that is the destination in the place of another."""
+        """The owner that the port gets: literals, unless the destination is a name or a rewritten address."""
         return _LITERALS if self._literal(destination) == address else (header, address)
 
     def source(self, header: bytes, endpoint: Endpoint) -> SockAddr | None:
-        """What the program calls ``endpoint``, of ``header``; None when it cannot be told."""
+        """The program's address of ``endpoint``, packed: ``header``; None for no possible source."""
         known = self._answers.get(header)
         if known is not None:
             return known
@@ -119,7 +119,7 @@ class Channel:
         if owner is not _LITERALS and (owner[0] == header or owner[0][3] == NAME):
             found: SockAddr | None = owner[1]
         else:
-            # To an address of this machine, say, the program's answer would leave directly.
+            # The program's answer to an address of this machine, for example, would leave directly.
             found = self._literal(endpoint) if self._is_from_beyond(endpoint) else None
         if found is not None:
             if len(self._answers) >= _SOURCES:
@@ -128,16 +128,16 @@ class Channel:
         return found
 
     def unwrap(self, data: bytes, peer: SockAddr | None, peek: bool = False) -> tuple[bytes, SockAddr] | None:
-        """The payload of what the relay sent, and its source; None when it is not for the program (yet).
+        """The payload of a datagram from the relay, and its source; None when it is not for the program.
 
-        ``peek``: it will come once more, unless the result is None. ``peer`` is the one that the program is
-        connected to.
+        ``peek``: the same datagram will be received once more, unless the result is None. ``peer`` is the
+        address that the socket is connected to.
         """
         association = self.association or self.ended
         if association is None:
             return None
         if not association.prefix and data[2:4] == b"\0\1":
-            # What nearly all are, in a third of the time.
+            # Nearly all datagrams are such, and this takes a third of the time.
             source = self._answers.get(data[:10])
             if source is not None and (peer is None or source == peer):
                 return data[10:], source
@@ -145,12 +145,12 @@ class Channel:
             start = association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])
         except ProtocolError:
-            # RFC 1928 has nobody to tell: such a datagram is dropped.
+            # RFC 1928 section 7 has no errors: such a datagram is dropped.
             return None
         end = start + header.size
         head, payload = data[start:end], data[end:]
         if data[start + 3] == IPV6:
-            # It may be IPv4 in IPv6 clothes, and then it was sent to as IPv4.
+            # Perhaps IPv4-mapped, and then the datagram went to the IPv4 address.
             head = pack_header(header.endpoint)
         if header.fragment:
             put_together = self._reassembly.copy() if peek else self._reassembly
@@ -165,7 +165,7 @@ class Channel:
         return payload, source
 
     def _literal(self, endpoint: Endpoint) -> SockAddr | None:
-        """``endpoint`` as recvfrom() of the program's family tells it, where it can."""
+        """``endpoint`` as recvfrom() of the program's family returns it; None where that cannot."""
         address = packed(endpoint.host)
         if address is None or (len(address) == 16 and not self._ipv6):
             return None
@@ -175,12 +175,12 @@ class Channel:
         return host, endpoint.port, 0, 0
 
 
-# What the datagrams of a relay go to that has been given up: nobody.
-GONE = Channel("", ipv6=False, is_from_beyond=lambda endpoint: False)
+# For datagrams of a relay that has been given up: it takes none.
+ABANDONED = Channel("", ipv6=False, is_from_beyond=lambda endpoint: False)
 
 
 def relay_address(endpoint: Endpoint, family: int) -> SockAddr:
-    """Where a relay is, as a socket of ``family`` sends to it and tells of it."""
+    """The address of a relay for a socket of ``family``, as sendto() takes it and recvfrom() returns it."""
     if family == _socket.AF_INET:
         return endpoint.host, endpoint.port
     host = endpoint.host if ":" in endpoint.host else f"::ffff:{endpoint.host}"

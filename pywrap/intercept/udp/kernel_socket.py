@@ -1,7 +1,7 @@
-"""The open file below a datagram socket that talks through a chain: shut down and replaced under the program.
+"""The open file below a datagram socket with a flow, which is shut down and replaced under the program.
 
-Nothing here knows of proxies. A file is replaced when its flow has failed (a fresh one takes its place, at
-the same port), and when an IPv4 socket has to reach a relay with an IPv6 address: it is an IPv6 one then.
+Nothing here knows of proxies. After an error a fresh file takes the place, at the same port. An IPv4 socket
+that has to reach a relay with an IPv6 address gets an IPv6 file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 from pywrap.intercept import originals
 from pywrap.intercept.own import Own
-from pywrap.intercept.registry import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import put
 from pywrap.tunnel.first_hop import clone_socket
 
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
 
     SockAddr: TypeAlias = tuple[Any, ...]
 
-# Somebody else may take the port that was free a moment ago.
+# Another process may take a port that was free a moment ago: so many times.
 _ATTEMPTS = 8
 
 _V4_MAPPED = "::ffff:"
 
-# Seconds to leave a system call in.
+# Seconds that a thread needs to leave a system call.
 _LEAVE = 0.02
 
 
 class ReceiveHandle(originals.Socket):
-    """Another object for a descriptor of the program's, which it never closes, whoever lets go of it.
+    """Another object for a descriptor of the program's. It never closes that, not even when it is deleted.
 
-    Of IPv6, and so it knows the sources of both families, where C reads of an IPv4 object's file what fits
-    into an IPv4 address. It has no timeout of its own, and leaves the mode of the file as it is.
+    It is of AF_INET6 whatever the file is: of an IPv4 object, C reads no more of a source than fits into an
+    IPv4 address. It has no timeout of its own, and leaves the mode of the file as it is.
     """
 
     __slots__ = ()
 
     def __init__(self, fd: int) -> None:
-        # Not the mode either: without it, C would apply the program's setdefaulttimeout() to the file.
+        # SOCK_NONBLOCK: without it, C would apply the program's setdefaulttimeout() to the file's mode.
         kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK
         super().__init__(_socket.AF_INET6, kind, _socket.IPPROTO_UDP, fd)
 
     def __del__(self) -> None:
-        """In the place of C's."""
+        """In the place of C's, which closes the descriptor."""
 
 
 class KernelSocket:
     """``fds`` are the program's descriptors in this process, ``number`` the inode of the file that they are.
 
-    ``family`` and ``proto`` are the program's. ``v6_socket``: the socket to use where it is of another
-    family, which no object of the program's can send to addresses of. ``mouths``: what to receive by, by
-    descriptor (``mouth``), since there a number is all that they are. What replaces the file is done under
-    ``registry.lock``, and ``renumbered(old, new)`` is told of it.
+    ``family`` and ``proto`` are those of the program's socket. ``v6_socket``: the IPv6 socket to send by,
+    once the file of an IPv4 socket is one; the program's IPv4 object cannot send to IPv6 addresses.
+    ``handles``: by descriptor, the object to receive by. The file is replaced under ``registry.lock``, and
+    ``renumbered(old, new)`` is called with the inodes then.
     """
 
     def __init__(self, sock: _socket.socket, renumbered: Callable[[int, int], None]) -> None:
@@ -68,15 +68,15 @@ class KernelSocket:
         self.number = inode(fd)
         self.fds = {fd}
         self.v6_socket: _socket.socket | None = None
-        self.mouths: dict[int, ReceiveHandle] = {}
+        self.handles: dict[int, ReceiveHandle] = {}
         self._renumbered = renumbered
-        # When whoever slept on the file was woken up last.
+        # When the file was shut down last, on the monotonic clock.
         self._woken = 0.0
 
     def bind(self, sock: _socket.socket) -> None:
-        """Give ``sock`` a free port, by its number: relays know it by that.
+        """Bind ``sock`` to a free port, by its number: relays accept datagrams from that port.
 
-        A port that the kernel chose itself is lost when C code connects the socket to AF_UNSPEC.
+        A port that the kernel chose for port 0 is lost when C code connects the socket to AF_UNSPEC.
         """
         for _ in range(_ATTEMPTS):
             with_port = Own(self.family, self._kind | _socket.SOCK_CLOEXEC, self.proto)
@@ -92,34 +92,34 @@ class KernelSocket:
                     raise
         originals.bind(sock, ("", 0))
 
-    def mouth(self, sock: _socket.socket) -> _socket.socket:
-        """What to receive by, for ``sock`` of the program's.
+    def handle(self, sock: _socket.socket) -> _socket.socket:
+        """The object to receive by, for the program's ``sock``.
 
-        Not that itself: with a timeout, C receives and polls in circles while a file is shut down, and is
-        there still when another takes its place.
+        By ``sock`` itself, if it has a timeout, C would poll and receive again and again while the file is
+        shut down, and would not see that another file takes its place.
         """
         fd = originals.fileno(sock)
         if fd < 0:
-            # Closed, as C will say.
+            # Closed: C raises the error.
             return sock
-        mouth = self.mouths[fd] = ReceiveHandle(fd)
-        return mouth
+        handle = self.handles[fd] = ReceiveHandle(fd)
+        return handle
 
     def sender(self, sock: _socket.socket) -> _socket.socket:
-        """What to send by, for ``sock`` of the program's, and with its patience."""
+        """The socket to send by, for the program's ``sock``, with its timeout."""
         if self.v6_socket is None:
             return sock
         self.v6_socket.settimeout(originals.gettimeout(sock))
         return self.v6_socket
 
     def for_v6_socket(self, address: Any) -> Any:
-        """``address`` of the program's, for what it is underneath."""
+        """The program's ``address``, as ``sender`` takes it."""
         if self.v6_socket is None or not isinstance(address, tuple) or not address:
             return address
         return _V4_MAPPED + address[0], *address[1:]
 
     def of_program(self, address: SockAddr) -> SockAddr:
-        """The other way."""
+        """``address`` of the file's family, as the program's socket would return it."""
         return address if self.v6_socket is None else (address[0].removeprefix(_V4_MAPPED), address[1])
 
     def own_name(self, sock: _socket.socket) -> Any:
@@ -150,16 +150,16 @@ class KernelSocket:
         return None
 
     def is_shut(self) -> bool:
-        """Is the file shut down, by whomever?"""
+        """Is the file shut down, by this process or another?"""
         for fd in self.alive():
             poller = originals.poll()
             poller.register(fd, POLLRDHUP)
-            # An error is told without being asked for.
+            # poll() reports errors as well, whether it is asked for them or not.
             return any(event & POLLRDHUP for _, event in poller.poll(0))
         return False
 
     def wake(self) -> None:
-        """Shut the file down: whoever sleeps on it wakes up, and what is not a fresh one stays so."""
+        """Shut the file down: that wakes up each thread that waits for it. It stays so until ``refresh``."""
         for fd in self.alive():
             # Not a copy: there may be no descriptor left.
             _shut_down(ReceiveHandle(fd))
@@ -170,7 +170,7 @@ class KernelSocket:
         """Let an IPv6 socket send to IPv4 addresses.
 
         Raises:
-            OSError: it is bound, and says that it will not.
+            OSError: it is bound, and IPV6_V6ONLY cannot be changed any more.
         """
         sock = self.copy()
         if sock is not None:
@@ -181,7 +181,7 @@ class KernelSocket:
                 sock.close()
 
     def move_to_ipv6(self) -> None:
-        """Let an IPv4 socket send to IPv6 addresses, as another one."""
+        """Let an IPv4 socket send to IPv6 addresses: an IPv6 file takes the place of its own."""
         old = self.copy() if self.v6_socket is None else None
         if old is not None:
             try:
@@ -196,7 +196,7 @@ class KernelSocket:
             self._replace(v6_socket)
 
     def refresh(self) -> None:
-        """Put a file without a past in the place of this one, at its port."""
+        """Put a fresh file in the place of this one, at its port."""
         old = self.copy()
         if old is not None:
             try:
@@ -212,7 +212,7 @@ class KernelSocket:
                 self.v6_socket = fresh
 
     def close(self) -> None:
-        """Release what the program does not have itself."""
+        """Close what the program has no descriptor of."""
         if self.v6_socket is not None:
             self.v6_socket.close()
             self.v6_socket = None
@@ -228,22 +228,22 @@ class KernelSocket:
 
 
 def _let_leave(woken: float) -> None:
-    """Give threads that were ``woken`` the time to leave poll(2), if there may be any.
+    """Give threads that were ``woken`` at that time the time to leave poll(2), if there may be any.
 
-    On its way out the kernel looks at the descriptor again. If that is another file by then, the thread
-    sleeps on, and nothing that comes there wakes it up.
+    Before poll(2) returns, the kernel looks at the descriptor again. If that is another file by then, the
+    thread sleeps on, and no datagram that arrives there wakes it up.
     """
-    # This thread and our own do not count.
+    # This thread and the background thread do not count.
     if len(sys._current_frames()) > 2:
         sleep(max(0.0, woken + _LEAVE - monotonic()))
 
 
 def _shut_down(sock: _socket.socket) -> None:
     try:
-        # Not for sending: to a thread in the middle of that, it would be a broken pipe.
+        # Not for sending: a thread that is sending would get EPIPE.
         sock.shutdown(_socket.SHUT_RD)
     except OSError:
-        # ENOTCONN: it is not connected, but Linux wakes up those who wait for it (inet_shutdown).
+        # ENOTCONN: it is not connected, but Linux wakes up the threads that wait for it (inet_shutdown).
         pass
 
 
@@ -255,6 +255,6 @@ def _take_over(fresh: _socket.socket, old: _socket.socket, name: SockAddr) -> No
     try:
         fresh.bind(name)
     except OSError:
-        # The address is gone. Any port will do for who asks a relay.
+        # The address is not available any more. Any port can send to a relay.
         fresh.bind(("", 0))
     fresh.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse)

@@ -1,7 +1,7 @@
-"""What comes to a datagram socket that talks through a chain, and which of it is for the program.
+"""Which datagrams that arrive at a socket with a flow are for the program, and where they come from.
 
-What comes from a relay loses its header; what comes from destinations that were sent to directly is passed
-on; everything else is dropped. What had come before an error is received before it.
+A datagram from a relay loses its header. One from a destination that was sent to directly is passed on. All
+others are dropped. What arrived before an error is received before the error is raised.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from pywrap.intercept.udp.flow import Flow
+    from pywrap.intercept.udp.closing import Closing
+    from pywrap.intercept.udp.state import FlowState, SockAddr
 
-    SockAddr: TypeAlias = tuple[Any, ...]
-    # Data, ancillary data, flags, source: as of recvmsg(). Without a source, of a socket that is shut down.
+    # Data, ancillary data, flags, source: as of recvmsg(). The source is None when the socket is shut down.
     Message: TypeAlias = tuple[bytes, Any, int, Any]
     # Takes a message from the kernel: socket, size, flags, size of the ancillary data.
     Take: TypeAlias = Callable[[Any, int, int, int], Message]
@@ -30,32 +30,33 @@ if TYPE_CHECKING:
 # Sources that are remembered at the most.
 _SOURCES = 16384
 
-# Seconds that a thread sleeps on one file at the most: another may take its place, which wakes up nobody who
-# is just looking.
+# Seconds that a thread sleeps on one file at the most: another file may take its place, and a thread that is
+# between two calls then is not woken up.
 _SLICE = 0.5
 
 
 class Receiver:
-    """The receiving side of ``flow``. ``accepts_unsolicited``: its socket takes datagrams from all direct
+    """The receiving side of a flow. ``accepts_unsolicited``: its socket takes datagrams from all direct
     sources.
     """
 
-    def __init__(self, flow: Flow, accepts_unsolicited: bool) -> None:
-        self._flow = flow
+    def __init__(self, state: FlowState, closing: Closing, accepts_unsolicited: bool) -> None:
+        self._state = state
+        self._closing = closing
         self._accepts_unsolicited = accepts_unsolicited
-        # Sources that were asked about before, and whether their datagrams are for the program.
+        # By source: are its datagrams for the program?
         self._known: dict[SockAddr, bool] = {}
-        # How many bytes the headers of a datagram may have.
+        # Bytes that the headers of a datagram may have.
         self._margin = 0
 
     def allow_source(self, source: SockAddr) -> None:
-        """The program sends to ``source`` directly: what comes from there is for it."""
-        # Anew, so that those stand in front that were not sent to for long.
+        """The program sends to ``source`` directly: its datagrams are for the program."""
+        # Entered anew, so that the sources that were not sent to for long stand in front.
         self._known.pop(source, None)
         self._remember(source, True)
 
     def reserve_header(self, headers: int) -> None:
-        """Datagrams with so many bytes before the payload may come from now on."""
+        """Datagrams with ``headers`` bytes before the payload may arrive from now on."""
         self._margin = max(self._margin, headers)
 
     def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, SockAddr]:
@@ -74,8 +75,8 @@ class Receiver:
         return data, extra, got, source
 
     def _next(self, take: Take, sock: _socket.socket, size: int, flags: int, ancillary: int = 0) -> Message:
-        flow = self._flow
-        mouths = flow.kernel.mouths
+        state = self._state
+        handles = state.kernel.handles
         timeout = originals.gettimeout(sock)
         until = monotonic() + timeout if timeout else None
         if flags & _socket.MSG_TRUNC:
@@ -85,52 +86,52 @@ class Receiver:
         while True:
             if until is not None:
                 _wait(sock, until)
-            if flow.error is not None:
+            if state.error is not None:
                 found = self._rest(take, size, flags, ancillary)
                 if found is not None:
                     return found
-                if (error := flow.take_error()) is not None:
+                if (error := self._closing.take_error()) is not None:
                     raise error
-            mouth = mouths.get(originals.fileno(sock)) or flow.kernel.mouth(sock)
+            handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
             try:
-                message = take(mouth, size + self._margin, flags, ancillary)
+                message = take(handle, size + self._margin, flags, ancillary)
             except BlockingIOError:
                 if until is None:
                     raise
-                # Another thread has taken it, or it was an end, and not an answer, that poll() announced.
+                # Another thread has received it; or poll() has reported that the file is shut down.
                 self._let_replace()
                 if monotonic() >= until:
-                    # Of a file that the program has shut down, poll() announces that for ever.
+                    # poll() reports a file that the program has shut down each time.
                     raise TimeoutError("timed out") from None
                 continue
             if message[3] is None:
-                if flow.is_shut:
+                if state.is_shut:
                     return *message[:3], ()
                 self._let_replace()
                 continue
             found = self._for_program(message, flags)
             if found is not None:
                 return found
-            _drop(mouth, flags)
+            _discard(handle, flags)
 
     def _let_replace(self) -> None:
-        """The file was shut down, and not by the program: have whoever replaces it come to an end.
+        """The file was shut down, and not by the program. Wait until another thread has replaced it.
 
-        If nobody does, that was another process, which shares the file since a fork() and has failed to
-        associate: the two have a file each from now on.
+        That thread holds the lock. If there is none, another process has shut the file down: it shares the
+        file since a fork(), and has failed to associate. Then this process gets a file of its own.
         """
-        flow = self._flow
-        with flow.runtime.registry.lock:
-            if flow.error is None and not flow.is_shut and flow.kernel.is_shut():
-                flow.kernel.refresh()
+        state = self._state
+        with state.runtime.registry.lock:
+            if state.error is None and not state.is_shut and state.kernel.is_shut():
+                state.kernel.refresh()
 
     def _rest(self, take: Take, size: int, flags: int, ancillary: int) -> Message | None:
-        """What is in the buffer of a socket that was shut down, for the program; None when it is empty."""
-        sock = self._flow.kernel.copy()
+        """The next datagram for the program in the buffer of a file that was shut down, if any."""
+        sock = self._state.kernel.copy()
         if sock is None:
             return None
         try:
-            # Not by the program's object: one with a timeout would wait for more, in circles.
+            # Not by the program's object: with a timeout, C would poll and receive until that is over.
             while True:
                 message = take(sock, size + self._margin, flags | _socket.MSG_DONTWAIT, ancillary)
                 if message[3] is None:
@@ -138,28 +139,28 @@ class Receiver:
                 found = self._for_program(message, flags)
                 if found is not None:
                     return found
-                _drop(sock, flags)
+                _discard(sock, flags)
         except BlockingIOError:
             return None
         finally:
             sock.close()
 
     def _for_program(self, message: Message, flags: int) -> Message | None:
-        """``message`` as the program gets it; None when it does not."""
+        """``message`` as the program gets it; None when it is not for the program."""
         data, extra, got, source = message
-        channel = self._flow.relays.get(source)
+        channel = self._state.relays.get(source)
         if channel is None:
             found = self._past_relays(data, source)
         else:
-            found = channel.unwrap(data, self._flow.peer, bool(flags & _socket.MSG_PEEK))
+            found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK))
         return None if found is None else (found[0], extra, got, found[1])
 
     def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, SockAddr] | None:
-        """What did not come from a relay, when it is for the program."""
-        if self._flow.peer is not None:
-            # Not from the only one that a connected socket listens to.
+        """A datagram that did not come from a relay; None when it is not for the program."""
+        if self._state.peer is not None:
+            # A connected socket takes datagrams from its peer alone.
             return None
-        source = self._flow.kernel.of_program(source)
+        source = self._state.kernel.of_program(source)
         known = self._known.get(source[:2])
         if known is None:
             known = self._accepts_unsolicited and self._is_direct(source)
@@ -168,13 +169,13 @@ class Receiver:
 
     def _remember(self, source: SockAddr, known: bool) -> None:
         if len(self._known) >= _SOURCES:
-            # Strangers first, then half of the others.
+            # Forget all unwanted sources, and half of the others.
             admitted = [each for each, admitted in list(self._known.items()) if admitted]
             self._known = dict.fromkeys(admitted[-(_SOURCES // 2) :], True)
         self._known[source] = known
 
     def _is_direct(self, source: SockAddr) -> bool:
-        verdict = self._flow.runtime.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
+        verdict = self._state.runtime.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
         return verdict.kind == DIRECT
 
 
@@ -188,10 +189,10 @@ def _recvmsg(sock: _socket.socket, size: int, flags: int, ancillary: int) -> Mes
 
 
 def _wait(sock: _socket.socket, until: float) -> None:
-    """Wait for something to receive, or to tell.
+    """Wait for a datagram, or for an error.
 
-    C would do it, but not see the end of an association: poll() announces a socket that was shut down,
-    recv() finds nothing, and so it would go on in circles until the timeout.
+    C would not notice the end of an association: poll() reports a socket that was shut down, recv() finds
+    nothing, and C would repeat the two until the timeout.
 
     Raises:
         TimeoutError: there is nothing.
@@ -206,11 +207,11 @@ def _wait(sock: _socket.socket, until: float) -> None:
             raise TimeoutError("timed out")
 
 
-def _drop(sock: _socket.socket, flags: int) -> None:
-    """Something came that is not for the program, and was only looked at: take it away."""
+def _discard(sock: _socket.socket, flags: int) -> None:
+    """Take a datagram out of the buffer that is not for the program, if it was only peeked at."""
     if flags & _socket.MSG_PEEK:
         try:
             originals.recvfrom(sock, 0, _socket.MSG_DONTWAIT)
         except OSError:
-            # Another thread has taken it.
+            # Another thread has received it.
             pass

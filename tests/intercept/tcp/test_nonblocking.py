@@ -308,7 +308,7 @@ def test_the_tables_do_not_grow_with_closed_sockets(proxy, echo_server):
                 sock = start(host, port)
                 wait_writable(sock)
                 sock.close()
-        found = intercept.current().runtime.registry
+        found = intercept.current().registry
         say(established=len(found.established) < 150, pending=len(found.pending))
         """,
         *(echo_server.host, echo_server.port),
@@ -329,7 +329,7 @@ def test_failures_that_nobody_asks_about_leave_nothing(proxy, refusing_port):
                 sock.close()
             else:
                 os.close(sock.detach())
-        found = intercept.current().runtime.registry
+        found = intercept.current().registry
         most = len(found.pending)
         # What passed no patch is found when the tables have grown.
         found._sweep()

@@ -269,6 +269,47 @@ def test_to_port_0_nothing_is_sent_and_nothing_connected(proxy, echo):
     assert directly["got"][0][0][1] == "EINVAL"
 
 
+def test_a_method_of_a_datagram_socket_is_also_one_of_a_stream(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.sendto(b"x", (host, port))
+        sock.recv(10)
+        cls = type(sock)
+        near, far = socket.socketpair()
+        stream = socket.socket()
+        calls = (cls.getpeername,), (cls.recvfrom, 10, socket.MSG_DONTWAIT)
+        errors = [outcome(call, stream, *args)[1] for call, *args in calls]
+        cls.setsockopt(stream, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        cls.send(near, b"sent")
+        say(errors=errors, keepalive=stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            got=cls.recv(far, 10).decode(), detached=cls.detach(stream) >= 0)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"errors": ["ENOTCONN", "ENOTCONN"], "keepalive": 1, "got": "sent", "detached": True}
+
+
+def test_a_wrong_argument_is_told_by_the_name_of_the_method(proxy, echo):
+    said = talk(
+        proxy,
+        """
+        sock = udp()
+        sock.sendto(b"x", (host, port))
+        errors = []
+        for wrong in lambda: sock.recv(), lambda: sock.send(b"", 0, 0), lambda: sock.recvmsg():
+            try:
+                wrong()
+            except TypeError as err:
+                errors.append(str(err).partition("(")[0])
+        say(errors=errors)
+        """,
+        *(echo.host, echo.port),
+    )
+    assert said == {"errors": ["socket.recv", "socket.send", "socket.recvmsg"]}
+
+
 # ---------------------------------------------------------------- destinations
 
 
