@@ -56,6 +56,11 @@ def parse_port(text: str) -> int | None:
     return port if port and port <= 65535 else None
 
 
+def without_brackets(text: str) -> str:
+    """``::1`` for ``[::1]``; any other text as it is."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
 def split_port(text: str) -> tuple[str, str | None]:
     """Cut off ``:PORT``, None when there is none, and the brackets of an IPv6 address.
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from pywrap.config import options
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
-from pywrap.config.host import is_address, parse_host, parse_port, split_port
+from pywrap.config.host import is_address, parse_host, parse_port, split_port, without_brackets
 from pywrap.config.rules import (
     check_chain_name,
     is_chain_name,
@@ -325,6 +325,6 @@ def _login(scheme: str, words: list[str], warn: Callable[[str], None]) -> list[s
 def _parse_column_host(text: str) -> str:
     """The second column, where people also write the port, the username, or a whole URL."""
     try:
-        return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+        return parse_host(without_brackets(text))
     except ConfigError as err:
         raise ConfigError(str(err), err.hint or PROXY_FORM) from None

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from pywrap.frozen import frozen
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    # The hops of one connection, the nearest first.
+    Path: TypeAlias = tuple["Proxy", ...]
+
 SCHEMES = ("socks4", "socks4a", "socks5", "socks5h", "http", "raw")
 DNS = ("remote", "tor", "local")
 LOOPBACK = ("direct", "proxy", "deny")

@@ -17,7 +17,7 @@ from pywrap.intercept.own import Own, own
 from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint, unpacked
+from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
 from pywrap.tunnel.background import Background
@@ -322,7 +322,7 @@ class Runtime:
                     # The tunnel does not need one.
                     host = self.names.unknown
         port = index(address[1])
-        return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
+        return (for_ipv6_socket(host), port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """A tunnel stands. ``started`` is of the monotonic clock."""

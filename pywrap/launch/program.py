@@ -14,6 +14,7 @@ import os
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.launch.scripts import SHELLS, started_by
 from pywrap.launch.wrappers import Command
+from pywrap.programs.python import is_python_name
 
 HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
 
@@ -84,12 +85,12 @@ def check(file: str, arguments: list[str]) -> None:
         head = _head(file)
         if head.startswith(b"#!"):
             words = _shebang(file, head)
-            if not _is_python(words[0]):
+            if not is_python_name(words[0]):
                 shim = _pyenv_shim(file, head)
                 if shim is not None:
                     file, seen = shim, seen + 1
                     continue
-                if _is_python(file):
+                if is_python_name(file):
                     # A wrapper script of that name, which runs an interpreter with what it is given.
                     _refuse_blind(arguments, file)
                     return
@@ -101,7 +102,7 @@ def check(file: str, arguments: list[str]) -> None:
                 raise _not_python(file, f"a script for `{os.path.basename(words[0])}`")
             _refuse_blind(words[1:], file)
             return
-        if _is_python(file) or _is_python(os.path.realpath(file)):
+        if is_python_name(file) or is_python_name(os.path.realpath(file)):
             _refuse_blind(arguments, file)
             return
         raise _not_python(file, "a binary" if head.startswith(b"\x7fELF") else "a file without a `#!` line")
@@ -201,16 +202,7 @@ def _split(file: str, text: str) -> list[str]:
 def _is_for_python(file: str) -> bool:
     """Is ``file`` an interpreter, or a script for one, whatever its name is?"""
     head = _head(file)
-    return _is_python(file) or (head.startswith(b"#!") and _is_python(_shebang(file, head)[0]))
-
-
-def _is_python(file: str) -> bool:
-    """Is this the name of an interpreter: python, python3, python3.13t, pypy3?"""
-    name = os.path.basename(file)
-    for family in ("python", "pypy"):
-        if name.startswith(family):
-            return name[len(family) :].rstrip("tdm").replace(".", "", 1).isdigit() or name == family
-    return False
+    return is_python_name(file) or (head.startswith(b"#!") and is_python_name(_shebang(file, head)[0]))
 
 
 def _pyenv_shim(file: str, head: bytes) -> str | None:

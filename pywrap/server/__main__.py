@@ -11,7 +11,7 @@ from pywrap.server.log import Log, say
 from pywrap.server.options import HELP, UsageError, parse
 from pywrap.server.server import Server, fast_open_is_allowed
 from pywrap.server.users import read_users
-from pywrap.socks.wire import packed
+from pywrap.socks.wire import is_loopback, packed
 
 
 def main() -> None:
@@ -56,14 +56,10 @@ def serve(argv: list[str]) -> None:
         if options.fast_open and not fast_open_is_allowed():
             log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
         for address in server.addresses:
-            if users is None and not _is_loopback(address.host):
+            if users is None and not is_loopback(packed(address.host) or b""):
                 log.warning(f"{address} serves everyone who can reach it: no --users")
             log.listening(address)
         server.run()
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "::1" or (packed(host) or b"")[:1] == b"\x7f" and ":" not in host
 
 
 def _raise_limit() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pywrap.errors import ProtocolError, counted
 from pywrap.frozen import frozen
 from pywrap.socks.v5 import IPV4, IPV6, NAME, pack_endpoint
-from pywrap.socks.wire import Endpoint, unpacked
+from pywrap.socks.wire import Endpoint, unmapped, unpacked
 
 # RSV, FRAG, ATYP, a name of 255 bytes with its length, a port.
 LONGEST_HEADER = 2 + 1 + 1 + 1 + 255 + 2
@@ -19,9 +19,6 @@ REASSEMBLY_SECONDS = 5.0
 
 # What a sequence may hold: no datagram is longer than this once it is put together (RFC 768).
 LONGEST_PAYLOAD = 65507
-
-
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 @frozen
@@ -72,8 +69,8 @@ def unpack_header(data: bytes | memoryview) -> Header:
         raise ProtocolError("a datagram ends within its SOCKS header")
     address = bytes(data[start:end])
     if kind != NAME:
-        # Some servers have one IPv6 socket for all, and tell of IPv4 in its clothes.
-        host = unpacked(address.removeprefix(_V4_MAPPED) if kind == IPV6 else address)
+        # Servers with one IPv6 socket for both families write IPv4 addresses as IPv4-mapped IPv6 ones.
+        host = unpacked(unmapped(address))
     elif not address or b"\0" in address:
         raise ProtocolError("a datagram with an empty name, or a NUL in it")
     else:

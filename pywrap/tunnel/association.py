@@ -15,7 +15,7 @@ import errno
 
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks.datagram import pack_header, unpack_header
-from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.socks.wire import V4_MAPPED, Endpoint, packed, unmapped, unpacked
 from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
@@ -39,8 +39,6 @@ UNKNOWN = Endpoint("0.0.0.0", 0)
 # Seconds until the first probe of a silent control connection, between probes, and how many: a proxy
 # whose machine is gone is noticed after a minute.
 _KEEPALIVE = ((_socket.TCP_KEEPIDLE, 30), (_socket.TCP_KEEPINTVL, 10), (_socket.TCP_KEEPCNT, 3))
-
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Association:
@@ -270,8 +268,7 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     own = packed(proxy)
     if address is None or not any(address):
         return Endpoint(proxy, bound.port)
-    if address[:12] == _V4_MAPPED:
-        address = address[12:]
+    address = unmapped(address)
     if has_many_receivers(address):
         raise ProtocolError(f"a UDP relay cannot be at a multicast or broadcast address: {bound}")
     if own is not None and connect_limit(address) < connect_limit(own):
@@ -280,6 +277,6 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
 
 
 def _plain(host: str) -> str:
-    """``host`` without the IPv6 clothes of an IPv4 address."""
+    """``host``, or as IPv4 what it is as an IPv4-mapped IPv6 literal, however that is written."""
     address = packed(host)
-    return unpacked(address[12:]) if address is not None and address[:12] == _V4_MAPPED else host
+    return unpacked(unmapped(address)) if address is not None and address[:12] == V4_MAPPED else host

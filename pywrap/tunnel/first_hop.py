@@ -10,7 +10,7 @@ from time import monotonic
 
 from pywrap.errors import SocksError
 from pywrap.frozen import frozen
-from pywrap.socks.wire import packed, unpacked
+from pywrap.socks.wire import V4_MAPPED_TEXT, for_ipv6_socket, packed, unpacked
 from pywrap.tunnel.sockopts import copy_options
 
 TYPE_CHECKING = False
@@ -162,9 +162,9 @@ def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.soc
         fresh = clone_socket(sock, address.family)
         _take_port(fresh, sock)
         return fresh, address.sockaddr
-    mapped = ("::ffff:" + address.sockaddr[0], *address.sockaddr[1:])
+    mapped = (for_ipv6_socket(address.sockaddr[0]), *address.sockaddr[1:])
     host, port = sock.getsockname()[:2]
-    reaches_all = host == "::" or host.startswith("::ffff:")
+    reaches_all = host == "::" or host.startswith(V4_MAPPED_TEXT)
     if reaches_all and not sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
         return sock, mapped
     fresh = clone_socket(sock, sock.family) if port or not reaches_all else sock

@@ -27,7 +27,7 @@ from _socket import inet_aton
 
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
 from pywrap.frozen import frozen, replace
-from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.socks.wire import Endpoint, for_ipv6_socket, is_loopback, packed, unmapped, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ MOST = 1 << 16
 # Below are the ports of services, a name server's above all (RFC 6335 section 6).
 _EPHEMERAL = 1024
 
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(4), bytes(16))
-_LOOPBACK_6 = bytes(15) + b"\1"
 
 
 @frozen
@@ -129,8 +127,8 @@ class Routes:
         if name is not None:
             return self._verdict_on_name(name, port, datagram)
         verdict = self._verdict_on_address(address, port, datagram)
-        if ipv6 and verdict.literal and ":" not in verdict.literal:
-            verdict = replace(verdict, literal=f"::ffff:{verdict.literal}")
+        if ipv6 and verdict.literal:
+            verdict = replace(verdict, literal=for_ipv6_socket(verdict.literal))
         if "%" in host and verdict.kind == TUNNEL:
             return _refuse(
                 verdict.destination, errno.EHOSTUNREACH, "an address with a scope means nothing to a proxy"
@@ -353,7 +351,8 @@ class Routes:
         return ""
 
     def _is_here(self, address: bytes) -> bool:
-        return _is_loopback(address) or self._is_own(address)
+        # Connecting to 0.0.0.0 or :: reaches this machine.
+        return address in _UNSPECIFIED or is_loopback(address) or self._is_own(address)
 
     def _is_real(self, address: bytes) -> bool:
         """Of the placeholders' network, and something else has given it?"""
@@ -361,7 +360,7 @@ class Routes:
             self._is_a_first_hop(address)
             or bool(self._hosts.names(address))
             # proxychains has placeholders of 127.0.0.0/8, all of which are own.
-            or (not _is_loopback(address) and self._is_own(address))
+            or (not is_loopback(address) and self._is_own(address))
         )
 
     def _is_a_first_hop(self, address: bytes) -> bool:
@@ -450,9 +449,7 @@ def address_of(host: str) -> bytes | None:
             return inet_aton(host)
         except OSError:
             return None
-    if address[:12] == _V4_MAPPED:
-        return address[12:]
-    return address
+    return unmapped(address)
 
 
 def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
@@ -469,10 +466,3 @@ def has_many_receivers(address: bytes) -> bool:
 def _is_link_local(address: bytes) -> bool:
     # RFC 3927; RFC 4291 section 2.5.6: fe80::/10.
     return address[:2] == b"\xa9\xfe" if len(address) == 4 else address[0] == 0xFE and address[1] >> 6 == 2
-
-
-def _is_loopback(address: bytes) -> bool:
-    # Connecting to 0.0.0.0 or :: reaches this machine.
-    return (
-        address[0] == 127 if len(address) == 4 and any(address) else address in (*_UNSPECIFIED, _LOOPBACK_6)
-    )

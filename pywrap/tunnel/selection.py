@@ -11,13 +11,10 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
-    from pywrap.config.settings import Chain, Proxy
+    from pywrap.config.settings import Chain, Path, Proxy
     from pywrap.tunnel.hops import Hops
     from pywrap.tunnel.round_robin import RoundRobinCounter
-
-    Path: TypeAlias = tuple[Proxy, ...]
 
 
 class Selection:

@@ -21,12 +21,9 @@ from pywrap.launch.check.report import Report, all_work, in_json, in_words
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
 
-    from pywrap.config.settings import Chain, Proxy
+    from pywrap.config.settings import Chain, Path
     from pywrap.socks.wire import Endpoint
-
-    Path: TypeAlias = tuple[Proxy, ...]
 
 __all__ = ["PATIENCE", "Role", "check", "parse_target", "paths_of"]
 

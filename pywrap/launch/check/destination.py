@@ -14,11 +14,11 @@ import socket
 from contextlib import ExitStack
 from threading import Thread
 
-from pywrap.config.host import parse_host, parse_port
+from pywrap.config.host import parse_host, parse_port, without_brackets
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
-from pywrap.socks.wire import Endpoint, packed
+from pywrap.socks.wire import IMPOSSIBLE, Endpoint, is_loopback, packed
 from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
@@ -151,10 +151,10 @@ def parse_target(text: str) -> Endpoint:
     """
     host, _, port = text.rpartition(":")
     number = parse_port(port)
-    bracketed = host.startswith("[") and host.endswith("]")
-    if number is None or not host or (":" in host) != bracketed:
+    bare = without_brackets(host)
+    if number is None or not host or (":" in host) != (bare != host):
         raise ConfigError(f"not a destination: `{text}`", "examples: example.org:443, [2001:db8::1]:443")
-    return Endpoint(parse_host(host[1:-1] if bracketed else host), number)
+    return Endpoint(parse_host(bare), number)
 
 
 def destinations(
@@ -163,7 +163,7 @@ def destinations(
     """What to ask the last of ``path`` for, which is at ``address``; the user's ``target`` comes first."""
     # Where a raw hop leads to is known to whoever set it up: the address is what it should be there.
     raw = any(hop.scheme == "raw" for hop in path)
-    if not raw and all(_is_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
+    if not raw and all(_is_on_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
         found = _of_listener(listener)
     else:
         found = _of_itself(path[-1], address)
@@ -206,12 +206,6 @@ def _of_itself(proxy: Proxy, address: str) -> Destinations:
     )
 
 
-# No version of SOCKS has this command, and Tor's own are F0 and F1.
-IMPOSSIBLE = 0x7F
-
-
-def _is_loopback(host: str) -> bool:
+def _is_on_loopback(host: str) -> bool:
     address = address_of(host)
-    if address is None:
-        return host == "localhost"
-    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+    return host == "localhost" if address is None else is_loopback(address)

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, TypeAlias
 
-    from pywrap.config.settings import Proxy
+    from pywrap.config.settings import Path, Proxy
     from pywrap.socks.wire import Endpoint
 
-    Path: TypeAlias = tuple[Proxy, ...]
     Connect: TypeAlias = Callable[[Path, Endpoint, float], AbstractContextManager[Any]]
 
 

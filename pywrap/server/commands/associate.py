@@ -8,9 +8,9 @@ from time import monotonic
 from pywrap.relay.loop import IN
 from pywrap.server.tcp.dial import CODES
 from pywrap.server.udp.datagrams import Datagrams
-from pywrap.server.udp.outbound import udp_socket, unmapped
+from pywrap.server.udp.outbound import udp_socket
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, without_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def _client(peer: Endpoint, announced: Endpoint) -> Endpoint:
     RFC 1928 section 4: the request has the address and port that they will come from, or zeros. A port
     beside another address than we see is one behind a NAT, which gives the datagrams another.
     """
-    host = unmapped(peer.host)
-    return Endpoint(host, announced.port if unmapped(announced.host) == host else 0)
+    host = without_mapping(peer.host)
+    return Endpoint(host, announced.port if without_mapping(announced.host) == host else 0)

@@ -14,12 +14,11 @@ from pywrap.server.udp.outbound import (
     STRANGERS,
     Outbound,
     address_of,
-    unmapped,
     words_for,
 )
 from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.v5 import IPV4
-from pywrap.socks.wire import packed
+from pywrap.socks.wire import packed, without_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Datagrams:
     def _may_be(self, source: Any) -> bool:
         """May this be the client? Its port is not certain before its first good datagram."""
         host, port = self._client.host, self._client.port
-        return self._source is None and unmapped(source[0]) == host and port in (0, source[1])
+        return self._source is None and without_mapping(source[0]) == host and port in (0, source[1])
 
     def _take(self, data: memoryview) -> bool:
         """Send a datagram on, or drop it; False when it has no header."""

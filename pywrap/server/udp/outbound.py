@@ -28,7 +28,7 @@ from _socket import (
 from pywrap.frozen import frozen
 from pywrap.relay.loop import ERR, IN
 from pywrap.socks.datagram import pack_header
-from pywrap.socks.wire import Endpoint, packed
+from pywrap.socks.wire import Endpoint, packed, without_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,17 +66,12 @@ def udp_socket(family: int) -> socket:
 
 def address_of(host: str, port: int) -> SockAddr | None:
     """What to send to for an IP literal; None when that is not the address of one host."""
-    host = unmapped(host)
+    host = without_mapping(host)
     start = (packed(host) or b"\0")[0]
     if ":" in host:
         return None if start == 0xFF or host == "::" else (AF_INET6, (host, port, 0, 0))
     # 224.0.0.0/4 is multicast; what is above is reserved, and broadcast at its end.
     return None if start >= 224 or host == "0.0.0.0" else (AF_INET, (host, port))
-
-
-def unmapped(host: str) -> str:
-    """``host``, and the IPv4 address that it stands for when it is ::ffff:192.0.2.1."""
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
 def words_for(err: OSError) -> str:
