@@ -20,7 +20,7 @@ from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
-from pywrap.tunnel.first_hop import should_abandon
+from pywrap.tunnel.first_hop import is_lost
 from pywrap.tunnel.routes import has_many_receivers
 
 TYPE_CHECKING = False
@@ -231,7 +231,7 @@ class Watch:
         return self.advance()
 
     def advance(self) -> bool:
-        if should_abandon(self.sock):
+        if is_lost(self.sock):
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:
             if self.sock.recv(4096):
