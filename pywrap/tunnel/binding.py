@@ -98,7 +98,7 @@ class Binding:
                 self._second.throw(ProxyClosed(f"the connection to the proxy broke: {err.strerror}"))
             else:
                 if not chunk:
-                    self._second.throw(ProxyClosed("the proxy hung up before anybody came"))
+                    self._second.throw(ProxyClosed("the proxy hung up before a peer connected"))
                 self._got += chunk
         got, self._got = bytes(self._got), bytearray()
         return got
