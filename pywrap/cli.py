@@ -61,7 +61,7 @@ def _run(argv: list[str]) -> int:
     options = Options(argv)
     urls = [*options.urls, *(options.command if options.action == "--check" else [])]
     if any("@" in url for url in urls):
-        from pywrap.launch.arguments import hide_passwords
+        from pywrap.launch.argv import hide_passwords
 
         hide_passwords(urls)
     if options.answer:

@@ -134,9 +134,9 @@ class Settings:
     reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
     (-q) errors only, 0 the default, 1 (-v) a line for each connection, 2 (-vv) more. ``keep_env``: the
     program sees the variables that name proxies (``config.variables``); else they are hidden from it, and
-    ``proxy_variables`` has their names and values, for children that are not covered. ``turns``: the path
-    of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; "" for
-    none.
+    ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
+    path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
+    for none.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -156,7 +156,7 @@ class Settings:
     read_timeout: float = 0.0
     keep_env: bool = False
     proxy_variables: tuple[tuple[str, str], ...] = ()
-    turns: str = ""
+    shared_file: str = ""
     verbosity: int = 0
 
     @property

@@ -55,7 +55,7 @@ class Runtime:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
-        self.names = Placeholders(self._lock, settings.placeholders, settings.turns)
+        self.names = Placeholders(self._lock, settings.placeholders, settings.shared_file)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -358,7 +358,7 @@ class Runtime:
     def _choose(self) -> dict[str, Selection]:
         """How each chain picks its proxies, by its name."""
         return {
-            name: selection(chain, self.hops, RoundRobinCounter(self.settings.turns, place))
+            name: selection(chain, self.hops, RoundRobinCounter(self.settings.shared_file, place))
             for place, (name, chain) in enumerate(self.chains.items())
         }
 

@@ -39,7 +39,7 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
     try:
-        settings = replace(settings, turns=round_robin.create())
+        settings = replace(settings, shared_file=round_robin.create())
     except OSError as err:
         # Without the shared file each process counts for itself, and all would begin with the same proxy.
         if any(chain.type == "round_robin" for chain in settings.chains):

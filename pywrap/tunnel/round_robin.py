@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_NAME = "pysocksify-turns"
+_NAME = "pysocksify-shared"
 
 # The lowest descriptor to take: programs and shells use the small numbers themselves, as after `exec 3<file`.
 _HIGH = 64

@@ -33,7 +33,7 @@ from pywrap.socks.wire import Endpoint, for_ipv6_socket, is_loopback, packed, un
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pywrap.config.settings import Rule, Settings
     from pywrap.tunnel.first_hop import FirstHop
@@ -210,13 +210,7 @@ class Routes:
 
     def _may_be_direct(self, name: str) -> bool:
         """Whether ``name`` is direct at some port."""
-        for rule in self._rules:
-            if rule.takes_name(name):
-                if rule.to == TO_DIRECT:
-                    return True
-                if rule.takes_all_ports:
-                    return False
-        return False
+        return _is_direct_somewhere(rule for rule in self._rules if rule.takes_name(name))
 
     def is_blocked(self, name: str) -> bool:
         """Whether ``name`` is refused at every port, so that its address is of no use."""
@@ -226,13 +220,9 @@ class Routes:
 
     def may_join(self, group: bytes) -> bool:
         """Whether datagrams to ``group`` are direct at some port, so that a socket here may join it."""
-        for rule in self._rules:
-            if rule.takes_address(group) and rule.takes_datagrams:
-                if rule.to == TO_DIRECT:
-                    return True
-                if rule.takes_all_ports:
-                    return False
-        return False
+        return _is_direct_somewhere(
+            rule for rule in self._rules if rule.takes_address(group) and rule.takes_datagrams
+        )
 
     def learn_from_beyond(self, name: str, literals: list[str]) -> None:
         """Note the addresses that the far side has returned for ``name``.
@@ -439,6 +429,17 @@ class _Compiled:
         if self._size != len(address):
             return self.is_for_everything
         return int.from_bytes(address, "big") & self._mask == self._network
+
+
+def _is_direct_somewhere(rules: Iterable[_Compiled]) -> bool:
+    """Whether ``rules``, all about one destination, make it direct at some port."""
+    for rule in rules:
+        if rule.to == TO_DIRECT:
+            return True
+        if rule.takes_all_ports:
+            # The rules after it decide about no port.
+            return False
+    return False
 
 
 def address_of(host: str) -> bytes | None:
