@@ -51,6 +51,7 @@ TARGET = (
     "pywrap.frozen",
     "pywrap.messages",
     "pywrap.config",
+    "pywrap.config.matching",
     "pywrap.config.settings",
     "pywrap.config.settings_env",
     "pywrap.config.variables",

@@ -93,6 +93,7 @@ def through(port, host="127.0.0.1"):
 def pysocksd(*before, listen="127.0.0.1"):
     """Our server as a process: its port, and the process."""
     command = [*before, sys.executable, "-m", "pywrap.server", "--listen", f"{listen}:0", "-q"]
+    command += ["--allow", "0.0.0.0/0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             # There may be a warning before it.

@@ -8,7 +8,10 @@ pipe (splice(2)): bulk never enters this process, at a third of the CPU time per
 from __future__ import annotations
 
 import os
+from errno import EMFILE
 from fcntl import F_SETPIPE_SZ, fcntl
+
+from pywrap.relay.descriptors import is_reserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +117,8 @@ class SplicePump:
         self.held = 0
         self.idle = False
         try:
+            if is_reserved(self._write):
+                raise OSError(EMFILE, "too many open files")
             fcntl(self._write, F_SETPIPE_SZ, PIPE)
         except OSError:
             self.close()
@@ -171,10 +176,10 @@ class Pipes:
                 # No descriptors, or the user's share of pipe memory is used up. Pieces do as
                 # well; ask again when a pipe came back.
                 self._failing = True
-                self._loop.after(IDLE, self._try_again)
+                self._loop.after(IDLE, self._try_again, shared=True)
                 return None
         if not self._lent:
-            self._loop.after(IDLE, self._collect)
+            self._loop.after(IDLE, self._collect, shared=True)
         self._lent[pipe] = give_back
         return pipe
 
@@ -198,7 +203,7 @@ class Pipes:
                 give_back()
             pipe.idle = True
         if self._lent:
-            self._loop.after(IDLE, self._collect)
+            self._loop.after(IDLE, self._collect, shared=True)
         else:
             # A busy server has the next use for some of them at once; an idle one for none.
             while self._free:

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
+    from pywrap.relay.bucket import Bucket
     from pywrap.relay.loop import Loop
     from pywrap.relay.pumps import Pipes, Pump
+    from pywrap.relay.timers import Timer
+
+# Bytes, of a tunnel with a rate.
+_LEAST_PIECE = 1024
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -36,10 +41,11 @@ class Relay:
     """Carries bytes between ``client`` and ``target`` until both directions have ended.
 
     Both sockets belong to it. ``done(up, down)`` is called once, with the bytes that were
-    taken from the client and from the target.
+    taken from the client and from the target; ``complete`` says then whether both directions have ended by
+    themselves. ``throttles`` (up, down) say how fast it may be.
     """
 
-    __slots__ = ("_done", "_down", "_up", "buffer", "loop", "over", "pipes")
+    __slots__ = ("_done", "_down", "_up", "buffer", "complete", "loop", "over", "pipes")
 
     def __init__(
         self,
@@ -49,15 +55,26 @@ class Relay:
         client: socket,
         target: socket,
         done: Callable[[int, int], None],
+        throttles: tuple[Bucket, Bucket] | None = None,
     ) -> None:
         self.loop = loop
         self.pipes = pipes
         self.buffer = buffer
-        self.over = False
+        self.over = self.complete = False
         self._done = done
         self._up = Direction(self, client, target)
         self._down = Direction(self, target, client)
         self._up.back, self._down.back = self._down, self._up
+        if throttles is not None:
+            # An eighth of a second at a time, so that a slow tunnel is no jerky one.
+            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // 8))]
+            self._up.throttle(throttles[0])
+            self._down.throttle(throttles[1])
+
+    @property
+    def moved(self) -> int:
+        """Bytes that were taken from either end."""
+        return 0 if self.over else self._up.carried + self._down.carried
 
     def start(self, early: bytes) -> None:
         """Begin, with what the client sent before there was a tunnel."""
@@ -81,23 +98,37 @@ class Relay:
         if not self.over:
             reset(self._up.source)
             reset(self._down.source)
-            self.close()
+            self.close(complete=False)
 
-    def close(self) -> None:
+    def close(self, complete: bool = True) -> None:
         self.over = True
         up, down = self._up, self._down
         for direction in (up, down):
-            direction.give_back()
+            direction.stop()
             self.loop.close(direction.source)
+        self.complete = complete
         self._done(up.carried, down.carried)
         # They refer to each other, and a busy server would wait long for the collector.
         del up.back, down.back, self._up, self._down, self._done
 
 
+class Brake:
+    """What a direction's bytes are counted in, and the timer until which it takes none."""
+
+    __slots__ = ("bucket", "timer")
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.timer: Timer | None = None
+
+
 class Direction:
     """One direction: what ``source`` sends goes to ``sink``."""
 
-    __slots__ = ("_bulk", "_events", "_pump", "_ended", "_shut", "back", "carried", "relay", "sink", "source")
+    __slots__ = (
+        "_brake", "_bulk", "_ended", "_events", "_pump", "_shut",
+        "back", "carried", "relay", "sink", "source",
+    )  # fmt: skip
 
     back: Direction
 
@@ -111,6 +142,19 @@ class Direction:
         self._ended = False  # nothing more comes
         self._shut = False  # and the sink knows
         self._events = -1  # what epoll was asked for; nothing yet
+        self._brake: Brake | None = None
+
+    def throttle(self, bucket: Bucket) -> None:
+        """Be no faster than ``bucket`` says, which others may share."""
+        self._pump = CopyPump(self.relay.buffer)
+        self._brake = Brake(bucket)
+
+    def stop(self) -> None:
+        """It is over."""
+        self.give_back()
+        if self._brake is not None and self._brake.timer is not None:
+            self.relay.loop.cancel(self._brake.timer)
+            self._brake.timer = None
 
     def prepend(self, data: bytes) -> None:
         self._pump = CopyPump(self.relay.buffer, data)
@@ -132,13 +176,15 @@ class Direction:
         try:
             if pump.held:
                 pump.flush(self.sink)
-            elif not self._ended:
+            elif not self._ended and (self._brake is None or self._brake.timer is None):
                 if self._bulk and type(pump) is CopyPump:
                     pump = self._speed_up()
                 count = pump.move(self.source, self.sink)
                 self.carried += count
                 self._ended = not count
                 self._bulk = count >= BUFFER
+                if self._brake is not None:
+                    self._slow_down(self._brake, count)
             if self._ended and not pump.held:
                 self._shut_sink()
         except BlockingIOError:
@@ -168,7 +214,7 @@ class Direction:
     def want(self) -> None:
         """Ask epoll for what can be used of the source now."""
         events = 0
-        if not self._ended and not self._pump.held:
+        if not self._ended and not self._pump.held and (self._brake is None or self._brake.timer is None):
             events = IN
         if self.back._pump.held:
             events |= OUT
@@ -188,6 +234,21 @@ class Direction:
             self.sink.shutdown(SHUT_WR)
         except OSError as err:
             raise SinkLost from err
+
+    # ------------------------------------------------------------ its rate
+
+    def _slow_down(self, brake: Brake, count: int) -> None:
+        brake.bucket.take(count)
+        wait = brake.bucket.wait()
+        if wait:
+            brake.timer = self.relay.loop.after(wait, self._release)
+
+    def _release(self) -> None:
+        assert self._brake is not None
+        self._brake.timer = None
+        # Others may have used up what there was.
+        self._slow_down(self._brake, 0)
+        self.want()
 
     # ------------------------------------------------------------ bulk
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pywrap.errors import ProtocolError, counted
 from pywrap.frozen import frozen
 from pywrap.socks.v5 import IPV4, IPV6, NAME, pack_endpoint
-from pywrap.socks.wire import Endpoint, unmapped, unpacked
+from pywrap.socks.wire import Endpoint, unmapped_bytes, unpacked
 
 # RSV, FRAG, ATYP, a name of 255 bytes with its length, a port.
 LONGEST_HEADER = 2 + 1 + 1 + 1 + 255 + 2
@@ -71,7 +71,7 @@ def unpack_header(data: bytes | memoryview) -> Header:
     address = bytes(data[start:end])
     if kind != NAME:
         # Servers with one IPv6 socket for both families write IPv4 addresses as IPv4-mapped IPv6 ones.
-        host = unpacked(unmapped(address))
+        host = unpacked(unmapped_bytes(address))
     elif not address or b"\0" in address:
         raise ProtocolError("a datagram with an empty name, or a NUL in it")
     else:

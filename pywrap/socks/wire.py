@@ -17,8 +17,8 @@ from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import TypeAlias, TypeVar
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeAlias, TypeVar
 
     T = TypeVar("T")
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
@@ -44,6 +44,32 @@ class Recv(int):
     """Receive exactly this many bytes."""
 
     __slots__ = ()
+
+
+class Later(Recv):
+    """An answer that this side has to wait for itself, as the server does for a password's hash.
+
+    ``start(resume)`` begins; ``resume(True)`` or ``resume(False)`` is called later, once. The dialogue gets
+    ``b"\\1"`` for true and ``b""`` otherwise: what a driver that knows only ``Recv`` answers means no.
+    """
+
+    start: Callable[[Callable[[bool], None]], None]
+
+    def __new__(cls, start: Callable[[Callable[[bool], None]], None]) -> Later:
+        self = super().__new__(cls, 0)
+        self.start = start
+        return self
+
+
+class Wrap(Recv):
+    """From here on, bytes go through ``codec`` in both directions. Only the server's driver knows it."""
+
+    codec: Any
+
+    def __new__(cls, codec: Any) -> Wrap:
+        self = super().__new__(cls, 0)
+        self.codec = codec
+        return self
 
 
 @frozen
@@ -74,14 +100,14 @@ def unpacked(address: bytes) -> str:
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
 
 
-def unmapped(address: bytes) -> bytes:
+def unmapped_bytes(address: bytes) -> bytes:
     """The 4 bytes of the IPv4 address in an IPv4-mapped one of 16 bytes; any other ``address`` as it is."""
     return address.removeprefix(V4_MAPPED) if len(address) == 16 else address
 
 
-def without_mapping(literal: str) -> str:
+def unmapped(host: str) -> str:
     """``192.0.2.1`` for ``::ffff:192.0.2.1``; any other literal, as inet_ntop(3) spells it, unchanged."""
-    return literal.removeprefix(V4_MAPPED_TEXT) if "." in literal else literal
+    return host.removeprefix(V4_MAPPED_TEXT) if "." in host else host
 
 
 def for_ipv6_socket(literal: str) -> str:
@@ -92,3 +118,19 @@ def for_ipv6_socket(literal: str) -> str:
 def is_loopback(address: bytes) -> bool:
     """Whether the 4 or 16 bytes are of 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1 (RFC 4291)."""
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
+
+
+def unbracketed(endpoint: Endpoint) -> Endpoint:
+    """``endpoint``, or the IPv6 address that it names when its host is one in brackets, as in a URL.
+
+    socat 1.8 and undici send ``[::1]`` as a name. No host has such a name.
+    """
+    host = endpoint.host
+    if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
+        return Endpoint(host[1:-1], endpoint.port)
+    return endpoint
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether ``host`` is 0.0.0.0 or ::, also as ::ffff:0.0.0.0; connect() takes these for this machine."""
+    return not any(packed(unmapped(host)) or b"\1")

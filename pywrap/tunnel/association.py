@@ -15,7 +15,7 @@ import errno
 
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks.datagram import pack_header, unpack_header
-from pywrap.socks.wire import V4_MAPPED, Endpoint, packed, unmapped, unpacked
+from pywrap.socks.wire import V4_MAPPED, Endpoint, packed, unmapped_bytes, unpacked
 from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
@@ -268,7 +268,7 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     own = packed(proxy)
     if address is None or not any(address):
         return Endpoint(proxy, bound.port)
-    address = unmapped(address)
+    address = unmapped_bytes(address)
     if has_many_receivers(address):
         raise ProtocolError(f"a UDP relay cannot be at a multicast or broadcast address: {bound}")
     if own is not None and connect_limit(address) < connect_limit(own):
@@ -279,4 +279,4 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
 def _plain(host: str) -> str:
     """``host``, or as IPv4 what it is as an IPv4-mapped IPv6 literal, however that is written."""
     address = packed(host)
-    return unpacked(unmapped(address)) if address is not None and address[:12] == V4_MAPPED else host
+    return unpacked(unmapped_bytes(address)) if address is not None and address[:12] == V4_MAPPED else host

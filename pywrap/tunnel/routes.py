@@ -27,9 +27,10 @@ from __future__ import annotations
 import errno
 from _socket import inet_aton
 
+from pywrap.config.matching import Destinations
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
 from pywrap.frozen import frozen, replace
-from pywrap.socks.wire import Endpoint, for_ipv6_socket, is_loopback, packed, unmapped, unpacked
+from pywrap.socks.wire import Endpoint, for_ipv6_socket, is_loopback, packed, unmapped_bytes, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -373,62 +374,18 @@ class Routes:
         )
 
 
-class _Compiled:
-    """A rule, with its network as integers, to match addresses quickly."""
+class _Compiled(Destinations):
+    """A rule, compiled to match destinations quickly, and where it leads (``to``)."""
 
-    __slots__ = (
-        "_mask",
-        "_name",
-        "_network",
-        "_ports",
-        "_protocol",
-        "_size",
-        "_text",
-        "is_for_everything",
-        "to",
-    )
+    __slots__ = ("_text", "to")
 
     def __init__(self, rule: Rule) -> None:
+        super().__init__(rule)
         self.to = rule.to
         self._text = f"route {rule.protocol}{' ' if rule.protocol else ''}{rule} {rule.to}"
-        self._name = rule.name
-        self.is_for_everything = not rule.name and not rule.network
-        self._ports = (rule.port, rule.last_port or rule.port) if rule.port else (0, 0xFFFF)
-        self._protocol = rule.protocol
-        self._size = self._network = self._mask = 0
-        if rule.network:
-            literal, _, length = rule.network.partition("/")
-            address = packed(literal)
-            assert address is not None, f"not checked by its reader: {rule.network}"
-            self._size = len(address)
-            bits = self._size * 8
-            self._mask = (1 << bits) - (1 << (bits - int(length or bits)))
-            self._network = int.from_bytes(address, "big") & self._mask
 
     def __str__(self) -> str:
         return self._text
-
-    @property
-    def takes_all_ports(self) -> bool:
-        return self._ports == (0, 0xFFFF) and not self._protocol
-
-    @property
-    def takes_datagrams(self) -> bool:
-        return self._protocol != "tcp"
-
-    def takes_port(self, port: int, datagram: bool) -> bool:
-        low, high = self._ports
-        return low <= port <= high and self._protocol in ("", "udp" if datagram else "tcp")
-
-    def takes_name(self, name: str) -> bool:
-        if self._name.startswith("*."):
-            return name.endswith(self._name[1:])
-        return self.is_for_everything or name == self._name
-
-    def takes_address(self, address: bytes) -> bool:
-        if self._size != len(address):
-            return self.is_for_everything
-        return int.from_bytes(address, "big") & self._mask == self._network
 
 
 def _is_direct_somewhere(rules: Iterable[_Compiled]) -> bool:
@@ -461,7 +418,7 @@ def address_of(host: str) -> bytes | None:
             return inet_aton(host)
         except OSError:
             return None
-    return unmapped(address)
+    return unmapped_bytes(address)
 
 
 def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:

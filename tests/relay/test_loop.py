@@ -102,6 +102,64 @@ def test_a_signal_handler_may_stop_it(loop):
         signal.signal(signal.SIGUSR1, before)
 
 
+class Party:
+    def __init__(self):
+        self.errors = []
+
+    def failed(self, err):
+        self.errors.append(str(err))
+
+
+def fail(*args):
+    raise ValueError("broken")
+
+
+def test_what_a_handler_begins_is_its_owners(loop, pair):
+    party, other = Party(), Party()
+
+    def begin(events):
+        loop.unwatch(pair[0].fileno())
+        loop.watch(pair[1].fileno(), OUT, lambda events: (loop.unwatch(pair[1].fileno()), fail()))
+        loop.after(0, fail)
+
+    loop.owner = party
+    loop.watch(pair[0].fileno(), OUT, begin)
+    loop.owner = None
+    loop.call(fail, other)
+    loop.turn(0)
+    loop.turn(0)
+    assert (party.errors, other.errors) == (["broken", "broken"], ["broken"])
+    assert loop.owner is None
+
+
+def test_what_is_shared_has_no_owner(pair):
+    errors = []
+    loop = Loop(errors.append)
+    loop.owner = Party()
+    loop.after(0, fail, shared=True)
+    loop.watch(pair[0].fileno(), OUT, fail, shared=True)
+    loop.call(fail)
+    loop.turn(0)
+    loop.dispose()
+    assert [str(err) for err in errors] == ["broken"] * 3
+
+
+def test_an_owner_can_be_forgotten_whole(loop, pair):
+    loop.owner = party = Party()
+    loop.watch(pair[0].fileno(), OUT, fail)
+    loop.after(0, fail)
+    loop.owner = None
+    loop.abandon(party)
+    assert loop.turn(0) == 0
+    assert party.errors == []
+
+
+def test_an_error_of_no_party_is_raised(loop):
+    loop.after(0, fail)
+    with pytest.raises(ValueError, match="broken"):
+        loop.run()
+
+
 def test_after_its_end_nothing_is_touched():
     loop = Loop()
     loop.dispose()

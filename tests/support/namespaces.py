@@ -127,7 +127,9 @@ while True:
 def reference(made: Networks) -> Iterator[None]:
     """The reference server, on both addresses inside."""
     listen = [word for host in INSIDE.values() for word in ("--listen", _joined(host))]
-    command = (sys.executable, "-m", "pywrap.server", *listen)
+    # Destinations are near by, which everybody that can reach it would not be allowed.
+    near = ("--allow", "0.0.0.0/0,::/0")
+    command = (sys.executable, "-m", "pywrap.server", *listen, *near)
     with running(made, "proxy", *command, ready=(INSIDE[6], PORT)):
         yield
 

@@ -10,11 +10,16 @@ from threading import Condition, Thread
 from typing import Any
 from urllib.parse import quote
 
+from pywrap.frozen import replace
+from pywrap.server.limits import Limits
 from pywrap.server.record import Record, Traffic
 from pywrap.server.server import Server
 
 # For what must happen soon, and would hang the test otherwise.
 PATIENCE = 30.0
+
+# Of ``Limits``, short: ``reference_server(connect_timeout=...)``.
+TIMES = ("handshake", "connect", "bind", "idle")
 
 
 class Running:
@@ -29,6 +34,8 @@ class Running:
         self._udp_peers: list[tuple[str, int]] = []
         self._udp_closed: list[tuple[Record, Traffic, float]] = []
         kw.setdefault("listen", [("127.0.0.1", 0)])
+        times = {name: kw.pop(f"{name}_timeout") for name in TIMES if f"{name}_timeout" in kw}
+        kw["limits"] = replace(kw.get("limits", Limits()), **times)
         self.server = Server(
             record=lambda record: self._note(self._seen, record),
             arrived=lambda record: self._note(self._arrived, record),

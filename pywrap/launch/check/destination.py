@@ -169,7 +169,7 @@ def destinations(
     """The destinations for the last hop of ``path``, at ``address``; the user's ``target`` replaces them."""
     # A raw hop may lead to another machine, where loopback would not be this one.
     raw = any(hop.scheme == "raw" for hop in path)
-    if not raw and all(_is_on_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
+    if not raw and all(_is_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
         found = _of_listener(listener)
     else:
         found = _of_itself(path[-1], address)
@@ -212,6 +212,6 @@ def _of_itself(proxy: Proxy, address: str) -> Destinations:
     )
 
 
-def _is_on_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     address = address_of(host)
     return host == "localhost" if address is None else is_loopback(address)

@@ -15,12 +15,12 @@ from _socket import (
     SHUT_RDWR,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
-    SOCK_NONBLOCK,
     SOCK_STREAM,
     socket,
 )
 
 from pywrap.frozen import replace
+from pywrap.relay.descriptors import is_reserved, open_socket
 from pywrap.relay.loop import ERR, IN, RDHUP
 from pywrap.relay.relay import reset
 from pywrap.server.commands.connect import prepare
@@ -70,15 +70,20 @@ class Bind:
         shared.loop.watch(session.client.fileno(), RDHUP, self._on_client)
         self._lookup: NameLookup | None = NameLookup(
             shared.loop,
-            shared.resolver,
+            session.resolver,
             request.destination,
-            shared.connect_timeout,
+            shared.census.limits.connect,
             self._found,
             self._fail,
+            session.judge,
         )
 
     def start(self) -> None:
         assert self._lookup is not None
+        if self._session.shared.policy.upstream.way(self._request.destination).chain:
+            # The peer would come to the last proxy, where nothing listens.
+            self._fail(v5.COMMAND_NOT_SUPPORTED, "BIND does not go through a proxy")
+            return
         self._lookup.start()
 
     def abort(self) -> None:
@@ -112,7 +117,7 @@ class Bind:
                 self._fail(v5.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS4 has no words for IPv6 addresses")
                 return
         # Of a name with both, the client's: it may be the only one that it can tell its peer.
-        own = [each for each in addresses if each[0] == self._session.client.family]
+        own = [each for each in addresses if each[0] == self._session.outer.family]
         family, peer = (own or addresses)[0]
         # Of the request only: a name that leads to 0.0.0.0 is one that was blocked.
         if self._request.destination.host in _EVERYWHERE.values():
@@ -125,8 +130,8 @@ class Bind:
         session, shared = self._session, self._session.shared
         public = shared.bind_addresses.get(family)
         try:
-            here = (public, 0) if public else _address_towards(peer, family, session.client)
-            self._listener = listener = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+            here = (public, 0) if public else _address_towards(peer, family, session.outer)
+            self._listener = listener = open_socket(family, SOCK_STREAM)
             prepare(listener)
             _bind(listener, here)
             listener.listen(_BACKLOG)
@@ -135,7 +140,7 @@ class Bind:
             self._fail_with(err)
             return
         bound = Endpoint(public or name[0], name[1])
-        self._timer = shared.loop.after(shared.bind_timeout, self._too_slow)
+        self._timer = shared.loop.after(shared.census.limits.bind, self._too_slow)
         shared.loop.watch(listener.fileno(), IN, self._on_knock)
         self._note("", bound)
         if not session.say(self._request.reply(v5.SUCCEEDED, bound)):
@@ -153,6 +158,11 @@ class Bind:
             self._fail_with(err)
             return
         peer = socket(self._listener.family, SOCK_STREAM, 0, fd)
+        if is_reserved(fd):
+            reset(peer)
+            peer.close()
+            self._fail_with(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+            return
         came = Endpoint(address[0], address[1])
         if self._expected and packed(came.host) not in self._expected:
             # The kernel has accepted it already. A RST is the next best to a refusal.

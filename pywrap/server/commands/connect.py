@@ -7,6 +7,7 @@ from _socket import IPPROTO_TCP, SO_KEEPALIVE, SO_OOBINLINE, SOL_SOCKET, TCP_NOD
 from pywrap.relay.loop import ERR, IN
 from pywrap.relay.relay import reset
 from pywrap.server.tcp.dial import Dial
+from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
 
 TYPE_CHECKING = False
@@ -32,22 +33,28 @@ def prepare(sock: socket) -> None:
 class Connect:
     """One request, from the dial to its tunnel."""
 
-    __slots__ = ("_dial", "_early", "_request", "_session")
+    __slots__ = ("_dial", "_early", "_request", "_session", "_target")
 
     def __init__(self, session: Session, request: Request, early: bytes) -> None:
         self._session = session
         self._request = request
         self._early = early
+        self._target: socket | None = None  # from its connection to its tunnel
         shared = session.shared
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
-        self._dial: Dial | None = Dial(
-            shared.loop,
-            shared.resolver,
-            request.destination,
-            shared.connect_timeout,
-            self._connected,
-            self._failed,
-        )
+        chain = shared.policy.upstream.way(request.destination).chain
+        timeout, destination = shared.census.limits.connect, request.destination
+        self._dial: Dial | ChainDial | None
+        if chain:
+            self._dial = ChainDial(
+                *(shared.loop, session.resolver, chain, v5.CONNECT, destination, timeout),
+                *(self._connected, self._failed),
+            )
+        else:
+            self._dial = Dial(
+                *(shared.loop, session.resolver, destination, timeout),
+                *(self._connected, self._failed, session.judge),
+            )
 
     def start(self) -> None:
         assert self._dial is not None
@@ -67,9 +74,12 @@ class Connect:
             self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
 
     def _give_up(self, words: str) -> None:
-        assert self._dial is not None
-        self._dial.cancel()
-        self._dial = None
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        if self._target is not None:
+            self._session.shared.loop.close(self._target)
+            self._target = None
         self._session.record(self._request, words)
         reset(self._session.client)
         self._session.hang_up()
@@ -80,6 +90,8 @@ class Connect:
 
     def _connected(self, target: socket, bound: Endpoint) -> None:
         self._dial = None
+        self._target = target
         prepare(target)
         record = self._session.record(self._request)
+        self._target = None
         self._session.tunnel(target, record, self._request.reply(v5.SUCCEEDED, bound), self._early)

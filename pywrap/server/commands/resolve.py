@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET
+from _socket import AF_INET, AF_INET6
 
 from pywrap.errors import Unencodable
 from pywrap.relay.loop import ERR
 from pywrap.relay.relay import reset
 from pywrap.server.tcp.dial import NameLookup
+from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
 from pywrap.socks.v5 import name_bytes
 from pywrap.socks.wire import Endpoint, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from pywrap.server.session import Session
     from pywrap.server.tcp.dial import SockAddr
     from pywrap.socks.serve import Request
@@ -22,25 +25,37 @@ if TYPE_CHECKING:
 class Resolve:
     """One look-up. The connection ends with its answer, and what else the client sends is nobody's."""
 
-    __slots__ = ("_lookup", "_request", "_session")
+    __slots__ = ("_dial", "_lookup", "_request", "_session")
 
     def __init__(self, session: Session, request: Request, early: bytes) -> None:
         self._session = session
         self._request = request
+        self._dial: ChainDial | None = None
         shared = session.shared
         # It may have ended its direction: a question is all that it has to say.
         shared.loop.watch(session.client.fileno(), 0, self._on_client)
         self._lookup = NameLookup(
             shared.loop,
-            shared.resolver,
+            session.resolver,
             request.destination,
-            shared.connect_timeout,
+            shared.census.limits.connect,
             self._found if request.command == v5.RESOLVE else self._found_name,
             self._failed,
+            session.judge,
         )
 
     def start(self) -> None:
-        if self._request.command == v5.RESOLVE:
+        request, shared = self._request, self._session.shared
+        chain = shared.policy.upstream.way(request.destination).chain
+        if chain and packed(request.destination.host) is None and request.command == v5.RESOLVE:
+            self._dial = ChainDial(
+                *(shared.loop, self._session.resolver, chain, v5.RESOLVE, request.destination),
+                *(shared.census.limits.connect, self._resolved_there, self._failed),
+            )
+            self._dial.start()
+        elif chain and request.command == v5.RESOLVE_PTR:
+            self._failed(v5.COMMAND_NOT_SUPPORTED, "RESOLVE_PTR does not go through a proxy")
+        elif self._request.command == v5.RESOLVE:
             self._lookup.start()
         elif self._request.version == 4:
             self._failed(v5.COMMAND_NOT_SUPPORTED, "command not supported")
@@ -57,8 +72,15 @@ class Resolve:
         if events & ERR:
             self._give_up("the client went away")
 
+    def _resolved_there(self, sock: socket, bound: Endpoint) -> None:
+        self._session.shared.loop.close(sock)
+        if packed(bound.host) is None:
+            self._failed(v5.HOST_UNREACHABLE, "the proxy has answered with a name")
+        else:
+            self._found([(AF_INET6 if ":" in bound.host else AF_INET, (bound.host, 0))])
+
     def _give_up(self, words: str) -> None:
-        self._lookup.cancel()
+        self._cancel()
         self._session.record(self._request, words)
         reset(self._session.client)
         self._session.hang_up()
@@ -89,12 +111,18 @@ class Resolve:
             return
         self._answer(name)
 
-    def _answer(self, host: str) -> None:
+    def _cancel(self) -> None:
         self._lookup.cancel()
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+
+    def _answer(self, host: str) -> None:
+        self._cancel()
         answer = Endpoint(host, 0)
         self._session.record(self._request, "", answer)
         self._session.dismiss(self._request.reply(v5.SUCCEEDED, answer))
 
     def _failed(self, code: int, words: str) -> None:
-        self._lookup.cancel()
+        self._cancel()
         self._session.refuse(self._request, code, words)

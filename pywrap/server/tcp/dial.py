@@ -5,14 +5,14 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from _queue import SimpleQueue
-from _socket import AF_INET, AF_INET6, NI_NAMEREQD, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
-from threading import Thread
+from _socket import AF_INET, AF_INET6, NI_NAMEREQD, SOCK_STREAM
 from time import monotonic
 
+from pywrap.relay.descriptors import open_socket
 from pywrap.relay.loop import OUT
+from pywrap.server.threads import Pool
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint, packed
+from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
 
     from pywrap.relay.loop import Loop
     from pywrap.relay.timers import Timer
+    from pywrap.server.rules import Judge
+    from pywrap.server.threads import Job
 
     SockAddr: TypeAlias = tuple[int, Any]  # family, sockaddr
     Answer: TypeAlias = list[SockAddr] | OSError
-    Question: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
-
-# Names that hang take a thread each until the resolver gives up on them (10 s with glibc's
-# defaults), and all others wait behind the last of them.
-THREADS = 16
 
 CODES = {
     errno.ECONNREFUSED: v5.CONNECTION_REFUSED,
@@ -49,48 +46,41 @@ _ERRORS_OF_THE_RESOLVER = {_socket.EAI_SYSTEM, _socket.EAI_MEMORY}
 
 
 class Resolver:
-    """getaddrinfo() and getnameinfo() in a few threads, started as they are needed."""
+    """getaddrinfo() and getnameinfo() for one client, in threads that all clients share."""
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self._questions: SimpleQueue[Question | None] = SimpleQueue()
-        self._asked = 0
-        self._threads = 0
+    __slots__ = ("_client", "_pool")
 
-    def resolve(self, host: str, port: int, then: Callable[[Answer], None]) -> None:
+    def __init__(self, loop: Loop, client: str = "", pool: Pool | None = None) -> None:
+        self._client = client
+        self._pool = pool or Pool(loop)
+
+    def of(self, client: Endpoint) -> Resolver:
+        """The same threads, for another client."""
+        view = Resolver.__new__(Resolver)
+        view._client, view._pool = party_of(client.host), self._pool
+        return view
+
+    def resolve(self, host: str, port: int, then: Callable[[Answer], None]) -> Job:
         """Let the loop call ``then`` with the addresses, or with what getaddrinfo() raised."""
-        self._ask(lambda: _addresses(host, port), then)
+        return self._pool.run(self._client, lambda: _addresses(host, port), then)
 
-    def reverse(self, address: str, then: Callable[[str | OSError], None]) -> None:
+    def reverse(self, address: str, then: Callable[[str | OSError], None]) -> Job:
         """Let the loop call ``then`` with the name, or with what getnameinfo() raised."""
-        self._ask(lambda: _socket.getnameinfo((address, 0), NI_NAMEREQD)[0], then)
+        return self._pool.run(self._client, lambda: _socket.getnameinfo((address, 0), NI_NAMEREQD)[0], then)
 
-    def _ask(self, look_up: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        self._asked += 1
-        if self._asked > self._threads and self._threads < THREADS:
-            # A daemon: a name that hangs must not keep the program from ending.
-            Thread(target=self._work, name="pysocksd resolver", daemon=True).start()
-            self._threads += 1
-        self._questions.put((look_up, then))
+    def cancel(self, job: Job) -> None:
+        """Nothing is called for ``job`` any more."""
+        self._pool.cancel(job)
 
     def close(self) -> None:
-        """Let the threads end, each after the name that it is at; nobody waits for them."""
-        for _ in range(self._threads):
-            self._questions.put(None)
+        """Let the threads end, each after the name that it is at; nothing waits for them."""
+        self._pool.close()
 
-    def _work(self) -> None:
-        while (question := self._questions.get()) is not None:
-            look_up, then = question
-            answer: Any
-            try:
-                answer = look_up()
-            except OSError as err:
-                answer = err
-            self._loop.call(lambda then=then, answer=answer: self._deliver(then, answer))  # type: ignore[misc]
 
-    def _deliver(self, then: Callable[[Any], None], answer: Any) -> None:
-        self._asked -= 1
-        then(answer)
+def party_of(host: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber's."""
+    address = packed(unmapped(host))
+    return host if address is None else unpacked(address if len(address) == 4 else address[:8] + bytes(8))
 
 
 def _addresses(host: str, port: int) -> list[SockAddr]:
@@ -105,10 +95,13 @@ class NameLookup:
 
     ``start()`` asks for addresses: ``found(addresses)`` has them, with the port of ``endpoint``.
     ``reverse()`` asks for the name of an address: ``found(name)``. ``failed(code, words)`` has
-    the reply of SOCKS5 for it.
+    the reply of SOCKS5 for it. Addresses that ``judge`` refuses are left out.
     """
 
-    __slots__ = ("_endpoint", "_failed", "_found", "_loop", "_resolver", "_subject", "_timeout", "_timer")
+    __slots__ = (
+        "_endpoint", "_failed", "_found", "_job", "_judge", "_loop", "_resolver", "_subject", "_timeout",
+        "_timer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -118,7 +111,9 @@ class NameLookup:
         timeout: float,
         found: Callable[[Any], None],
         failed: Callable[[int, str], None],
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self._loop = loop
         self._resolver = resolver
         self._endpoint = endpoint
@@ -126,6 +121,7 @@ class NameLookup:
         self._timeout = timeout
         self._found: Callable[[Any], None] | None = found
         self._failed = failed
+        self._job: Job | None = None
         self._timer: Timer | None = None
 
     def start(self) -> None:
@@ -139,16 +135,19 @@ class NameLookup:
             self._failed(v5.GENERAL_FAILURE, "not a host name")
         else:
             self._timer = self._loop.after(self._timeout, self._too_slow)
-            self._resolver.resolve(host, port, self._answered)
+            self._job = self._resolver.resolve(host, port, self._answered)
 
     def reverse(self) -> None:
         self._subject = "address"
         self._timer = self._loop.after(self._timeout, self._too_slow)
-        self._resolver.reverse(self._endpoint.host, self._answered)
+        self._job = self._resolver.reverse(self._endpoint.host, self._answered)
 
     def cancel(self) -> None:
         """Forget it. May be called when it has ended."""
         self._found = None
+        if self._job is not None:
+            self._resolver.cancel(self._job)
+            self._job = None
         if self._timer is not None:
             self._loop.cancel(self._timer)
             self._timer = None
@@ -159,11 +158,18 @@ class NameLookup:
         if found is None:
             return
         if isinstance(answer, OSError):
-            known = answer.errno not in _ERRORS_OF_THE_RESOLVER
+            known = isinstance(answer, _socket.gaierror) and answer.errno not in _ERRORS_OF_THE_RESOLVER
             code = v5.HOST_UNREACHABLE if known else v5.GENERAL_FAILURE
             self._failed(code, f"{self._problem}: {_lower(answer.strerror or str(answer))}")
-        else:
+        elif self._judge is None or isinstance(answer, str):
             found(answer)
+        else:
+            refusals = [self._judge.address(self._endpoint, address[1][0]) for address in answer]
+            allowed = [address for address, refusal in zip(answer, refusals, strict=True) if not refusal]
+            if allowed:
+                found(allowed)
+            else:
+                self._failed(v5.NOT_ALLOWED, f"{refusals[0]} ({answer[0][1][0]})")
 
     def _too_slow(self) -> None:
         self.cancel()
@@ -194,13 +200,14 @@ class Dial:
         timeout: float,
         connected: Callable[[_socket.socket, Endpoint], None],
         failed: Callable[[int, str], None],
+        judge: Judge | None = None,
     ) -> None:
         self._loop = loop
         self._deadline = monotonic() + timeout
         self._connected: Callable[[_socket.socket, Endpoint], None] | None = connected
         self._failed = failed
         self._lookup: NameLookup | None = NameLookup(
-            loop, resolver, destination, timeout, self._resolved, self._fail
+            loop, resolver, destination, timeout, self._resolved, self._fail, judge
         )
         self._addresses: list[SockAddr] = []
         self._error = 0
@@ -227,15 +234,19 @@ class Dial:
 
     def _resolved(self, addresses: list[SockAddr]) -> None:
         self._lookup = None
-        self._addresses = addresses
-        self._next()
+        # Malformed requests of SOCKS4a have 0.0.0.0, and names that a filter blocks lead there.
+        self._addresses = [address for address in addresses if not is_unspecified(address[1][0])]
+        if self._addresses:
+            self._next()
+        else:
+            self._fail(v5.NOT_ALLOWED, "an unspecified address is no destination")
 
     def _next(self) -> None:
         """Try the next address that there is."""
         while self._addresses:
             family, self._address = self._addresses.pop(0)
             try:
-                sock = _socket.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+                sock = open_socket(family, SOCK_STREAM)
             except OSError as err:
                 self._remember(err.errno)
                 continue

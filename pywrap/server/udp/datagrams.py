@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pywrap.errors import ProtocolError
+from pywrap.errors import ProtocolError, SocksError
 from pywrap.relay.loop import IN
 from pywrap.server.record import Traffic
-from pywrap.server.udp.names import PeerNames
-from pywrap.server.udp.outbound import (
-    BATCH,
-    NOT_UNICAST,
-    STRANGERS,
-    Outbound,
-    address_of,
-    words_for,
-)
+from pywrap.server.udp.names import DENIED, PeerNames
+from pywrap.server.udp.outbound import BATCH, BUSY, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
 from pywrap.socks.datagram import Reassembly, unpack_header
+from pywrap.socks.gssapi import Encapsulation
 from pywrap.socks.v5 import IPV4
-from pywrap.socks.wire import packed, without_mapping
+from pywrap.socks.wire import packed, unbracketed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.relay.bucket import Bucket
     from pywrap.relay.loop import Loop
+    from pywrap.server.onward import Onward
+    from pywrap.server.rules import Judge
     from pywrap.server.tcp.dial import Resolver, SockAddr
     from pywrap.server.udp.outbound import UdpRules
+    from pywrap.server.upstream import Upstream
+    from pywrap.server.wrapped import Codec
     from pywrap.socks.wire import Endpoint
 
 BROKEN = "with a broken header"
+TOO_FAST = "beyond the client's rate"
 FRAGMENTS = "in fragments that do not make a whole"
 
 
@@ -48,8 +48,8 @@ class Datagrams:
     """
 
     __slots__ = (
-        "traffic", "_buffer", "_client", "_known", "_loop", "_met", "_names", "_outbound", "_reassembly",
-        "_rules", "_sock", "_source",
+        "traffic", "_buffer", "_client", "_codec", "_judge", "_known", "_loop", "_met", "_names", "_onward",
+        "_outbound", "_reassembly", "_rules", "_sock", "_source", "_throttles", "_upstream",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +61,20 @@ class Datagrams:
         client: Endpoint,
         rules: UdpRules,
         met: Callable[[Endpoint], None],
+        judge: Judge | None = None,
+        throttles: tuple[Bucket, Bucket] | None = None,
+        codec: Codec | None = None,
+        upstream: Upstream | None = None,
+        onward: Onward | None = None,
     ) -> None:
+        self._upstream = upstream
+        self._onward = onward
+        if onward is not None:
+            onward.start(self._answer_from_there, buffer)
+        # Datagrams of GSSAPI are wrapped (RFC 1961 section 5); those beside TLS are not.
+        self._codec = codec if isinstance(codec, Encapsulation) else None
+        self._judge = judge
+        self._throttles = throttles
         self.traffic = Traffic()
         self._loop = loop
         self._buffer = buffer
@@ -73,7 +86,7 @@ class Datagrams:
         self._reassembly = Reassembly()
         # Destinations that are addresses, as they were written, from ATYP to the port.
         self._known: dict[bytes, SockAddr] = {}
-        self._names = PeerNames(resolver, self.traffic, self._send)
+        self._names = PeerNames(resolver, self.traffic, self._send, judge)
         self._outbound = Outbound(
             loop, buffer, self.traffic, rules, self._answer, self._names.heard, self._names.refused
         )
@@ -83,6 +96,8 @@ class Datagrams:
         self._loop.close(self._sock)
         self._names.close()
         self._outbound.close()
+        if self._onward is not None:
+            self._onward.close()
         self._drop_fragments(self._reassembly.abandon())
         del self._met
 
@@ -95,10 +110,17 @@ class Datagrams:
                 count, source = sock.recvfrom_into(buffer)
             except BlockingIOError:
                 return
+            data = buffer[:count]
+            if self._codec is not None and (source == self._source or self._may_be(source)):
+                try:
+                    data = memoryview(self._codec.decode_one(bytes(data)))
+                except SocksError:
+                    self.traffic.drop(BROKEN)
+                    continue
             if source == self._source:
-                self._take(buffer[:count])
+                self._take(data)
             elif self._may_be(source):
-                if self._take(buffer[:count]):
+                if self._take(data):
                     self._source = source
             else:
                 self.traffic.drop(STRANGERS)
@@ -111,7 +133,7 @@ class Datagrams:
     def _may_be(self, source: Any) -> bool:
         """May this be the client? Its port is not certain before its first good datagram."""
         host, port = self._client.host, self._client.port
-        return self._source is None and without_mapping(source[0]) == host and port in (0, source[1])
+        return self._source is None and unmapped(source[0]) == host and port in (0, source[1])
 
     def _take(self, data: memoryview) -> bool:
         """Send a datagram on, or drop it; False when it has no header."""
@@ -133,10 +155,18 @@ class Datagrams:
             if whole is None:
                 return True
             payload = whole
-        self._route(header.endpoint, bytes(data[3 : header.size]), payload)
+        self._route(unbracketed(header.endpoint), bytes(data[3 : header.size]), payload)
         return True
 
     def _route(self, endpoint: Endpoint, key: bytes, payload: bytes | memoryview) -> None:
+        if self._upstream is not None and self._onward is not None:
+            way = self._upstream.way(endpoint, datagram=True)
+            if way.refusal:
+                self.traffic.drop(DENIED)
+                return
+            if way.chain:
+                self._send_onward(self._onward, endpoint, key, payload)
+                return
         if packed(endpoint.host) is None:
             if self._names.send(endpoint, payload):
                 self._met(endpoint)
@@ -147,20 +177,67 @@ class Datagrams:
             if address is None:
                 self.traffic.drop(NOT_UNICAST)
                 return
+            if self._judge is not None and self._judge.address(endpoint, address[1][0]):
+                self.traffic.drop(DENIED)
+                return
             if len(self._known) >= self._rules.peers:
                 self._known.clear()
             self._known[key] = address
             self._met(endpoint)
         self._forward(address, payload)
 
+    def _send_onward(
+        self, onward: Onward, endpoint: Endpoint, key: bytes, payload: bytes | memoryview
+    ) -> None:
+        """Send to the proxy's relay, after the rules."""
+        judge = self._judge
+        if judge is not None:
+            is_name = packed(endpoint.host) is None
+            denied = (
+                judge.name(endpoint.host, endpoint.port)
+                if is_name
+                else judge.address(endpoint, endpoint.host)
+            )
+            if denied:
+                self.traffic.drop(DENIED)
+                return
+        if self._throttles is not None:
+            if self._throttles[0].wait():
+                self.traffic.drop(TOO_FAST)
+                return
+            self._throttles[0].take(len(payload))
+        try:
+            onward.send(b"\0\0\0" + key + payload)
+        except OSError as err:
+            self.traffic.drop(words_for(err))
+            return
+        self.traffic.up += 1
+        self.traffic.bytes_up += len(payload)
+
+    def _answer_from_there(self, datagram: memoryview) -> None:
+        """What the proxy's relay says, which has its header already."""
+        try:
+            size = unpack_header(datagram).size
+        except ProtocolError:
+            self.traffic.drop(BROKEN)
+            return
+        if self._source is not None:
+            self._answer(datagram, len(datagram) - size)
+
     def _forward(self, address: SockAddr, payload: bytes | memoryview) -> None:
         try:
-            self._outbound.send(address, payload)
+            self._send(address, payload)
         except OSError as err:
             self.traffic.drop(words_for(err))
 
     def _send(self, address: SockAddr, payload: bytes | memoryview) -> None:
-        self._outbound.send(address, payload)
+        if self._throttles is None:
+            self._outbound.send(address, payload)
+        elif self._throttles[0].wait():
+            self.traffic.drop(TOO_FAST)
+        else:
+            self._throttles[0].take(len(payload))
+            self._outbound.send(address, payload)
 
     def _drop_fragments(self, count: int) -> None:
         if count:
@@ -170,8 +247,16 @@ class Datagrams:
 
     def _answer(self, datagram: memoryview, size: int) -> None:
         """Send what has its header already, and ``size`` bytes of payload."""
+        if self._throttles is not None:
+            if self._throttles[1].wait():
+                self.traffic.drop(TOO_FAST)
+                return
+            self._throttles[1].take(size)
         try:
-            self._sock.sendto(datagram, self._source)
+            data = datagram if self._codec is None else self._codec.encode_one(bytes(datagram))
+            self._sock.sendto(data, self._source)
+        except SocksError:
+            self.traffic.drop(BUSY)
         except OSError as err:
             self.traffic.drop(words_for(err))
         else:

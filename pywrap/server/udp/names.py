@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.server.record import Traffic
+    from pywrap.server.rules import Judge
     from pywrap.server.tcp.dial import Answer, Resolver, SockAddr
+    from pywrap.server.threads import Job
     from pywrap.socks.wire import Endpoint
 
-# Of one association: names that are remembered, and how many of them may be resolved at a time. The
-# resolver's threads are everybody's.
+# Of one association: names that are remembered, and how many of them may be resolved at a time.
 NAMES = 256
 PENDING = 8
 
@@ -33,6 +34,7 @@ OVERHEAD = 256
 # A name without an address, or with none that works, is asked for again after so many seconds.
 AGAIN = 5.0
 
+DENIED = "to where the rules do not allow it"
 UNRESOLVED = "to a name that cannot be resolved"
 TOO_MUCH = "while too much waited for names"
 
@@ -55,26 +57,33 @@ class PeerName:
     ``worn``: none of the addresses works. ``settled``: the one that is used has answered.
     """
 
-    __slots__ = ("addresses", "at", "kept", "settled", "since", "waiting", "worn")
+    __slots__ = ("addresses", "at", "denied", "job", "kept", "settled", "since", "waiting", "worn")
 
     def __init__(self) -> None:
         self.addresses: list[SockAddr] | None = None
         self.at = 0
         self.since = 0.0
         self.worn = False
+        self.denied = False
         self.settled = False
         self.waiting: list[bytes] = []
+        self.job: Job | None = None
         self.kept = b""
 
 
 class PeerNames:
     """``send(address, payload)`` sends, or raises the OSError that says why it could not."""
 
-    __slots__ = ("_names", "_pending", "_resolver", "_send", "_traffic", "_untried", "_waiting")
+    __slots__ = ("_judge", "_names", "_pending", "_resolver", "_send", "_traffic", "_untried", "_waiting")
 
     def __init__(
-        self, resolver: Resolver, traffic: Traffic, send: Callable[[SockAddr, bytes | memoryview], None]
+        self,
+        resolver: Resolver,
+        traffic: Traffic,
+        send: Callable[[SockAddr, bytes | memoryview], None],
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self._resolver = resolver
         self._traffic = traffic
         self._send: Callable[[SockAddr, bytes | memoryview], None] | None = send
@@ -104,7 +113,7 @@ class PeerNames:
         elif name.addresses:
             self._deliver(name, payload)
         else:
-            self._traffic.drop(UNRESOLVED)
+            self._traffic.drop(DENIED if name.denied else UNRESOLVED)
         return known is None
 
     def heard(self, sockaddr: Any) -> None:
@@ -118,9 +127,11 @@ class PeerNames:
             self._deliver(name, name.kept)
 
     def close(self) -> None:
-        """Drop what waits. The resolver may still answer."""
+        """Drop what waits, and ask for nothing more."""
         self._send = None
         for name in self._names.values():
+            if name.job is not None:
+                self._resolver.cancel(name.job)
             if name.waiting:
                 self._traffic.drop(UNRESOLVED, len(name.waiting))
         self._names.clear()
@@ -137,8 +148,14 @@ class PeerNames:
             # It stands for a byte beyond ASCII: names are sent in their IDNA form.
             name.addresses, name.worn, name.since = [], True, monotonic()
             return name
+        if self._judge is not None and self._judge.name(endpoint.host, endpoint.port):
+            name.addresses, name.worn, name.since = [], True, monotonic()
+            name.denied = True
+            return name
         self._pending += 1
-        self._resolver.resolve(endpoint.host, endpoint.port, lambda answer: self._resolved(name, answer))
+        name.job = self._resolver.resolve(
+            endpoint.host, endpoint.port, lambda answer: self._resolved(name, endpoint, answer)
+        )
         return name
 
     def _wait(self, name: PeerName, payload: bytes) -> None:
@@ -148,12 +165,14 @@ class PeerNames:
         self._waiting += len(payload) + OVERHEAD
         name.waiting.append(payload)
 
-    def _resolved(self, name: PeerName, answer: Answer) -> None:
-        if self._send is None:
-            return
+    def _resolved(self, name: PeerName, endpoint: Endpoint, answer: Answer) -> None:
+        name.job = None
         self._pending -= 1
         name.since = monotonic()
-        name.addresses = [] if isinstance(answer, OSError) else _usable(answer)
+        found = [] if isinstance(answer, OSError) else _usable(answer)
+        judge = self._judge
+        name.addresses = [each for each in found if judge is None or not judge.address(endpoint, each[1][0])]
+        name.denied = bool(found) and not name.addresses
         name.worn = not name.addresses
         waiting, name.waiting = name.waiting, []
         for payload in waiting:
@@ -161,7 +180,7 @@ class PeerNames:
             if name.addresses:
                 self._deliver(name, payload)
             else:
-                self._traffic.drop(UNRESOLVED)
+                self._traffic.drop(DENIED if name.denied else UNRESOLVED)
 
     # ------------------------------------------------------------ addresses
 

@@ -18,20 +18,19 @@ from _socket import (
     MSG_ERRQUEUE,
     SO_RCVBUF,
     SO_SNDBUF,
-    SOCK_CLOEXEC,
     SOCK_DGRAM,
-    SOCK_NONBLOCK,
     SOL_SOCKET,
-    socket,
 )
 
 from pywrap.frozen import frozen
+from pywrap.relay.descriptors import open_socket
 from pywrap.relay.loop import ERR, IN
 from pywrap.socks.datagram import pack_header
-from pywrap.socks.wire import Endpoint, packed, without_mapping
+from pywrap.socks.wire import Endpoint, packed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
     from typing import Any
 
@@ -58,7 +57,7 @@ BUSY = "more than the network takes"
 
 
 def udp_socket(family: int) -> socket:
-    sock = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+    sock = open_socket(family, SOCK_DGRAM)
     for option in (SO_RCVBUF, SO_SNDBUF):
         sock.setsockopt(SOL_SOCKET, option, BURST)
     return sock
@@ -66,7 +65,7 @@ def udp_socket(family: int) -> socket:
 
 def address_of(host: str, port: int) -> SockAddr | None:
     """What to send to for an IP literal; None when that is not the address of one host."""
-    host = without_mapping(host)
+    host = unmapped(host)
     start = (packed(host) or b"\0")[0]
     if ":" in host:
         return None if start == 0xFF or host == "::" else (AF_INET6, (host, port, 0, 0))

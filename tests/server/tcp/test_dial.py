@@ -170,24 +170,94 @@ def test_what_is_not_a_name_is_not_asked_for(monkeypatch, host):
     assert Dialling(host, 80).code == 1
 
 
-def test_a_name_that_hangs_stops_nobody(monkeypatch, target, client):
-    released = threading.Event()
+def ask_for(sock, name):
+    sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x03" + bytes([len(name)]) + name + b"\x00\x50")
 
-    def hang(*_):
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Names that begin with ``hang`` are not answered until the event is set; their count."""
+    released = threading.Event()
+    asked = []
+    real = dial._socket.getaddrinfo
+
+    def getaddrinfo(host, *args):
+        if not str(host).startswith("b'hang"):
+            return real(host, *args)
+        asked.append(host)
         released.wait(PATIENCE)
         raise socket.gaierror(socket.EAI_AGAIN, "later")
 
+    monkeypatch.setattr(dial._socket, "getaddrinfo", getaddrinfo)
+    getaddrinfo.asked = asked
+    getaddrinfo.released = released
+    yield getaddrinfo
+    released.set()
+
+
+def test_names_that_hang_stop_no_other_name(hanging, target, client):
     with reference_server() as server:
-        hanging = [client.connect(server) for _ in range(dial.THREADS + 5)]
+        waiting = [client.connect(server) for _ in range(200)]
+        for sock in waiting:
+            ask_for(sock, b"hang")
+        # One that asks for a name is answered while all of them hang, and so is one after they have left.
+        for left in (False, True):
+            sock = client.connect(server)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x03" + b"\x09localhost" + target.port_bytes)
+            assert receive(sock, 6) == b"\x05\x00" + b"\x05\x00\x00\x01"
+            if not left:
+                for each in waiting[100:]:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    each.close()
+        hanging.released.set()
+        for each in waiting[:100]:
+            assert receive(each, 4) == b"\x05\x00" + b"\x05\x04"
+
+
+def test_names_of_clients_that_left_are_not_asked_for(monkeypatch, hanging, client):
+    monkeypatch.setattr("pywrap.server.threads.THREADS", 2)
+    with reference_server() as server:
+        # The limit is a default argument: this server has a share of its own.
+        server.server._resolver._pool._limit = 2
+        for number in range(20):
+            sock = client.connect(server)
+            ask_for(sock, b"hang%02d" % number)
+            assert receive(sock, 2) == b"\x05\x00"
+            if number:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                sock.close()
+                server.wait_for_seen(number)
+        hanging.released.set()
+        server.wait_for_seen(20)
+    assert hanging.asked == [b"hang00"]
+
+
+def test_a_thread_that_cannot_be_started_costs_that_client_its_name(monkeypatch, target, client):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with reference_server() as server:
+        near, far = client.tunnel(server, target)
+        monkeypatch.setattr("pywrap.server.threads.Thread.start", start)
         sock = client.connect(server)
-        monkeypatch.setattr(dial._socket, "getaddrinfo", hang)
-        for waiting in hanging:
-            waiting.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x03" + b"\x04hang" + b"\x00\x50")
-        sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
-        assert receive(sock, 6) == b"\x05\x00" + b"\x05\x00\x00\x01"
-        released.set()
-        for waiting in hanging:
-            assert receive(waiting, 4) == b"\x05\x00" + b"\x05\x04"
+        ask_for(sock, b"one.test")
+        assert receive(sock, 4) == b"\x05\x00" + b"\x05\x01"
+        near.sendall(b"x")
+        assert receive(far, 1) == b"x"
+    assert server.seen[-1].outcome == "cannot resolve the name: no thread can be started"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0", "0", "0x0", "blocked.test"])
+def test_an_unspecified_address_is_no_destination(names, target, host):
+    # connect() would take it for this machine.
+    names["blocked.test"] = ["0.0.0.0", "::"]
+    dialling = Dialling(host, target.port)
+    assert (dialling.code, dialling.words) == (2, "an unspecified address is no destination")
+
+
+def test_an_unspecified_address_beside_another_is_left_out(names, target):
+    names["both.test"] = ["0.0.0.0", "127.0.0.1"]
+    assert Dialling("both.test", target.port).peer == ("127.0.0.1", target.port)
 
 
 def test_a_name_that_is_too_slow(monkeypatch, client):
