@@ -79,7 +79,7 @@ def _up_to(owner: int) -> set[int] | None:
             if pid <= 1 or os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
                 return None
         except OSError:
-            # The parent has just ended, or belongs to another user (sudo), who cannot read the file either.
+            # The parent has just ended, or is another user's (sudo), which cannot read the file either.
             return None
         found.add(pid)
     return found
@@ -114,7 +114,7 @@ def _environments(without: set[int]) -> Iterator[bytes]:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     yield file.read()
             except OSError:
-                # The process has ended, or belongs to another user, who cannot read the file either.
+                # The process has ended, or is another user's, and cannot read the file either.
                 continue
 
 

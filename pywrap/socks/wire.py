@@ -47,10 +47,11 @@ class Recv(int):
 
 
 class Later(Recv):
-    """An answer that this side has to wait for itself, as the server does for a password's hash.
+    """Wait for a result that does not come from the peer, such as the check of a hashed password.
 
-    ``start(resume)`` begins; ``resume(True)`` or ``resume(False)`` is called later, once. The dialogue gets
-    ``b"\\1"`` for true and ``b""`` otherwise: what a driver that knows only ``Recv`` answers means no.
+    The driver calls ``start(resume)``; ``resume`` is called once, later, with the result, a bool. The
+    dialogue gets ``b"\\1"`` for True and ``b""`` for False. A driver that knows only ``Recv``
+    answers ``b""``, since this asks for 0 bytes.
     """
 
     start: Callable[[Callable[[bool], None]], None]
@@ -62,7 +63,7 @@ class Later(Recv):
 
 
 class Wrap(Recv):
-    """From here on, bytes go through ``codec`` in both directions. Only the server's driver knows it."""
+    """From now on, pass all bytes through ``codec``, both ways. Only the server's driver does that."""
 
     codec: Any
 
