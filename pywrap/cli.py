@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         return _run(words)
     except ConfigError as err:
         if _is_for_a_shell(words):
-            # For `eval "$(pysocksify --env)"`: to run nothing is success, and the shell would go on as it is.
+            # In `eval "$(pysocksify --env)"` the exit status is that of the printed commands; without any it
+            # would be 0, and the shell would go on without the proxies.
             print("false")
         return _fail(str(err), err.hint)
     except KeyboardInterrupt:
@@ -60,7 +61,7 @@ def _run(argv: list[str]) -> int:
     options = Options(argv)
     urls = [*options.urls, *(options.command if options.action == "--check" else [])]
     if any("@" in url for url in urls):
-        from pywrap.launch.arguments import hide_passwords
+        from pywrap.launch.argv import hide_passwords
 
         hide_passwords(urls)
     if options.answer:
@@ -103,7 +104,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _check(options: Options) -> int:
-    """Test the proxies, where others would start PROGRAM; WORDS are URLs then."""
+    """Test the proxies instead of starting PROGRAM; the words after the options are their URLs."""
     from pywrap.launch.check import PATIENCE, check, parse_target, paths_of
 
     for word in options.command:
@@ -142,7 +143,7 @@ def _check(options: Options) -> int:
 ALIASES = {option.short: option.flag for option in OPTIONS if option.short and option.name != "help"}
 # The option of each setting that has one, by its name.
 SETTINGS = {option.flag: option.name for option in OPTIONS if option.name in NAMES}
-# What is done instead of running PROGRAM.
+# Options that do something else instead of running PROGRAM.
 ACTIONS = ("--show-config", "--env", "--check")
 # On without a value, which follows a = if there is one.
 SWITCHES = tuple(option.flag for option in OPTIONS if option.metavar.startswith("[="))
@@ -165,7 +166,7 @@ class Options:
         self.config: str | None = None
         self.config_format: str | None = None
         self.embedded = False
-        # Proxies, as they were written.
+        # The values of -x as they were written, passwords included.
         self.urls: list[str] = []
         self.json = False
         self.target: str | None = None
@@ -183,7 +184,7 @@ class Options:
         return self._given.partial(without_proxies=self.embedded)
 
     def announce(self, text: str) -> None:
-        """Say which configuration file is in use; not with -q, whatever the file says."""
+        """Print ``text``, which names the configuration file in use; not with -q, whatever the file says."""
         if (self._verbosity or 0) >= 0:
             print(f"pysocksify: {text}", file=sys.stderr)
 
@@ -239,7 +240,7 @@ class Options:
             self._switch(name)
 
     def _next_word(self, option: str) -> str:
-        # No value begins with a dash, but the next option does. A file of such a name: --config=-name.
+        # A word with a dash is the next option, so the value is missing. (A file named so: --config=-name.)
         if not self._words or self._words[0].startswith("-"):
             raise ConfigError(f"`{option}` needs a value")
         return self._words.pop(0)
@@ -262,7 +263,7 @@ class Options:
             case "--quiet":
                 self._verbosity = -1
             case "--verbose":
-                # Counted from the default, also after -q.
+                # -v counts from the default verbosity, also after -q.
                 self._verbosity = min(max(self._verbosity or 0, 0) + 1, 2)
             case "--json":
                 self.json = True
@@ -317,7 +318,7 @@ def _print(text: str, status: int = 0) -> int:
     try:
         print(text, end="", flush=True)
     except OSError as err:
-        # What is left in the buffer is written once more at the exit, to nobody.
+        # Python flushes stdout again at exit, and would report the error a second time: to /dev/null instead.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         # `pysocksify --help | head -1`: the reader has what it wanted.
         if not isinstance(err, BrokenPipeError):

@@ -144,7 +144,7 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
     chain = Chain(tuple(map(proxy, three)), type="round_robin", length=1)
     path = round_robin.create()
     try:
-        assert program(chain, code, echo_server.port, 4, turns=path) == {"done": True}
+        assert program(chain, code, echo_server.port, 4, shared_file=path) == {"done": True}
     finally:
         os.close(int(path.rpartition("/")[2]))
     assert counts(three) == [2, 2, 2]

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy, Rewrite, Rule
 
-# Those that ``Arguments.take`` reads.
+# The names that ``Arguments.take`` accepts.
 NAMES = (*READERS, "chain_type", "direct", "route", "dnat")
 
 
 class Arguments:
-    """What was given so far. ``origin`` is its name in --show-config: "command line"."""
+    """The arguments given so far. ``origin``: what --show-config calls their source, as "command line"."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -33,7 +33,9 @@ class Arguments:
         self._origins: dict[object, str] = {}
 
     def take(self, name: str, text: str, shown: str = "") -> None:
-        """Read one of NAMES; of most, the last one counts. ``shown`` is its name in messages.
+        """Read the value ``text`` of the setting ``name``, one of NAMES. ``shown``: its name in messages.
+
+        Given again, a value replaces the one before, except for direct, route and dnat, which add up.
 
         Raises:
             ConfigError: ``text`` is wrong.
@@ -58,10 +60,10 @@ class Arguments:
         self.proxies.append(parse_proxy(url))
 
     def add_environment(self, environ: Mapping[str, str]) -> None:
-        """Take the next proxy, and what needs none, from variables.
+        """Read the next proxy, and the destinations without one, from variables (``-x env``).
 
         Raises:
-            ConfigError: there is none, or something in them is wrong.
+            ConfigError: no variable names a proxy, or one of them is wrong.
         """
         from pywrap.config.environ import proxy_of, rules_of
 
@@ -73,7 +75,7 @@ class Arguments:
         self._origins.update(dict.fromkeys(rules, variable))
 
     def partial(self, without_proxies: bool = False) -> PartialSettings:
-        """All of it. ``without_proxies``: to have given none says that there is none."""
+        """All arguments. ``without_proxies``: if none was given, there is none, whatever a file says."""
         return from_source(
             self.origin,
             PartialSettings(
@@ -87,9 +89,9 @@ class Arguments:
 
     @staticmethod
     def file_format(text: str | None, shown: str = "config_format") -> str | None:
-        """``text`` if it is the name of a format.
+        """Return ``text``, the name of a configuration format, or None.
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: there is no such format.
         """
         return None if text is None else one_of(FORMATS, text, shown)

@@ -1,7 +1,7 @@
-"""What the readers of files share: lines, words, what was decided, and on which line.
+"""What the readers of all configuration formats share: lines, words, the values so far and their lines.
 
 A line that cannot be understood is an error with the file and the line; and so is one that contradicts
-another, unless the tool documents which of them counts.
+another, unless the documentation of the format says which of them counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class FileParser:
-    """What a file has said so far. Each format has a class of its own, which understands its lines."""
+    """The values in a file so far. Each format has a subclass, which understands the lines."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -30,30 +30,30 @@ class FileParser:
         self.chains: list[Chain] = []
         self.rules: list[Rule] = []
         self.rewrites: list[Rewrite] = []
-        # Of each block of the file by its name; those of "", outside all blocks, are fields of Choices.
+        # The values of each block of the file. Those of the block "" are arguments of PartialSettings.
         self.values: dict[str, dict[str, Any]] = {"": {}}
         self.origins: dict[object, str] = {}
         self.warnings: list[str] = []
-        # block and field: the line that decided it, and its number
+        # By block and field: the line that has the value, and its number.
         self._decided: dict[tuple[str, str], tuple[str, int]] = {}
 
     def read(self, words: list[str]) -> None:
-        """Understand one line, which is neither empty nor a comment.
+        """Read the ``words`` of one line, which is neither empty nor a comment.
 
         Raises:
-            ConfigError: it is wrong.
+            ConfigError: the line is wrong.
         """
         raise NotImplementedError
 
     def end(self) -> None:
-        """The file has ended.
+        """Finish, after the last line.
 
         Raises:
-            ConfigError: something is missing.
+            ConfigError: something is missing in the file.
         """
 
     def partial(self) -> PartialSettings:
-        """All that was said."""
+        """All values of the file."""
         return PartialSettings(
             proxies=None if self.proxies is None else tuple(self.proxies),
             chains=tuple(self.chains),
@@ -67,7 +67,11 @@ class FileParser:
     # ---------------------------------------------------------------- for the readers of lines
 
     def decide(self, field: str, value: object, shown: str, block: str = "") -> None:
-        """Note ``value``, unless an earlier line says something else; ``shown`` is this line in messages."""
+        """Note the ``value`` of ``field`` in ``block``; ``shown`` is this line in messages.
+
+        Raises:
+            ConfigError: an earlier line has another value.
+        """
         if self.values.setdefault(block, {}).setdefault(field, value) != value:
             other, number = self._decided[block, field]
             raise ConfigError(f"`{shown}` contradicts line {number}: `{other}`", "remove one of them")
@@ -76,24 +80,24 @@ class FileParser:
             self.origins.setdefault(field, self.here())
 
     def decide_anew(self, field: str, value: object, shown: str, block: str = "") -> None:
-        """Note ``value`` in the place of what earlier lines say."""
+        """Note the ``value`` of ``field`` in ``block``; it replaces that of an earlier line."""
         self.values.setdefault(block, {})[field] = value
         self._decided[block, field] = (shown, self.line)
         if not block:
             self.origins[field] = self.here()
 
     def warn(self, text: str) -> None:
-        """Note that this line is read otherwise than its tool reads it, or than its writer may think."""
+        """Warn that this line is read differently than by the tool that the format is of."""
         self.warnings.append(f"{self.here()}: {text}")
 
     def add_rules(self, rules: Sequence[Rule]) -> None:
-        """Note ``rules`` behind those of the lines before."""
+        """Add ``rules`` after those of the lines before."""
         self.rules += rules
         for rule in rules:
             self.origins.setdefault(rule, self.here())
 
     def add_rewrite(self, rewrite: Rewrite) -> None:
-        """Note ``rewrite`` behind those of the lines before."""
+        """Add ``rewrite`` after those of the lines before."""
         self.rewrites.append(rewrite)
         self.origins.setdefault(rewrite, self.here())
 
@@ -106,11 +110,11 @@ def parse_lines(data: bytes, parser: FileParser) -> PartialSettings:
     """Read the contents of a file into ``parser``.
 
     Raises:
-        ConfigError: as ``parser`` raises it, with the file and the line.
+        ConfigError: a line is wrong; the message begins with the file and the number of the line.
     """
     if data.startswith(UTF_16):
         raise ConfigError(f"{parser.source}: this is a file in UTF-16", "save it as UTF-8")
-    # Bytes, as proxychains splits them: str.split() would also split passwords at blanks of Unicode.
+    # Split as bytes, like proxychains: str.split() would also split passwords at the blanks of Unicode.
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         parser.line = number
         try:
@@ -127,7 +131,7 @@ def parse_lines(data: bytes, parser: FileParser) -> PartialSettings:
 
 
 def without_comment(words: list[str]) -> list[str]:
-    """The words before the one that begins with #."""
+    """The words before the first one that begins with #."""
     for at, word in enumerate(words):
         if word.startswith("#"):
             return words[:at]
@@ -137,5 +141,5 @@ def without_comment(words: list[str]) -> list[str]:
 def _words(line: bytes) -> list[str]:
     if b"\0" in line:
         raise ConfigError("a NUL byte: this is not a text file in ASCII or UTF-8")
-    # surrogateescape: a password that is not UTF-8 goes out as it stands here.
+    # surrogateescape: a password that is not UTF-8 is sent as the bytes that the file has.
     return [word.decode("utf-8", "surrogateescape") for word in line.split()]

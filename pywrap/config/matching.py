@@ -1,4 +1,4 @@
-"""A rule's destinations as numbers: what the client's routes and the server's rules both compare with."""
+"""Rules compiled to match destinations quickly, for the client's routes and for the server's rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Network:
-    """A network in its normal form, ``10.0.0.0/8``; without a length it is one address."""
+    """A network, given as ``parse_network`` writes it, ``10.0.0.0/8``, or as one literal."""
 
     __slots__ = ("_mask", "_network", "_size")
 
@@ -27,7 +27,7 @@ class Network:
 
 
 class Destinations:
-    """Which destinations a rule is for. Names are compared in lower case, without a dot at their end."""
+    """The destinations of ``rule``. Names to match are in lower case, without a dot at their end."""
 
     __slots__ = ("_name", "_network", "_ports", "_protocol", "is_for_everything")
 
@@ -48,7 +48,7 @@ class Destinations:
 
     @property
     def is_for_addresses(self) -> bool:
-        """Does it depend on the address whether a name is meant?"""
+        """Whether the rule is for a network, so that a name must be resolved to match it."""
         return self._network is not None
 
     def takes_port(self, port: int, datagram: bool) -> bool:

@@ -1,8 +1,8 @@
-"""The table of options: what the command line, files, ``install()``, the help and the manual derive from.
+"""The table of options, from which the command line, files, ``install()``, help and manual are derived.
 
 An option with ``read`` is a setting: ``name`` is the field of ``Settings``, the directive of a configuration
-file, the keyword of ``pywrap.install()`` and, with dashes, the option of the command. To add one, add the
-field to ``Settings`` and a row here. Options without ``read`` are the command's own (``cli`` acts on them).
+file, the keyword of ``pywrap.install()`` and, with dashes, the option of the command. To add a setting, add
+the field to ``Settings`` and a row here. ``cli`` handles the options without ``read`` itself.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ GROUPS = (PROXIES, TRAFFIC, ACTIONS, MESSAGES)
 class Option:
     """One option.
 
-    ``summary`` is its line in -h, ``text`` its paragraphs in --help and the manual; ``metavar`` names its
-    value ("" when it takes none) and ``brief`` does so in -h, where that has no room;
-    ``words`` are the values that it can have, where they
-    can be listed. ``adds``: repeated, its values add up. ``directive`` is its name in files where that is
-    another one, and "-" when files have it in another form.
+    ``summary``: its line in -h. ``text``: its paragraphs in --help and the manual. ``metavar``: the name of
+    its value, "" when it takes none; ``brief``: a shorter one for -h. ``words``: the possible values, if they
+    can be listed. ``read``: the function that reads the value. ``adds``: whether the values of a repeated
+    option add up. ``directive``: its name in files if that is another, "-" when files have another form.
     """
 
     name: str
@@ -81,9 +80,9 @@ is socks4, socks4a, socks5 or socks5h. The port is 1080 unless given, an IPv6 ad
 %XX in USER and PASSWORD stands for a byte. Repeated, the proxies form a chain, the nearest first. They
 replace those of the configuration file.
 
-Who resolves names is decided by --dns, not by the scheme: socks5 and socks5h mean the same here. socks4
-cannot carry names at all. http is the CONNECT method of HTTP; raw speaks nothing, and passes on what it
-gets. Proxies over TLS (https) are not supported. socks, as desktops write it, is socks5h.
+Where names are resolved is decided by --dns, not by the scheme: socks5 and socks5h mean the same here.
+socks4 cannot carry names at all. http is the CONNECT method of HTTP; raw has no protocol, and passes on
+what it gets. Proxies over TLS (https) are not supported. socks, as desktops write it, is socks5h.
 
 -x env takes the URL from $all_proxy or $ALL_PROXY, and connects directly to what is in $no_proxy or
 $NO_PROXY.
@@ -370,13 +369,13 @@ With --check: ask for a connection to this destination instead, for proxies that
 
 BY_FLAG = {option.flag: option for option in OPTIONS}
 
-# name of the setting: what reads its value, wherever it is said
+# By name of the setting: the function that reads its value, from whatever source.
 READERS: dict[str, Reader] = {
     **{option.name: option.read for option in OPTIONS if option.read is not None},
-    # Said by -q and -v on the command line.
+    # On the command line it is set by -q and -v.
     "verbosity": _verbosity,
 }
-# name of the directive: the setting that it says, in the same words as the command line
+# By name of the directive: the name of the setting, for directives with the same values as the option.
 DIRECTIVES = {
     option.directive or option.name: option.name
     for option in OPTIONS

@@ -1,4 +1,4 @@
-"""What one source says, a file or the command line, and how two of them become settings."""
+"""The settings that one source gives, a file or the command line, and how those of two are combined."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 NOWHERE: Mapping[object, str] = {}
 
-# Those of ``Settings`` that a source either decides or says nothing about.
+# The fields of ``Settings`` with one value, which a source either gives or leaves open.
 SINGLE = tuple(READERS)
 
 
 class PartialSettings:
-    """What makes up ``Settings``, where None is "says nothing".
+    """The parts of ``Settings`` that a source gives; None stands for a part that it leaves open.
 
-    ``proxies``, ``chain_type`` and ``chain_length`` are those of the default chain, ``chains`` the others.
-    ``proxies=()`` says something: no proxy but those that the launcher brings itself. ``singles`` are the
-    settings of one value, by their names; each is an attribute too, None where nothing is said.
+    ``proxies``, ``chain_type`` and ``chain_length`` are of the default chain; ``chains`` are the others.
+    ``proxies=()`` leaves nothing open: there are no proxies, except those that the launcher adds itself.
+    ``singles`` are the settings of one value, by name; each is an attribute too, None where it is left open.
 
-    ``origins``: where it was said, "work.conf:12". Its keys are the names of settings; a rule or a rewrite
-    itself; the name and the place of a proxy in its chain, ``("", 0)``; and of a chain ``("work", -1)``.
-    ``warnings``: what the user should know of it, each with its place.
+    ``origins``: where each part was given, as "work.conf:12". The key is the name of the setting; the rule or
+    the rewrite itself; for a proxy the name of its chain and its index, ``("", 0)``; for a chain
+    ``("work", -1)``. ``warnings``: lines for the user, each with its origin.
 
     Raises:
         TypeError: ``singles`` has a name that is no setting.
@@ -67,7 +67,7 @@ class PartialSettings:
         raise AttributeError(name)
 
     def replace(self, **changes: Any) -> PartialSettings:
-        """The same but for ``changes``."""
+        """A copy with ``changes``, named as the arguments of the class."""
         return PartialSettings(**{**self._said(), **changes})
 
     def _said(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class PartialSettings:
 
 
 def from_source(origin: str, partial: PartialSettings) -> PartialSettings:
-    """``partial``, all of it said at ``origin`` where that is not known any better."""
+    """``partial`` with ``origin`` as the origin of each part that has none."""
     origins: dict[object, str] = {}
     for name in (*SINGLE, "chain_type", "chain_length"):
         if getattr(partial, name) is not None:
@@ -99,14 +99,16 @@ def from_source(origin: str, partial: PartialSettings) -> PartialSettings:
 
 
 def combine(first: PartialSettings, second: PartialSettings) -> PartialSettings:
-    """What ``first`` says, and where it says nothing, ``second``; rules, rewrites and named chains add up.
+    """The parts of ``first``, and those of ``second`` that ``first`` leaves open.
 
-    Adding is what proxychains users mean when they name one more network. Who wants only his own
-    gives a file of his own. The rules of ``first`` come first, and the first that matches decides.
+    Rules, rewrites and named chains are those of both: proxychains users who name one more network on the
+    command line mean it in addition to those of the file. The rules of ``first`` come first, and the first
+    one that matches decides.
     """
     rules = second.rules
     if second.proxies == () and first.proxies is not None:
-        # The rest had no chain there, and was blocked or direct (tsocks' `fallback`). Now it has one.
+        # A file of tsocks without a default server ends with a rule that blocks the rest, or connects
+        # directly (`fallback`). The proxies of ``first`` are the default server now.
         rules = tuple(rule for rule in rules if not _is_for_everything(rule))
     named = {chain.name for chain in first.chains}
     hidden = named if first.proxies is None else {*named, ""}
@@ -115,7 +117,7 @@ def combine(first: PartialSettings, second: PartialSettings) -> PartialSettings:
         second.chain_type if first.chain_type is None else first.chain_type,
         second.chain_length if first.chain_length is None else first.chain_length,
         first.chains + tuple(chain for chain in second.chains if chain.name not in named),
-        # Once each: a rule that stands further down as well never gets to decide.
+        # Without repetitions: the first of two equal rules decides.
         tuple(dict.fromkeys(first.rules + rules)),
         tuple(dict.fromkeys(first.rewrites + second.rewrites)),
         {
@@ -128,13 +130,13 @@ def combine(first: PartialSettings, second: PartialSettings) -> PartialSettings:
 
 
 def settle(partial: PartialSettings) -> Settings:
-    """``partial`` as settings, the defaults where nothing was said.
+    """Settings from ``partial``, with the default for each part that it leaves open.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: two parts contradict each other.
     """
     kind = partial.chain_type or "strict"
-    # Of strict and dynamic chains nothing is left out, whatever a file says of the length (proxychains-ng).
+    # Strict and dynamic chains ignore chain_len, as in proxychains-ng.
     length = partial.chain_length or 0 if picks_some(kind) else 0
     default = Chain(partial.proxies or (), "", kind, length)
     chains = (default, *partial.chains)
@@ -152,7 +154,7 @@ def settle(partial: PartialSettings) -> Settings:
 
 
 def leaves_nothing(rules: tuple[Rule, ...]) -> bool:
-    """Does one of ``rules`` match everything, and send it elsewhere than to the default chain?"""
+    """Whether one of ``rules`` matches everything, so that no destination is left to the default chain."""
     return any(rule.to and _is_for_everything(rule) for rule in rules)
 
 
@@ -163,10 +165,9 @@ def _is_for_everything(rule: Rule) -> bool:
 def _check_length(chain: Chain, partial: PartialSettings) -> None:
     if not chain.length:
         return
-    origin = partial.origins.get((chain.name, -1) if chain.name else "chain_length", "")
-    where = f"{origin}: " if origin else ""
-    # Without any: those that the launcher brings, or none is needed.
+    # A list without proxies is no error here: the launcher adds some, or none is needed.
     if 0 < len(chain.proxies) < chain.length:
+        where = _where(partial, (chain.name, -1) if chain.name else "chain_length")
         raise ConfigError(
             f"{where}a chain length of {chain.length}, and a list of {len(chain.proxies)}",
             "name more proxies, or lower the length",
@@ -177,20 +178,19 @@ def _check_rules(partial: PartialSettings) -> None:
     names = [chain.name for chain in partial.chains]
     for rule in partial.rules:
         if rule.to not in ("", *RESERVED, *names):
-            origin = partial.origins.get(rule, "")
             raise ConfigError(
-                f"{origin}{': ' if origin else ''}no chain has this name: `route {format_route(rule)}`",
+                f"{_where(partial, rule)}no chain has this name: `route {format_route(rule)}`",
                 suggest(rule.to, [*names, *RESERVED], "destinations"),
             )
 
 
 def _check_placeholders(settings: Settings, partial: PartialSettings) -> None:
-    """Nothing that is said of single addresses may be about those that stand for names.
+    """Refuse rules and rewrites about placeholder addresses: a connection to one is decided by its name.
 
-    A larger network that has them in it (0.0.0.0/0) is none that was meant for them.
+    A larger network (0.0.0.0/0) with all of them in it is allowed, since it is not meant for them.
     """
     if settings.dns == "local":
-        # There are none: addresses of that network are those of a resolver, of Clash for one.
+        # There are no placeholders then. An address of their network comes from the resolver, such as Clash.
         return
     about: list[tuple[Rule | Rewrite, str, str]] = [
         (rule, f"route {format_route(rule)}", rule.network) for rule in settings.rules if rule.network
@@ -199,13 +199,19 @@ def _check_placeholders(settings: Settings, partial: PartialSettings) -> None:
         about += [(each, f"dnat {format_rewrite(each)}", host) for host in (each.address, each.new_address)]
     for key, line, network in about:
         if is_inside(network, settings.placeholders):
-            origin = partial.origins.get(key, "")
             raise ConfigError(
-                f"{origin}{': ' if origin else ''}`{line}` is about addresses that stand for names"
+                f"{_where(partial, key)}`{line}` is about addresses that stand for names"
                 f" ({settings.placeholders})",
                 "choose another network for those with `placeholders` (--placeholders), as 100.127.0.0/16",
             )
 
 
+def _where(partial: PartialSettings, key: object) -> str:
+    """The beginning of a message about a part: its origin with a colon, or ""."""
+    origin = partial.origins.get(key, "")
+    return f"{origin}: " if origin else ""
+
+
 def _chain_of(key: object) -> object:
+    """The name of the chain, of a key of ``origins`` that is about a chain or its proxies; else None."""
     return key[0] if isinstance(key, tuple) else None

@@ -1,16 +1,16 @@
-"""Settings as the value of one environment variable, from the launcher to the target process.
+"""Settings as the value of one environment variable, by which the launcher passes them to the target.
 
 The text is a version, a checksum, a word and a value, as in::
 
     5f3a… 1c07… hide_env
     Settings((Chain((Proxy('socks5h,'127.0.0.1,1080,b'alice,b's%20cret)),','strict,0)),(),…)
 
-The word is for ``bootstrap``, which reads it before anything is imported (KEEPS_ENV). A value is written by
-its type, and nothing here knows the fields of a class: a new field is written and read as soon as the class
-has it. Texts (') and bytes (b') are percent-encoded, so that no punctuation is in them.
+The word says whether ``keep_env`` is set, for ``bootstrap``, which reads it before this module is imported.
+How a value is written depends on its type alone: the code below names no fields, so a new field needs no
+change here. Texts (') and bytes (b') are percent-encoded, so they contain no punctuation.
 
-``decode`` runs before the program starts and refuses whatever is not a whole text of ``encode``: a setting
-that is guessed could be a leak. It imports nothing that the target does not have already.
+``decode`` refuses any text that is not a complete one of ``encode``: with a guessed setting, traffic could
+leave directly. It imports nothing that the target has not imported already.
 """
 
 from __future__ import annotations
@@ -30,41 +30,44 @@ _CLASSES = {cls.__name__: cls for cls in (Settings, Chain, Proxy, Rule, Rewrite)
 _CONSTANTS: dict[str, object] = {"none": None, "on": True, "off": False}
 _WORDS = {id(value): word for word, value in _CONSTANTS.items()}
 
-# With blanks around it, it is in the text of settings that have ``keep_env``.
+# The word for settings with ``keep_env``. Texts are encoded, so with blanks around it it occurs nowhere else.
 KEEPS_ENV = "keep_env"
 _HIDES_ENV = "hide_env"
 
 # RFC 3986 section 2.3.
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-# And what names, addresses and paths are full of.
+# These are not encoded either, as names, addresses and paths are full of them.
 _PLAIN = _UNRESERVED + b"*:/[]"
 
-# A Mersenne prime. A remainder by it changes with any run of changes in less than 61 bits, and comes from C.
+# The modulus of the checksum, a Mersenne prime: any burst of errors of less than 61 bits is found. Dividing
+# integers is fast and needs no import.
 _PRIME = (1 << 61) - 1
 
 
 def _checksum(text: str) -> str:
-    """What tells ``text``, which is ASCII, from a damaged one."""
+    """The checksum of ``text``, which is ASCII, in hexadecimal digits."""
     return f"{int.from_bytes(text.encode('ascii'), 'big') % _PRIME:x}"
 
 
-# The launcher and the target can be two installations, and an upgrade can come between a program's start and
-# that of its child. The number is to be raised when the meaning of a field changes; its name is noticed.
+# The version of the text: the launcher and the target can be different installations, and an upgrade can
+# happen between the start of a program and that of its child. Raise the number when the meaning of a field
+# changes; a change of the names of fields changes the version by itself.
 _FORMAT = 5
 _VERSION = _checksum(f"{_FORMAT} {[(name, cls.__match_args__) for name, cls in _CLASSES.items()]}")
 
 
 def encode(settings: Settings) -> str:
-    """Write ``settings`` as ASCII text without control characters, and with three blanks."""
+    """Write ``settings`` as ASCII text, with no control characters and exactly three blanks."""
     rest = f"{KEEPS_ENV if settings.keep_env else _HIDES_ENV} {_write(settings)}"
     return f"{_VERSION} {_checksum(rest)} {rest}"
 
 
 def decode(text: str) -> Settings:
-    """Read what ``encode`` wrote.
+    """Read a text of ``encode``.
 
     Raises:
-        ConfigError: this is not what ``encode`` writes. The message quotes no value: it may be a password.
+        ConfigError: the text is of another version, or damaged. The message has no part of it, since that
+            may be a password.
     """
     version, _, checked = text.partition(" ")
     checksum, _, rest = checked.partition(" ")
@@ -79,7 +82,7 @@ def decode(text: str) -> Settings:
 
 
 def has_secrets(settings: Settings) -> bool:
-    """Whether ``settings`` hold a password, or what may be one."""
+    """Whether ``settings`` have a password, also one in ``proxy_variables``."""
     return any(hop.password is not None for chain in settings.chains for hop in chain.proxies) or any(
         "@" in value for _, value in settings.proxy_variables
     )
@@ -90,7 +93,7 @@ def has_secrets(settings: Settings) -> bool:
 
 def _write(value: object) -> str:
     if isinstance(value, str):
-        # surrogatepass: install() takes any str, and encode() is not the place to complain.
+        # surrogatepass: install() accepts any str, so any must be written.
         return f"'{quote(value.encode('utf-8', 'surrogatepass'), _PLAIN)}"
     if isinstance(value, bytes):
         return f"b'{quote(value, _PLAIN)}"
@@ -108,7 +111,7 @@ def _write(value: object) -> str:
 
 
 def _read(text: str, at: int) -> tuple[Any, int]:
-    """The value that begins ``at``, and where it ends."""
+    """The value that begins at index ``at``, and the index of its end."""
     end = at
     while end < len(text) and text[end] not in "(,)":
         end += 1
@@ -126,7 +129,7 @@ def _read(text: str, at: int) -> tuple[Any, int]:
 
 
 def _read_items(text: str, at: int) -> tuple[tuple[Any, ...], int]:
-    """The values up to the closing parenthesis, and where that ends."""
+    """The values up to the closing parenthesis, and the index after that."""
     items = []
     while text[at] != ")":
         item, at = _read(text, at)
@@ -150,7 +153,7 @@ def unquote(text: str) -> bytes:
     head, *escapes = text.split("%")
     data = bytearray(head.encode("ascii"))
     for escape in escapes:
-        # fromhex() also takes blanks, as no byte at all.
+        # The length is checked too: fromhex() ignores blanks.
         byte = bytes.fromhex(escape[:2])
         if len(byte) != 1:
             raise ValueError("an incomplete escape")

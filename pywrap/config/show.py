@@ -1,6 +1,6 @@
-"""Settings as a file in our own format, each line with where it was said: ``--show-config``.
+"""``--show-config``: the settings as a file in our own format, each line with its origin.
 
-Our reader reads it again as the same settings, except for passwords, which are masked.
+Reading the file gives the same settings again, except for passwords, which are masked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pywrap.config.rules import format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy
 from pywrap.config.url import format_proxy
 
-# Where comments begin, unless a line is longer.
+# The column in which comments begin, unless a line is longer.
 COLUMN = 40
 
-# Written in milliseconds, as proxychains does, and 1 for anything below; 0, for no limit, is not written.
+# Settings with a directive in milliseconds, which is that of proxychains. 0 stands for no limit, and is not
+# written; less than a millisecond is written as 1.
 MILLISECONDS = {"connect_timeout": "tcp_connect_time_out", "read_timeout": "tcp_read_time_out"}
 
 
@@ -23,10 +24,10 @@ HEADING = "# What pysocksify would run a program under; each line with where it 
 
 
 def show(partial: PartialSettings, remark: str = "") -> str:
-    """The settings that ``partial`` amount to; ``remark`` is one more line for the reader.
+    """The text for the settings in ``partial``; ``remark`` is one more comment at its top.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: two settings contradict each other.
     """
     settings = settle(partial)
     origin = partial.origins.get
@@ -63,7 +64,7 @@ def show(partial: PartialSettings, remark: str = "") -> str:
 
 
 def _comment(text: str) -> str:
-    # The name of a file can be anything, and must not end the line.
+    # The name of a file can have any characters; a line feed must not end the comment.
     return text if text.isprintable() else ascii(text)
 
 

@@ -9,13 +9,9 @@ from pywrap.messages import Messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    from pywrap.config.settings import Proxy
+    from pywrap.config.settings import Path
     from pywrap.errors import SocksError
     from pywrap.socks.wire import Endpoint
-
-    Path: TypeAlias = tuple[Proxy, ...]
 
 
 class Events(Messages):

@@ -19,13 +19,10 @@ from pywrap.tunnel.pipelining_probe import HURRY, PassingProbe, PipeliningProbe,
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
-    from pywrap.config.settings import Proxy, Settings
+    from pywrap.config.settings import Path, Settings
     from pywrap.tunnel.hops import Hops
     from pywrap.tunnel.retry_policy import SingleAttempt
-
-    Path: TypeAlias = tuple[Proxy, ...]
 
 
 class HopProbes:

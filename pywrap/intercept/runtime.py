@@ -17,7 +17,7 @@ from pywrap.intercept.own import Own, own
 from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint, unpacked
+from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
 from pywrap.tunnel.background import Background
@@ -60,7 +60,7 @@ class Runtime:
         self.messages = Events(settings.verbosity)
         self.registry = registry
         self.functions: dict[str, Callable[..., Any]] = {}
-        self.names = Placeholders(self._lock, settings.placeholders, settings.turns)
+        self.names = Placeholders(self._lock, settings.placeholders, settings.shared_file)
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -332,7 +332,7 @@ class Runtime:
                     # The tunnel does not need one.
                     host = self.names.unknown
         port = index(address[1])
-        return (host if ":" in host else f"::ffff:{host}", port, 0, 0) if ipv6 else (host, port)
+        return (for_ipv6_socket(host), port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
@@ -368,7 +368,7 @@ class Runtime:
     def _choose(self) -> dict[str, Selection]:
         """How each chain selects its proxies, by the chain's name."""
         return {
-            name: selection(chain, self.hops, RoundRobinCounter(self.settings.turns, place))
+            name: selection(chain, self.hops, RoundRobinCounter(self.settings.shared_file, place))
             for place, (name, chain) in enumerate(self.chains.items())
         }
 

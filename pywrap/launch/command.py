@@ -1,4 +1,4 @@
-"""Turns into PROGRAM: same process, same terminal, same signals, its exit status."""
+"""Executes PROGRAM in this process (exec), so that pid, terminal, signals and exit status are its own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["LaunchError", "launch"]
 
 
 def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
-    """Execute ``command`` under ``settings``; ``embedded`` puts the bundled server before its chain.
+    """Execute ``command`` under ``settings``; with ``embedded``, the bundled server is the first proxy.
 
     Raises:
-        LaunchError: it is not started.
+        LaunchError: the program is not started.
     """
     file, through = look_through(command)
     if embedded:
@@ -39,9 +39,9 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
     try:
-        settings = replace(settings, turns=round_robin.create())
+        settings = replace(settings, shared_file=round_robin.create())
     except OSError as err:
-        # Each process counts for itself then; in a round robin, all would begin with one proxy.
+        # Without the shared file each process counts for itself, and all would begin with the same proxy.
         if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     environ = environment(settings, complete(os.environ))
@@ -52,14 +52,14 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
             "give yourself an $XDG_RUNTIME_DIR with the mode 0700",
             125,
         )
-    # Python ignores these, and what is ignored stays so through an exec.
+    # Python ignores these signals, and an ignored signal stays ignored through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         os.execve(file, through.with_environment(environ), environ)
     except OSError as err:
         take_back(environ[settings_env.VARIABLE])
-        # ENOENT although the file is there: its interpreter is not.
+        # ENOENT although the file exists: the interpreter of its `#!` line is missing.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
         raise LaunchError(f"cannot run {file}: {err.strerror}", "", status) from err
 

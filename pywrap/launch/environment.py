@@ -20,11 +20,10 @@ STARTUP = cover.STARTUP
 
 
 def environment(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> dict[str, str]:
-    """``base`` with what a program needs to run under ``settings``.
+    """The environment ``base``, with the variables that make a Python run under ``settings``.
 
-    ``owner``: the process for whose time a file with passwords has to be there, by default this one.
-    Variables that name proxies stay, for children that are not covered: the target hides them
-    (``config.variables``).
+    ``owner``: the pid of the process that a file with passwords is kept for, by default this one. Variables
+    that name proxies stay, for children that are not covered: the target hides them (``config.variables``).
     """
     if not settings.keep_env:
         variables = tuple((name, value) for name, value in base.items() if is_proxy_variable(name))
@@ -35,17 +34,21 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
     outer = {name: value for name, value in base.items() if name != settings_env.VARIABLE}
     changed = cover.environment(outer, handed_over(settings, base, owner))
     if settings.dns != "local":
-        # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.
+        # Without this, eventlet sends DNS by UDP itself, which is refused, and not by the patched functions.
         changed.setdefault(cover.EVENTLET, "yes")
     return changed
 
 
 def handed_over(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> str:
-    """``settings`` as the value of our variable; ``base`` and ``owner`` as for ``environment``."""
+    """The value of our variable for ``settings``; ``base`` and ``owner`` as for ``environment``.
+
+    With a password in the settings, it names a file. If there can be none, a warning goes to stderr, and the
+    value has the password.
+    """
     text = settings_env.encode(settings)
     if not settings_env.has_secrets(settings):
         return text
-    # Here, not on top: most settings have no passwords.
+    # Imported here, as most settings have no passwords.
     from pywrap.launch import secrets
 
     try:

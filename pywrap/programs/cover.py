@@ -1,8 +1,9 @@
 """Makes a child process that is a Python read our start-up file, whatever environment and options it gets.
 
-The environment gets our variable and our directory first on PYTHONPATH, also where the program replaced or
-cleaned it. A Python with -I, -E or -S reads neither: it is started with a script of ours (``isolated``),
-which loads us and then does what the command line says, so that the flags keep their meaning.
+In the environment, our directory is put first on PYTHONPATH, and our variable is set, also where the program
+has replaced or cleaned the environment. A Python with -I, -E or -S reads neither: it is started with our
+script ``isolated``, which loads pysocksify and then does what the command line says, so that the options keep
+their meaning.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ ISOLATED = os.path.join(_HERE, "isolated.py")
 
 
 def has_all(environ: Mapping[str, str]) -> bool:
-    """Does a Python with ``environ`` read our start-up file first, and settings?
+    """Whether a Python started with ``environ`` reads our start-up file first, and has settings.
 
-    Both may be those of another run: a program of ours may be pysocksify itself, of another installation.
+    Both may be those of another run: the program that we run may be a pysocksify of another installation.
     """
     first = environ.get("PYTHONPATH", "").partition(os.pathsep)[0]
     return bool(environ.get(VARIABLE)) and (first == STARTUP or first.endswith(_LIKE_STARTUP))
 
 
 def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
-    """``environ`` with what a Python needs to read our start-up file; ``settings`` unless it has some."""
+    """``environ`` with what a Python needs to read our start-up file; its own settings, or ``settings``."""
     changed = dict(environ)
     old = changed.get("PYTHONPATH", "")
     others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
     changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
     changed[VARIABLE] = changed.get(VARIABLE) or settings
-    # A cleaned environment has lost this too, if the launcher had set it (``launch.environment``).
+    # The launcher sets this for eventlet (``launch.environment``); a cleaned environment has lost it too.
     if EVENTLET in os.environ:
         changed.setdefault(EVENTLET, os.environ[EVENTLET])
     return changed
 
 
 def command(file: str, argv: Sequence[str]) -> tuple[str, list[str]] | None:
-    """The file and the words to execute instead of ``file`` with ``argv``; None where those will do.
+    """The file and the arguments to execute instead of ``file`` with ``argv``; None when nothing need change.
 
-    That is so for everything that is not a Python, and for a Python that reads our start-up file by itself.
+    Nothing need change for a program that is not a Python, and for a Python that reads our start-up file.
     """
     words = interpreter_of(file)
     if words is None:

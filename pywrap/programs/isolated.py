@@ -3,11 +3,11 @@
 
     python [OPTION]... isolated.py code|module|script|script-x|stdin TARGET COUNT [WORD]... [ARG]...
 
-WORD, so many of them, is what stood in the command before the arguments of the program. The interpreter's own
-flags are what they were. What differs from Python itself: a program that is typed into a
-terminal is an interactive session of ``code``. Any Python may read this file, however old: hence its style.
+COUNT words follow TARGET: those of the original command before the arguments of the program. OPTION are those
+that the interpreter had there. One thing differs from Python itself: with a terminal as stdin, the session is
+one of the module ``code``. Any Python may read this file, however old: hence its style.
 
-Everything is in one function, since this is ``__main__``, whose names are the program's by the time it runs.
+Everything is in one function: this module is ``__main__``, and is emptied before the program runs in it.
 """
 
 
@@ -24,7 +24,8 @@ def main():
         name = os.path.join(folder, "launch", "startup", "sitecustomize.py")
         with open(name, "rb") as file:
             source = file.read()
-        # Not under the name of that module: what it hides has been run, or is not to be (-S).
+        # Not as "sitecustomize": under that name it runs the file of this name that it hides, which site has
+        # run already, or must not run (-S).
         exec(compile(source, name, "exec"), {"__name__": "isolated", "__file__": name})
 
     def as_module(name, alter_argv=True):
@@ -33,7 +34,7 @@ def main():
         runpy._run_module_as_main(name, alter_argv)
 
     def is_package(file):
-        """Has a directory or a zip file to be put on sys.path, for its module __main__?"""
+        """Whether file is a directory or a zip file, which python(1) puts on sys.path to run its __main__."""
         if os.path.isdir(file):
             return True
         import zipimport
@@ -50,7 +51,7 @@ def main():
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            # Without the frames of this file, as the program's own start would show it.
+            # The traceback is shown without the frames of this file, as Python itself would show it.
             kind, error, trace = sys.exc_info()
             while trace is not None and trace.tb_frame.f_code.co_filename == ours:
                 trace = trace.tb_next
@@ -65,7 +66,8 @@ def main():
     written, arguments = sys.argv[4 : 4 + count], sys.argv[4 + count :]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[1:] = written + arguments
-    # With -P, and so with -I, no directory of the program's is on sys.path; otherwise ours is there.
+    # Python has put the directory of this file on sys.path, in the place of the program's; but with -P or -I
+    # it puts none.
     if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
         first = {"code": "", "stdin": "", "module": os.getcwd()}
         sys.path[0] = os.path.dirname(os.path.realpath(target)) if mode == "script" else first[mode]
@@ -96,7 +98,7 @@ def main():
         namespace.update(__file__=target, __loader__=SourceFileLoader("__main__", target))
         if sys.version_info < (3, 15):
             namespace["__cached__"] = None
-        # With -x the first line is for another program.
+        # -x: Python skips the first line.
         as_code(b"\n" + source.partition(b"\n")[2] if skips_line else source, target)
     elif mode == "code":
         as_code(target, "<string>")

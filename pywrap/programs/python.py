@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # These options take the rest of their word or the next one.
 WITH_ARGUMENT = "WX"
-# And these end the options: all that follows belongs to the program.
+# These end the options: what follows their argument belongs to the program.
 LAST = "cm"
 # With one of these Python reads neither PYTHONPATH nor sitecustomize, and so not our start-up file.
 BLIND = "IES"
@@ -26,12 +26,11 @@ STDIN = "stdin"  # nothing, or -
 
 @frozen
 class PythonCommand:
-    """The words after an interpreter's name.
+    """The command line of an interpreter, without its name.
 
-    ``options``: those before what is run; ``letters``: the short ones among them, each once. ``mode`` is what
-    is run: CODE, MODULE, SCRIPT or STDIN; ``target`` is the code, the module or the file ("" or "-" for
-    STDIN), and ``arguments`` are the program's own. ``written`` are all words before them, as they stand in
-    the command.
+    ``options``: the words before what is run. ``letters``: the short options among them, each once. ``mode``:
+    what is run, CODE, MODULE, SCRIPT or STDIN. ``target``: the code, the module or the file; "" or "-" for
+    STDIN. ``arguments``: the program's own. ``written``: all words before those, as they are in the command.
     """
 
     options: tuple[str, ...]
@@ -43,7 +42,7 @@ class PythonCommand:
 
     @property
     def blind(self) -> str:
-        """The letter of the option that makes it ignore us; "" when there is none."""
+        """The letter of an option with which Python ignores our start-up file; "" when there is none."""
         return next((letter for letter in self.letters if letter in BLIND), "")
 
 
@@ -93,7 +92,7 @@ def _command(
 
 
 def is_python_name(file: str) -> bool:
-    """Is this the name of an interpreter: python, python3, python3.13t, pypy3?"""
+    """Whether ``file``, a path, has the name of an interpreter: python, python3, python3.13t, pypy3."""
     name = os.path.basename(file)
     for family in ("python", "pypy"):
         if name.startswith(family):
@@ -103,16 +102,16 @@ def is_python_name(file: str) -> bool:
 
 # The bytes of a file that are looked at: Linux itself reads no more of a `#!` line (BINPRM_BUF_SIZE).
 _HEAD = 256
-# What was found out about files, by their names.
+# The results of ``interpreter_of`` by path: inode, time and size of the file, and what it is.
 _interpreters: dict[str, tuple[tuple[int, int, int], tuple[str, ...] | None]] = {}
 _MOST = 256
 
 
 def interpreter_of(file: str) -> tuple[str, ...] | None:
-    """The words that run ``file`` before those of its caller; None when ``file`` is not for a Python.
+    """The words that the kernel puts before the arguments of ``file``; None when it is not run by a Python.
 
-    () is an interpreter itself; a script has its interpreter, the argument of its `#!` line, and itself.
-    Remembered as long as the file is the same.
+    (): ``file`` is an interpreter itself. For a script: its interpreter, the argument of its `#!` line, and
+    the file. The result is remembered until the file changes.
     """
     try:
         status = os.stat(file)
@@ -122,7 +121,7 @@ def interpreter_of(file: str) -> tuple[str, ...] | None:
             return known[1]
         found = _interpreter_of(file)
     except OSError:
-        # The kernel will tell the program what is wrong with it.
+        # The exec will fail as well, and report to the program what is wrong.
         return None
     if len(_interpreters) >= _MOST:
         _interpreters.clear()

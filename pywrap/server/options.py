@@ -21,8 +21,8 @@ from pywrap.server.ident import MODES, OFF
 from pywrap.server.limits import Limits
 from pywrap.server.rules import COMMANDS, AccessRule, parse_access
 from pywrap.server.udp.outbound import UdpRules
+from pywrap.socks import wire
 from pywrap.socks.gssapi import CONFIDENTIALITY, INTEGRITY, NONE, SELECTIVE
-from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def parse_address(text: str, shown: str = "") -> tuple[str, int]:
 
 
 def _parse_host(host: str, text: str) -> str:
-    if "%" in host and packed(host) is not None:
+    if "%" in host and wire.packed(host) is not None:
         # A zone is the interface to listen on.
         return host
     try:
@@ -146,12 +146,8 @@ def _loopback(text: str, shown: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    address = packed(host)
-    return (
-        host == "localhost"
-        or address is not None
-        and (host == "::1" or len(address) == 4 and host[:4] == "127.")
-    )
+    """Whether ``host`` is localhost, or a literal of 127.0.0.0/8 or ::1."""
+    return host == "localhost" or wire.is_loopback(wire.packed(host) or b"")
 
 
 def _any_peer(text: str, shown: str) -> bool:
@@ -162,7 +158,7 @@ def _any_peer(text: str, shown: str) -> bool:
 
 def _announced(text: str, shown: str) -> str:
     """An address that clients are told."""
-    address = packed(text)
+    address = wire.packed(text)
     # A zone is a name of this machine's interface: no message has room for it.
     if address is None or "%" in text:
         raise UsageError(f"not an address: `{text}`", f"`{shown}` takes an address, without a port or a zone")

@@ -1,6 +1,6 @@
 """GSSAPI authentication and encapsulation for SOCKS5 (RFC 1961), both ends. No sockets, no Kerberos.
 
-The security context is an object that is handed in; a library makes it (python-gssapi).
+The caller passes the security context, an object that a library makes (python-gssapi).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
     class Context(Protocol):
-        """A security context: one end of it. Each method may raise SocksError."""
+        """One end of a security context. Each method may raise SocksError."""
 
         @property
         def is_complete(self) -> bool: ...
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
             """The name of the other end."""
 
         def step(self, token: bytes) -> bytes:
-            """Go on with a token, b"" to begin; return what the other end must have, or b""."""
+            """Process a token of the other end, b"" at the beginning; return the token for it, or b""."""
 
         def wrap(self, data: bytes, secret: bool) -> bytes: ...
         def unwrap(self, token: bytes) -> tuple[bytes, bool]:
@@ -42,14 +42,15 @@ PROTECTION = 2
 ENCAPSULATED = 3
 ABORT = 0xFF
 
-# Section 4.3; the first is not in the RFC: curl asks for it, and it means that nothing is encapsulated.
+# Levels of protection, RFC 1961 section 4.3. NONE is not in the RFC: curl uses it, and it means that nothing
+# is encapsulated after authentication.
 NONE = 0
 INTEGRITY = 1
 CONFIDENTIALITY = 2
 SELECTIVE = 3
 
 _LONGEST = 0xFFFF
-# Of plain data in one message: a token is longer by what the mechanism needs, some 60 bytes with Kerberos.
+# Bytes of plain data in one message. The mechanism makes the token longer, Kerberos by some 60 bytes.
 _PIECE = 32 * 1024
 
 REFUSAL = bytes([VERSION, ABORT])

@@ -1,4 +1,4 @@
-"""What a server does with a new client, whichever version it speaks: one dialogue to a request."""
+"""The server's dialogue with a new client, of SOCKS4 or SOCKS5, from its first byte to its request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Check: TypeAlias = Callable[[bytes, bytes], bool | Later]
 
-# SOCKS4 and SOCKS5 number these alike.
+# The names of commands, whose numbers are the same in SOCKS4 and SOCKS5.
 COMMANDS = {
     v5.CONNECT: "CONNECT",
     v5.BIND: "BIND",
@@ -38,10 +38,10 @@ class Gssapi:
 
 @frozen
 class Request:
-    """What a client asked for.
+    """A client's request, of SOCKS ``version`` 4 or 5.
 
-    ``user`` is the SOCKS4 user id or the name that was checked for SOCKS5, b"" for none; ``checked`` tells
-    which.
+    ``user``: the SOCKS4 user id, or the SOCKS5 username that was authenticated; b"" for none. ``checked``:
+    whether it was authenticated.
     """
 
     version: int
@@ -60,12 +60,12 @@ class Request:
 def receive_request(check: Check | None = None, gssapi: Gssapi | None = None) -> Dialogue[Request]:
     """Greet and authenticate a client; return what it asks for.
 
-    ``check(username, password)`` makes a password necessary, which SOCKS4 cannot give; ``gssapi`` makes it
-    necessary to have that, or a password where both are given.
-    Refusals that the protocol has words for are sent before the exception leaves here.
+    ``check(username, password)``: if given, a password is necessary, which SOCKS4 cannot carry. ``gssapi``:
+    if given, GSSAPI is necessary, or a password where both are given. If the protocol has a message for a
+    refusal, that is sent before the exception is raised.
 
     Raises:
-        AuthenticationFailed, ProtocolError, Rejected: hang up; the client has been told.
+        AuthenticationFailed, ProtocolError, Rejected: the server must hang up now.
     """
     (version,) = yield Recv(1)
     if version == v5.VERSION:

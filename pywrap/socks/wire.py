@@ -1,12 +1,12 @@
 """What a dialogue is made of: ``Send``, ``Recv``, and the ``Endpoint`` that messages carry.
 
-A dialogue is a generator that yields what to send and how many bytes to receive; whoever
-runs it owns the socket. Sizes are exact, because the bytes after a reply belong to the
-program that we run, and nothing can push data back into a kernel socket.
+A dialogue is a generator that yields what to send and how many bytes to receive; the caller
+that runs it (the driver) owns the socket. Sizes are exact, because the bytes after a reply belong
+to the program that we run, and nothing can push data back into a kernel socket.
 
-The one who runs it answers a ``Send`` with ``b""`` and a ``Recv`` with exactly that many
-bytes. When it cannot, it throws ``ProxyClosed`` or ``ProxyTimeout`` into the generator, so
-that a chain can say which hop it was.
+The driver answers a ``Send`` with ``b""`` and a ``Recv`` with exactly that many bytes. When it
+cannot, it throws ``ProxyClosed`` or ``ProxyTimeout`` into the generator, so that a chain can name
+the hop that failed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
 
+# IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2): the first 12 of their bytes, and as text.
+V4_MAPPED = bytes(10) + b"\xff\xff"
+V4_MAPPED_TEXT = "::ffff:"
+
+# The number of a command that neither SOCKS4, SOCKS5 (RFC 1928 section 4) nor Tor (F0, F1) has. A server that
+# understands a request for it refuses, and does nothing.
+IMPOSSIBLE = 0x7F
+
+_LOOPBACK_6 = bytes(15) + b"\1"
+
 
 class Send(bytes):
     """Send these bytes, in one piece: microsocks takes one message per segment."""
@@ -37,10 +47,11 @@ class Recv(int):
 
 
 class Later(Recv):
-    """An answer that this side has to wait for itself, as the server does for a password's hash.
+    """Wait for a result that does not come from the peer, such as the check of a hashed password.
 
-    ``start(resume)`` begins; ``resume(True)`` or ``resume(False)`` is called later, once. The dialogue gets
-    ``b"\\1"`` for true and ``b""`` otherwise: what a driver that knows only ``Recv`` answers means no.
+    The driver calls ``start(resume)``; ``resume`` is called once, later, with the result, a bool. The
+    dialogue gets ``b"\\1"`` for True and ``b""`` for False. A driver that knows only ``Recv``
+    answers ``b""``, since this asks for 0 bytes.
     """
 
     start: Callable[[Callable[[bool], None]], None]
@@ -52,7 +63,7 @@ class Later(Recv):
 
 
 class Wrap(Recv):
-    """From here on, bytes go through ``codec`` in both directions. Only the server's driver knows it."""
+    """From now on, pass all bytes through ``codec``, both ways. Only the server's driver does that."""
 
     codec: Any
 
@@ -90,9 +101,24 @@ def unpacked(address: bytes) -> str:
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
 
 
+def unmapped_bytes(address: bytes) -> bytes:
+    """The 4 bytes of the IPv4 address in an IPv4-mapped one of 16 bytes; any other ``address`` as it is."""
+    return address.removeprefix(V4_MAPPED) if len(address) == 16 else address
+
+
 def unmapped(host: str) -> str:
-    """``host``, or the IPv4 address that it stands for when it is ::ffff:192.0.2.1."""
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
+    """``192.0.2.1`` for ``::ffff:192.0.2.1``; any other literal, as inet_ntop(3) spells it, unchanged."""
+    return host.removeprefix(V4_MAPPED_TEXT) if "." in host else host
+
+
+def for_ipv6_socket(literal: str) -> str:
+    """The literal by which an AF_INET6 socket names an address: IPv4 is mapped, IPv6 stays as it is."""
+    return literal if ":" in literal else V4_MAPPED_TEXT + literal
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether the 4 or 16 bytes are of 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1 (RFC 4291)."""
+    return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
 def unbracketed(endpoint: Endpoint) -> Endpoint:
@@ -107,5 +133,5 @@ def unbracketed(endpoint: Endpoint) -> Endpoint:
 
 
 def is_unspecified(host: str) -> bool:
-    """Is it 0.0.0.0 or ::, also as ::ffff:0.0.0.0? To connect() they are this machine itself."""
+    """Whether ``host`` is 0.0.0.0 or ::, also as ::ffff:0.0.0.0; connect() takes these for this machine."""
     return not any(packed(unmapped(host)) or b"\1")

@@ -1,7 +1,8 @@
-"""Who can reach an address: what a proxy says of itself is of use to those alone.
+"""From how far away an address can be reached: this machine, its link, its site, or the Internet.
 
-A proxy names where it listens (BIND) or takes datagrams (UDP ASSOCIATE) as it sees itself. When fewer can
-reach that than the address that it was reached by, it is meant for somebody else.
+A proxy reports where it listens (BIND) or takes datagrams (UDP ASSOCIATE) as it sees its own address. When
+that can be reached from less far than the address by which we reach the proxy, it is of no use to us: the
+proxy is behind a NAT, or reports its loopback.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from pywrap.socks.wire import packed
 
 
 def connect_limit(address: bytes) -> int:
-    """Who can reach ``address``: 0 nobody, 1 its machine or link, 2 its site, 3 everybody."""
+    """From where the 4- or 16-byte ``address`` can be reached.
+
+    0: nowhere (0.0.0.0 and ::); 1: its machine or link; 2: its site (private networks); 3: anywhere.
+    """
     if not any(address):
         return 0
     number = int.from_bytes(address, "big")
-    for who, literal, bits in _NEAR:
+    for limit, literal, bits in _NEAR:
         network = packed(literal) or b""
         unused = len(network) * 8 - bits
         if len(network) == len(address) and number >> unused == int.from_bytes(network, "big") >> unused:
-            return who
+            return limit
     return 3
 
 

@@ -15,12 +15,12 @@ import errno
 
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks.datagram import pack_header, unpack_header
-from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.socks.wire import V4_MAPPED, Endpoint, packed, unmapped_bytes, unpacked
 from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
-from pywrap.tunnel.first_hop import should_abandon
+from pywrap.tunnel.first_hop import is_lost
 from pywrap.tunnel.routes import has_many_receivers
 
 TYPE_CHECKING = False
@@ -39,8 +39,6 @@ UNKNOWN = Endpoint("0.0.0.0", 0)
 # Seconds until the first probe of a silent control connection, between probes, and how many: a proxy
 # whose machine is gone is noticed after a minute.
 _KEEPALIVE = ((_socket.TCP_KEEPIDLE, 30), (_socket.TCP_KEEPINTVL, 10), (_socket.TCP_KEEPCNT, 3))
-
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Association:
@@ -233,7 +231,7 @@ class Watch:
         return self.advance()
 
     def advance(self) -> bool:
-        if should_abandon(self.sock):
+        if is_lost(self.sock):
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:
             if self.sock.recv(4096):
@@ -270,8 +268,7 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     own = packed(proxy)
     if address is None or not any(address):
         return Endpoint(proxy, bound.port)
-    if address[:12] == _V4_MAPPED:
-        address = address[12:]
+    address = unmapped_bytes(address)
     if has_many_receivers(address):
         raise ProtocolError(f"a UDP relay cannot be at a multicast or broadcast address: {bound}")
     if own is not None and connect_limit(address) < connect_limit(own):
@@ -280,6 +277,6 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
 
 
 def _plain(host: str) -> str:
-    """``host`` without the IPv6 clothes of an IPv4 address."""
+    """``host``, or as IPv4 what it is as an IPv4-mapped IPv6 literal, however that is written."""
     address = packed(host)
-    return unpacked(address[12:]) if address is not None and address[:12] == _V4_MAPPED else host
+    return unpacked(unmapped_bytes(address)) if address is not None and address[:12] == V4_MAPPED else host

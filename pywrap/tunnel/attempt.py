@@ -11,7 +11,7 @@ from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError, counted
 from pywrap.socks.wire import Endpoint, Send
-from pywrap.tunnel.first_hop import clone_socket, should_abandon, socket_for
+from pywrap.tunnel.first_hop import clone_socket, is_lost, socket_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class TunnelAttempt:
 
     def _try(self, step: Callable[[], bool]) -> bool:
         """Do ``step``; when it fails, set out on other ways as long as there are any."""
-        if should_abandon(self.sock) or should_abandon(self._given):
+        if is_lost(self.sock) or is_lost(self._given):
             # No hop's fault. The number may be a file of the program's, which is not to be talked to.
             self._underway = False
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)

@@ -15,7 +15,7 @@ from time import monotonic
 
 from pywrap.errors import SocksError
 from pywrap.tunnel.attempt import POLLIN
-from pywrap.tunnel.first_hop import should_abandon
+from pywrap.tunnel.first_hop import is_lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -404,7 +404,7 @@ class _Loop:
 
     def _is_of_closing(self, task: Task) -> bool:
         """Has ``task`` failed since the program has closed descriptors of ours, in the middle of a step?"""
-        return not self.is_ours() or (task.attempt is not None and should_abandon(task.attempt.sock))
+        return not self.is_ours() or (task.attempt is not None and is_lost(task.attempt.sock))
 
     def _wait(self, task: Task) -> None:
         if task.begin > monotonic():

@@ -10,7 +10,7 @@ from time import monotonic
 
 from pywrap.errors import SocksError
 from pywrap.frozen import frozen
-from pywrap.socks.wire import packed, unpacked
+from pywrap.socks.wire import V4_MAPPED_TEXT, for_ipv6_socket, packed, unpacked
 from pywrap.tunnel.sockopts import copy_options
 
 TYPE_CHECKING = False
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", bound=_socket.socket)
 
-# A proxy's name is asked for again after this many seconds, so that a long-running program follows
-# its proxy to a new address.
+# Seconds after which a proxy's name is resolved again, so that a long-running program follows its proxy to a
+# new address.
 RESOLVED_FOR = 60.0
 
 
@@ -38,9 +38,9 @@ class ProxyAddress:
 class FirstHop:
     """The proxy that we connect to ourselves.
 
-    ``getaddrinfo`` is the interpreter's own, never the patched one: the first hop is the one name that
-    has to be resolved here. ``start_thread`` likewise, for a resolver that nobody has time to wait for,
-    and ``socketpair``, which tells of its end.
+    ``getaddrinfo``, ``start_thread`` and ``socketpair`` are the interpreter's own functions, never patched
+    ones: the first hop's name is the one that has to be resolved on this machine. The latter two are for
+    look-ups in the background (``look_up``).
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class FirstHop:
         self._getaddrinfo = getaddrinfo
         self._start_thread = start_thread
         self._socketpair = socketpair
-        # The ends of those who wait for the look-up that is under way.
+        # While a look-up is under way: for each caller of ``look_up``, the socket to close at its end.
         self._waiting: list[_socket.socket] | None = None
         self._failure: SocksError | None = None
         self._fresh_until = 0.0
@@ -67,7 +67,7 @@ class FirstHop:
             self._fresh_until = float("inf")
 
     def addresses(self) -> tuple[ProxyAddress, ...]:
-        """Where the proxy is, in the order to try.
+        """The proxy's addresses, in the order to try; resolves its name, and waits for that, if need be.
 
         Raises:
             SocksError: its name cannot be resolved.
@@ -86,11 +86,11 @@ class FirstHop:
 
     @property
     def is_fresh(self) -> bool:
-        """Does ``addresses`` answer at once?"""
+        """Whether ``addresses`` answers at once."""
         return monotonic() < self._fresh_until
 
     def look_up(self) -> Any:
-        """Have the name resolved in a thread; the result becomes readable when ``found`` can tell."""
+        """Resolve the name in a thread; return a socket that is readable when ``found`` has the result."""
         near, far = self._socketpair()
         waiting = self._waiting
         if waiting is None:
@@ -98,24 +98,24 @@ class FirstHop:
             try:
                 self._start_thread(self._resolve, (waiting,))
             except RuntimeError:
-                # No thread is left: then it is waited for here.
+                # No thread can be started: resolve here, and block.
                 self._resolve(waiting)
         else:
             waiting.append(far)
             if self._waiting is not waiting:
-                # It was done in the meantime, perhaps before it could see this one.
+                # The look-up has ended meanwhile, perhaps before this socket was in its list.
                 far.close()
         return near
 
     def found(self) -> tuple[ProxyAddress, ...]:
-        """What the look-up has found; while it has not, or if it failed, what the one before had.
+        """The addresses that the last successful look-up has found.
 
         Raises:
-            SocksError: nothing.
+            SocksError: none has been successful.
         """
         if self._addresses:
             return self._addresses
-        # A new one for each: who raises it adds where that was.
+        # A new exception for each caller, as each adds its own hop to it.
         why = self._failure or f"cannot resolve the proxy {self.proxy}: no answer in time"
         raise SocksError(str(why), errno.EHOSTUNREACH)
 
@@ -132,29 +132,29 @@ class FirstHop:
                 sock.close()
 
     def forked(self) -> None:
-        """In a child after fork(): nobody looks anything up here."""
+        """In a child after fork(): the thread of a look-up does not exist here."""
         self._waiting = None
 
     def known(self) -> tuple[ProxyAddress, ...]:
-        """Where the proxy is, as far as it is known without asking."""
+        """The proxy's addresses as far as they are known; resolves nothing."""
         return self._addresses
 
     def is_at(self, address: bytes, port: int) -> bool:
-        """Is this the proxy's own address? Only the addresses known so far count."""
+        """Whether ``address`` (4 or 16 bytes) and ``port`` are the proxy's, by the addresses known so far."""
         return port == self.proxy.port and address in self._packed
 
     def unreachable(self, err: OSError) -> SocksError:
-        """The kernel's errno, and a text that names the proxy."""
+        """What to report for ``err`` of connect(): the kernel's errno, and a text that names the proxy."""
         why = os.strerror(err.errno) if err.errno else str(err)
         return SocksError(f"cannot reach the proxy {self.proxy}: {why}", err.errno or errno.ECONNREFUSED)
 
 
 def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.socket, tuple[Any, ...]]:
-    """A socket that can connect to ``address``, and the tuple to give it: ``sock`` itself where possible.
+    """A socket that can connect to ``address``, ``sock`` itself where possible, and the tuple for connect().
 
-    An IPv6 socket reaches an IPv4 proxy by its mapped address and stays what the program made; but not when
-    it is bound to an IPv6 address, or bound with IPV6_V6ONLY, which cannot be changed then. The other way
-    round needs another socket as well, with the options of the first and its port.
+    An AF_INET6 socket reaches an IPv4 proxy by its IPv4-mapped address; but not when it is bound to an IPv6
+    address, or bound with IPV6_V6ONLY, which cannot be changed any more. Then, and when an AF_INET socket has
+    to reach an IPv6 proxy, the result is a new socket with the options and the port of ``sock``.
     """
     if sock.family == address.family:
         return sock, address.sockaddr
@@ -162,9 +162,9 @@ def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.soc
         fresh = clone_socket(sock, address.family)
         _take_port(fresh, sock)
         return fresh, address.sockaddr
-    mapped = ("::ffff:" + address.sockaddr[0], *address.sockaddr[1:])
+    mapped = (for_ipv6_socket(address.sockaddr[0]), *address.sockaddr[1:])
     host, port = sock.getsockname()[:2]
-    reaches_all = host == "::" or host.startswith("::ffff:")
+    reaches_all = host == "::" or host.startswith(V4_MAPPED_TEXT)
     if reaches_all and not sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY):
         return sock, mapped
     fresh = clone_socket(sock, sock.family) if port or not reaches_all else sock
@@ -175,9 +175,9 @@ def socket_for(sock: _socket.socket, address: ProxyAddress) -> tuple[_socket.soc
 
 
 def _take_port(fresh: _socket.socket, sock: _socket.socket) -> None:
-    """Bind ``fresh``, of IPv6, to the port that ``sock`` has, which the program may have told others.
+    """Bind ``fresh``, an AF_INET6 socket, to the port of ``sock``, which the program may have announced.
 
-    Of all addresses: that of the other family is none from which the proxy can be reached.
+    To ``::`` and not to the address of ``sock``: from that the proxy cannot be reached.
     """
     port = sock.getsockname()[1]
     if not port:
@@ -188,28 +188,30 @@ def _take_port(fresh: _socket.socket, sock: _socket.socket) -> None:
     try:
         fresh.bind(("::", port))
     except OSError:
-        # Not to be had: what the proxy sees is of no account to the destination.
+        # The port is not free. Only the proxy sees it; the destination does not.
         pass
     for each in (sock, fresh):
         each.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, before)
 
 
-def should_abandon(sock: Any) -> bool:
-    """Has the program closed the number of ``sock``, which is ours? Plain sockets cannot tell."""
-    ask = getattr(sock, "should_abandon", None)
+def is_lost(sock: Any) -> bool:
+    """Whether the program has closed the descriptor of ``sock`` meanwhile; False for a plain socket.
+
+    Our own sockets (``intercept.own.Own``) can tell.
+    """
+    ask = getattr(sock, "is_lost", None)
     return ask is not None and bool(ask())
 
 
 def clone_socket(sock: T, family: int) -> T:
-    """A new, unconnected socket with the type, the mode and the options of ``sock``.
+    """A new, unconnected socket of ``family`` with the type, the mode and the options of ``sock``.
 
-    Without the address that it is bound to, which the old socket still has. A program that binds to
-    a port of its own and connects again after a failure has not been met yet.
+    It is not bound: ``sock`` still has the address.
     """
-    # Of its class, and not what ``_socket`` has under that name by now.
+    # Of the class of ``sock``: ``_socket.socket`` may be a patched class by now.
     fresh = type(sock)(family, sock.type, sock.proto)
-    if should_abandon(sock):
-        # There is nothing left that it could be like.
+    if is_lost(sock):
+        # The descriptor is closed: there are no options to copy.
         return fresh
     try:
         copy_options(sock, fresh)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from pywrap.errors import ProxyClosed, Rejected
 from pywrap.socks import v5
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import IMPOSSIBLE, Endpoint
 from pywrap.tunnel.chain import ITSELF, handshake, is_one_message
 from pywrap.tunnel.retry_policy import MISREAD, PIPELINING_SECONDS, Attempt, SingleAttempt
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 # Seconds for an answer, while a connection waits for it. Who is slower is told step by step: no harm in that.
 HURRY = 1.0
-
-# Neither of RFC 1928 nor of Tor.
-IMPOSSIBLE = 0x7F
 
 _NOWHERE = Endpoint("0.0.0.0", 0)
 

@@ -1,15 +1,15 @@
 """Placeholder addresses for names that only the last proxy resolves, and the few names known here.
 
-A program that asks for example.org gets an address of a network that it needs for nothing else, by default
-198.18.0.0/15, or of an IPv6 prefix of our own when it wants nothing else. At connect() it becomes the name
-again.
+A program that looks up example.org gets a placeholder: an address of a network that it needs for nothing
+else, by default 198.18.0.0/15, or of an IPv6 prefix of our own if it accepts IPv6 only. connect() turns the
+placeholder into the name again.
 
-An address that was given for a name means that name for ever, or nothing: a program that keeps it until the
-network is full must not reach another host. So no address is given twice, and a full network is full: who
-takes IPv6 gets addresses of that, of which there is no end, and who does not gets an error.
+A placeholder means its name for ever, or nothing: a program that keeps it until the network is full must not
+reach another host. So no address is used for two names. When the network is full, a program that accepts
+IPv6 gets addresses of the IPv6 prefix, which does not run out; a program that does not gets an error.
 
-Whether an address is a placeholder is decided by what gave it: one of this network that stands in /etc/hosts
-or a proxy's URL, or that the local resolver tells, is an address like any other. Clash and sing-box resolve
+An address of the network is a placeholder only if this module returned it. One that stands in /etc/hosts or
+in a proxy's URL, or that the local resolver returns, is an address like any other: Clash and sing-box resolve
 every name to an address of 198.18.0.0/15.
 """
 
@@ -29,59 +29,59 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Of stat.h: the module ``stat`` is another import.
+# As in stat.h: importing the module ``stat`` costs time.
 _S_IFMT = 0o170000
 _S_IFREG = 0o100000
 
-# A unique local prefix (RFC 4193) whose 40 bits spell "socks"; the IPv4 placeholder stands at the end.
+# A unique local prefix (RFC 4193) with "socks" as its 40 bits; the last 4 bytes are the IPv4 placeholder.
 PREFIX_6 = b"\xfdsocks" + bytes(6)
 
-# IPv6 placeholders beyond the network that one process remembers: of the oldest, nothing is known any more.
+# How many IPv6 placeholders beyond the network one process remembers; after that it forgets the oldest.
 MOST_BEYOND = 1 << 17
 
-# How many addresses in a row are left alone because something else has them.
+# How many addresses in a row may be skipped because they are real ones.
 _MOST_TAKEN = 256
 
 
 class Placeholders:
-    """The names that were asked for, each with its placeholder, which is of ``network``.
+    """The names that were looked up, each with its placeholder in ``network`` (IPv4, ADDRESS/LENGTH).
 
-    ``path``: of the file that the processes of a run share (``name_list``), or "". ``allocate_lock`` as in
-    ``_thread``. ``is_real``: is an address, of this network, one that something other than this class has
-    given? It may be set later.
+    ``allocate_lock``: as in ``_thread``. ``path``: of the file that the processes of a run share
+    (``name_list``), or "". ``is_real(address)``, which may be set later: whether an address of the network,
+    as 4 bytes, is also in use as a real one.
     """
 
     def __init__(self, allocate_lock: Callable[[], Any], network: str = PLACEHOLDERS, path: str = "") -> None:
         self._lock = allocate_lock()
         self._network = network
         address, _, length = network.partition("/")
-        # Without the first and the last, as for any network.
+        # Without the first and the last address, which no host of a network has.
         self._first = int.from_bytes(packed(address) or b"", "big") + 1
         self._size = (1 << 32 - int(length)) - 2
         self._list = NameList(path, self._size)
         self.is_real: Callable[[bytes], bool] = lambda address: False
-        # The numbers that this process has given to its program, or the one that it was forked from.
+        # The numbers whose placeholders this process, or the one that it was forked from, has returned.
         self._given: set[int] = set()
-        # Addresses that the local resolver has given (``claim``).
+        # Addresses that the local resolver has returned (``claim``).
         self._claimed: set[bytes] = set()
         self._beyond = _Beyond()
 
     @property
     def unknown(self) -> str:
-        """An address for a name that can have none: nothing is ever reached there."""
+        """The literal of an address of the network that stands for no name: connections to it are refused."""
         return unpacked((self._first - 1).to_bytes(4, "big"))
 
     def placeholder(self, name: str, ipv6: bool | None = None) -> str:
-        """The address that stands for ``name``, always the same: IPv4, or IPv6 if ``ipv6``.
+        """The literal that stands for ``name``, always the same.
 
-        None is either: IPv4 while there are any.
+        ``ipv6``: True for IPv6, False for IPv4, None for either, which is IPv4 until the network is full.
 
         Raises:
-            LookupFailed: there are none left.
+            LookupFailed: none is left (EAI_MEMORY).
         """
         with self._lock:
             number = self._list.number_of(name)
-            # A machine can have whole networks as its own (AnyIP): this one is then said to be for names.
+            # Bounded: with AnyIP a machine can have the whole network as its own, and each address is taken.
             for _ in range(_MOST_TAKEN):
                 if number is None or not self._is_taken(number):
                     break
@@ -96,7 +96,10 @@ class Placeholders:
         raise LookupFailed(words, EAI_MEMORY)
 
     def name_of(self, address: bytes) -> str | None:
-        """The name behind a placeholder; "" when it looks like one and stands for no name; else None."""
+        """The name of a placeholder, of 4 or 16 bytes; "" for one that stands for no name.
+
+        None: the address is of neither network, or is a real one.
+        """
         if len(address) == 16:
             if address[:6] != PREFIX_6[:6]:
                 return None
@@ -113,10 +116,10 @@ class Placeholders:
         return self._list.name_of(number) if number >= 0 else ""
 
     def claim(self, name: str, address: bytes) -> None:
-        """The local resolver has given ``address`` for ``name``: from now on it is no placeholder.
+        """Note that the local resolver has returned ``address`` for ``name``: it becomes no placeholder.
 
         Raises:
-            LookupFailed: it stands for another name already.
+            LookupFailed: it is one already, for another name (EAI_FAIL).
         """
         number = int.from_bytes(address, "big") - self._first
         if len(address) != 4 or not 0 <= number < self._size:
@@ -137,21 +140,21 @@ class Placeholders:
         return (self._first + number).to_bytes(4, "big")
 
     def share(self) -> None:
-        """Before a fork(): parent and child go on with one list."""
+        """Before a fork(): make parent and child share one list of names."""
         with self._lock:
             self._list.share()
 
     def forked(self, allocate_lock: Callable[[], Any]) -> None:
-        """In a child after fork(), where the lock's holder may not exist."""
+        """In a child after fork(): replace the lock, which a thread of the parent may have held."""
         self._lock = allocate_lock()
         self._beyond = self._beyond.forked()
 
 
 class _Beyond:
-    """IPv6 addresses for names that the network has no address for, as many as it takes.
+    """IPv6 placeholders for names when the IPv4 network is full.
 
-    They are of a subnet that no other process has, by its random number. What is forgotten is never given
-    again, so it leads nowhere.
+    They are of a subnet with a random number, which no other process has. An address that was forgotten is
+    not used again: connections to it are refused.
     """
 
     def __init__(self) -> None:
@@ -166,10 +169,10 @@ class _Beyond:
             self._count += 1
             address = self._prefix + self._count.to_bytes(4, "big")
             self._name[address] = name
-        # At the end again: what was asked for last is forgotten last.
+        # Moved to the end: the names that were looked up last are forgotten last.
         self._address[name] = address
         if len(self._address) > MOST_BEYOND:
-            # Half of them at once, as a copy costs.
+            # Half of them at once: making the list for each new name would be slow.
             for old in list(self._address)[: MOST_BEYOND // 2]:
                 self._name.pop(self._address.pop(old), None)
         return address
@@ -178,14 +181,14 @@ class _Beyond:
         return self._name.get(address, "")
 
     def forked(self) -> _Beyond:
-        """One that knows the same names, and goes on in a subnet of its own."""
+        """For the child of a fork(): the same names so far, and a subnet of its own for new ones."""
         fresh = _Beyond()
         fresh._address, fresh._name = self._address, self._name
         return fresh
 
 
 class Hosts:
-    """The names that are answered without asking anybody: /etc/hosts, localhost and this machine."""
+    """The names that need no resolver: those of /etc/hosts, localhost and this machine's own."""
 
     def __init__(self, path: str = "/etc/hosts") -> None:
         self._path = path
@@ -195,26 +198,26 @@ class Hosts:
         self._canonical: dict[str, str] = {}
 
     def addresses(self, name: str) -> list[str]:
-        """The addresses of ``name`` as literals, in the order of the file, but ::1 in front."""
+        """The addresses of ``name`` as literals, in the order of the file, but ::1 first; [] if unknown."""
         name = name.lower().rstrip(".")
         self._refresh()
         if name in self._addresses:
             return self._addresses[name]
         if name == "localhost" or name.endswith(".localhost"):
-            # RFC 6761 section 6.3: never asked of a name server.
+            # RFC 6761 section 6.3: no name server is to be asked for these.
             return ["127.0.0.1", "::1"]
         if name == os.uname().nodename.lower():
-            # As nss-myhostname does where the file is silent. Nobody else can know it better.
+            # As nss-myhostname answers when the file has no entry.
             return ["127.0.0.1"]
         return []
 
     def canonical(self, name: str) -> str:
-        """The first name of the line that has ``name``; itself where the file has none."""
+        """The first name on the line of the file that has ``name``; ``name`` where no line has it."""
         self._refresh()
         return self._canonical.get(name.lower().rstrip("."), name)
 
     def names(self, address: bytes) -> list[str]:
-        """The canonical name of ``address`` and its aliases, from the file."""
+        """The canonical name of a 4- or 16-byte ``address`` and its aliases, from the file."""
         self._refresh()
         return self._names.get(address, [])
 
@@ -224,13 +227,12 @@ class Hosts:
             stamp = (status.st_mtime_ns, status.st_ino)
             if stamp != self._stamp:
                 if status.st_mode & _S_IFMT != _S_IFREG:
-                    # A FIFO would keep whoever opens it.
+                    # Opening a FIFO would block.
                     raise OSError
                 self._read()
                 self._stamp = stamp
         except OSError:
-            # A machine without the file is a machine without entries, as for the C library; and so is one
-            # whose file cannot be read.
+            # A file that is missing or cannot be read has no entries, as for the C library.
             self._stamp = None
             self._addresses, self._names, self._canonical = {}, {}, {}
 
@@ -250,14 +252,14 @@ class Hosts:
                     addresses.setdefault(name.lower(), []).append(literal)
                     canonical.setdefault(name.lower(), known[0])
         for literals in addresses.values():
-            # As glibc sorts them (RFC 6724), whatever the order of the file.
+            # As glibc sorts them (RFC 6724), whatever the order in the file.
             if "::1" in literals[1:] and _has_loopback_6():
                 literals.sort(key=lambda literal: literal != "::1")
         self._addresses, self._names, self._canonical = addresses, names, canonical
 
 
 def _has_loopback_6() -> bool:
-    """Does this machine have ::1? Where IPv6 is off, glibc puts what cannot be reached last."""
+    """Whether this machine has ::1. Where IPv6 is off, glibc sorts unreachable addresses last."""
     try:
         sock = _socket.socket(_socket.AF_INET6, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     except OSError:

@@ -1,11 +1,11 @@
-"""Names and addresses that somebody beyond the chain is asked for, and not the local resolver.
+"""Look-ups of names and addresses through the chain, instead of by the local resolver.
 
-``Resolver`` is what the patches see: it remembers answers, and tells a failure as getaddrinfo(3) does. Whom
-to ask is one of two things behind it: ``Tor``, which is the last proxy, by RESOLVE and RESOLVE_PTR; or a
-``NameServer``, by DNS over TCP.
+``Resolver`` is what the patches use: it remembers answers, and reports failures with the errors of
+getaddrinfo(3). It has one of two sources: ``Tor``, the last proxy, by its commands RESOLVE and RESOLVE_PTR;
+or ``NameServer``, by DNS over TCP.
 
-Names are asked for as they are: the search list of resolv.conf is another network's. Names below .onion are
-not, since nobody has addresses for them (RFC 7686).
+Names are asked for as they are: the search list of resolv.conf belongs to the local network. Names below
+.onion are not asked for, since they have no addresses (RFC 7686).
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ if TYPE_CHECKING:
 
     from pywrap.socks.wire import Dialogue
 
-    # Has a conversation from its beginning to its end, through the chain of the name or address that it is
-    # about: that, destination, command, and what is said to the destination. The result is the address of the
-    # last reply.
+    # Runs a whole conversation. The arguments: the name or address that it is about, which chooses the chain;
+    # the destination; the SOCKS command; the dialogue with the destination, or None. Returns the address in
+    # the last hop's reply.
     Converse: TypeAlias = Callable[[str, Endpoint, int, Callable[[], Dialogue[None]] | None], Endpoint]
 
     class Source(Protocol):
-        """Whom to ask. ``ipv6`` is the family, None for both."""
+        """What answers look-ups. ``ipv6``: True for IPv6, False for IPv4, None for both."""
 
         def addresses(self, name: str, ipv6: bool | None) -> Found: ...
         def names(self, address: bytes) -> Found: ...
 
 
-# Answers to remember, and for how many seconds at most. Tor does not tell: its own time is a minute at least.
+# How many answers to remember, and for how many seconds at most. Tor sends no time to live; it keeps its own
+# answers for a minute at least.
 MOST = 4096
 LONGEST = 3600
 OF_TOR = 60
 
-# As the C library words them, with the errors of gethostbyaddr().
+# The texts of the C library for the errors of getaddrinfo() (gai_strerror), and below of gethostbyaddr().
 _WORDS = {
     EAI_NONAME: "Name or service not known",
     EAI_NODATA: "No address associated with hostname",
@@ -65,11 +66,11 @@ _RCODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
 
 class LookupFailed(SocksError):
-    """``errno`` is an error of getaddrinfo(3), whose name begins with EAI."""
+    """A look-up found nothing. ``errno``: an error of getaddrinfo(3), EAI_NONAME and so on."""
 
     @property
     def is_final(self) -> bool:
-        """Has it been said that there is nothing?"""
+        """Whether the source has answered that there is nothing; else it has failed to answer."""
         return self.errno in (EAI_NONAME, EAI_NODATA)
 
     def as_gaierror(self) -> gaierror:
@@ -84,9 +85,10 @@ class LookupFailed(SocksError):
 
 @frozen
 class Found:
-    """``values``: addresses as literals, IPv4 first, or names; ``canonical``: the name that has them.
+    """The answer to a look-up.
 
-    They may be remembered for so many ``seconds``.
+    ``values``: addresses as literals, IPv4 first, or names. ``canonical``: the name that has them.
+    ``seconds``: how long they may be remembered.
     """
 
     values: tuple[str, ...]
@@ -95,7 +97,10 @@ class Found:
 
 
 class Resolver:
-    """What ``source`` knows. Any thread may ask: each line about ``_known`` is one operation."""
+    """Asks ``source``, and remembers the answers. ``clock``: monotonic seconds.
+
+    No lock: each access to ``_known`` is a single dictionary operation.
+    """
 
     def __init__(self, source: Source, clock: Callable[[], float] = monotonic) -> None:
         self._source = source
@@ -103,10 +108,10 @@ class Resolver:
         self._known: dict[tuple[str | bytes, bool | None], tuple[float, Found]] = {}
 
     def addresses(self, name: str, ipv6: bool | None = None) -> Found:
-        """The addresses of ``name``, of one family or of both (None).
+        """The addresses of ``name``: IPv6 if ``ipv6``, IPv4 if False, both if None.
 
         Raises:
-            LookupFailed: there are none, or nobody tells.
+            LookupFailed: there are none (``is_final``), or the source does not answer.
         """
         name = name.lower().removesuffix(".")
         found = self._remembered(name, None) or self._remembered(name, ipv6)
@@ -121,7 +126,7 @@ class Resolver:
         """The names of a 4- or 16-byte ``address``.
 
         Raises:
-            LookupFailed: it has none, or nobody tells.
+            LookupFailed: it has none (``is_final``), or the source does not answer.
         """
         return self._remembered(address, None) or self._ask(
             address, None, lambda: self._source.names(address)
@@ -144,7 +149,7 @@ class Resolver:
         if found.seconds > 0:
             self._known[what, ipv6] = self._clock() + min(found.seconds, LONGEST), found
             if len(self._known) > MOST:
-                # Half of them at once, as a copy costs.
+                # Half of them at once: making the list for each new answer would be slow.
                 for old in list(self._known)[: MOST // 2]:
                     self._known.pop(old, None)
         return found
@@ -152,29 +157,37 @@ class Resolver:
 
 def _error_of(err: SocksError) -> int:
     if isinstance(err, Unencodable) and err.errno == errno.EINVAL:
-        # No name that anybody could have.
+        # No host can have this name.
         return EAI_NONAME
     return EAI_FAIL if isinstance(err, (Unencodable, ProtocolError, AuthenticationFailed)) else EAI_AGAIN
 
 
 class Tor:
-    """The last proxy, which is Tor or has learned it from there.
+    """The last proxy, by RESOLVE and RESOLVE_PTR: Tor, or another proxy that has these commands.
 
-    It tells one address, of the family that it likes best.
+    It returns one address, of the family that it prefers. Source: Tor's socks-extensions.txt.
     """
 
     def __init__(self, converse: Converse) -> None:
         self._converse = converse
 
     def addresses(self, name: str, ipv6: bool | None) -> Found:
-        """What RESOLVE answers, in whatever family it is."""
+        """The answer to RESOLVE, of whatever family it is.
+
+        Raises:
+            LookupFailed, SocksError: the proxy refuses, or a hop fails.
+        """
         host = self._ask(Endpoint(name, 0), v5.RESOLVE)
         if packed(host) is None:
             raise ProtocolError(f"the proxy resolved {name} to a name: {host!r}")
         return Found((host,), name, OF_TOR)
 
     def names(self, address: bytes) -> Found:
-        """What RESOLVE_PTR answers."""
+        """The answer to RESOLVE_PTR.
+
+        Raises:
+            LookupFailed, SocksError: there is no name, the proxy refuses, or a hop fails.
+        """
         literal = unpacked(address)
         name = dns.checked_name(self._ask(Endpoint(literal, 0), v5.RESOLVE_PTR))
         if not name:
@@ -186,19 +199,20 @@ class Tor:
             return self._converse(what.host, what, command, None).host
         except Rejected as err:
             if err.dead is not None:
-                # Somebody on the way there.
+                # A hop failed: it was not the last proxy that refused.
                 raise
             raise LookupFailed(str(err), _REFUSALS.get(err.code, EAI_FAIL)) from err
 
 
-# Tor says of every name that it does not find: host unreachable. SOCKS4 has one word for everything.
+# Tor answers "host unreachable" for every name that it does not find. SOCKS4 has one code for all refusals.
 _REFUSALS = {v5.HOST_UNREACHABLE: EAI_NONAME, v4.REJECTED: EAI_NONAME, v5.TTL_EXPIRED: EAI_AGAIN}
 
 
 class NameServer:
-    """The name server at ``server``, which the last proxy connects to, anew for each question.
+    """The name server at ``server``, through the chain that the name belongs to.
 
-    The last one of the chain that the name belongs to: others may know other names there.
+    Each question has a connection of its own. Through another chain, the server at the same address may be
+    another one and know other names.
     """
 
     def __init__(self, server: Endpoint, converse: Converse) -> None:
@@ -206,12 +220,20 @@ class NameServer:
         self._converse = converse
 
     def addresses(self, name: str, ipv6: bool | None) -> Found:
-        """The A and AAAA records, asked for at once."""
+        """The A and AAAA records, asked for at once (RFC 1035, RFC 3596).
+
+        Raises:
+            LookupFailed, SocksError: there are none, or the server or a hop fails.
+        """
         kinds = (dns.A, dns.AAAA) if ipv6 is None else (dns.AAAA,) if ipv6 else (dns.A,)
         return self._found(name, self._ask(name, name, kinds))
 
     def names(self, address: bytes) -> Found:
-        """The PTR records."""
+        """The PTR records (RFC 1035 section 3.5).
+
+        Raises:
+            LookupFailed, SocksError: there are none, or the server or a hop fails.
+        """
         literal = unpacked(address)
         return self._found(literal, self._ask(literal, dns.reverse_name(address), (dns.PTR,)))
 
@@ -234,7 +256,7 @@ class NameServer:
         codes = [answer.code for answer in answers]
         failures = [code for code in codes if code not in (dns.NO_ERROR, dns.NAME_ERROR)]
         if good:
-            # One family may have failed alone: another time it may be there.
+            # If the question for one family has failed, nothing is remembered: it may succeed later.
             seconds = 0 if failures else min(answer.seconds for answer in good)
             values = tuple(value for answer in good for value in answer.values)
             return Found(values, good[0].canonical, seconds)
@@ -250,7 +272,7 @@ class NameServer:
 
 
 def lookup(setting: str, converse: Converse) -> Resolver | None:
-    """What ``Settings.dns`` asks for; None where names are left to the last proxy, or resolved here."""
+    """The resolver for ``setting``, a value of ``Settings.dns``; None for "remote" and "local"."""
     if setting == "tor":
         return Resolver(Tor(converse))
     if not setting.startswith("tcp://"):
@@ -260,12 +282,12 @@ def lookup(setting: str, converse: Converse) -> Resolver | None:
 
 
 def has_addresses(name: str) -> bool:
-    """May anybody have addresses for ``name``?"""
+    """Whether ``name`` can have addresses: names below .onion have none (RFC 7686)."""
     return not name.lower().rstrip(".").endswith(".onion")
 
 
 def is_host_name(name: str) -> bool:
-    """Could ``name`` be a host's (RFC 952, with the underscores that there are)?"""
+    """Whether ``name`` has only characters of host names (RFC 952), or underscores, which are in use too."""
     return not name.encode("utf-8", "replace").translate(None, _OF_NAMES)
 
 

@@ -1,12 +1,13 @@
-"""Whose turn it is in a round robin: one number for all processes of a run. And the file that they share.
+"""The counters of round-robin chains, which all processes of a run share, and the file that holds them.
 
-The number is in a memfd that the launcher makes and never closes: it outlives the exec, and goes with the
-program. Children have it closed (``close_fds``), so everybody opens it by its path below /proc, anew for each
-turn, since only then a lock is that of one turn and not of the process. Behind the turns of all chains it has
-the names of the run (``name_list``).
+A counter says at which proxy of its chain the next connection begins. The file is a memfd that the launcher
+makes and never closes: it outlives the exec and ends with the program. subprocess closes descriptors in
+children (``close_fds``), so each process opens the file by its path below /proc, and does so for each turn:
+flock(2) then locks out other threads as well as other processes. Behind the counters of all chains the file
+has the names of the run (``name_list``).
 
-Whoever cannot (the program has ended and left children behind, or closed all descriptors; no /proc) counts
-for itself.
+A process that cannot open the file keeps a counter of its own: the program has ended and left children
+behind, or it has closed all descriptors, or there is no /proc.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_NAME = "pysocksify-turns"
+_NAME = "pysocksify-shared"
 
-# Out of the way of programs that expect small numbers, as after `exec 3<file`.
+# The lowest descriptor to take: programs and shells use the small numbers themselves, as after `exec 3<file`.
 _HIGH = 64
-# Behind those that every program has.
+# The same where that is not allowed: above stdin, stdout and stderr.
 _LOW = 3
 
+# Bytes of one counter.
 _SIZE = 8
 
-# Bytes for the turns of all chains.
+# Bytes for the counters of all chains.
 SIZE = 1 << 16
 
 
 def create() -> str:
-    """Make the file and return its path, which is good for this process, what it execs, and children.
+    """Make the file; return its path, which is valid in this process, after its exec, and in its children.
 
     Raises:
         OSError: no descriptor left.
@@ -46,7 +48,7 @@ def create() -> str:
         try:
             fd = fcntl(low, F_DUPFD, _HIGH)
         except OSError:
-            # `ulimit -n 64`: there are no such numbers.
+            # `ulimit -n 64`: no descriptor can have a number from _HIGH on.
             fd = fcntl(low, F_DUPFD, _LOW)
     finally:
         os.close(low)
@@ -54,14 +56,15 @@ def create() -> str:
 
 
 def open_shared(path: str, flags: int = 0) -> int:
-    """Open the file that ``create`` made at ``path`` for reading and writing; -1 where that cannot be.
+    """Open the file that ``create`` made at ``path`` for reading and writing; return the descriptor, or -1.
 
-    A forked child has the descriptor itself, also when the process that made it has ended.
+    ``flags`` are those of open(2), besides O_RDWR and O_CLOEXEC. A forked child has inherited the descriptor,
+    so it can open the file when the process in ``path`` has ended.
     """
     if path:
         for name in (path, f"/proc/self/fd/{path.rpartition('/')[2]}"):
             try:
-                # A number that has become another file since is not written to.
+                # The program may have closed the descriptor and got the number again for a file of its own.
                 if _NAME in os.readlink(name):
                     return os.open(name, os.O_RDWR | os.O_CLOEXEC | flags)
             except OSError:
@@ -70,7 +73,7 @@ def open_shared(path: str, flags: int = 0) -> int:
 
 
 class RoundRobinCounter:
-    """The number of one chain: ``place`` is that of the chain, ``path`` as made by ``create``."""
+    """The counter of one chain. ``path``: as ``create`` returns it. ``place``: the chain's index, from 0."""
 
     def __init__(self, path: str, place: int = 0) -> None:
         self._path = path
@@ -78,13 +81,13 @@ class RoundRobinCounter:
         self._own = 0
 
     def take(self, choose: Callable[[int], tuple[T, int]]) -> T:
-        """Call ``choose(turn)``, which returns its choice and the next turn; return the choice."""
+        """Call ``choose(counter)``, which returns its choice and the new value; return the choice."""
         fd = open_shared(self._path)
         if fd < 0:
             chosen, self._own = choose(self._own)
             return chosen
         try:
-            # Held for the time of a choice, which is no input or output.
+            # Held while ``choose`` runs, which does no input or output.
             flock(fd, LOCK_EX)
             turn = int.from_bytes(os.pread(fd, _SIZE, self._offset), "little")
             chosen, turn = choose(turn)

@@ -81,8 +81,8 @@ def test_a_named_chain_replaces_the_one_of_that_name():
 
 
 def test_every_setting_can_be_chosen():
-    # `turns` and `proxy_variables` are the launcher's own.
-    assert {*SINGLE, "chains", "rules", "rewrites", "turns", "proxy_variables"} == set(
+    # `shared_file` and `proxy_variables` are the launcher's own.
+    assert {*SINGLE, "chains", "rules", "rewrites", "shared_file", "proxy_variables"} == set(
         Settings.__match_args__
     )
     settled = settle(FILE)

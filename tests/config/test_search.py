@@ -134,7 +134,7 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(places):
     os.mkfifo(fifo)
     with pytest.raises(ConfigError) as caught:
         places.load(PartialSettings(proxies=(Proxy("socks5", "typed"),)), str(fifo))
-    assert str(caught.value) == f"cannot read the configuration file {fifo}: nobody writes to this pipe"
+    assert str(caught.value) == f"cannot read the configuration file {fifo}: no process writes to this pipe"
 
 
 def test_a_program_is_no_configuration_file(places):

@@ -37,7 +37,7 @@ EVERYTHING = Settings(
     read_timeout=15.0,
     keep_env=True,
     proxy_variables=(("http_proxy", "http://u:p w@h,=1"), ("ALL_PROXY", "")),
-    turns="/proc/4121/fd/64",
+    shared_file="/proc/4121/fd/64",
     verbosity=-1,
 )
 EVERYTHING_VALUE = (
@@ -93,7 +93,7 @@ all_settings = st.builds(
     connect_timeout=seconds,
     read_timeout=seconds,
     verbosity=st.integers(-1, 2),
-    turns=st.text(),
+    shared_file=st.text(),
 )
 
 

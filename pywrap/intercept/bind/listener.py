@@ -41,7 +41,7 @@ from pywrap.intercept.own import Own
 from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
 from pywrap.intercept.tcp.unconnected import unconnected
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, is_loopback
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.binding import Binding
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
     from pywrap.tunnel.attempt import TunnelAttempt
 
-_LOOPBACK_6 = bytes(15) + b"\1"
 
 _SENDING = ("send", "sendall", "sendmsg", "sendto")
 _RECEIVING = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into")
@@ -152,7 +151,7 @@ def _is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
 def _is_local(sock: _socket.socket) -> bool:
     """Can only this machine connect to it?"""
     address = address_of(originals.getsockname(sock)[0]) or b""
-    return address == _LOOPBACK_6 or (len(address) == 4 and address[0] == 127)
+    return is_loopback(address)
 
 
 def _name(sock: _socket.socket) -> Endpoint:

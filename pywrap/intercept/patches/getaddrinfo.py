@@ -24,6 +24,7 @@ import _socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import host_text
+from pywrap.socks.wire import unmapped
 from pywrap.tunnel.resolver import LookupFailed
 
 TYPE_CHECKING = False
@@ -260,7 +261,7 @@ def _of_family(known: list[str], ipv6: bool | None, flags: int) -> list[str]:
 def _as_ipv4(literal: str) -> str:
     if literal == "::1":
         return "127.0.0.1"
-    return literal.removeprefix("::ffff:") if "." in literal else literal
+    return unmapped(literal)
 
 
 def _names(runtime: Runtime, literal: str) -> list[str]:

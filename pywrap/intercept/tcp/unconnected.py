@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket
 
-from pywrap.tunnel.first_hop import clone_socket, should_abandon
+from pywrap.tunnel.first_hop import clone_socket, is_lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def unconnected(sock: T) -> T:
     try:
         return clone_socket(sock, sock.family)
     except OSError:
-        if should_abandon(sock):
+        if is_lost(sock):
             return sock
         try:
             sock.shutdown(_socket.SHUT_RDWR)

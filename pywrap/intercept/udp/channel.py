@@ -15,7 +15,7 @@ from time import monotonic
 from pywrap.errors import ProtocolError
 from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
 from pywrap.socks.v5 import IPV6, NAME
-from pywrap.socks.wire import packed
+from pywrap.socks.wire import for_ipv6_socket, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,8 +171,7 @@ class Channel:
             return None
         if not self._ipv6:
             return endpoint.host, endpoint.port
-        host = endpoint.host if len(address) == 16 else f"::ffff:{endpoint.host}"
-        return host, endpoint.port, 0, 0
+        return for_ipv6_socket(endpoint.host), endpoint.port, 0, 0
 
 
 # For datagrams of a relay that has been given up: it takes none.
@@ -183,5 +182,4 @@ def relay_address(endpoint: Endpoint, family: int) -> SockAddr:
     """The address of a relay for a socket of ``family``, as sendto() takes it and recvfrom() returns it."""
     if family == _socket.AF_INET:
         return endpoint.host, endpoint.port
-    host = endpoint.host if ":" in endpoint.host else f"::ffff:{endpoint.host}"
-    return host, endpoint.port, 0, 0
+    return for_ipv6_socket(endpoint.host), endpoint.port, 0, 0

@@ -17,6 +17,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.own import Own
 from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import put
+from pywrap.socks.wire import V4_MAPPED_TEXT
 from pywrap.tunnel.first_hop import clone_socket
 
 TYPE_CHECKING = False
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 # Another process may take a port that was free a moment ago: so many times.
 _ATTEMPTS = 8
 
-_V4_MAPPED = "::ffff:"
 
 # Seconds that a thread needs to leave a system call.
 _LEAVE = 0.02
@@ -116,11 +116,11 @@ class KernelSocket:
         """The program's ``address``, as ``sender`` takes it."""
         if self.v6_socket is None or not isinstance(address, tuple) or not address:
             return address
-        return _V4_MAPPED + address[0], *address[1:]
+        return V4_MAPPED_TEXT + address[0], *address[1:]
 
     def of_program(self, address: SockAddr) -> SockAddr:
         """``address`` of the file's family, as the program's socket would return it."""
-        return address if self.v6_socket is None else (address[0].removeprefix(_V4_MAPPED), address[1])
+        return address if self.v6_socket is None else (address[0].removeprefix(V4_MAPPED_TEXT), address[1])
 
     def own_name(self, sock: _socket.socket) -> Any:
         """getsockname() of ``sock``, in the program's family."""
@@ -134,7 +134,7 @@ class KernelSocket:
         if self.v6_socket is None:
             return ask(sock)
         host, port = ask(self.v6_socket)[:2]
-        return "0.0.0.0" if host == "::" else host.removeprefix(_V4_MAPPED), port
+        return "0.0.0.0" if host == "::" else host.removeprefix(V4_MAPPED_TEXT), port
 
     def alive(self) -> list[int]:
         """The descriptors that are still this file."""

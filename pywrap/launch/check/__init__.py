@@ -1,8 +1,8 @@
-"""``pysocksify --check``: what is wrong with the proxies, before a program has to ask.
+"""``pysocksify --check``: tests what the proxies can do, before a program depends on it.
 
-Every path, a proxy with those before it, is examined in a thread of its own, and no third party is
-asked for anything (``destination``). What was not seen is "?" with a reason: nothing is inferred from
-a product's name, and a refusal counts against a proxy only when the destination is known to be there.
+Each path, that is a proxy with those before it, is tested in a thread of its own. No third party takes part
+(``destination``). What the tests did not see is "?" with a reason: nothing is inferred from the name of a
+product, and a refusal counts against a proxy only when the destination is known to exist.
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ from pywrap.launch.check.report import Report, all_work, in_json, in_words
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
 
-    from pywrap.config.settings import Chain, Proxy
+    from pywrap.config.settings import Chain, Path
     from pywrap.socks.wire import Endpoint
-
-    Path: TypeAlias = tuple[Proxy, ...]
 
 __all__ = ["PATIENCE", "Role", "check", "parse_target", "paths_of"]
 
-# Seconds for each question, unless the user says otherwise: who sits before a terminal has given up by then.
+# Seconds for each test, unless --timeout is given: a user at a terminal waits no longer.
 PATIENCE = 5.0
 
 WORKS = 0
@@ -39,9 +36,10 @@ FAILS = 1
 
 @frozen
 class Role:
-    """What a path is to a program: do connections go that way, and ``around`` hops that do not work?
+    """What a path means to programs.
 
-    What cannot be asked does not count.
+    ``counts``: connections take this path, and it can be tested, so it must work. ``around``: they leave out
+    hops of it that do not work.
     """
 
     counts: bool = True
@@ -49,15 +47,16 @@ class Role:
 
 
 def paths_of(chains: Sequence[Chain]) -> dict[Path, Role]:
-    """What to examine: each hop directly, and in order each but the first through those before it.
+    """The paths to test: each hop directly, and each but the first through those before it.
 
-    A later hop directly does not count, which may be out of reach there without any harm; nor does one that
-    nobody can ask anything.
+    A later hop need not be reachable directly, so that path does not count; nor does a path to a raw hop,
+    which has no protocol to test.
     """
     direct: dict[Path, Role] = {}
     through: dict[Path, Role] = {}
     for chain in chains:
-        # Any hop of the other types may be the first, and any may be before it: too many to try.
+        # In chains of the other types any hop may be the first, and any before any other: too many paths to
+        # test, so each hop is tested directly.
         in_order = chain.type in ("strict", "dynamic")
         for number, hop in enumerate(chain.proxies):
             counts = speaks(hop) and (number == 0 or not in_order)
@@ -77,11 +76,11 @@ def check(
     progress: bool = True,
     placeholders: str = PLACEHOLDERS,
 ) -> tuple[str, int]:
-    """Examine ``paths`` side by side; return the report, for stdout, and the exit status.
+    """Test ``paths`` in parallel; return the report, for stdout, and the exit status.
 
-    ``paths`` as of ``paths_of``. ``patience``: seconds for each question. ``target``: a destination that the
-    last proxies can reach. ``progress``: say on a terminal what is being asked. ``placeholders`` as of the
-    settings.
+    ``paths``: as ``paths_of`` returns them. ``patience``: seconds for each test. ``target``: a destination
+    that the last proxies can reach. ``progress``: whether to show the progress on a terminal.
+    ``placeholders``: as in ``Settings``.
     """
     events: SimpleQueue[tuple[int, str | Report | BaseException]] = SimpleQueue()
     results: dict[Path, Future[Report]] = {path: Future() for path in paths}
@@ -91,7 +90,7 @@ def check(
             try:
                 way = _around(path, results) if role.around else path
                 if way != path and way in results:
-                    # Directly, when none of those before it works.
+                    # None of the hops before it works, so it is tested directly already.
                     report = results[way].result()
                 else:
                     report = probe_proxy(
@@ -100,11 +99,11 @@ def check(
                 results[path].set_result(report)
                 events.put((number, report))
             except BaseException as err:
-                # A bug of ours; the main thread waits for every path, and reports it.
+                # A bug of ours. The main thread waits for all paths, and raises it.
                 events.put((number, err))
 
         for number, (path, role) in enumerate(paths.items()):
-            # Daemons: a Ctrl-C does not wait for the slowest proxy.
+            # Daemon threads: after a Ctrl-C the process does not wait for the slowest proxy.
             Thread(target=find_out, args=(number, path, role), daemon=True).start()
         waiting = len(paths)
         while waiting:
@@ -123,6 +122,6 @@ def check(
 
 
 def _around(path: Path, results: Mapping[Path, Future[Report]]) -> Path:
-    """``path`` without those before its last hop that were not seen to work, as connections go there."""
+    """``path`` without the hops before its last that did not work: connections leave those out."""
     before = [hop for number, hop in enumerate(path[:-1], 1) if results[path[:number]].result().may_pass_on]
     return (*before, path[-1])

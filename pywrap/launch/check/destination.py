@@ -1,9 +1,9 @@
-"""Whom to ask a proxy for: a listener of our own, or the proxy itself, and nobody else.
+"""The destinations that a proxy is asked for in tests: a listener of our own, or the proxy itself.
 
-A proxy on loopback is asked for a listener here, which sends back the secret that it is told. Any other
-is asked for its own address, where it must answer as the proxy that it is, and if that fails (Dante refuses
-it), for a listener at the address that it sees us at. Either way the bytes that come back prove that the
-tunnel ends where it should.
+A proxy on loopback is asked for a listener in this process, which sends back a secret. Any other proxy is
+asked for its own address, where it must answer with its protocol; if that fails (Dante refuses it), for a
+listener at the address from which the proxy sees us connect. In each case the bytes that come back prove that
+the tunnel ends at the right place.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import socket
 from contextlib import ExitStack
 from threading import Thread
 
-from pywrap.config.host import parse_host, parse_port
+from pywrap.config.host import parse_host, parse_port, without_brackets
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
-from pywrap.socks.wire import Endpoint, packed
+from pywrap.socks.wire import IMPOSSIBLE, Endpoint, is_loopback, packed
 from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
@@ -32,9 +32,10 @@ SECRET_SIZE = 16
 
 @frozen
 class Destination:
-    """``says`` is sent through the tunnel, and ``size`` bytes are to come back, beginning with ``hears``.
+    """Where a test connects to.
 
-    ``certain``: it is there without a doubt, so a refusal is the proxy's fault.
+    ``says``: the bytes to send through the tunnel. ``size``: the number of bytes that come back, beginning
+    with ``hears``. ``certain``: the destination is known to exist, so a refusal is the proxy's fault.
     """
 
     endpoint: Endpoint
@@ -46,9 +47,10 @@ class Destination:
 
 @frozen
 class Destinations:
-    """By address, by a name, and by IPv6; None where this machine has no such address.
+    """The destinations for the tests by address (``plain``), by name, and by IPv6 address.
 
-    ``here``: all three are on this machine, so a proxy that reaches one of them has no excuse for the rest.
+    ``ipv6`` is None where this machine has no such address. ``here``: all three are this machine, so a proxy
+    that reaches one of them should reach all.
     """
 
     plain: Destination
@@ -58,10 +60,10 @@ class Destinations:
 
 
 class Listener:
-    """Sends each connection's first bytes back if they are ``secret``, on 127.0.0.1 and ::1 at first.
+    """Listens on 127.0.0.1 and ::1, and sends the first bytes of a connection back if they are ``secret``.
 
-    ``parting``, another secret, is sent back when the other end has said that it sends no more (half-close).
-    The secrets keep others on this machine from using it, and other services from being taken for it.
+    ``parting``, another secret, is sent back when the other end has closed its half of the connection. Other
+    users of this machine do not know the secrets, and a service that does not answer them is another one.
     """
 
     def __init__(self) -> None:
@@ -75,24 +77,28 @@ class Listener:
         self.port: int = listener.getsockname()[1]
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         try:
-            # The same port: a proxy may take "localhost" for either.
+            # The same port for both: a proxy may resolve "localhost" to either address.
             other = socket.create_server(("::1", self.port), family=socket.AF_INET6, backlog=128)
         except OSError:
-            # No IPv6 on this machine, or the port is taken there: "?" in the report.
+            # This machine has no IPv6, or the port is in use there: the report has "?".
             pass
         else:
             self.ipv6 = True
             self._selector.register(self._stack.enter_context(other), selectors.EVENT_READ, self._accept)
         self._stop, wake = socket.socketpair()
         self._selector.register(self._stack.enter_context(wake), selectors.EVENT_READ, None)
-        self._thread = Thread(target=self._serve, name="doctor's listener", daemon=True)
+        self._thread = Thread(target=self._serve, name="pysocksify --check", daemon=True)
 
     def at(self, host: str, port: int | None = None) -> Destination:
-        """What to ask a proxy for; ``port`` unless it is that of loopback."""
+        """The destination for this listener at ``host``; ``port`` is that of loopback by default."""
         return Destination(Endpoint(host, port or self.port), self.secret, self.secret, SECRET_SIZE)
 
     def also_at(self, address: str) -> Destination:
-        """Listen at another address of this machine as well; from any thread."""
+        """Listen at another address of this machine as well; may be called from any thread.
+
+        Raises:
+            OSError: the address is not this machine's.
+        """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         other = socket.create_server((address, 0), family=family)
         self._selector.register(other, selectors.EVENT_READ, self._accept)
@@ -136,7 +142,7 @@ class Listener:
             if not heard and connection in self._half_closed:
                 connection.send(self.parting)
         except OSError:
-            # It was reset: the proxy has given up, and its examination says so.
+            # The proxy has reset the connection. The test that waits for the bytes reports it.
             pass
         self._half_closed.discard(connection)
         self._selector.unregister(connection)
@@ -151,17 +157,17 @@ def parse_target(text: str) -> Endpoint:
     """
     host, _, port = text.rpartition(":")
     number = parse_port(port)
-    bracketed = host.startswith("[") and host.endswith("]")
-    if number is None or not host or (":" in host) != bracketed:
+    bare = without_brackets(host)
+    if number is None or not host or (":" in host) != (bare != host):
         raise ConfigError(f"not a destination: `{text}`", "examples: example.org:443, [2001:db8::1]:443")
-    return Endpoint(parse_host(host[1:-1] if bracketed else host), number)
+    return Endpoint(parse_host(bare), number)
 
 
 def destinations(
     path: tuple[Proxy, ...], address: str, target: Endpoint | None, listener: Listener
 ) -> Destinations:
-    """What to ask the last of ``path`` for, which is at ``address``; the user's ``target`` comes first."""
-    # Where a raw hop leads to is known to whoever set it up: the address is what it should be there.
+    """The destinations for the last hop of ``path``, at ``address``; the user's ``target`` replaces them."""
+    # A raw hop may lead to another machine, where loopback would not be this one.
     raw = any(hop.scheme == "raw" for hop in path)
     if not raw and all(_is_loopback(host) for host in (address, *(hop.host for hop in path[:-1]))):
         found = _of_listener(listener)
@@ -169,7 +175,7 @@ def destinations(
         found = _of_itself(path[-1], address)
     if target is None:
         return found
-    # What it would answer is not known. But it is there: the user says so.
+    # The answer of the target is unknown, but it exists, since the user has named it.
     chosen = Destination(target, certain=True)
     literal = packed(target.host)
     return Destinations(
@@ -186,13 +192,13 @@ def _of_listener(listener: Listener) -> Destinations:
 
 def _of_itself(proxy: Proxy, address: str) -> Destinations:
     if proxy.scheme == "http":
-        # A request without a body, to be answered whatever it thinks of it.
+        # A request without a body: the proxy answers it, with whatever status.
         says, hears, size = b"OPTIONS * HTTP/1.0\r\n\r\n", b"HTTP/", 5
     elif proxy.scheme in ("socks5", "socks5h"):
-        # A greeting, to be answered by a choice of whichever method.
+        # A greeting: the proxy answers with its choice of a method, whichever.
         says, hears, size = bytes([v5.VERSION, 1, v5.NO_AUTHENTICATION]), bytes([v5.VERSION]), 2
     else:
-        # A command that does not exist, to be refused.
+        # A command that does not exist: the proxy answers with a refusal.
         says = v4.pack_request(IMPOSSIBLE, Endpoint("127.0.0.1", proxy.port), b"")
         hears, size = b"\0", 8
 
@@ -206,12 +212,6 @@ def _of_itself(proxy: Proxy, address: str) -> Destinations:
     )
 
 
-# No version of SOCKS has this command, and Tor's own are F0 and F1.
-IMPOSSIBLE = 0x7F
-
-
 def _is_loopback(host: str) -> bool:
     address = address_of(host)
-    if address is None:
-        return host == "localhost"
-    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+    return host == "localhost" if address is None else is_loopback(address)

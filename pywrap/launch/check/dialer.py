@@ -1,4 +1,4 @@
-"""A line to a proxy: runs dialogues with it, through the proxies before it, in the calling thread."""
+"""Runs dialogues with a proxy for ``--check``, through the proxies before it, in the calling thread."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 class Dialer:
-    """The way to the last of ``path``. ``patience``: seconds for a dialogue, the dialling included."""
+    """Connects to the last proxy of ``path``. ``patience``: seconds for connecting and a dialogue."""
 
     def __init__(self, path: tuple[Proxy, ...], patience: float) -> None:
         self.path = path
         self.patience = patience
-        # When the present connection began, the proxy's name being resolved.
+        # When the present connection was begun, after the name was resolved; on the monotonic clock.
         self.started = 0.0
         self._first = FirstHop(path[0], self._getaddrinfo)
 
@@ -42,7 +42,9 @@ class Dialer:
     def talk(
         self, dialogue: Dialogue[T], patience: float | None = None
     ) -> Generator[tuple[socket.socket, T], None, None]:
-        """Connect, come to the last hop, run ``dialogue`` there; the connection stays open in the block.
+        """Connect through the hops, and run ``dialogue`` with the last; the connection is open in the block.
+
+        Yields the socket and the result of ``dialogue``.
 
         Raises:
             SocksError: see ``pywrap.errors``.
@@ -66,7 +68,11 @@ class Dialer:
                 yield connected, results[0]
 
     def ask(self, dialogue: Dialogue[T], patience: float | None = None) -> T:
-        """``talk``, when only the answer counts."""
+        """Run ``dialogue`` as ``talk`` does, close the connection, and return the result.
+
+        Raises:
+            SocksError: see ``pywrap.errors``.
+        """
         with self.talk(dialogue, patience) as (_, answer):
             return answer
 
@@ -76,7 +82,11 @@ class Dialer:
             yield from handshake(self.path[:-1], Endpoint(last.host, last.port))
 
     def _getaddrinfo(self, *what: Any) -> list[Any]:
-        """The system's, which has no timeout of its own, or one of minutes."""
+        """socket.getaddrinfo() in a thread, with our timeout: its own is minutes, or none.
+
+        Raises:
+            OSError: the name is not resolved, or not in time (EAI_AGAIN).
+        """
         answers: SimpleQueue[list[Any] | OSError] = SimpleQueue()
 
         def look_up() -> None:

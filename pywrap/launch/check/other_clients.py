@@ -1,7 +1,7 @@
-"""Second opinions: do python-socks and PySocks get through where we do not?
+"""Tests a proxy that fails with two other clients, python-socks and PySocks, to see whether they do better.
 
-Independent clients, through their public API only, and only those that are installed: pysocksify depends
-on neither. Their errors are shown as they word them.
+Only their public API is used, and their errors are shown in their own words. They are dependencies of the
+distribution, but a copy of the package may be without them.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, TypeAlias
 
-    from pywrap.config.settings import Proxy
+    from pywrap.config.settings import Path, Proxy
     from pywrap.socks.wire import Endpoint
 
-    Path: TypeAlias = tuple[Proxy, ...]
     Connect: TypeAlias = Callable[[Path, Endpoint, float], AbstractContextManager[Any]]
 
 
 class NotTried(Exception):
-    """The library cannot do this; the text says what."""
+    """The library does not support this path; the text says why."""
 
 
 def ask_other_clients(path: Path, destination: Endpoint, patience: float) -> dict[str, Finding]:
-    """What each library comes to, asked side by side."""
+    """Connect to ``destination`` through ``path`` with each library, in parallel; the findings by library.
+
+    ``patience``: seconds for all of it.
+    """
     other_clients = dict.fromkeys(_LIBRARIES, Finding(NO, "no answer in time"))
 
     def ask(name: str, connect: Connect) -> None:
         other_clients[name] = _other_client(connect, path, destination, patience)
 
-    # Their time-outs start anew with each message, and do not cover the resolver: left behind.
+    # Daemon threads, which may be left running: the libraries' timeouts start anew with each message, and do
+    # not include the resolver.
     threads = [Thread(target=ask, args=each, daemon=True) for each in _LIBRARIES.items()]
     end = monotonic() + patience
     for thread in threads:
@@ -57,7 +60,7 @@ def _other_client(connect: Connect, path: Path, destination: Endpoint, patience:
     except NotTried as err:
         return Finding(UNKNOWN, f"not tried: {err}")
     except Exception as err:
-        # Whatever a foreign library raises is its opinion.
+        # Any exception: a library may raise its own classes, and each means that it failed.
         return Finding(NO, _words(err, path))
 
 
@@ -94,14 +97,14 @@ def _with_pysocks(path: Path, destination: Endpoint, patience: float) -> Abstrac
     return connected
 
 
-# What both libraries call it.
+# The names of the schemes in both libraries.
 _KINDS = {"socks4": "SOCKS4", "socks4a": "SOCKS4", "socks5": "SOCKS5", "socks5h": "SOCKS5", "http": "HTTP"}
 
 _LIBRARIES: dict[str, Connect] = {"python-socks": _with_python_socks, "PySocks": _with_pysocks}
 
 
 def _login(hop: Proxy) -> tuple[str | None, str | None]:
-    """Both want text."""
+    """The username and password as str, which both libraries require."""
     return _text(hop.username), _text(hop.password)
 
 
@@ -115,7 +118,10 @@ def _words(err: Exception, path: Path) -> str:
 
 
 def _tells_a_password(text: str, path: Path) -> bool:
-    """Is one of ``path`` in it, as it is, in a repr() or in a URL? Be it by chance: nobody can tell."""
+    """Whether ``text`` has a password of ``path``: as it is, in a repr(), or encoded in a URL.
+
+    It may be there by chance, for a short password: that cannot be told apart.
+    """
     for hop in path:
         password = _text(hop.password)
         if password and any(
@@ -126,7 +132,7 @@ def _tells_a_password(text: str, path: Path) -> bool:
 
 
 def _named(err: BaseException) -> str:
-    """The class of ``err``, and the system's words for its errno, or for that of what it was raised for."""
+    """The name of the class of ``err``, and the text for its errno, or for that of an exception behind it."""
     name = type(err).__name__
     cause: BaseException | None = err
     while cause is not None:

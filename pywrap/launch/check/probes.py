@@ -22,7 +22,7 @@ from pywrap.errors import (
     SocksError,
 )
 from pywrap.frozen import replace
-from pywrap.launch.check.destination import IMPOSSIBLE, SECRET_SIZE, destinations
+from pywrap.launch.check.destination import SECRET_SIZE, destinations
 from pywrap.launch.check.dialer import Dialer
 from pywrap.launch.check.other_clients import ask_other_clients
 from pywrap.launch.check.report import (
@@ -38,7 +38,7 @@ from pywrap.launch.check.report import (
 )
 from pywrap.socks import http, v4, v5
 from pywrap.socks.datagram import pack_header, unpack_header
-from pywrap.socks.wire import Endpoint, Recv, Send, packed
+from pywrap.socks.wire import IMPOSSIBLE, Endpoint, Recv, Send, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

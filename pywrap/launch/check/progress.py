@@ -1,4 +1,4 @@
-"""One line on a terminal while the doctor works: how many are done, and what the others are asked."""
+"""The line on a terminal during ``--check``: how many paths are done, and what is tested on the others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy
 
-# Carriage return, and erase to the end of the line (ECMA-48); every terminal of today knows it.
+# Carriage return, and "erase to the end of the line" (ECMA-48, EL).
 _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Written to stderr when that is a terminal and ``wanted``; gone when the block ends."""
+    """Shows the line on stderr, if that is a terminal and ``wanted``; erases it at the end of the block."""
 
     def __init__(self, paths: Sequence[tuple[Proxy, ...]], wanted: bool) -> None:
         self._paths = paths
@@ -35,7 +35,7 @@ class Progress:
             print(_CLEAR, end="", file=sys.stderr, flush=True)
 
     def note(self, number: int, what: str) -> None:
-        """The path of this ``number`` is asked for ``what`` now; "" when it is done."""
+        """Note that ``what`` is tested now on the path with this ``number``; "" when that is done."""
         if what:
             self._asked[number] = what
         else:
@@ -48,13 +48,13 @@ class Progress:
         done = len(self._paths) - len(self._asked)
         waiting = ", ".join(f"{self._paths[number][-1]} ({what})" for number, what in self._asked.items())
         text = f"checked {done} of {len(self._paths)}; waiting for {waiting}" if waiting else ""
-        # A line that wraps could not be taken back.
+        # A line that wraps could not be erased.
         print(_CLEAR + text[: _columns() - 1], end="", file=sys.stderr, flush=True)
 
 
 def _columns() -> int:
     try:
-        # 0 where nobody has told the terminal its size.
+        # 0: the terminal has no size set.
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:
         return 80

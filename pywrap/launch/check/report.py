@@ -1,22 +1,22 @@
-"""What was found out about the proxies, in a table and notes for people, or in JSON for programs.
+"""The report of ``--check``, as a table with notes for people, or as JSON for programs.
 
 The keys of the JSON are stable; new ones may be added::
 
-    {"works": true,                    all of "proxies" that count work, and there is one
+    {"works": true,                    all of "proxies" that count work, and at least one counts
      "guards": {"remote": "no", "tor": "yes", "tcp": "yes", "local": "yes"},
-                                       by --dns: do SSRF guards take the addresses that programs get?
+                                       by --dns: whether SSRF guards accept the addresses that programs get
      "proxies": [
       {"proxy": "socks5h://u:***@h:1080", "through": ["socks4a://g:1080"],
-       "counts": true,                 connections go this way, and it can be seen; false for later hops,
+       "counts": true,                 connections go this way, and it can be tested; false for later hops
                                        directly, and for raw ones
-       "works": true,                  a connection through it was seen
+       "works": true,                  a test connection through it succeeded
        "error": "" or why not, "connect_ms": 0.1 or null, "reply_ms": 0.2 or null,
        "reachable", "method_none", "method_password", "method_gssapi", "connect", "names",
        "ipv6", "udp", "udp_names", "bind", "pipelining", "data_behind", "half_close", "resolve":
            {"verdict": "yes", "no", "unknown" or "absent" (its protocol has no such thing), "why": ""},
-       "ask_other_clients": {"python-socks": {"verdict", "why"}, "PySocks": …}}]}  when it does not work
+       "other_clients": {"python-socks": {"verdict", "why"}, "PySocks": …}}]}  when it does not work
 
-Passwords are in neither form.
+Neither form has passwords.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ NO = "no"
 UNKNOWN = "unknown"
 ABSENT = "absent"
 
-# As in the keys, and as in the table, where three of them have to fit.
+# The authentication methods: their names in the keys, and in the table, where three have to fit.
 METHODS = {"none": "none", "password": "pass", "gssapi": "gss"}
 
-# Keys of ``Report.findings``, and what a note calls them.
+# The keys of ``Report.findings``, and their names in notes.
 SUBJECTS = {
     "reachable": "reachable",
     **{f"method_{method}": f"method {method}" for method in METHODS},
@@ -64,7 +64,7 @@ WIDTH = 80
 
 @frozen
 class Finding:
-    """A verdict, and ``why`` if that says more."""
+    """The result of one test. ``verdict``: YES, NO, UNKNOWN or ABSENT; ``why``: the reason, or ""."""
 
     verdict: str
     why: str = ""
@@ -75,9 +75,9 @@ NOT_ASKED = Finding(UNKNOWN, "not asked")
 
 
 class Report:
-    """What was found out about the last of ``path``, through those before it. Times are in seconds.
+    """The results for the last proxy of ``path``, through those before it. Times are in seconds.
 
-    ``counts``: do connections go that way, and can it be seen?
+    ``counts``: whether connections take this path, and it can be tested.
     """
 
     def __init__(self, path: tuple[Proxy, ...]) -> None:
@@ -91,25 +91,25 @@ class Report:
 
     @property
     def works(self) -> bool:
-        """Was a connection through it seen?"""
+        """Whether a test connection through it succeeded."""
         return self.findings["connect"].verdict == YES
 
     @property
     def may_pass_on(self) -> bool:
-        """Do the hops behind it have a chance? Also behind those that cannot be asked, such as raw."""
+        """Whether hops after it can be reached: it works, or it cannot be tested, as a raw hop."""
         return self.works or self.findings["reachable"] is NOT_ASKED
 
 
 def all_work(reports: Sequence[Report]) -> bool:
-    """Was a connection seen each way that counts, and was there any?"""
+    """Whether all reports that count say that a connection succeeded, and there is at least one."""
     return {report.works for report in reports if report.counts} == {True}
 
 
 def _guards(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
-    """By the value of --dns: do programs get addresses that SSRF guards take, which refuse private ones?
+    """By value of --dns: whether SSRF guards, which refuse private addresses, accept those that programs get.
 
-    Where programs get the real addresses, a guard can judge them. A placeholder is private for ``ipaddress``,
-    unless another network was chosen, and then no guard can tell anything.
+    A guard can judge real addresses. A placeholder is private for ``ipaddress``, unless the user has chosen
+    another network; then guards accept it, and learn nothing about the address that the proxy connects to.
     """
     tor = {report.findings["resolve"].verdict for report in reports if report.counts}
     return {
@@ -174,7 +174,7 @@ _CELL_LEGEND = {
 
 def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
     paths = [report.path for report in reports]
-    # All as wide as the last one.
+    # All numbers are as wide as the last one.
     numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
     names = [f"{number}  {_name(paths, at)}" for at, number in enumerate(numbers)]
     rows = [_row(*each) for each in zip(numbers, reports, strict=True)]
@@ -202,7 +202,7 @@ def _name(paths: list[tuple[Proxy, ...]], number: int) -> str:
     *before, last = paths[number]
     if not before:
         return format_proxy(last)
-    # As numbers: whole URLs, one after the other, fit no line.
+    # Hops are given as numbers: several URLs do not fit into a line.
     numbers = [str(paths.index((hop,)) + 1) for hop in (last, *before)]
     return f"{numbers[0]} through {', '.join(numbers[1:])}"
 
@@ -257,13 +257,13 @@ def _notes(number: str, report: Report) -> list[str]:
     said += [f"{name}: {_other_client(finding)}" for name, finding in report.other_clients.items()]
     for subject, finding in report.findings.items():
         if finding.why and finding is not NOT_ASKED and finding.verdict != ABSENT:
-            # The error has said it.
+            # Not if the error has the same text.
             if finding.why not in report.error:
                 said.append(f"{SUBJECTS[subject]}: {finding.why}")
     margin = f"{number}  "
     lines = []
     for text in said:
-        # URLs and addresses are for copying: not broken.
+        # URLs and addresses are not broken, so that they can be copied.
         lines += wrap(
             text,
             WIDTH,

@@ -1,4 +1,4 @@
-"""The doctor against real proxies, and against some that misbehave."""
+"""``--check`` against real proxies, and against some that misbehave."""
 
 from __future__ import annotations
 

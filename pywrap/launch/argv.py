@@ -1,7 +1,7 @@
-"""Takes passwords out of this process's arguments, which every user of the machine can read (``ps``).
+"""Removes passwords from the command line of this process, which every user of the machine can read (ps(1)).
 
-The program's own arguments replace them soon, but ``--check`` takes its time, and the bundled server keeps
-them.
+The exec of the program replaces the command line, but ``--check`` runs for seconds, and the process of the
+bundled server keeps it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 
 
 def hide_passwords(urls: list[str]) -> None:
-    """Write stars over the passwords of ``urls``, where the kernel keeps the arguments.
+    """Overwrite the passwords of ``urls`` with stars, in the memory where the kernel reads the command line.
 
-    Where that cannot be (no /proc), they stay.
+    Without /proc they stay.
     """
     passwords = [password for password in map(_password, urls) if password]
     if not passwords:
@@ -27,7 +27,7 @@ def hide_passwords(urls: list[str]) -> None:
             for password in passwords:
                 at = arguments.find(password)
                 while at >= 0:
-                    # The colon before it and the @ behind it stay.
+                    # The colon before the password and the @ after it stay.
                     memory.seek(start + at + 1)
                     memory.write(b"*" * (len(password) - 2))
                     at = arguments.find(password, at + 1)
@@ -36,7 +36,7 @@ def hide_passwords(urls: list[str]) -> None:
 
 
 def _password(url: str) -> bytes:
-    """The password of ``url`` with the colon before it and the @ behind it; b"" for none."""
+    """The password of ``url`` with the colon before it and the @ after it; b"" for none."""
     login, at, _ = url.rpartition("@")
     _, colon, password = login.partition("://")[2].partition(":")
     return os.fsencode(f":{password}@") if at and colon else b""
