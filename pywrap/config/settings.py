@@ -15,6 +15,7 @@ UDP = ("associate", "block", "direct")
 LISTEN = ("local", "bind", "block")
 BIND_PEER = ("latest", "any")
 PIPELINE = ("off", "on", "auto")
+CONFINE = ("auto", "on", "off")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
@@ -119,7 +120,8 @@ class Settings:
     server that is asked through the chain that the name belongs to. ``bind_peer``: whom a BIND expects, the
     host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
     that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names,
-    which no program needs for anything else.
+    which no program needs for anything else. ``confine``: which programs run in a network of their own
+    (``pywrap.confine``): auto, those that the patches cannot cover.
 
     Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
     ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
@@ -135,6 +137,7 @@ class Settings:
     rewrites: tuple[Rewrite, ...] = ()
     dns: str = "remote"
     placeholders: str = PLACEHOLDERS
+    confine: str = "auto"  # one of CONFINE
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN

@@ -31,6 +31,7 @@ from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
+from pywrap.tunnel.shared_names import SharedNames, is_confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,12 @@ class Runtime:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
-        self.names = Placeholders(self._lock, settings.placeholders, settings.turns)
+        self.is_confined = is_confined()
+        self.names = (
+            SharedNames(self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo)
+            if self.is_confined
+            else Placeholders(self._lock, settings.placeholders, settings.turns)
+        )
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -71,7 +77,9 @@ class Runtime:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        self.routes = Routes(settings, firsts, self.names, self.hosts, is_own)
+        # In a confinement each address is the namespace's own, and the broker knows those of the machine.
+        own = _nothing_is_own if self.is_confined else is_own
+        self.routes = Routes(settings, firsts, self.names, self.hosts, own)
         self.chains = _chains(settings)
         self._selections = self._choose()
         self.background = self._background()
@@ -361,6 +369,10 @@ class Runtime:
             name: selection(chain, self.hops, RoundRobinCounter(self.settings.turns, place))
             for place, (name, chain) in enumerate(self.chains.items())
         }
+
+
+def _nothing_is_own(address: bytes) -> bool:
+    return False
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:
