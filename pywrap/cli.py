@@ -98,13 +98,17 @@ def _run(argv: list[str]) -> int:
     from pywrap.launch.command import LaunchError, launch
 
     try:
-        launch(settings, options.command, options.embedded)
+        launch(settings, options.command, options.embedded, options.publish)
     except LaunchError as err:
         return _fail(str(err), err.hint, err.status)
 
 
 def _check(options: Options) -> int:
     """Test the proxies instead of starting PROGRAM; the words after the options are their URLs."""
+    if options.machine:
+        from pywrap.confine.check import check as check_machine
+
+        return _print(*check_machine())
     from pywrap.launch.check import PATIENCE, check, parse_target, paths_of
 
     for word in options.command:
@@ -170,6 +174,9 @@ class Options:
         self.urls: list[str] = []
         self.json = False
         self.target: str | None = None
+        self.publish: list[str] = []
+        # Of --check: this machine, instead of the proxies.
+        self.machine = False
         # With --check, URLs.
         self.command: list[str] = []
         self._given = Arguments("command line")
@@ -214,7 +221,9 @@ class Options:
 
     def _read_long(self, word: str) -> None:
         name, equals, value = word.partition("=")
-        if name in WITH_VALUE:
+        if name == "--confine" and not equals and "--check" in (self.action, *self._words[:1]):
+            self.machine = True
+        elif name in WITH_VALUE:
             self._set(name, value if equals else self._next_word(name))
         elif name in SWITCHES:
             self._given.take(SETTINGS[name], value if equals else "on", name)
@@ -255,6 +264,8 @@ class Options:
                 self.config_format = self._given.file_format(value, name)
             case "--check-target":
                 self.target = value
+            case "--publish":
+                self.publish.append(value)
             case _:
                 self._given.take(SETTINGS[name], value, name)
 

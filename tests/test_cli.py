@@ -40,8 +40,10 @@ def config(tmp_path, monkeypatch):
 def launches(monkeypatch, config):
     """A function that runs the command and returns what it would have launched."""
     calls = []
+    published = []
 
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
+        published.append(publish)
         calls.append((settings, command, embedded))
         raise Launched
 
@@ -51,6 +53,7 @@ def launches(monkeypatch, config):
         assert cli.main(list(argv)) == 125
         return calls.pop()
 
+    run.published = published
     return run
 
 
@@ -162,6 +165,11 @@ def test_options_become_settings(launches, argv, field, value):
     settings, command, _ = launches(*argv, "program")
     assert getattr(settings, field) == value
     assert command == ["program"]
+
+
+def test_published_servers_add_up(launches):
+    launches("--publish", "80", *PROXY, "--publish=8080:80", "program")
+    assert launches.published == [["80", "8080:80"]]
 
 
 def test_embedded_server_is_the_nearest_hop(launches):
@@ -423,7 +431,7 @@ def test_broken_file_is_named_with_its_line(fails, config):
 
 
 def test_failed_launch_has_its_own_status(monkeypatch, config, capsys):
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
         raise LaunchError("program not found: `nosuch`", "is it installed?", 127)
 
     replace_launch(monkeypatch, launch)
@@ -434,7 +442,7 @@ def test_failed_launch_has_its_own_status(monkeypatch, config, capsys):
 
 
 def test_bug_of_ours_shows_its_traceback(monkeypatch, config, capsys):
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
         raise ZeroDivisionError("of ours")
 
     replace_launch(monkeypatch, launch)
@@ -448,7 +456,7 @@ def test_bug_of_ours_shows_its_traceback(monkeypatch, config, capsys):
 
 
 def test_interrupt_is_quiet(monkeypatch, config, capsys):
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
         raise KeyboardInterrupt
 
     replace_launch(monkeypatch, launch)

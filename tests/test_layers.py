@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "pywrap"
 FLOORS = (
     ("pywrap", "pywrap.auto", "pywrap.cli", "pywrap.help", "pywrap.__main__"),
     ("pywrap.launch",),
+    ("pywrap.confine",),
     ("pywrap.intercept",),
     ("pywrap.tunnel", "pywrap.server"),
     ("pywrap.relay",),
@@ -179,6 +180,15 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] == "pywrap"
 
 
+def patches_the_broker(found: Import) -> bool:
+    """The broker is never patched either."""
+    return (
+        part_of(found.importer) == "pywrap.confine"
+        and is_ours(found.imported)
+        and part_of(found.imported) == "pywrap.intercept"
+    )
+
+
 def goes_up(found: Import) -> bool:
     """Does it import from a floor above, or from a stranger on its own?"""
     if not is_ours(found.imported) or (found.imported, found.name) == FREE_FOR_ALL:
@@ -223,7 +233,13 @@ def is_heavy(found: Import) -> bool:
     return found.imported.partition(".")[0] in HEAVY
 
 
-RULES: tuple[Callable[[Import], bool], ...] = (goes_up, patches_the_launcher, leaves_the_target, is_heavy)
+RULES: tuple[Callable[[Import], bool], ...] = (
+    goes_up,
+    patches_the_launcher,
+    patches_the_broker,
+    leaves_the_target,
+    is_heavy,
+)
 
 
 def broken(package: Path, rule: Callable[[Import], bool]) -> list[str]:
@@ -314,6 +330,7 @@ def test_something_was_read():
         (patches_the_launcher, "launch/command.py", "from pywrap.intercept import originals"),
         (patches_the_launcher, "launch/command.py", "from pywrap.launch import bootstrap"),
         (patches_the_launcher, "cli.py", "import pywrap.launch.bootstrap"),
+        (patches_the_broker, "confine/gate.py", "from pywrap.intercept import originals"),
         (leaves_the_target, "tunnel/chain.py", "import python_socks"),
         (leaves_the_target, "tunnel/chain.py", "def late():\n    import socks.client"),
         (leaves_the_target, "config/settings_env.py", "from pywrap.config import url"),
@@ -338,7 +355,7 @@ def test_rule_is_broken_by(tmp_path, rule, file, source):
 
 def test_what_is_allowed(tmp_path):
     package = small_package(tmp_path)
-    (package / "server/loop.py").write_text("from pywrap import __version__\nfrom pywrap.socks import v5\n")
+    (package / "server/dial.py").write_text("from pywrap import __version__\nfrom pywrap.socks import v5\n")
     (package / "launch/bootstrap.py").write_text("from pywrap import intercept\nimport os\n")
     (package / "launch/startup/sitecustomize.py").write_text("from pywrap.launch import bootstrap\n")
     (package / "tunnel/chain.py").write_text("from . import dial\n\ndef late():\n    import threading\n")

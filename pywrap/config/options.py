@@ -11,6 +11,7 @@ from pywrap.config import values
 from pywrap.config.settings import (
     BIND_PEER,
     CHAIN_TYPES,
+    CONFINE,
     DNS,
     LISTEN,
     LOOPBACK,
@@ -223,6 +224,31 @@ nothing: what a name is at the proxy, they do not see.""",
         read=values.parse_placeholders,
     ),
     Option(
+        "confine",
+        TRAFFIC,
+        "a network of its own, out of which only the proxies lead: auto (for programs that are not Python),"
+        " on, off [default: auto]",
+        """\
+Run PROGRAM and all that it starts in a network namespace, out of which nothing but the proxies leads: any
+program, whatever it is written in. auto, the default: if PROGRAM is not a Python that can be covered
+otherwise. on: in any case. off: never; such programs are refused. Needs a kernel that allows it, and no
+privileges; `--check --confine` tests that.""",
+        "auto|on|off",
+        "MODE",
+        words=CONFINE,
+        read=_one_of(CONFINE),
+    ),
+    Option(
+        "publish",
+        TRAFFIC,
+        "reach a server there, by a port here",
+        """\
+Carry connections to PORT of this machine to a server that PROGRAM runs in such a network, at the same or at
+the second PORT. HOST is the address to listen at, by default 127.0.0.1. May be repeated.""",
+        "[HOST:]PORT[:PORT]",
+        adds=True,
+    ),
+    Option(
         "loopback",
         TRAFFIC,
         "connections to this machine: direct, proxy, deny [default: direct]",
@@ -332,7 +358,10 @@ Test the proxies at these URLs, or those of -x or of the configuration file, and
 and then through those before it. What they can do is printed as a table, and what is wrong in words. No
 third party takes part: a proxy on this machine is asked for a listener of ours, any other for its own
 address and then for a listener at ours. --timeout is for each question then, and 5 by default. If a proxy
-fails, it is told whether python-socks and PySocks do better.""",
+fails, it is told whether python-socks and PySocks do better.
+
+--check --confine tests instead whether programs can be confined on this machine; if not, it says why, and
+what can be done about it.""",
         # Not a value: the words after the options.
         "[URL]...",
     ),

@@ -22,6 +22,7 @@ UDP = ("associate", "block", "direct")
 LISTEN = ("local", "bind", "block")
 BIND_PEER = ("latest", "any")
 PIPELINE = ("off", "on", "auto")
+CONFINE = ("auto", "on", "off")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
@@ -129,6 +130,8 @@ class Settings:
     is asked through the chain that the name belongs to. ``bind_peer``: the peer that BIND requests name, the
     host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
     that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names.
+    ``confine``: which programs run in a network of their own (``pywrap.confine``); auto: those that the
+    patches cannot cover.
 
     ``timeout``, ``connect_timeout``, ``read_timeout``: seconds for a connection through the whole chain, for
     reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
@@ -144,6 +147,7 @@ class Settings:
     rewrites: tuple[Rewrite, ...] = ()
     dns: str = "remote"
     placeholders: str = PLACEHOLDERS
+    confine: str = "auto"  # one of CONFINE
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 VARIABLE = "PYSOCKSIFY_SETTINGS"
+# Set for programs in a confinement, to what their ``/proc/self/ns/net`` says.
+CONFINED = "PYSOCKSIFY_CONFINED"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
 

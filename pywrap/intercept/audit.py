@@ -28,7 +28,9 @@ def check(runtime: Runtime, event: str, args: tuple[Any, ...]) -> None:
     Raises:
         PermissionError: what the event announces is refused.
     """
-    _CHECKS[event](runtime, *args)
+    if not runtime.is_confined:
+        # Otherwise the kernel gives to the broker what goes around the patches.
+        _CHECKS[event](runtime, *args)
 
 
 def _check_new(runtime: Runtime, sock: Any, family: int, kind: int, proto: int) -> None:

@@ -31,6 +31,7 @@ from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
+from pywrap.tunnel.shared_names import SharedNames, is_confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ class Runtime:
         self.messages = Events(settings.verbosity)
         self.registry = registry
         self.functions: dict[str, Callable[..., Any]] = {}
-        self.names = Placeholders(self._lock, settings.placeholders, settings.shared_file)
+        self.is_confined = is_confined()
+        self.names = (
+            SharedNames(self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo)
+            if self.is_confined
+            else Placeholders(self._lock, settings.placeholders, settings.shared_file)
+        )
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -76,7 +82,9 @@ class Runtime:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        self.routes = Routes(settings, firsts, self.names, self.hosts, is_own)
+        # In a confinement each address is the namespace's own, and the broker knows those of the machine.
+        own = _nothing_is_own if self.is_confined else is_own
+        self.routes = Routes(settings, firsts, self.names, self.hosts, own)
         self.chains = _chains(settings)
         self._selections = self._choose()
         self.background = self._background()
@@ -371,6 +379,10 @@ class Runtime:
             name: selection(chain, self.hops, RoundRobinCounter(self.settings.shared_file, place))
             for place, (name, chain) in enumerate(self.chains.items())
         }
+
+
+def _nothing_is_own(address: bytes) -> bool:
+    return False
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:

@@ -7,7 +7,8 @@ Three are refused as if they were not installed, since nearly everybody who uses
   resolved here anyway;
 * gevent's resolver of that kind, likewise; its usual one calls getaddrinfo() in a thread.
 
-Of the others, a line on stderr says what becomes of their traffic: whether it may is the user's choice.
+Of the others, a line on stderr says what becomes of their traffic: whether it may is the user's choice. In a
+confinement, all of them are covered by the kernel.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ def check(runtime: Runtime, name: str) -> None:
     Raises:
         ModuleNotFoundError: it must not be.
     """
+    if runtime.is_confined:
+        # The kernel sees to their sockets.
+        return
     if name in REFUSED:
         if name != "uvloop" and runtime.settings.dns == "local":
             return
         runtime.messages.say(1, f"refused: {REFUSED[name]}")
         raise ModuleNotFoundError(f"pysocksify refused: {REFUSED[name]}", name=name)
-    runtime.messages.say(0, f"warning: {name} has sockets of its own: what it sends leaves directly, unseen")
+    what = "what it sends leaves directly, unseen (--confine on sends it through the proxies)"
+    runtime.messages.say(0, f"warning: {name} has sockets of its own: {what}")

@@ -14,3 +14,7 @@ class LaunchError(Exception):
         super().__init__(message)
         self.hint = hint
         self.status = status
+
+
+class NotCovered(LaunchError):
+    """The patches cannot cover PROGRAM. Confined, it can run all the same."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.scripts import SHELLS, started_by
 from pywrap.launch.wrappers import Command
 from pywrap.programs.python import is_python_name, parse
@@ -22,6 +22,8 @@ HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or it
 ENOUGH = 4096
 # How many scripts may start each other: a shim, a wrapper of Nix, a wrapper of the project.
 MOST_SCRIPTS = 5
+
+_OLD = {f"python3.{minor}" for minor in range(11)}
 
 
 def look_through(words: list[str]) -> tuple[str, Command]:
@@ -75,7 +77,7 @@ def check(file: str, arguments: list[str]) -> None:
     """Make sure that ``file``, run with ``arguments``, is a Python that reads our start-up file.
 
     Raises:
-        LaunchError: it is not, and its traffic would leave directly.
+        NotCovered: it is not, and its traffic would leave directly.
     """
     seen = 0
     while True:
@@ -100,9 +102,11 @@ def check(file: str, arguments: list[str]) -> None:
                     continue
                 raise _not_python(file, f"a script for `{os.path.basename(words[0])}`")
             _refuse_blind(words[1:], file)
+            _refuse_unknown(words[0])
             return
         if is_python_name(file) or is_python_name(os.path.realpath(file)):
             _refuse_blind(arguments, file)
+            _refuse_unknown(file)
             return
         raise _not_python(file, "a binary" if head.startswith(b"\x7fELF") else "a file without a `#!` line")
 
@@ -116,15 +120,27 @@ def blind_option(arguments: list[str]) -> str:
 def _refuse_blind(arguments: list[str], file: str) -> None:
     option = blind_option(arguments)
     if option:
-        raise LaunchError(
+        raise NotCovered(
             f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify, "
             "so its traffic would leave directly; not started",
             f"run it without `{option}`, or let the program `import pywrap.auto`",
         )
 
 
-def _not_python(file: str, what: str) -> LaunchError:
-    return LaunchError(
+def _refuse_unknown(file: str) -> None:
+    """Where the name tells that this interpreter would end by itself, since the patches do not know it."""
+    name = os.path.basename(os.path.realpath(file))
+    old = name.startswith("python2") or name in _OLD
+    if old or name.startswith("pypy"):
+        raise NotCovered(
+            f"`{file}` is {name}, not CPython 3.11 or later, so its traffic would leave directly; "
+            "not started",
+            "use another interpreter",
+        )
+
+
+def _not_python(file: str, what: str) -> NotCovered:
+    return NotCovered(
         f"`{file}` is {what}, not a Python program, so its traffic would leave directly; not started",
         HINT_NOT_PYTHON,
     )
@@ -137,7 +153,7 @@ def _head(file: str) -> bytes:
     except OSError as err:
         if err.errno == errno.ENOENT:
             raise LaunchError(f"program not found: {file}", "", NOT_FOUND) from err
-        raise LaunchError(f"cannot read {file}: {err.strerror}", "", CANNOT_RUN) from err
+        raise NotCovered(f"cannot read {file}: {err.strerror}", "", CANNOT_RUN) from err
 
 
 def _shebang(file: str, head: bytes) -> list[str]:
@@ -168,7 +184,7 @@ def _env_command(file: str, arguments: list[str]) -> list[str]:
     while words and (words[0].startswith("-") or "=" in words[0]):
         option = words.pop(0)
         if option in ("-i", "-", "--ignore-environment") or option.startswith(("-u", "--unset")):
-            raise LaunchError(f"the `#!` line of `{file}` takes pysocksify's settings out of the environment")
+            raise NotCovered(f"the `#!` line of `{file}` takes pysocksify's settings out of the environment")
     return words or [""]
 
 

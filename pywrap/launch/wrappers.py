@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from pywrap.frozen import frozen
-from pywrap.launch.errors import LaunchError
+from pywrap.launch.errors import NotCovered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Command:
         """Go from a wrapper to the command that it runs; return False if this is no known wrapper.
 
         Raises:
-            LaunchError: the wrapper runs nothing that could be covered.
+            NotCovered: the wrapper runs nothing that could be covered.
         """
         name = os.path.basename(self.words[self.at])
         wrapper = WRAPPERS.get(name)
@@ -162,7 +162,7 @@ class Command:
             self._uv(given)
         self.at += wrapper.places
         if self.at >= len(self.words):
-            raise LaunchError(f"`{name}` has no program to run", f"`pysocksify {name} … python app.py`")
+            raise NotCovered(f"`{name}` has no program to run", f"`pysocksify {name} … python app.py`")
         if self.words[self.at] == "--":
             # The getopt of util-linux accepts a -- here too.
             self.at += 1
@@ -242,30 +242,30 @@ class Command:
 
         # env -S has escapes and variables that shlex does not know.
         if "\\" in text or "$" in text:
-            raise LaunchError("`env -S` with more than plain words cannot be looked through")
+            raise NotCovered("`env -S` with more than plain words cannot be looked through")
         try:
             self.words[start : self.at] = shlex.split(text)
         except ValueError as err:
-            raise LaunchError(f"cannot read `env -S`: {err}") from err
+            raise NotCovered(f"cannot read `env -S`: {err}") from err
         self.at = start
 
     def _take(self, name: str, option: str) -> str:
         if self.at >= len(self.words):
-            raise LaunchError(f"`{name} {option}` needs a value")
+            raise NotCovered(f"`{name} {option}` needs a value")
         self.at += 1
         return self.words[self.at - 1]
 
     @staticmethod
-    def _no_command(name: str, wrapper: Wrapper, option: str, shown: str) -> LaunchError:
+    def _no_command(name: str, wrapper: Wrapper, option: str, shown: str) -> NotCovered:
         if option in wrapper.elsewhere:
-            return LaunchError(f"`{name} {shown}` runs no program that could be covered")
+            return NotCovered(f"`{name} {shown}` runs no program that could be covered")
         hint = f"put pysocksify behind it: `{name} … pysocksify … python app.py`"
-        return LaunchError(f"`{name} {shown}` is not known here, and so not what it would run", hint)
+        return NotCovered(f"`{name} {shown}` is not known here, and so not what it would run", hint)
 
     def _env(self, given: dict[str, list[str]]) -> None:
         unset = {*given.get("u", []), *given.get("unset", [])}
         if "PYSOCKSIFY_SETTINGS" in unset:
-            raise LaunchError(
+            raise NotCovered(
                 "`env -u PYSOCKSIFY_SETTINGS` takes pysocksify's settings out of the environment"
             )
         for folder in (*given.get("C", []), *given.get("chdir", [])):
@@ -281,20 +281,20 @@ class Command:
             if name == "PYTHONPATH":
                 self._python_paths.append(self.at)
             elif name == "PYSOCKSIFY_SETTINGS":
-                raise LaunchError("`env PYSOCKSIFY_SETTINGS=…` takes pysocksify's settings away")
+                raise NotCovered("`env PYSOCKSIFY_SETTINGS=…` takes pysocksify's settings away")
             elif name == "PATH":
                 self.path = value
             self.at += 1
 
     def _sudo(self, given: dict[str, list[str]]) -> None:
         if "E" not in given and "" not in given.get("preserve-env", []):
-            raise LaunchError(
+            raise NotCovered(
                 "`sudo` takes pysocksify's settings out of the environment",
                 "`pysocksify sudo -E python app.py`, or `sudo pysocksify python app.py`",
             )
         while self.at < len(self.words) and "=" in self.words[self.at]:
             if self.words[self.at].startswith(tuple(f"{name}=" for name in NEEDED)):
-                raise LaunchError(
+                raise NotCovered(
                     f"`sudo {self.words[self.at].partition('=')[0]}=…` contradicts pysocksify's own",
                     "`sudo -E env PYTHONPATH=… python app.py`",
                 )
@@ -307,7 +307,7 @@ class Command:
 
     def _uv(self, given: dict[str, list[str]]) -> None:
         if "offline" not in given and os.environ.get("UV_OFFLINE", "").lower() not in ("1", "true"):
-            raise LaunchError(
+            raise NotCovered(
                 "`uv run` would ask its package index directly",
                 "`pysocksify uv run --offline …`, if it has what it needs; or `pysocksify .venv/bin/python`",
             )

@@ -1,1 +1,4 @@
-"""The epoll loop, pumps, half-close and lingering close: shared by the server and the confinement."""
+"""What serves many connections in one thread: the epoll loop, its timers, and the bytes between two sockets.
+
+Shared by the reference server and the broker of a confinement; it knows nothing of SOCKS.
+"""

@@ -22,6 +22,7 @@ FILE = PartialSettings(
     rewrites=(Rewrite("192.0.2.1", 80, "192.0.2.2", 81),),
     dns="local",
     placeholders="10.0.0.0/8",
+    confine="on",
     loopback="deny",
     udp="block",
     listen="bind",

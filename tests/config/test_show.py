@@ -45,6 +45,7 @@ timeout 60                               # default
 tcp_connect_time_out 500                 # command line
 dns remote                               # default
 placeholders 198.18.0.0/15               # default
+confine auto                             # default
 loopback direct                          # default
 udp associate                            # default
 listen local                             # default

@@ -24,6 +24,7 @@ from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 WRAPPED = pysocksify("-x", PROXY)
+UNCONFINED = pysocksify("--confine", "off", "-x", PROXY)
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99"),)),))
 
 REPORT = """
@@ -138,15 +139,15 @@ def refused(*command, status=125, **how):
     return ran.err
 
 
-def test_what_is_not_python_is_refused():
-    err = refused(*WRAPPED, "ls", status=126)
+def test_what_is_not_python_is_refused_unconfined():
+    err = refused(*UNCONFINED, "ls", status=126)
     assert "not a Python program, so its traffic would leave directly; not started" in err
     assert len(err.splitlines()) == 2 and err.splitlines()[1].startswith("hint: ")
 
 
 @pytest.mark.parametrize("option", ["-I", "-E", "-S", "-uI"])
 def test_an_interpreter_that_would_ignore_us_is_refused(bare, option):
-    assert "ignores pysocksify" in refused(*WRAPPED, bare, option, "-c", "print(1)", status=126)
+    assert "ignores pysocksify" in refused(*UNCONFINED, bare, option, "-c", "print(1)", status=126)
 
 
 def test_what_is_not_there_is_127():

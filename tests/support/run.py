@@ -107,8 +107,13 @@ def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, st
 
 
 def pysocksify(*options: str | Path) -> tuple[str, ...]:
-    """The words of a command before the program: ``python -m pywrap`` and ``options``."""
-    return (sys.executable, "-m", "pywrap", *map(str, options), "--")
+    """The words of a command before the program: ``python -m pywrap`` and ``options``.
+
+    With PYSOCKSIFY_TEST_CONFINE=on, tests of patched programs have them confined as well.
+    """
+    mode = os.environ.get("PYSOCKSIFY_TEST_CONFINE")
+    confine = ("--confine", mode) if mode else ()
+    return (sys.executable, "-m", "pywrap", *confine, *map(str, options), "--")
 
 
 def program(name: str) -> tuple[str, str]:
