@@ -349,7 +349,8 @@ def test_an_ipv6_socket_stays_one(proxy_host, host, family, kernel_peer):
     assert result["getpeername"] == result["tls peer"] == [host, server.port]
     assert result["family"] == result["domain"] == family
     assert result["kernel peer"] == [kernel_peer, proxy.port]
-    assert result["getsockname"] == result["kernel name"]
+    # What an FTP client announces that is connected to ::1, whatever the family of the proxy is.
+    assert result["getsockname"] == ["::1", result["kernel name"][1]]
 
 
 @pytest.mark.skipif(

@@ -8,6 +8,7 @@ import sys
 
 from pywrap import __version__
 from pywrap.errors import ConfigError, counted
+from pywrap.frozen import replace
 from pywrap.server import systemd, workers
 from pywrap.server.counters import Counters, Page
 from pywrap.server.log import Log
@@ -70,22 +71,17 @@ def run(argv: list[str]) -> int:
     _raise_limit()
     sockets = systemd.inherited_sockets()
     if options.workers > 1:
+        default = () if sockets or options.listen_tls else (DEFAULT_LISTEN,)
         return workers.supervise(
             options.workers,
-            () if sockets and not options.listen else options.listen or (DEFAULT_LISTEN,),
+            (options.listen or default, options.listen_tls),
             lambda listen, number: Program(
-                argv, replace_listen(options, listen), users, sockets, number
+                argv, replace(options, listen=listen[0], listen_tls=listen[1]), users, sockets, number
             ).serve(),
             Log(options.verbosity, options.log_format == "json"),
         )
     Program(argv, options, users, sockets).serve()
     return 0
-
-
-def replace_listen(options: Options, listen: tuple[tuple[str, int], ...]) -> Options:
-    from pywrap.frozen import replace
-
-    return replace(options, listen=listen)
 
 
 class Program:
@@ -207,9 +203,9 @@ class Program:
                 self._server.set_tls(tls)
             log.verbosity = options.verbosity
             fixed = [name for name in _FIXED if getattr(options, name) != getattr(self._options, name)]
-            if self._worker >= 0 and "listen" in fixed:
+            if self._worker >= 0:
                 # Of a worker: the ports that were chosen.
-                fixed.remove("listen")
+                fixed = [name for name in fixed if not name.startswith("listen")]
             if fixed:
                 log.warning(f"SIGHUP: needs a restart: {', '.join(fixed).replace('_', '-')}")
             self._users = users

@@ -373,11 +373,17 @@ class Server:
                 client.setblocking(False)
                 refusal = os.strerror(errno.EMFILE).lower() if is_reserved(fd) else ""
                 tls = self._tls if listener.fileno() in self._with_tls else None
-                self._sessions.add(Session(self._shared, client, peer, refusal, tls))
+                session = Session(self._shared, client, peer, refusal, tls)
             except Exception as err:
                 self._loop.close(client)
                 self._crashed(f"{peer}: not served, for an error of this server", err)
-            self._loop.owner = None
+                continue
+            self._sessions.add(session)
+            try:
+                session.begin()
+            except Exception as err:
+                session.failed(err)
+        self._loop.owner = None
 
     def _over(self, session: Session) -> None:
         self._sessions.discard(session)

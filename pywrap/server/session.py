@@ -197,6 +197,11 @@ class Session:
 
     # ------------------------------------------------------------ the handshake
 
+    def begin(self) -> None:
+        """Read what may have come while the client was accepted."""
+        if self.client is self.outer:
+            self._on_readable(IN)
+
     def _on_readable(self, events: int) -> None:
         try:
             data = self.client.recv(_READ)
@@ -276,7 +281,7 @@ class Session:
     @property
     def resolver(self) -> Resolver:
         """Names are looked up at this client's expense."""
-        return self.shared.resolver.of(self.peer)
+        return self.shared.resolver.of(self.party)
 
     def _serve(self, request: Request, early: bytes) -> None:
         if request.version == v4.VERSION and not self._refusal and self.shared.policy.ident != OFF:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 from _queue import SimpleQueue
+from _thread import start_new_thread
 from collections import deque
 from functools import partial
-from threading import Thread
 from time import monotonic
 
 TYPE_CHECKING = False
@@ -118,8 +118,9 @@ class Pool:
     def _start(self) -> Worker | None:
         worker = Worker()
         try:
-            # A daemon: a name that hangs must not keep the program from ending.
-            Thread(target=self._work, args=(worker,), name="pysocksd resolver", daemon=True).start()
+            # Not threading.Thread, whose start() waits until the thread runs: the loop would stand still
+            # while a client makes it start hundreds. Nor is this one waited for at the program's end.
+            start_new_thread(self._work, (worker,))
         except (RuntimeError, MemoryError):
             # At a limit of processes (RLIMIT_NPROC, a cgroup's pids.max) or of memory.
             return None

@@ -45,14 +45,20 @@ class Way:
     refusal: str = ""
 
 
+_DIRECTLY = Way()
+
+
 class Upstream:
     """``proxies`` are the chain, nearest first; of ``rules``, routes, the first that matches decides."""
 
     def __init__(self, proxies: Sequence[Proxy] = (), rules: Sequence[Rule] = ()) -> None:
         self._chain = tuple(proxies)
+        self._goes_directly = not proxies and not rules
         self._rules = [(Destinations(rule), rule) for rule in rules]
 
     def way(self, destination: Endpoint, datagram: bool = False) -> Way:
+        if self._goes_directly:
+            return _DIRECTLY
         address = packed(unmapped(destination.host))
         name = destination.host.lower().removesuffix(".")
         for destinations, rule in self._rules:

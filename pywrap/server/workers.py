@@ -39,26 +39,35 @@ if TYPE_CHECKING:
 # A worker that ends without being told is started again, but not at once for ever.
 _PAUSE = 1.0
 
+# Exit status of a worker that is configured such that it cannot serve (EX_CONFIG of sysexits.h).
+_HOPELESS = 78
+
 _PASSED_ON = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT}
 _WAITED_FOR = {*_PASSED_ON, signal.SIGCHLD}
 
 
-def supervise(count: int, listen: Listen, serve: Callable[[Listen, int], None], log: Log) -> int:
+def supervise(
+    count: int, listen: tuple[Listen, Listen], serve: Callable[[tuple[Listen, Listen], int], None], log: Log
+) -> int:
     """Run ``count`` processes that call ``serve(addresses, number)`` until SIGTERM or SIGINT.
 
+    ``listen``, and so ``addresses``: without TLS and with it. Returns the exit status: 1 when a worker says
+    that it cannot serve so.
+
     Raises:
-        ConfigError: an address cannot be listened on, or the first worker cannot start.
+        ConfigError: an address cannot be listened on.
     """
-    held = [sock for host, port in listen for sock in _bind(host, port)]
-    addresses = tuple(tuple(sock.getsockname()[:2]) for sock in held)
+    held = [[sock for host, port in each for sock in _bind(host, port)] for each in listen]
+    plain, tls = (tuple((sock.getsockname()[0], sock.getsockname()[1]) for sock in socks) for socks in held)
+    addresses = plain, tls
     # From here on signals wait until they are asked for.
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     children = {_start(number, addresses, serve): number for number in range(count)}
-    for host, port in addresses:
+    for host, port in (*plain, *tls):
         log.listening(Endpoint(host, port))
     log.note(f"{counted(count, 'worker')}: {', '.join(map(str, children))}")
     systemd.notify("READY=1", f"STATUS={counted(count, 'worker')}")
-    stopping = False
+    stopping, result = False, 0
     while children:
         number = signal.sigwait(_WAITED_FOR)
         if number in _PASSED_ON:
@@ -69,16 +78,24 @@ def supervise(count: int, listen: Listen, serve: Callable[[Listen, int], None], 
                 os.kill(pid, number)
         for pid, status in _ended(children):
             worker = children.pop(pid)
+            if status == _HOPELESS:
+                # It has said why, and another one would say the same.
+                if not stopping:
+                    for other in children:
+                        os.kill(other, signal.SIGINT)
+                stopping, result = True, 1
             if not stopping:
                 log.warning(f"worker {pid} ended with status {status}, and is started again")
                 time.sleep(_PAUSE)
                 children[_start(worker, addresses, serve)] = worker
-    for sock in held:
+    for sock in (*held[0], *held[1]):
         sock.close()
-    return 0
+    return result
 
 
-def _start(number: int, addresses: Listen, serve: Callable[[Listen, int], None]) -> int:
+def _start(
+    number: int, addresses: tuple[Listen, Listen], serve: Callable[[tuple[Listen, Listen], int], None]
+) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -89,6 +106,7 @@ def _start(number: int, addresses: Listen, serve: Callable[[Listen, int], None])
         status = 0
     except ConfigError as err:
         sys.stderr.write(f"pysocksd: error: {err}\n")
+        status = _HOPELESS
     except BaseException:
         traceback.print_exc()
     finally:

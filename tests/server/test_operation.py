@@ -349,6 +349,13 @@ def test_workers_share_a_port_and_are_started_again(program, target):  # noqa: F
     assert not any(os.path.exists(f"/proc/{pid}/task") for pid in workers)
 
 
+def test_workers_that_cannot_serve_are_not_started_again():
+    status, stderr = failure("--listen-tls", "127.0.0.1:0", "--workers", "2", "-q")
+    assert status == 1
+    assert "pysocksd: error: --listen-tls needs a certificate\n" in stderr
+    assert "started again" not in stderr
+
+
 def test_workers_that_cannot_listen(target):
     status, stderr = failure("-l", f"127.0.0.1:{target.port}", "--workers", "2")
     assert (status, stderr) == (

@@ -1,5 +1,6 @@
 """Calls in threads: how many a client gets, who is next, and what happens when there are no more."""
 
+import _thread
 import threading
 from collections import Counter
 
@@ -117,10 +118,10 @@ def test_a_thread_outlives_whatever_a_call_raises(loop):
 
 
 def test_no_thread_at_all_is_an_answer(loop, monkeypatch):
-    def start(self):
+    def start(*args):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threads.Thread, "start", start)
+    monkeypatch.setattr(threads, "start_new_thread", start)
     pool = Pool(loop)
     answers = []
     pool.run("a", lambda: None, answers.append)
@@ -133,10 +134,10 @@ def test_no_further_thread_is_a_matter_of_waiting(calls, monkeypatch):
     calls.ask("a")
     calls.wait_for(a=1)
 
-    def start(self):
+    def start(*args):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threads.Thread, "start", start)
+    monkeypatch.setattr(threads, "start_new_thread", start)
     calls.ask("b")
     calls.finish(2)
     assert calls.done == ["a", "b"]
@@ -144,13 +145,13 @@ def test_no_further_thread_is_a_matter_of_waiting(calls, monkeypatch):
 
 def test_threads_without_work_end(loop, monkeypatch):
     monkeypatch.setattr(threads, "IDLE", 0)
-    before = threading.active_count()
+    before = _thread._count()
     pool = Pool(loop)
     answers = []
     pool.run("a", lambda: 1, answers.append)
     while pool._workers or not answers:
         loop.turn(PATIENCE)
-    while threading.active_count() > before:
+    while _thread._count() > before:
         pass
     # And come back.
     pool.run("a", lambda: 2, answers.append)

@@ -41,6 +41,9 @@ CODES = {
 # to another address of the same name.
 _NO_WAY = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
+# Of a second connect() while the first one is not done.
+_UNDER_WAY = {errno.EALREADY, errno.EINPROGRESS, errno.EINTR}
+
 # They say nothing about the name.
 _ERRORS_OF_THE_RESOLVER = {_socket.EAI_SYSTEM, _socket.EAI_MEMORY}
 
@@ -54,10 +57,10 @@ class Resolver:
         self._client = client
         self._pool = pool or Pool(loop)
 
-    def of(self, client: Endpoint) -> Resolver:
-        """The same threads, for another client."""
+    def of(self, party: str) -> Resolver:
+        """The same threads, for another client (``party_of``)."""
         view = Resolver.__new__(Resolver)
-        view._client, view._pool = party_of(client.host), self._pool
+        view._client, view._pool = party, self._pool
         return view
 
     def resolve(self, host: str, port: int, then: Callable[[Answer], None]) -> Job:
@@ -183,7 +186,7 @@ class NameLookup:
 class Dial:
     """One attempt to reach ``destination``, which ends in exactly one of two calls.
 
-    ``connected(sock, bound)`` hands the socket over, still watched by the loop for EPOLLOUT;
+    ``connected(sock, bound)`` hands the socket over, which the loop may still watch for EPOLLOUT;
     ``bound`` is its own address. ``failed(code, words)`` has the reply of SOCKS5 for it.
     """
 
@@ -254,7 +257,14 @@ class Dial:
             try:
                 sock.connect(self._address)
             except BlockingIOError:
-                pass
+                # What is near by has answered already, and need not be waited for.
+                error = sock.connect_ex(self._address)
+                if not error:
+                    self._on_writable(0)
+                    return
+                if error not in _UNDER_WAY:
+                    self._drop(error)
+                    continue
             except OSError as err:
                 self._drop(err.errno)
                 continue

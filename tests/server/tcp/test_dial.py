@@ -214,10 +214,8 @@ def test_names_that_hang_stop_no_other_name(hanging, target, client):
             assert receive(each, 4) == b"\x05\x00" + b"\x05\x04"
 
 
-def test_names_of_clients_that_left_are_not_asked_for(monkeypatch, hanging, client):
-    monkeypatch.setattr("pywrap.server.threads.THREADS", 2)
+def test_names_of_clients_that_left_are_not_asked_for(hanging, client):
     with reference_server() as server:
-        # The limit is a default argument: this server has a share of its own.
         server.server._resolver._pool._limit = 2
         for number in range(20):
             sock = client.connect(server)
@@ -232,13 +230,31 @@ def test_names_of_clients_that_left_are_not_asked_for(monkeypatch, hanging, clie
     assert hanging.asked == [b"hang00"]
 
 
+def test_names_of_an_association_that_ended_are_not_asked_for(hanging, client):
+    with reference_server() as server, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        pool = server.server._resolver._pool
+        pool._limit = 2
+        sock = client.connect(server)
+        sock.sendall(b"\x05\x01\x00" + b"\x05\x03\x00\x01" + bytes(6))
+        relay = ("127.0.0.1", int.from_bytes(receive(sock, 12)[-2:], "big"))
+        for number in range(8):
+            udp.sendto(b"\0\0\0\x03" + b"\x06hang%02d" % number + b"\x00\x50" + b"data", relay)
+        server.wait_for_udp_peers(8)
+        assert len(pool._waiting["127.0.0.1"]) == 7
+        sock.close()
+        server.wait_for_udp_closed(1)
+        assert pool._waiting == {}
+        hanging.released.set()
+    assert hanging.asked == [b"hang00"]
+
+
 def test_a_thread_that_cannot_be_started_costs_that_client_its_name(monkeypatch, target, client):
-    def start(self):
+    def start(*args):
         raise RuntimeError("can't start new thread")
 
     with reference_server() as server:
         near, far = client.tunnel(server, target)
-        monkeypatch.setattr("pywrap.server.threads.Thread.start", start)
+        monkeypatch.setattr("pywrap.server.threads.start_new_thread", start)
         sock = client.connect(server)
         ask_for(sock, b"one.test")
         assert receive(sock, 4) == b"\x05\x00" + b"\x05\x01"
