@@ -10,7 +10,9 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from pywrap.config.settings import Settings
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "install", "uninstall"]
@@ -21,34 +23,24 @@ def install(
     *,
     config: str | None = None,
     config_format: str | None = None,
-    chain_type: str | None = None,
-    dns: str | None = None,
-    placeholders: str | None = None,
-    loopback: str | None = None,
     direct: str | Sequence[str] = (),
     route: str | Sequence[str] = (),
     dnat: str | Sequence[str] = (),
-    udp: str | None = None,
-    listen: str | None = None,
-    bind_peer: str | None = None,
-    pipeline: str | None = None,
-    fast_open: bool | None = None,
-    isolate_streams: bool | None = None,
-    timeout: float | None = None,
-    connect_timeout: float | None = None,
-    read_timeout: float | None = None,
-    keep_env: bool | None = None,
-    verbosity: int | None = None,
+    children: bool = True,
+    **settings: str | float | bool | None,
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither is
-    given, one is searched for as the command does, and stderr tells which. The others are the command's
-    options of the same names, with numbers for times (seconds) and truth values for on and off; ``verbosity``
-    from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are. Variables that name
-    proxies are hidden from ``os.environ``, unless ``keep_env``.
+    given, one is searched for as the command does. ``direct``, ``route`` and ``dnat`` are texts of the
+    command's options, one or several. ``children``: Pythons that this process starts are covered as well.
+    ``settings`` are its other options, with underscores for dashes (``pysocksify --help`` lists them):
+    numbers for times (seconds), truth values for on and off, texts for the rest, None for what is not decided
+    here. ``verbosity`` from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are.
+    Variables that name proxies are hidden from ``os.environ``, unless ``keep_env``.
 
     Raises:
+        TypeError: there is no such setting.
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
         RuntimeError: it is installed already, here or by the command; or this Python runs without the GIL.
     """
@@ -57,36 +49,48 @@ def install(
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
     from pywrap import intercept
     from pywrap.config import variables
-    from pywrap.config.options import Given
+    from pywrap.config.arguments import NAMES, Arguments
     from pywrap.config.search import load
     from pywrap.messages import Messages
 
-    given = Given("install()")
+    arguments = Arguments("install()")
     for url in _several(proxy or ()):
-        given.add_proxy(url)
+        arguments.add_proxy(url)
     for name, texts in (("direct", direct), ("route", route), ("dnat", dnat)):
         for text in _several(texts):
-            given.take(name, text)
-    for name, value in (
-        *(("chain_type", chain_type), ("dns", dns), ("placeholders", placeholders), ("loopback", loopback)),
-        *(("udp", udp), ("listen", listen)),
-        *(("bind_peer", bind_peer), ("pipeline", pipeline), ("fast_open", fast_open)),
-        *(("isolate_streams", isolate_streams), ("keep_env", keep_env)),
-        *(("timeout", timeout), ("connect_timeout", connect_timeout), ("read_timeout", read_timeout)),
-        ("verbosity", verbosity),
-    ):
+            arguments.take(name, text)
+    for name, value in settings.items():
+        if name not in NAMES:
+            raise TypeError(f"install() got an unexpected keyword argument: {name}")
         if value is not None:
-            given.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
-    messages = Messages(verbosity or 0)
-    settings = load(
-        given.choices(),
+            arguments.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
+    given = settings.get("verbosity")
+    messages = Messages(int(given) if given else 0)
+    loaded = load(
+        arguments.partial(),
         config,
-        file_format=given.file_format(config_format),
+        file_format=arguments.file_format(config_format),
         say=lambda text: messages.say(0, text),
     )
-    intercept.install(settings)
-    if not settings.keep_env:
+    intercept.install(loaded, _handed_over(loaded) if children else None)
+    if not loaded.keep_env:
         variables.hide()
+
+
+def _handed_over(settings: Settings) -> Callable[[], str]:
+    """What gives the value of the environment variable that children read ``settings`` from."""
+    values: list[str] = []
+
+    def handed() -> str:
+        if not values:
+            import os
+
+            from pywrap.launch.environment import handed_over
+
+            values.append(handed_over(settings, os.environ))
+        return values[0]
+
+    return handed
 
 
 def _several(texts: str | Sequence[str]) -> Sequence[str]:

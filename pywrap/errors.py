@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def mask(text: str) -> str:
-    """``text``, which may be no URL at all, without what may be a password in it."""
+    """``text``, a URL or not, with ``***`` in the place of what may be its password."""
     head, at, place = text.rpartition("@")
     scheme, separator, login = head.partition("://")
     if not separator or not scheme.replace("+", "").isalnum():
-        # The :// may be a part of the password.
+        # This :// is no end of a scheme: it may be a part of the password.
         scheme, separator, login = "", "", head
     user, colon, _ = login.partition(":")
     return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
@@ -37,7 +37,7 @@ class ConfigError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        # What is quoted may be anything that a person has put into the wrong place.
+        # Text between backquotes is the user's, and may have a password in the wrong place.
         quoted = message.split("`")
         quoted[1::2] = map(mask, quoted[1::2])
         super().__init__("`".join(quoted))
@@ -47,18 +47,19 @@ class ConfigError(Exception):
 class SocksError(Exception):
     """A conversation with a proxy failed; ``errno`` is what connect() will report.
 
-    For whoever could take another path, ``tunnel`` notes at which ``hop`` it was, and which hop is ``dead``:
-    cannot be reached, does not answer, or is no proxy that lets us in. A destination that was refused is
-    nobody's death. ``in_doubt``: somebody hung up. That can be a refusal (``ssh -D`` has no other), or the
-    end of any hop so far. ``answered``: the hop had let us in before. ``unheard``: it had said nothing that a
-    proxy says. Then the hop before may have granted a connection to it without having one.
+    ``tunnel`` notes the rest, to decide whether another path may succeed. ``hop``: the hop whose answer was
+    awaited. ``dead``: the hop that cannot be reached, does not answer, or does not let us in; None when the
+    destination was refused. ``in_doubt``: the connection was closed, which may be a refusal (``ssh -D`` has
+    no other) or the failure of any hop up to ``hop``. ``authenticated``: ``hop`` had let us in before.
+    ``unheard``: ``hop`` had sent nothing of its protocol, so the hop before it may have granted the
+    connection to it without having one.
     """
 
     errno = errno.ECONNREFUSED
     hop: Proxy | None = None
     dead: Proxy | None = None
     in_doubt = False
-    answered = False
+    authenticated = False
     unheard = False
 
     def __init__(self, message: str, errno: int | None = None) -> None:
@@ -68,7 +69,7 @@ class SocksError(Exception):
 
 
 class Rejected(SocksError):
-    """The proxy understood the request and refused it (RFC 1928 section 6, reply ≠ 0)."""
+    """The proxy understood the request and refused it with ``code`` (RFC 1928 section 6, reply ≠ 0)."""
 
     def __init__(self, message: str, errno: int, code: int) -> None:
         super().__init__(message, errno)
@@ -76,7 +77,7 @@ class Rejected(SocksError):
 
 
 class AuthenticationFailed(SocksError):
-    """The proxy does not let us in: a refused password (RFC 1929), or none where it wants one."""
+    """The proxy does not let us in: it refuses the password (RFC 1929), or wants one and got none."""
 
     errno = errno.EACCES
 
@@ -98,13 +99,13 @@ class ProxyClosed(SocksError):
 
 
 class ProxyTimeout(SocksError):
-    """The handshake took longer than it may."""
+    """The handshake took longer than the timeouts in the settings allow."""
 
     errno = errno.ETIMEDOUT
 
 
 class Unencodable(SocksError):
-    """The destination or the credentials cannot be said in this version of SOCKS."""
+    """No message of this version of SOCKS can carry the destination or the credentials."""
 
     errno = errno.EAFNOSUPPORT
 

@@ -1,6 +1,7 @@
 """Lines on stderr from inside the target process: ``pysocksify[4121]: …``.
 
-Written to the descriptor itself: the program may have replaced ``sys.stderr``, or not made it yet.
+They are written to descriptor 2 itself: the program may have replaced ``sys.stderr``, and before it starts
+that does not exist yet.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ STDERR = 2
 
 
 class Messages:
-    """Says what the user asked to hear. ``verbosity`` as in ``Settings``."""
+    """Prints messages up to the ``verbosity`` that the user asked for (``Settings.verbosity``)."""
 
     def __init__(self, verbosity: int) -> None:
         self.verbosity = verbosity
         self._file = _identity()
 
     def say(self, level: int, text: str) -> None:
-        """Print ``text`` when the verbosity is at least ``level``."""
-        # A daemon closes its stderr, and the number may be a connection by now.
+        """Print ``text``, one line, when the verbosity is at least ``level``; write errors are ignored."""
+        # A daemon closes its stderr, and descriptor 2 may be a connection of the program by now.
         if self.verbosity >= level and self._file is not None and _identity() == self._file:
             line = f"pysocksify[{os.getpid()}]: {text}\n"
             try:
                 os.write(STDERR, line.encode("utf-8", "backslashreplace"))
             except OSError:
-                # Nobody reads it any more, and the connection that this is about goes on.
+                # EPIPE, for example: the reader is gone. The program's connection must not fail for that.
                 pass
 
 

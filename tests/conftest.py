@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import hypothesis
 import pytest
 
-from tests import destinations, peers, strace
-from tests.run import VERSIONS, Ran, interpreters
+from tests.support import destinations, peers, strace
+from tests.support.run import VERSIONS, Ran, interpreters
 
 # On a busy machine a slow example says nothing about the code.
 hypothesis.settings.register_profile("pysocksify", deadline=None)

@@ -18,13 +18,13 @@ import pytest
 
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch.environment import environment
-from pywrap.tunnel import turns
-from tests import peers
-from tests.naming_proxy import carry, naming_proxy
-from tests.run import environment as clean_environment
-from tests.run import pysocksify, run
-from tests.servers import reference_server
-from tests.tunnel.scripted import CHOICE, GREETING, scripted
+from pywrap.tunnel import round_robin
+from tests.support import peers
+from tests.support.naming_proxy import carry, naming_proxy
+from tests.support.run import environment as clean_environment
+from tests.support.run import pysocksify, run
+from tests.support.scripted import CHOICE, GREETING, scripted
+from tests.support.servers import reference_server
 
 PRELUDE = """
 import asyncio, json, os, socket, subprocess, sys
@@ -142,9 +142,9 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
             sys.exit(not done)
     """
     chain = Chain(tuple(map(proxy, three)), type="round_robin", length=1)
-    path = turns.create()
+    path = round_robin.create()
     try:
-        assert program(chain, code, echo_server.port, 4, turns=path) == {"done": True}
+        assert program(chain, code, echo_server.port, 4, shared_file=path) == {"done": True}
     finally:
         os.close(int(path.rpartition("/")[2]))
     assert counts(three) == [2, 2, 2]
@@ -331,8 +331,8 @@ def test_a_hop_that_swallows_what_is_behind_its_request_costs_one_stall(
     code = """
         from pywrap import intercept
         fetched = fetch()
-        hops = intercept.current().session.hops
-        after_one = {hop.port: pipelines for hop, pipelines in hops._takers.items()}
+        hops = intercept.current().hops
+        after_one = {hop.port: pipelines for hop, pipelines in hops._pipelining.items()}
         say(fetched=fetched + fetch(), pipelines=after_one, passes=list(hops._passers.values()))
     """
     last = three[0] if behind == "reference server" else microsocks
@@ -354,7 +354,7 @@ def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
     code = """
         import time
         from pywrap import intercept
-        hops = intercept.current().session.hops
+        hops = intercept.current().hops
         deadline = time.monotonic() + 30
         failed = 0
         while not hops._passers and time.monotonic() < deadline:
@@ -518,15 +518,15 @@ def test_auto_learns_from_the_second_connection_and_leaks_nothing(three, echo_se
         from pywrap import intercept
         fetched = fetch()
         before = sorted(os.listdir("/proc/self/fd"))
-        hops = intercept.current().session.hops
+        hops = intercept.current().hops
         fetched += fetch()
         deadline = time.monotonic() + 30
-        while not hops._takers and time.monotonic() < deadline:
+        while not hops._pipelining and time.monotonic() < deadline:
             fetch()
         while sorted(os.listdir("/proc/self/fd")) != before and time.monotonic() < deadline:
             fetch()
         fetched += fetch()
-        say(fetched=fetched, takers=list(hops._takers.values()),
+        say(fetched=fetched, takers=list(hops._pipelining.values()),
             leaked=sorted(os.listdir("/proc/self/fd")) != before)
     """
     said = program(Chain((proxy(three[0]),)), code, echo_server.port, 3, pipeline="auto")

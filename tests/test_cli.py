@@ -9,8 +9,9 @@ import pywrap
 from pywrap import cli
 from pywrap.config import rules
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
-from tests.rules import direct
-from tests.run import environment
+from pywrap.help import long_help, short_help
+from tests.support.rules import direct
+from tests.support.run import environment
 
 PROXY = ["-x", "socks5h://h"]
 
@@ -39,8 +40,10 @@ def config(tmp_path, monkeypatch):
 def launches(monkeypatch, config):
     """A function that runs the command and returns what it would have launched."""
     calls = []
+    published = []
 
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
+        published.append(publish)
         calls.append((settings, command, embedded))
         raise Launched
 
@@ -50,6 +53,7 @@ def launches(monkeypatch, config):
         assert cli.main(list(argv)) == 125
         return calls.pop()
 
+    run.published = published
     return run
 
 
@@ -161,6 +165,11 @@ def test_options_become_settings(launches, argv, field, value):
     settings, command, _ = launches(*argv, "program")
     assert getattr(settings, field) == value
     assert command == ["program"]
+
+
+def test_published_servers_add_up(launches):
+    launches("--publish", "80", *PROXY, "--publish=8080:80", "program")
+    assert launches.published == [["80", "8080:80"]]
 
 
 def test_embedded_server_is_the_nearest_hop(launches):
@@ -279,7 +288,7 @@ def test_wrapping_a_shell_prints_commands(config, capsys):
     assert cli.main([*PROXY, "--env"]) == 0
     out = capsys.readouterr().out
     assert all(line.startswith("export ") for line in out.splitlines())
-    assert "PYSOCKSIFY_SETTINGS='format=" in out
+    assert "PYSOCKSIFY_SETTINGS='" in out
 
 
 # ---------------------------------------------------------------- what is refused
@@ -422,7 +431,7 @@ def test_broken_file_is_named_with_its_line(fails, config):
 
 
 def test_failed_launch_has_its_own_status(monkeypatch, config, capsys):
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
         raise LaunchError("program not found: `nosuch`", "is it installed?", 127)
 
     replace_launch(monkeypatch, launch)
@@ -433,7 +442,7 @@ def test_failed_launch_has_its_own_status(monkeypatch, config, capsys):
 
 
 def test_bug_of_ours_shows_its_traceback(monkeypatch, config, capsys):
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
         raise ZeroDivisionError("of ours")
 
     replace_launch(monkeypatch, launch)
@@ -447,7 +456,7 @@ def test_bug_of_ours_shows_its_traceback(monkeypatch, config, capsys):
 
 
 def test_interrupt_is_quiet(monkeypatch, config, capsys):
-    def launch(settings, command, embedded):
+    def launch(settings, command, embedded, publish):
         raise KeyboardInterrupt
 
     replace_launch(monkeypatch, launch)
@@ -468,10 +477,10 @@ def test_q_is_silent_about_the_file_in_use(launches, config, capsys):
 @pytest.mark.parametrize(
     "argv, text",
     [
-        (["-h"], cli.SHORT_HELP),
-        (["-qh", "--nonsense"], cli.SHORT_HELP),
-        (["--help"], cli.LONG_HELP),
-        ([*PROXY, "--help", "program"], cli.LONG_HELP),
+        (["-h"], short_help()),
+        (["-qh", "--nonsense"], short_help()),
+        (["--help"], long_help()),
+        ([*PROXY, "--help", "program"], long_help()),
         (["--version"], f"pysocksify {pywrap.__version__}\n"),
     ],
 )
@@ -480,7 +489,7 @@ def test_help_goes_to_stdout(capsys, argv, text):
     assert capsys.readouterr() == (text, "")
 
 
-@pytest.mark.parametrize("text", [cli.SHORT_HELP, cli.LONG_HELP])
+@pytest.mark.parametrize("text", [short_help(), long_help()])
 def test_help_fits_a_terminal_and_names_every_option(text):
     assert max(map(len, text.splitlines())) <= 80
     for option in (*cli.WITH_VALUE, "--help", "--version", *cli.ALIASES):
@@ -488,7 +497,7 @@ def test_help_fits_a_terminal_and_names_every_option(text):
 
 
 def test_help_says_which_shells():
-    assert "shell of the Bourne kind (sh, bash, dash, zsh)" in cli.LONG_HELP
+    assert "shell of the Bourne kind (sh, bash, dash, zsh)" in long_help()
 
 
 def run(*argv, **how):
@@ -545,7 +554,7 @@ before = set(sys.modules)
 from pywrap import cli
 from pywrap.config.search import load
 options = cli.Options(["-x", "socks5h://u:p@h", "--direct", "*.a,fd00::/8", "-f", {str(config)!r}, "program"])
-load(options.choices(), options.config)
+load(options.partial(), options.config)
 print(*sorted(set(sys.modules) - before))
 """
     done = subprocess.run(

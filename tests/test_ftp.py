@@ -8,9 +8,9 @@ import sys
 import pytest
 import trustme
 
-from tests import namespaces
 from tests.conftest import installed
-from tests.run import program, pysocksify, run
+from tests.support import namespaces
+from tests.support.run import program, pysocksify, run
 
 FTP = 2121
 FTPS = 2122

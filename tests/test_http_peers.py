@@ -9,8 +9,8 @@ import pytest
 from pywrap.errors import AuthenticationFailed, Rejected, to_oserror
 from pywrap.socks import http
 from pywrap.socks.wire import Endpoint
-from tests import destinations
-from tests.socks.play import hold
+from tests.support import destinations
+from tests.support.play import hold
 
 SECONDS = 20
 

@@ -18,11 +18,14 @@ PACKAGE = Path(__file__).parent.parent / "pywrap"
 
 # From the top. A part is a module, or a package with all that is in it.
 FLOORS = (
-    ("pywrap", "pywrap.auto", "pywrap.cli", "pywrap.__main__"),
+    ("pywrap", "pywrap.auto", "pywrap.cli", "pywrap.help", "pywrap.__main__"),
     ("pywrap.launch",),
+    ("pywrap.confine",),
     ("pywrap.intercept",),
     ("pywrap.tunnel", "pywrap.server"),
+    ("pywrap.relay",),
     ("pywrap.socks",),
+    ("pywrap.programs",),
     ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.messages"),
 )
 # On one floor, and not to know each other.
@@ -44,17 +47,19 @@ TARGET = (
     "pywrap.intercept.*",
     "pywrap.tunnel.*",
     "pywrap.socks.*",
+    "pywrap.programs.*",
     "pywrap.errors",
     "pywrap.frozen",
     "pywrap.messages",
     "pywrap.config",
+    "pywrap.config.matching",
     "pywrap.config.settings",
-    "pywrap.config.handover",
+    "pywrap.config.settings_env",
     "pywrap.config.variables",
     "pywrap.launch.secrets",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
-READERS = {"pywrap.config.options", "pywrap.config.search"}
+READERS = {"pywrap.config.arguments", "pywrap.config.search", "pywrap.launch.environment"}
 
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"
@@ -175,6 +180,15 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] == "pywrap"
 
 
+def patches_the_broker(found: Import) -> bool:
+    """The broker is never patched either."""
+    return (
+        part_of(found.importer) == "pywrap.confine"
+        and is_ours(found.imported)
+        and part_of(found.imported) == "pywrap.intercept"
+    )
+
+
 def goes_up(found: Import) -> bool:
     """Does it import from a floor above, or from a stranger on its own?"""
     if not is_ours(found.imported) or (found.imported, found.name) == FREE_FOR_ALL:
@@ -219,7 +233,13 @@ def is_heavy(found: Import) -> bool:
     return found.imported.partition(".")[0] in HEAVY
 
 
-RULES: tuple[Callable[[Import], bool], ...] = (goes_up, patches_the_launcher, leaves_the_target, is_heavy)
+RULES: tuple[Callable[[Import], bool], ...] = (
+    goes_up,
+    patches_the_launcher,
+    patches_the_broker,
+    leaves_the_target,
+    is_heavy,
+)
 
 
 def broken(package: Path, rule: Callable[[Import], bool]) -> list[str]:
@@ -232,6 +252,47 @@ def broken(package: Path, rule: Callable[[Import], bool]) -> list[str]:
 @pytest.mark.parametrize("rule", RULES)
 def test_every_import_keeps_to(rule):
     assert "\n".join(broken(PACKAGE, rule)) == ""
+
+
+def circles(package: Path) -> list[str]:
+    """The files of one package that import each other, type-only imports included."""
+    graph: dict[str, set[str]] = {module: set() for module in modules(package)}
+    for found in imports(package):
+        same_package = found.importer.split(".")[:2] == found.imported.split(".")[:2]
+        if same_package and found.imported in graph and found.imported != found.importer:
+            graph[found.importer].add(found.imported)
+    return sorted(
+        " -> ".join(circle) for module in graph if (circle := circle_through(graph, module)) is not None
+    )
+
+
+def circle_through(graph: dict[str, set[str]], start: str) -> list[str] | None:
+    """The shortest way from ``start`` back to it."""
+    ways = [[start]]
+    seen = set()
+    while ways:
+        way = ways.pop(0)
+        for following in sorted(graph[way[-1]]):
+            if following == start:
+                return [*way, start]
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return None
+
+
+def test_there_is_no_circle_among_the_files_of_a_package():
+    assert "\n".join(circles(PACKAGE)) == ""
+
+
+def test_a_circle_is_noticed(tmp_path):
+    package = small_package(tmp_path)
+    (package / "socks/v5.py").write_text("if TYPE_CHECKING:\n    from pywrap.socks.wire import Send\n")
+    (package / "socks/wire.py").write_text("def late():\n    from pywrap.socks import v5\n")
+    assert circles(package) == [
+        "pywrap.socks.v5 -> pywrap.socks.wire -> pywrap.socks.v5",
+        "pywrap.socks.wire -> pywrap.socks.v5 -> pywrap.socks.wire",
+    ]
 
 
 def test_something_was_read():
@@ -262,16 +323,19 @@ def test_something_was_read():
         (goes_up, "socks/v5.py", "try:\n    pass\nexcept OSError:\n    import pywrap.tunnel.chain"),
         (goes_up, "socks/v5.py", "from pywrap import install"),
         (goes_up, "tunnel/chain.py", "from pywrap.intercept import originals"),
-        (goes_up, "tunnel/chain.py", "from pywrap.server import loop"),
+        (goes_up, "tunnel/chain.py", "from pywrap.server import server"),
+        (goes_up, "relay/loop.py", "from pywrap.server import server"),
         (goes_up, "server/loop.py", "import pywrap.tunnel"),
         (goes_up, "intercept/originals.py", "from pywrap.launch import command"),
         (patches_the_launcher, "launch/command.py", "from pywrap.intercept import originals"),
         (patches_the_launcher, "launch/command.py", "from pywrap.launch import bootstrap"),
         (patches_the_launcher, "cli.py", "import pywrap.launch.bootstrap"),
+        (patches_the_broker, "confine/gate.py", "from pywrap.intercept import originals"),
         (leaves_the_target, "tunnel/chain.py", "import python_socks"),
         (leaves_the_target, "tunnel/chain.py", "def late():\n    import socks.client"),
-        (leaves_the_target, "config/handover.py", "from pywrap.config import url"),
-        (leaves_the_target, "intercept/originals.py", "from pywrap.server import loop"),
+        (leaves_the_target, "config/settings_env.py", "from pywrap.config import url"),
+        (leaves_the_target, "launch/bootstrap.py", "def late():\n    import psutil"),
+        (leaves_the_target, "intercept/originals.py", "from pywrap.relay import loop"),
         (leaves_the_target, "launch/bootstrap.py", "from pywrap.config.search import load"),
         (is_heavy, "messages.py", "import re"),
         (is_heavy, "messages.py", "from collections.abc import Callable"),
@@ -291,7 +355,7 @@ def test_rule_is_broken_by(tmp_path, rule, file, source):
 
 def test_what_is_allowed(tmp_path):
     package = small_package(tmp_path)
-    (package / "server/loop.py").write_text("from pywrap import __version__\nfrom pywrap.socks import v5\n")
+    (package / "server/dial.py").write_text("from pywrap import __version__\nfrom pywrap.socks import v5\n")
     (package / "launch/bootstrap.py").write_text("from pywrap import intercept\nimport os\n")
     (package / "launch/startup/sitecustomize.py").write_text("from pywrap.launch import bootstrap\n")
     (package / "tunnel/chain.py").write_text("from . import dial\n\ndef late():\n    import threading\n")

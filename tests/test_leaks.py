@@ -14,13 +14,13 @@ import sys
 
 import pytest
 
-from tests import datagram_servers
-from tests.datagrams import udp_echo
-from tests.destinations import HELLO, ONLY_THE_PROXY_KNOWS
-from tests.name_server import name_server
-from tests.naming_proxy import naming_proxy
-from tests.run import program, pysocksify
-from tests.servers import reference_server
+from tests.support import datagram_servers
+from tests.support.datagrams import udp_echo
+from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS
+from tests.support.name_server import name_server
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import program, pysocksify
+from tests.support.servers import reference_server
 
 BODY = HELLO.decode()
 
@@ -181,7 +181,7 @@ def relay(monkeypatch):
     def getaddrinfo(host, *rest):
         return real(b"127.0.0.1" if host == ONLY_THE_PROXY_KNOWS.encode() else host, *rest)
 
-    monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("pywrap.server.tcp.dial._socket.getaddrinfo", getaddrinfo)
     with reference_server(listen=[("127.0.0.2", 0)]) as proxy:
         yield proxy
 

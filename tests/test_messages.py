@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.run import run
+from tests.support.run import run
 
 CODE = """
 import os, sys

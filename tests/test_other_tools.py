@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests import peers
 from tests.conftest import installed
-from tests.naming_proxy import naming_proxy
-from tests.run import program, pysocksify, run
+from tests.support import peers
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import program, pysocksify, run
 
 HERE = "127.0.0.1"
 

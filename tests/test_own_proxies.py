@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests import destinations
-from tests.naming_proxy import naming_proxy
-from tests.run import program, pysocksify, run
-from tests.servers import reference_server
+from tests.support import destinations
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import program, pysocksify, run
+from tests.support.servers import reference_server
 
 HERE = "127.0.0.1"
 

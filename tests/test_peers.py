@@ -11,8 +11,8 @@ import pytest
 from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Rejected, to_oserror
 from pywrap.socks import datagram, v4, v5
 from pywrap.socks.wire import Endpoint
-from tests import destinations, peers
-from tests.socks.play import hold
+from tests.support import destinations, peers
+from tests.support.play import hold
 
 SECONDS = 20
 

@@ -15,11 +15,11 @@ import threading
 
 import pytest
 
-from tests import destinations
-from tests.destinations import HELLO, ONLY_THE_PROXY_KNOWS, known_digest
-from tests.naming_proxy import naming_proxy
-from tests.run import program, pysocksify, run
-from tests.servers import reference_server
+from tests.support import destinations
+from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS, known_digest
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import program, pysocksify, run
+from tests.support.servers import reference_server
 
 MIB = 1 << 20
 BODY = HELLO.decode()
@@ -349,9 +349,14 @@ def test_an_ipv6_socket_stays_one(proxy_host, host, family, kernel_peer):
     assert result["getpeername"] == result["tls peer"] == [host, server.port]
     assert result["family"] == result["domain"] == family
     assert result["kernel peer"] == [kernel_peer, proxy.port]
-    assert result["getsockname"] == result["kernel name"]
+    # What an FTP client announces that is connected to ::1, whatever the family of the proxy is.
+    assert result["getsockname"] == ["::1", result["kernel name"][1]]
 
 
+@pytest.mark.skipif(
+    "PYSOCKSIFY_TEST_CONFINE" in os.environ,
+    reason="of a confined program, the proxy sees the broker's socket",
+)
 def test_an_ipv4_socket_does_not_show_that_it_is_an_ipv6_one_underneath():
     with reference_server(listen=[("::1", 0)]) as proxy, destinations.https_server() as server:
         result = ask(through(proxy), "report.py", server.host, server.port, server.ca_pem)

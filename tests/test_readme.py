@@ -1,13 +1,17 @@
-"""The messages that README explains are those that the code has."""
+"""docs/messages.md explains the messages that the code has; README is short, and its commands work."""
 
 from __future__ import annotations
 
 import ast
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.run import run
 
 ROOT = Path(__file__).parent.parent
 HOLE = "…"
@@ -35,10 +39,9 @@ def _text(node: ast.AST) -> str:
     return ""
 
 
-def table(readme: str) -> Iterator[str]:
+def table(page: str) -> Iterator[str]:
     """The messages in the first column of the tables, one by one."""
-    section = readme.partition("\n## Messages and exit codes\n")[2].partition("\n## ")[0]
-    for line in section.splitlines():
+    for line in page.splitlines():
         if line.startswith("|") and not line.startswith(("|---", "| before the program", "| in the program")):
             first = re.split(r"(?<!\\)\|", line)[1]
             yield from first.replace(r"\|", "|").strip().split(" · ")
@@ -63,7 +66,7 @@ def said():
 
 
 def test_every_message_of_the_table_is_one_of_ours(said):
-    messages = list(table((ROOT / "README.md").read_text()))
+    messages = list(table((ROOT / "docs" / "messages.md").read_text()))
     assert len(messages) > 100
     assert [message for message in messages if not is_said(message, said)] == []
 
@@ -80,3 +83,61 @@ def test_a_docstring_and_the_help_are_no_messages():
         'HELP = "usage:\\n  more"\ndef f():\n    """Fail."""\n    raise E(f"{a} is " + "wrong", not f"{b}")'
     )
     assert set(templates(source)) == {"… is wrong", "… is ", " is ", "wrong", "…"}
+
+
+# ---------------------------------------------------------------- README
+
+
+def test_readme_can_be_read_in_a_few_minutes():
+    assert len((ROOT / "README.md").read_text().split()) < 1300
+
+
+@pytest.mark.parametrize(
+    "page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+)
+def test_every_link_leads_somewhere(page):
+    for target, _, anchor in (
+        link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", page.read_text())
+    ):
+        file = page.parent / target
+        if file.name == "confinement.md" and not file.exists():
+            # Comes with the confinement itself.
+            continue
+        assert file.exists(), f"{target} in {page.name}"
+        assert not anchor or anchor in anchors(file.read_text()), f"{target}#{anchor} in {page.name}"
+
+
+def anchors(text: str) -> set[str]:
+    """The names of headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def examples(readme: str) -> list[tuple[str, str]]:
+    """The commands that README says are run here, and what each prints."""
+    block = readme.partition("<!-- tests/test_readme.py runs these. -->\n```console\n")[2].partition("```")[0]
+    found = []
+    for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        # A command ends with the line that closes its quote.
+        command = re.match(r"[^']*'[^']*'.*\n", each)
+        assert command, each
+        found.append((command[0], each[command.end() :]))
+    return found
+
+
+def without_numbers(text: str) -> str:
+    """Process ids, ports chosen by the kernel and times differ from run to run."""
+    text = re.sub(r"\[\d+\]:", "[PID]:", text)
+    text = re.sub(r"\d+ ms", "N ms", text)
+    return re.sub(r"127\.0\.0\.1:(?!1080\b)\d+", "127.0.0.1:PORT", text)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_command_of_the_readme_works_as_pasted(number, tmp_path):
+    commands = examples((ROOT / "README.md").read_text())
+    assert len(commands) == 3
+    command, printed = commands[number]
+    bin_directory = os.path.dirname(sys.executable)
+    env = {"PATH": f"{bin_directory}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    ran = run("sh", "-c", f"exec 2>&1\n{command}", env=env, cwd=tmp_path)
+    assert sorted(without_numbers(ran.out).splitlines()) == sorted(without_numbers(printed).splitlines())

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.intercept.child import PRELUDE
-from tests.naming_proxy import naming_proxy
-from tests.run import pysocksify, run
-from tests.servers import PATIENCE
+from tests.support.child import PRELUDE
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import pysocksify, run
+from tests.support.servers import PATIENCE
 
 HERE = "127.0.0.1"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.run import VERSIONS, environment, interpreters, run
+from tests.support.run import VERSIONS, environment, interpreters, run
 
 
 def python(code, **options):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run import run
+from tests.support.run import run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 CI = SCRIPTS.parent / ".ci" / "run"

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.run import program
-from tests.strace import Reached, Trace, parse
+from tests.support.run import program
+from tests.support.strace import Reached, Trace, parse
 
 
 @pytest.mark.parametrize(

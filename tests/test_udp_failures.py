@@ -20,11 +20,11 @@ import threading
 
 import pytest
 
-from tests.datagram_servers import answering, nothing
-from tests.datagrams import udp_echo
-from tests.run import environment, program, pysocksify
-from tests.servers import reference_server
-from tests.tunnel.scripted import CHOICE, GREETING, scripted
+from tests.support.datagram_servers import answering, nothing
+from tests.support.datagrams import udp_echo
+from tests.support.run import environment, program, pysocksify
+from tests.support.scripted import CHOICE, GREETING, scripted
+from tests.support.servers import reference_server
 
 KINDS = ["blocking", "timeout", "asyncio"]
 
@@ -93,6 +93,7 @@ def through(port, host="127.0.0.1"):
 def pysocksd(*before, listen="127.0.0.1"):
     """Our server as a process: its port, and the process."""
     command = [*before, sys.executable, "-m", "pywrap.server", "--listen", f"{listen}:0", "-q"]
+    command += ["--allow", "0.0.0.0/0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             # There may be a warning before it.

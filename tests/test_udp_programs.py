@@ -13,13 +13,13 @@ import sys
 
 import pytest
 
-from tests import datagram_servers, peers
-from tests.datagram_servers import answering, http3_server
-from tests.datagrams import udp_echo
-from tests.destinations import HELLO, ONLY_THE_PROXY_KNOWS
-from tests.run import PROGRAMS, program, pysocksify, run
-from tests.servers import reference_server
-from tests.tunnel.scripted import scripted
+from tests.support import datagram_servers, peers
+from tests.support.datagram_servers import answering, http3_server
+from tests.support.datagrams import udp_echo
+from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS
+from tests.support.run import PROGRAMS, program, pysocksify, run
+from tests.support.scripted import scripted
+from tests.support.servers import reference_server
 
 ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
 
@@ -249,7 +249,7 @@ def knows(monkeypatch):
     def getaddrinfo(host, *rest):
         return real(b"127.0.0.1" if host == ONLY_THE_PROXY_KNOWS.encode() else host, *rest)
 
-    monkeypatch.setattr("pywrap.server.dial._socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("pywrap.server.tcp.dial._socket.getaddrinfo", getaddrinfo)
 
 
 def test_a_name_that_only_the_proxy_knows(ours, echo, knows):

@@ -1,6 +1,6 @@
-"""A proxy from $ALL_PROXY, and what needs none from $NO_PROXY, for ``-x env``: as curl reads them.
+"""For ``-x env``: the proxy in $ALL_PROXY, and the destinations without one in $NO_PROXY, as curl reads them.
 
-Not asked for by default: other programs set these variables, and settings that nobody sees are none.
+They are not read by default: desktops and other programs set these variables, and the user may not know it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ NONE = ("no_proxy", "NO_PROXY")
 
 
 def proxy_of(environ: Mapping[str, str]) -> tuple[Proxy, str]:
-    """The proxy, and the variable that names it.
+    """The proxy, and the name of its variable with the ``$``.
 
     Raises:
-        ConfigError: none does, or it is no proxy.
+        ConfigError: no variable is set, or its value is no URL of a proxy.
     """
     name, text = _first(ALL, environ)
     if not text:
@@ -37,7 +37,7 @@ def proxy_of(environ: Mapping[str, str]) -> tuple[Proxy, str]:
 
 
 def rules_of(environ: Mapping[str, str]) -> tuple[tuple[Rule, ...], str]:
-    """Rules for what needs no proxy, and the variable that names it.
+    """Rules for the destinations that need no proxy, and the name of their variable with the ``$``.
 
     Raises:
         ConfigError: an entry is neither a network, an address nor a name.

@@ -1,7 +1,8 @@
 """The formats of configuration files, and which of them a file has.
 
-Its name tells, or else the first line whose first word is a directive of one format, or a section; a file
-without such a line is ours, which is that of proxychains. What is wrong in it may be a word of another one.
+The name of the file decides; else the first line that begins with a directive of one format, or with a
+section. A file without such a line is read as pysocksify's own format, which is that of proxychains. For
+unknown directives in it, the hint considers the directives of all formats.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pywrap.config.words import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
 PARSERS = {"proxychains": proxychains.parse, "tsocks": tsocks.parse, "torsocks": torsocks.parse}
 FORMATS = tuple(PARSERS)
@@ -22,8 +23,8 @@ WORDS = {
 }
 
 
-def parse(data: bytes, source: str, file_format: str | None = None) -> Choices:
-    """Read the contents of the file ``source``, in one of FORMATS if that is known.
+def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSettings:
+    """Read ``data``, the contents of the file ``source``. ``file_format``: one of FORMATS, None to find out.
 
     Raises:
         ConfigError: something in it is wrong.
@@ -36,7 +37,6 @@ def parse(data: bytes, source: str, file_format: str | None = None) -> Choices:
 
 def _by_name(source: str) -> str:
     name = source.rpartition("/")[2]
-    # Longest first: one contains the other.
     for known in ("proxychains", "torsocks", "tsocks"):
         if known in name:
             return known
@@ -53,7 +53,7 @@ def _by_content(data: bytes) -> str:
 
 def _format_of(word: str) -> str:
     if word.startswith("["):
-        # Nobody else has sections.
+        # The other formats have no sections.
         return "proxychains"
     return next((name for name, words in WORDS.items() if word in words), "")
 

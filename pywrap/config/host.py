@@ -1,6 +1,7 @@
-"""Hosts, ports and networks as people write them, turned into one spelling.
+"""Hosts, ports and networks as users write them, turned into one spelling.
 
-Nothing is looked up. ``_socket`` instead of ``ipaddress``: the same answers for a hundredth of the import.
+No name is resolved. ``_socket`` instead of ``ipaddress``: it gives the same results, and importing it takes a
+hundredth of the time.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pywrap.errors import ConfigError
 LONGEST_NAME = 253
 LONGEST_LABEL = 63
 
-# An underscore is no letter of RFC 952, but stands in names that resolve (Docker Compose, SRV, Windows).
+# RFC 952 has no underscore, but names with one resolve (Docker Compose, SRV, Windows).
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def parse_host(text: str) -> str:
-    """An address as ``inet_ntop`` writes it, or a name in lower case with IDNA applied.
+    """An address as inet_ntop(3) writes it, or a name in lower case with IDNA applied.
 
-    IPv6 addresses come without brackets here.
+    ``text`` is an IPv6 address without brackets, an IPv4 address, or a name.
 
     Raises:
         ConfigError: neither an address nor a name.
@@ -56,8 +57,13 @@ def parse_port(text: str) -> int | None:
     return port if port and port <= 65535 else None
 
 
+def without_brackets(text: str) -> str:
+    """``::1`` for ``[::1]``; any other text as it is."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
 def split_port(text: str) -> tuple[str, str | None]:
-    """Cut off ``:PORT``, None when there is none, and the brackets of an IPv6 address.
+    """Split ``text`` into the host, an IPv6 address without its brackets, and the text of the port or None.
 
     Raises:
         ConfigError: the brackets are not in pairs.
@@ -70,15 +76,15 @@ def split_port(text: str) -> tuple[str, str | None]:
     if text.count(":") == 1:
         what, _, port = text.partition(":")
         return what, port
-    # Without brackets, all the colons of an IPv6 address are its own.
+    # Without brackets, all colons belong to the IPv6 address.
     return text, None
 
 
 def parse_network(address: str, mask: str | None = None) -> str:
-    """A network in its normal form, ``10.0.0.0/8``; without a ``mask`` one address.
+    """A network in its normal form, ``10.0.0.0/8``; without a ``mask``, that of the one address (/32, /128).
 
-    ``mask`` is a prefix length, or for IPv4 also a netmask. Bits of the address outside the mask
-    are cleared, as proxychains does, so that one's own address with a mask names one's network.
+    ``mask``: a prefix length, or for IPv4 also a netmask. Bits of the address outside the mask are cleared,
+    as by proxychains: a host's address with its mask means the network of the host.
 
     Raises:
         ConfigError: not an address, or not a mask for it.
@@ -97,14 +103,14 @@ def parse_network(address: str, mask: str | None = None) -> str:
 
 
 def is_inside(network: str, outer: str) -> bool:
-    """Whether ``network``, or an address, is ``outer`` or a part of it; as ``parse_network`` writes them."""
+    """Whether ``network`` is ``outer`` or a part of it; literals, or networks of ``parse_network``."""
     (low, bits, length), (start, outer_bits, outer_length) = _numbers(network), _numbers(outer)
     shift = bits - outer_length
     return bits == outer_bits and length >= outer_length and low >> shift == start >> shift
 
 
 def _numbers(network: str) -> tuple[int, int, int]:
-    """The first address, how many bits it has, and how many of them are the network's."""
+    """The first address as a number, the bits of an address (32 or 128), and the length of the prefix."""
     literal, _, length = network.partition("/")
     packed = inet_pton(AF_INET6 if ":" in literal else AF_INET, literal)
     bits = len(packed) * 8
@@ -132,7 +138,7 @@ def _to_ascii(text: str) -> str:
     if text.isascii():
         return text
     try:
-        # IDNA 2003, as socket.getaddrinfo() does: the name means here what it means in a program.
+        # IDNA 2003, which socket.getaddrinfo() applies too, so the name is the one that a program asks for.
         return text.encode("idna").decode("ascii")
     except UnicodeError:
         raise ConfigError(f"not a host name: `{text}`") from None

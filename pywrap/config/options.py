@@ -1,94 +1,412 @@
-"""Settings one by one, in text: the options of the command, and the arguments of ``install()``."""
+"""The table of options, from which the command line, files, ``install()``, help and manual are derived.
+
+An option with ``read`` is a setting: ``name`` is the field of ``Settings``, the directive of a configuration
+file, the keyword of ``pywrap.install()`` and, with dashes, the option of the command. To add a setting, add
+the field to ``Settings`` and a row here. ``cli`` handles the options without ``read`` itself.
+"""
 
 from __future__ import annotations
 
-from pywrap.config.choices import Choices, from_source
-from pywrap.config.formats import FORMATS
-from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
-from pywrap.config.url import parse_proxy
-from pywrap.config.values import READERS, parse_chain_type
-from pywrap.config.words import one_of
+from pywrap.config import values
+from pywrap.config.settings import (
+    BIND_PEER,
+    CHAIN_TYPES,
+    CONFINE,
+    DNS,
+    LISTEN,
+    LOOPBACK,
+    PIPELINE,
+    UDP,
+)
+from pywrap.config.words import one_of, seconds, switch
+from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from pywrap.config.values import Reader
 
-    from pywrap.config.settings import Proxy, Rewrite, Rule
+PROXIES = "Proxies"
+TRAFFIC = "What goes through them"
+ACTIONS = "Instead of running PROGRAM"
+MESSAGES = "Messages, on stderr"
+GROUPS = (PROXIES, TRAFFIC, ACTIONS, MESSAGES)
 
-# Those that ``Given.take`` reads.
-NAMES = (*READERS, "chain_type", "direct", "route", "dnat")
+
+@frozen
+class Option:
+    """One option.
+
+    ``summary``: its line in -h. ``text``: its paragraphs in --help and the manual. ``metavar``: the name of
+    its value, "" when it takes none; ``brief``: a shorter one for -h. ``words``: the possible values, if they
+    can be listed. ``read``: the function that reads the value. ``adds``: whether the values of a repeated
+    option add up. ``directive``: its name in files if that is another, "-" when files have another form.
+    """
+
+    name: str
+    group: str
+    summary: str
+    text: str
+    metavar: str = ""
+    brief: str = ""
+    short: str = ""
+    words: tuple[str, ...] = ()
+    read: Reader | None = None
+    adds: bool = False
+    directive: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
 
 
-class Given:
-    """What was given so far. ``origin`` is its name in --show-config: "command line"."""
+def _one_of(words: tuple[str, ...]) -> Reader:
+    return lambda text, what: one_of(words, text, what)
 
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
-        self.proxies: list[Proxy] = []
-        self._rules: list[Rule] = []
-        self._rewrites: list[Rewrite] = []
-        self._values: dict[str, Any] = {}
-        self._origins: dict[object, str] = {}
 
-    def take(self, name: str, text: str, shown: str = "") -> None:
-        """Read one of NAMES; of most, the last one counts. ``shown`` is its name in messages.
+def _verbosity(text: str, what: str) -> int:
+    return int(one_of(values.VERBOSITIES, text, what))
 
-        Raises:
-            ConfigError: ``text`` is wrong.
-        """
-        if name == "direct":
-            self._rules += parse_directs(text)
-        elif name == "route":
-            self._rules += parse_route(text.split())
-        elif name == "dnat":
-            self._rewrites.append(parse_rewrite(text.split()))
-        elif name == "chain_type":
-            self._values["chain_type"], self._values["chain_length"] = parse_chain_type(text, shown or name)
-        else:
-            self._values[name] = READERS[name](text, shown or name)
 
-    def add_proxy(self, url: str) -> None:
-        """Read the next proxy of the default chain.
+_SWITCH = ("on", "off")
 
-        Raises:
-            ConfigError: ``url`` is wrong.
-        """
-        self.proxies.append(parse_proxy(url))
+OPTIONS = (
+    # ------------------------------------------------------------ proxies
+    Option(
+        "proxy",
+        PROXIES,
+        "send traffic through URL; repeat for a chain; env: through $ALL_PROXY",
+        """\
+Send traffic through the proxy at URL, written as for curl: SCHEME://[USER[:PASSWORD]@]HOST[:PORT]. SCHEME
+is socks4, socks4a, socks5 or socks5h. The port is 1080 unless given, an IPv6 address is written [::1], and
+%XX in USER and PASSWORD stands for a byte. Repeated, the proxies form a chain, the nearest first. They
+replace those of the configuration file.
 
-    def add_environment(self, environ: Mapping[str, str]) -> None:
-        """Take the next proxy, and what needs none, from variables.
+Where names are resolved is decided by --dns, not by the scheme: socks5 and socks5h mean the same here.
+socks4 cannot carry names at all. http is the CONNECT method of HTTP; raw has no protocol, and passes on
+what it gets. Proxies over TLS (https) are not supported. socks, as desktops write it, is socks5h.
 
-        Raises:
-            ConfigError: there is none, or something in them is wrong.
-        """
-        from pywrap.config.environ import proxy_of, rules_of
+-x env takes the URL from $all_proxy or $ALL_PROXY, and connects directly to what is in $no_proxy or
+$NO_PROXY.
 
-        proxy, variable = proxy_of(environ)
-        self._origins["", len(self.proxies)] = variable
-        self.proxies.append(proxy)
-        rules, variable = rules_of(environ)
-        self._rules += rules
-        self._origins.update(dict.fromkeys(rules, variable))
+-x embedded, as the first proxy, starts a SOCKS server on this machine for this run.""",
+        "URL",
+        short="-x",
+        adds=True,
+    ),
+    Option(
+        "config",
+        PROXIES,
+        "read FILE and no other configuration file",
+        "Read FILE, and none of the files listed below.",
+        "FILE",
+        short="-f",
+    ),
+    Option(
+        "config_format",
+        PROXIES,
+        "of that file: proxychains, tsocks, torsocks",
+        "What FILE is written in. By default its name tells, or its first directive.",
+        "FORMAT",
+        "F",
+        words=("proxychains", "tsocks", "torsocks"),
+    ),
+    Option(
+        "chain_type",
+        PROXIES,
+        "how a chain is built: strict, dynamic, random, round_robin, with :LENGTH [default: strict]",
+        """\
+strict, the default: all proxies in order. dynamic: all that are not dead, in order. random: LENGTH of them,
+by default 1. round_robin: as many, from where the connection before left off.""",
+        "TYPE[:LENGTH]",
+        "TYPE",
+        words=CHAIN_TYPES,
+        directive="-",
+    ),
+    Option(
+        "isolate_streams",
+        PROXIES,
+        "a username of its own for each process",
+        """\
+Give SOCKS5 proxies without a username one that no other process has, so that Tor builds circuits for each
+process. The default is off.""",
+        "on|off",
+        words=_SWITCH,
+        read=switch,
+    ),
+    Option(
+        "pipeline",
+        PROXIES,
+        "send all requests at once: off, on, auto [default: off]",
+        """\
+on: send the requests to all proxies at once, without waiting for their answers, which some cannot take.
+auto: to those known to take it.""",
+        "off|on|auto",
+        "MODE",
+        words=PIPELINE,
+        read=_one_of(PIPELINE),
+    ),
+    Option(
+        "fast_open",
+        PROXIES,
+        "the first request in the TCP handshake",
+        """\
+Send the first request within the TCP handshake, where the system and the first proxy allow it. The default
+is off.""",
+        "on|off",
+        words=_SWITCH,
+        read=switch,
+    ),
+    Option(
+        "keep_env",
+        PROXIES,
+        "let the program see $ALL_PROXY, $http_proxy and such",
+        """\
+Let the program see the variables by which other tools name proxies: $ALL_PROXY, $http_proxy, $HTTPS_PROXY,
+$PIP_PROXY and such, in any spelling. By default they are hidden from it, since what it sends to these would
+go through two proxies, or around ours. $NO_PROXY is not. Children that are not Python inherit them in any
+case.""",
+        "[=on|off]",
+        words=_SWITCH,
+        read=switch,
+    ),
+    Option(
+        "timeout",
+        PROXIES,
+        "for a connection through the whole chain [default: 60]",
+        "How long a connection through the whole chain may take to come about. The default is 60.",
+        "SECONDS",
+        read=seconds,
+    ),
+    Option(
+        "connect_timeout",
+        PROXIES,
+        "to reach the first proxy",
+        "How long the first proxy may take to be reached. By default, --timeout alone counts.",
+        "SECONDS",
+        read=seconds,
+        directive="-",
+    ),
+    Option(
+        "read_timeout",
+        PROXIES,
+        "for each answer of a proxy",
+        "How long each answer of a proxy may take to come. By default, --timeout alone counts.",
+        "SECONDS",
+        read=seconds,
+        directive="-",
+    ),
+    # ------------------------------------------------------------ traffic
+    Option(
+        "dns",
+        TRAFFIC,
+        "where names are resolved: remote, tor, local, tcp://HOST[:PORT] [default: remote]",
+        """\
+remote, the default: names are sent to the last proxy and never looked up here. tor: the last proxy, which
+is Tor, is asked for addresses and for the names of addresses. tcp://HOST: that name server is asked for
+them, through the proxies; the port is 53 unless given. local: names are looked up here, outside the
+proxies. With these three the proxies get addresses, which is all that socks4 can carry.""",
+        "remote|tor|tcp://HOST[:PORT]|local",
+        "MODE",
+        words=(*DNS, values.OVER_TCP),
+        read=values.parse_dns,
+    ),
+    Option(
+        "placeholders",
+        TRAFFIC,
+        "the addresses that stand for names until then [default: 198.18.0.0/15]",
+        """\
+The IPv4 network of the addresses that programs get for names which only the last proxy resolves. Nothing
+else can be reached there. The default is 198.18.0.0/15. Python's ipaddress calls these private, so programs
+that refuse private addresses (SSRF guards) refuse every URL: use --dns tor or tcp://HOST for those, which
+give them the real addresses. Of a network that passes (192.88.99.0/24, 254 names), they would judge
+nothing: what a name is at the proxy, they do not see.""",
+        "NET",
+        read=values.parse_placeholders,
+    ),
+    Option(
+        "confine",
+        TRAFFIC,
+        "a network of its own, out of which only the proxies lead: auto (for programs that are not Python),"
+        " on, off [default: auto]",
+        """\
+Run PROGRAM and all that it starts in a network namespace, out of which nothing but the proxies leads: any
+program, whatever it is written in. auto, the default: if PROGRAM is not a Python that can be covered
+otherwise. on: in any case. off: never; such programs are refused. Needs a kernel that allows it, and no
+privileges; `--check --confine` tests that.""",
+        "auto|on|off",
+        "MODE",
+        words=CONFINE,
+        read=_one_of(CONFINE),
+    ),
+    Option(
+        "publish",
+        TRAFFIC,
+        "reach a server there, by a port here",
+        """\
+Carry connections to PORT of this machine to a server that PROGRAM runs in such a network, at the same or at
+the second PORT. HOST is the address to listen at, by default 127.0.0.1. May be repeated.""",
+        "[HOST:]PORT[:PORT]",
+        adds=True,
+    ),
+    Option(
+        "loopback",
+        TRAFFIC,
+        "connections to this machine: direct, proxy, deny [default: direct]",
+        """\
+Connections to this machine (127.0.0.0/8, ::1, and the addresses of its interfaces) are made directly, which
+is the default, sent through the proxies, or refused.""",
+        "direct|proxy|deny",
+        "MODE",
+        words=LOOPBACK,
+        read=_one_of(LOOPBACK),
+    ),
+    Option(
+        "direct",
+        TRAFFIC,
+        "networks, addresses and names that need no proxy",
+        """\
+Connect directly to these destinations, in addition to those of the configuration file. NET is a network
+(10.0.0.0/8, 10.0.0.0/255.0.0.0, fd00::/8), an address, a name, or *.SUFFIX for all names below SUFFIX; with
+:PORT or :PORT-PORT, for those ports alone ([fd00::/8]:443). May be repeated, as may --route and --dnat.""",
+        "NET[,NET]...",
+        "NET,...",
+        adds=True,
+    ),
+    Option(
+        "route",
+        TRAFFIC,
+        "where connections to NET go, for some destinations",
+        """\
+Where connections to NET go, which is * for everything beyond this machine: through a chain of the
+configuration file, through the proxies of -x, directly, or nowhere. The first that matches decides, be it
+of --direct or of --route; those of the configuration file come after.""",
+        "'[tcp|udp] NET[,NET]... CHAIN|proxy|direct|block'",
+        "RULE",
+        adds=True,
+    ),
+    Option(
+        "dnat",
+        TRAFFIC,
+        "connect to the second address instead of the first",
+        "Where the first is asked for, go to the second. Applied before rules.",
+        "'ADDRESS[:PORT] ADDRESS[:PORT]'",
+        "'A B'",
+        adds=True,
+    ),
+    Option(
+        "udp",
+        TRAFFIC,
+        "datagrams: associate (through the proxies), block, direct [default: associate]",
+        """\
+associate, the default: datagrams go through the proxies by UDP ASSOCIATE, which only SOCKS5 has; where a
+proxy refuses that, so do we. block: they are refused. direct: they leave directly.""",
+        "associate|block|direct",
+        "MODE",
+        words=UDP,
+        read=_one_of(UDP),
+    ),
+    Option(
+        "listen",
+        TRAFFIC,
+        "listening sockets: local, bind (on the last proxy), block [default: local]",
+        """\
+local, the default: a program that listens does so here. bind: what listens on port 0 does so on the last
+proxy, by BIND, as the data connections of active FTP have to; a bound port stays local. block: a socket
+listens for this machine alone, or not at all.""",
+        "local|bind|block",
+        "MODE",
+        words=LISTEN,
+        read=_one_of(LISTEN),
+    ),
+    Option(
+        "bind_peer",
+        TRAFFIC,
+        "the peer that such a socket accepts: latest, any [default: latest]",
+        """\
+The peer that the proxy shall let in there: the host that was connected to last, which is the default, or
+any.""",
+        "latest|any",
+        "PEER",
+        words=BIND_PEER,
+        read=_one_of(BIND_PEER),
+    ),
+    # ------------------------------------------------------------ instead of PROGRAM
+    Option(
+        "show_config",
+        ACTIONS,
+        "print the settings, and where each comes from",
+        """\
+Print all settings as a configuration file, passwords masked, with the line of the file that each comes
+from. PROGRAM may follow, and is not run.""",
+    ),
+    Option(
+        "env",
+        ACTIONS,
+        'print what wraps a shell: eval "$(pysocksify --env)"; --env=off: what undoes that',
+        """\
+Print commands for a shell of the Bourne kind (sh, bash, dash, zsh): eval "$(pysocksify --env [OPTIONS])"
+makes it run every Python program through the proxies, --env=off undoes that.
 
-    def choices(self, without_proxies: bool = False) -> Choices:
-        """All of it. ``without_proxies``: to have given none says that there is none."""
-        return from_source(
-            self.origin,
-            Choices(
-                proxies=tuple(self.proxies) if self.proxies or without_proxies else None,
-                rules=tuple(self._rules),
-                rewrites=tuple(self._rewrites),
-                origins=self._origins,
-                **self._values,
-            ),
-        )
+Programs that are not Python, and python -I, -E and -S, stay direct.""",
+    ),
+    Option(
+        "check",
+        ACTIONS,
+        "test the proxies, and say what they can do",
+        """\
+Test the proxies at these URLs, or those of -x or of the configuration file, and of a chain each by itself
+and then through those before it. What they can do is printed as a table, and what is wrong in words. No
+third party takes part: a proxy on this machine is asked for a listener of ours, any other for its own
+address and then for a listener at ours. --timeout is for each question then, and 5 by default. If a proxy
+fails, it is told whether python-socks and PySocks do better.
 
-    @staticmethod
-    def file_format(text: str | None, shown: str = "config_format") -> str | None:
-        """``text`` if it is the name of a format.
+--check --confine tests instead whether programs can be confined on this machine; if not, it says why, and
+what can be done about it.""",
+        # Not a value: the words after the options.
+        "[URL]...",
+    ),
+    Option(
+        "check_target",
+        ACTIONS,
+        "ask them for a connection there",
+        """\
+With --check: ask for a connection to this destination instead, for proxies that reach none of these, as
+`ssh -D` to another machine.""",
+        "HOST:PORT",
+    ),
+    Option(
+        "json", ACTIONS, "with --check: for scripts", "With --check: print JSON. Its keys stay as they are."
+    ),
+    # ------------------------------------------------------------ messages
+    Option("quiet", MESSAGES, "errors only", "Errors only.", short="-q"),
+    Option(
+        "verbose",
+        MESSAGES,
+        "a line for each connection; -vv: more",
+        "A line for each connection; -vv says more.",
+        short="-v",
+    ),
+    Option(
+        "help",
+        MESSAGES,
+        "this summary, or everything",
+        "-h: a summary of this text. --help: this text.",
+        short="-h",
+    ),
+    Option("version", MESSAGES, "the version", "The version of pysocksify."),
+)
 
-        Raises:
-            ConfigError: it is not.
-        """
-        return None if text is None else one_of(FORMATS, text, shown)
+BY_FLAG = {option.flag: option for option in OPTIONS}
+
+# By name of the setting: the function that reads its value, from whatever source.
+READERS: dict[str, Reader] = {
+    **{option.name: option.read for option in OPTIONS if option.read is not None},
+    # On the command line it is set by -q and -v.
+    "verbosity": _verbosity,
+}
+# By name of the directive: the name of the setting, for directives with the same values as the option.
+DIRECTIVES = {
+    option.directive or option.name: option.name
+    for option in OPTIONS
+    if option.read is not None and option.directive != "-"
+} | {"verbosity": "verbosity"}

@@ -1,26 +1,27 @@
 """proxychains.conf, as proxychains-ng 4.17 reads it, and our own directives in the same style.
 
-What differs, each time in favour of an error over a surprise:
+These things differ:
 
-* proxychains skips directives that it does not know, and known ones with a comment behind them. Here each
-  line counts or is an error.
-* Of two chain types, lengths, timeouts or placeholder networks the last counts, as proxychains documents. Of
-  other lines that contradict each other it takes the last as well, where here that is an error.
-* Names go to the proxy even without ``proxy_dns``; only ``dns local`` keeps them here.
-* Without a word about the chain's type proxychains skips dead proxies. Here such a chain is strict.
+* proxychains ignores directives that it does not know, and known ones with a comment after them. Here each
+  line has an effect or is an error.
+* Of two lines for the chain type, its length, a timeout or the placeholder network, the last counts, as
+  proxychains documents. For other directives it does the same; here two different values are an error.
+* Names go to the proxy even without ``proxy_dns``; only ``dns local`` has them resolved on this machine.
+* Without a chain type proxychains skips dead proxies. Here such a chain is strict.
 
-A trailing ``# comment`` is allowed everywhere. Below [ProxyList] proxychains takes its first two words for
-the username and the password, if none stand there: it is a comment here, and there is a warning. A password
-that begins with # is one.
+A trailing ``# comment`` is allowed everywhere. After a proxy without username and password, proxychains takes
+the first two words of a comment for these; here it is a comment, and there is a warning. A password may
+begin with #.
 
-``[ProxyList work]`` is ours: a chain for the rules that name it. What its type is stands below that
-line, above its proxies.
+``[ProxyList work]`` is our extension: a chain that rules can name. Its type and length stand between that
+line and its proxies.
 """
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines, without_comment
-from pywrap.config.host import is_address, parse_host, parse_port, split_port
+from pywrap.config import options
+from pywrap.config.file_parser import FileParser, parse_lines, without_comment
+from pywrap.config.host import is_address, parse_host, parse_port, split_port, without_brackets
 from pywrap.config.rules import (
     check_chain_name,
     is_chain_name,
@@ -31,7 +32,7 @@ from pywrap.config.rules import (
 )
 from pywrap.config.settings import SCHEMES, Chain, Proxy
 from pywrap.config.url import check_credentials, is_over_tls, over_tls, parse_proxy
-from pywrap.config.values import READERS, parse_length, picks_some, usual_length
+from pywrap.config.values import parse_length, picks_some, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
 from pywrap.errors import ConfigError, mask
 from pywrap.frozen import replace
@@ -41,20 +42,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
     # Gets the directive's name and the words after it.
-    Reader: TypeAlias = Callable[["_Draft", str, list[str]], None]
+    Reader: TypeAlias = Callable[["_Parser", str, list[str]], None]
 
 SECTION = "[ProxyList]"
 
 PROXY_FORM = "a proxy is written `socks5 HOST PORT [USER [PASSWORD]]` or `socks5://USER:PASSWORD@HOST:PORT`"
 
-# proxychains sends names to its `socks4` proxies, and has no word for those that take none.
+# proxychains sends names to `socks4` proxies (SOCKS4A), and has no type for proxies that take addresses only.
 WITHOUT_NAMES = "socks4ip"
 TYPES = (*SCHEMES, WITHOUT_NAMES)
 
-# The types of chains, as proxychains calls them.
+# The directives for chain types, and our names of the types.
 CHAINS = {
     "strict_chain": "strict",
     "dynamic_chain": "dynamic",
@@ -62,22 +63,22 @@ CHAINS = {
     "round_robin_chain": "round_robin",
 }
 
-# Of proxychains, which keeps the last of them.
+# Directives of which the last in the file counts, as proxychains documents.
 THE_LAST_COUNTS = (*CHAINS, "chain_len", "tcp_connect_time_out", "tcp_read_time_out", "remote_dns_subnet")
 
 
-def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) -> Choices:
+def parse(data: bytes, source: str, hint: Callable[[str], str] | None = None) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
-    ``hint``: what to say of an unknown directive, if this format alone does not know.
+    ``hint(name)``: the hint of the error for an unknown directive; by default the nearest one of this format.
 
     Raises:
         ConfigError: a line that is wrong or unknown.
     """
-    return parse_lines(data, _Draft(source, hint or _hint))
+    return parse_lines(data, _Parser(source, hint or _hint))
 
 
-class _Draft(Draft):
+class _Parser(FileParser):
     def __init__(self, source: str, hint: Callable[[str], str]) -> None:
         super().__init__(source)
         self.hint = hint
@@ -97,7 +98,7 @@ class _Draft(Draft):
             self.hops.append(_parse_proxy_line(words, self.warn))
 
     def end(self) -> None:
-        """A list ends, with the file or where the next one begins: it is a chain now."""
+        """Make a chain of the list that ends here, with the file or at the beginning of the next list."""
         values = self.values.setdefault(self.name or "", {})
         kind = values.get("chain_type", "strict")
         length = values.get("chain_length", usual_length(kind))
@@ -142,7 +143,7 @@ class _Draft(Draft):
         read(self, name, values)
 
     def say(self, field: str, value: object, name: str, values: list[str]) -> None:
-        """Note what a line of this ``name`` and these ``values`` says."""
+        """Note the ``value`` of ``field``, from the directive ``name`` with the words ``values``."""
         note = self.decide_anew if name in THE_LAST_COUNTS else self.decide
         note(field, value, " ".join((name, *values)), self.name or "")
 
@@ -157,71 +158,73 @@ def _hint_section(title: str) -> str:
 # ---------------------------------------------------------------- directives
 
 
-def _chain_type(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("chain_type", CHAINS[name], name, values)
+def _chain_type(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.say("chain_type", CHAINS[name], name, values)
 
 
-def _chain_len(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("chain_length", parse_length(values[0], name), name, values)
+def _chain_len(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.say("chain_length", parse_length(values[0], name), name, values)
 
 
-def _proxy_dns(draft: _Draft, name: str, values: list[str]) -> None:
-    """All of proxychains' ways to keep names from this machine's resolver are one here."""
-    draft.say("dns", "remote", name, values)
+def _proxy_dns(parser: _Parser, name: str, values: list[str]) -> None:
+    """All of proxychains' ways to send names to the proxy mean the same here."""
+    parser.say("dns", "remote", name, values)
 
 
-def _proxy_dns_daemon(draft: _Draft, name: str, values: list[str]) -> None:
-    """No daemon is needed here; its address is read, since a mistake in it may be one elsewhere as well."""
+def _proxy_dns_daemon(parser: _Parser, name: str, values: list[str]) -> None:
+    """As ``proxy_dns``: no daemon is needed. The address is checked only to report a mistake in it."""
     host, port = split_port(values[0])
     if not is_address(host) or (port is not None and parse_port(port) is None):
         raise ConfigError(f"`{name}` takes ADDRESS:PORT: `{values[0]}`")
-    draft.say("dns", "remote", name, values)
+    parser.say("dns", "remote", name, values)
 
 
-def _quiet_mode(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("verbosity", -1, name, values)
+def _quiet_mode(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.say("verbosity", -1, name, values)
 
 
-def _connect_timeout(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("connect_timeout", milliseconds(values[0], name), name, values)
+def _connect_timeout(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.say("connect_timeout", milliseconds(values[0], name), name, values)
 
 
-def _read_timeout(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say("read_timeout", milliseconds(values[0], name), name, values)
+def _read_timeout(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.say("read_timeout", milliseconds(values[0], name), name, values)
 
 
-def _remote_dns_subnet(draft: _Draft, name: str, values: list[str]) -> None:
+def _remote_dns_subnet(parser: _Parser, name: str, values: list[str]) -> None:
     """The first byte of proxychains' placeholder addresses.
 
-    The upper half alone: in the lower one are 127.0.0.1, 224.0.0.251 and the routers of every 10.0.0.0/8.
+    Only the upper half of that network is used: the lower half may have 127.0.0.1, 224.0.0.251 (mDNS) and the
+    first addresses of 10.0.0.0/8, where routers are.
     """
     number = digits(values[0])
     if number is None or number > 255:
         raise ConfigError(f"`{name}` takes a number from 0 to 255: `{values[0]}`")
-    draft.say("placeholders", f"{number}.128.0.0/9", name, values)
+    parser.say("placeholders", f"{number}.128.0.0/9", name, values)
 
 
-def _localnet(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rules([parse_localnet(values[0])])
+def _localnet(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.add_rules([parse_localnet(values[0])])
 
 
-def _dnat(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rewrite(parse_rewrite(values))
+def _dnat(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.add_rewrite(parse_rewrite(values))
 
 
-def _direct(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rules(parse_directs(values[0]))
+def _direct(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.add_rules(parse_directs(values[0]))
 
 
-def _route(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.add_rules(parse_route(values))
+def _route(parser: _Parser, name: str, values: list[str]) -> None:
+    parser.add_rules(parse_route(values))
 
 
-def _single(draft: _Draft, name: str, values: list[str]) -> None:
-    draft.say(name, READERS[name](values[0], name), name, values)
+def _single(parser: _Parser, name: str, values: list[str]) -> None:
+    setting = options.DIRECTIVES[name]
+    parser.say(setting, options.READERS[setting](values[0], name), name, values)
 
 
-# name: how many values it takes (None: it looks itself), and what reads it
+# By name: how many values it takes (None: the function checks that), and the function that reads them.
 DIRECTIVES: dict[str, tuple[int | None, Reader]] = {
     **{name: (0, _chain_type) for name in CHAINS},
     "chain_len": (1, _chain_len),
@@ -234,24 +237,24 @@ DIRECTIVES: dict[str, tuple[int | None, Reader]] = {
     "remote_dns_subnet": (1, _remote_dns_subnet),
     "localnet": (1, _localnet),
     "dnat": (None, _dnat),
-    # Not of proxychains.
+    # Our own directives.
     "direct": (1, _direct),
     "route": (None, _route),
-    **{name: (1, _single) for name in READERS if name not in ("connect_timeout", "read_timeout")},
+    **dict.fromkeys(options.DIRECTIVES, (1, _single)),
 }
-# Below [ProxyList NAME] as well.
+# The directives that may also stand below [ProxyList NAME].
 OF_A_CHAIN = (*CHAINS, "chain_len")
 
 
 def _name_of(word: str) -> str:
-    # proxychains writes `chain_len = 2`, and reads `chain_len=2`.
+    # proxychains documents `chain_len = 2`, and accepts `chain_len=2`.
     return "chain_len" if word.startswith("chain_len=") else word
 
 
 def _unknown_directive(word: str, hint: Callable[[str], str]) -> ConfigError:
     if word in TYPES or "://" in word:
         return ConfigError(f"a proxy above {SECTION}", f"put the line {SECTION} before the first proxy")
-    # Only the word, and not the line: a password can stand further right, also behind a `=`.
+    # The message has only the first word, up to a `=`: what follows may be a password.
     name = mask(word).partition("=")[0]
     if name in DIRECTIVES:
         return ConfigError(f"`{name}` with a `=`", f"`{name} VALUE`" if DIRECTIVES[name][0] else "")
@@ -270,7 +273,7 @@ def _parse_proxy_line(words: list[str], warn: Callable[[str], None]) -> Proxy:
     scheme, separator, rest = words[0].partition("://")
     plain = "socks4" if scheme == WITHOUT_NAMES else scheme
     if separator:
-        # This form is newer than proxychains' sample file, which does not show it.
+        # proxychains-ng reads this form as well, although its sample file does not show it.
         if len(without_comment(words)) > 1:
             raise ConfigError("text after a proxy URL", "put a # before a comment")
         proxy = parse_proxy(f"{plain}://{rest}")
@@ -283,7 +286,7 @@ def _parse_columns(scheme: str, words: list[str], warn: Callable[[str], None]) -
     if _name_of(scheme) in DIRECTIVES:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
     if is_over_tls(scheme):
-        # Not what stands further right: a password may be there.
+        # The words further right may be a password.
         raise over_tls(" ".join(words[:2]))
     if scheme not in SCHEMES:
         raise ConfigError(f"unknown proxy type: `{mask(scheme)}`", suggest(scheme, TYPES, "types"))
@@ -291,9 +294,9 @@ def _parse_columns(scheme: str, words: list[str], warn: Callable[[str], None]) -
         raise ConfigError("a proxy without a port", PROXY_FORM)
     port = parse_port(words[2])
     if port is None:
-        # Not quoted, it may be a password in the wrong column.
+        # The word is not quoted: it may be a password in the wrong column.
         raise ConfigError(f"proxy port is not a number from 1 to 65535, after `{words[1]}`", PROXY_FORM)
-    # No percent-decoding here: proxychains does none.
+    # proxychains does no percent-decoding in this form.
     credentials = [word.encode("utf-8", "surrogateescape") for word in _login(scheme, words[3:], warn)]
     proxy = Proxy(scheme, _parse_column_host(words[1]), port, *credentials)
     check_credentials(proxy)
@@ -321,8 +324,8 @@ def _login(scheme: str, words: list[str], warn: Callable[[str], None]) -> list[s
 
 
 def _parse_column_host(text: str) -> str:
-    """The second column, where people also write the port, the username, or a whole URL."""
+    """Read the second column. A port, a username or a URL there by mistake gets PROXY_FORM as the hint."""
     try:
-        return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+        return parse_host(without_brackets(text))
     except ConfigError as err:
         raise ConfigError(str(err), err.hint or PROXY_FORM) from None

@@ -1,4 +1,4 @@
-"""Rules: which destinations go where, and which are replaced by others.
+"""Rules, which say where connections to a destination go, and rewrites, which replace one by another.
 
 Destinations are networks, addresses and names, each with an optional port or range of ports::
 
@@ -7,7 +7,7 @@ Destinations are networks, addresses and names, each with an optional port or ra
     host.example   host.example:443       *.corp.example
     *              *:443
 
-Nothing is looked up here: a name is that name, not the addresses behind it.
+No name is resolved here: a rule for a name is about the name that a program uses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pywrap.frozen import replace
 HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"
 ROUTE_FORM = "it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`"
 
-# Written for the default chain, which has no name.
+# How rules name the default chain, whose name is "" in ``Rule.to``.
 TO_PROXY = "proxy"
 RESERVED = (TO_PROXY, TO_DIRECT, TO_BLOCK)
 
@@ -32,7 +32,7 @@ def parse_directs(text: str) -> tuple[Rule, ...]:
     """Read destinations that need no proxy, separated by commas.
 
     Raises:
-        ConfigError: as ``parse_rule`` does, and for a star, in which a shell's pattern may have ended.
+        ConfigError: as ``parse_rule``, and for ``*``: a shell leaves that when a pattern matches no file.
     """
     rules = tuple(parse_rule(item, TO_DIRECT) for item in text.split(","))
     for rule in rules:
@@ -42,15 +42,16 @@ def parse_directs(text: str) -> tuple[Rule, ...]:
 
 
 def parse_route(words: list[str]) -> tuple[Rule, ...]:
-    """Read ``[tcp|udp] DESTINATION[,DESTINATION]... TO``. Whether there is such a chain is not looked at.
+    """Read ``[tcp|udp] DESTINATION[,DESTINATION]... TO``. ``settle`` checks whether there is such a chain.
 
     Raises:
         ConfigError: not in this form.
     """
-    # Of two words, the first is the destination, even if a host has that name.
+    # Of two words, the first is the destination, even if it is "tcp": a host may be called so.
     protocol = words[0] if len(words) == 3 and words[0] in PROTOCOLS else ""
     rest = words[1:] if protocol else words
-    # Letters: of `10.0.0.0/8, 10.8.0.0/16 work`, it is a blank that is wrong.
+    # Three words whose first has only letters: a wrong protocol. Else a blank is wrong, as in
+    # `10.0.0.0/8, 10.8.0.0/16 work`.
     if len(rest) == 3 and rest[0].isalpha():
         raise ConfigError(f"unknown protocol: `{rest[0]}`", suggest(rest[0], PROTOCOLS, "protocols"))
     if len(rest) != 2:
@@ -81,7 +82,7 @@ def parse_rule(text: str, to: str) -> Rule:
         network, name = _parse_single(what)
         return Rule(network, name, port, last_port, to=to)
     except ConfigError as err:
-        # One form for every mistake: which part is wrong, in what, and how it should look.
+        # All mistakes have one form of message: the whole text, the reason, and examples as the hint.
         reason = f" ({err})" if str(err) else ""
         raise ConfigError(f"not a network, address or name: `{text}`{reason}", HINT) from None
 
@@ -130,15 +131,15 @@ def format_rewrite(rewrite: Rewrite) -> str:
 
 
 def is_chain_name(text: str) -> bool:
-    """Whether a chain can be called ``text``."""
+    """Whether ``text`` can be the name of a chain."""
     return text not in RESERVED and bool(text) and _LETTERS.issuperset(text)
 
 
 def check_chain_name(text: str) -> str:
-    """``text`` if a chain can be called so.
+    """Return ``text``, the name of a chain.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot be one.
     """
     if not is_chain_name(text):
         hint = f"letters, digits, `-`, `_` and `.`, and none of {', '.join(RESERVED)}"
@@ -194,5 +195,5 @@ def _parse_name(text: str) -> str:
         raise ConfigError(f"all names below it are `*{text}`")
     if not text:
         raise ConfigError("")
-    # The dot at the end of a complete name is not there when names are compared.
+    # Names are compared without the dot at their end.
     return parse_host(text).removesuffix(".")

@@ -1,21 +1,21 @@
-"""Which configuration file counts, and the settings that result from it.
+"""Which configuration file is read, and the settings that result from it.
 
-The first of these, and no other:
+The first of these that exists, and no other:
 
 1. the file that was named: ``-f FILE``, ``install(config=FILE)``
 2. ``$PYSOCKSIFY_CONF``
 3. ``$XDG_CONFIG_HOME/pysocksify/pysocksify.conf``, by default in ``~/.config``
 4. ``/etc/pysocksify.conf``
 
-Nothing is read because it is in the current folder: that may be a stranger's, and one line in a file sends
-all traffic directly. The last two count only when no proxy was given (``-x``, ``install(proxy)``). A proxy
-that was given decides alone: a file that was not named adds neither routes nor modes to it, and cannot stop
-it either. As with proxychains-ng, the user is told which file is in use, unless ``-f`` has just named it; and
-which one is not, since its rules do not hold then.
+A file in the current folder is not read: it may be another user's, and one line in a file can send all
+traffic directly. The last two (the default files) are read only when no proxy was given (``-x``,
+``install(proxy)``): a file that was not named adds neither rules nor modes to a proxy that was, and its
+errors do not matter. As with proxychains-ng, the user is told which file is in use, unless ``-f`` names it.
+If a default file is not read because of a proxy, the user is told that too, since its rules do not apply.
 
-A file that is named and missing stops everything: to take the next one, as proxychains-ng does, could send
-the traffic another way than the user said. So does a file that is there and cannot be read, and one that was
-not named and that another user may write to.
+A file that is named and missing is an error: proxychains-ng takes the next one, which could send the traffic
+another way than the user said. Other errors are a file that exists and cannot be read, and a default file
+that another user may write to.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import os
 import stat
 import sys
 
-from pywrap.config.choices import Choices, combine, leaves_nothing, settle
 from pywrap.config.formats import parse
+from pywrap.config.partial_settings import PartialSettings, combine, leaves_nothing, settle
 from pywrap.config.rules import format_route
 from pywrap.config.settings import Settings
 from pywrap.errors import ConfigError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    # Gets one line for the user.
+    # Takes one line of text for the user.
     Say: TypeAlias = Callable[[str], None]
 
 VARIABLE = "PYSOCKSIFY_CONF"
@@ -44,7 +44,7 @@ SYSTEM_DIRECTORY = "/etc"
 
 
 def load(
-    choices: Choices | None = None,
+    partial: PartialSettings | None = None,
     named: str | None = None,
     *,
     environ: Mapping[str, str] | None = None,
@@ -52,17 +52,18 @@ def load(
     system_directory: str = SYSTEM_DIRECTORY,
     say: Say | None = None,
 ) -> Settings:
-    """Settings from ``choices``, which come first, and from the configuration file.
+    """Settings from ``partial``, which comes first, and from the configuration file.
 
-    ``say`` is told which file is in use.
+    ``named``: the path that the user gave, if any; ``file_format``: one of ``formats.FORMATS``, None to find
+    out. ``say`` is called with the line about the file in use.
 
     Raises:
-        ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or what is said does
-            not fit together.
+        ConfigError: the file is missing, unreadable or wrong, there is no proxy, or two settings contradict
+            each other.
     """
     lines: list[str] = []
     said = gather(
-        choices,
+        partial,
         named,
         environ=environ,
         file_format=file_format,
@@ -70,7 +71,7 @@ def load(
         say=lines.append,
     )
     settings = settle(said)
-    # Not of what is in no use, since there is an error in it.
+    # After ``settle``: if that fails, no file is in use.
     if say is not None:
         for line in lines:
             say(line)
@@ -78,32 +79,32 @@ def load(
 
 
 def gather(
-    choices: Choices | None = None,
+    partial: PartialSettings | None = None,
     named: str | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     file_format: str | None = None,
     system_directory: str = SYSTEM_DIRECTORY,
     say: Say | None = None,
-) -> Choices:
-    """What ``choices`` and the configuration file say together; prints the warnings of the file.
+) -> PartialSettings:
+    """Combine ``partial`` and the configuration file; print the warnings of the file to stderr.
 
-    ``say`` is told which file is in use.
+    The arguments are those of ``load``.
 
     Raises:
-        ConfigError: the file is missing, unreadable or wrong, nobody names a proxy, or there is no file that
-            ``file_format`` could be the format of.
+        ConfigError: the file is missing, unreadable or wrong, there is no proxy, or ``file_format`` is given
+            and no file is read.
     """
     environ = os.environ if environ is None else environ
-    given = choices or Choices()
+    arguments = partial or PartialSettings()
     path = _named(named, environ)
-    if path is None and given.proxies is None:
+    if path is None and arguments.proxies is None:
         path = _unnamed(environ, system_directory)
     if path is None and file_format is not None:
         raise no_file(file_format)
-    said = combine(given, Choices() if path is None else read(path, file_format))
-    # To give none says that the launcher brings one.
-    if not said.proxies and given.proxies is None:
+    said = combine(arguments, PartialSettings() if path is None else read(path, file_format))
+    # With ``proxies=()`` in ``partial`` the launcher adds a proxy itself (-x embedded).
+    if not said.proxies and arguments.proxies is None:
         if not leaves_nothing(said.rules):
             where = "" if path is None else f": there is none in {path}"
             raise ConfigError(f"no proxy configured{where}", _hint_no_proxy(path, environ, system_directory))
@@ -135,7 +136,7 @@ def _named(named: str | None, environ: Mapping[str, str]) -> str | None:
     if named is not None:
         _stat(named, "")
         return named
-    # Empty is unset, so that `PYSOCKSIFY_CONF= command` takes it back.
+    # An empty variable counts as unset, so that `PYSOCKSIFY_CONF= command` has no file named.
     if path := environ.get(VARIABLE):
         _stat(path, f" (${VARIABLE})")
         return path
@@ -143,10 +144,10 @@ def _named(named: str | None, environ: Mapping[str, str]) -> str | None:
 
 
 def _unnamed(environ: Mapping[str, str], system_directory: str) -> str | None:
-    """The path of the user's file, else of the system's, or None when neither is there.
+    """The path of the user's default file, else of the system's, or None when neither exists.
 
     Raises:
-        ConfigError: it cannot be told whether a file is there, or another user may write to it.
+        ConfigError: a file cannot be examined, or another user may write to it.
     """
     path = next((path for path in _default_paths(environ, system_directory) if _exists(path)), None)
     if path is not None:
@@ -157,7 +158,7 @@ def _unnamed(environ: Mapping[str, str], system_directory: str) -> str | None:
 def _announcement(
     path: str | None, named: str | None, environ: Mapping[str, str], system_directory: str
 ) -> str:
-    """What the user should know about the file that is in use, or that is not; "" for nothing."""
+    """The line for the user about the file that is in use, or that is not; "" when there is no need."""
     if named is not None:
         return ""
     if path is not None:
@@ -169,7 +170,7 @@ def _announcement(
 
 
 def _check_owner(path: str) -> None:
-    """Refuse a file that another user decides about, as ssh does with its own.
+    """Refuse a default file that another user may write to, as ssh does with its configuration.
 
     Raises:
         ConfigError: the file belongs to another user (but root), or all users may write to it.
@@ -185,8 +186,8 @@ def _check_owner(path: str) -> None:
         raise ConfigError(f"any user may write to the configuration file {path}", f"`chmod o-w`; {hint}")
 
 
-def read(path: str, file_format: str | None = None) -> Choices:
-    """Read the configuration file at ``path``, whose format is found out unless it is given.
+def read(path: str, file_format: str | None = None) -> PartialSettings:
+    """Read the configuration file at ``path``. ``file_format``: one of ``formats.FORMATS``, None to find out.
 
     Raises:
         ConfigError: it cannot be read, or something in it is wrong.
@@ -194,17 +195,17 @@ def read(path: str, file_format: str | None = None) -> Choices:
     try:
         with open(path, "rb", opener=_open) as file:
             data = file.read()
-            nobody_writes = not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+            has_no_writer = not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
     except OSError as err:
         raise _unreadable(path, err) from None
-    if nobody_writes:
-        # Not an empty file, whose rules would be none.
-        raise ConfigError(f"cannot read the configuration file {path}: nobody writes to this pipe")
+    if has_no_writer:
+        # Not the same as an empty file: the rules that the user meant to give would be missing.
+        raise ConfigError(f"cannot read the configuration file {path}: no process writes to this pipe")
     return parse(data, path, file_format)
 
 
 def _open(path: str, flags: int) -> int:
-    """Open ``path`` without waiting for somebody who writes to it: a FIFO may have none, for ever."""
+    """Open ``path``; a FIFO without waiting for a process that opens it for writing."""
     fd = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(fd, True)
     return fd
@@ -227,7 +228,7 @@ def _user_directory(environ: Mapping[str, str]) -> str:
 
 def _exists(path: str) -> bool:
     try:
-        # lstat: a link to nowhere is a file that somebody wanted to be read.
+        # lstat: a dangling link counts as a file, and reading it then is an error.
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -246,7 +247,7 @@ def _stat(path: str, source: str) -> None:
 
 
 def no_file(file_format: str) -> ConfigError:
-    """The error of a format that was given for nothing."""
+    """The error for a ``file_format`` that was given when no file is read."""
     return ConfigError(f"no configuration file in the format `{file_format}`", "`-f FILE` names one")
 
 

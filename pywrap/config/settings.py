@@ -1,12 +1,19 @@
-"""What a user can decide, as immutable values that every reader produces and every floor takes.
+"""Everything that a user can set, as immutable values, from whatever source it comes.
 
-Plain text and numbers only: the launcher hands them to the target through one environment
-variable (``handover``), and the target compiles what it needs (``tunnel.routes``).
+Only plain text, bytes and numbers: the launcher passes them to the target process in one environment
+variable (``settings_env``), and the target compiles them into what it needs (``tunnel.routes``).
 """
 
 from __future__ import annotations
 
 from pywrap.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    # The hops of one connection, the nearest first.
+    Path: TypeAlias = tuple["Proxy", ...]
 
 SCHEMES = ("socks4", "socks4a", "socks5", "socks5h", "http", "raw")
 DNS = ("remote", "tor", "local")
@@ -15,13 +22,15 @@ UDP = ("associate", "block", "direct")
 LISTEN = ("local", "bind", "block")
 BIND_PEER = ("latest", "any")
 PIPELINE = ("off", "on", "auto")
+CONFINE = ("auto", "on", "off")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
-# For benchmarks (RFC 2544), and routed nowhere. Python's ``ipaddress`` calls it private, so SSRF guards
-# refuse it, and rightly: it tells them nothing, and what a name is at the proxy may be private. Of what
-# ``ipaddress`` calls global (3.11 to 3.13), only 192.88.99.0/24 is nobody's (RFC 7526), which has 254
-# addresses. It calls 100.64.0.0/10 neither, but carriers and Tailscale use that.
+# The network for benchmarks (RFC 2544), which is not routed. ``ipaddress`` calls it private, so programs that
+# refuse private addresses (SSRF guards) refuse placeholders. That is right: a placeholder says nothing about
+# the address that the proxy finds for the name, which may be private. Of the networks that ``ipaddress``
+# calls global (3.11 to 3.13), only 192.88.99.0/24 is unassigned (RFC 7526), with 254 addresses. It calls
+# 100.64.0.0/10 neither, but carriers and Tailscale use that.
 PLACEHOLDERS = "198.18.0.0/15"
 
 # What ``Rule.to`` can be besides the name of a chain.
@@ -33,10 +42,11 @@ TO_BLOCK = "block"
 class Proxy:
     """One hop of a chain.
 
-    ``socks4`` is the version without names; ``socks5`` and ``socks5h`` are the same on the
-    wire, and who resolves names is decided by ``Settings.dns``. ``http`` is CONNECT of HTTP; ``raw``
-    speaks no protocol at all: what reaches it is what it passes on. Username and password are
-    the bytes to send; a password needs a username.
+    ``scheme``: one of SCHEMES. ``socks4`` is SOCKS4 without its extension 4A, so it takes no names.
+    ``socks5`` and ``socks5h`` are the same protocol: ``Settings.dns`` decides where names are resolved.
+    ``http`` is the CONNECT method of HTTP. ``raw`` has no protocol: the hop passes on the bytes that it gets.
+    ``host``: a literal or a name. ``username`` and ``password``: the bytes to send; a password needs a
+    username.
     """
 
     scheme: str
@@ -56,11 +66,11 @@ class Proxy:
 
 @frozen
 class Chain:
-    """Proxies, and how a connection picks those that it goes through.
+    """Proxies, and which of them a connection goes through.
 
-    ``type`` is one of CHAIN_TYPES, as proxychains-ng has them: strict, all in order; dynamic, all in order
-    that are not dead; random, ``length`` of them at random; round_robin, ``length`` of them, from where
-    the connection before left off. ``length`` 0 is all of them. ``name`` is "" for the default chain.
+    ``type``: one of CHAIN_TYPES, which are those of proxychains-ng. strict: all in order; dynamic: all in
+    order that are not dead; random: ``length`` of them at random; round_robin: ``length`` of them, beginning
+    after those of the connection before. ``length`` 0 means all. ``name``: "" for the default chain.
     """
 
     proxies: tuple[Proxy, ...] = ()
@@ -73,10 +83,11 @@ class Chain:
 class Rule:
     """Destinations, and where connections to them go.
 
-    Which: a ``network`` (``192.168.0.0/16``, ``fd00::/8``, a single address as /32 or /128; normalized), or
-    a ``name`` (``*.corp.example`` or ``host.example``, lower case, IDNA applied), or everything; at all ports
-    (``port`` 0), at one, or from ``port`` to ``last_port``; of one of PROTOCOLS, or of both ("").
-    Where: TO_DIRECT, TO_BLOCK, or a chain by its name, the default chain's being "".
+    The destinations: a ``network`` (``192.168.0.0/16``, ``fd00::/8``, one address as /32 or /128; as
+    ``parse_network`` writes it), or a ``name`` (``*.corp.example`` or ``host.example``, lower case, IDNA
+    applied), or, without both, everything. ``port``: 0 for all; ``last_port``: the end of a range, or 0.
+    ``protocol``: one of PROTOCOLS, or "" for both. ``to``: TO_DIRECT, TO_BLOCK, or the name of a chain, ""
+    for the default one.
     """
 
     network: str = ""
@@ -87,7 +98,7 @@ class Rule:
     to: str = ""
 
     def __str__(self) -> str:
-        """The destinations, as they are written in a file."""
+        """The destinations, in the form that configuration files have."""
         what = self.network or self.name or "*"
         if not self.port:
             return what
@@ -97,10 +108,10 @@ class Rule:
 
 @frozen
 class Rewrite:
-    """One address (and port, unless 0) in the place of another: ``dnat`` of proxychains.
+    """Replaces a destination address by another: ``dnat`` of proxychains.
 
-    The first that matches counts, among those with a port and then among the others. Addresses are as
-    ``inet_ntop`` writes them. ``new_port`` 0 leaves the port as it is.
+    ``address``, ``new_address``: literals as inet_ntop(3) writes them. ``port``: 0 for all. ``new_port``: 0
+    keeps the port. The first rewrite that matches counts; those with a port come before the others.
     """
 
     address: str
@@ -111,23 +122,24 @@ class Rewrite:
 
 @frozen
 class Settings:
-    """Everything that the target process must know.
+    """All settings of the target process.
 
-    ``chains``: the default chain, without a name, comes first; it is without proxies only where
-    no destination is left to it. ``rules``: the first that matches decides; what none matches goes through
-    the default chain. ``rewrites`` come before them. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name
-    server that is asked through the chain that the name belongs to. ``bind_peer``: whom a BIND expects, the
+    ``chains``: the default chain comes first; it has no proxies only where the rules leave no destination to
+    it. ``rules``: the first that matches decides; connections that none matches go through the default chain.
+    ``rewrites`` are applied before the rules. ``dns``: one of DNS, or ``tcp://HOST:PORT``, a name server that
+    is asked through the chain that the name belongs to. ``bind_peer``: the peer that BIND requests name, the
     host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
-    that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names,
-    which no program needs for anything else.
+    that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names.
+    ``confine``: which programs run in a network of their own (``pywrap.confine``); auto: those that the
+    patches cannot cover.
 
-    Times are seconds: ``timeout`` for the whole chain, ``connect_timeout`` to reach the first hop and
-    ``read_timeout`` for each answer of a hop, 0 for no limit of its own.
-    ``verbosity``: -1 only errors (-q), 0 the default, 1 (-v) a line for each connection, 2 (-vv) more.
-    ``keep_env``: the program sees variables that name proxies (``config.variables``). Otherwise they are
-    hidden from it, and ``proxy_variables`` has their names and values, for children that are not covered.
-    ``turns``: where the processes of a run count for round robins and note the names that have placeholders,
-    made by the launcher; "" each for itself.
+    ``timeout``, ``connect_timeout``, ``read_timeout``: seconds for a connection through the whole chain, for
+    reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
+    (-q) errors only, 0 the default, 1 (-v) a line for each connection, 2 (-vv) more. ``keep_env``: the
+    program sees the variables that name proxies (``config.variables``); else they are hidden from it, and
+    ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
+    path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
+    for none.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -135,6 +147,7 @@ class Settings:
     rewrites: tuple[Rewrite, ...] = ()
     dns: str = "remote"
     placeholders: str = PLACEHOLDERS
+    confine: str = "auto"  # one of CONFINE
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN
@@ -147,7 +160,7 @@ class Settings:
     read_timeout: float = 0.0
     keep_env: bool = False
     proxy_variables: tuple[tuple[str, str], ...] = ()
-    turns: str = ""
+    shared_file: str = ""
     verbosity: int = 0
 
     @property

@@ -1,35 +1,36 @@
-"""Settings as a file in our own format, each line with where it was said: ``--show-config``.
+"""``--show-config``: the settings as a file in our own format, each line with its origin.
 
-Our reader reads it again as the same settings, except for passwords, which are masked.
+Reading the file gives the same settings again, except for passwords, which are masked.
 """
 
 from __future__ import annotations
 
-from pywrap.config.choices import Choices, settle
+from pywrap.config.options import READERS
+from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
 from pywrap.config.rules import format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy
 from pywrap.config.url import format_proxy
-from pywrap.config.values import READERS
 
-# Where comments begin, unless a line is longer.
+# The column in which comments begin, unless a line is longer.
 COLUMN = 40
 
-# Written in milliseconds, as proxychains does, and 1 for anything below; 0, for no limit, is not written.
+# Settings with a directive in milliseconds, which is that of proxychains. 0 stands for no limit, and is not
+# written; less than a millisecond is written as 1.
 MILLISECONDS = {"connect_timeout": "tcp_connect_time_out", "read_timeout": "tcp_read_time_out"}
 
 
 HEADING = "# What pysocksify would run a program under; each line with where it was said."
 
 
-def show(choices: Choices, remark: str = "") -> str:
-    """The settings that ``choices`` amount to; ``remark`` is one more line for the reader.
+def show(partial: PartialSettings, remark: str = "") -> str:
+    """The text for the settings in ``partial``; ``remark`` is one more comment at its top.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: two settings contradict each other.
     """
-    settings = settle(choices)
-    origin = choices.origins.get
+    settings = settle(partial)
+    origin = partial.origins.get
 
     def line(text: str, key: object) -> str:
         return f"{text.ljust(COLUMN)} # {_comment(origin(key, 'default'))}"
@@ -63,7 +64,7 @@ def show(choices: Choices, remark: str = "") -> str:
 
 
 def _comment(text: str) -> str:
-    # The name of a file can be anything, and must not end the line.
+    # The name of a file can have any characters; a line feed must not end the comment.
     return text if text.isprintable() else ascii(text)
 
 

@@ -1,16 +1,17 @@
-"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what may happen beside it.
+"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what is allowed without it.
 
-Names are resolved by Tor, but for .onion, whose names get placeholders of ``OnionAddrRange``. UDP is refused,
-as there; so are the loopback interface and sockets that listen for others, unless they are allowed, and IPv6
-without ``EnableIPv6``. What is not said is as torsocks has it, and an empty file is 127.0.0.1:9050.
+Names are resolved by Tor, except those below .onion, which get placeholders of ``OnionAddrRange``. As in
+torsocks, UDP is refused; so are, unless the file allows them, connections to loopback, listening sockets that
+other machines can reach, and IPv6 destinations. The defaults are those of torsocks: an empty file means Tor
+at 127.0.0.1:9050.
 
-What differs: an unknown directive and a second word on the same thing are errors.
+Two things differ: an unknown directive is an error, and so is a second line that contradicts the first.
 """
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines, without_comment
-from pywrap.config.host import is_address, parse_host, parse_port
+from pywrap.config.file_parser import FileParser, parse_lines, without_comment
+from pywrap.config.host import is_address, parse_host, parse_port, without_brackets
 from pywrap.config.settings import TO_BLOCK, Proxy, Rule
 from pywrap.config.url import check_credentials
 from pywrap.config.values import parse_placeholders
@@ -21,35 +22,35 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
-# All that is decided here goes through this block, and becomes settings at the end.
+# The block of ``FileParser`` for the values of the directives; ``end`` makes settings of them.
 BLOCK = "torsocks"
 
-# Of torsocks, where the file says nothing.
+# The default of torsocks for OnionAddrRange.
 ONION_ADDRESSES = "127.42.42.0/24"
 
 
-def parse(data: bytes, source: str) -> Choices:
+def parse(data: bytes, source: str) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
         ConfigError: a line that is wrong or unknown.
     """
-    return parse_lines(data, _Draft(source))
+    return parse_lines(data, _Parser(source))
 
 
-class _Draft(Draft):
+class _Parser(FileParser):
     def __init__(self, source: str) -> None:
         super().__init__(source)
         self.lines: dict[str, int] = {}
 
     def read(self, words: list[str]) -> None:
-        # A password that begins with # is one, as torsocks sends it.
+        # A username or password may begin with #: torsocks reads no comment there.
         end = 2 if words[0] in CREDENTIALS else 1
         name, *values = [*words[:end], *without_comment(words[end:])]
         if name not in DIRECTIVES:
-            # `SOCKS5Password=secret` is one word.
+            # The line may have been written `SOCKS5Password=secret`.
             name = name.partition("=")[0]
             if name in DIRECTIVES:
                 raise ConfigError(f"`{name}` with a `=`", f"`{name} VALUE`")
@@ -95,7 +96,7 @@ class _Draft(Draft):
         self.origins[rule] = self.origin_of(directive)
 
     def origin_of(self, *directives: str) -> str:
-        """The line of the first of ``directives`` that is there; else the file, for what it leaves alone."""
+        """The line of the first of ``directives`` that the file has; else the file, for a default."""
         number = next((self.lines[name] for name in directives if name in self.lines), None)
         return self.source if number is None else f"{self.source}:{number}"
 
@@ -103,7 +104,7 @@ class _Draft(Draft):
 def _address(text: str, what: str) -> str:
     if not is_address(text):
         host, _, port = text.rpartition(":")
-        if is_address(host.removeprefix("[").removesuffix("]")) and parse_port(port) is not None:
+        if is_address(without_brackets(host)) and parse_port(port) is not None:
             hint = f"the port stands on a line of its own: `TorPort {port}`"
             raise ConfigError(f"`{what}` takes an address without a port: `{text}`", hint)
         raise ConfigError(f"`{what}` takes an address, not a name: `{text}`")
@@ -127,7 +128,7 @@ def _number(*known: str) -> Callable[[str, str], str]:
 
 CREDENTIALS = ("SOCKS5Username", "SOCKS5Password")
 
-# name: what reads its value
+# By name: the function that reads its value.
 DIRECTIVES: dict[str, Callable[[str, str], object]] = {
     "TorAddress": _address,
     "TorPort": _port,

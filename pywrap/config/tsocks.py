@@ -1,21 +1,22 @@
 """tsocks.conf, as tsocks 1.8 reads it: a SOCKS server by default, and others for some networks.
 
-A ``path`` block is a chain of one proxy, and its ``reaches`` lines are rules for it. In tsocks' order:
-what is ``local`` first, then the paths from the last to the first, then the default server. Without a default
-server, the rest is refused, or direct with ``fallback = yes``.
+A ``path`` block is a chain of one proxy, and its ``reaches`` lines are rules for it. The order is that of
+tsocks: ``local`` networks first, then the paths from the last to the first, then the default server. Without
+a default server, all other connections are refused, or direct with ``fallback = yes``.
 
-The rules are about addresses, so tsocks leaves names to this machine's resolver, and so it is here:
-``--dns remote`` sends them to the proxies, and then only the default server gets any. With ``tordns_enable``,
-of the tsocks that Tor's project patched, Tor resolves them (``--dns tor``), and ``tordns_deadpool_range`` has
-the placeholders of .onion names; ``tordns_cache_size`` means nothing here.
+The rules are about addresses, so names are resolved on this machine, as by tsocks. With ``--dns remote``,
+names go to a proxy, which is always the default server. With ``tordns_enable``, from Tor's patch for tsocks,
+Tor resolves names (``--dns tor``), and placeholders for .onion names are of ``tordns_deadpool_range``;
+``tordns_cache_size`` is checked and has no effect.
 
-What differs: a mistake is always an error (tsocks skips a ``local`` network with bits beyond its mask);
-nobody's username is sent unless it stands here (tsocks takes the local one); UDP is not left alone.
+Three things differ: a mistake is always an error (tsocks skips a ``local`` network with bits beyond its
+mask); without ``default_user`` no username is sent (tsocks sends that of the local user); UDP goes through
+the proxies, which tsocks leaves direct.
 """
 
 from __future__ import annotations
 
-from pywrap.config.draft import Draft, parse_lines, without_comment
+from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import parse_host, parse_port
 from pywrap.config.rules import parse_place
 from pywrap.config.settings import DEFAULT_PORT, TO_BLOCK, TO_DIRECT, Chain, Proxy, Rule
@@ -30,37 +31,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.config.choices import Choices
+    from pywrap.config.partial_settings import PartialSettings
 
 FORM = "lines are written `DIRECTIVE = VALUE`, blocks `path {` and `}`"
 
-# server_type: the scheme. Names are resolved here, so that SOCKS4 needs none.
+# By server_type. Without SOCKS4A, since names are resolved on this machine.
 SCHEMES = {"4": "socks4", "5": "socks5"}
 
-# The block of the default server, as its lines stand in no block.
+# What this module calls the default server, whose lines are outside all blocks.
 DEFAULT = "server"
 
 
-def parse(data: bytes, source: str) -> Choices:
+def parse(data: bytes, source: str) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
         ConfigError: a line that is wrong or unknown.
     """
-    return parse_lines(data, _Draft(source))
+    return parse_lines(data, _Parser(source))
 
 
-class _Draft(Draft):
+class _Parser(FileParser):
     def __init__(self, source: str) -> None:
         super().__init__(source)
-        # Chains are called as their blocks, and the rules of each are in it.
+        # The block that lines belong to, and the number of its first line. A chain has the name of its block.
         self.block = DEFAULT
         self.opened = 0
+        # The rules of each path.
         self.paths: dict[str, list[Rule]] = {}
         self.tor_origins: dict[str, str] = {}
 
     def read(self, words: list[str]) -> None:
-        # Within a word, # is a letter as any other.
+        # A # begins a comment only at the start of a word.
         line = " ".join(without_comment(words))
         if line.removesuffix("{").strip() == "path":
             self.open_path(line)
@@ -69,7 +71,7 @@ class _Draft(Draft):
         elif line:
             name, equals, value = (part.strip() for part in line.partition("="))
             if name not in DIRECTIVES:
-                # `default_pass secret`, without its `=`, is all name.
+                # Of `default_pass secret`, without the `=`, the whole line is taken for the name.
                 name = name.partition(" ")[0]
                 if name in DIRECTIVES:
                     raise ConfigError(f"`{name}` without a `=`", FORM)
@@ -91,7 +93,7 @@ class _Draft(Draft):
         if values:
             self.proxies = [_proxy(values, "the default server")]
         else:
-            # The chain is without proxies, which is said here.
+            # Not None: that would leave open whether there is a default server.
             self.proxies = []
             rest = Rule(to=TO_DIRECT if fallback else TO_BLOCK)
             self.rules.append(rest)
@@ -99,7 +101,7 @@ class _Draft(Draft):
         self.settle_names(of_tor)
 
     def settle_names(self, of_tor: dict[str, Any]) -> None:
-        """Decide about names, by what the directives of TOR say."""
+        """Set how names are resolved, from ``of_tor``, the values of the directives in TOR."""
         names = {"dns": of_tor.get("tordns_enable", "local")}
         self.origins["dns"] = self.tor_origins.get("tordns_enable", self.source)
         if "tordns_deadpool_range" in of_tor:
@@ -107,7 +109,7 @@ class _Draft(Draft):
             self.origins["placeholders"] = self.tor_origins["tordns_deadpool_range"]
         self.values[""].update(names)
         if names["dns"] == "tor":
-            # Tor is asked for names, which SOCKS4 carries in its form 4a alone.
+            # Tor is asked to resolve names, and SOCKS4 carries names only as SOCKS4A.
             self.proxies = [_with_names(proxy) for proxy in self.proxies or ()]
             self.chains = [
                 replace(each, proxies=tuple(map(_with_names, each.proxies))) for each in self.chains
@@ -159,7 +161,7 @@ class _Draft(Draft):
 
 
 def _proxy(values: dict[str, Any], what: str) -> Proxy:
-    """The proxy of a block that said ``values``."""
+    """The proxy of a block with ``values``; ``what`` names the block in messages."""
     if "server" not in values:
         raise ConfigError(f"no `server` in {what}", "`server = HOST`")
     proxy = Proxy(
@@ -198,7 +200,7 @@ def _encode(value: str) -> bytes:
 
 
 def _flag(value: str) -> str:
-    """What ``tordns_enable`` makes of names."""
+    """The value of ``Settings.dns`` for a value of ``tordns_enable``."""
     known = {"true": "tor", "yes": "tor", "1": "tor", "false": "local", "no": "local", "0": "local"}
     return known[one_of(tuple(known), value.lower(), "tordns_enable")]
 
@@ -221,7 +223,7 @@ _READ: dict[str, Callable[[str], object]] = {
     "tordns_deadpool_range": lambda value: parse_placeholders(value, "tordns_deadpool_range"),
     "tordns_cache_size": _cache_size,
 }
-# For the whole file, and of Tor's patch alone. Both spellings were in its documents.
+# Directives of Tor's patch, which stand outside all blocks. Its documents have both spellings of the first.
 TOR = ("tordns_enable", "tordns_deadpool_range", "tordns_cache_size")
 ALIASES = {"tordns_enabled": "tordns_enable"}
 DIRECTIVES = (*_READ, *ALIASES, "local", "reaches", "path")

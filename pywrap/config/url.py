@@ -1,37 +1,37 @@
 """Proxies as URLs, in the forms that curl's ``--proxy`` takes.
 
-What curl would guess is an error here: without a scheme it takes HTTP, after a blank it stops reading.
-Messages show a URL with its password masked, and never text that could be a password in the wrong place.
+Where curl guesses, this is an error: curl takes a URL without a scheme for HTTP, and ignores the text after a
+blank. Messages show a URL with its password masked, and never text that may be a password in the wrong place.
 """
 
 from __future__ import annotations
 
-from pywrap.config.handover import quote
 from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
+from pywrap.config.settings_env import quote
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError, mask
 
-# What marks a scheme of a proxy over TLS, besides https: socks5+tls (GOST), socks5s, ssl. Each means what it
-# says, and is no misspelling of a scheme that we have.
+# Schemes of proxies over TLS: those with one of these words in them (socks5+tls of GOST, ssl), and these
+# names. They get an error of their own, not "did you mean": they are no misspellings.
 OVER_TLS = ("tls", "ssl")
 OVER_TLS_SCHEMES = ("https", "socks5s", "socks4s", "sockss", "wss")
 
-# What GNOME, and so every desktop with its settings, writes into $ALL_PROXY: a SOCKS5 server that resolves.
-# curl reads it as SOCKS4.
+# The scheme that GNOME and desktops with its settings write into $ALL_PROXY: a SOCKS5 server that resolves
+# names. (For curl it means SOCKS4.)
 ANY_SOCKS = "socks"
 
-# RFC 1929 section 2 has one byte for each length, and ``socks.v4`` sets itself the same limit.
+# RFC 1929 section 2: a length is one byte. ``socks.v4`` has the same limit.
 LONGEST_TEXT = 255
 
 
 def parse_proxy(text: str) -> Proxy:
     """Read ``scheme://[user[:password]@]host[:port][/]``.
 
-    Username and password are percent-decoded. Text beyond ASCII is sent as UTF-8.
+    Username and password are percent-decoded; characters beyond ASCII are sent as UTF-8.
 
     Raises:
-        ConfigError: not such a URL, or one that its version of SOCKS cannot serve.
+        ConfigError: not such a URL, or its protocol cannot carry the username or password.
     """
     if any(_is_blank(char) for char in text):
         raise ConfigError("blank or control character in a proxy URL", "percent-encode it: a space is %20")
@@ -46,7 +46,7 @@ def parse_proxy(text: str) -> Proxy:
         scheme,
         host,
         port,
-        # `@host` says nothing: no username, as in curl.
+        # `@host` has no username, as in curl; `:@host` has an empty one.
         percent_decode(user) if user or colon else None,
         percent_decode(secret) if colon else None,
     )
@@ -55,7 +55,7 @@ def parse_proxy(text: str) -> Proxy:
 
 
 def format_proxy(proxy: Proxy, masked: bool = True) -> str:
-    """Write ``proxy`` as a URL, for a message (``masked``) or to be read again."""
+    """Write ``proxy`` as a URL; with ``masked``, ``***`` stands for the password."""
     login = "" if proxy.username is None else quote(proxy.username)
     if proxy.password is not None:
         login += ":***" if masked else f":{quote(proxy.password)}"
@@ -63,10 +63,10 @@ def format_proxy(proxy: Proxy, masked: bool = True) -> str:
 
 
 def check_credentials(proxy: Proxy) -> None:
-    """Refuse credentials that no message of this protocol can carry.
+    """Refuse a username or password that the protocol of ``proxy`` cannot carry.
 
     Raises:
-        ConfigError: see the messages.
+        ConfigError: one is too long, not allowed, missing, or has a character that is not allowed.
     """
     shown = format_proxy(proxy)
     username, password = proxy.username, proxy.password
@@ -82,7 +82,7 @@ def check_credentials(proxy: Proxy) -> None:
     if proxy.scheme == "http":
         # RFC 7617 section 2: the first colon ends the username; lengths have no limit.
         if username is not None and b":" in username:
-            # Which may well be a password in the wrong place.
+            # The username is not quoted: it may be a password in the wrong place.
             raise ConfigError(f"an HTTP username cannot contain a colon: `{proxy}`")
         return
     if username is not None and len(username) > LONGEST_TEXT:
@@ -92,8 +92,8 @@ def check_credentials(proxy: Proxy) -> None:
 
 
 def percent_decode(text: str) -> bytes:
-    """Decode %XX, and leave any other ``%`` as it is: curl does, and passwords contain them."""
-    # surrogateescape: bytes of the command line or of a file that are not UTF-8 go out as they came.
+    """Decode %XX; any other ``%`` stays, as in curl, since passwords contain it."""
+    # surrogateescape: bytes of the command line or of a file that are not UTF-8 are sent unchanged.
     head, *parts = text.encode("utf-8", "surrogateescape").split(b"%")
     data = bytearray(head)
     for part in parts:
@@ -107,13 +107,13 @@ def percent_decode(text: str) -> bytes:
 
 
 def is_over_tls(scheme: str) -> bool:
-    """Whether ``scheme``, in lower case, is of a proxy that is spoken to over TLS."""
+    """Whether ``scheme``, in lower case, is one of proxies over TLS."""
     return scheme in OVER_TLS_SCHEMES or any(mark in scheme for mark in OVER_TLS)
 
 
 def over_tls(shown: str) -> ConfigError:
-    """For a proxy of such a scheme, however it is written."""
-    # The program's descriptor is the connection to the proxy: nobody is there to encrypt on it.
+    """The error for a proxy over TLS; ``shown`` is what the user wrote, a URL or columns of a file."""
+    # The program's descriptor is the connection to the proxy itself, so no code of ours could encrypt on it.
     hint = "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
     return ConfigError(f"proxies over TLS are not supported: `{mask(shown)}`", hint)
 
@@ -167,7 +167,7 @@ def _split_port(place: str) -> tuple[str, int]:
         return parse_host(host), DEFAULT_PORT
     number = parse_port(port)
     if number is None:
-        # Not quoted: in socks5://user:password it is the password.
+        # The port is not quoted: in socks5://user:password it is the password.
         raise ConfigError(f"proxy port is not a number from 1 to 65535, after `{host}:`")
     return parse_host(host), number
 
@@ -177,7 +177,7 @@ def _refuse_more_colons(place: str) -> None:
         return
     if is_address(place):
         raise ConfigError(f"IPv6 address without brackets: `{place}`", f"write it as `[{place}]`")
-    # Not quoted: user:password:host:port is the order of other tools.
+    # The text is not quoted: other tools write user:password:host:port.
     raise ConfigError(
         "too many colons in a proxy URL",
         "it is written `socks5h://user:password@host:port`, an IPv6 address as `[::1]`",

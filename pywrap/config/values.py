@@ -1,10 +1,10 @@
-"""The settings that are one word: how each is read, wherever it is said."""
+"""Readers of the settings that are one word, the same for the command line, files and ``install()``."""
 
 from __future__ import annotations
 
 from pywrap.config.host import parse_host, parse_network, parse_port, split_port
-from pywrap.config.settings import BIND_PEER, CHAIN_TYPES, DNS, LISTEN, LOOPBACK, PIPELINE, UDP
-from pywrap.config.words import digits, one_of, seconds, switch
+from pywrap.config.settings import CHAIN_TYPES, DNS
+from pywrap.config.words import digits, one_of
 from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    # Gets the text, and what to call it in a message.
+    # Takes the text, and the name of the setting for messages.
     Reader: TypeAlias = Callable[[str, str], object]
 
 OVER_TCP = "tcp://"
 OVER_TCP_FORM = f"{OVER_TCP}HOST[:PORT]"
 DNS_PORT = 53
 
-# Lengths of the placeholders' network: a /8 is what proxychains takes, and a /30 holds two.
+# Limits for the placeholders' network: a /8 is that of proxychains, and a /30 has two addresses.
 WIDEST = 8
 NARROWEST = 30
 
@@ -27,7 +27,7 @@ VERBOSITIES = ("-1", "0", "1", "2")
 
 
 def parse_dns(text: str, what: str) -> str:
-    """One of DNS, or ``tcp://HOST[:PORT]``, whose port is written out.
+    """Read ``dns``: one of DNS, or ``tcp://HOST[:PORT]``, to which the port is added.
 
     Raises:
         ConfigError: neither.
@@ -46,10 +46,10 @@ def parse_dns(text: str, what: str) -> str:
 
 
 def parse_placeholders(text: str, what: str) -> str:
-    """An IPv4 network for the addresses that stand for names.
+    """Read ``placeholders``: an IPv4 network, ADDRESS/MASK, for the addresses that stand for names.
 
     Raises:
-        ConfigError: not one, or too small, or too large to be spared.
+        ConfigError: not an IPv4 network, or it is too small, too large, or has this machine's addresses.
     """
     address, slash, mask = text.partition("/")
     if not slash:
@@ -68,7 +68,7 @@ def parse_placeholders(text: str, what: str) -> str:
 
 
 def parse_chain_type(text: str, what: str) -> tuple[str, int]:
-    """``TYPE[:LENGTH]``.
+    """Read ``TYPE[:LENGTH]``; return both, with length 0 for chains that take all their proxies.
 
     Raises:
         ConfigError: not in this form.
@@ -82,7 +82,7 @@ def parse_chain_type(text: str, what: str) -> tuple[str, int]:
 
 
 def parse_length(text: str, what: str) -> int:
-    """How many proxies a connection goes through.
+    """Read the number of proxies that a connection goes through.
 
     Raises:
         ConfigError: not a positive number.
@@ -94,33 +94,10 @@ def parse_length(text: str, what: str) -> int:
 
 
 def picks_some(chain_type: str) -> bool:
-    """Whether a chain of this type goes through a number of its proxies, and not through all."""
+    """Whether connections through a chain of this type take a given number of its proxies, and not all."""
     return chain_type in ("random", "round_robin")
 
 
 def usual_length(chain_type: str) -> int:
-    """The length of a chain without a word about it; as in proxychains, 1 where it picks some."""
+    """The default length of a chain: as in proxychains, 1 where it picks some; else 0, which means all."""
     return 1 if picks_some(chain_type) else 0
-
-
-def _words(known: tuple[str, ...]) -> Reader:
-    return lambda text, what: one_of(known, text, what)
-
-
-# name of the field: what reads it
-READERS: dict[str, Reader] = {
-    "dns": parse_dns,
-    "placeholders": parse_placeholders,
-    "loopback": _words(LOOPBACK),
-    "udp": _words(UDP),
-    "listen": _words(LISTEN),
-    "bind_peer": _words(BIND_PEER),
-    "pipeline": _words(PIPELINE),
-    "fast_open": switch,
-    "isolate_streams": switch,
-    "timeout": seconds,
-    "connect_timeout": seconds,
-    "read_timeout": seconds,
-    "keep_env": switch,
-    "verbosity": lambda text, what: int(one_of(VERBOSITIES, text, what)),
-}

@@ -1,13 +1,14 @@
-"""Variables that name proxies, and how they are hidden from a covered program, and from it alone.
+"""Variables that name proxies ($http_proxy), which are hidden from a covered program.
 
-What a program sends to such a proxy would go through two proxies at once; or, where that one is on this
-machine, through that one alone. Libraries also stop where they lack what such a proxy needs ("Missing
-dependencies for SOCKS support"). So the program does not see them, unless ``keep_env``. $NO_PROXY stays: by
-itself it sends nothing anywhere.
+The traffic of a program that used such a proxy would go through both proxies; or, if that proxy is on this
+machine, only through that one, since connections to this machine are direct. Libraries also fail where they
+lack the support for it ("Missing dependencies for SOCKS support"). So the program does not see the variables,
+unless ``keep_env`` is set. $NO_PROXY stays: without the others it has no effect.
 
-They are taken out of ``os.environ`` and stay in the environment that C keeps. A child that gets none of its
-own inherits that one: where it is not Python (git, curl), it finds them as they were; where it is, it hides
-them again. For a child that gets a copy of ``os.environ``, the settings have them (``proxy_variables``).
+The variables are removed from ``os.environ``, but not from the environment of the C library, which a child
+inherits unless it is started with another. A child that is not a Python (git, curl) finds them there; a
+covered Python hides them again. For children that get a copy of ``os.environ``, they are in the settings
+(``proxy_variables``).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-# In small letters, what stands before _proxy. requests, httpx and aiohttp know the first three, urllib all of
-# them; grpc, websockets and rsync have one of their own.
+# In lower case, the part of a name before _proxy. requests, httpx and aiohttp read the first three, urllib
+# all; grpc, websockets and rsync read one each that is their own.
 SCHEMES = frozenset(
     {
         *("all", "http", "https", "ftp", "ftps", "socks", "socks4", "socks5", "ws", "wss"),
         *("grpc", "rsync", "gopher"),
     }
 )
-# In small letters: of pip, uv, npm and gcloud. A variable that only one program of the user's knows is not
-# among them, and stays: what that sends to its own proxy goes there through ours.
+# Names in lower case, of pip, uv, npm and gcloud. A variable of some other program stays visible; the traffic
+# of that program goes to its proxy, through ours.
 OTHERS = frozenset(
     {
         *("pip_proxy", "uv_http_proxy", "uv_https_proxy", "uv_all_proxy"),
@@ -37,20 +38,21 @@ OTHERS = frozenset(
     }
 )
 
-# What ``hide`` has hidden in this process.
+# The variables that ``hide`` has hidden in this process.
 _hidden: dict[str, str] = {}
 
 
 def is_proxy_variable(name: str) -> bool:
-    """Whether programs take a proxy from the variable ``name``, in any spelling of it."""
+    """Whether ``name``, in upper or lower case, is a variable that programs take a proxy from."""
     name = name.lower()
     return (name.endswith("_proxy") and name[:-6] in SCHEMES) or name in OTHERS
 
 
 def hide() -> None:
-    """Hide them from this process."""
-    # Past ``os.environ`` itself, which would unset them for C as well. Its keys and values are bytes; not so
-    # those of a dictionary that a program has put into its place before ``install()``.
+    """Hide the variables that name proxies from this process."""
+    # In the dictionary behind ``os.environ``: deleting from ``os.environ`` itself would also unset them in
+    # the environment of C. Its keys and values are bytes; those of a dictionary that a program may have
+    # assigned to ``os.environ`` before ``install()`` are str.
     environ: Any = os.environ
     data: dict[Any, Any] = getattr(environ, "_data", environ)
     for key in list(data):
@@ -63,7 +65,7 @@ def hide() -> None:
 
 
 def show() -> None:
-    """Undo ``hide``, but for what the program has set meanwhile. May be called twice."""
+    """Undo ``hide``, except for variables that the program has set meanwhile. May be called twice."""
     while _hidden:
         os.environ.setdefault(*_hidden.popitem())
     reload = getattr(os, "reload_environ", None)
@@ -72,12 +74,12 @@ def show() -> None:
 
 
 def complete(environ: Mapping[str, str]) -> dict[str, str]:
-    """``environ``, which is that of this process, with what is hidden from it."""
+    """``environ``, the environment of this process, with the hidden variables added."""
     return {**_hidden, **environ}
 
 
 def _hiding(reload: Any) -> Any:
-    """``os.reload_environ`` (3.14), which reads the environment that C keeps."""
+    """``os.reload_environ`` (Python 3.14), which copies the environment of C: hide the variables after it."""
 
     def reload_environ() -> None:
         reload()

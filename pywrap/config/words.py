@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def one_of(known: tuple[str, ...], text: str, what: str) -> str:
-    """``text`` if it is one of ``known``.
+    """Return ``text``, which must be one of ``known``; ``what`` is the name of the setting for messages.
 
     Raises:
-        ConfigError: it is not; the hint guesses which was meant.
+        ConfigError: it is none of them; the hint has the nearest one.
     """
     if text not in known:
         raise ConfigError(f"unknown value of `{what}`: `{text}`", suggest(text, known, "values"))
@@ -21,7 +21,7 @@ def one_of(known: tuple[str, ...], text: str, what: str) -> str:
 
 
 def switch(text: str, what: str) -> bool:
-    """``on`` or ``off``.
+    """Read ``on`` or ``off``.
 
     Raises:
         ConfigError: neither.
@@ -30,7 +30,7 @@ def switch(text: str, what: str) -> bool:
 
 
 def seconds(text: str, what: str) -> float:
-    """A positive span of time.
+    """Read a positive number of seconds.
 
     Raises:
         ConfigError: 0, a negative number, infinity or no number at all.
@@ -46,7 +46,7 @@ def seconds(text: str, what: str) -> float:
 
 
 def milliseconds(text: str, what: str) -> float:
-    """A positive span of time in whole milliseconds, as seconds.
+    """Read a positive whole number of milliseconds; return seconds.
 
     Raises:
         ConfigError: anything else.
@@ -58,30 +58,31 @@ def milliseconds(text: str, what: str) -> float:
 
 
 def digits(text: str) -> int | None:
-    """A number in plain ASCII digits; None for what int() would take beyond that: signs, 1_0, ٣."""
-    # Ten digits hold every number here, and int() itself refuses more than 4300.
+    """Read a number in ASCII digits; None for other text, also for what int() accepts: signs, 1_0, ٣."""
+    # No number here needs more than ten digits, and int() raises an error for more than 4300.
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
 
 def suggest(word: str, known: Iterable[str], plural: str) -> str:
-    """The hint for an unknown ``word``: the nearest of ``known``, and all of them."""
+    """The hint for an unknown ``word``: the nearest of ``known``, if one is near, and the list of all."""
     known = tuple(known)
     everything = f"nown {plural}: {', '.join(known)}"
     near = nearest(word, known)
     return f"did you mean `{near}`? K{everything}" if near else f"k{everything}"
 
 
-# Of 1. Two letters in the wrong order leave 2/3 of a word of three (tpc), and who wrote a part of the word
-# left at least as much (--chain-type). What was meant otherwise has mostly less: --bogus and --verbose 1/2.
+# The least similarity, from 0 to 1, for a suggestion. Two exchanged letters in a word of three (tpc) leave
+# 2/3, and an abbreviated option (--chain) at least as much. Unrelated words mostly have less: --bogus and
+# --verbose have 1/2.
 _NEAR = 0.66
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The one of ``known`` that looks most like ``word``, or ""."""
-    # Here, not on top: it costs 10 ms, and only the person who mistyped should pay.
+    """The one of ``known`` that is most similar to ``word``; "" when none is similar enough."""
+    # Imported here: difflib takes 10 ms, which only a mistyped command should cost.
     from difflib import get_close_matches
 
-    # The dashes, which all options have, would make each of them near to every other.
+    # Without the dashes that all options have, which would make them similar to each other.
     spelling = {name.removeprefix("--").lower(): name for name in known}
     found = get_close_matches(word.removeprefix("--").lower(), spelling, n=1, cutoff=_NEAR)
     return spelling[found[0]] if found else ""

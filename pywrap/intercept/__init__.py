@@ -1,15 +1,16 @@
-"""Everything that touches the interpreter, a file for each thing replaced.
+"""Everything that touches the interpreter. What is replaced in it has a file of its name in ``patches``.
 
-Four moments, so that nobody pays for what he does not use:
+It is installed in four steps, so that a program pays for what it uses only:
 
-* ``arm``, before the program: an audit hook and an import hook (``importing``), and nothing else is imported;
+* ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
 * ``import select``: ``select.epoll`` is replaced (``epoll``);
-* ``import socket``: functions are replaced. Those that decide about traffic are doors (``doors``), the others
-  (``accept``, ``endpoints``, ``lifetime``, ``options``) look into tables that are still empty (``tunnels``);
-* the first call of a door: the implementation (``connect``, ``datagram``, ``listening``, ``resolver``) and
-  all of ``pywrap.tunnel``.
+* ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
+  they are called (``patches.lazy``). The others (``accept``, ``names``, ``lifecycle``, ``sockopt``) look into
+  tables that are still empty (``registry``);
+* the first call of a function of ``patches.lazy``: the implementations (``patches.implementations``), which
+  import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
 
-Each of them may be interrupted by code of the program that connects, and by another thread (``loading``,
+Each step may be interrupted by code of the program that connects, and by another thread (``loading``,
 ``lock``).
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pywrap.intercept import importing
+from pywrap.intercept import import_hook
 from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.installed import Installed
     from pywrap.intercept.patching import Patches
-    from pywrap.intercept.tunnels import Tunnels
+    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.runtime import Runtime
 
-# Raised by C code when somebody is about to reach, or to ask, something outside.
+# The audit events of calls that may send something off this machine.
 WATCHED = frozenset(
     {
         "socket.__new__",
@@ -49,14 +50,14 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
-# What replaces functions of ``socket`` beside the doors.
-_PARTS = tuple(f"pywrap.intercept.{name}" for name in ("accept", "endpoints", "lifetime", "raw"))
+# What replaces functions of ``socket`` beside ``lazy``.
+_PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "names", "lifecycle", "c_socket"))
 
 _settings: Callable[[], Settings] | None = None
-_tunnels: Tunnels | None = None
-_installed: Installed | None = None
+_registry: SocketRegistry | None = None
+_runtime: Runtime | None = None
 _patches: Patches | None = None
-# Neither can be taken back.
+# Neither an audit hook nor a hook at fork() can be removed.
 _hooked = False
 _fork_hooked = False
 
@@ -66,65 +67,77 @@ def active() -> bool:
     return _settings is not None
 
 
-def arm(settings: Callable[[], Settings]) -> None:
-    """Patch ``socket`` at the moment of its import. ``settings()`` is called at the first use."""
+def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = None) -> None:
+    """Patch ``socket`` at the moment of its import. ``settings()`` is called at the first use.
+
+    ``handed()`` is the text of the settings in the environment of children; None leaves children alone.
+    """
     global _settings, _hooked
     _settings = settings
+    if handed is not None:
+        from pywrap.intercept.patches import spawn
+
+        spawn.install(handed)
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    importing.install(_prepare, _imported, _announced)
-    if importing.SELECT in sys.modules:
-        _patch_select(sys.modules[importing.SELECT])
+    import_hook.install(_prepare, _imported, _announced)
+    if import_hook.SELECT in sys.modules:
+        _patch_select(sys.modules[import_hook.SELECT])
     if "socket" in sys.modules:
-        # In a running program; or a .pth file was faster.
+        # In a running program; or a .pth file has imported it before us.
         _patch(sys.modules["socket"])
-    for name in importing.KEEPERS:
+    for name in import_hook.KEEPERS - {import_hook.FORK_EXEC}:
         if name in sys.modules:
             _patch_keeper(sys.modules[name])
 
 
-def install(settings: Settings) -> None:
-    """Patch the running interpreter.
+def install(settings: Settings, handed: Callable[[], str] | None = None) -> None:
+    """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
         RuntimeError: it is patched already.
     """
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    arm(lambda: settings)
+    arm(lambda: settings, handed)
     import socket  # noqa: F401
 
-    # Here and now: a program that calls this goes out, and may have gevent in it.
+    # At once: a program that calls this will connect, and gevent may replace locks before it does.
     current()
 
 
 def uninstall() -> None:
-    """Take everything back. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _installed, _patches
-    importing.uninstall()
+    """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
+    global _settings, _runtime, _patches
+    import_hook.uninstall()
+    if "pywrap.intercept.patches.spawn" in sys.modules:
+        sys.modules["pywrap.intercept.patches.spawn"].uninstall()
     if _patches is not None:
         _patches.undo()
-    _settings = _installed = _patches = None
+    _settings = _runtime = _patches = None
 
 
-def current() -> Installed | None:
-    """What doors and the audit hook decide by; None when nothing is patched."""
-    global _installed
+def current() -> Runtime | None:
+    """What the patches and the audit hook decide by; None when nothing is patched."""
+    global _runtime
     settings = _settings
-    if _installed is None and settings is not None:
+    if _runtime is None and settings is not None:
         _prepare()
-        made = load("pywrap.intercept.installed").Installed(settings(), _tunnels)
-        if _installed is None and _settings is settings:
-            # Else whoever came in the middle has made one, which holds what it has opened.
-            _installed = made
-    return _installed
+        made = load("pywrap.intercept.patches.implementations").new_runtime(settings(), _registry)
+        if _runtime is None and _settings is settings:
+            # Otherwise a signal handler or another thread has made one meanwhile, which has what it opened.
+            _runtime = made
+    return _runtime
 
 
 def _imported(module: Any) -> None:
-    if module.__name__ in importing.KEEPERS:
+    if module.__name__ == import_hook.FORK_EXEC:
+        sys.modules["pywrap.intercept.patches.spawn"].patch_fork_exec(module)
+        return
+    if module.__name__ in import_hook.KEEPERS:
         _patch_keeper(module)
-    elif module.__name__ == importing.SELECT:
+    elif module.__name__ == import_hook.SELECT:
         _patch_select(module)
     else:
         _patch(module)
@@ -141,18 +154,18 @@ def _patch_select(module: Any) -> None:
 
 
 def _prepare() -> None:
-    """Have what ``_patch`` needs before ``socket`` is executed: nobody who comes in the middle has it yet."""
-    global _tunnels, _fork_hooked
-    # What is loaded below imports it as well, in the middle of what replaces it.
+    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
+    global _registry, _fork_hooked
+    # First: the modules below import it as well, and it would be patched in the middle of their own loading.
     import select
 
     _patch_select(select)
-    for part in ("pywrap.intercept.options", *_PARTS):
+    for part in ("pywrap.intercept.patches.sockopt", *_PARTS):
         load(part)
-    tunnels = load("pywrap.intercept.tunnels").Tunnels()
-    # No call between a look and its consequence: nobody comes in the middle of that.
-    if _tunnels is None:
-        _tunnels = tunnels
+    registry = load("pywrap.intercept.registry").SocketRegistry()
+    # No call between a look and its consequence: no signal handler comes in the middle of that.
+    if _registry is None:
+        _registry = registry
     if not _fork_hooked:
         _fork_hooked = True
         os.register_at_fork(before=_about_to_fork, after_in_child=_forked)
@@ -164,54 +177,54 @@ def _patch(module: Any) -> None:
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     _prepare()
-    load("pywrap.intercept.doors").install(_patches, module, current)
-    load("pywrap.intercept.options").install(_patches, module, _tunnels, current)
+    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
+    load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
     for part in _PARTS:
-        load(part).install(_patches, module, _tunnels)
+        load(part).install(_patches, module, _registry)
 
 
 def _patch_keeper(module: Any) -> None:
     """Replace what ``module`` keeps of ``socket``."""
-    # Which it has imported, unless it is another module of the same name.
+    # ``module`` has imported it, unless it is another module of the same name.
     import socket  # noqa: F401
 
-    assert _patches is not None and _tunnels is not None, "importing socket has patched it"
-    if module.__name__ == importing.TRIO:
-        load("pywrap.intercept.late").install(_patches, module, _tunnels.roots)
-    elif module.__name__ in importing.SOCKS_LIBRARIES:
+    assert _patches is not None and _registry is not None, "importing socket has patched it"
+    if module.__name__ == import_hook.TRIO:
+        load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
+    elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     else:
-        load("pywrap.intercept.reduction").install(_patches, module, _tunnels)
+        load("pywrap.intercept.patches.multiprocessing").install(_patches, module, _registry)
 
 
 def _name_of(literal: str) -> str:
     """The name behind a placeholder address; "" for any other."""
-    installed = current()
-    return "" if installed is None else installed.session.name_behind(literal)
+    runtime = current()
+    return "" if runtime is None else runtime.name_behind(literal)
 
 
 def _announced(name: str) -> None:
-    installed = current()
-    if installed is not None and name in importing.FOREIGN:
-        installed.check_module(name)
+    runtime = current()
+    if runtime is not None and name in import_hook.FOREIGN:
+        load("pywrap.intercept.unsupported").check(runtime, name)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
         return
-    if _tunnels is not None and _tunnels.relays and event in _TO_RELAY and _tunnels.is_relay(args[1]):
-        # Each datagram of ours comes by here.
+    if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
+        # Each datagram that we send to a relay comes by here.
         return
-    installed = current()
-    if installed is not None:
-        installed.check(event, args)
+    runtime = current()
+    if runtime is not None:
+        load("pywrap.intercept.audit").check(runtime, event, args)
 
 
 def _about_to_fork() -> None:
-    if _installed is not None:
-        _installed.session.about_to_fork()
+    if _runtime is not None:
+        _runtime.about_to_fork()
 
 
 def _forked() -> None:
-    if _installed is not None:
-        _installed.session.forked()
+    if _runtime is not None:
+        _runtime.forked()

@@ -7,7 +7,7 @@ has to be looked at here.
 from __future__ import annotations
 
 import _socket
-from operator import index
+from _operator import index
 
 from pywrap.frozen import frozen
 from pywrap.intercept import originals

@@ -1,9 +1,9 @@
-"""The wall behind the patches: an audit hook that refuses what did not come through them.
+"""The checks of the audit hook, which refuses traffic that has not come through the patches.
 
-Code that has kept the C class or a function from before us ends up here. The hook keeps no state of who is
-calling: what it lets pass is what may leave this machine, by the same verdicts.
+Code that has kept the C class, or a function from before the patches, bypasses them, but not the hook. The
+hook has no state about its caller: it lets pass what may leave this machine directly, by the same verdicts.
 
-The hook itself is in the package's ``__init__``: an audit hook cannot be taken back, and has to be cheap.
+The hook itself is in the package's ``__init__``, since it must cost little and cannot be removed.
 """
 
 from __future__ import annotations
@@ -19,49 +19,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.runtime import Runtime
 
 
-def check(session: Session, event: str, args: tuple[Any, ...]) -> None:
-    """Look at one audit event.
+def check(runtime: Runtime, event: str, args: tuple[Any, ...]) -> None:
+    """Check one audit event.
 
     Raises:
-        PermissionError: what it announces must not happen.
+        PermissionError: what the event announces is refused.
     """
-    _CHECKS[event](session, *args)
+    if not runtime.is_confined:
+        # Otherwise the kernel gives to the broker what goes around the patches.
+        _CHECKS[event](runtime, *args)
 
 
-def _check_new(session: Session, sock: Any, family: int, kind: int, proto: int) -> None:
-    # The hook lets the others pass.
-    _refuse(session, "AF_PACKET sockets bypass every proxy")
+def _check_new(runtime: Runtime, sock: Any, family: int, kind: int, proto: int) -> None:
+    # The hook calls this for no other family.
+    _refuse(runtime, "AF_PACKET sockets bypass every proxy")
 
 
-def _check_address(session: Session, sock: Any, address: Any) -> None:
+def _check_address(runtime: Runtime, sock: Any, address: Any) -> None:
     if address is None or not is_inet(sock):
         return
     found = target(sock, address)
     if found is None:
-        _refuse(session, f"cannot tell where {address!r} is")
-    elif not found.datagram and session.routes.leads_to_first_hop(found.host, found.port):
-        # A tunnel begins; also where the proxy's address is of the placeholders' network.
+        _refuse(runtime, f"cannot tell where {address!r} is")
+    elif not found.datagram and runtime.routes.leads_to_first_hop(found.host, found.port):
+        # A tunnel begins. The verdict would refuse a proxy in the network of the placeholders.
         return
-    elif session.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
-        _refuse(session, f"{found.host}:{found.port} would be reached directly, past the proxy")
+    elif runtime.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
+        _refuse(runtime, f"{found.host}:{found.port} would be reached directly, past the proxy")
 
 
-def _check_name(session: Session, host: Any, *_: Any) -> None:
+def _check_name(runtime: Runtime, host: Any, *_: Any) -> None:
     name = host_text(host)
-    if name and not session.is_literal(name) and not session.resolves_here(name):
-        _refuse(session, f"the local resolver would be asked for {name}")
+    if name and not runtime.is_literal(name) and not runtime.resolves_here(name):
+        _refuse(runtime, f"the local resolver would be asked for {name}")
 
 
-def _check_reverse(session: Session, host: Any, *_: Any) -> None:
-    if session.settings.dns != "local":
-        _refuse(session, f"the local resolver would be asked for the name of {host}")
+def _check_reverse(runtime: Runtime, host: Any, *_: Any) -> None:
+    if runtime.settings.dns != "local":
+        _refuse(runtime, f"the local resolver would be asked for the name of {host}")
 
 
-def _refuse(session: Session, why: str) -> None:
-    session.messages.say(1, f"refused: {why}")
+def _refuse(runtime: Runtime, why: str) -> None:
+    runtime.messages.say(1, f"refused: {why}")
     raise OSError(errno.EPERM, f"pysocksify refused: {why}")
 
 

@@ -1,7 +1,7 @@
 """select.epoll, also as selectors.EpollSelector holds it: registrations follow a hand-over.
 
 A registration belongs to the open file, not to the number. When a tunnel's socket takes the place of
-its placeholder (``pending``), whoever registered the descriptor would be told of the old file, and
+its placeholder (``nonblocking``), whoever registered the descriptor would be told of the old file, and
 ``modify`` would fail with ENOENT: tornado and Twisted die of that. So we know what each epoll object
 has registered, and register it again for the new file.
 
@@ -100,11 +100,11 @@ class Epoll:
             if before is None or number not in _moving:
                 raise
 
-    def _note(self, tell: Any, fd: int, eventmask: int) -> None:
+    def _note(self, take_error: Any, fd: int, eventmask: int) -> None:
         before = self._events.get(fd)
         self._events[fd] = noted = [eventmask]
         try:
-            tell(fd, eventmask)
+            take_error(fd, eventmask)
         except FileNotFoundError:
             # modify() on the way from one file to the other: ``rejoin`` tells the kernel.
             if before is None or fd not in _moving:

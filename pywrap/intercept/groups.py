@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import errno
 import sys
-from operator import index
+from _operator import index
 
 from pywrap.socks.wire import unpacked
 
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.intercept.session import Session
+    from pywrap.intercept.runtime import Runtime
 
 # Behind the number of an interface, where struct group_req has its sockaddr_storage, which is aligned as a
 # pointer. In that an IPv4 address is behind family and port, an IPv6 one behind a flow label as well.
@@ -37,7 +37,7 @@ _IN_STORAGE = frozenset(
 )
 
 
-def check(session: Session, args: tuple[Any, ...]) -> None:
+def check(runtime: Runtime, args: tuple[Any, ...]) -> None:
     """Look at the arguments of setsockopt().
 
     Raises:
@@ -45,10 +45,10 @@ def check(session: Session, args: tuple[Any, ...]) -> None:
     """
     # With a fourth, the value is a null pointer: C says what is wrong.
     group = _group(*args) if len(args) == 3 else b""
-    if group and not session.routes.may_join(group):
+    if group and not runtime.routes.may_join(group):
         name = unpacked(group)
         why = f"{name} refused: a membership report would leave directly (--direct {name} to allow it)"
-        session.messages.say(1, why)
+        runtime.messages.say(1, why)
         raise OSError(errno.EPERM, why)
 
 

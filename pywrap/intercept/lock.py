@@ -1,6 +1,6 @@
 """The locks of the target process, and what may come in the middle of code that holds one.
 
-**The lock.** There is one, ``Tunnels.lock``: for the tables, each hand-over of a descriptor, and what
+**The lock.** There is one, ``SocketRegistry.lock``: for the tables, each hand-over of a descriptor, and what
 ``names`` and ``background`` of the floor below share among threads, which have it handed in. Two locks have
 an order, and a signal handler that comes under the second and takes the first breaks it. It is
 ``_thread.RLock``: C code, which takes it and notes the owner in one step. A lock written in Python has a
@@ -23,26 +23,26 @@ true after each step:
 
 What the lock cannot give: a handler that has come in the middle, and *waits* for the background thread, waits
 for the lock that it has interrupted. So what it connects is opened in its own thread
-(``Session.is_interrupted``). A handler that waits for a connection that was pending before, or for another
+(``Runtime.is_interrupted``). A handler that waits for a connection that was pending before, or for another
 thread, may wait for ever.
 
 An exception may come out of a handler at all these places (KeyboardInterrupt). ``with`` releases a lock of C
 code in every case. Where something else is held, ``finally`` goes by what is (``is_mine``), and not by a
 variable that the exception may have left as it was. ``__del__`` of a datagram socket enters no lock that its
-own thread holds: it leaves its flow to whoever has the lock next (``Tunnels.bury``).
+own thread holds: it leaves its flow to the next holder of the lock (``FlowTable.reap``).
 
-**Other threads** may call every door and every patch. Between a look at a descriptor (``is_open``) and what
-is then done to it, the patched close() of another thread waits for ``Tunnels.lock``. os.close() and C code do
-not.
+**Other threads** may call every function that is replaced. Between a look at a descriptor (``is_open``) and
+what is then done to it, the patched close() of another thread waits for ``SocketRegistry.lock``. os.close()
+and C code do not.
 
 **A forked child** has the thread that called fork() and no other. The lock is made anew there
-(``Session.forked``): the owner of one may be gone. The background thread, and what it had in hand, is the
+(``Runtime.forked``): the owner of one may be gone. The background thread, and what it had in hand, is the
 parent's.
 
 **The end of the interpreter** stops the other threads wherever they are. From then on nothing is locked.
 
 **Builds without the GIL** are refused at the start. With it, a call of C code on a dictionary, a list or a
-set is one step for all threads: ``tunnel.hops``, ``tunnel.lookup`` and ``tunnels`` rely on that where they
+set is one step for all threads: ``tunnel.hops``, ``tunnel.resolver`` and ``registry`` rely on that where they
 take no lock.
 """
 

@@ -1,6 +1,6 @@
-"""Sockets of ours, at numbers that the program may close: os.closerange() and its like know no owners.
+"""``Own``: the class of our own sockets, which the program may close, as by os.closerange().
 
-The number may be a file of the program's then, which is neither closed nor talked to by us.
+The descriptor may be a file of the program's afterwards. We must neither close that nor write to it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from pywrap.intercept import originals
-from pywrap.intercept.tunnels import inode, is_open
+from pywrap.intercept.sockets import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Own(originals.Socket):
-    """As the C class, with the arguments of that."""
+    """As the C class, with the same arguments."""
 
     __slots__ = ("_inode",)
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
-        # Not known yet.
+        # Not known yet; the constructor may raise.
         self._inode = -1
         super().__init__(family, type, proto, fileno)
         self._inode = inode(originals.fileno(self))
@@ -38,11 +38,11 @@ class Own(originals.Socket):
         originals.close(self)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        """In the place of C's, which would close the number. At the end of all, the kernel does."""
+        """In the place of C's, which would close the descriptor unseen. At exit, the kernel closes it."""
         if not is_finalizing():
             self.close()
 
 
 def own(sock: _socket.socket) -> Own:
-    """The same descriptor as an object of this class; ``sock`` has none any more."""
+    """``sock``'s descriptor as an object of this class; ``sock`` is detached from it."""
     return Own(*originals.family_type_proto(sock), fileno=sock.detach())

@@ -1,4 +1,4 @@
-"""In the target, before the program: arm the patches, then run the ``sitecustomize`` that ours hides.
+"""In the target, before the program: install the patches, then run the ``sitecustomize`` that ours hides.
 
 Called by ``startup/sitecustomize.py``, which ends the process when anything here raises.
 """
@@ -17,43 +17,46 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# ``handover.VARIABLE``, whose import is left to the first use; a test holds the two together.
+# ``settings_env.VARIABLE`` and ``secrets.PREFIX``. Those modules are imported when they are first needed; a
+# test holds the copies equal.
 VARIABLE = "PYSOCKSIFY_SETTINGS"
-# ``secrets.PREFIX``, likewise.
 PREFIX = "file="
 
 
-def start(directory: str) -> None:
-    """Protect this interpreter. ``directory`` is where our ``sitecustomize.py`` is.
+def start(directory: str, hides: bool = True) -> None:
+    """Patch this interpreter. ``directory``: the folder of our ``sitecustomize.py``.
+
+    ``hides``: ``site`` has imported that file in the place of another ``sitecustomize``, which is run then.
 
     Raises:
-        RuntimeError: the launcher's settings are missing.
+        RuntimeError: the launcher's settings are missing or cannot be read.
     """
     value = os.environ.get(VARIABLE)
     if not value:
         raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
     text = _from_file(value) if value.startswith(PREFIX) else value
-    if " keep_env=on " not in text and any("proxy" in name.lower() for name in os.environ):
+    if " keep_env " not in text and any("proxy" in name.lower() for name in os.environ):
         from pywrap.config import variables
 
         variables.hide()
-    intercept.arm(lambda: settings(text))
-    # The program's sys.path is what it would be without us. Its children get ours from PYTHONPATH.
+    intercept.arm(lambda: settings(text), lambda: value)
+    # sys.path becomes what it would be without pysocksify. Children get our folder from PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
-    run_hidden()
+    if hides:
+        run_hidden()
 
 
 def _from_file(value: str) -> str:
     """The settings in a file of ``pywrap.launch.secrets``.
 
-    Read now: it may be gone when the first connection is made.
+    The file is read at the start, since it may be gone when the program makes its first connection.
     """
     path = value[len(PREFIX) :]
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)
-            # A folder below /tmp could have been made by anybody.
+            # Any user could have made the folder, which may be below /tmp.
             if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0 or status.st_mode & 0o077:
                 raise PermissionError(1, "it is not this user's alone")
             text = os.read(fd, status.st_size).decode("ascii")
@@ -61,7 +64,7 @@ def _from_file(value: str) -> str:
             os.close(fd)
     except OSError as err:
         raise RuntimeError(f"cannot read the settings in {path}: {err.strerror}") from None
-    # Here, as most programs have no such file.
+    # Imported here, as most programs have no such file.
     import atexit
 
     atexit.register(_ended, value)
@@ -75,25 +78,25 @@ def _ended(value: str) -> None:
 
 
 def settings(text: str) -> Settings:
-    """What the launcher decided; a damaged text ends the process, as at the start."""
+    """The launcher's settings; if ``text`` is damaged, the process ends with status 125, as at its start."""
     errors = load("pywrap.errors")
     try:
-        return load("pywrap.config.handover").decode(text)  # type: ignore[no-any-return]
+        return load("pywrap.config.settings_env").decode(text)  # type: ignore[no-any-return]
     except errors.ConfigError as err:
-        # An exception would reach the program, which might go on.
+        # Not an exception: the program might catch it and go on without the proxies.
         os.write(2, f"pysocksify: error: {err}\nhint: {err.hint}\n".encode("utf-8", "backslashreplace"))
         os._exit(125)
 
 
 def run_hidden() -> None:
-    """Run the next ``sitecustomize`` on sys.path, as ``site`` would have."""
-    # The import of ours, inside which we are, ends well only when there is one under this name.
+    """Import the next ``sitecustomize`` on sys.path, as ``site`` would without ours."""
+    # This runs inside the import of ours, which fails at its end unless sys.modules has the name.
     ours = sys.modules.pop("sitecustomize")
     try:
         if _find() is not None:
             import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
     except Exception as err:
-        # The program's own business, and ``site`` goes on after it, with these words.
+        # ``site`` prints these words for an error in a sitecustomize, and goes on.
         sys.stderr.write(
             f"Error in sitecustomize; set PYTHONVERBOSE for traceback:\n{type(err).__name__}: {err}\n"
         )

@@ -1,4 +1,7 @@
-"""Turns into PROGRAM: same process, same terminal, same signals, its exit status."""
+"""Executes PROGRAM in this process (exec), so that pid, terminal, signals and exit status are its own.
+
+Unless it is to be confined (``pywrap.confine``): then this process stays, as its parent.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,45 @@ import errno
 import os
 import signal
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.variables import complete
 from pywrap.frozen import replace
 from pywrap.launch.environment import environment
-from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
-from pywrap.launch.program import look_through
+from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
+from pywrap.launch.program import find, look_through
 from pywrap.launch.secrets import PREFIX, take_back
-from pywrap.tunnel import turns
+from pywrap.programs import cover
+from pywrap.tunnel import round_robin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
     from pywrap.config.settings import Proxy, Settings
+    from pywrap.confine.publish import Publication
 
 __all__ = ["LaunchError", "launch"]
 
 
-def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
-    """Execute ``command`` under ``settings``; ``embedded`` puts the bundled server before its chain.
+def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequence[str] = ()) -> NoReturn:
+    """Execute ``command`` under ``settings``; with ``embedded``, the bundled server is the first proxy.
+
+    ``publish``: servers in a confinement that are reached from outside (``confine.publish``).
 
     Raises:
-        LaunchError: it is not started.
+        LaunchError: the program is not started.
     """
-    file, through = look_through(command)
+    covered: Covered | None = None
+    uncovered: NotCovered | None = None
+    if settings.confine != "on":
+        try:
+            covered = Covered(command)
+        except NotCovered as err:
+            if settings.confine == "off":
+                raise
+            uncovered = err
+    publications = _publications(publish)
     if embedded:
         from pywrap.launch import embedded as bundled
 
@@ -39,29 +56,70 @@ def launch(settings: Settings, command: list[str], embedded: bool) -> NoReturn:
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
     try:
-        settings = replace(settings, turns=turns.create())
+        settings = replace(settings, shared_file=round_robin.create())
     except OSError as err:
-        # Each process counts for itself then; in a round robin, all would begin with one proxy.
+        # Without the shared file each process counts for itself, and all would begin with the same proxy.
         if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     environ = environment(settings, complete(os.environ))
-    in_a_file = environ[handover.VARIABLE].startswith(PREFIX)
-    if through.says_settings and handover.has_secrets(settings) and not in_a_file:
+    if covered is None:
+        from pywrap.launch import confined
+
+        confined.launch(settings, find(command[0]), command, environ, uncovered, publications)
+    if publications:
+        hint = "the servers of such a program are reached anyway; or --confine on"
+        raise LaunchError("`--publish` without a confinement", hint, 125)
+    in_a_file = environ[settings_env.VARIABLE].startswith(PREFIX)
+    if covered.says_settings and settings_env.has_secrets(settings) and not in_a_file:
         raise LaunchError(
             "no file for the password, and behind this wrapper it would be seen in the arguments",
             "give yourself an $XDG_RUNTIME_DIR with the mode 0700",
             125,
         )
-    # Python ignores these, and what is ignored stays so through an exec.
+    # Python ignores these signals, and an ignored signal stays ignored through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
-        os.execve(file, through.with_environment(environ), environ)
+        os.execve(covered.file, covered.words(environ), environ)
     except OSError as err:
-        take_back(environ[handover.VARIABLE])
-        # ENOENT although the file is there: its interpreter is not.
+        take_back(environ[settings_env.VARIABLE])
+        # ENOENT although the file exists: the interpreter of its `#!` line is missing.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
-        raise LaunchError(f"cannot run {file}: {err.strerror}", "", status) from err
+        raise LaunchError(f"cannot run {covered.file}: {err.strerror}", "", status) from err
+
+
+class Covered:
+    """A command that ends up as a Python which reads our start-up file; ``file`` is what to execute.
+
+    Raises:
+        NotCovered: it does not.
+        LaunchError: there is no such program.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        rewritten = cover.command(find(command[0]), command)
+        self._through = None
+        if rewritten is not None:
+            # A Python with -I, -E or -S, which reads our file by a script of ours.
+            self.file, self._words = rewritten
+        else:
+            self.file, self._through = look_through(command)
+
+    @property
+    def says_settings(self) -> bool:
+        """Does a wrapper get our variables in its arguments, which every user can read?"""
+        return self._through is not None and self._through.says_settings
+
+    def words(self, environ: Mapping[str, str]) -> list[str]:
+        return self._words if self._through is None else self._through.with_environment(environ)
+
+
+def _publications(publish: Sequence[str]) -> list[Publication]:
+    if not publish:
+        return []
+    from pywrap.confine.publish import parse
+
+    return [parse(text) for text in publish]
 
 
 def _prefixed(settings: Settings, proxy: Proxy) -> Settings:

@@ -1,7 +1,7 @@
-"""The bundled server, for one run: started before the program, and gone when that is.
+"""The bundled server for one run: it is started before the program, and ends when that does.
 
-Not a child of the program, which would find it in wait(2), nor of its terminal's process group, where a
-Ctrl-C would end it first. It watches a pidfd of the program instead, since the exec keeps the pid.
+It is no child of the program, which would otherwise get it from wait(2). It is not in the process group of
+the terminal, where a Ctrl-C would end it before the program. It watches a pidfd: the exec keeps the pid.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def start(verbosity: int) -> Proxy:
-    """Start the server on loopback; return the proxy that it is.
+    """Start the server on loopback; return it as a ``Proxy``.
 
-    Other users of the machine can reach the port: it asks for a password that only this run knows.
+    Other users of the machine can reach its port, so it has a random password, which only this run knows.
 
     Raises:
-        OSError: no socket, no process.
+        OSError: no socket or no process is left.
     """
     from pywrap.server.server import Server
 
@@ -47,7 +47,7 @@ def _detach(server: Server, program: int, verbosity: int) -> NoReturn:
         os.setsid()
         if os.fork() == 0:
             null = os.open(os.devnull, os.O_RDWR)
-            # Whoever reads the program's output waits until everybody has closed it.
+            # A pipe of the program's output ends only when all processes have closed it, this one too.
             for fd in (0, 1) if verbosity >= 1 else (0, 1, 2):
                 os.dup2(null, fd)
             server.stop_when_readable(program)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.variables import is_proxy_variable
 from pywrap.frozen import replace
+from pywrap.programs import cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,48 +16,48 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# Holds sitecustomize.py and nothing else: it is first on the target's sys.path.
-STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
+STARTUP = cover.STARTUP
 
 
 def environment(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> dict[str, str]:
-    """``base`` with what a program needs to run under ``settings``.
+    """The environment ``base``, with the variables that make a Python run under ``settings``.
 
-    ``owner``: the process for whose time a file with passwords has to be there, by default this one.
-    Variables that name proxies stay, for children that are not covered: the target hides them
-    (``config.variables``).
+    ``owner``: the pid of the process that a file with passwords is kept for, by default this one. Variables
+    that name proxies stay, for children that are not covered: the target hides them (``config.variables``).
     """
-    changed = dict(base)
-    old = changed.get("PYTHONPATH", "")
-    others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
-    changed["PYTHONPATH"] = os.pathsep.join([STARTUP, *others])
     if not settings.keep_env:
         variables = tuple((name, value) for name, value in base.items() if is_proxy_variable(name))
         settings = replace(settings, proxy_variables=variables)
         if variables and settings.verbosity >= 1:
             names = ", ".join(f"${name}" for name, _ in variables)
             print(f"pysocksify: hidden from the program, but with --keep-env: {names}", file=sys.stderr)
-    changed[handover.VARIABLE] = _handed_over(settings, base, owner or os.getpid())
+    outer = {name: value for name, value in base.items() if name != settings_env.VARIABLE}
+    changed = cover.environment(outer, handed_over(settings, base, owner))
     if settings.dns != "local":
-        # eventlet would ask name servers itself, over UDP that we refuse, instead of the patched functions.
-        changed.setdefault("EVENTLET_NO_GREENDNS", "yes")
+        # Without this, eventlet sends DNS by UDP itself, which is refused, and not by the patched functions.
+        changed.setdefault(cover.EVENTLET, "yes")
     return changed
 
 
-def _handed_over(settings: Settings, base: Mapping[str, str], owner: int) -> str:
-    text = handover.encode(settings)
-    if not handover.has_secrets(settings):
+def handed_over(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> str:
+    """The value of our variable for ``settings``; ``base`` and ``owner`` as for ``environment``.
+
+    With a password in the settings, it names a file. If there can be none, a warning goes to stderr, and the
+    value has the password.
+    """
+    text = settings_env.encode(settings)
+    if not settings_env.has_secrets(settings):
         return text
-    # Here, not on top: most settings have no passwords.
+    # Imported here, as most settings have no passwords.
     from pywrap.launch import secrets
 
     try:
-        return secrets.store(text, owner, base)
+        return secrets.store(text, owner or os.getpid(), base)
     except OSError as err:
         if settings.verbosity >= 0:
             print(
                 f"pysocksify: warning: no file for the password ({err.strerror}): "
-                f"it is in {handover.VARIABLE}, which every child can read",
+                f"it is in {settings_env.VARIABLE}, which every child can read",
                 file=sys.stderr,
             )
         return text

@@ -1,16 +1,20 @@
-"""Why a program was not started."""
+"""The error for a program that is not started, and its exit statuses."""
 
 from __future__ import annotations
 
-# As env(1).
+# The exit statuses of env(1).
 CANNOT_RUN = 126
 NOT_FOUND = 127
 
 
 class LaunchError(Exception):
-    """PROGRAM is not started. ``hint``: what to do, or "". ``status``: what to exit with."""
+    """PROGRAM is not started. ``hint``: what to do, or "". ``status``: the exit status of pysocksify."""
 
     def __init__(self, message: str, hint: str = "", status: int = CANNOT_RUN) -> None:
         super().__init__(message)
         self.hint = hint
         self.status = status
+
+
+class NotCovered(LaunchError):
+    """The patches cannot cover PROGRAM. Confined, it can run all the same."""

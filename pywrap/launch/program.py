@@ -1,9 +1,9 @@
-"""What PROGRAM is: a file that ends up as a Python interpreter which reads our start-up file, or a refusal.
+"""Finds out whether PROGRAM becomes a Python interpreter that reads our start-up file, and refuses it if not.
 
-Wrappers (``wrappers``) and scripts for a shell that do nothing but start a Python (``scripts``) are looked
-through. Only the command line and the first lines of files are looked at; nothing is run, except that a
-version manager (pyenv) is asked which file its shim stands for. An interpreter too old to be covered refuses
-itself (``startup/sitecustomize.py``).
+Wrappers (``wrappers``) and shell scripts that only start a Python (``scripts``) are followed to the program
+that they start. Only the command line and the first lines of files are read; nothing is run, except that a
+version manager (pyenv) is asked which file its shim stands for. If an interpreter is too old to be covered,
+the start-up file itself ends it (``startup/sitecustomize.py``).
 """
 
 from __future__ import annotations
@@ -11,28 +11,27 @@ from __future__ import annotations
 import errno
 import os
 
-from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.scripts import SHELLS, started_by
 from pywrap.launch.wrappers import Command
+from pywrap.programs.python import is_python_name, parse
 
 HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
 
-# Of python(1): these take the rest of the word or the next one, and these two end the options.
-WITH_ARGUMENT = "WX"
-LAST = "cm"
-# Python then reads neither PYTHONPATH nor sitecustomize.
-BLIND = "IES"
-
+# How many bytes of a file are read.
 ENOUGH = 4096
-# A shim, a wrapper of Nix around a wrapper of the project's.
+# How many scripts may start each other: a shim, a wrapper of Nix, a wrapper of the project.
 MOST_SCRIPTS = 5
+
+_OLD = {f"python3.{minor}" for minor in range(11)}
 
 
 def look_through(words: list[str]) -> tuple[str, Command]:
-    """The file to execute for ``words``, and the command, which ends up as a Python that reads our file.
+    """The file to execute for the command line ``words``, and the command line, looked through.
 
     Raises:
-        LaunchError: it does not, and its traffic would leave directly; or there is no such file.
+        LaunchError: it does not become a Python that reads our start-up file, so its traffic would leave
+            directly; or there is no such file.
     """
     command = Command(words)
     file = inner = find(words[0])
@@ -42,17 +41,20 @@ def look_through(words: list[str]) -> tuple[str, Command]:
         word = command.words[command.at]
         inner = find(word, command.path, command.folder)
         if command.has_other_path and "/" not in word:
-            # The file that was looked at, whatever the wrapper would find.
+            # Make the wrapper execute the file that was examined here: it may search another path.
             command.words[command.at] = os.path.abspath(inner)
     check(inner, command.words[command.at + 1 :])
     return file, command
 
 
 def find(name: str, path: str | None = None, folder: str = "") -> str:
-    """The file that ``name`` stands for, as execvp(3) finds it in ``folder``, by default the current one.
+    """The file that execvp(3) would find for ``name``.
+
+    ``path``: the folders to search, by default $PATH. ``folder``: where a relative name begins, by default
+    in the current folder.
 
     Raises:
-        LaunchError: 127, there is none; 126, it cannot be executed.
+        LaunchError: there is none (status 127), or it cannot be executed (126).
     """
     if "/" in name:
         candidates = [os.path.join(folder, name)]
@@ -75,7 +77,7 @@ def check(file: str, arguments: list[str]) -> None:
     """Make sure that ``file``, run with ``arguments``, is a Python that reads our start-up file.
 
     Raises:
-        LaunchError: it is not, and its traffic would leave directly.
+        NotCovered: it is not, and its traffic would leave directly.
     """
     seen = 0
     while True:
@@ -84,13 +86,13 @@ def check(file: str, arguments: list[str]) -> None:
         head = _head(file)
         if head.startswith(b"#!"):
             words = _shebang(file, head)
-            if not _is_python(words[0]):
+            if not is_python_name(words[0]):
                 shim = _pyenv_shim(file, head)
                 if shim is not None:
                     file, seen = shim, seen + 1
                     continue
-                if _is_python(file):
-                    # A wrapper script of that name, which runs an interpreter with what it is given.
+                if is_python_name(file):
+                    # A wrapper script called like an interpreter passes its arguments on to one.
                     _refuse_blind(arguments, file)
                     return
                 started = started_by(file) if os.path.basename(words[0]) in SHELLS else None
@@ -100,47 +102,45 @@ def check(file: str, arguments: list[str]) -> None:
                     continue
                 raise _not_python(file, f"a script for `{os.path.basename(words[0])}`")
             _refuse_blind(words[1:], file)
+            _refuse_unknown(words[0])
             return
-        if _is_python(file) or _is_python(os.path.realpath(file)):
+        if is_python_name(file) or is_python_name(os.path.realpath(file)):
             _refuse_blind(arguments, file)
+            _refuse_unknown(file)
             return
         raise _not_python(file, "a binary" if head.startswith(b"\x7fELF") else "a file without a `#!` line")
 
 
 def blind_option(arguments: list[str]) -> str:
-    """The option among an interpreter's ``arguments`` that makes it ignore us; "" when there is none."""
-    rest = iter(arguments)
-    for word in rest:
-        if not word.startswith("-") or word in ("-", "--"):
-            return ""
-        if word.startswith("--"):
-            if word == "--check-hash-based-pycs":
-                next(rest, None)
-            continue
-        for at, letter in enumerate(word[1:], 2):
-            if letter in BLIND:
-                return f"-{letter}"
-            if letter in LAST:
-                return ""
-            if letter in WITH_ARGUMENT:
-                if not word[at:]:
-                    next(rest, None)
-                break
-    return ""
+    """The option in an interpreter's ``arguments`` with which it ignores our start-up file; "" for none."""
+    letter = parse(arguments).blind
+    return f"-{letter}" if letter else ""
 
 
 def _refuse_blind(arguments: list[str], file: str) -> None:
     option = blind_option(arguments)
     if option:
-        raise LaunchError(
+        raise NotCovered(
             f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify, "
             "so its traffic would leave directly; not started",
             f"run it without `{option}`, or let the program `import pywrap.auto`",
         )
 
 
-def _not_python(file: str, what: str) -> LaunchError:
-    return LaunchError(
+def _refuse_unknown(file: str) -> None:
+    """Where the name tells that this interpreter would end by itself, since the patches do not know it."""
+    name = os.path.basename(os.path.realpath(file))
+    old = name.startswith("python2") or name in _OLD
+    if old or name.startswith("pypy"):
+        raise NotCovered(
+            f"`{file}` is {name}, not CPython 3.11 or later, so its traffic would leave directly; "
+            "not started",
+            "use another interpreter",
+        )
+
+
+def _not_python(file: str, what: str) -> NotCovered:
+    return NotCovered(
         f"`{file}` is {what}, not a Python program, so its traffic would leave directly; not started",
         HINT_NOT_PYTHON,
     )
@@ -153,27 +153,27 @@ def _head(file: str) -> bytes:
     except OSError as err:
         if err.errno == errno.ENOENT:
             raise LaunchError(f"program not found: {file}", "", NOT_FOUND) from err
-        raise LaunchError(f"cannot read {file}: {err.strerror}", "", CANNOT_RUN) from err
+        raise NotCovered(f"cannot read {file}: {err.strerror}", "", CANNOT_RUN) from err
 
 
 def _shebang(file: str, head: bytes) -> list[str]:
-    """The interpreter that ``file`` names, and the arguments that it gets before the file."""
+    """The interpreter in the `#!` line of ``file``, and the arguments that it gets before the file."""
     lines = head.decode("utf-8", "surrogateescape").split("\n", 2)
-    # The kernel splits once: what follows the first blank is one argument.
+    # The kernel splits the line once: the text after the first blank is one argument.
     words = lines[0][2:].strip().split(None, 1)
     if not words:
         raise LaunchError(f"`{file}` has an empty `#!` line")
     if os.path.basename(words[0]) == "env":
         return _env_command(file, words[1:])
     if os.path.basename(words[0]) == "sh" and len(lines) > 1 and lines[1].startswith("'''exec'"):
-        # pip's and uv's way around the kernel's limit for the length of the line.
+        # pip and uv write this when the `#!` line would exceed the kernel's limit.
         command = _split(file, lines[1])[1:]
         return command[: command.index("$0")] if "$0" in command else command
     return words
 
 
 def _env_command(file: str, arguments: list[str]) -> list[str]:
-    """What ``#!/usr/bin/env …`` runs."""
+    """The words that ``#!/usr/bin/env …`` executes."""
     text = arguments[0] if arguments else ""
     for split in ("-S", "--split-string=", "-vS"):
         if text.startswith(split):
@@ -184,12 +184,12 @@ def _env_command(file: str, arguments: list[str]) -> list[str]:
     while words and (words[0].startswith("-") or "=" in words[0]):
         option = words.pop(0)
         if option in ("-i", "-", "--ignore-environment") or option.startswith(("-u", "--unset")):
-            raise LaunchError(f"the `#!` line of `{file}` takes pysocksify's settings out of the environment")
+            raise NotCovered(f"the `#!` line of `{file}` takes pysocksify's settings out of the environment")
     return words or [""]
 
 
 def _split(file: str, text: str) -> list[str]:
-    # Here, as most programs need neither, and it takes longer than all the rest.
+    # Imported here, as most programs do not need it and it takes long.
     import shlex
 
     try:
@@ -199,18 +199,9 @@ def _split(file: str, text: str) -> list[str]:
 
 
 def _is_for_python(file: str) -> bool:
-    """Is ``file`` an interpreter, or a script for one, whatever its name is?"""
+    """Whether ``file`` is called like an interpreter, or is a script with one in its `#!` line."""
     head = _head(file)
-    return _is_python(file) or (head.startswith(b"#!") and _is_python(_shebang(file, head)[0]))
-
-
-def _is_python(file: str) -> bool:
-    """Is this the name of an interpreter: python, python3, python3.13t, pypy3?"""
-    name = os.path.basename(file)
-    for family in ("python", "pypy"):
-        if name.startswith(family):
-            return name[len(family) :].rstrip("tdm").replace(".", "", 1).isdigit() or name == family
-    return False
+    return is_python_name(file) or (head.startswith(b"#!") and is_python_name(_shebang(file, head)[0]))
 
 
 def _pyenv_shim(file: str, head: bytes) -> str | None:

@@ -1,16 +1,16 @@
-"""Settings with a password in them, kept out of the environment: in a file that only their user can read.
+"""Keeps settings with a password out of the environment, in a file that only the user can read.
 
-The environment holds ``file=PATH`` instead. A descriptor would not do: ``subprocess`` closes all of them in
-children, and a path below /proc of the program goes with it, while children that it leaves behind still start
-Pythons. Nor would the kernel's keys: containers forbid them, and they need ctypes in the target.
+The environment has ``file=PATH`` instead. Other places would not do. Descriptors are closed in children by
+``subprocess``; a path below the program's /proc ends with the program, while children that it leaves behind
+still start Pythons; and the kernel's keyrings are forbidden in containers, and need ctypes in the target.
 
-The file is in a folder of the user's own, in memory wherever there is one ($XDG_RUNTIME_DIR, /dev/shm). It is
-named after its owner: the process that becomes the program, or the leader of the session of a wrapped shell.
-It goes when its owner ends and no process has its path in the environment any more. The first Python of the
-run looks at its exit; what that leaves (children that outlive it, a SIGKILL) goes with the next start.
+The file is in a folder of the user, in memory if possible ($XDG_RUNTIME_DIR, /dev/shm). Its name has its
+owner: the process that becomes the program, or the session leader of a wrapped shell. It is removed when the
+owner has ended and no process has its path in the environment. The first Python of the run does that at its
+exit; files that are left (children outlive it, or it gets a SIGKILL) are removed by the next start.
 
-Where another user cannot read the file (a child that has changed its user), or does not see the folder (a
-container), Python does not start (``bootstrap``).
+A child that has changed its user cannot read the file, and one in a container may not see it: Python does not
+start then (``bootstrap``).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 PREFIX = "file="
 
-# Before the name of a file of a wrapped shell: it needs it until it is unwrapped, whoever else has ended.
+# The prefix of the file of a wrapped shell, which is kept until the shell is unwrapped or ends.
 _OF_SHELL = "shell-"
 
 
 def store(text: str, owner: int, environ: Mapping[str, str]) -> str:
-    """Write ``text`` to a file that belongs to the process ``owner``; return what stands for it.
+    """Write ``text`` to a file for the process ``owner``; return ``file=PATH``.
 
     Raises:
-        OSError: there is no folder that is this user's alone.
+        OSError: there is no folder that only this user can change.
     """
     folder = _folder(environ)
     _sweep(folder)
@@ -45,10 +45,10 @@ def store(text: str, owner: int, environ: Mapping[str, str]) -> str:
 
 
 def discard(value: str) -> None:
-    """Remove the file behind ``value``, if it is one, as the last process that needs it.
+    """At the exit of a process: remove the file that ``value`` names, if no other process needs it.
 
-    That is its owner, or a process that its owner has only wrapped (``timeout``, ``sudo``), while no other
-    has its path in the environment.
+    Only its owner does that, or the Python that its owner, a wrapper (``timeout``, ``sudo``), has started;
+    and only while no other process has its path in the environment.
     """
     path = value.removeprefix(PREFIX)
     if path != value and not path.rpartition("/")[2].startswith(_OF_SHELL):
@@ -59,14 +59,17 @@ def discard(value: str) -> None:
 
 
 def take_back(value: str) -> None:
-    """Remove the file behind ``value``, if it is one, unless a process has its path in the environment."""
+    """Remove the file that ``value`` names, if it does, unless a process has its path in the environment."""
     path = value.removeprefix(PREFIX)
     if path != value:
         _remove_unused([path])
 
 
 def _up_to(owner: int) -> set[int] | None:
-    """This process and those above it up to ``owner``; None if that is none, or one of them is a Python."""
+    """The pids of this process and its parents up to ``owner``.
+
+    None: ``owner`` is no parent of this process, or a parent in between is a Python.
+    """
     pid = os.getpid()
     found = {pid}
     while pid != owner:
@@ -76,7 +79,7 @@ def _up_to(owner: int) -> set[int] | None:
             if pid <= 1 or os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
                 return None
         except OSError:
-            # It has just ended, or is of another user (sudo): who could not read this file either.
+            # The parent has just ended, or is another user's (sudo), which cannot read the file either.
             return None
         found.add(pid)
     return found
@@ -85,7 +88,7 @@ def _up_to(owner: int) -> set[int] | None:
 def _sweep(folder: str) -> None:
     """Remove the files whose owners have ended."""
     paths = (f"{folder}/{name}" for name in os.listdir(folder))
-    # Those of another container that has this folder too cannot be judged here.
+    # Only those of this PID namespace: the folder may be shared with a container, which has other pids.
     known = [path for path in paths if _owner(path)[1].endswith(f".{_namespace()}")]
     orphans = [path for path in known if _start(_owner(path)[0]) != _owner(path)[1]]
     if orphans:
@@ -99,30 +102,30 @@ def _remove_unused(paths: list[str], without: set[int] | None = None) -> None:
         try:
             os.unlink(path)
         except OSError:
-            # Another process was faster.
+            # Another process has removed it.
             pass
 
 
 def _environments(without: set[int]) -> Iterator[bytes]:
-    """What each process was started with, but for those ``without``, as far as this one may know."""
+    """The environments of all processes that this one may read, except those ``without``."""
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in without:
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     yield file.read()
             except OSError:
-                # It has ended, or is another user's, who could not read the file either.
+                # The process has ended, or is another user's, and cannot read the file either.
                 continue
 
 
 def _owner(path: str) -> tuple[int, str]:
-    """The process after which a file is named, and when that was started."""
+    """The pid of the owner in the name of a file, and the owner's start (``_start``)."""
     number, _, rest = path.rpartition("/")[2].removeprefix(_OF_SHELL).partition("-")
     return (int(number) if number.isdigit() else 0), rest.partition("-")[0]
 
 
 def _start(pid: int) -> str:
-    """When the process ``pid`` was started (ticks since the boot), and what numbers it; "" for none."""
+    """The start of the process ``pid`` (clock ticks since boot) and its PID namespace; "" for no process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             # proc_pid_stat(5): the second field is a name in parentheses, and may contain any of them.
@@ -132,12 +135,16 @@ def _start(pid: int) -> str:
 
 
 def _namespace() -> int:
-    """The number of the PID namespace, in which a pid means something."""
+    """The number of this process's PID namespace."""
     return os.stat("/proc/self/ns/pid").st_ino
 
 
 def _folder(environ: Mapping[str, str]) -> str:
-    """The folder for these files, which is made if it is not there."""
+    """The folder for these files, which is made if need be.
+
+    Raises:
+        OSError: other users can change each possible folder, or none can be made.
+    """
     user = os.geteuid()
     places = [f"/dev/shm/pysocksify-{user}", f"/tmp/pysocksify-{user}"]
     runtime = environ.get("XDG_RUNTIME_DIR", "")
@@ -148,7 +155,7 @@ def _folder(environ: Mapping[str, str]) -> str:
         try:
             os.mkdir(place, 0o700)
         except FileExistsError:
-            # Whose it is, and what it is, is looked at below.
+            # Its type, owner and mode are checked below.
             pass
         except OSError as err:
             failure = err

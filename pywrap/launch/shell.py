@@ -1,7 +1,7 @@
-"""Commands for a shell that make it start every Python program as pysocksify would, and that undo this.
+"""``--env``: commands that make a shell start every Python program as pysocksify would, and undo that.
 
-What a variable was before is not kept in another one: PYTHONPATH without our entry is what it was, also if
-it has been changed since. Only which variables were not there at all has to be remembered.
+The old values of variables are not kept: PYTHONPATH without our entry is the old one, even if it has been
+changed since. Only the names of variables that did not exist have to be remembered.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.launch import secrets
 from pywrap.launch.environment import STARTUP, environment
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# The variables that we brought.
+# The variable with the names of those that did not exist before.
 BROUGHT = "PYSOCKSIFY_BROUGHT"
 
 
 def exports(settings: Settings, base: Mapping[str, str]) -> str:
-    """The commands for a shell with the environment ``base``, any that understands POSIX' ``export``."""
-    # Of the shell itself the pid is not known: a $(…) may be a process in between.
+    """The commands for a shell with the environment ``base`` and the ``export`` of POSIX."""
+    # The session leader stands for the shell, whose pid is unknown: $(…) may run in a subshell.
     leader = os.getsid(0)
     changed = environment(settings, base, leader if leader not in (0, os.getpid()) else os.getppid())
     names = [name for name in changed if changed[name] != base.get(name)]
@@ -36,8 +36,8 @@ def exports(settings: Settings, base: Mapping[str, str]) -> str:
 
 
 def undo(base: Mapping[str, str]) -> str:
-    """The commands that take back what ``exports`` did to a shell whose environment is now ``base``."""
-    secrets.take_back(base.get(handover.VARIABLE, ""))
+    """The commands that undo those of ``exports``, for a shell with the environment ``base``."""
+    secrets.take_back(base.get(settings_env.VARIABLE, ""))
     brought = base.get(BROUGHT, "").split()
     lines = []
     path = base.get("PYTHONPATH", "").split(os.pathsep)
@@ -49,6 +49,6 @@ def undo(base: Mapping[str, str]) -> str:
             lines.append("unset PYTHONPATH")
     lines += [f"unset {name}" for name in brought if name in base and name != "PYTHONPATH"]
     lines += [
-        f"unset {name}" for name in (handover.VARIABLE, BROUGHT) if name in base and name not in brought
+        f"unset {name}" for name in (settings_env.VARIABLE, BROUGHT) if name in base and name not in brought
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -1,9 +1,9 @@
 """Programs that run another one: ``timeout 5 python app.py``, ``env FOO=1 python``, ``sudo -E python``.
 
-Known by their names and their options, which are those of coreutils, util-linux, GNU time, sudo, expect, uv
-and Debian's xvfb-run. An option that is not in the table is an error: whether it takes the next word is not
-known, and so not what would be run. What a wrapper takes out of the environment is said again behind it, in
-the form of ``env``.
+The table has their names and options, which are those of coreutils, util-linux, GNU time, sudo, expect, uv
+and Debian's xvfb-run. An option that is not in the table is an error: it may take the next word, so the
+program is not known. Variables that a wrapper removes from the environment are added again to the command
+after it, as arguments of ``env``.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from __future__ import annotations
 import os
 
 from pywrap.frozen import frozen
-from pywrap.launch.errors import LaunchError
+from pywrap.launch.errors import NotCovered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# What a Python needs to find us, and eventlet to be covered.
+# The variables that a Python needs to find our start-up file, and eventlet to be covered.
 NEEDED = ("PYTHONPATH", "PYSOCKSIFY_SETTINGS", "EVENTLET_NO_GREENDNS")
 
 
 @frozen
 class Wrapper:
-    """How a wrapper's words are read, up to the command in them.
+    """The command line of a wrapper, up to the command that it runs.
 
-    ``flags`` and ``valued``: its options without a value and with one, short ones as letters, long ones in
-    full. A long option of ``attached`` has its value behind a =, if it has one. ``places``: the words before
-    the command that are no options. ``elsewhere``: options with which there is no command.
+    ``flags``, ``long_flags``: the options without a value, short ones as letters, long ones without dashes.
+    ``valued``, ``long_valued``: those with a value. ``attached``: long options whose value is optional, and
+    follows a ``=``. ``places``: the number of arguments before the command. ``elsewhere``: options with which
+    the wrapper runs no command.
     """
 
     flags: str = ""
@@ -95,7 +96,7 @@ WRAPPERS = {
 }
 
 
-# Its options that change what it installs are no use without a network, and not here.
+# Of `uv run`. Options that make it install something are left out: it must run with --offline.
 WRAPPERS["uv"] = Wrapper(
     *("mnqsv", "pw"),
     (
@@ -109,16 +110,16 @@ WRAPPERS["uv"] = Wrapper(
     ),
 )
 
-# `pyenv exec python` is the shim's python, and that is one of $PATH.
+# `pyenv exec python` runs what the shim on $PATH runs.
 VERSION_MANAGERS = ("pyenv", "asdf", "mise", "rtx")
 
 
 class Command:
-    """A command line, which is looked through from the outside to the inside.
+    """A command line, in which ``enter`` goes from a wrapper to the command that the wrapper runs.
 
-    ``words`` are the command line. The command that is not looked through yet begins at ``at``, is found
-    along ``path`` (None: $PATH) and in ``folder``. ``is_python``: there is no more to look at.
-    ``has_other_path``: it would be found along a path that is not known here (sudo's ``secure_path``).
+    ``words``: the command line. ``at``: the index of the innermost command so far. ``path``: where that
+    command is searched, None for $PATH. ``folder``: its current folder. ``is_python``: it is known to be run
+    by a Python. ``has_other_path``: it is searched along an unknown path (sudo's ``secure_path``).
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -128,16 +129,17 @@ class Command:
         self.folder = ""
         self.is_python = False
         self.has_other_path = False
-        # Where NEEDED has to be said, what comes before it there, and whether PYTHONPATH is ours alone there.
+        # Where to insert assignments of NEEDED: the index, the words before them, and whether PYTHONPATH is
+        # to have our folder alone.
         self._said: list[tuple[int, tuple[str, ...], bool]] = []
-        # What `env PYTHONPATH=…` sets.
+        # The indices of words `PYTHONPATH=…` of env.
         self._python_paths: list[int] = []
 
     def enter(self) -> bool:
-        """Go from a wrapper to what it runs; False if this is none that is known.
+        """Go from a wrapper to the command that it runs; return False if this is no known wrapper.
 
         Raises:
-            LaunchError: it runs nothing that could be covered.
+            NotCovered: the wrapper runs nothing that could be covered.
         """
         name = os.path.basename(self.words[self.at])
         wrapper = WRAPPERS.get(name)
@@ -160,9 +162,9 @@ class Command:
             self._uv(given)
         self.at += wrapper.places
         if self.at >= len(self.words):
-            raise LaunchError(f"`{name}` has no program to run", f"`pysocksify {name} … python app.py`")
+            raise NotCovered(f"`{name}` has no program to run", f"`pysocksify {name} … python app.py`")
         if self.words[self.at] == "--":
-            # getopt of util-linux takes one here as well.
+            # The getopt of util-linux accepts a -- here too.
             self.at += 1
         return True
 
@@ -172,7 +174,7 @@ class Command:
         return bool(self._said)
 
     def with_environment(self, environ: Mapping[str, str]) -> list[str]:
-        """The words, so that what is run in the end finds NEEDED as it is in ``environ``."""
+        """The command line, changed so that the innermost command gets NEEDED as in ``environ``."""
         words = list(self.words)
         needed = {name: environ[name] for name in NEEDED if name in environ}
         startup = environ["PYTHONPATH"].partition(os.pathsep)[0]
@@ -185,7 +187,7 @@ class Command:
         return words
 
     def _options(self, name: str, wrapper: Wrapper) -> dict[str, list[str]]:
-        """Go past the options; return their values, "" for those without."""
+        """Skip the options; return their values, "" for options without one."""
         given: dict[str, list[str]] = {}
         while self.at < len(self.words):
             word = self.words[self.at]
@@ -212,7 +214,7 @@ class Command:
 
     def _long(self, name: str, wrapper: Wrapper, option: str) -> str:
         known = (*wrapper.long_flags, *wrapper.long_valued, *wrapper.attached)
-        # getopt_long(3) takes the beginning of an option as well.
+        # getopt_long(3) accepts unambiguous abbreviations.
         found = [each for each in known if each == option] or [
             each for each in known if each.startswith(option)
         ]
@@ -234,42 +236,42 @@ class Command:
             given.setdefault(letter, []).append("")
 
     def _split(self, text: str, start: int) -> None:
-        """Put the words of ``env -S TEXT``, which begins at ``start``, into its place, as env(1) does."""
-        # Here, as hardly a command has it.
+        """Replace ``-S TEXT`` of env(1), which begins at index ``start``, by the words of TEXT."""
+        # Imported here, as few commands have this option.
         import shlex
 
-        # It has escapes of its own, and variables.
+        # env -S has escapes and variables that shlex does not know.
         if "\\" in text or "$" in text:
-            raise LaunchError("`env -S` with more than plain words cannot be looked through")
+            raise NotCovered("`env -S` with more than plain words cannot be looked through")
         try:
             self.words[start : self.at] = shlex.split(text)
         except ValueError as err:
-            raise LaunchError(f"cannot read `env -S`: {err}") from err
+            raise NotCovered(f"cannot read `env -S`: {err}") from err
         self.at = start
 
     def _take(self, name: str, option: str) -> str:
         if self.at >= len(self.words):
-            raise LaunchError(f"`{name} {option}` needs a value")
+            raise NotCovered(f"`{name} {option}` needs a value")
         self.at += 1
         return self.words[self.at - 1]
 
     @staticmethod
-    def _no_command(name: str, wrapper: Wrapper, option: str, shown: str) -> LaunchError:
+    def _no_command(name: str, wrapper: Wrapper, option: str, shown: str) -> NotCovered:
         if option in wrapper.elsewhere:
-            return LaunchError(f"`{name} {shown}` runs no program that could be covered")
+            return NotCovered(f"`{name} {shown}` runs no program that could be covered")
         hint = f"put pysocksify behind it: `{name} … pysocksify … python app.py`"
-        return LaunchError(f"`{name} {shown}` is not known here, and so not what it would run", hint)
+        return NotCovered(f"`{name} {shown}` is not known here, and so not what it would run", hint)
 
     def _env(self, given: dict[str, list[str]]) -> None:
         unset = {*given.get("u", []), *given.get("unset", [])}
         if "PYSOCKSIFY_SETTINGS" in unset:
-            raise LaunchError(
+            raise NotCovered(
                 "`env -u PYSOCKSIFY_SETTINGS` takes pysocksify's settings out of the environment"
             )
         for folder in (*given.get("C", []), *given.get("chdir", [])):
             self.folder = os.path.join(self.folder, folder)
         if "i" in given or "ignore-environment" in given:
-            # As execvp(3) does without $PATH.
+            # execvp(3) searches this path when there is no $PATH.
             self.path = os.defpath
             self._said.append((self.at, (), True))
         elif "PYTHONPATH" in unset:
@@ -279,40 +281,40 @@ class Command:
             if name == "PYTHONPATH":
                 self._python_paths.append(self.at)
             elif name == "PYSOCKSIFY_SETTINGS":
-                raise LaunchError("`env PYSOCKSIFY_SETTINGS=…` takes pysocksify's settings away")
+                raise NotCovered("`env PYSOCKSIFY_SETTINGS=…` takes pysocksify's settings away")
             elif name == "PATH":
                 self.path = value
             self.at += 1
 
     def _sudo(self, given: dict[str, list[str]]) -> None:
         if "E" not in given and "" not in given.get("preserve-env", []):
-            raise LaunchError(
+            raise NotCovered(
                 "`sudo` takes pysocksify's settings out of the environment",
                 "`pysocksify sudo -E python app.py`, or `sudo pysocksify python app.py`",
             )
         while self.at < len(self.words) and "=" in self.words[self.at]:
             if self.words[self.at].startswith(tuple(f"{name}=" for name in NEEDED)):
-                raise LaunchError(
+                raise NotCovered(
                     f"`sudo {self.words[self.at].partition('=')[0]}=…` contradicts pysocksify's own",
                     "`sudo -E env PYTHONPATH=… python app.py`",
                 )
             self.at += 1
         self.has_other_path = True
-        # Also with -E it leaves out PYTHONPATH (1.9.13), and its rules may leave out more.
+        # Even with -E, sudo 1.9.13 removes PYTHONPATH, and its configuration may remove more.
         self._said.append((self.at, ("env",), False))
         for folder in (*given.get("D", []), *given.get("chdir", [])):
             self.folder = os.path.join(self.folder, folder)
 
     def _uv(self, given: dict[str, list[str]]) -> None:
         if "offline" not in given and os.environ.get("UV_OFFLINE", "").lower() not in ("1", "true"):
-            raise LaunchError(
+            raise NotCovered(
                 "`uv run` would ask its package index directly",
                 "`pysocksify uv run --offline …`, if it has what it needs; or `pysocksify .venv/bin/python`",
             )
         for folder in given.get("directory", []):
             self.folder = os.path.join(self.folder, folder)
         word = self.words[self.at] if self.at < len(self.words) else ""
-        # What it runs with its Python. All else it looks for in its environment first.
+        # uv runs these with its Python. Any other command it searches in its virtual environment first.
         self.is_python = bool(word) and (
             not {"m", "module", "s", "script"}.isdisjoint(given)
             or word == "-"

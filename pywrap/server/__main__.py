@@ -2,68 +2,299 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 from pywrap import __version__
-from pywrap.errors import ConfigError
-from pywrap.server.log import Log, say
-from pywrap.server.options import HELP, UsageError, parse
+from pywrap.errors import ConfigError, counted
+from pywrap.frozen import replace
+from pywrap.server import systemd, workers
+from pywrap.server.counters import Counters, Page
+from pywrap.server.log import Log
+from pywrap.server.options import (
+    DEFAULT_FILE,
+    DEFAULT_LISTEN,
+    Options,
+    UsageError,
+    help_text,
+    is_loopback,
+    parse,
+)
 from pywrap.server.server import Server, fast_open_is_allowed
-from pywrap.server.users import read_users
-from pywrap.socks.wire import packed
+from pywrap.server.upstream import Upstream
+from pywrap.server.users import add_user, read_users
+from pywrap.socks.serve import Gssapi
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from ssl import SSLContext
+
+    from pywrap.server.passwords import Hashed
+    from pywrap.server.record import Record, Traffic
+
+REFUSED = 3
 
 
 def main() -> None:
     """Run the server that the command line describes, and exit."""
     try:
-        serve(sys.argv[1:])
+        status = run(sys.argv[1:])
     except ConfigError as err:
-        say(f"error: {err}")
-        if err.hint:
-            sys.stderr.write(f"hint: {err.hint}\n")
+        hint = f"hint: {err.hint}\n" if err.hint else ""
+        sys.stderr.write(f"pysocksd: error: {err}\n{hint}")
         raise SystemExit(2 if isinstance(err, UsageError) else 1) from None
-    raise SystemExit(0)
+    raise SystemExit(status)
 
 
-def serve(argv: list[str]) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(argv: list[str]) -> int:
+    """Do what the arguments say; return the exit status.
 
     Raises:
         ConfigError: it cannot start.
     """
-    options = parse(argv)
+    options = parse(argv, DEFAULT_FILE)
     if options.show:
-        sys.stdout.write(HELP if options.show == "help" else f"pysocksd {__version__}\n")
-        return
+        sys.stdout.write(help_text() if options.show == "help" else f"pysocksd {__version__}\n")
+        return 0
+    if options.add_user:
+        return _add_user(options)
     users = read_users(options.users) if options.users else None
+    if options.explain:
+        from pywrap.server.explain import explain
+
+        line, allowed = explain(options.explain, options.rules, _is_guarded(options, [], users))
+        sys.stdout.write(line)
+        return 0 if allowed else REFUSED
+    _occupy_standard_descriptors()
     _raise_limit()
-    log = Log(options.verbosity)
-    with Server(
-        options.listen,
-        users,
-        log.record,
-        log.closed,
-        log.trouble,
-        udp=options.udp,
-        udp_closed=log.udp_closed,
-        arrived=log.arrived,
-        bind_addresses=options.bind_addresses,
-        fast_open=options.fast_open,
-    ) as server:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
+    sockets = systemd.inherited_sockets()
+    if options.workers > 1:
+        default = () if sockets or options.listen_tls else (DEFAULT_LISTEN,)
+        return workers.supervise(
+            options.workers,
+            (options.listen or default, options.listen_tls),
+            lambda listen, number: Program(
+                argv, replace(options, listen=listen[0], listen_tls=listen[1]), users, sockets, number
+            ).serve(),
+            Log(options.verbosity, options.log_format == "json"),
+        )
+    Program(argv, options, users, sockets).serve()
+    return 0
+
+
+class Program:
+    """A server, its log and its counters. ``worker`` is its number among several, -1 when it is alone."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        options: Options,
+        users: dict[bytes, bytes | Hashed] | None,
+        sockets: list[socket],
+        worker: int = -1,
+    ) -> None:
+        self._argv = argv
+        self._options = options
+        self._worker = worker
+        self._users = users
+        self._sockets = sockets
+        self._counters = Counters()
+        self._log = Log(options.verbosity, options.log_format == "json")
+
+    def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: it cannot start.
+        """
+        options, log = self._options, self._log
+        default = () if self._sockets or options.listen_tls else (DEFAULT_LISTEN,)
+        with Server(
+            options.listen or default,
+            self._users,
+            self._record,
+            self._closed,
+            self._trouble,
+            udp=options.udp,
+            udp_closed=self._udp_closed,
+            arrived=log.arrived,
+            bind_addresses=options.bind_addresses,
+            fast_open=options.fast_open,
+            limits=options.limits,
+            rules=options.rules,
+            guarded=_is_guarded(options, self._sockets, self._users),
+            sockets=self._sockets,
+            shared_ports=self._worker >= 0,
+            ident=options.ident,
+            listen_tls=options.listen_tls,
+            tls=_tls(options),
+            gssapi=_gssapi(options),
+            upstream=Upstream(options.proxies, options.routes),
+        ) as server:
+            self._server = server
+            log.tell_when_writable(server.when_writable)
+            page = None
+            if options.metrics is not None:
+                host, port = options.metrics
+                page = Page((host, port + max(self._worker, 0) if port else 0), self._counters, server)
+                if self._worker <= 0:
+                    log.note(f"counters for Prometheus on http://{host}:{page.port}/metrics")
+            self._handle_signals()
+            if self._worker < 0:
+                self._tell_listening()
+                systemd.notify("READY=1", f"STATUS={counted(len(server.addresses), 'listener')}")
+            try:
+                server.run()
+            finally:
+                if self._worker < 0:
+                    systemd.notify("STOPPING=1")
+                if page is not None:
+                    page.close()
+        log.close()
+
+    def _handle_signals(self) -> None:
+        server = self._server
+        # In the loop, and not wherever a signal happens to arrive.
+        signal.signal(signal.SIGTERM, lambda *_: server.call(self._drain))
+        signal.signal(signal.SIGINT, lambda *_: server.stop())
+        signal.signal(signal.SIGHUP, lambda *_: server.call(self._reload))
+        signal.signal(signal.SIGUSR1, lambda *_: server.call(self._tell_connections))
+
+    def _tell_listening(self) -> None:
+        options, log = self._options, self._log
         if options.fast_open and not fast_open_is_allowed():
             log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
-        for address in server.addresses:
-            if users is None and not _is_loopback(address.host):
+        for address in self._server.addresses:
+            if self._users is None and not options.gssapi and not is_loopback(address.host):
                 log.warning(f"{address} serves everyone who can reach it: no --users")
             log.listening(address)
-        server.run()
+
+    # ------------------------------------------------------------ signals
+
+    def _drain(self) -> None:
+        if not self._options.drain or self._server.is_draining:
+            # A second SIGTERM is no patience.
+            self._server.stop()
+            return
+        count = self._server.drain(self._options.drain)
+        if count:
+            self._log.note(f"SIGTERM: {counted(count, 'tunnel')} may end within {self._options.drain:g} s")
+
+    def _reload(self) -> None:
+        """What SIGHUP does: read the files again. What is connected is not looked at."""
+        log = self._log
+        if self._worker < 0:
+            systemd.notify(*systemd.reloading())
+        try:
+            options = parse(self._argv, DEFAULT_FILE)
+            users = read_users(options.users) if options.users else None
+            tls = _tls(options)
+        except ConfigError as err:
+            log.warning(f"SIGHUP: all stays as it was: {err}")
+        else:
+            self._server.set_users(users)
+            self._server.set_rules(options.rules, _is_guarded(options, self._sockets, users))
+            self._server.set_limits(options.limits)
+            self._server.set_ident(options.ident)
+            self._server.set_upstream(Upstream(options.proxies, options.routes))
+            if tls is not None:
+                self._server.set_tls(tls)
+            log.verbosity = options.verbosity
+            fixed = [name for name in _FIXED if getattr(options, name) != getattr(self._options, name)]
+            if self._worker >= 0:
+                # Of a worker: the ports that were chosen.
+                fixed = [name for name in fixed if not name.startswith("listen")]
+            if fixed:
+                log.warning(f"SIGHUP: needs a restart: {', '.join(fixed).replace('_', '-')}")
+            self._users = users
+            read = counted(len(options.rules), "rule")
+            log.note(
+                f"SIGHUP: read again: {read}, {'no users' if users is None else counted(len(users), 'user')}"
+            )
+        if self._worker < 0:
+            systemd.notify("READY=1")
+
+    def _tell_connections(self) -> None:
+        self._log.connections(self._server.list_connections())
+
+    # ------------------------------------------------------------ what the server tells
+
+    def _record(self, record: Record) -> None:
+        self._counters.record(record)
+        self._log.record(record)
+
+    def _closed(self, record: Record, up: int, down: int, seconds: float) -> None:
+        self._counters.closed(up, down)
+        self._log.closed(record, up, down, seconds)
+
+    def _udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
+        self._counters.udp_closed(traffic)
+        self._log.udp_closed(record, traffic, seconds)
+
+    def _trouble(self, words: str) -> None:
+        self._counters.troubles += 1
+        self._log.trouble(words)
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "::1" or (packed(host) or b"")[:1] == b"\x7f" and ":" not in host
+# Options that a running server keeps.
+_FIXED = (
+    *("listen", "listen_tls", "udp", "bind_addresses", "fast_open", "workers", "metrics", "log_format"),
+    *("gssapi", "gssapi_levels"),
+)
+
+
+def _add_user(options: Options) -> int:
+    if not options.users:
+        raise UsageError("--add-user needs the file to write to", "`pysocksd --users FILE --add-user NAME`")
+    if sys.stdin.isatty():
+        from getpass import getpass
+
+        password = getpass(f"password for {options.add_user}: ")
+        if getpass("again: ") != password:
+            raise ConfigError("the two passwords differ")
+        data = password.encode()
+    else:
+        data = sys.stdin.buffer.readline().rstrip(b"\r\n")
+    new = add_user(options.users, options.add_user.encode("utf-8", "surrogateescape"), data)
+    sys.stdout.write(f"{options.add_user}: {'added' if new else 'changed'}; SIGHUP tells a running server\n")
+    return 0
+
+
+def _tls(options: Options) -> SSLContext | None:
+    if not options.listen_tls:
+        return None
+    if not options.certificate:
+        raise UsageError("--listen-tls needs a certificate", "`--certificate FILE`, and `--key FILE`")
+    from pywrap.server.tls import server_context
+
+    return server_context(options.certificate, options.key, options.client_ca)
+
+
+def _gssapi(options: Options) -> Gssapi | None:
+    if not options.gssapi:
+        return None
+    from pywrap.server.kerberos import acceptor
+
+    return Gssapi(acceptor(options.gssapi), options.gssapi_levels)
+
+
+def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
+    """Is everyone served who can reach the server, from other machines too?"""
+    if options.gssapi or options.client_ca and not options.listen and not sockets:
+        return False
+    hosts = [host for host, _ in (*options.listen, *options.listen_tls)] + [
+        sock.getsockname()[0] for sock in sockets
+    ]
+    return users is None and not all(is_loopback(host) for host in hosts)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Let no socket get the number of a stdin, stdout or stderr that is closed: lines are written there."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _raise_limit() -> None:

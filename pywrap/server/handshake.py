@@ -7,23 +7,42 @@ at a time. What comes after the request is the client's first data for its desti
 from __future__ import annotations
 
 from pywrap.errors import ProxyClosed
-from pywrap.socks.wire import Send
+from pywrap.socks.wire import Later, Send, Wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pywrap.server.wrapped import Codec
     from pywrap.socks.serve import Request
     from pywrap.socks.wire import Dialogue, Recv
 
 
 class Handshake:
-    """Runs ``dialogue``; ``send`` must take every message whole."""
+    """Runs ``dialogue``; ``send`` must take every message whole.
 
-    __slots__ = ("_dialogue", "_received", "_send", "_step", "begun")
+    While ``is_waiting``, for something on this side, nothing goes on; when that is there, ``resumed`` is
+    called, which is to call ``feed`` again, with b"" at least. ``wrap(codec, early)`` is to bring the rest
+    through a codec, ``early`` being what has come of it.
+    """
 
-    def __init__(self, dialogue: Dialogue[Request], send: Callable[[bytes], None]) -> None:
+    __slots__ = (
+        "_answer", "_dialogue", "_received", "_resumed", "_send", "_step", "_wrap", "begun",
+        "is_waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        dialogue: Dialogue[Request],
+        send: Callable[[bytes], None],
+        resumed: Callable[[], None] | None = None,
+        wrap: Callable[[Codec, bytes], None] | None = None,
+    ) -> None:
+        self._wrap = wrap
+        self._resumed = resumed
+        self._answer: bool | None = None
+        self.is_waiting = False
         self._dialogue = dialogue
         self._send = send
         self._received = bytearray()
@@ -36,7 +55,7 @@ class Handshake:
         Raises:
             SocksError: the client was refused; the dialogue has told it.
         """
-        self.begun = True
+        self.begun = self.begun or bool(data)
         received = self._received
         received += data
         try:
@@ -45,6 +64,20 @@ class Handshake:
                 if isinstance(step, Send):
                     self._send(step)
                     self._step = self._dialogue.send(b"")
+                elif isinstance(step, Wrap):
+                    early = bytes(received)
+                    received.clear()
+                    assert self._wrap is not None, "the server has one"
+                    self._wrap(step.codec, early)
+                    self._step = self._dialogue.send(b"")
+                elif isinstance(step, Later):
+                    if self._answer is None:
+                        if not self.is_waiting:
+                            self.is_waiting = True
+                            step.start(self._resume)
+                        return None
+                    answer, self._answer = self._answer, None
+                    self._step = self._dialogue.send(b"\1" if answer else b"")
                 elif len(received) >= step:
                     piece = bytes(received[:step])
                     del received[:step]
@@ -54,6 +87,16 @@ class Handshake:
         except StopIteration as stop:
             request: Request = stop.value
             return request
+
+    def _resume(self, answer: bool) -> None:
+        if self._resumed is not None:
+            self.is_waiting = False
+            self._answer = answer
+            self._resumed()
+
+    def drop(self) -> None:
+        """It has ended otherwise: what it waits for may still come."""
+        self._resumed = None
 
     def hung_up(self) -> NoReturn:
         """The client has ended its direction before the request was complete.

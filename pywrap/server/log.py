@@ -1,57 +1,131 @@
-"""What the server prints on stderr, a line at a time."""
+"""What the server prints on stderr, a line at a time, as text or as JSON; never a password.
+
+A line that stderr does not take at once is dropped and counted (``lines``).
+"""
 
 from __future__ import annotations
 
-import os
+from time import time
 
 from pywrap.errors import counted
+from pywrap.server.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pywrap.server.record import Record, Traffic
     from pywrap.socks.wire import Endpoint
 
 
 class Log:
-    """``verbosity``: -1 warnings only, 0 a line for each request, 1 one for its end too."""
+    """``verbosity``: -1 warnings only, 0 a line for each request, 1 one for its end too.
 
-    def __init__(self, verbosity: int) -> None:
-        self._verbosity = verbosity
+    In JSON a line is an object: ``time`` (RFC 3339, UTC), ``event`` (listening, request, arrived, closed,
+    trouble, note, warning, connection), ``message``, and for events about a request its fields.
+    """
+
+    def __init__(self, verbosity: int, json: bool = False) -> None:
+        self.verbosity = verbosity
+        self._json = json
+        self._lines = Lines(2, self._lost)
+
+    def tell_when_writable(self, when_writable: Callable[[int, Callable[[], None]], None]) -> None:
+        """Let what was dropped be told as soon as there is room, and not with the next line only."""
+        self._lines.when_writable = when_writable
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def note(self, words: str) -> None:
+        if self.verbosity >= 0:
+            self._say("note", words)
 
     def listening(self, address: Endpoint) -> None:
-        say(f"listening on {address}")
+        self._say("listening", f"listening on {address}", host=address.host, port=address.port)
 
     def warning(self, words: str) -> None:
-        say(f"warning: {words}")
-
-    def record(self, record: Record) -> None:
-        if self._verbosity >= 0:
-            say(f"{_request(record)}: {record.outcome or _success(record)}")
-
-    def arrived(self, record: Record) -> None:
-        if self._verbosity >= 0:
-            say(f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}")
-
-    def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
-        if self._verbosity >= 1:
-            say(f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down")
-
-    def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
-        if self._verbosity >= 1:
-            say(f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}")
+        self._say("warning", f"warning: {words}")
 
     def trouble(self, words: str) -> None:
-        if self._verbosity >= 0:
-            say(words)
+        if self.verbosity >= 0:
+            self._say("trouble", words)
+
+    def record(self, record: Record) -> None:
+        if self.verbosity >= 0:
+            words = f"{_request(record)}: {record.outcome or _success(record)}"
+            self._say("request", words, **_fields(record))
+
+    def arrived(self, record: Record) -> None:
+        if self.verbosity >= 0:
+            words = f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}"
+            self._say("arrived", words, **_fields(record))
+
+    def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
+        if self.verbosity >= 1:
+            words = f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down"
+            numbers = {"seconds": round(seconds, 3), "bytes_up": up, "bytes_down": down}
+            self._say("closed", words, **_fields(record), **numbers)
+
+    def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
+        if self.verbosity >= 1:
+            words = f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}"
+            numbers = {
+                "seconds": round(seconds, 3),
+                "bytes_up": traffic.bytes_up,
+                "bytes_down": traffic.bytes_down,
+                "datagrams_up": traffic.up,
+                "datagrams_down": traffic.down,
+                "dropped": traffic.dropped,
+            }
+            self._say("closed", words, **_fields(record), **numbers)
+
+    def connections(self, connections: list[tuple[Endpoint, Record | None, float, int]]) -> None:
+        """What there is now: the client, its request if that is complete, seconds, and bytes or datagrams."""
+        self._say("note", f"{counted(len(connections), 'connection')} now", connections=len(connections))
+        for client, record, seconds, moved in connections:
+            if record is None:
+                self._say("connection", f"  {client}: no complete request yet", client=str(client))
+                continue
+            what = "datagram" if record.command == "UDP ASSOCIATE" else "byte"
+            words = f"  {_request(record)}: {seconds:.0f} s, {counted(max(moved, 0), what)}"
+            self._say("connection", words, **_fields(record), seconds=round(seconds, 3), moved=max(moved, 0))
+
+    def _say(self, event: str, line: str, **fields: Any) -> None:
+        self._lines.write(self._encoded(event, line, fields))
+
+    def _encoded(self, event: str, line: str, fields: dict[str, Any]) -> bytes:
+        if self._json:
+            # Imported here: most do without.
+            from json import dumps
+
+            line = dumps({"time": _now(), "event": event, "message": line.strip(), **fields})
+            return f"{line}\n".encode()
+        return f"pysocksd: {line}\n".encode("utf-8", "backslashreplace")
+
+    def _lost(self, count: int) -> bytes:
+        words = f"warning: {counted(count, 'line')} dropped here, since nothing read them"
+        return self._encoded("warning", words, {"dropped_lines": count})
 
 
-def say(line: str) -> None:
-    # One write, so that lines of several processes do not mix. A reader that is gone is
-    # no reason to stop.
-    try:
-        os.write(2, f"pysocksd: {line}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    return {
+        "client": str(record.client),
+        "user": record.user,
+        "version": record.version,
+        "command": record.command,
+        "host": record.host,
+        "port": record.port,
+        "outcome": record.outcome or "succeeded",
+        "answer": None if record.answer is None else str(record.answer),
+    }
 
 
 def _request(record: Record) -> str:

@@ -4,34 +4,58 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 from _socket import (
     AF_INET,
     AF_INET6,
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPV6_V6ONLY,
+    SHUT_RDWR,
     SO_REUSEADDR,
+    SO_REUSEPORT,
+    SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
     TCP_FASTOPEN,
     socket,
 )
+from functools import partial
+from time import monotonic
 
 from pywrap.errors import ConfigError
-from pywrap.server.connect import prepare
-from pywrap.server.dial import Resolver
-from pywrap.server.loop import IN, Loop
-from pywrap.server.outbound import UdpRules
-from pywrap.server.pumps import BUFFER, Pipes
-from pywrap.server.session import Session, Shared
-from pywrap.socks.wire import Endpoint
+from pywrap.relay.descriptors import is_reserved
+from pywrap.relay.loop import IN, OUT, Loop
+from pywrap.relay.pumps import BUFFER, Pipes
+from pywrap.server.commands.associate import Associate
+from pywrap.server.commands.bind import Bind
+from pywrap.server.commands.connect import Connect, prepare
+from pywrap.server.commands.resolve import Resolve
+from pywrap.server.ident import OFF
+from pywrap.server.limits import Census, Limits
+from pywrap.server.passwords import Authenticator
+from pywrap.server.rules import Guard, Rules
+from pywrap.server.session import Policy, Session, Shared
+from pywrap.server.tcp.dial import Resolver
+from pywrap.server.threads import Pool
+from pywrap.server.udp.outbound import UdpRules
+from pywrap.server.upstream import Upstream
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from ssl import SSLContext
     from types import TracebackType
 
+    from pywrap.relay.timers import Timer
+    from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
+    from pywrap.server.rules import AccessRule
+    from pywrap.server.session import Command
+    from pywrap.server.wrapped import Wrapped
+    from pywrap.socks.serve import Gssapi
 
 # Errors of accept() that concern us and not the client: they would come back at once.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -44,6 +68,9 @@ _ACCEPTS = 16
 
 _BACKLOG = 1024
 
+# Looks at what is idle, within the time that it may be.
+_SWEEPS = 4
+
 # Clients whose request came before they have answered the SYN-ACK, so that their addresses may be forged:
 # with more of them, the kernel makes ordinary connections (RFC 7413 section 5.1).
 _UNPROVEN = 256
@@ -53,10 +80,20 @@ _FAST_OPEN_SETTING = "/proc/sys/net/ipv4/tcp_fastopen"
 _SERVERS_MAY = 2
 
 
+# The commands that are served.
+SERVED: dict[int, type[Command]] = {
+    v5.CONNECT: Connect,
+    v5.BIND: Bind,
+    v5.UDP_ASSOCIATE: Associate,
+    v5.RESOLVE: Resolve,
+    v5.RESOLVE_PTR: Resolve,
+}
+
+
 class Server:
     """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
 
-    ``users`` (name to password) makes SOCKS5 with a password necessary. ``record`` is called
+    ``users`` (name to password, or its hash) makes SOCKS5 with a password necessary. ``record`` is called
     for every request when its outcome is known, and before the client knows it; ``arrived``
     again for a BIND, with the peer that came as its answer, or why nobody did; ``closed``
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
@@ -66,6 +103,10 @@ class Server:
     first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
+    ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded`` as in ``rules.Guard``.
+    ``listen_tls`` is where clients speak TLS first, with ``tls``. ``gssapi`` makes Kerberos necessary, or a
+    password where there are ``users`` as well.
+    ``sockets`` listen already; ``shared_ports`` lets several processes listen on the same ports.
     ``fast_open`` takes requests in the SYN. Not unless it is asked for: a duplicate of that SYN that comes
     after its connection has ended is a request of its own (RFC 7413 section 6.3.1).
 
@@ -79,51 +120,83 @@ class Server:
     def __init__(
         self,
         listen: Sequence[tuple[str, int]],
-        users: Mapping[bytes, bytes] | None = None,
+        users: Mapping[bytes, bytes | Hashed] | None = None,
         record: Callable[[Record], None] | None = None,
         closed: Callable[[Record, int, int, float], None] | None = None,
         trouble: Callable[[str], None] | None = None,
-        handshake_timeout: float = 30.0,
-        connect_timeout: float = 30.0,
         udp: UdpRules = UdpRules(),  # noqa: B008 (immutable)
         udp_peer: Callable[[Record, Endpoint], None] | None = None,
         udp_closed: Callable[[Record, Traffic, float], None] | None = None,
         arrived: Callable[[Record], None] | None = None,
         bind_addresses: Sequence[str] = (),
-        bind_timeout: float = 120.0,
         fast_open: bool = False,
+        limits: Limits = Limits(),  # noqa: B008 (immutable)
+        rules: Sequence[AccessRule] = (),
+        guarded: bool = False,
+        sockets: Sequence[socket] = (),
+        shared_ports: bool = False,
+        ident: str = OFF,
+        listen_tls: Sequence[tuple[str, int]] = (),
+        tls: SSLContext | None = None,
+        gssapi: Gssapi | None = None,
+        upstream: Upstream = Upstream(),  # noqa: B008 (nothing changes it)
     ) -> None:
         self._listeners: list[socket] = []
+        self._handed_over = tuple(sockets)
+        self._tls = tls
         try:
+            for sock in sockets:
+                prepare(sock)
+                sock.setblocking(False)
+                self._listeners.append(sock)
             for host, port in listen:
-                self._listeners += _listen(host, port, fast_open)
+                self._listeners += _listen(host, port, fast_open, shared_ports)
+            count = len(self._listeners)
+            for host, port in listen_tls:
+                self._listeners += _listen(host, port, fast_open, shared_ports)
+            self._with_tls = {listener.fileno() for listener in self._listeners[count:]}
         except BaseException:
             self._close_listeners()
             raise
-        self._loop = Loop()
+        self._trouble = trouble or _nothing
+        self._sweep: Timer | None = None
+        self._draining = False
+        self.failed_logins = 0
+        self._loop = Loop(self._failed)
         self._resolver = Resolver(self._loop)
         self._pipes = Pipes(self._loop)
         self._sessions: set[Session] = set()
+        self._census = Census(limits)
+        self._wrapped: set[Wrapped] = set()
+        # Of scrypt: its threads compute, so more than there are processors would only be slower.
+        self._verifiers = Pool(self._loop, os.cpu_count() or 1)
         self._paused = False
         self._shared = Shared(
+            served=SERVED,
             loop=self._loop,
             resolver=self._resolver,
             pipes=self._pipes,
             buffer=memoryview(bytearray(BUFFER)),
-            check=None if users is None else _checker(users),
-            handshake_timeout=handshake_timeout,
-            connect_timeout=connect_timeout,
-            bind_timeout=bind_timeout,
+            policy=Policy(None, Rules()),
+            census=self._census,
+            wrapped=self._wrapped,
             bind_addresses={AF_INET6 if ":" in host else AF_INET: host for host in bind_addresses},
             record=record or _nothing,
             arrived=arrived or _nothing,
             closed=closed or _nothing,
-            trouble=trouble or _nothing,
+            trouble=self._trouble,
+            crashed=self._crashed,
             udp=udp,
             udp_peer=udp_peer or _nothing,
             udp_closed=udp_closed or _nothing,
             over=self._over,
         )
+        self.set_users(users)
+        self.set_rules(rules, guarded)
+        self.set_limits(limits)
+        self.set_ident(ident)
+        self._shared.policy.gssapi = gssapi
+        self.set_upstream(upstream)
         self._watch_listeners()
 
     @property
@@ -139,20 +212,136 @@ class Server:
         finally:
             self._close_listeners()
             for session in list(self._sessions):
-                session.abort()
+                try:
+                    session.abort()
+                except Exception as err:
+                    session.failed(err)
+            for wrapped in list(self._wrapped):
+                wrapped.abort()
 
     def stop(self) -> None:
         """Let ``run()`` return; from any thread or signal handler, any number of times."""
         self._loop.stop()
 
+    @property
+    def connections(self) -> int:
+        """How many clients there are."""
+        return self._census.total
+
+    @property
+    def half_open(self) -> int:
+        """How many of them have not completed a request."""
+        return self._census.half_open
+
+    def list_connections(self) -> list[tuple[Endpoint, Record | None, float, int]]:
+        """Of each client: where it is, its request, the seconds since, and what has passed.
+
+        In the thread of ``run()``.
+        """
+        now = monotonic()
+        return [(session.peer, *session.state(now)) for session in self._sessions]
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    def drain(self, patience: float) -> int:
+        """Accept no client any more, and stop when the last one has ended, or after ``patience`` seconds.
+
+        In the thread of ``run()``. Returns how many there are; a client without a request is sent away.
+        """
+        self._draining = True
+        for listener in self._listeners:
+            if listener not in self._handed_over:
+                # Now: the loop closes a little later. Of what was handed over, another process goes on.
+                listener.shutdown(SHUT_RDWR)
+            self._loop.close(listener)
+        self._listeners.clear()
+        for session in list(self._sessions):
+            session.end_handshake()
+        if self._sessions:
+            self._loop.after(patience, self.stop, shared=True)
+        else:
+            self.stop()
+        return len(self._sessions)
+
     def stop_when_readable(self, fd: int) -> None:
         """Stop when ``fd`` becomes readable, as a pidfd does when its process ends."""
-        self._loop.watch(fd, IN, lambda events: self._loop.stop())
+        self._loop.watch(fd, IN, lambda events: self._loop.stop(), shared=True)
+
+    def when_writable(self, fd: int, call: Callable[[], None]) -> None:
+        """Call ``call`` once, as soon as ``fd`` takes something or is broken; in the thread of ``run()``."""
+
+        def on_events(events: int) -> None:
+            self._loop.unwatch(fd)
+            call()
+
+        self._loop.watch(fd, OUT, on_events, shared=True)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Let the thread of ``run()`` call ``function``; from any thread or signal handler."""
+        self._loop.call(function)
+
+    # What may change while it serves. In the thread of ``run()``, or before it; of what comes from then on.
+
+    def set_users(self, users: Mapping[bytes, bytes | Hashed] | None) -> None:
+        """Ask for the passwords of ``users``; None: for none."""
+        if users is None:
+            self._shared.policy.check = None
+        else:
+            self._shared.policy.check = Authenticator(
+                self._loop, self._verifiers, users, self._login_failed
+            ).check
+
+    def set_rules(self, rules: Sequence[AccessRule], guarded: bool) -> None:
+        """Allow requests by ``rules``; ``guarded``: what is near by only where a rule names it."""
+        self._shared.policy.rules = Rules(rules, Guard(self._is_own) if guarded else None)
+
+    def set_ident(self, mode: str) -> None:
+        """Ask the machines of SOCKS4 clients for the user: one of ``ident.MODES``."""
+        self._shared.policy.ident = mode
+
+    def set_upstream(self, upstream: Upstream) -> None:
+        """Go through other proxies."""
+        self._shared.policy.upstream = upstream
+
+    def set_tls(self, tls: SSLContext) -> None:
+        self._tls = tls
+
+    def set_limits(self, limits: Limits) -> None:
+        self._census.limits = limits
+        if self._sweep is not None:
+            self._loop.cancel(self._sweep)
+            self._sweep = None
+        if limits.idle:
+            self._sweep = self._loop.after(limits.idle / _SWEEPS, self._end_idle, shared=True)
+
+    def _end_idle(self) -> None:
+        now, patience = monotonic(), self._census.limits.idle
+        for session in list(self._sessions):
+            try:
+                session.end_if_idle(now, patience)
+            except Exception as err:
+                session.failed(err)
+        self._sweep = self._loop.after(patience / _SWEEPS, self._end_idle, shared=True)
+
+    def _login_failed(self, party: str) -> None:
+        self.failed_logins += 1
+
+    def _is_own(self, address: bytes, port: int) -> bool:
+        """Would a connection there come to this server?"""
+        for listener in self._listeners:
+            host, own_port = listener.getsockname()[:2]
+            own = packed(host.partition("%")[0]) or b""
+            if own_port == port and (own == address or not any(own) and _is_of_this_machine(address)):
+                return True
+        return False
 
     def close(self) -> None:
         """Release everything; not while ``run()`` is running in another thread."""
         self._close_listeners()
         self._resolver.close()
+        self._verifiers.close()
         self._pipes.close()
         self._loop.dispose()
 
@@ -166,7 +355,7 @@ class Server:
 
     # ------------------------------------------------------------ clients
 
-    def _accept(self, listener: socket) -> None:
+    def _accept(self, listener: socket, events: int) -> None:
         for _ in range(_ACCEPTS):
             try:
                 fd, address = listener._accept()  # type: ignore[attr-defined]
@@ -174,25 +363,57 @@ class Server:
                 return
             except OSError as err:
                 if err.errno in _EXHAUSTED:
-                    self._pause(err)
+                    self._trouble(f"accepting nobody for the moment: {err.strerror}")
+                    self._pause()
                 # The others, ECONNABORTED for one, are about a client that is gone.
                 return
+            peer = Endpoint(address[0], address[1])
             client = socket(listener.family, SOCK_STREAM, 0, fd)
-            client.setblocking(False)
-            self._sessions.add(Session(self._shared, client, Endpoint(address[0], address[1])))
+            try:
+                client.setblocking(False)
+                refusal = os.strerror(errno.EMFILE).lower() if is_reserved(fd) else ""
+                tls = self._tls if listener.fileno() in self._with_tls else None
+                session = Session(self._shared, client, peer, refusal, tls)
+            except Exception as err:
+                self._loop.close(client)
+                self._crashed(f"{peer}: not served, for an error of this server", err)
+                continue
+            self._sessions.add(session)
+            try:
+                session.begin()
+            except Exception as err:
+                session.failed(err)
+        self._loop.owner = None
 
     def _over(self, session: Session) -> None:
         self._sessions.discard(session)
+        if self._draining and not self._sessions:
+            self.stop()
         if self._paused:
             self._resume()
 
-    def _pause(self, err: OSError) -> None:
+    def _pause(self) -> None:
         # The client stays in the queue and its listener readable: do not look at it.
-        self._shared.trouble(f"accepting nobody for the moment: {err.strerror}")
         self._paused = True
         for listener in self._listeners:
             self._loop.unwatch(listener.fileno())
-        self._loop.after(_PAUSE, self._resume)
+        self._loop.after(_PAUSE, self._resume, shared=True)
+
+    # ------------------------------------------------------------ errors of this program
+
+    def _crashed(self, words: str, err: Exception) -> None:
+        """Report an error of this program, with its traceback."""
+        # Imported here, since it is not small and is hardly ever used.
+        from traceback import format_exception
+
+        self._trouble(f"{words}; please report it:\n" + "".join(format_exception(err)).rstrip())
+
+    def _failed(self, err: Exception) -> None:
+        """A handler has failed that belongs to no session, a listener's say."""
+        self._crashed("an error of this server, which goes on", err)
+        if not self._paused:
+            # It would fail again at once, and for ever.
+            self._pause()
 
     def _resume(self) -> None:
         if self._paused:
@@ -203,7 +424,9 @@ class Server:
 
     def _watch_listeners(self) -> None:
         for listener in self._listeners:
-            self._loop.watch(listener.fileno(), IN, lambda events, sock=listener: self._accept(sock))  # type: ignore[misc]
+            # The owner is none: a session that ended may have resumed this.
+            accept = partial(self._accept, listener)
+            self._loop.watch(listener.fileno(), IN, accept, shared=True)
 
     def _close_listeners(self) -> None:
         while self._listeners:
@@ -220,7 +443,19 @@ def fast_open_is_allowed() -> bool:
         return False
 
 
-def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
+def _is_of_this_machine(address: bytes) -> bool:
+    family = AF_INET if len(address) == 4 else AF_INET6
+    probe = socket(family, SOCK_DGRAM)
+    try:
+        probe.bind((unpacked(address), 0))
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def _listen(host: str, port: int, fast_open: bool, shared_port: bool) -> list[socket]:
     """Listening sockets for all addresses of ``host``."""
     listeners: list[socket] = []
     try:
@@ -230,6 +465,8 @@ def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
             listeners.append(listener)
             # Connections of a server that was stopped a moment ago do not keep the port.
             listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            if shared_port:
+                listener.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
             if family == AF_INET6:
                 # What is written is what is meant: [::] beside 0.0.0.0 is two listeners.
                 listener.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
@@ -245,18 +482,6 @@ def _listen(host: str, port: int, fast_open: bool) -> list[socket]:
         where = Endpoint(host, port)
         raise ConfigError(f"cannot listen on {where}: {err.strerror or err}") from err
     return listeners
-
-
-def _checker(users: Mapping[bytes, bytes]) -> Callable[[bytes, bytes], bool]:
-    # Imported here, since it brings OpenSSL along.
-    from hmac import compare_digest
-
-    def check(username: bytes, password: bytes) -> bool:
-        # An unknown user costs the same comparison, so the time tells nothing.
-        expected = users.get(username)
-        return compare_digest(password, expected if expected is not None else b"") and expected is not None
-
-    return check
 
 
 def _nothing(*args: object) -> None:

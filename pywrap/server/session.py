@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
-from pywrap.errors import ProxyClosed, SocksError
-from pywrap.frozen import frozen
-from pywrap.server.associate import Associate
-from pywrap.server.bind import Bind
-from pywrap.server.connect import Connect
-from pywrap.server.farewell import Farewell
+from pywrap.errors import ProtocolError, ProxyClosed, SocksError
+from pywrap.frozen import frozen, replace
+from pywrap.relay.lingering_close import LingeringClose
+from pywrap.relay.loop import IN
+from pywrap.relay.relay import Relay
 from pywrap.server.handshake import Handshake
-from pywrap.server.loop import IN
+from pywrap.server.ident import OFF, REQUIRE, Ident
 from pywrap.server.record import Record
-from pywrap.server.relay import Relay
-from pywrap.server.resolve import Resolve
-from pywrap.socks import v5
+from pywrap.server.rules import WORDS, Judge, Party
+from pywrap.server.tcp.dial import party_of
+from pywrap.server.upstream import Upstream
+from pywrap.server.wrapped import Wrapped
+from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, receive_request
-from pywrap.socks.wire import Endpoint
+from pywrap.socks.wire import Endpoint, packed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
+    from ssl import SSLContext
     from typing import Protocol
 
-    from pywrap.server.dial import Resolver
-    from pywrap.server.loop import Loop
-    from pywrap.server.outbound import UdpRules
-    from pywrap.server.pumps import Pipes
+    from pywrap.relay.bucket import Bucket
+    from pywrap.relay.loop import Loop
+    from pywrap.relay.pumps import Pipes
+    from pywrap.relay.timers import Timer
+    from pywrap.server.limits import Census
     from pywrap.server.record import Traffic
-    from pywrap.server.timers import Timer
-    from pywrap.socks.serve import Request
+    from pywrap.server.rules import Rules
+    from pywrap.server.tcp.dial import Resolver
+    from pywrap.server.udp.outbound import UdpRules
+    from pywrap.server.wrapped import Codec
+    from pywrap.socks.serve import Gssapi, Request
+    from pywrap.socks.wire import Later
 
     class Command(Protocol):
         """What serves one kind of request: it owns the client's socket until it ends.
@@ -44,68 +52,180 @@ if TYPE_CHECKING:
         def abort(self) -> None: ...
 
 
-# The commands that are served; the others are answered with reply 7 (91 in SOCKS4).
-SERVED: dict[int, type[Command]] = {
-    v5.CONNECT: Connect,
-    v5.BIND: Bind,
-    v5.UDP_ASSOCIATE: Associate,
-    v5.RESOLVE: Resolve,
-    v5.RESOLVE_PTR: Resolve,
-}
-
 # More than any request with its authentication (822 bytes), and whatever else a client
 # sends before it is answered.
 _READ = 4096
+
+
+# Reads of what a refused client has sent beside its request.
+_REST = 16
+
+# Seconds for a client whose request will be refused in any case: others wait to be told the same.
+_REFUSED = 2.0
+
+
+class Policy:
+    """What may be replaced at any time, for the requests that come then.
+
+    ``check(party, name, password)``; None where every client is served. ``ident`` is one of ``ident.MODES``.
+    """
+
+    def __init__(self, check: Callable[[str, bytes, bytes], bool | Later] | None, rules: Rules) -> None:
+        self.check = check
+        self.rules = rules
+        self.ident = OFF
+        self.gssapi: Gssapi | None = None
+        self.upstream = Upstream()
 
 
 @frozen
 class Shared:
     """What all sessions of a server use."""
 
+    # Of requests, by their numbers; the others are answered with reply 7 (91 in SOCKS4).
+    served: Mapping[int, type[Command]]
     loop: Loop
     resolver: Resolver
     pipes: Pipes
     buffer: memoryview
-    check: Callable[[bytes, bytes], bool] | None
-    handshake_timeout: float
-    connect_timeout: float
-    bind_timeout: float
+    policy: Policy
+    census: Census
+    wrapped: set[Wrapped]
     bind_addresses: Mapping[int, str]  # by family
     record: Callable[[Record], None]
     arrived: Callable[[Record], None]
     closed: Callable[[Record, int, int, float], None]
     trouble: Callable[[str], None]
+    crashed: Callable[[str, Exception], None]
     udp: UdpRules
     udp_peer: Callable[[Record, Endpoint], None]
     udp_closed: Callable[[Record, Traffic, float], None]
     over: Callable[[Session], None]
 
 
-class Session:
-    __slots__ = ("_handshake", "_stage", "_timer", "client", "peer", "shared")
+class Asking:
+    """A SOCKS4 request that waits for identd."""
 
-    def __init__(self, shared: Shared, client: socket, peer: Endpoint) -> None:
+    __slots__ = ("_early", "_ident", "_request", "_session")
+
+    def __init__(self, session: Session, request: Request, early: bytes) -> None:
+        self._session = session
+        self._request = request
+        self._early = early
+        shared = session.shared
+        # What else it sends stays in the kernel.
+        shared.loop.watch(session.client.fileno(), 0, self._on_client)
+        self._ident = Ident(shared.loop, session.outer, request.user, self._answered)
+
+    def start(self) -> None:
+        self._ident.start()
+
+    def abort(self) -> None:
+        self._ident.cancel()
+        self._session.record(self._request, "the server stopped")
+        self._session.hang_up()
+
+    def _on_client(self, events: int) -> None:
+        self._ident.cancel()
+        self._session.record(self._request, "the client went away")
+        self._session.hang_up()
+
+    def _answered(self, code: int, words: str) -> None:
+        if code:
+            self._session.record(self._request, words)
+            self._session.dismiss(v4.pack_reply(code))
+        else:
+            self._session.identified(self._request, self._early)
+
+
+class Session:
+    """``refusal``: why every request of this client is refused; it has less time to make one.
+
+    ``party`` is what the client counts as, for limits. ``judge`` has the rules for its request, None when
+    everything is allowed. ``outer`` is its own socket, and ``client`` what speaks plainly: the same,
+    unless its bytes are wrapped, by ``codec``.
+    """
+
+    __slots__ = (
+        "_handshake", "_mark", "_over", "_record", "_refusal", "_since", "_stage", "_taken",
+        "_timer", "_wrapped",
+        "client", "codec", "judge", "outer", "party", "peer", "shared",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        shared: Shared,
+        client: socket,
+        peer: Endpoint,
+        refusal: str = "",
+        tls: SSLContext | None = None,
+    ) -> None:
         self.shared = shared
-        self.client = client
+        self.client = self.outer = client
+        self.codec: Codec | None = None
+        self._wrapped: Wrapped | None = None
         self.peer = peer
-        self._stage: Command | Relay | Farewell | None = None
-        self._handshake: Handshake | None = Handshake(receive_request(shared.check), self._send)
-        self._timer: Timer | None = shared.loop.after(shared.handshake_timeout, self._too_slow)
-        shared.loop.watch(client.fileno(), IN, self._on_readable)
+        self._over = False
+        self.party = party_of(peer.host)
+        self.judge: Judge | None = None
+        self._taken: tuple[tuple[str, Hashable], ...] = ()
+        self._mark = (-1, 0.0)
+        self._record: Record | None = None
+        self._since = monotonic()
+        self._refusal = shared.census.enter(self) or refusal
+        # From here on, what the loop is asked for is for this session.
+        shared.loop.owner = self
+        self._stage: Command | Relay | LingeringClose | Asking | None = None
+        check = shared.policy.check
+        self._handshake: Handshake | None = Handshake(
+            receive_request(check and partial(check, self.party), shared.policy.gssapi),
+            self._send,
+            self._resumed,
+            self._wrap,
+        )
+        patience = shared.census.limits.handshake
+        if self._refusal:
+            patience = min(patience, _REFUSED)
+        self._timer: Timer | None = shared.loop.after(patience, self._too_slow)
+        if tls is None:
+            shared.loop.watch(client.fileno(), IN, self._on_readable)
+        else:
+            # Imported with the first of them, since it brings OpenSSL along.
+            from pywrap.server.tls import Tls
+
+            self._wrap(Tls(tls), b"")
 
     # ------------------------------------------------------------ the handshake
 
+    def begin(self) -> None:
+        """Read what may have come while the client was accepted."""
+        if self.client is self.outer:
+            self._on_readable(IN)
+
     def _on_readable(self, events: int) -> None:
+        try:
+            data = self.client.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError as err:
+            self._complain(f"lost in the handshake: {err.strerror}")
+            return self._end_handshake(self.hang_up)
+        assert self._handshake is not None
+        if not data and not self._handshake.begun:
+            # Someone looked whether the port is open.
+            return self._end_handshake(self.hang_up)
+        self._go_on(data, not data)
+
+    def _resumed(self) -> None:
+        """What the handshake waited for is there."""
+        self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
+        self._go_on(b"")
+
+    def _go_on(self, data: bytes, hung_up: bool = False) -> None:
         handshake = self._handshake
         assert handshake is not None
         try:
-            data = self.client.recv(_READ)
-            if not data and not handshake.begun:
-                # Someone looked whether the port is open.
-                return self._end_handshake(self.hang_up)
-            request = handshake.feed(data) if data else handshake.hung_up()
-        except BlockingIOError:
-            return
+            request = handshake.hung_up() if hung_up else handshake.feed(data)
         except SocksError as err:
             self._complain(str(err))
             return self._end_handshake(self._part)
@@ -114,16 +234,41 @@ class Session:
             return self._end_handshake(self.hang_up)
         if request is not None:
             self._end_handshake(lambda: self._serve(request, handshake.rest))
+        elif handshake.is_waiting:
+            # What else the client sends stays in the kernel.
+            self.shared.loop.watch(self.client.fileno(), 0, self._on_readable)
 
     def _too_slow(self) -> None:
         self._complain("too slow: no complete request in time")
         self._end_handshake(self._part)
 
+    def give_way(self) -> None:
+        """End a handshake in favour of another client's."""
+        self._complain("ended before its request was complete: too many of this client's are not")
+        self._end_handshake(self.hang_up)
+
     def _end_handshake(self, then: Callable[[], None]) -> None:
+        assert self._handshake is not None
         assert self._timer is not None
+        self._handshake.drop()
         self.shared.loop.cancel(self._timer)
         self._handshake = self._timer = None
+        self.shared.census.begun(self)
         then()
+
+    def _wrap(self, codec: Codec, early: bytes) -> None:
+        try:
+            wrapped = Wrapped(self.shared.loop, self.outer, codec, early, self._lost, self.shared.wrapped)
+        except OSError as err:
+            raise ProtocolError(f"no descriptors to unwrap it: {err.strerror}") from err
+        self.client, self.codec, self._wrapped = wrapped.near, codec, wrapped
+        self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
+
+    def _lost(self, words: str) -> None:
+        """The connection of a client whose bytes are wrapped is broken, or what it sends."""
+        if not self._over:
+            self._complain(words)
+            self.abort()
 
     def _send(self, message: bytes) -> None:
         # An empty send buffer takes any message whole, and it is empty: the client has
@@ -133,13 +278,88 @@ class Session:
 
     # ------------------------------------------------------------ the request
 
+    @property
+    def resolver(self) -> Resolver:
+        """Names are looked up at this client's expense."""
+        return self.shared.resolver.of(self.party)
+
     def _serve(self, request: Request, early: bytes) -> None:
-        command = SERVED.get(request.command)
+        if request.version == v4.VERSION and not self._refusal and self.shared.policy.ident != OFF:
+            if self.shared.policy.ident == REQUIRE:
+                self._stage = asking = Asking(self, request, early)
+                asking.start()
+                return
+            # Nothing waits for it.
+            Ident(self.shared.loop, self.outer, request.user, self._tell_ident).start()
+        self._execute(request, early)
+
+    def _tell_ident(self, code: int, words: str) -> None:
+        if words:
+            self._complain(words)
+
+    def _execute(self, request: Request, early: bytes) -> None:
+        refusal = self._refusal or self._take(request)
+        if refusal:
+            self.refuse(request, v5.GENERAL_FAILURE, refusal)
+            return
+        denied = self._judge(request) or self._blocked(request)
+        if denied:
+            self.refuse(request, v5.NOT_ALLOWED, denied)
+            return
+        command = self.shared.served.get(request.command)
         if command is None:
             self.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
             return
         self._stage = stage = command(self, request, early)
         stage.start()
+
+    def _take(self, request: Request) -> str:
+        """Count the request against the limits; return why it is beyond them, or ""."""
+        census, limits = self.shared.census, self.shared.census.limits
+        wanted: list[tuple[str, Hashable, int, str]] = []
+        if request.checked:
+            wanted.append(("user", request.user, limits.per_user, "too many connections of this user"))
+        if request.command == v5.UDP_ASSOCIATE:
+            wanted.append(("udp", self.party, limits.associations, "too many associations of this client"))
+        if request.command == v5.BIND:
+            wanted.append(("bind", self.party, limits.binds, "too many BINDs of this client"))
+        for kind, key, most, words in wanted:
+            if not census.take(kind, key, most):
+                return words
+            self._taken = (*self._taken, (kind, key))
+        return ""
+
+    def _blocked(self, request: Request) -> str:
+        """Why no route leads there, or ""."""
+        if request.command == v5.UDP_ASSOCIATE:
+            return ""
+        return self.shared.policy.upstream.way(request.destination).refusal
+
+    def _judge(self, request: Request) -> str:
+        """Why the rules refuse the request, as far as can be told now; "" when they do not."""
+        rules, word = self.shared.policy.rules, WORDS.get(request.command)
+        if rules.are_none or word is None:
+            return ""
+        address = packed(unmapped(self.peer.host.partition("%")[0]))
+        assert address is not None, "the kernel tells it"
+        self.judge = judge = Judge(rules, Party(address, request.user if request.checked else b"", word))
+        destination = request.destination
+        if request.command == v5.UDP_ASSOCIATE:
+            return judge.command()
+        if packed(destination.host) is not None:
+            return judge.address(destination, destination.host)
+        return judge.name(destination.host, destination.port)
+
+    @property
+    def throttles(self) -> tuple[Bucket, Bucket] | None:
+        """What this client's bytes up and down are counted in; None without a limit."""
+        up, down = (self.shared.census.bucket(self.party, each) for each in ("up", "down"))
+        return None if up is None or down is None else (up, down)
+
+    def identified(self, request: Request, early: bytes) -> None:
+        """The user of a SOCKS4 request is what its machine says."""
+        self._stage = None
+        self._execute(replace(request, checked=bool(request.user)), early)
 
     def record(self, request: Request, outcome: str = "", answer: Endpoint | None = None) -> Record:
         """Tell what came of the request; before the client can know."""
@@ -153,6 +373,7 @@ class Session:
             outcome,
             answer,
         )
+        self._record, self._since = record, monotonic()
         self.shared.record(record)
         return record
 
@@ -171,10 +392,22 @@ class Session:
 
     def dismiss(self, reply: bytes) -> None:
         """Send the last reply and end the connection."""
-        if self.say(reply):
+        if self.say(reply) and not self._refusal:
             self._part()
         else:
+            # A refused client's descriptor is the next one's: it is not waited for, and what it has sent
+            # is read only so that the close is no RST, which would take the reply away.
+            self._discard()
             self.hang_up()
+
+    def _discard(self) -> None:
+        try:
+            for _ in range(_REST):
+                if not self.client.recv_into(self.shared.buffer):
+                    break
+        except OSError:
+            # BlockingIOError: that was all.
+            pass
 
     def tunnel(self, target: socket, record: Record, reply: bytes, early: bytes) -> None:
         """Send the reply, and then carry bytes between the client and ``target`` to their end."""
@@ -182,10 +415,14 @@ class Session:
         since = monotonic()
 
         def done(up: int, down: int) -> None:
+            if not relay.complete and self._wrapped is not None:
+                self._wrapped.abort()
             shared.closed(record, up, down, monotonic() - since)
             self.over()
 
-        self._stage = relay = Relay(shared.loop, shared.pipes, shared.buffer, self.client, target, done)
+        self._stage = relay = Relay(
+            shared.loop, shared.pipes, shared.buffer, self.client, target, done, self.throttles
+        )
         if self.say(reply):
             relay.start(early)
         else:
@@ -197,8 +434,43 @@ class Session:
         """End it now, whatever it is doing."""
         if self._stage is not None:
             self._stage.abort()
-        else:
+        elif self._handshake is not None:
             self._end_handshake(self.hang_up)
+
+    def state(self, now: float) -> tuple[Record | None, float, int]:
+        """The request, the seconds since it came, and how much has passed (-1: nothing can yet)."""
+        moved: int = getattr(self._stage, "moved", -1)
+        return self._record, now - self._since, moved
+
+    def end_handshake(self) -> None:
+        """End it if its request is not complete."""
+        if self._handshake is not None:
+            self._end_handshake(self.hang_up)
+
+    def end_if_idle(self, now: float, patience: float) -> None:
+        """End a tunnel or an association when nothing has passed for ``patience`` seconds.
+
+        Called every now and then: nothing is noted of each byte.
+        """
+        moved: int = getattr(self._stage, "moved", -1)
+        if moved < 0 or moved != self._mark[0]:
+            self._mark = moved, now
+        elif now - self._mark[1] >= patience:
+            self._complain(f"nothing has passed for {patience:g} s")
+            self.abort()
+
+    def failed(self, err: Exception) -> None:
+        """An error of this program while it served the client: end this session, and no other."""
+        self.shared.crashed(f"{self.peer}: ended by an error of this server", err)
+        try:
+            self.abort()
+        except Exception as further:
+            # What it was doing is in no state to be ended. Its sockets close with the last reference.
+            self.shared.crashed(f"{self.peer}: and by another one", further)
+            self._stage = None
+        if not self._over:
+            self.shared.loop.abandon(self)
+            self.hang_up()
 
     def hang_up(self) -> None:
         self.shared.loop.close(self.client)
@@ -207,10 +479,16 @@ class Session:
     def over(self) -> None:
         """The client's socket is closed, by us or by what it was left to."""
         self._stage = None
-        self.shared.over(self)
+        if not self._over:
+            self._over = True
+            self.judge = None
+            for kind, key in self._taken:
+                self.shared.census.give_back(kind, key)
+            self.shared.census.leave(self)
+            self.shared.over(self)
 
     def _part(self) -> None:
-        self._stage = stage = Farewell(self.shared.loop, self.shared.buffer, self.client, self.over)
+        self._stage = stage = LingeringClose(self.shared.loop, self.shared.buffer, self.client, self.over)
         stage.start()
 
     def _complain(self, words: str) -> None:

@@ -1,7 +1,7 @@
 """The header of a UDP datagram through a SOCKS5 proxy (RFC 1928 section 7), and its fragments.
 
-A datagram arrives whole, so these are plain functions and no dialogues. No sockets, and no clock but
-the one that the caller reads.
+A datagram arrives whole, so these are plain functions, not dialogues. No sockets, no logging, no clock: the
+caller passes the time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pywrap.errors import ProtocolError, counted
 from pywrap.frozen import frozen
 from pywrap.socks.v5 import IPV4, IPV6, NAME, pack_endpoint
-from pywrap.socks.wire import Endpoint, unpacked
+from pywrap.socks.wire import Endpoint, unmapped_bytes, unpacked
 
 # RSV, FRAG, ATYP, a name of 255 bytes with its length, a port.
 LONGEST_HEADER = 2 + 1 + 1 + 1 + 255 + 2
@@ -17,19 +17,17 @@ LONGEST_HEADER = 2 + 1 + 1 + 1 + 255 + 2
 # Section 7: "The reassembly timer MUST be no less than 5 seconds."
 REASSEMBLY_SECONDS = 5.0
 
-# What a sequence may hold: no datagram is longer than this once it is put together (RFC 768).
+# Bytes that a sequence of fragments may have in all: the longest payload of UDP over IPv4 (RFC 768).
 LONGEST_PAYLOAD = 65507
-
-
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 @frozen
 class Header:
-    """``endpoint``: where the datagram goes, or came from. ``size``: where its payload begins.
+    """The header of a datagram. ``size``: its length in bytes, so the offset of the payload.
 
-    ``fragment``: 0 for a datagram of its own, otherwise its position from 1, with the highest bit set in
-    the last one of a sequence.
+    ``endpoint``: the destination, or the source when the datagram comes from the proxy. ``fragment``: 0 for
+    a datagram that is not fragmented; else the position of the fragment, from 1, with the highest bit (0x80)
+    set in the last one.
     """
 
     endpoint: Endpoint
@@ -55,7 +53,7 @@ def unpack_header(data: bytes | memoryview) -> Header:
     """Read the header at the start of ``data``.
 
     Raises:
-        ProtocolError: there is none; such a datagram is dropped.
+        ProtocolError: there is no valid header; the caller drops such a datagram.
     """
     if len(data) < 4:
         raise ProtocolError(f"a datagram of {counted(len(data), 'byte')} has no SOCKS header")
@@ -72,8 +70,8 @@ def unpack_header(data: bytes | memoryview) -> Header:
         raise ProtocolError("a datagram ends within its SOCKS header")
     address = bytes(data[start:end])
     if kind != NAME:
-        # Some servers have one IPv6 socket for all, and tell of IPv4 in its clothes.
-        host = unpacked(address.removeprefix(_V4_MAPPED) if kind == IPV6 else address)
+        # Servers with one IPv6 socket for both families write IPv4 addresses as IPv4-mapped IPv6 ones.
+        host = unpacked(unmapped_bytes(address))
     elif not address or b"\0" in address:
         raise ProtocolError("a datagram with an empty name, or a NUL in it")
     else:
@@ -82,11 +80,11 @@ def unpack_header(data: bytes | memoryview) -> Header:
 
 
 class Reassembly:
-    """Puts fragments together; one for each association and direction.
+    """Puts fragments together; one object for each association and direction.
 
-    As section 7 asks: a fragment with a lower number than the highest one so far begins a new sequence,
-    and a sequence that is not complete when its timer ends is given up. So is one with a gap, since
-    nothing can complete it: fragments are never sorted. ``abandoned``: how many the last ``add`` gave up.
+    As RFC 1928 section 7 says, a fragment with a lower number than the highest one so far begins a new
+    sequence, and a sequence that is not complete when its timer ends is dropped. A sequence with a gap is
+    dropped too: fragments are not sorted. ``abandoned``: how many fragments the last ``add`` has dropped.
     """
 
     __slots__ = ("_endpoint", "_expires", "_highest", "_pieces", "_size", "abandoned")
@@ -105,7 +103,8 @@ class Reassembly:
         self.abandoned = 0
         if self._pieces and now < self._expires and header.endpoint == self._endpoint:
             if position == self._highest > 1:
-                # The network has doubled it. A first one begins again, which comes to the same.
+                # The network has duplicated this fragment. (A duplicate of the first one begins the sequence
+                # again, with the same result.)
                 self.abandoned = 1
                 return None
         else:
@@ -127,7 +126,7 @@ class Reassembly:
         return whole
 
     def copy(self) -> Reassembly:
-        """What has arrived so far, to try a fragment on."""
+        """A copy, to see what a fragment would do."""
         other = Reassembly()
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
@@ -135,7 +134,7 @@ class Reassembly:
         return other
 
     def abandon(self) -> int:
-        """Give up what has arrived; return how many fragments that were."""
+        """Drop the fragments of the present sequence; return how many there were."""
         count = len(self._pieces)
         self._endpoint = None
         self._highest = self._size = 0

@@ -1,7 +1,7 @@
 """DNS over TCP (RFC 1035, RFC 7766), as a client of one name server: addresses, and names of addresses.
 
-The server is trusted to do the rest: recursion, other servers, DNSSEC. Nothing is remembered here. No
-sockets, no clock, no logging.
+The server does the rest: recursion, retries at other servers, DNSSEC. No cache, no sockets, no clock, no
+logging.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CNAME = 5
 PTR = 12
 AAAA = 28
 
-# RFC 1035 section 4.1.1. The others are failures as well.
+# RCODEs of RFC 1035 section 4.1.1. All others are failures as well.
 NO_ERROR = 0
 SERVER_FAILURE = 2
 NAME_ERROR = 3
@@ -41,24 +41,24 @@ _TRUNCATED = 0x0200
 _RECURSION_DESIRED = 0x0100
 _CODE = 0x000F
 
-# Section 2.3.4, of a name with all its length bytes.
+# RFC 1035 section 2.3.4; of a name, including its length bytes.
 _LONGEST_NAME = 255
 _LONGEST_LABEL = 63
 
 _SIZES = {A: 4, AAAA: 16}
 
-# Labels and pointers of all the names of a message. Four thousand addresses, the most that 64 KiB hold, need
-# one for each; pointers alone that lead to pointers could be followed a hundred million times.
+# How many labels and pointers of names may be read in one message. 64 KiB hold four thousand addresses, each
+# with one pointer; but pointers to pointers could make a reader follow a hundred million.
 _MOST_STEPS = 1 << 15
 
 
 @frozen
 class Answer:
-    """What the server says to one question.
+    """The server's answer to one question.
 
-    ``values``: addresses as literals, or names, in the order of the message; names that no host can have are
-    left out. ``canonical``: the name that has them, where aliases (CNAME) lead to another. ``seconds``: how
-    long that may be remembered.
+    ``code``: the RCODE. ``values``: addresses as literals, or names, in the order of the message; names that
+    no host can have are left out. ``canonical``: the name that has them, after aliases (CNAME). ``seconds``:
+    the time to live.
     """
 
     code: int
@@ -68,10 +68,10 @@ class Answer:
 
 
 def ask(name: str, kinds: tuple[int, ...]) -> Dialogue[list[Answer]]:
-    """Ask for the records of ``name`` of all ``kinds`` at once; the answers are in that order.
+    """Ask for the records of ``name`` of all ``kinds`` (A, AAAA, PTR) at once; the answers are in that order.
 
-    What a server does not answer before it hangs up has failed, if it has answered anything: those that take
-    one question for each connection are against RFC 7766 section 6.2.1.1, and exist.
+    A server may hang up after its first answer, against RFC 7766 section 6.2.1.1: such servers exist. The
+    other questions then have the answer SERVER_FAILURE.
 
     Raises:
         ProtocolError: an answer that cannot be read, or to another question.
@@ -90,13 +90,13 @@ def ask(name: str, kinds: tuple[int, ...]) -> Dialogue[list[Answer]]:
             break
         kind = waiting.pop(int.from_bytes(message[:2], "big"), 0)
         if not kind:
-            raise _garbled("nobody has asked for it")
+            raise _garbled("to a question that was not asked")
         answers[kind] = parse_answer(message, name, kind)
     return [answers.get(kind, Answer(SERVER_FAILURE)) for kind in kinds]
 
 
 def reverse_name(address: bytes) -> str:
-    """The name that the PTR record of a 4- or 16-byte ``address`` is at."""
+    """The name whose PTR record has the names of a 4- or 16-byte ``address``."""
     if len(address) == 4:
         # RFC 1035 section 3.5.
         return ".".join([*(str(byte) for byte in reversed(address)), "in-addr.arpa"])
@@ -105,7 +105,9 @@ def reverse_name(address: bytes) -> str:
 
 
 def pack_query(number: int, name: str, kind: int) -> bytes:
-    """A question, with its length in front as it goes over TCP (section 4.2.2).
+    """A question for records of ``kind``, after its length as over TCP (RFC 1035 section 4.2.2).
+
+    ``number``: the ID that the answer will have.
 
     Raises:
         Unencodable: the name is not ASCII, or has a part that is empty or too long.
@@ -117,10 +119,10 @@ def pack_query(number: int, name: str, kind: int) -> bytes:
 
 
 def parse_answer(message: bytes, name: str, kind: int) -> Answer:
-    """Read the answer to the question for the records of ``name`` of one ``kind``.
+    """Read the answer to the question for the records of ``name`` of one ``kind`` (RFC 1035 section 4).
 
     Raises:
-        ProtocolError: it is none, or cut short.
+        ProtocolError: it is not an answer to that, or cannot be read.
     """
     # +----+-------+---------+---------+---------+---------+
     # | ID | FLAGS | QDCOUNT | ANCOUNT | NSCOUNT | ARCOUNT |   then so many questions and records
@@ -131,7 +133,7 @@ def parse_answer(message: bytes, name: str, kind: int) -> Answer:
     if not flags & _RESPONSE or flags & _OPCODE:
         raise _garbled("not an answer")
     if flags & _TRUNCATED:
-        # UDP is where that would be of use.
+        # Truncation is for answers by UDP.
         raise _garbled("marked as truncated")
     code = flags & _CODE
     if code:
@@ -151,7 +153,7 @@ def parse_answer(message: bytes, name: str, kind: int) -> Answer:
             raise _garbled("aliases in a circle")
         followed.add(wanted)
         target, lasts = aliases[wanted]
-        # What no host can be called does not become anybody's name.
+        # A name that no host can have is left out; the name before it stays the canonical one.
         canonical, seconds = _host_name(target) or canonical, min(seconds, lasts)
         wanted = _folded(target)
     values = found.get(wanted, [])
@@ -161,7 +163,7 @@ def parse_answer(message: bytes, name: str, kind: int) -> Answer:
 
 
 def checked_name(name: str) -> str:
-    """``name``, from whoever has told it; "" when it is none that a host can have."""
+    """``name``, which comes from the network; "" when no host can have it."""
     return _host_name(tuple(name.removesuffix(".").encode("ascii", "replace").split(b".")))
 
 
@@ -193,7 +195,7 @@ def _read_records(
         size = _number(message, at + 8, 2)
         at += 10
         data = _take(message, at, size)
-        # RFC 2181 section 8: with the highest bit, it is 0.
+        # RFC 2181 section 8: a time with its highest bit set counts as 0.
         seconds = 0 if seconds >> 31 else seconds
         owner = _folded(owner)
         if its_class == _INTERNET and its_kind == CNAME:
@@ -211,7 +213,7 @@ def _read_records(
 
 
 def _read_target(message: bytes, at: int, size: int, steps: Iterator[int]) -> Labels:
-    """The name that is all of the data of a record."""
+    """The name in a record whose data is one name (CNAME, PTR)."""
     target, end = _read_name(message, at, steps)
     if end != at + size:
         raise _garbled("a name that does not fill its record")
@@ -219,9 +221,9 @@ def _read_target(message: bytes, at: int, size: int, steps: Iterator[int]) -> La
 
 
 def _read_name(message: bytes, at: int, steps: Iterator[int]) -> tuple[Labels, int]:
-    """The name that starts at ``at``, and where what comes after it starts (section 4.1.4).
+    """The name at offset ``at``, and the offset of what follows it (RFC 1035 section 4.1.4).
 
-    Each label and each pointer takes one of the ``steps``.
+    Each label and each pointer uses up one of ``steps``.
     """
     labels: list[bytes] = []
     size = 1
@@ -238,7 +240,7 @@ def _read_name(message: bytes, at: int, steps: Iterator[int]) -> tuple[Labels, i
         elif length >= 0xC0:
             after = after or at + 2
             at = _number(message, at, 2) & 0x3FFF
-            # "A prior occurrence": always further to the front, it ends.
+            # "A prior occurrence" (section 4.1.4): as each pointer leads further to the front, they end.
             if at >= start:
                 raise _garbled("a name that points at itself")
             start = at
@@ -276,14 +278,15 @@ def _pack_name(name: str) -> bytes:
 
 
 def _folded(labels: Labels) -> Labels:
-    """In the form in which they are compared (RFC 4343)."""
+    """The labels in lower case, as they are compared (RFC 4343)."""
     return tuple(label.lower() for label in labels)
 
 
 def _host_name(labels: Labels) -> str:
-    """The name as text; "" when it is none that a host can have, as the C library sees it.
+    """The name as text; "" when no host can have it, by the rules of the C library (res_hnok).
 
-    Whoever owns an address writes its PTR record: programs put the answer into logs and pages.
+    The owner of an address writes its PTR record, and programs put the answer into logs and web pages: so
+    only letters, digits, - and _ pass.
     """
     for label in labels:
         if not label.translate(None, b"-_").isalnum() or label.startswith(b"-"):

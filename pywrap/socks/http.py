@@ -1,8 +1,8 @@
-"""HTTP CONNECT (RFC 9110 section 9.3.6), the client's half.
+"""HTTP CONNECT (RFC 9110 section 9.3.6), the client's half. No sockets, no clock, no logging.
 
 The head of the answer has no length: it ends with an empty line, and the byte after that belongs to the
-program. So each read asks for no more than what must still come, which is two bytes mostly: a line end, and
-the empty line. Heads of 1xx, any number of which may come before the answer, are read in the same way.
+program. So each read asks only for bytes that the head must still have, mostly two: the end of the line and
+the empty line. Interim answers (1xx), any number of which may come first, are read in the same way.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
-# The only 1xx that ends a conversation in HTTP, for one in another protocol that we never asked for.
+# The only 1xx that is not interim: it switches to another protocol, which we have not asked for.
 SWITCHING_PROTOCOLS = 101
 FORBIDDEN = 403
 AUTHENTICATION_REQUIRED = 407
 
-# As for the replies of SOCKS5: the errno where a program acts on the difference, the text for what it was.
-# Proxies differ in what they say of a refused connection: 500 (tinyproxy), 502, 503 (Squid).
+# The text and the errno for each status, as in ``v5``: programs act on the errno, the text names the reason.
+# For a refused connection proxies answer 500 (tinyproxy), 502, or 503 (Squid).
 REFUSALS = {
     401: ("the proxy asks for a login of its own", errno.EACCES),
     FORBIDDEN: ("not allowed by the proxy's rules", errno.EACCES),
@@ -37,7 +37,7 @@ REFUSALS = {
     504: ("connection timed out", errno.ETIMEDOUT),
 }
 
-# Whose head may say more than the status: what a gateway met on its way to the destination.
+# Statuses of answers whose head may have the reason in a header field.
 _ELABORATED = (FORBIDDEN, 500, 502, 503, 504)
 _SQUID, _PROXY_STATUS = b"x-squid-error", b"proxy-status"
 
@@ -61,7 +61,7 @@ _REASONS = {
     b"dns_timeout": REFUSALS[404],
     b"http_request_denied": REFUSALS[FORBIDDEN],
 }
-# The errno that Squid adds to a failed connection, as Linux numbers them; another system's are left alone.
+# The errno that Squid reports for a failed connection, by the numbers of Linux; other numbers are ignored.
 _CONNECT_ERRNOS = {
     b"%d" % errno.ECONNREFUSED: _REFUSED,
     b"%d" % errno.ENETUNREACH: ("network unreachable", errno.ENETUNREACH),
@@ -69,10 +69,10 @@ _CONNECT_ERRNOS = {
     b"%d" % errno.ETIMEDOUT: REFUSALS[504],
 }
 
-# What servers set themselves for the head of a request: nobody sends more to a CONNECT.
+# Bytes. The limit that servers have for the head of a request; answers to CONNECT are shorter.
 LONGEST_HEAD = 16384
 
-# "HTTP/1.1 200", after its first byte.
+# The length of "HTTP/1.1 200" without its first byte.
 _STATUS = 11
 
 
@@ -89,7 +89,7 @@ def connect(
     return Endpoint("0.0.0.0", 0)
 
 
-def assent() -> bytes:
+def granting_reply() -> bytes:
     """All that a proxy says which grants a ``connect``."""
     return b"HTTP/1.1 200 OK\r\n\r\n"
 
@@ -126,7 +126,7 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
         # An interim response, which says nothing yet (RFC 9110 section 15.2).
         size = yield from _read_headers(size)
         status = yield from _read_status()
-    # tinyproxy says of a wrong password what a server would say of its own.
+    # 401 is for the login of a server, but tinyproxy answers it to a wrong password for the proxy.
     if status == AUTHENTICATION_REQUIRED:
         schemes = _schemes_in((yield from _read_lines(size)))
         if schemes and "basic" not in map(str.lower, schemes):
@@ -153,7 +153,7 @@ def _read_lines(size: int) -> Dialogue[list[bytes]]:
     try:
         yield from _read_headers(size, head)
     except SocksError:
-        # The status has said that it is a refusal.
+        # The proxy has hung up early. It is a refusal all the same, by its status.
         pass
     return bytes(head).replace(b"\r\n", b"\n").split(b"\n")
 
@@ -170,10 +170,10 @@ def _schemes_in(lines: list[bytes]) -> list[str]:
 
 def _schemes(challenges: str) -> list[str]:
     """The schemes of a list of challenges (RFC 9110 section 11.6.1): ``Basic realm="a, b", NTLM``."""
-    # Every second part is inside quotes.
+    # Without the parts inside quotes, which are every second one.
     plain = "".join(challenges.split('"')[::2])
     first_words = [item.split()[0] for item in plain.split(",") if item.strip()]
-    # The others are parameters of the scheme before them.
+    # Items with a = are parameters of the scheme before them.
     return [word for word in first_words if "=" not in word]
 
 
@@ -193,14 +193,14 @@ def _refusal(status: int, lines: list[bytes]) -> tuple[str, int]:
             text, number = _CONNECT_ERRNOS.get(met, _REASONS[said])
             return f"{text} (HTTP {status}, {said.decode()})", number
     if lines[:2] == [b" Gateway Timeout", b""]:
-        # Ncat 7.93 says so of every failure, at once, and nothing else.
+        # Ncat 7.93 answers exactly this, and at once, to every failure, so it need not be a time-out.
         return f"connection failed (HTTP {status})", errno.ECONNREFUSED
     return (f"{text} (HTTP {status})" if status in REFUSALS else text), number
 
 
 def _read_headers(size: int, head: bytearray | None = None) -> Dialogue[int]:
-    """Read the rest of a head into ``head``; return how long it was, with ``size`` bytes of those before."""
-    # The empty line ends with LF or CR LF, as all the others (RFC 9112 section 2.2).
+    """Read the rest of a head into ``head``; return its size, added to ``size``, that of the heads before."""
+    # Any line, and so the empty one, ends with LF or CR LF (RFC 9112 section 2.2).
     size += 1 + _STATUS
     end = b""
     while not end.endswith((b"\n\n", b"\n\r\n")):

@@ -1,19 +1,24 @@
-"""What a server does with a new client, whichever version it speaks: one dialogue to a request."""
+"""The server's dialogue with a new client, of SOCKS4 or SOCKS5, from its first byte to its request."""
 
 from __future__ import annotations
 
 from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
-from pywrap.socks.wire import Endpoint, Recv, Send
+from pywrap.socks.gssapi import METHOD, NONE, Encapsulation, accept
+from pywrap.socks.wire import Endpoint, Later, Recv, Send, Wrap, unbracketed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
+    from pywrap.socks.gssapi import Context
     from pywrap.socks.wire import Dialogue
 
-# SOCKS4 and SOCKS5 number these alike.
+    Check: TypeAlias = Callable[[bytes, bytes], bool | Later]
+
+# The names of commands, whose numbers are the same in SOCKS4 and SOCKS5.
 COMMANDS = {
     v5.CONNECT: "CONNECT",
     v5.BIND: "BIND",
@@ -24,16 +29,26 @@ COMMANDS = {
 
 
 @frozen
-class Request:
-    """What a client asked for.
+class Gssapi:
+    """GSSAPI as a server takes it: what makes a context for a client, and the levels that are served."""
 
-    ``user`` is the SOCKS4 user id or the name that was checked for SOCKS5, b"" for none.
+    make: Callable[[], Context]
+    levels: tuple[int, ...]
+
+
+@frozen
+class Request:
+    """A client's request, of SOCKS ``version`` 4 or 5.
+
+    ``user``: the SOCKS4 user id, or the SOCKS5 username that was authenticated; b"" for none. ``checked``:
+    whether it was authenticated.
     """
 
     version: int
     command: int
     destination: Endpoint
     user: bytes = b""
+    checked: bool = False
 
     def reply(self, code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008
         """The reply in the client's version; ``code`` is of SOCKS5, 0 for success."""
@@ -42,55 +57,82 @@ class Request:
         return v4.pack_reply(v4.GRANTED if code == v5.SUCCEEDED else v4.REJECTED, bound)
 
 
-def receive_request(check: Callable[[bytes, bytes], bool] | None = None) -> Dialogue[Request]:
+def receive_request(check: Check | None = None, gssapi: Gssapi | None = None) -> Dialogue[Request]:
     """Greet and authenticate a client; return what it asks for.
 
-    ``check(username, password)`` makes a password necessary, which SOCKS4 cannot give.
-    Refusals that the protocol has words for are sent before the exception leaves here.
+    ``check(username, password)``: if given, a password is necessary, which SOCKS4 cannot carry. ``gssapi``:
+    if given, GSSAPI is necessary, or a password where both are given. If the protocol has a message for a
+    refusal, that is sent before the exception is raised.
 
     Raises:
-        AuthenticationFailed, ProtocolError, Rejected: hang up; the client has been told.
+        AuthenticationFailed, ProtocolError, Rejected: the server must hang up now.
     """
     (version,) = yield Recv(1)
     if version == v5.VERSION:
-        return (yield from _request_5(check))
+        return (yield from _request_5(check, gssapi))
     if version == v4.VERSION:
-        return (yield from _request_4(check))
+        return (yield from _request_4(check is not None or gssapi is not None))
     raise ProtocolError(f"not a SOCKS client: its first byte is {version:#04x}{_guess(version)}")
 
 
-def _request_5(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request]:
+def _request_5(check: Check | None, gssapi: Gssapi | None) -> Dialogue[Request]:
     methods = yield from v5.receive_methods()
-    wanted = v5.NO_AUTHENTICATION if check is None else v5.USERNAME_PASSWORD
-    if wanted not in methods:
-        yield Send(v5.select_method(v5.NO_ACCEPTABLE_METHODS))
+    method = _choose(methods, check is not None, gssapi is not None)
+    yield Send(v5.select_method(method))
+    if method == v5.NO_ACCEPTABLE_METHODS:
         raise AuthenticationFailed("the client offers " + (methods.hex(" ") or "no method"))
-    yield Send(v5.select_method(wanted))
     user = b""
-    if check is not None:
-        user, password = yield from v5.receive_credentials()
-        accepted = check(user, password)
+    if method == METHOD:
+        assert gssapi is not None
+        context = gssapi.make()
+        level = yield from accept(context, gssapi.levels)
+        user = context.peer
+        if level != NONE:
+            yield Wrap(Encapsulation(context, level))
+    elif method == v5.USERNAME_PASSWORD:
+        name, password = yield from v5.receive_credentials()
+        accepted = check is None or check(name, password)
+        if isinstance(accepted, Later):
+            accepted = bool((yield accepted))
         yield Send(v5.answer_credentials(accepted))
         if not accepted:
-            raise AuthenticationFailed(f"wrong password or unknown user: {user!r}")
+            raise AuthenticationFailed(f"wrong password or unknown user: {name!r}")
+        # A name that was not checked is not the user's.
+        user = name if check is not None else b""
     try:
         command, destination = yield from v5.receive_request()
     except Rejected as err:
         yield Send(v5.pack_reply(err.code))
         raise
-    return Request(v5.VERSION, command, destination, user)
+    return Request(v5.VERSION, command, unbracketed(destination), user, bool(user))
 
 
-def _request_4(check: Callable[[bytes, bytes], bool] | None) -> Dialogue[Request]:
+def _choose(methods: bytes, guarded: bool, kerberized: bool) -> int:
+    """The method for a client that offers ``methods``; ``guarded``: a password is necessary, or GSSAPI.
+
+    Without users, a client that offers passwords only is let in with any: Qt offers nothing else once it has
+    been given a user (QSocks5SocketEngine), nor does `pysocksify --pipeline`. microsocks and Dante refuse
+    such a client; it protects nothing, since the same client may come without a password.
+    """
+    if kerberized and METHOD in methods:
+        return METHOD
+    if kerberized and not guarded:
+        return v5.NO_ACCEPTABLE_METHODS
+    if not guarded and v5.NO_AUTHENTICATION in methods:
+        return v5.NO_AUTHENTICATION
+    return v5.USERNAME_PASSWORD if v5.USERNAME_PASSWORD in methods else v5.NO_ACCEPTABLE_METHODS
+
+
+def _request_4(guarded: bool) -> Dialogue[Request]:
     try:
         command, destination, userid = yield from v4.receive_request()
     except Rejected as err:
         yield Send(v4.pack_reply(err.code))
         raise
-    if check is not None:
+    if guarded:
         yield Send(v4.pack_reply(v4.REJECTED))
         raise AuthenticationFailed("SOCKS4 has no passwords, and this server asks for one")
-    return Request(v4.VERSION, command, destination, userid)
+    return Request(v4.VERSION, command, unbracketed(destination), userid)
 
 
 def _guess(version: int) -> str:

@@ -35,7 +35,8 @@ REFUSALS = {
     IDENT_MISMATCH: ("our identd reports another user", errno.EACCES),
 }
 
-# The protocol sets no limit. 255 is what SOCKS5 allows, and no server here takes much more.
+# The protocol has no limit for a user id or name. 255 is the limit of SOCKS5; the servers tested accept
+# little more.
 LONGEST_TEXT = 255
 
 
@@ -52,9 +53,9 @@ def resolve(name: str, userid: bytes | None = None) -> Dialogue[Endpoint]:
 def request(
     command: int, destination: Endpoint, userid: bytes | None = None, names: bool = True
 ) -> Dialogue[Endpoint]:
-    """Ask for ``command`` and return the address of the first reply (DSTIP).
+    """Ask for ``command`` and return the address and port of the first reply (DSTIP, DSTPORT).
 
-    ``names`` is whether the proxy speaks 4a. BIND has a second reply: ``read_reply``.
+    ``names``: whether the proxy speaks 4a, so that it takes names. BIND has a second reply: ``read_reply``.
 
     Raises:
         Rejected, ProtocolError, Unencodable: see ``pywrap.errors``.
@@ -69,7 +70,7 @@ def request(
         raise
 
 
-def assent() -> bytes:
+def granting_reply() -> bytes:
     """All that a proxy says which grants a ``request``."""
     return pack_reply(GRANTED)
 
@@ -105,7 +106,12 @@ def pack_request(command: int, destination: Endpoint, userid: bytes, names: bool
 
 
 def read_reply() -> Dialogue[Endpoint]:
-    """Read a reply; return the address and port in it, 0.0.0.0:0 where the proxy says nothing."""
+    """Read a reply; return the address and port in it, which some proxies leave 0.0.0.0:0.
+
+    Raises:
+        Rejected: the proxy refuses.
+        ProtocolError: the answer is not one of SOCKS4.
+    """
     # +----+----+----+----+----+----+----+----+
     # | VN | CD | DSTPORT |      DSTIP        |
     # +----+----+----+----+----+----+----+----+
@@ -126,7 +132,11 @@ def read_reply() -> Dialogue[Endpoint]:
 
 
 def receive_request() -> Dialogue[tuple[int, Endpoint, bytes]]:
-    """Read a request after its version byte; return command, destination and user id."""
+    """Read a request after its version byte; return command, destination and user id.
+
+    Raises:
+        Rejected: the name or the user id is too long or empty; ``code`` is for the reply.
+    """
     (command,) = yield Recv(1)
     port = int.from_bytes((yield Recv(2)), "big")
     address = yield Recv(4)
@@ -141,7 +151,7 @@ def receive_request() -> Dialogue[tuple[int, Endpoint, bytes]]:
 
 
 def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008 (immutable)
-    """A reply. It has no room for an IPv6 address: that is said as 0.0.0.0."""
+    """A reply with ``code``; 0.0.0.0 in the place of an IPv6 address or a name, for which it has no room."""
     address = packed(bound.host)
     if address is None or len(address) != 4:
         address = b"\0\0\0\0"

@@ -35,7 +35,7 @@ NO_ACCEPTABLE_METHODS = 0xFF
 CONNECT = 1
 BIND = 2
 UDP_ASSOCIATE = 3
-# Of Tor. The answer is in the place of BND.ADDR, and the connection ends with it.
+# Tor's extensions. The reply has the answer as BND.ADDR, and the connection ends after it.
 RESOLVE = 0xF0
 RESOLVE_PTR = 0xF1
 
@@ -55,8 +55,8 @@ TTL_EXPIRED = 6
 COMMAND_NOT_SUPPORTED = 7
 ADDRESS_TYPE_NOT_SUPPORTED = 8
 
-# Where a program acts on the difference the errno tells it (refused, unreachable);
-# the text says what it really was.
+# The text and the errno for each reply code. Programs act on the errno (refused, unreachable); the text is
+# for users, and names the actual reason.
 REFUSALS = {
     GENERAL_FAILURE: ("general failure of the proxy", errno.ECONNREFUSED),
     NOT_ALLOWED: ("not allowed by the proxy's rules", errno.EACCES),
@@ -87,7 +87,7 @@ def connect(
 
 
 def resolve(name: str, username: bytes | None = None, password: bytes | None = None) -> Dialogue[Endpoint]:
-    """Ask for an address of ``name``; its port means nothing."""
+    """Ask for an address of ``name`` (Tor's RESOLVE); the port of the result means nothing."""
     found = yield from request(RESOLVE, Endpoint(name, 0), username, password)
     if packed(found.host) is None:
         raise ProtocolError(f"the proxy resolved {name} to a name: {found.host!r}")
@@ -97,7 +97,7 @@ def resolve(name: str, username: bytes | None = None, password: bytes | None = N
 def resolve_ptr(
     address: str, username: bytes | None = None, password: bytes | None = None
 ) -> Dialogue[Endpoint]:
-    """Ask for the name of an IPv4 or IPv6 ``address``; its port means nothing."""
+    """Ask for the name of an IPv4 or IPv6 ``address`` (RESOLVE_PTR); the port of the result means nothing."""
     found = yield from request(RESOLVE_PTR, Endpoint(address, 0), username, password)
     if not found.host or packed(found.host) is not None:
         raise ProtocolError(f"the proxy has no name for {address}: {found.host!r}")
@@ -109,27 +109,28 @@ def request(
     destination: Endpoint,
     username: bytes | None = None,
     password: bytes | None = None,
-    sure: bool = False,
+    single_method: bool = False,
 ) -> Dialogue[Endpoint]:
     """Authenticate, ask for ``command``, and return the address of the first reply (BND.ADDR).
 
-    BIND has a second reply, when the peer has connected: ``read_reply``. ``sure`` is as in ``authenticate``.
+    BIND has a second reply, when the peer has connected: ``read_reply``. ``single_method`` is as in
+    ``authenticate``.
 
     Raises:
         Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
     message = pack_request(command, destination)
-    yield from authenticate(username, password, sure)
+    yield from authenticate(username, password, single_method)
     yield Send(message)
     try:
         return (yield from read_reply())
     except SocksError as err:
-        err.answered = True
+        err.authenticated = True
         raise
 
 
-def assent(username: bytes | None) -> bytes:
-    """All that a proxy says which grants a ``request`` that was ``sure``."""
+def granting_reply(username: bytes | None) -> bytes:
+    """All that a proxy says which grants a ``request`` that was ``single_method``."""
     method = NO_AUTHENTICATION if username is None else USERNAME_PASSWORD
     welcome = b"" if username is None else answer_credentials(True)
     return select_method(method) + welcome + pack_reply(SUCCEEDED)
@@ -138,16 +139,20 @@ def assent(username: bytes | None) -> bytes:
 # ---------------------------------------------------------------- the client's half
 
 
-def authenticate(username: bytes | None, password: bytes | None, sure: bool = False) -> Dialogue[None]:
-    """Offer what we can do, and do what the proxy picks; one method when we must be ``sure`` of its pick."""
+def authenticate(
+    username: bytes | None, password: bytes | None, single_method: bool = False
+) -> Dialogue[None]:
+    """Offer what we can do, and do what the proxy picks; one method when we must be ``single_method`` of its
+    pick.
+    """
     if username is None:
         methods = bytes([NO_AUTHENTICATION])
         credentials = b""
-    elif sure:
+    elif single_method:
         methods = bytes([USERNAME_PASSWORD])
         credentials = pack_credentials(username, password or b"")
     else:
-        # Both: proxies that need no password exist behind URLs that carry one.
+        # Both methods: a proxy may need no password although its URL has one.
         methods = bytes([NO_AUTHENTICATION, USERNAME_PASSWORD])
         credentials = pack_credentials(username, password or b"")
 
@@ -225,7 +230,7 @@ def read_reply() -> Dialogue[Endpoint]:
     if version != VERSION:
         raise ProtocolError(f"expected a SOCKS version 5 reply, got version {version}")
     if code != SUCCEEDED:
-        # Some servers close without sending the rest of a refusal.
+        # The rest of a refusal is not read: some servers close the connection without sending it.
         unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
         text, number = REFUSALS.get(code, unknown)
         raise Rejected(text, number, code)
@@ -233,7 +238,7 @@ def read_reply() -> Dialogue[Endpoint]:
     try:
         return (yield from read_endpoint(kind))
     except Rejected as err:
-        # Nobody refused anything: the proxy said "succeeded" and then no address.
+        # This is no refusal: the proxy said "succeeded", and then sent no valid address.
         raise ProtocolError(f"the proxy's reply has {err}") from None
 
 
@@ -319,7 +324,7 @@ def read_endpoint(kind: int) -> Dialogue[Endpoint]:
         data = yield Recv(length + 2)
         host = data[:-2].decode("ascii", "backslashreplace")
         if b"\0" in data[:-2]:
-            # Five servers truncate it and connect to somewhere else than what was logged.
+            # Five servers tested cut the name at the NUL, and connect to another host than they log.
             raise Rejected(f"a NUL in a name: {host!r}", errno.EINVAL, GENERAL_FAILURE)
     else:
         raise Rejected(
@@ -344,7 +349,7 @@ def name_bytes(name: str) -> bytes:
 
 
 def not_socks(version: int, start: bytes) -> str:
-    """Guess aloud what answered, from the first bytes of what should be SOCKS."""
+    """A message that guesses what has answered, from the first bytes of an answer that is not SOCKS."""
     guesses: list[tuple[Callable[[bytes], bool], str]] = [
         (lambda b: b[:1] in b"Hh<", "it answers like an HTTP server"),
         (lambda b: b[:1] == b"S", "it answers like an SSH server"),

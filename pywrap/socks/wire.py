@@ -1,12 +1,12 @@
 """What a dialogue is made of: ``Send``, ``Recv``, and the ``Endpoint`` that messages carry.
 
-A dialogue is a generator that yields what to send and how many bytes to receive; whoever
-runs it owns the socket. Sizes are exact, because the bytes after a reply belong to the
-program that we run, and nothing can push data back into a kernel socket.
+A dialogue is a generator that yields what to send and how many bytes to receive; the caller
+that runs it (the driver) owns the socket. Sizes are exact, because the bytes after a reply belong
+to the program that we run, and nothing can push data back into a kernel socket.
 
-The one who runs it answers a ``Send`` with ``b""`` and a ``Recv`` with exactly that many
-bytes. When it cannot, it throws ``ProxyClosed`` or ``ProxyTimeout`` into the generator, so
-that a chain can say which hop it was.
+The driver answers a ``Send`` with ``b""`` and a ``Recv`` with exactly that many bytes. When it
+cannot, it throws ``ProxyClosed`` or ``ProxyTimeout`` into the generator, so that a chain can name
+the hop that failed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import TypeAlias, TypeVar
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeAlias, TypeVar
 
     T = TypeVar("T")
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
+
+# IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2): the first 12 of their bytes, and as text.
+V4_MAPPED = bytes(10) + b"\xff\xff"
+V4_MAPPED_TEXT = "::ffff:"
+
+# The number of a command that neither SOCKS4, SOCKS5 (RFC 1928 section 4) nor Tor (F0, F1) has. A server that
+# understands a request for it refuses, and does nothing.
+IMPOSSIBLE = 0x7F
+
+_LOOPBACK_6 = bytes(15) + b"\1"
 
 
 class Send(bytes):
@@ -34,6 +44,33 @@ class Recv(int):
     """Receive exactly this many bytes."""
 
     __slots__ = ()
+
+
+class Later(Recv):
+    """Wait for a result that does not come from the peer, such as the check of a hashed password.
+
+    The driver calls ``start(resume)``; ``resume`` is called once, later, with the result, a bool. The
+    dialogue gets ``b"\\1"`` for True and ``b""`` for False. A driver that knows only ``Recv``
+    answers ``b""``, since this asks for 0 bytes.
+    """
+
+    start: Callable[[Callable[[bool], None]], None]
+
+    def __new__(cls, start: Callable[[Callable[[bool], None]], None]) -> Later:
+        self = super().__new__(cls, 0)
+        self.start = start
+        return self
+
+
+class Wrap(Recv):
+    """From now on, pass all bytes through ``codec``, both ways. Only the server's driver does that."""
+
+    codec: Any
+
+    def __new__(cls, codec: Any) -> Wrap:
+        self = super().__new__(cls, 0)
+        self.codec = codec
+        return self
 
 
 @frozen
@@ -62,3 +99,39 @@ def packed(host: str) -> bytes | None:
 def unpacked(address: bytes) -> str:
     """The literal of a 4- or 16-byte address, as ``inet_ntop`` writes it."""
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
+
+
+def unmapped_bytes(address: bytes) -> bytes:
+    """The 4 bytes of the IPv4 address in an IPv4-mapped one of 16 bytes; any other ``address`` as it is."""
+    return address.removeprefix(V4_MAPPED) if len(address) == 16 else address
+
+
+def unmapped(host: str) -> str:
+    """``192.0.2.1`` for ``::ffff:192.0.2.1``; any other literal, as inet_ntop(3) spells it, unchanged."""
+    return host.removeprefix(V4_MAPPED_TEXT) if "." in host else host
+
+
+def for_ipv6_socket(literal: str) -> str:
+    """The literal by which an AF_INET6 socket names an address: IPv4 is mapped, IPv6 stays as it is."""
+    return literal if ":" in literal else V4_MAPPED_TEXT + literal
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether the 4 or 16 bytes are of 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1 (RFC 4291)."""
+    return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
+
+
+def unbracketed(endpoint: Endpoint) -> Endpoint:
+    """``endpoint``, or the IPv6 address that it names when its host is one in brackets, as in a URL.
+
+    socat 1.8 and undici send ``[::1]`` as a name. No host has such a name.
+    """
+    host = endpoint.host
+    if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
+        return Endpoint(host[1:-1], endpoint.port)
+    return endpoint
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether ``host`` is 0.0.0.0 or ::, also as ::ffff:0.0.0.0; connect() takes these for this machine."""
+    return not any(packed(unmapped(host)) or b"\1")

@@ -15,12 +15,12 @@ import errno
 
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks.datagram import pack_header, unpack_header
-from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.socks.wire import V4_MAPPED, Endpoint, packed, unmapped_bytes, unpacked
+from pywrap.tunnel.address_scope import connect_limit
+from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label
-from pywrap.tunnel.dial import is_lost
-from pywrap.tunnel.opening import POLLIN
-from pywrap.tunnel.reach import reach
+from pywrap.tunnel.first_hop import is_lost
 from pywrap.tunnel.routes import has_many_receivers
 
 TYPE_CHECKING = False
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Proxy
+    from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.deadline import Deadline
-    from pywrap.tunnel.opening import Opening
 
 # RFC 1928 section 6: the client's own address is not known, behind a NAT or before the first datagram. The
 # target does not belong there: Dante refuses that.
@@ -39,8 +39,6 @@ UNKNOWN = Endpoint("0.0.0.0", 0)
 # Seconds until the first probe of a silent control connection, between probes, and how many: a proxy
 # whose machine is gone is noticed after a minute.
 _KEEPALIVE = ((_socket.TCP_KEEPIDLE, 30), (_socket.TCP_KEEPINTVL, 10), (_socket.TCP_KEEPCNT, 3))
-
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Association:
@@ -79,7 +77,7 @@ class Association:
             watch = Watch(sock, hop_label(self.path, number))
             task = Task(lambda watch=watch: watch, report)  # type: ignore[misc]
             # It has its connection from the start: to be closed too when it is cancelled before it began.
-            task.opening = watch
+            task.attempt = watch
             tasks.append(task)
         return tasks
 
@@ -105,7 +103,7 @@ class Association:
 
 
 class Associating:
-    """Opens an association, with the face of an ``Opening``, so that the same waiters serve both.
+    """Opens an association, with the face of an ``TunnelAttempt``, so that the same waiters serve both.
 
     ``last`` is the opening that asks the last hop, and finds a path to it; ``other(path, number)`` makes the
     one that asks hop ``number`` of that path. Each is on a socket of its own.
@@ -114,13 +112,16 @@ class Associating:
     __slots__ = ("_bound", "_controls", "_current", "_other", "association", "deadline", "path")
 
     def __init__(
-        self, last: Opening, other: Callable[[tuple[Proxy, ...], int], Opening], deadline: Deadline
+        self,
+        last: TunnelAttempt,
+        other: Callable[[tuple[Proxy, ...], int], TunnelAttempt],
+        deadline: Deadline,
     ) -> None:
         self.path: tuple[Proxy, ...] = ()
         self.deadline = deadline
         self.association: Association | None = None
         self._other = other
-        self._current: Opening | None = last
+        self._current: TunnelAttempt | None = last
         # From the last hop to the first.
         self._controls: list[_socket.socket] = []
         self._bound: list[Endpoint] = []
@@ -146,7 +147,7 @@ class Associating:
         return self._step(self._opening.advance)
 
     def expire(self) -> bool:
-        """The deadline's moment has passed (``Opening.expire``)."""
+        """The deadline's moment has passed (``TunnelAttempt.expire``)."""
         return self._step(self._opening.expire)
 
     def abandon(self) -> None:
@@ -160,7 +161,7 @@ class Associating:
             sock.close()
 
     @property
-    def _opening(self) -> Opening:
+    def _opening(self) -> TunnelAttempt:
         assert self._current is not None, "it has ended"
         return self._current
 
@@ -175,14 +176,14 @@ class Associating:
         return done and self._went_on()
 
     def _went_on(self) -> bool:
-        opening, self._current = self._opening, None
-        sock = opening.sock
+        attempt, self._current = self._opening, None
+        sock = attempt.sock
         self._controls.append(sock)
-        self._bound.append(opening.bound)
+        self._bound.append(attempt.bound)
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(_socket.IPPROTO_TCP, option, value)
-        self.path = self.path or opening.path
+        self.path = self.path or attempt.path
         left = len(self.path) - len(self._controls)
         if left:
             self._current = self._other(self.path, left - 1)
@@ -212,7 +213,7 @@ NEVER = _Never()
 
 
 class Watch:
-    """Waits for the end of a control connection, which it owns; with the face of an ``Opening``.
+    """Waits for the end of a control connection, which it owns; with the face of an ``TunnelAttempt``.
 
     A proxy ends an association with the connection that asked for it, and has nothing else to say on it.
     """
@@ -267,16 +268,15 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     own = packed(proxy)
     if address is None or not any(address):
         return Endpoint(proxy, bound.port)
-    if address[:12] == _V4_MAPPED:
-        address = address[12:]
+    address = unmapped_bytes(address)
     if has_many_receivers(address):
         raise ProtocolError(f"a UDP relay cannot be at a multicast or broadcast address: {bound}")
-    if own is not None and reach(address) < reach(own):
+    if own is not None and connect_limit(address) < connect_limit(own):
         return Endpoint(proxy, bound.port)
     return Endpoint(unpacked(address), bound.port)
 
 
 def _plain(host: str) -> str:
-    """``host`` without the IPv6 clothes of an IPv4 address."""
+    """``host``, or as IPv4 what it is as an IPv4-mapped IPv6 literal, however that is written."""
     address = packed(host)
-    return unpacked(address[12:]) if address is not None and address[:12] == _V4_MAPPED else host
+    return unpacked(unmapped_bytes(address)) if address is not None and address[:12] == V4_MAPPED else host

@@ -14,17 +14,17 @@ from os import read, write
 from time import monotonic
 
 from pywrap.errors import SocksError
-from pywrap.tunnel.dial import is_lost
-from pywrap.tunnel.opening import POLLIN
+from pywrap.tunnel.attempt import POLLIN
+from pywrap.tunnel.first_hop import is_lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from pywrap.tunnel.opening import Waited
+    from pywrap.tunnel.attempt import Waited
 
-    Opener: TypeAlias = Callable[[], Waited]
+    AttemptFactory: TypeAlias = Callable[[], Waited]
     Report: TypeAlias = Callable[[Any, "SocksError | None"], None]
 
 _NEVER = float("inf")
@@ -37,20 +37,22 @@ _LONGEST_WAIT = 10.0
 class Task:
     """A tunnel to open, and whom to tell.
 
-    ``open`` makes the ``Opening``, on the thread.
+    ``open`` makes the ``TunnelAttempt``, on the thread.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
     ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where ``cancel`` tells.
     ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
-    __slots__ = ("abandoned_fd", "begin", "cancelled", "open", "opening", "report")
+    __slots__ = ("abandoned_fd", "begin", "cancelled", "open", "attempt", "report")
 
-    def __init__(self, open: Opener, report: Report, abandoned_fd: int = -1, begin: float = 0.0) -> None:
+    def __init__(
+        self, open: AttemptFactory, report: Report, abandoned_fd: int = -1, begin: float = 0.0
+    ) -> None:
         self.open = open
         self.report = report
         self.abandoned_fd = abandoned_fd
         self.begin = begin
-        self.opening: Waited | None = None
+        self.attempt: Waited | None = None
         self.cancelled = False
 
 
@@ -200,9 +202,9 @@ class Background:
             self._open.remove(task)
         except KeyError:
             return
-        if error is not None and task.opening is not None:
-            _guarded(task.opening.abandon)
-        _guarded(task.report, task.opening, error)
+        if error is not None and task.attempt is not None:
+            _guarded(task.attempt.abandon)
+        _guarded(task.report, task.attempt, error)
 
 
 def _guarded(function: Callable[..., None], *args: Any) -> None:
@@ -361,14 +363,14 @@ class _Loop:
     def _expire_late(self) -> None:
         now = monotonic()
         for task in [task for task in self._waiting if _moment(task) <= now]:
-            self._step(task, self._begin if task.opening is None else self._expire)
+            self._step(task, self._begin if task.attempt is None else self._expire)
         self._soonest = min(map(_moment, self._waiting), default=_NEVER)
 
     def _begin(self, task: Task) -> bool:
         if task.begin > monotonic():
             return False
-        task.opening = task.open()
-        return task.opening.start()
+        task.attempt = task.open()
+        return task.attempt.start()
 
     def _advance(self, task: Task) -> bool:
         return _opening(task).advance()
@@ -402,21 +404,21 @@ class _Loop:
 
     def _is_of_closing(self, task: Task) -> bool:
         """Has ``task`` failed since the program has closed descriptors of ours, in the middle of a step?"""
-        return not self.is_ours() or (task.opening is not None and is_lost(task.opening.sock))
+        return not self.is_ours() or (task.attempt is not None and is_lost(task.attempt.sock))
 
     def _wait(self, task: Task) -> None:
         if task.begin > monotonic():
             self._watch(task)
             self._soonest = min(self._soonest, task.begin)
             return
-        opening = _opening(task)
-        fd, wants = opening.sock.fileno(), opening.wants
+        attempt = _opening(task)
+        fd, wants = attempt.sock.fileno(), attempt.wants
         # Before the other, which would be left over if this failed.
         self._watch(task)
         self._epoll.register(fd, wants)
         self._by_fd[fd] = task
         self._waiting[task] = fd
-        self._soonest = min(self._soonest, opening.deadline.moment)
+        self._soonest = min(self._soonest, attempt.deadline.moment)
 
     def _watch(self, task: Task) -> None:
         """Hear of it when nobody waits for ``task`` any more."""
@@ -451,9 +453,9 @@ class _Loop:
 
 def _moment(task: Task) -> float:
     """When something is to be done for ``task`` by itself."""
-    return task.begin if task.opening is None else task.opening.deadline.moment
+    return task.begin if task.attempt is None else task.attempt.deadline.moment
 
 
 def _opening(task: Task) -> Waited:
-    assert task.opening is not None, "only tasks that have begun wait"
-    return task.opening
+    assert task.attempt is not None, "only tasks that have begun wait"
+    return task.attempt

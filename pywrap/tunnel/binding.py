@@ -1,6 +1,7 @@
-"""BIND at the last proxy: where it listens, and the second reply, which says who came.
+"""BIND at the last proxy: where it listens, and the second reply, which names the peer that connected.
 
-The first reply ends an ``Opening``. The second comes whenever the peer does, on a socket that somebody polls.
+A ``TunnelAttempt`` ends with the first reply. The second comes when the peer does, on the control connection,
+which the caller polls (RFC 1928 section 4).
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import errno
 
 from pywrap.errors import ProxyClosed, SocksError
 from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.chain import peer_of_bind
-from pywrap.tunnel.reach import reach
 from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue
-    from pywrap.tunnel.opening import Opening
+    from pywrap.tunnel.attempt import TunnelAttempt
 
 
 class Binding:
-    """One BIND, for one peer. ``expected`` is the destination of its request; 0.0.0.0 and :: are anybody.
+    """One BIND, for one peer.
 
-    ``path``: the hops that it went through, and ``place``: where it listens, once it stands.
+    ``expected``: the destination of the request, which is the only peer to let in; 0.0.0.0 and :: let in any.
+    After the first reply, ``path`` has the hops that the request went through, and ``place`` where the last
+    one listens.
     """
 
     def __init__(self, expected: Endpoint) -> None:
@@ -39,29 +42,29 @@ class Binding:
 
     @property
     def only(self) -> str:
-        """Who alone may come; "" where anybody may."""
+        """The host that alone may connect; "" where any may."""
         return self.expected.host if any(address_of(self.expected.host) or b"\1") else ""
 
-    def stands(self, opening: Opening) -> Endpoint:
-        """The first reply is in: where the peer has to connect to.
+    def stands(self, attempt: TunnelAttempt) -> Endpoint:
+        """Take the first reply, which ``attempt`` has received; return where the peer has to connect to.
 
         Raises:
-            SocksError: the reply does not tell, and nobody else can.
+            SocksError: the reply has no port, or no address that can be used (EADDRNOTAVAIL).
         """
-        self.path = opening.path
-        bound = told_by(opening)
-        if bound is None or not opening.bound.port:
+        self.path = attempt.path
+        bound = advertised_address(attempt)
+        if bound is None or not attempt.bound.port:
             raise SocksError(f"proxy {self.path[-1]} does not say where it listens", errno.EADDRNOTAVAIL)
         self.place = bound
         return bound
 
     def peer(self, read: Callable[[int], bytes]) -> Endpoint | None:
-        """Who came, by the second reply; None when that is not here yet, or not all of it.
+        """The peer that has connected, by the second reply; None while that has not arrived completely.
 
-        ``read`` takes up to so many bytes from the control connection, which does not block.
+        ``read(size)`` receives up to ``size`` bytes from the control connection, without blocking.
 
         Raises:
-            SocksError: nobody will come.
+            SocksError: the proxy reports a failure or hangs up, so no peer can come.
         """
         try:
             if self._second is None:
@@ -72,7 +75,7 @@ class Binding:
         except BlockingIOError:
             return None
         except SocksError:
-            # Whoever asks again reads on, and hears of it again.
+            # The next call starts a new dialogue, reads on, and meets the same failure.
             self._second = None
             self._got.clear()
             raise
@@ -80,11 +83,11 @@ class Binding:
             peer: Endpoint = end.value
             if any(address_of(peer.host) or b"\1"):
                 return peer
-            # Some proxies say nothing. It can only be the one who was expected, if anybody was.
+            # Some proxies name no peer. It can only be the expected one, where there is one.
             return self.expected
 
     def _receive(self, read: Callable[[int], bytes]) -> bytes:
-        """What the dialogue asks for; its own exception when there will be no more."""
+        """The bytes that the dialogue asks for; raises its exception when the proxy has hung up."""
         assert self._second is not None
         while len(self._got) < self._step:
             try:
@@ -95,27 +98,28 @@ class Binding:
                 self._second.throw(ProxyClosed(f"the connection to the proxy broke: {err.strerror}"))
             else:
                 if not chunk:
-                    self._second.throw(ProxyClosed("the proxy hung up before anybody came"))
+                    self._second.throw(ProxyClosed("the proxy hung up before a peer connected"))
                 self._got += chunk
         got, self._got = bytes(self._got), bytearray()
         return got
 
 
-def told_by(opening: Opening) -> Endpoint | None:
-    """The address that the last proxy says it has bound; None when that is of no use to anybody.
+def advertised_address(attempt: TunnelAttempt) -> Endpoint | None:
+    """The address and port to tell the peer of a BIND, from the last proxy's first reply; None without one.
 
-    It is the proxy's own where the reply has none, or one that is known to fewer (of a site, behind NAT). In
-    the place of a port that it does not say is our own, of the connection to the first hop.
+    The address is the proxy's own, by which we reach it, where the reply has 0.0.0.0 or one that fewer hosts
+    can reach (a private one, of a proxy behind a NAT). Where the reply has port 0, the port is that of our
+    end of the connection to the first hop.
     """
-    bound, own = address_of(opening.bound.host), packed(opening.path[-1].host)
-    if len(opening.path) == 1:
+    bound, own = address_of(attempt.bound.host), packed(attempt.path[-1].host)
+    if len(attempt.path) == 1:
         try:
-            own = address_of(str(opening.sock.getpeername()[0]))
+            own = address_of(str(attempt.sock.getpeername()[0]))
         except OSError:
-            # Gone already. Whoever reads will be told.
+            # The proxy has hung up already, which the next read reports.
             own = None
-    if bound is None or (own is not None and reach(bound) < reach(own)):
+    if bound is None or (own is not None and connect_limit(bound) < connect_limit(own)):
         bound = own
     if bound is None or not any(bound):
         return None
-    return Endpoint(unpacked(bound), opening.bound.port or int(opening.sock.getsockname()[1]))
+    return Endpoint(unpacked(bound), attempt.bound.port or int(attempt.sock.getsockname()[1]))

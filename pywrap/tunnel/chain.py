@@ -7,7 +7,7 @@ import errno
 from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
 from pywrap.socks import http, v4, v5
 from pywrap.socks.wire import Endpoint, packed
-from pywrap.tunnel.flight import rehearse, replay
+from pywrap.tunnel.pipelining import rehearse, replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def handshake(
     chain: tuple[Proxy, ...],
     destination: Endpoint,
     command: int = v5.CONNECT,
-    flight: tuple[bool, ...] = (),
+    pipelined: tuple[bool, ...] = (),
     asking: Callable[[int], None] = lambda number: None,
     swallows: tuple[bool, ...] = (),
 ) -> Dialogue[Endpoint]:
@@ -48,9 +48,10 @@ def handshake(
     It runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``; RESOLVE and
     RESOLVE_PTR are answered with what was asked for, in the place of the address.
 
-    ``flight`` tells for each hop whether it may be sent everything at once; to hops of that kind which follow
-    each other, all goes in one piece. ``swallows`` tells for each hop whether what comes right behind its
-    request may get lost: that waits for its answer. ``asking`` is told of each hop when its answers are next.
+    ``pipelined`` tells for each hop whether it may be sent everything at once; to hops of that kind which
+    follow each other, all goes in one piece. ``swallows`` tells for each hop whether what comes right behind
+    its request may get lost: that waits for its answer. ``asking`` is told of each hop when its answers are
+    next.
 
     Raises:
         SocksError: the message starts with the hop that it happened at.
@@ -60,9 +61,9 @@ def handshake(
     bound = _NOWHERE
     said: list[list[bytes]] = []
     for number in range(len(chain)):
-        if not said and any(flight[number : number + 1]):
+        if not said and any(pipelined[number : number + 1]):
             end = number + 1
-            while is_joined(flight, swallows, end):
+            while is_joined(pipelined, swallows, end):
                 end += 1
             said = [_say(chain, at, *asks[at]) for at in range(number, end)]
             burst = b"".join(b"".join(each) for each in said)
@@ -73,11 +74,11 @@ def handshake(
     return bound
 
 
-def is_joined(flight: tuple[bool, ...], swallows: tuple[bool, ...], number: int) -> bool:
+def is_joined(pipelined: tuple[bool, ...], swallows: tuple[bool, ...], number: int) -> bool:
     """Is hop ``number`` told everything in the same piece as the hop before it?"""
     return (
-        all(flight[number - 1 : number + 1])
-        and 0 < number < len(flight)
+        all(pipelined[number - 1 : number + 1])
+        and 0 < number < len(pipelined)
         and not any(swallows[number - 1 : number])
     )
 
@@ -113,7 +114,7 @@ def hop_label(chain: tuple[Proxy, ...], number: int) -> str:
 def _say(chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint) -> list[bytes]:
     hop = chain[number]
     try:
-        return rehearse(_request(hop, command, destination, sure=True), _assent(hop))
+        return rehearse(_request(hop, command, destination, single_method=True), _granting_reply(hop))
     except SocksError as err:
         _explain(err, chain, number, command, destination)
         raise
@@ -128,7 +129,7 @@ def _ask(
     burst: bytes,
 ) -> Dialogue[Endpoint]:
     try:
-        dialogue = _request(chain[number], command, destination, sure=said is not None)
+        dialogue = _request(chain[number], command, destination, single_method=said is not None)
         if said is not None:
             dialogue = replay(dialogue, said, burst)
         return (yield from dialogue)
@@ -156,7 +157,7 @@ def _explain(
         asked += f"; or {hop_label(chain, number - 1)}, granted a connection to it that it does not have"
     err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
     onward = chain[number + 1] if number + 1 < len(chain) else None
-    asked_at_last = err.answered or is_one_message(hop)
+    asked_at_last = err.authenticated or is_one_message(hop)
     if isinstance(err, Unencodable):
         return
     if isinstance(err, Rejected):
@@ -167,7 +168,7 @@ def _explain(
     elif isinstance(err, ProxyTimeout) and asked_at_last:
         # A hop that has answered nothing may itself be what is silent. Not so the last: far more often it is
         # the destination.
-        err.dead = onward if err.answered or onward is None else hop
+        err.dead = onward if err.authenticated or onward is None else hop
     else:
         err.dead = hop
         # The end of any hop is seen as a hang-up by the last that was reached.
@@ -182,9 +183,11 @@ def _other_address(destination: Endpoint) -> str:
     return f"an IPv{4 if len(address) == 4 else 6} address: `--dns remote` gives it names instead"
 
 
-def _request(hop: Proxy, command: int, destination: Endpoint, sure: bool = False) -> Dialogue[Endpoint]:
+def _request(
+    hop: Proxy, command: int, destination: Endpoint, single_method: bool = False
+) -> Dialogue[Endpoint]:
     if not is_one_message(hop):
-        return v5.request(command, destination, hop.username, hop.password, sure)
+        return v5.request(command, destination, hop.username, hop.password, single_method)
     if hop.scheme in ("http", "raw") and command != v5.CONNECT:
         kind = "HTTP CONNECT" if hop.scheme == "http" else "a raw hop"
         raise Unencodable(f"{kind} has no {_COMMANDS[command]}", errno.EOPNOTSUPP)
@@ -205,7 +208,7 @@ def _nothing() -> Dialogue[Endpoint]:
     return _NOWHERE
 
 
-def _assent(hop: Proxy) -> bytes:
+def _granting_reply(hop: Proxy) -> bytes:
     if not is_one_message(hop):
-        return v5.assent(hop.username)
-    return http.assent() if hop.scheme == "http" else v4.assent()
+        return v5.granting_reply(hop.username)
+    return http.granting_reply() if hop.scheme == "http" else v4.granting_reply()

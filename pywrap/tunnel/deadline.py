@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
-# Seconds between two looks at who keeps us waiting. All look at the same moments, so that ten thousand who
-# wait wake up a thread twice a second, and not at ten thousand moments.
+# Seconds between two checks of a hop that is silent. All tunnels check at the same moments, so that ten
+# thousand of them wake up the thread twice a second, and not at ten thousand moments.
 _LOOK = 0.5
 
 
 class Deadline:
-    """The limits of one tunnel, counted from its creation.
+    """The time limits of one tunnel, counted from its creation, on the monotonic clock.
 
-    ``program`` is the socket's own timeout in seconds, None for none. When it ends first the program
-    gets exactly what an unwrapped connect() would raise; the other limits are the user's.
+    ``program``: the timeout of the program's socket in seconds, None for none. When it ends first, the
+    program gets exactly what an unpatched connect() would raise. The other limits are of ``settings``.
     """
 
-    __slots__ = ("_begun", "_connect", "_end", "_look", "_program", "_read", "_step", "_way")
+    __slots__ = ("_begun", "_connect", "_end", "_look", "_program", "_read", "_step", "_attempt")
 
     def __init__(self, settings: Settings, program: float | None = None) -> None:
         now = monotonic()
@@ -32,29 +32,32 @@ class Deadline:
         self._program = None if program is None else now + program
         self._connect = settings.connect_timeout
         self._read = settings.read_timeout
-        self._way = self._end
+        self._attempt = self._end
         self._step = self._end
         self._look = _NEVER
         self._begun = now
 
     def share(self, part: float, seconds: float = _NEVER) -> None:
-        """One way of several begins: it has a ``part`` of the time that is left, and ``seconds`` at most."""
+        """Begin one of several attempts: it gets ``part`` (0 to 1) of the time left, at most ``seconds``."""
         now = monotonic()
         end = self._end if self._program is None else min(self._end, self._program)
         # A part of 1 leaves it to the program's own timeout to end first.
-        self._way = self._end if part == 1 else now + max(0.0, end - now) * part
-        self._way = min(self._way, now + seconds)
+        self._attempt = self._end if part == 1 else now + max(0.0, end - now) * part
+        self._attempt = min(self._attempt, now + seconds)
 
-    def connecting(self, otherwise: float = 0.0) -> None:
-        """An address of the first hop is dialled from now on; ``otherwise`` is for want of a limit."""
-        self._start(self._way, self._connect or otherwise)
+    def connecting(self, default: float = 0.0) -> None:
+        """Begin to connect to the first hop. ``default``: seconds, when the user set no connect timeout."""
+        self._start(self._attempt, self._connect or default)
 
-    def waiting(self, last: bool = False, otherwise: float = 0.0) -> None:
-        """A hop's answer is waited for from now on; the ``last`` one's may take all the time there is."""
-        self._start(self._end if last else self._way, self._read or (0.0 if last else otherwise))
+    def waiting(self, last: bool = False, default: float = 0.0) -> None:
+        """Begin to wait for a hop's answer. ``default``: seconds, when the user set no read timeout.
+
+        ``last``: it is the last hop's, which may take all the time of the tunnel, and has no ``default``.
+        """
+        self._start(self._end if last else self._attempt, self._read or (0.0 if last else default))
 
     def look(self) -> None:
-        """Let ``moment`` come soon, to see how things are."""
+        """Let ``moment`` come within a second, for a check of the hop that the tunnel waits for."""
         self._look = (monotonic() // _LOOK + 2) * _LOOK
 
     def _start(self, end: float, limit: float) -> None:
@@ -69,25 +72,25 @@ class Deadline:
 
     @property
     def ended(self) -> bool:
-        """Is there no time left for anything?"""
+        """Whether the time of the whole tunnel is over."""
         end = self._end if self._program is None else min(self._end, self._program)
         return end <= monotonic()
 
     @property
     def moment(self) -> float:
-        """When the present step ends, or it is time to look, on the monotonic clock."""
+        """When the present step ends, or the next check is due (``look``), on the monotonic clock."""
         step = min(self._step, self._look)
         return step if self._program is None else min(step, self._program)
 
     def remaining(self) -> float:
-        """Seconds left for the present step; 0 when there are none."""
+        """Seconds until ``moment``; 0 when it has passed."""
         return max(0.0, self.moment - monotonic())
 
     def over(self) -> ProxyTimeout | None:
-        """What to report now that ``moment`` has passed; None when it was only time to look.
+        """The error to report now that ``moment`` has passed; None when only a check was due (``look``).
 
         Raises:
-            TimeoutError: the program's own timeout is over, worded as the socket module does.
+            TimeoutError: the program's own timeout is over; the text is that of the socket module.
         """
         if self._program is not None and self._program <= monotonic():
             raise TimeoutError("timed out")

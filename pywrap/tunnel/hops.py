@@ -9,7 +9,7 @@ from time import monotonic
 from pywrap.errors import ProxyClosed, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v5
-from pywrap.tunnel.dial import FirstHop
+from pywrap.tunnel.first_hop import FirstHop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Proxy
     from pywrap.errors import SocksError
 
-    class Questions(Protocol):
+    class HopProbes(Protocol):
         """To the last hop of a path; the answer is told to ``Hops``."""
 
-        def is_alive(self, path: tuple[Proxy, ...]) -> None: ...
-        def takes_flight(self, path: tuple[Proxy, ...]) -> None: ...
+        def probe_liveness(self, path: tuple[Proxy, ...]) -> None: ...
+        def set_pipelining(self, path: tuple[Proxy, ...]) -> None: ...
 
 
 # Seconds that a hop which failed is left alone, as long as there are others.
@@ -44,7 +44,7 @@ class Death:
 class Hops:
     """The proxies of all chains. ``getaddrinfo``, ``start_thread``, ``socketpair`` are those of ``FirstHop``.
 
-    ``say`` tells the user what has been learned. ``questions`` are put to hops in the background; without,
+    ``say`` tells the user what has been learned. ``hop_probes`` are put to hops in the background; without,
     nothing is learned but from the connections themselves.
 
     Any thread may ask and tell: each line below is one operation on a dictionary.
@@ -54,7 +54,7 @@ class Hops:
         self,
         getaddrinfo: Callable[..., list[Any]],
         say: Callable[[str], None] = lambda text: None,
-        questions: Questions | None = None,
+        hop_probes: HopProbes | None = None,
         start_thread: Callable[..., Any] = _thread.start_new_thread,
         socketpair: Callable[[], tuple[Any, Any]] = _socket.socketpair,
     ) -> None:
@@ -62,12 +62,12 @@ class Hops:
         self._start_thread = start_thread
         self._socketpair = socketpair
         self._say = say
-        self.questions = questions
+        self.hop_probes = hop_probes
         self._firsts: dict[tuple[str, int], FirstHop] = {}
         self._deaths: dict[Proxy, Death] = {}
         # By the question and the hop.
         self._rest_until: dict[tuple[str, Proxy], float] = {}
-        self._takers: dict[Proxy, bool] = {}
+        self._pipelining: dict[Proxy, bool] = {}
         # When they were last seen to.
         self._taken_at: dict[Proxy, float] = {}
         self._candidates: dict[Proxy, bool] = {}
@@ -109,16 +109,16 @@ class Hops:
             dead for dead, death in deaths if (death.by, death.code) == (proxy, code) and death.until > now
         )
 
-    def doubt(self, path: tuple[Proxy, ...]) -> None:
+    def suspect(self, path: tuple[Proxy, ...]) -> None:
         """The last hop of ``path`` keeps somebody waiting: ask whether it is alive."""
         # A raw hop has nothing to answer: whoever speaks there is somebody else.
-        if self.questions is not None and path[-1].scheme != "raw" and self.may_ask("alive", path):
-            self.questions.is_alive(path)
+        if self.hop_probes is not None and path[-1].scheme != "raw" and self.may_ask("alive", path):
+            self.hop_probes.probe_liveness(path)
 
-    def doubt_flight(self, path: tuple[Proxy, ...]) -> None:
+    def suspect_pipelining(self, path: tuple[Proxy, ...]) -> None:
         """The last hop of ``path`` has not answered a flight yet: ask whether it takes one."""
-        if self.questions is not None and self.may_ask("flight", path):
-            self.questions.takes_flight(path)
+        if self.hop_probes is not None and self.may_ask("flight", path):
+            self.hop_probes.set_pipelining(path)
 
     def may_ask(self, what: str, path: tuple[Proxy, ...]) -> bool:
         """Was the last hop of ``path`` not asked ``what`` just now? Note that it is."""
@@ -128,11 +128,11 @@ class Hops:
         self._rest_until[what, path[-1]] = now + _PAUSE
         return True
 
-    def takes_flight(self, proxy: Proxy, taken: bool) -> None:
+    def set_pipelining(self, proxy: Proxy, taken: bool) -> None:
         """``proxy`` was seen to understand what it was sent in advance, or not to."""
-        if not taken and self._takers.get(proxy) is not False:
+        if not taken and self._pipelining.get(proxy) is not False:
             self._say(f"the proxy {proxy} takes no flight: from now on it is told step by step")
-        self._takers[proxy] = taken
+        self._pipelining[proxy] = taken
         self._candidates.pop(proxy, None)
         if taken:
             self._taken_at[proxy] = monotonic()
@@ -143,7 +143,7 @@ class Hops:
 
     def may_support_pipelining(self, proxy: Proxy) -> None:
         """A probe of ``proxy`` cannot tell. A connection can, at the price of one more if it does not."""
-        if self._takers.get(proxy) is None:
+        if self._pipelining.get(proxy) is None:
             self._candidates[proxy] = True
 
     def is_candidate(self, proxy: Proxy) -> bool:
@@ -160,15 +160,15 @@ class Hops:
         """Does ``proxy`` pass on what comes right behind its request? None when that is not known."""
         return self._passers.get(proxy)
 
-    def forget_flight(self, proxy: Proxy) -> None:
+    def forget_pipelining(self, proxy: Proxy) -> None:
         """``proxy`` supported pipelining, and does so no more: it may be asked again."""
-        self._takers.pop(proxy, None)
+        self._pipelining.pop(proxy, None)
         self._passers.pop(proxy, None)
         self._uses.pop(proxy, None)
 
-    def is_taker(self, proxy: Proxy) -> bool | None:
+    def supports_pipelining(self, proxy: Proxy) -> bool | None:
         """Does ``proxy`` take a flight? None when nobody knows."""
-        return self._takers.get(proxy)
+        return self._pipelining.get(proxy)
 
     def used(self, proxy: Proxy) -> int:
         """A tunnel goes through ``proxy``: the how many-th is it?"""

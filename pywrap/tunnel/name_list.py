@@ -1,13 +1,14 @@
-"""Which number each name of a run has: one list for all its processes and interpreters, never changed.
+"""The number of each host name of a run: one list for all its processes and interpreters, only appended to.
 
-A number that was given for a name is that name's for ever, in every process: what a program keeps, or passes
-on, can become no other host. The list is in the memfd of ``turns``, behind the turns, in records of one size.
-A record is appended by one write() to a descriptor with O_APPEND, which Linux does as a whole, and its place
-is its number. So there is no lock: a process that is killed, or a signal handler in the middle of it, leaves
-nothing behind that another would have to wait for.
+Placeholder addresses are made from these numbers. A number belongs to its name for ever, in every process:
+an address that a program keeps, or passes on, cannot come to mean another host. The list is in the memfd of
+``round_robin``, behind the counters, in records of one size; the position of a record is the number. A record
+is appended by one write() to a descriptor with O_APPEND, which Linux does atomically. So there is no lock,
+and a process that is killed, or interrupted by a signal handler, leaves none behind.
 
-Without the memfd (``--env`` and ``pywrap.install()`` until the first fork(), no /proc, all descriptors
-closed) a process has a list of its own, and other processes do not know what its numbers are.
+Without the memfd a process has a list of its own, and other processes do not know its numbers. That is so
+with ``--env`` and ``pywrap.install()`` until the first fork(), without /proc, and when the program has closed
+all descriptors.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pywrap.tunnel import turns
+from pywrap.tunnel import round_robin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Bytes of a record: a name, and NULs behind it. What is longer than 255 bytes, no version of SOCKS can carry.
+# Bytes of a record: a name, and NULs behind it. No version of SOCKS can carry a name of more than 255 bytes.
 RECORD = 256
 
 
 class NameList:
-    """``path`` is that of the memfd, as made by ``turns.create``, or "". There are ``most`` numbers.
+    """``path``: of the memfd, as ``round_robin.create`` returns it, or "". ``most``: how many numbers exist.
 
-    Under the caller's lock, except for ``name_of``.
+    The caller holds its lock around each method except ``name_of``.
     """
 
     def __init__(self, path: str, most: int) -> None:
@@ -39,25 +40,25 @@ class NameList:
         self._most = most
         self._number: dict[str, int] = {}
         self._name: dict[int, str] = {}
-        # How many records of the file are in these two.
+        # How many records of the file are in these two dictionaries.
         self._read = 0
-        # Without a file: the next number.
+        # The next number, when there is no file.
         self._next = 0
-        # Was there a file that could not be used?
+        # Whether there was a file that could not be written or read.
         self._is_lost = False
 
     def number_of(self, name: str) -> int | None:
         """The number of ``name``, a new one if it has none; None when no number is left."""
         number = self._number.get(name)
-        return self.another(name) if number is None else number
+        return self.next_after(name) if number is None else number
 
-    def another(self, name: str) -> int | None:
+    def next_after(self, name: str) -> int | None:
         """A new number for ``name``, unless another process has given it one meanwhile."""
         before = self._number.get(name)
         number = self._shared(lambda fd: self._append(fd, name, before))
         if number is None:
             number = self._next
-            # One step: a signal handler in the middle of this must not get the same.
+            # setdefault() is atomic: a signal handler that interrupts this gets another number.
             while number < self._most and self._name.setdefault(number, name) != name:
                 number += 1
         if number >= self._most:
@@ -68,7 +69,7 @@ class NameList:
         return number
 
     def name_of(self, number: int) -> str:
-        """The name with ``number``, whichever process has given it; "" when there is none."""
+        """The name with ``number``, in whichever process it got that; "" when no name has it."""
         name = self._name.get(number)
         if name is None:
             name = self._shared(lambda fd: _at(fd, number)) or ""
@@ -77,13 +78,17 @@ class NameList:
         return name
 
     def share(self) -> None:
-        """Before a fork(): have a file, so that parent and child do not give the same number to two names."""
-        fd = turns.open_shared(self._path)
+        """Before a fork(): make a file if there is none, so that parent and child do not use a number twice.
+
+        Raises:
+            OSError: no descriptor left.
+        """
+        fd = round_robin.open_shared(self._path)
         if fd >= 0:
             os.close(fd)
         elif not self._is_lost:
-            # There was none; or the program has closed all descriptors, as a daemon does.
-            self._path = turns.create()
+            # There was no file, or the program has closed all descriptors, as a daemon does.
+            self._path = round_robin.create()
             self._shared(self._write_all)
 
     def _write_all(self, fd: int) -> None:
@@ -95,7 +100,7 @@ class NameList:
         count = _count(fd)
         while self._read < count:
             data = os.pread(fd, RECORD * min(count - self._read, 4096), _place(self._read))
-            # By a number of its own: a signal handler in the middle of this may read on by itself.
+            # A local counter, not self._read: a signal handler that interrupts this advances that.
             first = self._read
             for at in range(0, len(data), RECORD):
                 known = _name(data[at : at + RECORD])
@@ -114,14 +119,14 @@ class NameList:
         return _records(os.lseek(fd, 0, os.SEEK_CUR)) - 1
 
     def _shared(self, use: Callable[[int], T]) -> T | None:
-        """What ``use`` finds in the file; None without one."""
-        fd = turns.open_shared(self._path, os.O_APPEND)
+        """The result of ``use(descriptor)`` on the file; None when there is no file."""
+        fd = round_robin.open_shared(self._path, os.O_APPEND)
         if fd < 0:
             return None
         try:
             return use(fd)
         except OSError:
-            # No memory is left for one more record, say: this process goes on by itself.
+            # For example ENOSPC, no memory for another record. This process goes on with a list of its own.
             self._path = ""
             self._is_lost = True
             return None
@@ -130,7 +135,7 @@ class NameList:
 
 
 def _place(number: int) -> int:
-    return turns.SIZE + number * RECORD
+    return round_robin.SIZE + number * RECORD
 
 
 def _count(fd: int) -> int:
@@ -138,12 +143,12 @@ def _count(fd: int) -> int:
 
 
 def _records(size: int) -> int:
-    """How many records there are in a file of ``size``.
+    """How many records there are in a file of ``size`` bytes.
 
     Raises:
-        OSError: a part of one stands between them.
+        OSError: the size is not that of whole records.
     """
-    count, rest = divmod(size - turns.SIZE, RECORD)
+    count, rest = divmod(size - round_robin.SIZE, RECORD)
     if rest:
         raise OSError(errno.EIO, "the list of names is damaged")
     return count
@@ -155,13 +160,13 @@ def _at(fd: int, number: int) -> str:
 
 def _write(fd: int, name: str) -> None:
     if os.write(fd, _record(name)) != RECORD:
-        # RLIMIT_FSIZE: it has taken what fits.
+        # RLIMIT_FSIZE: the kernel has written the part that fits.
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def _record(name: str) -> bytes:
     data = name.encode("utf-8", "surrogateescape")
-    # Its number is taken, and the name known in this process alone.
+    # A name that is too long gets an empty record: its number is used up, and known in this process alone.
     return data.ljust(RECORD, b"\0") if len(data) < RECORD else bytes(RECORD)
 
 

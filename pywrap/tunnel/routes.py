@@ -2,22 +2,24 @@
 
 In this order; the first that applies decides.
 
-1. A placeholder is the name that it stands for, and a name of /etc/hosts is its address.
-2. Rewrites: an address is another one from here on.
-3. The address and port of a first hop: direct, for programs that already use the same proxy. Once one does,
-   also its datagrams to that address, after the rules: the relay is there, at some port of no service.
-4. Rules: the first that matches says whether it is direct, blocked, or for which chain. Those for everything
-   do not mean this machine, unless ``loopback`` sends that through the proxies. An address that a direct name
-   has is direct, unless another name has it as well that is not: which of them is meant cannot be told.
-5. This machine, its loopback addresses and those of its interfaces: as ``loopback`` says. Direct is not meant
-   for port 53, whose server would ask outside.
+1. A placeholder is replaced by the name that it stands for, and a name of /etc/hosts by its address.
+2. Rewrites (``--dnat``): the address and port are replaced by others.
+3. The address and port of a first hop: direct, for programs that use the same proxy themselves. After a
+   program has connected to a first hop itself, its UDP to that host (ports from 1024) is direct too, unless
+   a rule (4) says otherwise: that is the proxy's relay.
+4. Rules: the first that matches says direct, block, or which chain. A rule for everything (``*``) does not
+   apply to this machine, unless ``loopback`` is "proxy". The address of a direct name is direct; but if a
+   name that is not direct has it too, the connection is refused, since either may be meant.
+5. This machine, that is loopback addresses and those of its interfaces: as ``loopback`` says. But direct
+   datagrams to port 53 here are refused, because a name server would send the question outside.
 6. Everything else: through the default chain.
 
-The far side of a chain answers with addresses, too, and none of them may choose the direct path
-(``why_not_from_beyond``).
+Answers from the far side of a chain (RESOLVE, DNS) are addresses too. None of them may make a connection
+direct: ``why_not_from_beyond``.
 
-A datagram that is for a chain goes there, directly or nowhere, as ``udp`` says. One to many receivers is
-refused unless a rule says direct: no proxy can deliver it, and who sends it means this network.
+``udp`` decides whether datagrams go through the chain that the steps choose, directly, or are refused.
+Multicast and broadcast are refused unless a rule says direct: no proxy can deliver them, and a program that
+sends them means the local network.
 """
 
 from __future__ import annotations
@@ -25,40 +27,39 @@ from __future__ import annotations
 import errno
 from _socket import inet_aton
 
+from pywrap.config.matching import Destinations
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
 from pywrap.frozen import frozen, replace
-from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.socks.wire import Endpoint, for_ipv6_socket, is_loopback, packed, unmapped_bytes, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pywrap.config.settings import Rule, Settings
-    from pywrap.tunnel.dial import FirstHop
-    from pywrap.tunnel.names import Hosts, Names
+    from pywrap.tunnel.first_hop import FirstHop
+    from pywrap.tunnel.placeholders import Hosts, Placeholders
 
 DIRECT = "direct"
 TUNNEL = "tunnel"
 REFUSE = "refuse"
 
-# Addresses to remember the names of: a crawler that resolves them here asks for any number.
+# How many addresses to remember the names of: a crawler with direct names resolves any number of them.
 MOST = 1 << 16
 
-# Below are the ports of services, a name server's above all (RFC 6335 section 6).
+# The first port that is no service's (RFC 6335 section 6): a UDP relay is there, and a name server is not.
 _EPHEMERAL = 1024
 
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(4), bytes(16))
-_LOOPBACK_6 = bytes(15) + b"\1"
 
 
 @frozen
 class Verdict:
     """What to do with one destination.
 
-    ``destination``: what to ask the last proxy for. ``literal``: set when a direct destination was given
-    as a name of /etc/hosts or was rewritten, so that no resolver has to be asked. ``errno`` and ``reason``:
-    why it is refused. ``chain``: the name of the chain to go through, the default chain's being "".
+    ``kind``: DIRECT, TUNNEL or REFUSE. ``destination``: what to ask the last proxy for. ``literal``: the
+    address to connect to, when a direct destination was given as a name of /etc/hosts or was rewritten; else
+    "". ``errno`` and ``reason``: why it is refused. ``chain``: the name of the chain, "" for the default one.
     """
 
     kind: str
@@ -70,13 +71,17 @@ class Verdict:
 
 
 class Routes:
-    """The settings, compiled. ``is_own``: is an address one of this machine's interfaces now?"""
+    """The settings, compiled.
+
+    ``firsts``: the first hops of all chains. ``is_own(address)``: whether the 4 or 16 bytes are at present
+    the address of an interface of this machine.
+    """
 
     def __init__(
         self,
         settings: Settings,
         firsts: Sequence[FirstHop],
-        names: Names,
+        names: Placeholders,
         hosts: Hosts,
         is_own: Callable[[bytes], bool] = lambda address: False,
     ) -> None:
@@ -86,30 +91,31 @@ class Routes:
         self._names = names
         self._hosts = hosts
         self._rules = [_Compiled(rule) for rule in settings.rules]
-        # Are there rules for which it matters what an address is called?
+        # Whether there are rules for names, so that the names of addresses must be remembered.
         self.by_name = any(rule.name for rule in settings.rules)
         self._rewrites = [
             (packed(each.address), each.port, packed(each.new_address), each.new_port)
-            # As in proxychains, those with a port before those without.
+            # As in proxychains, rewrites with a port come before those without.
             for each in sorted(settings.rewrites, key=lambda each: not each.port)
         ]
-        # The names of each address that was found, the one that was noted last at the end.
+        # The names that each address was found for; the address that was noted last is at the end.
         self._resolved: dict[bytes, tuple[str, ...]] = {}
-        # Names of /etc/hosts: to have one address there is to be one host.
+        # Names of /etc/hosts. Names that share an address there mean the same host.
         self._of_hosts: set[str] = set()
         self._is_own = is_own
-        # Addresses of first hops that the far side has told, for other names.
+        # Addresses of first hops that the far side has also returned for other names.
         self._told: set[bytes] = set()
         self._first_hops_at: set[tuple[bytes, int]] = set()
         self._used_directly: set[bytes] = set()
         self._name_servers = settings.dns == "local"
-        # With `dns local`, no name has a placeholder: whatever is of that network was told by the resolver.
+        # With `dns local`, no name has a placeholder: each address of that network comes from the resolver.
         names.is_real = (lambda address: True) if self._name_servers else self._is_real
 
     def verdict(self, host: str, port: int, ipv6: bool = False, datagram: bool = False) -> Verdict:
-        """Decide about ``host``, a literal as the socket module takes it, or a name.
+        """Decide about ``host``, a literal as the socket module takes it, or a name, and ``port``.
 
-        ``ipv6`` is whether the socket is of that family, for names of /etc/hosts that have both.
+        ``ipv6``: whether the socket is an AF_INET6 one; it chooses among the addresses of a name of
+        /etc/hosts. ``datagram``: whether it is a UDP socket.
         """
         address = address_of(host)
         if address is None:
@@ -129,8 +135,8 @@ class Routes:
         if name is not None:
             return self._verdict_on_name(name, port, datagram)
         verdict = self._verdict_on_address(address, port, datagram)
-        if ipv6 and verdict.literal and ":" not in verdict.literal:
-            verdict = replace(verdict, literal=f"::ffff:{verdict.literal}")
+        if ipv6 and verdict.literal:
+            verdict = replace(verdict, literal=for_ipv6_socket(verdict.literal))
         if "%" in host and verdict.kind == TUNNEL:
             return _refuse(
                 verdict.destination, errno.EHOSTUNREACH, "an address with a scope means nothing to a proxy"
@@ -138,15 +144,15 @@ class Routes:
         return verdict
 
     def leads_to_first_hop(self, host: str, port: int) -> bool:
-        """Is the kernel told to connect to a first hop, whatever else its address may stand for?"""
+        """Whether ``host`` is the literal of a first hop and ``port`` is its port, whatever the rules say."""
         address = address_of(host)
         return address is not None and self._is_first_hop(address, port)
 
     def why_not_from_beyond(self, address: bytes) -> str:
-        """What is wrong with ``address`` as an answer of the far side; "" when it goes through a chain.
+        """What is wrong with ``address`` as an answer of the far side; "" when connections to it go there.
 
-        At whichever port: that is not known yet. A rule for everything does not count, as it takes each
-        address alike.
+        The port is not known yet, so the answer is for any port. A rule for everything is ignored, since it
+        treats all addresses alike.
         """
         if self._names.name_of(address) is not None:
             return "a placeholder address"
@@ -177,60 +183,53 @@ class Routes:
         return ""
 
     def is_from_beyond(self, endpoint: Endpoint) -> bool:
-        """Can a datagram come from ``endpoint`` through a chain? Its answer goes that way as well then."""
+        """Whether a datagram from ``endpoint`` may arrive through a chain: an answer would go there too."""
         address = address_of(endpoint.host)
         if address is None or self._names.name_of(address) is not None:
             return False
         return self._verdict_on_address(address, endpoint.port, True).kind == TUNNEL
 
     def knows(self, name: str) -> bool:
-        """Is ``name`` one that is answered here, or that may be connected to directly?"""
+        """Whether ``name`` is a literal, is known without a resolver, or may be resolved on this machine."""
         return address_of(name) is not None or bool(self.local_addresses(name)) or self.resolves_here(name)
 
     def used_directly(self, destination: Endpoint) -> None:
-        """The program connects to ``destination`` itself: if that is a first hop, its relay is there, too."""
+        """Note a direct connection of the program; if it is to a first hop, its UDP relay is direct too."""
         address = address_of(destination.host)
         if address is not None and self._is_first_hop(address, destination.port):
             self._used_directly.add(address)
 
     def local_addresses(self, name: str, ipv6: bool | None = None) -> list[str]:
-        """The literals of a name that is known without asking, of one family or of both (None)."""
+        """The literals of a name that is known without a resolver: IPv6, IPv4 (False) or both (None)."""
         found = self._hosts.addresses(name)
         return found if ipv6 is None else [literal for literal in found if (":" in literal) == ipv6]
 
     def resolves_here(self, name: str) -> bool:
-        """May the local resolver be asked for ``name``? For direct names and the first hops' own."""
+        """Whether the local resolver may be asked for ``name``: it may be direct, or is a first hop's."""
         name = name.lower().rstrip(".")
         return any(first.proxy.host == name for first in self._firsts) or self._may_be_direct(name)
 
     def _may_be_direct(self, name: str) -> bool:
-        """Is ``name`` direct, at some port?"""
-        for rule in self._rules:
-            if rule.takes_name(name):
-                if rule.to == TO_DIRECT:
-                    return True
-                if rule.takes_all_ports:
-                    return False
-        return False
+        """Whether ``name`` is direct at some port."""
+        return _is_direct_somewhere(rule for rule in self._rules if rule.takes_name(name))
 
     def is_blocked(self, name: str) -> bool:
-        """Is ``name`` refused whatever its port? Then its address is of no use."""
+        """Whether ``name`` is refused at every port, so that its address is of no use."""
         name = name.lower().rstrip(".")
         rule = next((rule for rule in self._rules if rule.takes_name(name)), None)
         return rule is not None and rule.to == TO_BLOCK and rule.takes_all_ports
 
     def may_join(self, group: bytes) -> bool:
-        """May datagrams to ``group`` leave directly, at some port? Then this machine may be a member."""
-        for rule in self._rules:
-            if rule.takes_address(group) and rule.takes_datagrams:
-                if rule.to == TO_DIRECT:
-                    return True
-                if rule.takes_all_ports:
-                    return False
-        return False
+        """Whether datagrams to ``group`` are direct at some port, so that a socket here may join it."""
+        return _is_direct_somewhere(
+            rule for rule in self._rules if rule.takes_address(group) and rule.takes_datagrams
+        )
 
     def learn_from_beyond(self, name: str, literals: list[str]) -> None:
-        """Note what the far side has told of ``name``: a first hop at one of these is not what is meant."""
+        """Note the addresses that the far side has returned for ``name``.
+
+        If one is a first hop's, a connection to it is meant for ``name``, so it is not direct any more.
+        """
         for literal in literals:
             address = address_of(literal)
             if address is not None and self._is_a_first_hop(address):
@@ -238,10 +237,10 @@ class Routes:
         self.remember(name, literals)
 
     def learn_from_resolver(self, name: str, literals: list[str]) -> None:
-        """Note what the local resolver has told of ``name``.
+        """Note the addresses that the local resolver has returned for ``name``.
 
         Raises:
-            LookupFailed: an address stands for another name already.
+            LookupFailed: an address is a placeholder of another name already.
         """
         for literal in literals:
             if not self._name_servers:
@@ -249,7 +248,7 @@ class Routes:
         self.remember(name, literals)
 
     def remember(self, name: str, literals: list[str], from_hosts: bool = False) -> None:
-        """Note what was found for ``name``: its rules are for these addresses as well."""
+        """Note the addresses of ``name``: the rules for the name apply to these addresses as well."""
         name = name.lower().rstrip(".")
         if from_hosts and self.by_name:
             self._of_hosts.add(name)
@@ -263,7 +262,8 @@ class Routes:
                 names = self._resolved.pop(address, ())
                 self._resolved[address] = names if name in names else (*names, name)
         if len(self._resolved) > MOST:
-            # Half of them at once, as a copy costs; any thread may be here, so each may be gone already.
+            # Half of them at once: making the list for each new address would be slow. Without a lock:
+            # another thread may be at the same, so each may be gone already.
             for old in list(self._resolved)[: -MOST // 2]:
                 self._resolved.pop(old, None)
 
@@ -301,11 +301,11 @@ class Routes:
             return self._obey(rule, destination, datagram)
         if datagram and port >= _EPHEMERAL and address in self._used_directly:
             return Verdict(DIRECT, destination)
-        # Through the proxies it goes then, like all others: the kernel need not be asked.
+        # With `loopback proxy` this machine is like any other host, so its addresses need not be looked up.
         if self._loopback != "proxy" and self._is_here(address):
             if self._loopback == "direct":
                 if port == 53 and not self._name_servers:
-                    # systemd-resolved, dnsmasq: what they are asked for, they ask outside.
+                    # systemd-resolved and dnsmasq pass on to servers outside what they are asked here.
                     why = f"a name server here would ask outside (--direct {destination.host}:53 to allow it)"
                     return _refuse(destination, errno.EPERM, why)
                 return Verdict(DIRECT, destination)
@@ -315,7 +315,7 @@ class Routes:
     def _match(
         self, address: bytes | None, names: tuple[str, ...], port: int, datagram: bool
     ) -> _Compiled | None:
-        """The first rule for a destination, which has an address or names, and can have both."""
+        """The first rule for a destination that has an ``address``, ``names``, or both; None without one."""
         spared: bool | None = None if self._loopback != "proxy" and address is not None else False
         for rule in self._rules:
             if rule.is_for_everything and spared is not False:
@@ -345,7 +345,7 @@ class Routes:
         return Verdict(TUNNEL, destination, chain=chain)
 
     def _name_that_is_not_direct(self, names: tuple[str, ...], port: int, datagram: bool) -> str:
-        """One of ``names`` that a resolver gave an address for, and that goes through a chain; or ""."""
+        """One of ``names`` that came from a resolver, not /etc/hosts, and is not direct; "" without one."""
         for name in names:
             rule = self._match(None, (name,), port, datagram)
             if name not in self._of_hosts and (rule is None or rule.to != TO_DIRECT):
@@ -353,15 +353,16 @@ class Routes:
         return ""
 
     def _is_here(self, address: bytes) -> bool:
-        return _is_loopback(address) or self._is_own(address)
+        # Connecting to 0.0.0.0 or :: reaches this machine.
+        return address in _UNSPECIFIED or is_loopback(address) or self._is_own(address)
 
     def _is_real(self, address: bytes) -> bool:
-        """Of the placeholders' network, and something else has given it?"""
+        """Whether an address of the placeholders' network is also in use as a real one."""
         return (
             self._is_a_first_hop(address)
             or bool(self._hosts.names(address))
-            # proxychains has placeholders of 127.0.0.0/8, all of which are own.
-            or (not _is_loopback(address) and self._is_own(address))
+            # torsocks and proxychains have placeholders of 127.0.0.0/8, all of which are this machine's own.
+            or (not is_loopback(address) and self._is_own(address))
         )
 
     def _is_a_first_hop(self, address: bytes) -> bool:
@@ -373,72 +374,39 @@ class Routes:
         )
 
 
-class _Compiled:
-    """A rule as numbers."""
+class _Compiled(Destinations):
+    """A rule, compiled to match destinations quickly, and where it leads (``to``)."""
 
-    __slots__ = (
-        "_mask",
-        "_name",
-        "_network",
-        "_ports",
-        "_protocol",
-        "_size",
-        "_text",
-        "is_for_everything",
-        "to",
-    )
+    __slots__ = ("_text", "to")
 
     def __init__(self, rule: Rule) -> None:
+        super().__init__(rule)
         self.to = rule.to
         self._text = f"route {rule.protocol}{' ' if rule.protocol else ''}{rule} {rule.to}"
-        self._name = rule.name
-        self.is_for_everything = not rule.name and not rule.network
-        self._ports = (rule.port, rule.last_port or rule.port) if rule.port else (0, 0xFFFF)
-        self._protocol = rule.protocol
-        self._size = self._network = self._mask = 0
-        if rule.network:
-            literal, _, length = rule.network.partition("/")
-            address = packed(literal)
-            assert address is not None, f"not checked by its reader: {rule.network}"
-            self._size = len(address)
-            bits = self._size * 8
-            self._mask = (1 << bits) - (1 << (bits - int(length or bits)))
-            self._network = int.from_bytes(address, "big") & self._mask
 
     def __str__(self) -> str:
         return self._text
 
-    @property
-    def takes_all_ports(self) -> bool:
-        return self._ports == (0, 0xFFFF) and not self._protocol
 
-    @property
-    def takes_datagrams(self) -> bool:
-        return self._protocol != "tcp"
-
-    def takes_port(self, port: int, datagram: bool) -> bool:
-        low, high = self._ports
-        return low <= port <= high and self._protocol in ("", "udp" if datagram else "tcp")
-
-    def takes_name(self, name: str) -> bool:
-        if self._name.startswith("*."):
-            return name.endswith(self._name[1:])
-        return self.is_for_everything or name == self._name
-
-    def takes_address(self, address: bytes) -> bool:
-        if self._size != len(address):
-            return self.is_for_everything
-        return int.from_bytes(address, "big") & self._mask == self._network
+def _is_direct_somewhere(rules: Iterable[_Compiled]) -> bool:
+    """Whether ``rules``, all about one destination, make it direct at some port."""
+    for rule in rules:
+        if rule.to == TO_DIRECT:
+            return True
+        if rule.takes_all_ports:
+            # The rules after it decide about no port.
+            return False
+    return False
 
 
 def address_of(host: str) -> bytes | None:
-    """The 4 or 16 bytes of what the C library takes for a literal; None for a name.
+    """The 4 or 16 bytes of what the socket module and the C library take for a literal; None for a name.
 
-    Includes the old forms of inet_aton(3), such as ``127.1`` and ``0x7f000001``. An IPv4 address in
-    IPv6 clothes is IPv4.
+    Includes the old forms of inet_aton(3), such as ``127.1`` and ``0x7f000001``. An IPv4-mapped IPv6
+    address (RFC 4291 section 2.5.5.2) gives 4 bytes, those of the IPv4 address.
     """
     if host == "":
-        # INADDR_ANY, which connects to this machine.
+        # The socket module takes "" for INADDR_ANY, which connects to this machine.
         return bytes(4)
     if host == "<broadcast>":
         return b"\xff\xff\xff\xff"
@@ -450,9 +418,7 @@ def address_of(host: str) -> bytes | None:
             return inet_aton(host)
         except OSError:
             return None
-    if address[:12] == _V4_MAPPED:
-        return address[12:]
-    return address
+    return unmapped_bytes(address)
 
 
 def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
@@ -460,7 +426,7 @@ def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
 
 
 def has_many_receivers(address: bytes) -> bool:
-    """Is this a multicast address (RFC 5771, RFC 4291 section 2.7), or broadcast on whatever network?"""
+    """Whether this is a multicast address (RFC 5771, RFC 4291 section 2.7), or 255.255.255.255."""
     if len(address) == 16:
         return address[0] == 0xFF
     return 224 <= address[0] <= 239 or address == b"\xff\xff\xff\xff"
@@ -469,10 +435,3 @@ def has_many_receivers(address: bytes) -> bool:
 def _is_link_local(address: bytes) -> bool:
     # RFC 3927; RFC 4291 section 2.5.6: fe80::/10.
     return address[:2] == b"\xa9\xfe" if len(address) == 4 else address[0] == 0xFE and address[1] >> 6 == 2
-
-
-def _is_loopback(address: bytes) -> bool:
-    # Connecting to 0.0.0.0 or :: reaches this machine.
-    return (
-        address[0] == 127 if len(address) == 4 and any(address) else address in (*_UNSPECIFIED, _LOOPBACK_6)
-    )

@@ -1,7 +1,7 @@
 """Which proxies of a chain a connection goes through: the chain types of proxychains-ng.
 
-As there, a hop that failed is left out where the type allows it. Unlike there, where it stays so until all
-have failed, it comes back by itself after a while (``hops``).
+As in proxychains-ng, a hop that failed is left out where the type allows it. There it stays out until all
+have failed; here it is tried again after a while (``hops``).
 """
 
 from __future__ import annotations
@@ -11,27 +11,24 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
-    from pywrap.config.settings import Chain, Proxy
+    from pywrap.config.settings import Chain, Path, Proxy
     from pywrap.tunnel.hops import Hops
-    from pywrap.tunnel.turns import Turns
-
-    Path: TypeAlias = tuple[Proxy, ...]
+    from pywrap.tunnel.round_robin import RoundRobinCounter
 
 
 class Selection:
-    """The paths that a connection may take."""
+    """Chooses the path of each connection through one chain."""
 
     def pick(self, without: Path, including: Proxy | None = None) -> Path:
-        """A path that avoids the hops ``without``, which failed it already; empty when there is none.
+        """A path that avoids the hops ``without``, which have failed this connection; () when there is none.
 
-        ``including``: a hop that must be part of it, dead or not.
+        ``including``: a hop that must be part of it, believed dead or not.
         """
         raise NotImplementedError
 
     def has_another(self, without: Path) -> bool:
-        """Would there be a path if one more hop failed?"""
+        """Whether there is a path when one more hop than those in ``without`` fails."""
         raise NotImplementedError
 
 
@@ -49,7 +46,7 @@ class Fixed(Selection):
 
 
 class _Free(Selection):
-    """Some of the proxies of a chain; ``length`` is how many of them, and how many there must be."""
+    """Chooses among the proxies of a chain: ``chain.length`` of them, by default all; fewer make no path."""
 
     def __init__(self, chain: Chain, hops: Hops) -> None:
         self._proxies = chain.proxies
@@ -62,11 +59,11 @@ class _Free(Selection):
         if len(left) < self._least:
             return ()
         living = [proxy for proxy in left if proxy == including or not self._hops.is_dead(proxy)]
-        # Who is believed dead is asked again when nobody else is left.
+        # Proxies that are believed dead are tried again when too few others are left.
         path = self._choose(living if len(living) >= self._least else left)
         if including is None or including in path:
             return path
-        # Random or in turn, it was not chosen: then it takes the last one's place.
+        # A random or round-robin choice did not take it: it replaces the last hop.
         return (*path[:-1], including) if including in left else ()
 
     def has_another(self, without: Path) -> bool:
@@ -77,7 +74,7 @@ class _Free(Selection):
 
 
 class Dynamic(_Free):
-    """All in order, without those that are dead; one at least."""
+    """All proxies in order, without those that are believed dead; one at least."""
 
     def __init__(self, chain: Chain, hops: Hops) -> None:
         super().__init__(chain, hops)
@@ -88,7 +85,7 @@ class Dynamic(_Free):
 
 
 class Random(_Free):
-    """``length`` of them, in any order. ``below(n)`` is a number from 0 to n - 1."""
+    """``chain.length`` of the proxies, at random and in any order. ``below(n)``: a number from 0 to n - 1."""
 
     def __init__(self, chain: Chain, hops: Hops, below: Callable[[int], int] | None = None) -> None:
         super().__init__(chain, hops)
@@ -99,36 +96,36 @@ class Random(_Free):
 
 
 class RoundRobin(_Free):
-    """``length`` of them in a circle, from where the connection before left off."""
+    """``chain.length`` of the proxies in a circle, beginning after those of the connection before."""
 
-    def __init__(self, chain: Chain, hops: Hops, turns: Turns) -> None:
+    def __init__(self, chain: Chain, hops: Hops, counter: RoundRobinCounter) -> None:
         super().__init__(chain, hops)
-        self._turns = turns
+        self._counter = counter
 
     def _choose(self, candidates: list[Proxy]) -> Path:
-        def from_turn(turn: int) -> tuple[Path, int]:
+        def choose_from(position: int) -> tuple[Path, int]:
             chosen: list[Proxy] = []
             while len(chosen) < self._length:
-                proxy = self._proxies[turn % len(self._proxies)]
-                turn += 1
+                proxy = self._proxies[position % len(self._proxies)]
+                position += 1
                 if proxy in candidates:
                     chosen.append(proxy)
-            return tuple(chosen), turn % len(self._proxies)
+            return tuple(chosen), position % len(self._proxies)
 
-        return self._turns.take(from_turn)
+        return self._counter.take(choose_from)
 
 
-def selection(chain: Chain, hops: Hops, turns: Turns) -> Selection:
-    """How ``chain`` chooses. ``turns`` is its own, for a round robin."""
+def selection(chain: Chain, hops: Hops, counter: RoundRobinCounter) -> Selection:
+    """The selection for the type of ``chain``. ``counter``: of this chain, used by a round-robin one."""
     if chain.type == "dynamic":
         return Dynamic(chain, hops)
     if chain.type == "random":
         return Random(chain, hops)
     if chain.type == "round_robin":
-        return RoundRobin(chain, hops, turns)
+        return RoundRobin(chain, hops, counter)
     return Fixed(chain.proxies)
 
 
 def _below(count: int) -> int:
-    # The module ``random`` is milliseconds of import; 64 bits are even enough for chains of any length.
+    # The module ``random`` takes milliseconds to import. With 64 bits, the modulo is practically even.
     return int.from_bytes(os.urandom(8), "little") % count

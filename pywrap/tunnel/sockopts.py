@@ -1,14 +1,13 @@
-"""The options of a socket, for another that takes its place.
+"""Copies the options of a socket to another one that replaces it.
 
-All that Linux lets one read and set back, by number where Python has no name for it. But not
+All options that Linux lets a process read and set, by number where Python has no name for one. Left out are
 
-* what cannot be read: multicast groups, filters;
-* what the kernel changes itself, also with a connection: SO_INCOMING_CPU, SO_PEEK_OFF, TCP_MAXSEG,
+* options that cannot be read: multicast groups, filters;
+* options that the kernel itself changes, also through a connection: SO_INCOMING_CPU, SO_PEEK_OFF, TCP_MAXSEG,
   TCP_WINDOW_CLAMP, TCP_QUICKACK;
-* what does something when it is set: IPV6_ADDRFORM, SO_LOCK_FILTER, TCP_REPAIR;
-* the sizes of buffers that the program has not set: the kernel lets them grow with the connection, and would
-  not any more;
-* what cuts datagrams or joins them, which no proxy can: UDP_SEGMENT, UDP_GRO.
+* options that act when they are set: IPV6_ADDRFORM, SO_LOCK_FILTER, TCP_REPAIR;
+* the sizes of buffers that the program has not set: the kernel stops growing a buffer whose size was set;
+* options that split or join datagrams, which no proxy can do: UDP_SEGMENT, UDP_GRO.
 """
 
 from __future__ import annotations
@@ -18,16 +17,20 @@ import sys
 
 _SOL_UDP = 17
 
-# Of asm-generic/socket.h.
+# As in asm-generic/socket.h.
 _SO_BUF_LOCK = 72
 _BOTH_BUFFERS = 3
 
-# A few machines (MIPS, SPARC) number the options of SOL_SOCKET their own way, and begin with that itself.
+# A few architectures (MIPS, SPARC) have other numbers for SOL_SOCKET and for the options of this level.
 _IS_USUAL = _socket.SOL_SOCKET == 1
 
 
 def copy_options(old: _socket.socket, fresh: _socket.socket) -> None:
-    """Set on ``fresh``, which may be of IPv6 for an ``old`` one of IPv4, what it does not have by itself."""
+    """Give ``fresh`` the options of ``old``. It may be an AF_INET6 socket that replaces an AF_INET one.
+
+    Raises:
+        OSError: the kernel refuses to set an option that it has reported.
+    """
     locked = _locked_buffers(old)
     for level, option, size in _OPTIONS:
         if (level, option) in _BUFFERS and not locked & _BUFFERS[level, option]:
@@ -36,7 +39,7 @@ def copy_options(old: _socket.socket, fresh: _socket.socket) -> None:
     if old.family != fresh.family:
         for theirs, ours in _COUNTERPARTS:
             _copy(old, fresh, (_socket.IPPROTO_IP, theirs), (_socket.IPPROTO_IPV6, ours), 4)
-    # The last: IP_TOS sets it as well.
+    # At the end, since setting IP_TOS changes SO_PRIORITY as well.
     _copy(old, fresh, _PRIORITY, _PRIORITY, 4)
 
 
@@ -48,27 +51,27 @@ def _copy(
         if value == fresh.getsockopt(*ours, size):
             return
     except OSError:
-        # Of another family or type, or not known to this kernel.
+        # The option is for another family or type of socket, or this kernel does not know it.
         return
     if ours in _BUFFERS:
-        # The kernel tells twice what was asked for (socket(7)).
+        # The kernel reports twice the size that was set (socket(7)).
         value = (int.from_bytes(value, sys.byteorder) // 2).to_bytes(4, sys.byteorder)
     fresh.setsockopt(*ours, value)
 
 
 def _locked_buffers(sock: _socket.socket) -> int:
-    """The bits of those buffers whose size the program has set; of both where the kernel does not tell."""
+    """The bits (SO_BUF_LOCK) of the buffers whose size the program has set; both where they are unknown."""
     if not _IS_USUAL:
         return _BOTH_BUFFERS
     try:
         return sock.getsockopt(_socket.SOL_SOCKET, _SO_BUF_LOCK)
     except OSError:
-        # Before Linux 5.14.
+        # Linux before 5.14 has no SO_BUF_LOCK.
         return _BOTH_BUFFERS
 
 
 def _numbers(level: int, words: str) -> list[int]:
-    """The numbers of options, each a name of Python's or, for those that it may lack, ``name=number``."""
+    """The numbers of options: names of the socket module, or ``name=number`` where that may lack the name."""
     is_known = level != _socket.SOL_SOCKET or _IS_USUAL
     found = []
     for word in words.split():
@@ -81,10 +84,10 @@ def _numbers(level: int, words: str) -> list[int]:
 
 _PRIORITY = (_socket.SOL_SOCKET, _socket.SO_PRIORITY)
 
-# With the bits of SO_BUF_LOCK.
+# Level and option, and the bit of SO_BUF_LOCK that says whether the program has set it.
 _BUFFERS = {(_socket.SOL_SOCKET, _socket.SO_SNDBUF): 1, (_socket.SOL_SOCKET, _socket.SO_RCVBUF): 2}
 
-# Level, option, size.
+# Level, option, and the size of its value in bytes.
 _OPTIONS = tuple(
     (level, number, size)
     for level, size, words in (
@@ -141,9 +144,9 @@ _OPTIONS = tuple(
     for number in _numbers(level, words)
 )
 
-# What an IPv4 socket wants of packets that leave, for an IPv6 one in its place, where options of IPv4 hold
-# for IPv4-mapped addresses alone. What it is told with packets that come has no counterpart: the program
-# would not know it.
+# Options of IPv4 for outgoing packets, and their counterparts of IPv6: on an AF_INET6 socket the former apply
+# to IPv4-mapped addresses only. Options for incoming packets (IP_PKTINFO) are left out: the program would get
+# control messages of IPv6, which it does not expect.
 _COUNTERPARTS = tuple(
     (theirs, ours)
     for words in (

@@ -3,7 +3,7 @@ import pytest
 from pywrap.config.environ import proxy_of, rules_of
 from pywrap.config.settings import Proxy
 from pywrap.errors import ConfigError
-from tests.rules import direct
+from tests.support.rules import direct
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywrap.config.choices import Choices
+from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.proxychains import DIRECTIVES
 from pywrap.config.proxychains import parse as parse_with_origins
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
-from tests.config.debian import shipped
-from tests.rules import direct
+from tests.support.debian_files import shipped
+from tests.support.rules import direct
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,9 +38,9 @@ socks4 \t127.0.0.1 9050
 """
 
 
-def parse(data: bytes, source: str) -> Choices:
+def parse(data: bytes, source: str) -> PartialSettings:
     """What a file says, without where."""
-    return replace(parse_with_origins(data, source), origins={})
+    return parse_with_origins(data, source).replace(origins={})
 
 
 def proxies(*lines: bytes) -> tuple[Proxy, ...]:
@@ -51,7 +50,7 @@ def proxies(*lines: bytes) -> tuple[Proxy, ...]:
 
 
 def test_file_of_debian_loads():
-    assert parse(DEBIAN, "file") == Choices(
+    assert parse(DEBIAN, "file") == PartialSettings(
         proxies=(Proxy("socks4a", "127.0.0.1", 9050),),
         chain_type="strict",
         chain_length=0,
@@ -81,36 +80,39 @@ def test_examples_of_the_file_that_debian_ships_load():
 
 
 def test_empty_file_says_nothing():
-    assert parse(b"", "file") == Choices()
-    assert parse(b"# nothing\n\n[ProxyList]\n", "file") == Choices()
+    assert parse(b"", "file") == PartialSettings()
+    assert parse(b"# nothing\n\n[ProxyList]\n", "file") == PartialSettings()
 
 
 @pytest.mark.parametrize(
-    "line, choices",
+    "line, partial",
     [
-        (b"strict_chain", Choices(chain_type="strict", chain_length=0)),
-        (b"dynamic_chain", Choices(chain_type="dynamic", chain_length=0)),
-        (b"random_chain", Choices(chain_type="random", chain_length=1)),
-        (b"round_robin_chain", Choices(chain_type="round_robin", chain_length=1)),
-        (b"random_chain\nchain_len = 2", Choices(chain_type="random", chain_length=2)),
-        (b"chain_len=3\nround_robin_chain", Choices(chain_type="round_robin", chain_length=3)),
-        (b"random_chain\nchain_len 4 # of them", Choices(chain_type="random", chain_length=4)),
-        (b"proxy_dns_old", Choices(dns="remote")),
-        (b"proxy_dns_daemon 127.0.0.1:1053", Choices(dns="remote")),
-        (b"dnat 1.1.1.1:1234  1.1.1.2:443", Choices(rewrites=(Rewrite("1.1.1.1", 1234, "1.1.1.2", 443),))),
-        (b"dnat 1.1.1.1  1.1.1.2 # always", Choices(rewrites=(Rewrite("1.1.1.1", 0, "1.1.1.2", 0),))),
-        (b"dns tor", Choices(dns="tor")),
-        (b"dns tcp://192.0.2.53", Choices(dns="tcp://192.0.2.53:53")),
-        (b"dns tcp://[2001:DB8::53]:5353", Choices(dns="tcp://[2001:db8::53]:5353")),
-        (b"dns tcp://NS.example", Choices(dns="tcp://ns.example:53")),
-        (b"pipeline auto", Choices(pipeline="auto")),
-        (b"fast_open on", Choices(fast_open=True)),
-        (b"isolate_streams off", Choices(isolate_streams=False)),
-        (b"bind_peer any", Choices(bind_peer="any")),
-        (b"verbosity 2", Choices(verbosity=2)),
+        (b"strict_chain", PartialSettings(chain_type="strict", chain_length=0)),
+        (b"dynamic_chain", PartialSettings(chain_type="dynamic", chain_length=0)),
+        (b"random_chain", PartialSettings(chain_type="random", chain_length=1)),
+        (b"round_robin_chain", PartialSettings(chain_type="round_robin", chain_length=1)),
+        (b"random_chain\nchain_len = 2", PartialSettings(chain_type="random", chain_length=2)),
+        (b"chain_len=3\nround_robin_chain", PartialSettings(chain_type="round_robin", chain_length=3)),
+        (b"random_chain\nchain_len 4 # of them", PartialSettings(chain_type="random", chain_length=4)),
+        (b"proxy_dns_old", PartialSettings(dns="remote")),
+        (b"proxy_dns_daemon 127.0.0.1:1053", PartialSettings(dns="remote")),
+        (
+            b"dnat 1.1.1.1:1234  1.1.1.2:443",
+            PartialSettings(rewrites=(Rewrite("1.1.1.1", 1234, "1.1.1.2", 443),)),
+        ),
+        (b"dnat 1.1.1.1  1.1.1.2 # always", PartialSettings(rewrites=(Rewrite("1.1.1.1", 0, "1.1.1.2", 0),))),
+        (b"dns tor", PartialSettings(dns="tor")),
+        (b"dns tcp://192.0.2.53", PartialSettings(dns="tcp://192.0.2.53:53")),
+        (b"dns tcp://[2001:DB8::53]:5353", PartialSettings(dns="tcp://[2001:db8::53]:5353")),
+        (b"dns tcp://NS.example", PartialSettings(dns="tcp://ns.example:53")),
+        (b"pipeline auto", PartialSettings(pipeline="auto")),
+        (b"fast_open on", PartialSettings(fast_open=True)),
+        (b"isolate_streams off", PartialSettings(isolate_streams=False)),
+        (b"bind_peer any", PartialSettings(bind_peer="any")),
+        (b"verbosity 2", PartialSettings(verbosity=2)),
         (
             b"route tcp *.corp,10.0.0.0/8:80-90 block",
-            Choices(
+            PartialSettings(
                 rules=(
                     Rule("", "*.corp", 0, 0, "tcp", "block"),
                     Rule("10.0.0.0/8", "", 80, 90, "tcp", "block"),
@@ -119,34 +121,37 @@ def test_empty_file_says_nothing():
         ),
         (
             b"direct a\nroute * proxy\nlocalnet 10.0.0.0/8",
-            Choices(rules=(direct(name="a"), Rule(), direct("10.0.0.0/8"))),
+            PartialSettings(rules=(direct(name="a"), Rule(), direct("10.0.0.0/8"))),
         ),
-        (b"proxy_dns", Choices(dns="remote")),
-        (b"dns remote", Choices(dns="remote")),
-        (b"dns local", Choices(dns="local")),
-        (b"quiet_mode", Choices(verbosity=-1)),
-        (b"tcp_connect_time_out 8000", Choices(connect_timeout=8.0)),
-        (b"tcp_read_time_out 1500", Choices(read_timeout=1.5)),
-        (b"remote_dns_subnet 0", Choices(placeholders="0.128.0.0/9")),
-        (b"remote_dns_subnet 255", Choices(placeholders="255.128.0.0/9")),
-        (b"placeholders 10.9.8.7/255.255.0.0", Choices(placeholders="10.9.0.0/16")),
-        (b"localnet 192.168.1.0:80/255.255.255.0", Choices(rules=(direct("192.168.1.0/24", port=80),))),
-        (b"localnet [fe80::]:80/10", Choices(rules=(direct("fe80::/10", port=80),))),
+        (b"proxy_dns", PartialSettings(dns="remote")),
+        (b"dns remote", PartialSettings(dns="remote")),
+        (b"dns local", PartialSettings(dns="local")),
+        (b"quiet_mode", PartialSettings(verbosity=-1)),
+        (b"tcp_connect_time_out 8000", PartialSettings(connect_timeout=8.0)),
+        (b"tcp_read_time_out 1500", PartialSettings(read_timeout=1.5)),
+        (b"remote_dns_subnet 0", PartialSettings(placeholders="0.128.0.0/9")),
+        (b"remote_dns_subnet 255", PartialSettings(placeholders="255.128.0.0/9")),
+        (b"placeholders 10.9.8.7/255.255.0.0", PartialSettings(placeholders="10.9.0.0/16")),
+        (
+            b"localnet 192.168.1.0:80/255.255.255.0",
+            PartialSettings(rules=(direct("192.168.1.0/24", port=80),)),
+        ),
+        (b"localnet [fe80::]:80/10", PartialSettings(rules=(direct("fe80::/10", port=80),))),
         (
             b"direct fd00::/8,*.corp:443",
-            Choices(rules=(direct("fd00::/8"), direct(name="*.corp", port=443))),
+            PartialSettings(rules=(direct("fd00::/8"), direct(name="*.corp", port=443))),
         ),
-        (b"loopback proxy", Choices(loopback="proxy")),
-        (b"udp block", Choices(udp="block")),
-        (b"listen bind", Choices(listen="bind")),
-        (b"timeout 2.5", Choices(timeout=2.5)),
+        (b"loopback proxy", PartialSettings(loopback="proxy")),
+        (b"udp block", PartialSettings(udp="block")),
+        (b"listen bind", PartialSettings(listen="bind")),
+        (b"timeout 2.5", PartialSettings(timeout=2.5)),
     ],
 )
 @pytest.mark.parametrize(
     "form", [b"%s", b"%s\n", b"\t %s \t\r\n", b"%s # a comment", b"%s #", b"\xef\xbb\xbf%s"]
 )
-def test_directive(line, choices, form):
-    assert parse(form % line, "file") == choices
+def test_directive(line, partial, form):
+    assert parse(form % line, "file") == partial
 
 
 @pytest.mark.parametrize(
@@ -234,24 +239,24 @@ def test_what_stands_behind_a_proxy(line, proxy, warning):
 
 
 @pytest.mark.parametrize(
-    "text, choices",
+    "text, partial",
     [
-        (b"random_chain\ndynamic_chain", Choices(chain_type="dynamic", chain_length=0)),
-        (b"dynamic_chain\nrandom_chain", Choices(chain_type="random", chain_length=1)),
-        (b"chain_len = 2\nstrict_chain", Choices(chain_type="strict", chain_length=0)),
-        (b"dynamic_chain\nchain_len = 2", Choices(chain_type="dynamic", chain_length=0)),
-        (b"chain_len = 2\nchain_len = 3\nrandom_chain", Choices(chain_type="random", chain_length=3)),
-        (b"tcp_read_time_out 5\ntcp_read_time_out 15000", Choices(read_timeout=15.0)),
-        (b"tcp_connect_time_out 5\ntcp_connect_time_out 1000", Choices(connect_timeout=1.0)),
-        (b"remote_dns_subnet 224\nremote_dns_subnet 10", Choices(placeholders="10.128.0.0/9")),
+        (b"random_chain\ndynamic_chain", PartialSettings(chain_type="dynamic", chain_length=0)),
+        (b"dynamic_chain\nrandom_chain", PartialSettings(chain_type="random", chain_length=1)),
+        (b"chain_len = 2\nstrict_chain", PartialSettings(chain_type="strict", chain_length=0)),
+        (b"dynamic_chain\nchain_len = 2", PartialSettings(chain_type="dynamic", chain_length=0)),
+        (b"chain_len = 2\nchain_len = 3\nrandom_chain", PartialSettings(chain_type="random", chain_length=3)),
+        (b"tcp_read_time_out 5\ntcp_read_time_out 15000", PartialSettings(read_timeout=15.0)),
+        (b"tcp_connect_time_out 5\ntcp_connect_time_out 1000", PartialSettings(connect_timeout=1.0)),
+        (b"remote_dns_subnet 224\nremote_dns_subnet 10", PartialSettings(placeholders="10.128.0.0/9")),
         (
             b"[ProxyList a]\nrandom_chain\nchain_len = 1\nstrict_chain\nraw h 1",
-            Choices(chains=(Chain((Proxy("raw", "h", 1),), "a", "strict", 0),)),
+            PartialSettings(chains=(Chain((Proxy("raw", "h", 1),), "a", "strict", 0),)),
         ),
     ],
 )
-def test_the_last_counts_where_proxychains_documents_it(text, choices):
-    assert parse(text, "f") == choices
+def test_the_last_counts_where_proxychains_documents_it(text, partial):
+    assert parse(text, "f") == partial
 
 
 def test_the_line_that_counts_is_the_one_that_is_remembered():
@@ -502,7 +507,7 @@ def test_what_is_wrong_with_a_file(text, message, hint):
 def test_any_file_is_choices_or_an_error(data):
     data = data if isinstance(data, bytes) else " ".join(data).encode()
     try:
-        assert isinstance(parse(data, "file"), Choices)
+        assert isinstance(parse(data, "file"), PartialSettings)
     except ConfigError as err:
         assert str(err).startswith("file:")
 
@@ -521,7 +526,7 @@ socks4 c 3
 [ProxyList home]
 http d 4
 """
-    assert parse(text, "file") == Choices(
+    assert parse(text, "file") == PartialSettings(
         proxies=(Proxy("socks5", "a", 1),),
         chain_type="random",
         chain_length=1,
@@ -548,13 +553,13 @@ def test_every_line_is_remembered():
 
 def test_our_sample_changes_nothing_as_shipped():
     sample = (ROOT / "etc/pysocksify.conf").read_bytes()
-    assert parse(sample, "file") == Choices(chain_type="strict", chain_length=0, dns="remote")
+    assert parse(sample, "file") == PartialSettings(chain_type="strict", chain_length=0, dns="remote")
 
 
 def test_our_sample_loads_uncommented():
     lines = (ROOT / "etc/pysocksify.conf").read_bytes().splitlines()
     examples = [line[1:] if line[:1] == b"#" and line[1:2].strip() else line for line in lines]
-    assert parse(b"\n".join(examples), "file") == Choices(
+    assert parse(b"\n".join(examples), "file") == PartialSettings(
         proxies=(
             Proxy("socks5", "127.0.0.1", 9050),
             Proxy("socks5", "proxy.example", 1080, b"alice", b"secret"),
@@ -576,6 +581,7 @@ def test_our_sample_loads_uncommented():
         ),
         dns="remote",
         placeholders="224.128.0.0/9",
+        confine="auto",
         loopback="direct",
         rules=(
             direct("192.168.0.0/16"),

@@ -14,7 +14,7 @@ from pywrap.config.rules import (
 )
 from pywrap.config.settings import Rewrite, Rule
 from pywrap.errors import ConfigError
-from tests.rules import direct
+from tests.support.rules import direct
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from pywrap.config.choices import Choices
+from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import load
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.errors import ConfigError
-from tests.rules import direct
+from tests.support.rules import direct
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ class Places:
         file.write_text(text or f"[ProxyList]\nsocks5 {path.partition('/')[0]} 1\n")
         return str(file)
 
-    def load(self, choices=None, named=None, say=None):
-        return load(choices, named, environ=self.environ, system_directory=f"{self.root}/etc", say=say)
+    def load(self, partial=None, named=None, say=None):
+        return load(partial, named, environ=self.environ, system_directory=f"{self.root}/etc", say=say)
 
-    def said(self, choices=None, named=None):
+    def said(self, partial=None, named=None):
         """What the user is told of files, with the root taken away."""
         lines = []
-        self.load(choices, named, say=lines.append)
+        self.load(partial, named, say=lines.append)
         return [line.replace(str(self.root), "") for line in lines]
 
     def host(self, **how):
@@ -133,8 +133,8 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(places):
     fifo = places.root / "fifo"
     os.mkfifo(fifo)
     with pytest.raises(ConfigError) as caught:
-        places.load(Choices(proxies=(Proxy("socks5", "typed"),)), str(fifo))
-    assert str(caught.value) == f"cannot read the configuration file {fifo}: nobody writes to this pipe"
+        places.load(PartialSettings(proxies=(Proxy("socks5", "typed"),)), str(fifo))
+    assert str(caught.value) == f"cannot read the configuration file {fifo}: no process writes to this pipe"
 
 
 def test_a_program_is_no_configuration_file(places):
@@ -149,7 +149,7 @@ def test_an_empty_file_names_no_proxy(places):
     assert str(caught.value) == "no proxy configured: there is none in /dev/null"
 
 
-TYPED = Choices(proxies=(Proxy("socks5", "typed"),))
+TYPED = PartialSettings(proxies=(Proxy("socks5", "typed"),))
 
 
 def test_a_file_of_the_current_folder_is_never_read_by_itself(places):
@@ -176,7 +176,7 @@ def test_a_proxy_that_was_given_is_not_weakened_by_a_file_that_was_not_named(pla
     alone = Settings((Chain(TYPED.proxies),))
     assert places.load(TYPED) == alone
     # The launcher's own proxy is one that was given (-x embedded).
-    assert places.load(Choices(proxies=())) == Settings()
+    assert places.load(PartialSettings(proxies=())) == Settings()
     # Who names it means it.
     assert places.load(TYPED, named=written).dns == "local"
     places.environ["PYSOCKSIFY_CONF"] = written
@@ -253,7 +253,7 @@ def test_command_line_replaces_what_the_file_says(places):
     named = places.write(
         CWD, "dns local\nloopback deny\ndirect 10.0.0.0/8\ntimeout 5\n[ProxyList]\nsocks5 file 1\n"
     )
-    typed = Choices(proxies=(Proxy("socks4", "typed"),), dns="remote", rules=(direct(name="*.corp"),))
+    typed = PartialSettings(proxies=(Proxy("socks4", "typed"),), dns="remote", rules=(direct(name="*.corp"),))
     settings = places.load(typed, named)
     assert settings.chain == typed.proxies
     assert (settings.dns, settings.loopback, settings.timeout) == ("remote", "deny", 5.0)
@@ -269,7 +269,7 @@ def test_file_is_read_even_when_its_proxies_are_replaced(places):
 def test_a_format_is_that_of_a_file(places):
     with pytest.raises(ConfigError) as caught:
         load(
-            Choices(proxies=(Proxy("socks5", "typed"),)),
+            PartialSettings(proxies=(Proxy("socks5", "typed"),)),
             environ=places.environ,
             file_format="torsocks",
             system_directory=f"{places.root}/etc",
@@ -298,7 +298,7 @@ def test_no_proxy_in_the_file_that_counts(places):
 
 
 def test_proxies_that_the_launcher_brings_are_enough(places):
-    assert places.load(Choices(proxies=())).chain == ()
+    assert places.load(PartialSettings(proxies=())).chain == ()
 
 
 def test_all_destinations_can_have_chains_with_names(places):
@@ -320,7 +320,7 @@ def test_a_route_to_proxies_that_there_are_not_is_an_error(places):
         places.load()
     assert str(caught.value) == f"{path}:2: no proxy configured for `route a proxy`"
     # The launcher brings one.
-    assert places.load(Choices(proxies=()), path).chain == ()
+    assert places.load(PartialSettings(proxies=()), path).chain == ()
 
 
 @pytest.mark.parametrize("dns", ["tor", "tcp://192.0.2.53"])
@@ -330,4 +330,4 @@ def test_names_that_are_asked_for_through_proxies_need_one(places, dns):
         places.load()
     assert str(caught.value).startswith(f"{path}:1: no proxy configured for `dns {dns}")
     # The launcher brings one.
-    assert places.load(Choices(proxies=()), path).dns.startswith(dns)
+    assert places.load(PartialSettings(proxies=()), path).dns.startswith(dns)

@@ -3,18 +3,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.config import proxychains, torsocks, tsocks
-from pywrap.config.choices import Choices, combine, from_source, settle
+from pywrap.config.partial_settings import PartialSettings, combine, from_source, settle
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.config.show import show
 from pywrap.frozen import replace
 from tests.config.test_proxychains import ROOT
 from tests.config.test_tsocks import EVERYTHING as TSOCKS
-from tests.rules import direct
+from tests.support.rules import direct
 
 
-def again(choices: Choices) -> Choices:
+def again(partial: PartialSettings) -> PartialSettings:
     """What our reader makes of what is shown."""
-    return proxychains.parse(show(choices).encode("utf-8", "surrogateescape"), "again")
+    return proxychains.parse(show(partial).encode("utf-8", "surrogateescape"), "again")
 
 
 def test_everything_with_where_it_was_said():
@@ -23,7 +23,7 @@ def test_everything_with_where_it_was_said():
         b"[ProxyList work]\ndynamic_chain\n\nsocks5 c 3 alice SECRET\n",
         "work.conf",
     )
-    line = Choices(
+    line = PartialSettings(
         proxies=(Proxy("socks4", "d"), Proxy("socks5h", "::1", 5, b"al:ice", b"SECRET")),
         rules=(direct("10.0.0.0/8"),),
         rewrites=(Rewrite("::1", 80, "192.0.2.1"),),
@@ -37,18 +37,19 @@ def test_everything_with_where_it_was_said():
 
 random_chain                             # work.conf:1
 chain_len 2                              # work.conf:2
+isolate_streams on                       # command line
+pipeline off                             # default
+fast_open off                            # default
+keep_env off                             # default
+timeout 60                               # default
+tcp_connect_time_out 500                 # command line
 dns remote                               # default
 placeholders 198.18.0.0/15               # default
+confine auto                             # default
 loopback direct                          # default
 udp associate                            # default
 listen local                             # default
 bind_peer latest                         # default
-pipeline off                             # default
-fast_open off                            # default
-isolate_streams on                       # command line
-timeout 60                               # default
-tcp_connect_time_out 500                 # command line
-keep_env off                             # default
 verbosity 0                              # default
 dnat [::1]:80 192.0.2.1                  # command line
 route 10.0.0.0/8 direct                  # command line
@@ -70,27 +71,29 @@ socks5://alice:***@c:3
 
 
 def test_less_than_a_millisecond_is_one():
-    choices = Choices(connect_timeout=0.0001, read_timeout=0.0004)
-    assert (again(choices).connect_timeout, again(choices).read_timeout) == (0.001, 0.001)
+    partial = PartialSettings(connect_timeout=0.0001, read_timeout=0.0004)
+    assert (again(partial).connect_timeout, again(partial).read_timeout) == (0.001, 0.001)
 
 
 @pytest.mark.parametrize(
-    "choices",
+    "partial",
     [
-        Choices(proxies=()),
+        PartialSettings(proxies=()),
         proxychains.parse((ROOT / "etc/pysocksify.conf").read_bytes(), "f"),
         tsocks.parse(TSOCKS.encode().replace(b"default_pass", b"#"), "f"),
         torsocks.parse(b"AllowOutboundLocalhost 1\nIsolatePID 1", "f"),
         torsocks.parse(b"OnionAddrRange 10.1.0.0/16", "a file\nquiet_mode"),
-        Choices(proxies=(Proxy("socks5h", "h"),), placeholders="224.128.0.0/9"),
-        Choices(timeout=0.1 + 0.2, read_timeout=0.007, verbosity=-1, dns="tcp://[::1]:53", bind_peer="any"),
-        Choices(proxies=(Proxy("socks5h", "h"),), dns="tor"),
+        PartialSettings(proxies=(Proxy("socks5h", "h"),), placeholders="224.128.0.0/9"),
+        PartialSettings(
+            timeout=0.1 + 0.2, read_timeout=0.007, verbosity=-1, dns="tcp://[::1]:53", bind_peer="any"
+        ),
+        PartialSettings(proxies=(Proxy("socks5h", "h"),), dns="tor"),
     ],
 )
-def test_our_reader_reads_it_as_the_same_settings(choices):
-    assert settle(again(choices)) == settle(choices)
+def test_our_reader_reads_it_as_the_same_settings(partial):
+    assert settle(again(partial)) == settle(partial)
     # And what it makes of that is the end of it.
-    assert settle(again(again(choices))) == settle(choices)
+    assert settle(again(again(partial))) == settle(partial)
 
 
 proxies = st.builds(
@@ -120,12 +123,12 @@ rules = st.builds(
 
 @given(st.lists(proxies), st.lists(chains, max_size=1), st.lists(rules, unique=True))
 def test_whatever_it_is(hops, named, routes):
-    choices = Choices(proxies=tuple(hops), chains=tuple(named), rules=tuple(routes))
-    assert settle(again(choices)) == settle(choices)
+    partial = PartialSettings(proxies=tuple(hops), chains=tuple(named), rules=tuple(routes))
+    assert settle(again(partial)) == settle(partial)
 
 
 def test_only_passwords_are_lost():
     hop = Proxy("socks5", "h", 1, b"u", b"SECRET")
-    text = show(Choices(proxies=(hop,)))
+    text = show(PartialSettings(proxies=(hop,)))
     assert "SECRET" not in text
     assert proxychains.parse(text.encode(), "f").proxies == (replace(hop, password=b"***"),)

@@ -2,15 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywrap.config.choices import Choices, settle
+from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.settings import Proxy, Rule
 from pywrap.config.torsocks import DIRECTIVES, parse
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
-from tests.config.debian import shipped
+from tests.support.debian_files import shipped
 
 NO_IPV6 = Rule("::/0", to="block")
-DEFAULT = Choices(
+DEFAULT = PartialSettings(
     proxies=(Proxy("socks5h", "127.0.0.1", 9050),),
     rules=(NO_IPV6,),
     dns="tor",
@@ -22,14 +21,14 @@ DEFAULT = Choices(
 )
 
 
-def said(text: str) -> Choices:
+def said(text: str) -> PartialSettings:
     """What a file says, without where."""
-    return replace(parse(text.encode(), "file"), origins={})
+    return parse(text.encode(), "file").replace(origins={})
 
 
 def test_file_of_debian_loads():
     data = shipped("torsocks", "/etc/tor/torsocks.conf")
-    assert replace(parse(data, "file"), origins={}) == DEFAULT
+    assert parse(data, "file").replace(origins={}) == DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_file_of_debian_loads():
     ],
 )
 def test_directive(text, changes):
-    assert said(text) == replace(DEFAULT, **changes)
+    assert said(text) == DEFAULT.replace(**changes)
     settle(said(text))
 
 
@@ -187,6 +186,6 @@ def test_what_is_wrong_with_a_file(text, message, hint):
 )
 def test_any_file_is_choices_or_an_error(data):
     try:
-        assert isinstance(parse(data, "file"), Choices)
+        assert isinstance(parse(data, "file"), PartialSettings)
     except ConfigError as err:
         assert str(err).startswith("file:")

@@ -5,26 +5,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywrap.config.choices import Choices, settle
+from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.settings import Chain, Proxy, Rule
 from pywrap.config.tsocks import DIRECTIVES, FORM, parse
 from pywrap.errors import ConfigError
-from pywrap.frozen import replace
-from pywrap.tunnel.dial import FirstHop
-from pywrap.tunnel.names import Hosts, Names
+from pywrap.tunnel.first_hop import FirstHop
+from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes
-from tests.config.debian import shipped
-from tests.rules import direct
+from tests.support.debian_files import shipped
+from tests.support.rules import direct
 
 
-def said(text: str) -> Choices:
+def said(text: str) -> PartialSettings:
     """What a file says, without where."""
-    return replace(parse(text.encode(), "file"), origins={})
+    return parse(text.encode(), "file").replace(origins={})
 
 
 def test_file_of_debian_loads():
-    choices = replace(parse(shipped("tsocks", "/etc/tsocks.conf"), "file"), origins={})
-    assert choices == Choices(
+    partial = parse(shipped("tsocks", "/etc/tsocks.conf"), "file").replace(origins={})
+    assert partial == PartialSettings(
         proxies=(Proxy("socks5", "192.168.0.1"),),
         chains=(Chain((Proxy("socks5", "10.1.7.25", 1080, b"delius", b"hello"),), "path1"),),
         rules=(
@@ -62,7 +61,7 @@ server_port = 1081
 
 
 def test_every_directive():
-    assert said(EVERYTHING) == Choices(
+    assert said(EVERYTHING) == PartialSettings(
         proxies=(Proxy("socks4", "10.0.0.1", 1081),),
         chains=(
             Chain((Proxy("socks4", "first.example"),), "path1"),
@@ -93,16 +92,16 @@ def test_every_directive():
     ],
 )
 def test_names_go_to_tor_where_its_patch_of_tsocks_would_send_them(text, dns):
-    choices = parse((text + "server = a\npath {\nreaches = 10.0.0.0/8\nserver = b\n}").encode(), "f")
+    partial = parse((text + "server = a\npath {\nreaches = 10.0.0.0/8\nserver = b\n}").encode(), "f")
     scheme = {"tor": "socks4a", "local": "socks4"}[dns]
-    assert choices.dns == dns
-    assert choices.origins["dns"] == ("f:1" if text else "f")
-    assert [choices.proxies[0].scheme, choices.chains[0].proxies[0].scheme] == [scheme, scheme]
+    assert partial.dns == dns
+    assert partial.origins["dns"] == ("f:1" if text else "f")
+    assert [partial.proxies[0].scheme, partial.chains[0].proxies[0].scheme] == [scheme, scheme]
 
 
 def test_the_addresses_of_onions_are_those_of_the_deadpool():
-    choices = said("tordns_deadpool_range = 127.0.69.0/255.255.255.0\ntordns_cache_size = 256\nserver = a\n")
-    assert (choices.placeholders, choices.dns) == ("127.0.69.0/24", "local")
+    partial = said("tordns_deadpool_range = 127.0.69.0/255.255.255.0\ntordns_cache_size = 256\nserver = a\n")
+    assert (partial.placeholders, partial.dns) == ("127.0.69.0/24", "local")
 
 
 def test_every_line_is_remembered():
@@ -119,16 +118,16 @@ def test_every_line_is_remembered():
     "fallback, rest", [("", "block"), ("fallback = no\n", "block"), ("fallback = yes\n", "direct")]
 )
 def test_without_a_default_server_the_rest_goes_where_fallback_says(fallback, rest):
-    choices = said(f"{fallback}path {{\nreaches = 10.0.0.0/8\nserver = a\n}}\n")
-    assert choices.proxies == ()
-    assert choices.rules == (Rule("10.0.0.0/8", to="path1"), Rule(to=rest))
-    assert [chain.name for chain in settle(choices).chains] == ["", "path1"]
+    partial = said(f"{fallback}path {{\nreaches = 10.0.0.0/8\nserver = a\n}}\n")
+    assert partial.proxies == ()
+    assert partial.rules == (Rule("10.0.0.0/8", to="path1"), Rule(to=rest))
+    assert [chain.name for chain in settle(partial).chains] == ["", "path1"]
 
 
 @pytest.mark.parametrize("fallback", ["no", "yes"])
 def test_this_machine_is_always_local(fallback):
     settings = settle(said(f"fallback = {fallback}\nlocal = 10.0.0.0/8\n"))
-    routes = Routes(settings, [], Names(lambda: None), Hosts("/dev/null"))
+    routes = Routes(settings, [], Placeholders(lambda: None), Hosts("/dev/null"))
     assert routes.verdict("127.0.0.1", 80).kind == "direct"
     assert routes.verdict("192.0.2.1", 80).kind == {"no": "refuse", "yes": "direct"}[fallback]
 
@@ -146,7 +145,7 @@ def test_the_path_is_that_of_tsocks(tmp_path):
     )
     settings = settle(parse(file.read_bytes(), str(file)))
     firsts = [FirstHop(chain.proxies[0], lambda *_: []) for chain in settings.chains]
-    routes = Routes(settings, firsts, Names(lambda: None), Hosts("/dev/null"))
+    routes = Routes(settings, firsts, Placeholders(lambda: None), Hosts("/dev/null"))
     proxies = {chain.name: chain.proxies[0].host for chain in settings.chains}
     for host in "10.1.1.1 10.2.0.1 127.0.0.1 150.0.0.1 150.0.1.1 150.1.0.1 151.9.9.9 192.0.2.1".split():
         theirs = subprocess.run([tool, "-f", str(file), "-t", host], capture_output=True, text=True)
@@ -282,6 +281,6 @@ PIECES = [*DIRECTIVES, "=", "{", "}", "#", "\n", "1", "5", "10.0.0.0/8"]
 @given(st.binary() | st.lists(st.sampled_from(PIECES)).map(lambda words: " ".join(words).encode()))
 def test_any_file_is_choices_or_an_error(data):
     try:
-        assert isinstance(parse(data, "file"), Choices)
+        assert isinstance(parse(data, "file"), PartialSettings)
     except ConfigError as err:
         assert str(err).startswith("file:")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pywrap.config.variables import is_proxy_variable
-from tests.naming_proxy import naming_proxy
-from tests.run import program, pysocksify, run
-from tests.servers import reference_server
+from tests.support.naming_proxy import naming_proxy
+from tests.support.run import program, pysocksify, run
+from tests.support.servers import reference_server
 
 HERE = "127.0.0.1"
 WRAPPED = pysocksify("-x", "socks5h://192.0.2.99")  # never reached
@@ -103,8 +103,8 @@ def test_whoever_wants_them_keeps_them(options: Any, line: str, kept: bool, tmp_
 def test_the_settings_have_them_for_who_starts_a_child_with_a_copy() -> None:
     code = """
 import json, os
-from pywrap.config import handover
-print(json.dumps(handover.decode(os.environ["PYSOCKSIFY_SETTINGS"]).proxy_variables))
+from pywrap.config import settings_env
+print(json.dumps(settings_env.decode(os.environ["PYSOCKSIFY_SETTINGS"]).proxy_variables))
 """
     env = {"ALL_PROXY": "socks5://192.0.2.98", "no_proxy": "a"}
     assert run(*WRAPPED, sys.executable, "-c", code, env=env).json == [["ALL_PROXY", "socks5://192.0.2.98"]]

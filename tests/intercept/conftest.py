@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from tests.datagrams import udp_echo
-from tests.servers import reference_server
+from tests.support.datagrams import udp_echo
+from tests.support.servers import reference_server
 
 
 @pytest.fixture

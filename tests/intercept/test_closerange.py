@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.intercept.child import SOCK, under
-from tests.servers import reference_server
+from tests.support.child import SOCK, kernel
+from tests.support.servers import reference_server
 
 # A destination port that the proxy never answers for.
 SILENT = 9
@@ -129,7 +129,7 @@ for fd in map(int, descriptors()):
 
 @pytest.mark.parametrize("close", CLOSE.values(), ids=CLOSE)
 def test_what_has_our_numbers_is_not_touched_and_nothing_hangs(close, granting):
-    said = under(
+    said = kernel(
         granting,
         FILES
         + """
@@ -159,7 +159,7 @@ say(harmed=files.harmed(), after=after, ends=[errno.errorcode[end] for end in en
 
 
 def test_a_child_that_becomes_a_daemon_has_connections_and_the_parent_keeps_its_own(granting):
-    said = under(
+    said = kernel(
         granting,
         FILES
         + """
@@ -186,7 +186,7 @@ say(status=status, error=wait_writable(other), said=echo(other), pending=error)
 
 def test_associations_are_made_anew(echo):
     with reference_server() as proxy:
-        said = under(
+        said = kernel(
             proxy.url(),
             SOCK
             + FILES

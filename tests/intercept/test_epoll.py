@@ -12,12 +12,12 @@ import pytest
 
 from pywrap.intercept import epoll
 from pywrap.intercept.epoll import Epoll, Real
-from tests.intercept.child import under
-from tests.run import pysocksify, run
+from tests.support.child import kernel
+from tests.support.run import pysocksify, run
 
 
 def test_it_is_what_select_epoll_is(proxy):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         import selectors
@@ -59,7 +59,7 @@ def test_it_is_what_select_epoll_is(proxy):
 @pytest.mark.parametrize("flags", ["0", "select.EPOLLET", "select.EPOLLONESHOT"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_registration_follows_and_can_be_modified(proxy, echo_server, flags, when):
-    said = under(
+    said = kernel(
         proxy.url(),
         f"""
         poller = select.epoll()
@@ -85,7 +85,7 @@ def test_a_registration_follows_and_can_be_modified(proxy, echo_server, flags, w
 
 
 def test_a_failure_wakes_it_up(proxy, refusing_port):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         poller = select.epoll()
@@ -101,7 +101,7 @@ def test_a_failure_wakes_it_up(proxy, refusing_port):
 
 
 def test_an_epoll_from_before_us_is_woken_up_as_well(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         from pywrap.intercept import originals
@@ -118,7 +118,7 @@ def test_an_epoll_from_before_us_is_woken_up_as_well(proxy, echo_server):
 
 
 def test_a_number_that_is_used_again_is_not_registered_by_us(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         poller = select.epoll()

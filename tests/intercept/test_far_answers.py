@@ -13,11 +13,11 @@ import pytest
 
 from pywrap.socks import v5
 from pywrap.socks.serve import receive_request
-from tests.intercept.child import PRELUDE
-from tests.name_server import name_server
-from tests.naming_proxy import naming_proxy
-from tests.run import pysocksify, run
-from tests.socks.play import hold
+from tests.support.child import PRELUDE
+from tests.support.name_server import name_server
+from tests.support.naming_proxy import naming_proxy
+from tests.support.play import hold
+from tests.support.run import pysocksify, run
 from tests.tunnel.test_routes import world  # noqa: F401
 
 EAI_FAIL = f"[Errno {socket.EAI_FAIL}] Non-recoverable failure in name resolution"
@@ -50,7 +50,7 @@ def answering(reply, after=lambda client: client.recv(1)):
             thread.join()
 
 
-def under(url, code, *args, options=(), **how):
+def kernel(url, code, *args, options=(), **how):
     """As those of ``child``, but this machine is direct, which is the default."""
     return run(*pysocksify("-x", url, *options), sys.executable, "-c", PRELUDE + code, *map(str, args), **how)
 
@@ -92,7 +92,7 @@ V2RAY = b"\x05\x00\x00\x01" + b"\x7f\x00\x00\x01" + b"\x0b\xc1"
 def test_an_address_of_the_far_side_never_leads_to_what_is_direct(reply, options, why, echo_server):
     where = echo_server.host, echo_server.port
     with answering(reply) as (url, asked):
-        ran = under(url, LOOK_UP, *where, options=("--dns", "tor", "-v", *options))
+        ran = kernel(url, LOOK_UP, *where, options=("--dns", "tor", "-v", *options))
     said = ran.json["said"]
     assert len(said) == 5
     # An IPv6 answer is none for who wants IPv4 alone.
@@ -112,7 +112,7 @@ def test_the_proxys_own_address_is_no_answer():
         return b"\5\0\0\1" + b"\xcb\0\x71\x05" + port.to_bytes(2, "big")
 
     with answering(own) as (url, _):
-        said = under(url, 'say(said=outcome(socket.gethostbyname, "x.example"))', options=("--dns", "tor"))
+        said = kernel(url, 'say(said=outcome(socket.gethostbyname, "x.example"))', options=("--dns", "tor"))
     assert said.json["said"][2].startswith(f"{EAI_FAIL} (proxy 127.0.0.1:")
     assert "answers RESOLVE with an address of its own: 203.0.113.5:" in said.json["said"][2]
 
@@ -121,7 +121,7 @@ def test_good_addresses_are_kept_beside_others(echo_server, proxy):
     with name_server("x.example 60 A 127.0.0.2", "x.example 60 AAAA 2001:db8::7") as server:
         code = 'say(found=[row[4][0] for row in socket.getaddrinfo("x.example", 1, type=socket.SOCK_STREAM)])'
         options = ("--dns", server.setting, "-v")
-        ran = under(proxy.url(), code, options=options)
+        ran = kernel(proxy.url(), code, options=options)
     assert ran.json == {"found": ["2001:db8::7"]}
     assert "refused: x.example was answered with 127.0.0.2, this machine" in ran.err
 
@@ -138,7 +138,7 @@ say(said=[outcome(socket.gethostbyaddr, f"203.0.113.{last}")[:2] for last in (1,
     info=outcome(socket.getnameinfo, ("203.0.113.1", 80), 0)[0], fqdn=socket.getfqdn("203.0.113.2"))
 """
     with naming_proxy(names) as proxy:
-        ran = under(proxy.url(), code, options=("--dns", "tor", "--direct", "*.corp", "-v"))
+        ran = kernel(proxy.url(), code, options=("--dns", "tor", "--direct", "*.corp", "-v"))
     assert ran.json == {
         "said": [["herror", "ESRCH"], ["herror", "ESRCH"], ["www.example", []]],
         "info": "gaierror",
@@ -153,7 +153,7 @@ def test_a_canonical_name_that_is_direct_is_not_told(proxy):
         'say(said=[socket.gethostbyname_ex("a.example"), socket.getaddrinfo("a.example", 1, flags=2)[0][3]])'
     )
     with name_server(*records) as server:
-        ran = under(proxy.url(), code, options=("--dns", server.setting, "--direct", "*.corp"))
+        ran = kernel(proxy.url(), code, options=("--dns", server.setting, "--direct", "*.corp"))
     assert ran.json["said"] == [["a.example", [], ["192.0.2.7"]], "a.example"]
 
 
@@ -235,6 +235,6 @@ sock.settimeout(PATIENCE)
 sock.sendto(b"x", ("192.0.2.1", 7))
 say(first=sock.recvfrom(100)[1])
 """
-            ran = under(url, code, options=("--direct", "10.0.0.0/8"))
+            ran = kernel(url, code, options=("--direct", "10.0.0.0/8"))
         thread.join()
     assert ran.json == {"first": ["192.0.2.1", 7]}

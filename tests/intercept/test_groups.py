@@ -11,13 +11,13 @@ from pywrap.config.rules import parse_route
 from pywrap.config.settings import Chain, Settings
 from pywrap.intercept import groups
 from pywrap.socks.wire import packed
-from pywrap.tunnel.names import Hosts, Names
+from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes
-from tests import peers
 from tests.conftest import installed
-from tests.intercept.child import PRELUDE
-from tests.namespaces import alone_with_fast_open
-from tests.run import pysocksify, run
+from tests.support import peers
+from tests.support.child import PRELUDE
+from tests.support.namespaces import alone_with_fast_open
+from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://127.0.0.1:1"  # never reached: nothing here connects
 
@@ -126,7 +126,7 @@ def test_the_kernel_is_a_member_of_direct_groups_alone(options, joined, groups):
 )
 def test_which_rules_let_this_machine_be_a_member(rules, expected):
     compiled = tuple(rule for text in rules for rule in parse_route(text.split()))
-    names = Names(lambda: None)
+    names = Placeholders(lambda: None)
     routes = Routes(Settings((Chain(),), compiled), [], names, Hosts("/dev/null"))
     assert routes.may_join(packed("239.1.2.3")) == expected
     value = packed("239.1.2.3") + bytes(4)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.intercept.child import under
-from tests.run import pysocksify, run
+from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
+from pywrap.config.settings_env import decode
+from tests.support.child import kernel
+from tests.support.run import pysocksify, run
 
 MODULES = "modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]"
 
@@ -128,7 +130,7 @@ def test_in_a_running_event_loop(proxy, echo_server):
 
 
 def test_reloading_socket_keeps_it_armed(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         """
         import importlib
@@ -146,9 +148,9 @@ def test_reloading_socket_keeps_it_armed(proxy, echo_server):
     assert len(proxy.seen) == 1
 
 
-def test_a_wrapper_around_a_door_is_kept(proxy, echo_server):
-    # Before the first connection, when the door has not been opened yet.
-    said = under(
+def test_a_wrapper_around_a_replaced_function_is_kept(proxy, echo_server):
+    # Before the first connection, when no implementation has been imported yet.
+    said = kernel(
         proxy.url(),
         """
         calls, inner = [], socket.socket.connect
@@ -200,7 +202,7 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
         """
         import json, sys, pywrap
         from pywrap import intercept
-        from pywrap.config.handover import encode
+        from pywrap.config.settings_env import encode
         results = []
         for arguments in (
             dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
@@ -210,22 +212,26 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)
-            results.append(encode(intercept.current().session.settings))
+            results.append(encode(intercept.current().settings))
             pywrap.uninstall()
         print(json.dumps(results))
         """,
         tmp_path / "t",
     )
-    assert said == [
-        "format=5 chains=/random/2/socks5h://a:1080,http://b:1080"
-        + " rules=10.0.0.0/8|0|0||direct,|0|0||,a|0|0|udp|block rewrites=192.0.2.1|0|192.0.2.2|80"
-        + " dns=remote placeholders=11.0.0.0/8 loopback=direct udp=associate listen=local bind_peer=any"
-        + " pipeline=auto fast_open=on isolate_streams=off timeout=60.0 connect_timeout=1.0 read_timeout=2.5"
-        + " keep_env=off proxy_variables= turns= verbosity=-1",
-        "format=5 chains=/strict/0/socks4://192.0.2.7:1080 rules=10.0.0.0/8|0|0||direct rewrites= dns=remote"
-        + " placeholders=198.18.0.0/15 loopback=direct udp=associate listen=local bind_peer=latest"
-        + " pipeline=off fast_open=off isolate_streams=off timeout=60.0 connect_timeout=0.0 read_timeout=0.0"
-        + " keep_env=off proxy_variables= turns= verbosity=0",
+    assert list(map(decode, said)) == [
+        Settings(
+            (Chain((Proxy("socks5h", "a"), Proxy("http", "b")), "", "random", 2),),
+            (Rule("10.0.0.0/8", to="direct"), Rule(), Rule("", "a", protocol="udp", to="block")),
+            (Rewrite("192.0.2.1", 0, "192.0.2.2", 80),),
+            placeholders="11.0.0.0/8",
+            bind_peer="any",
+            pipeline="auto",
+            fast_open=True,
+            connect_timeout=1.0,
+            read_timeout=2.5,
+            verbosity=-1,
+        ),
+        Settings((Chain((Proxy("socks4", "192.0.2.7"),)),), (Rule("10.0.0.0/8", to="direct"),)),
     ]
 
 

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from tests import peers
 from tests.conftest import installed
-from tests.intercept.child import PRELUDE
-from tests.namespaces import alone_with_fast_open
-from tests.run import pysocksify, run
+from tests.support import peers
+from tests.support.child import PRELUDE
+from tests.support.namespaces import alone_with_fast_open
+from tests.support.run import pysocksify, run
 from tests.tunnel.test_routes import world  # noqa: F401
 
 PROXY = "socks5h://127.0.0.1:1"  # nothing listens there

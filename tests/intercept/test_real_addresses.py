@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from pywrap.config.settings import Proxy
-from tests import peers
 from tests.conftest import installed
-from tests.intercept.child import PRELUDE
-from tests.namespaces import alone_with_fast_open
-from tests.run import run
+from tests.support import peers
+from tests.support.child import PRELUDE
+from tests.support.namespaces import alone_with_fast_open
+from tests.support.run import run
 from tests.tunnel.test_routes import world  # noqa: F401
 
 
@@ -29,7 +29,7 @@ def clash():
 ALL = """
 import json, os, subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from tests.servers import reference_server
+from tests.support.servers import reference_server
 with reference_server(listen=[("198.18.0.1", 0)]) as proxy:
     command = [sys.executable, "-m", "pywrap", "-x", proxy.url(), sys.executable, "-c", sys.argv[2]]
     ran = subprocess.run(command, capture_output=True, text=True)

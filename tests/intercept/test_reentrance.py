@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tests.intercept.child import under
-from tests.run import pysocksify, run
+from tests.support.child import kernel
+from tests.support.run import pysocksify, run
 
 WATCHDOG = """
 import faulthandler
@@ -48,7 +48,7 @@ def calm():
 
 
 def test_signals_connect_while_the_first_connections_load_us(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         WATCHDOG
         + STORM
@@ -111,7 +111,7 @@ INTRUDERS = {
 
 @pytest.mark.parametrize("intruder", INTRUDERS.values(), ids=INTRUDERS)
 def test_what_connects_in_the_middle_of_our_import_is_connected(intruder, proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         WATCHDOG
         + f"""
@@ -140,7 +140,7 @@ def test_what_connects_in_the_middle_of_our_import_is_connected(intruder, proxy,
 
 
 def test_an_audit_hook_that_connects_without_end_gets_an_error_in_words(proxy, echo_server):
-    said = under(
+    said = kernel(
         proxy.url(),
         WATCHDOG
         + """
@@ -233,7 +233,7 @@ def datagrams_nonblocking():
     ],
 )
 def test_signals_may_do_anything_in_the_middle_of_every_call(outer, inner, proxy, echo_server, echo):
-    said = under(
+    said = kernel(
         proxy.url(),
         WATCHDOG
         + STORM
@@ -254,7 +254,7 @@ say(went_wrong=went_wrong)
 
 
 def test_exceptions_out_of_a_handler_leave_no_lock_behind(proxy, echo_server, echo):
-    said = under(
+    said = kernel(
         proxy.url(),
         WATCHDOG
         + STORM
@@ -307,7 +307,7 @@ socket.create_connection((sys.argv[1], int(sys.argv[2]))).close()
 import eventlet
 eventlet.monkey_patch()
 from pywrap import intercept
-print(type(intercept._tunnels.lock._lock).__module__)
+print(type(intercept._registry.lock._lock).__module__)
 """,
         *(echo_server.host, str(echo_server.port)),
     )

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.frozen import replace
 from pywrap.launch import bootstrap
 from pywrap.launch.environment import STARTUP, environment
-from tests.run import environment as clean
-from tests.run import pysocksify, run
+from tests.support.run import environment as clean
+from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 WRAPPED = pysocksify("-x", PROXY)
+UNCONFINED = pysocksify("--confine", "off", "-x", PROXY)
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99"),)),))
 
 REPORT = """
@@ -126,7 +127,7 @@ def test_running_it_under_itself_takes_the_inner_settings(bare):
     code = "import os, json; print(json.dumps([os.environ['PYTHONPATH'], os.environ['PYSOCKSIFY_SETTINGS']]))"
     path, settings = run(*WRAPPED, *pysocksify("-x", "socks4a://198.51.100.7:9"), bare, "-c", code).json
     assert path == STARTUP
-    assert "socks4a://198.51.100.7:9" in settings
+    assert "'socks4a,'198.51.100.7,9" in settings
 
 
 # ---------------------------------------------------------------- what must not start
@@ -138,15 +139,15 @@ def refused(*command, status=125, **how):
     return ran.err
 
 
-def test_what_is_not_python_is_refused():
-    err = refused(*WRAPPED, "ls", status=126)
+def test_what_is_not_python_is_refused_unconfined():
+    err = refused(*UNCONFINED, "ls", status=126)
     assert "not a Python program, so its traffic would leave directly; not started" in err
     assert len(err.splitlines()) == 2 and err.splitlines()[1].startswith("hint: ")
 
 
 @pytest.mark.parametrize("option", ["-I", "-E", "-S", "-uI"])
 def test_an_interpreter_that_would_ignore_us_is_refused(bare, option):
-    assert "ignores pysocksify" in refused(*WRAPPED, bare, option, "-c", "print(1)", status=126)
+    assert "ignores pysocksify" in refused(*UNCONFINED, bare, option, "-c", "print(1)", status=126)
 
 
 def test_what_is_not_there_is_127():
@@ -213,7 +214,7 @@ def test_the_environment_names_our_folder_first_and_once():
     changed = environment(SETTINGS, {"PYTHONPATH": f"/a:{STARTUP}:/b", "HOME": "/home"})
     assert changed["PYTHONPATH"] == f"{STARTUP}:/a:/b"
     assert changed["HOME"] == "/home"
-    assert handover.decode(changed[handover.VARIABLE]) == SETTINGS
+    assert settings_env.decode(changed[settings_env.VARIABLE]) == SETTINGS
 
 
 def test_the_folder_holds_the_start_up_file_and_nothing_else():
@@ -223,7 +224,7 @@ def test_the_folder_holds_the_start_up_file_and_nothing_else():
 
 
 def test_the_bootstrap_reads_what_the_launcher_writes():
-    assert bootstrap.VARIABLE == handover.VARIABLE
+    assert bootstrap.VARIABLE == settings_env.VARIABLE
 
 
 # ---------------------------------------------------------------- the bundled server
@@ -234,7 +235,8 @@ def test_the_bundled_server_serves_this_run_and_ends_with_it(bare, echo_server):
 import json, os, socket
 sock = socket.create_connection(("{echo_server.host}", {echo_server.port}))
 sock.sendall(b"hello")
-proxy = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read().split("@")[1].split()[0].rpartition(":")
+from pywrap.config.settings_env import decode
+proxy = str(decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read()).chain[0]).rpartition(":")
 try:
     os.waitpid(-1, os.WNOHANG)
     children = True
@@ -252,8 +254,9 @@ print(json.dumps([sock.recv(5).decode(), children, proxy]))
 def test_a_stranger_cannot_use_the_bundled_server(bare):
     code = """
 import json, os, socket
-settings = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read()
-host, _, port = settings.split("@")[1].split()[0].rpartition(":")
+from pywrap.config.settings_env import decode
+settings = decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read())
+host, _, port = str(settings.chain[0]).rpartition(":")
 sock = socket.create_connection((host, int(port)))
 sock.sendall(b"\\x05\\x01\\x00")
 print(json.dumps(sock.recv(2).hex()))

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch import bootstrap, environment, secrets
 from pywrap.launch.command import launch
 from pywrap.launch.environment import STARTUP
 from pywrap.launch.errors import LaunchError
-from tests.run import environment as clean
-from tests.run import pysocksify, run
-from tests.servers import reference_server
+from tests.support.run import environment as clean
+from tests.support.run import pysocksify, run
+from tests.support.servers import reference_server
 
 SECRET = "pa55w0rd-of-this-test"
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99", 1080, b"me", SECRET.encode()),)),))
@@ -87,13 +87,13 @@ def test_the_file_is_for_its_user_alone(runtime: Path) -> None:
 
 
 def test_without_a_password_there_is_no_file(runtime: Path) -> None:
-    code = "import os; print(os.environ['PYSOCKSIFY_SETTINGS'][:7])"
+    code = "import os; print(os.environ['PYSOCKSIFY_SETTINGS'][:5] == 'file=')"
     ran = run(
         *pysocksify("-x", "socks5h://me@192.0.2.99"),
         *(sys.executable, "-c", code),
         env={"XDG_RUNTIME_DIR": str(runtime)},
     )
-    assert ran.out == "format=\n"
+    assert ran.out == "False\n"
     assert files(runtime) == []
 
 
@@ -142,7 +142,7 @@ def test_what_a_kill_leaves_goes_with_the_next_start(runtime: Path) -> None:
 def test_a_file_that_is_not_ours_ends_the_start(fault: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     if fault != "missing":
-        file.write_text(handover.encode(SETTINGS))
+        file.write_text(settings_env.encode(SETTINGS))
         file.chmod(0o644 if fault == "readable" else 0o600)
     path = file
     if fault == "link":
@@ -180,7 +180,7 @@ def test_where_no_file_can_be_it_is_said(monkeypatch: Any, capsys: Any) -> None:
 
     monkeypatch.setattr(secrets, "_folder", no_folder)
     changed = environment.environment(SETTINGS, {})
-    assert handover.decode(changed["PYSOCKSIFY_SETTINGS"]) == SETTINGS
+    assert settings_env.decode(changed["PYSOCKSIFY_SETTINGS"]) == SETTINGS
     assert capsys.readouterr().err == (
         "pysocksify: warning: no file for the password (none for you): it is in PYSOCKSIFY_SETTINGS, "
         "which every child can read\n"
@@ -216,7 +216,7 @@ def test_a_file_of_another_owner_is_left(runtime: Path) -> None:
     assert len(files(runtime)) == 1
     secrets.take_back(value)
     assert files(runtime) == []
-    for nothing in ("format=5 chains=", ""):
+    for nothing in ("5f 1c hide_env Settings(", ""):
         secrets.discard(nothing)
         secrets.take_back(nothing)
 

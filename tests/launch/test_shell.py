@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from pywrap.config import handover
+from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch.environment import STARTUP
 from pywrap.launch.shell import BROUGHT, exports, undo
-from tests.run import environment, pysocksify
-from tests.servers import reference_server
+from tests.support.run import environment, pysocksify
+from tests.support.servers import reference_server
 
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99", 1080, b"o'brien\"$(id)`\\"),)),))
 
@@ -98,10 +98,9 @@ def test_nothing_is_left_behind(shell):
 
 def test_text_that_shells_act_upon_comes_through(shell):
     # printf, since echo acts upon backslashes in some.
-    said = shell(
-        f'{exports(SETTINGS, {"PYTHONPATH": "/a $x"})}\nprintf \'%s\\n\' "$PYTHONPATH" "${handover.VARIABLE}"'
-    )
-    assert said == [f"{STARTUP}:/a $x", handover.encode(SETTINGS)]
+    wrapped = exports(SETTINGS, {"PYTHONPATH": "/a $x"})
+    said = shell(f'{wrapped}\nprintf \'%s\\n\' "$PYTHONPATH" "${settings_env.VARIABLE}"')
+    assert said == [f"{STARTUP}:/a $x", settings_env.encode(SETTINGS)]
     said = shell(undo({"PYTHONPATH": f"/it's:{STARTUP}:/$(b)"}) + "printf '%s\\n' \"$PYTHONPATH\"")
     assert said == ["/it's:/$(b)"]
 
@@ -109,7 +108,7 @@ def test_text_that_shells_act_upon_comes_through(shell):
 def test_only_what_we_brought_is_unset():
     text = exports(SETTINGS, {"PYTHONPATH": "", "EVENTLET_NO_GREENDNS": "no"})
     assert "EVENTLET" not in text
-    assert f"export {BROUGHT}={handover.VARIABLE}\n" in text
-    there = {"PYTHONPATH": STARTUP, handover.VARIABLE: "x", BROUGHT: handover.VARIABLE}
-    assert undo(there) == f"export PYTHONPATH=''\nunset {handover.VARIABLE}\nunset {BROUGHT}\n"
+    assert f"export {BROUGHT}={settings_env.VARIABLE}\n" in text
+    there = {"PYTHONPATH": STARTUP, settings_env.VARIABLE: "x", BROUGHT: settings_env.VARIABLE}
+    assert undo(there) == f"export PYTHONPATH=''\nunset {settings_env.VARIABLE}\nunset {BROUGHT}\n"
     assert undo({"PYTHONPATH": "/a"}) == ""

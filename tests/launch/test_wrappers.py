@@ -11,7 +11,7 @@ import pytest
 from pywrap.launch.errors import LaunchError
 from pywrap.launch.program import look_through
 from pywrap.launch.wrappers import WRAPPERS, Command
-from tests.run import pysocksify, run
+from tests.support.run import pysocksify, run
 
 ENVIRON = {"PYTHONPATH": "/ours:/theirs", "PYSOCKSIFY_SETTINGS": "s", "EVENTLET_NO_GREENDNS": "yes"}
 WRAPPED = pysocksify("-x", "socks5h://me:password@192.0.2.99")

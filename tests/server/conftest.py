@@ -10,8 +10,8 @@ from itertools import count, islice
 
 import pytest
 
-from pywrap.server import dial
-from tests.servers import PATIENCE, Running, reference_server
+from pywrap.server.tcp import dial
+from tests.support.servers import PATIENCE, Running, reference_server
 
 
 class Target:

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from tests.namespaces import alone_with_fast_open
-from tests.peers import Missing
-from tests.run import run
+from tests.support.namespaces import alone_with_fast_open
+from tests.support.peers import Missing
+from tests.support.run import run
 
 CLIENTS_MAY, BOTH_MAY = 1, 3
 
@@ -17,8 +17,8 @@ from pywrap.config.settings import Proxy, Settings
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
-from pywrap.tunnel.opening import Opening, wait_for
-from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.attempt import TunnelAttempt, wait_for
+from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.selection import Fixed
 
 # linux/tcp.h: tcpi_options is the sixth byte; by this bit of it, the data in the SYN were taken.
@@ -38,7 +38,7 @@ with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
     proxy = Proxy("socks5h", host.strip("[]"), int(line.rpartition(":")[2]))
     with socket.create_server(("127.0.0.1", 0)) as target:
         for _ in range(3):
-            plan = Plan(
+            plan = RetryPolicy(
                 Hops(socket.getaddrinfo),
                 Fixed((proxy,)),
                 Endpoint(*target.getsockname()),
@@ -47,7 +47,7 @@ with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
             )
             sock = socket.socket()
             sock.setblocking(False)
-            with wait_for(Opening(sock, plan, Deadline(Settings(timeout=20))), select.poll) as tunnel:
+            with wait_for(TunnelAttempt(sock, plan, Deadline(Settings(timeout=20))), select.poll) as tunnel:
                 end, _ = target.accept()
                 with end:
                     end.sendall(b"from the other end")

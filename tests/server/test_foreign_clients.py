@@ -13,11 +13,11 @@ import socks
 from python_socks.async_.asyncio import Proxy as AsyncioProxy
 from python_socks.sync import Proxy
 
-from pywrap.server import dial
-from tests import destinations, peers
+from pywrap.server.tcp import dial
 from tests.conftest import installed
 from tests.server.conftest import receive_all
-from tests.servers import PATIENCE, reference_server
+from tests.support import destinations, peers
+from tests.support.servers import PATIENCE, reference_server
 
 
 @pytest.fixture

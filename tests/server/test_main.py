@@ -1,5 +1,6 @@
 """The program: what it prints, and how it stops."""
 
+import fcntl
 import os
 import re
 import signal
@@ -227,6 +228,158 @@ def test_a_reader_of_its_lines_that_leaves_does_not_stop_it(target):
     assert process.returncode == 0
 
 
+def test_a_reader_of_its_lines_that_does_not_read_does_not_stop_it(target):
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    with subprocess.Popen([*PYSOCKSD, "-l", "127.0.0.1:0"], stderr=write) as process:
+        os.close(write)
+        with open(read, "rb", buffering=0) as lines:
+            host, _, port = lines.read(100).decode().split()[-1].rpartition(":")
+            for _ in range(100):
+                request(target, (host, int(port))).close()
+            # What was lost is told as soon as somebody reads, and the next request is told again.
+            text = lines.read(4096).decode() + lines.read(4096).decode()
+            request(target, (host, int(port))).close()
+            text += lines.read(4096).decode()
+        process.terminate()
+    assert process.returncode == 0
+    assert re.search(r"connected\npysocksd: warning: \d+ lines dropped here, since nothing read them\n", text)
+    assert text.endswith("connected\n")
+
+
+def test_a_stderr_that_is_closed(target):
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        address = reserved.getsockname()
+    with subprocess.Popen(
+        ["sh", "-c", 'exec "$@" 2>&- <&-', "sh", *PYSOCKSD, "-l", "{}:{}".format(*address)]
+    ) as process:
+        while True:
+            try:
+                sock = request(target, address)
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None
+        # No line was written into a socket that got the number 2.
+        sock.sendall(b"x")
+        assert receive(target.accept(), 1) == b"x"
+        sock.close()
+        process.terminate()
+    assert process.returncode == 0
+
+
+def told(pysocksd):
+    """The next line about SIGHUP."""
+    while "SIGHUP" not in (line := pysocksd.line()):
+        pass
+    return line
+
+
+def test_sighup_reads_the_users_again(program, users):
+    pysocksd = program("-l", "127.0.0.1:0", "--users", str(users))
+    address = pysocksd.listening()
+
+    def login(password):
+        with socket.create_connection(address, 30) as sock:
+            sock.sendall(b"\x05\x01\x02" + b"\x01\x05alice\x06" + password)
+            return receive(sock, 4)[3]
+
+    assert login(b"secret") == 0
+    users.write_text("alice:hidden\nbob:x\n")
+    pysocksd.process.send_signal(signal.SIGHUP)
+    assert told(pysocksd) == "pysocksd: SIGHUP: read again: 0 rules, 2 users"
+    assert (login(b"secret"), login(b"hidden")) == (1, 0)
+    users.write_text("")
+    pysocksd.process.send_signal(signal.SIGHUP)
+    assert told(pysocksd) == (
+        f"pysocksd: warning: SIGHUP: all stays as it was: {users}: no user in it, so no client could log in"
+    )
+    assert login(b"hidden") == 0
+    assert pysocksd.stop()[0] == 0
+
+
+def test_sighup_without_users(program):
+    pysocksd = program("-l", "127.0.0.1:0")
+    pysocksd.listening()
+    pysocksd.process.send_signal(signal.SIGHUP)
+    assert pysocksd.line() == "pysocksd: SIGHUP: read again: 0 rules, no users"
+    assert pysocksd.stop() == (0, [])
+
+
+def test_a_storm_of_signals(program, target):
+    pysocksd = program("-l", "127.0.0.1:0", "-q")
+    address = pysocksd.listening()
+    for _ in range(30):
+        sock = request(target, address)
+        for _ in range(10):
+            pysocksd.process.send_signal(signal.SIGHUP)
+        sock.sendall(b"x")
+        assert receive(target.accept(), 1) == b"x"
+        sock.close()
+    assert pysocksd.stop()[0] == 0
+
+
+def limited(limit, *args):
+    """A command that runs under a resource limit."""
+    program = f"import os, resource, sys; resource.setrlimit({limit}); os.execv(sys.executable, sys.argv[1:])"
+    return [sys.executable, "-c", program, *args]
+
+
+def test_no_thread_can_be_started(target):
+    # glibc gives a thread the stack of this limit, and there is no such room: as at a limit of processes,
+    # which does not concern root.
+    command = limited("resource.RLIMIT_STACK, (1 << 46, -1)", *PYSOCKSD, "-l", "127.0.0.1:0")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        host, _, port = process.stderr.readline().split()[-1].rpartition(":")
+        near = request(target, (host, int(port)))
+        with socket.create_connection((host, int(port)), 30) as sock:
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x03" + b"\x09localhost" + target.port_bytes)
+            assert receive(sock, 4) == b"\x05\x00" + b"\x05\x01"
+        near.sendall(b"x")
+        assert receive(target.accept(), 1) == b"x"
+        near.close()
+        request(target, (host, int(port))).close()
+        process.terminate()
+        assert "no thread can be started" in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_a_limit_of_64_descriptors(target):
+    command = limited("resource.RLIMIT_NOFILE, (64, 64)", *PYSOCKSD, "-q", "-l", "127.0.0.1:0")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        host, _, port = process.stderr.readline().split()[-1].rpartition(":")
+        socks, answers = [], []
+        for _ in range(100):
+            sock = socket.create_connection((host, int(port)), 30)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
+            answers.append(receive(sock, 12)[3])
+            socks.append(sock)
+        assert set(answers) == {0, 1}
+        assert answers.count(0) >= 15
+        for _ in range(answers.count(0)):
+            target.accept().close()
+        for sock in socks:
+            sock.close()
+        # As soon as the tunnels have ended, there is room again.
+        while True:
+            with socket.create_connection((host, int(port)), 30) as sock:
+                sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
+                if receive(sock, 12)[3] == 0:
+                    break
+        process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: open(path, "w").close()])
+def test_a_user_file_that_is_none(tmp_path, make):
+    path = tmp_path / "users"
+    make(path)
+    status, stderr = failure("-u", str(path))
+    assert status == 1
+    assert stderr.startswith("pysocksd: error: ")
+    assert str(path) in stderr
+
+
 def test_an_address_that_is_taken(target):
     assert failure("-l", f"127.0.0.1:{target.port}") == (
         1,
@@ -268,5 +421,5 @@ def test_version():
 def test_it_starts_without_heavy_imports():
     program = "import sys, pywrap.server.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    heavy = {"asyncio", "logging", "argparse", "typing", "dataclasses", "re", "json", "ssl", "socket"}
+    heavy = {"asyncio", "logging", "typing", "dataclasses", "json", "ssl", "socket", "prometheus_client"}
     assert heavy.isdisjoint(done.stdout.split())

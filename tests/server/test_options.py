@@ -2,14 +2,18 @@
 
 import pytest
 
-from pywrap.server.options import HELP, Options, UsageError, parse
-from pywrap.server.outbound import UdpRules
+from pywrap.config.settings import Proxy, Rule
+from pywrap.errors import ConfigError
+from pywrap.frozen import replace
+from pywrap.server.limits import Limits
+from pywrap.server.options import Options, UsageError, help_text, parse
+from pywrap.server.udp.outbound import UdpRules
 
 
 @pytest.mark.parametrize(
     "argv, options",
     [
-        ([], Options((("127.0.0.1", 1080),), "", 0)),
+        ([], Options()),
         (["-l", "0.0.0.0:1080"], Options((("0.0.0.0", 1080),))),
         (["--listen", "[::1]:0", "--listen=localhost:9050"], Options((("::1", 0), ("localhost", 9050)))),
         (["-l", "[fe80::1%eth0]:1080"], Options((("fe80::1%eth0", 1080),))),
@@ -32,6 +36,34 @@ from pywrap.server.outbound import UdpRules
             ["--bind-address=2001:db8::7", "--bind-address=192.0.2.7"],
             Options(bind_addresses=("2001:db8::7", "192.0.2.7")),
         ),
+        (["--rate", "10M", "--max-per-client=4"], Options(limits=Limits(rate=10 << 20, per_client=4))),
+        (["--idle-timeout", "0", "--bind-timeout", "2.5"], Options(limits=Limits(bind=2.5))),
+        (["--drain", "30", "--workers", "4"], Options(drain=30.0, workers=4)),
+        (["--metrics", "127.0.0.1:9108"], Options(metrics=("127.0.0.1", 9108))),
+        (["--metrics", "[::1]:9108"], Options(metrics=("::1", 9108))),
+        (["--log-format", "json"], Options(log_format="json")),
+        (
+            ["--listen-tls", "[::]:1443", "--certificate=c"],
+            Options(listen_tls=(("::", 1443),), certificate="c"),
+        ),
+        (
+            ["--gssapi", "socks@x", "--gssapi-protection", "confidentiality"],
+            Options(gssapi="socks@x", gssapi_levels=(2,)),
+        ),
+        (
+            ["-x", "socks5://a:1", "--proxy=http://b:2", "--route", "udp 10.0.0.0/8,*.test direct"],
+            Options(
+                proxies=(Proxy("socks5", "a", 1), Proxy("http", "b", 2)),
+                routes=(
+                    Rule("10.0.0.0/8", protocol="udp", to="direct"),
+                    Rule(name="*.test", protocol="udp", to="direct"),
+                ),
+            ),
+        ),
+        (["--ident", "require"], Options(ident="require")),
+        (["--add-user", "alice", "-u", "x"], Options(users="x", add_user="alice")),
+        (["--explain", "::1", "-", "udp", "x:1"], Options(explain=("::1", "-", "udp", "x:1"))),
+        (["-qv"], Options(verbosity=1)),
         (["-q", "-v", "--version"], Options(show="version")),
         (["--help", "--nonsense"], Options(show="help")),
         (["-h"], Options(show="help")),
@@ -46,15 +78,15 @@ def test_good_command_lines(argv, options):
     [
         (["--nonsense"], "unknown argument: `--nonsense`"),
         (["1080"], "unknown argument: `1080`"),
-        (["--quiet=yes"], "unknown argument: `--quiet=yes`"),
-        (["-l"], "no value for `-l`"),
+        (["--quiet=yes"], "argument -q/--quiet: ignored explicit argument 'yes'"),
+        (["-l"], "argument -l/--listen: expected one argument"),
         (["--udp-peers", "all"], "not `contacted` or `any`: `all`"),
         (["--udp-address", "proxy.example.org"], "not an address: `proxy.example.org`"),
         (
             ["--udp-address", "192.0.2.1", "--udp-address=192.0.2.2"],
             "a second IPv4 address for UDP: `192.0.2.2`",
         ),
-        (["--no-udp=yes"], "unknown argument: `--no-udp=yes`"),
+        (["--no-udp=yes"], "argument --no-udp: ignored explicit argument 'yes'"),
         (["-l", "1080"], "not HOST:PORT: `1080`"),
         (["-l", ":1080"], "not HOST:PORT: `:1080`"),
         (["-l", "::1:1080"], "not HOST:PORT: `::1:1080`"),
@@ -62,7 +94,7 @@ def test_good_command_lines(argv, options):
         (["-l", "localhost:socks"], "not a port: `socks` in `localhost:socks`"),
         (["-l", "localhost:65536"], "not a port: `65536` in `localhost:65536`"),
         (["-l", "localhost:-1"], "not a port: `-1` in `localhost:-1`"),
-        (["--bind-address"], "no value for `--bind-address`"),
+        (["--bind-address"], "argument --bind-address: expected one argument"),
         (["--bind-address", "proxy.example"], "not an address: `proxy.example`"),
         (["--bind-address", "192.0.2.7:1080"], "not an address: `192.0.2.7:1080`"),
         (["--bind-address", "[::1]"], "not an address: `[::1]`"),
@@ -78,6 +110,17 @@ def test_good_command_lines(argv, options):
                 ("ff02::1", "not the address of one host: `ff02::1`"),
             )
         ],
+        (["--explain", "::1", "-", "udp"], "argument --explain: expected 4 arguments"),
+        (["--max-binds", "-1"], "`--max-binds` takes a number: `-1`"),
+        (["--max-binds=many"], "`--max-binds` takes a number: `many`"),
+        (["--rate", "10X"], "`--rate` takes bytes: `10X`"),
+        (["--workers", "0"], "`--workers` takes a number from 1: `0`"),
+        (["--connect-timeout", "0"], "`--connect-timeout` takes a positive number of seconds: `0`"),
+        (["--metrics", "0.0.0.0:9108"], "not an address of this machine only: `0.0.0.0:9108`"),
+        (["--log-format", "xml"], "unknown value of `--log-format`: `xml`"),
+        (["--allow", "from nowhere"], "not an address: `nowhere`"),
+        (["--route", "* other"], "no such chain: `* other`"),
+        (["--proxy", "raw://a:1"], "not a proxy that can be told where to go: `raw://a:1`"),
         # An unset variable is no reason to serve everyone.
         (["--users="], "no value for `--users`"),
         (["-u", ""], "no value for `-u`"),
@@ -105,4 +148,89 @@ def test_only_what_is_near_is_suggested():
 
 
 def test_the_help_fits_a_terminal():
-    assert max(map(len, HELP.splitlines())) <= 80
+    assert max(map(len, help_text().splitlines())) <= 80
+
+
+# ---------------------------------------------------------------- the file
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "pysocksd.conf"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_the_file_has_the_same_options(file):
+    path = file(
+        "# a comment\n\nlisten 0.0.0.0:1080\nlisten [::]:1080\n  users  /etc/my users\nquiet\nno-udp\n"
+        "max-per-client 10\nrate 1M\nallow from 10.0.0.0/8\ndeny *\n"
+    )
+    options = parse(["-f", path])
+    assert options == Options(
+        (("0.0.0.0", 1080), ("::", 1080)),
+        "/etc/my users",
+        options.rules,
+        Limits(per_client=10, rate=1 << 20),
+        -1,
+        udp=UdpRules(enabled=False),
+    )
+    assert [str(rule) for rule in options.rules] == [
+        f"{path}:10: allow from 10.0.0.0/8",
+        f"{path}:11: deny *",
+    ]
+
+
+def test_the_command_line_counts_more(file):
+    path = file("listen 0.0.0.0:1080\nmax-per-client 10\nmax-binds 1\nquiet\nallow *:80\n")
+    argv = ["--deny", "*:25", "-l", "[::1]:1", "--listen", "127.0.0.1:1", "--max-per-client", "3", "-v"]
+    options = parse([*argv, "--config", path, "--deny=*:26"])
+    assert options.listen == (("::1", 1), ("127.0.0.1", 1))
+    assert options.limits == Limits(per_client=3, binds=1)
+    assert options.verbosity == 1
+    assert [rule.text for rule in options.rules] == ["deny *:25", "deny *:26", "allow *:80"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("lisen 127.0.0.1:1", ":1: unknown option: `lisen`"),
+        ("\n--listen 127.0.0.1:1", ":2: unknown option: `--listen`"),
+        ("add-user alice", ":1: unknown option: `add-user`"),
+        ("config other", ":1: unknown option: `config`"),
+        ("listen", ":1: no value for `listen`"),
+        ("no-udp yes", ":1: `no-udp` takes no value"),
+        ("listen 127.0.0.1", ":1: not HOST:PORT: `127.0.0.1`"),
+        ("deny connect conect *", ":1: unknown word `conect` in `deny connect conect *`"),
+        ("max-binds many", ":1: `max-binds` takes a number: `many`"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named_with_its_line(file, text, message):
+    path = file(text)
+    with pytest.raises(ConfigError) as caught:
+        parse(["-f", path])
+    assert not isinstance(caught.value, UsageError)
+    assert str(caught.value) == f"{path}{message}"
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="^cannot read the configuration: .*none: No such file"):
+        parse(["-f", str(tmp_path / "none")])
+    with pytest.raises(ConfigError, match="^cannot read the configuration: .*: Is a directory"):
+        parse(["-f", str(tmp_path)])
+    (tmp_path / "latin").write_bytes(b"listen b\xfccher:1")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        parse(["-f", str(tmp_path / "latin")])
+    with pytest.raises(UsageError, match="no value for `-f`"):
+        parse(["-f", ""])
+
+
+def test_the_default_file_need_not_be_there(file, tmp_path, monkeypatch):
+    monkeypatch.setattr("pywrap.server.options.DEFAULT_FILE", str(tmp_path / "none"))
+    assert parse([], str(tmp_path / "none")) == Options()
+    path = file("quiet")
+    assert parse([], path) == replace(Options(), verbosity=-1)
+    assert parse(["-f", "/dev/null"], path) == Options()

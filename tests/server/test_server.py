@@ -12,18 +12,18 @@ import threading
 import pytest
 
 from pywrap.errors import ConfigError
-from pywrap.server.associate import Associate
-from pywrap.server.bind import Bind
-from pywrap.server.connect import Connect
-from pywrap.server.datagrams import Datagrams
-from pywrap.server.dial import Dial, Lookup
-from pywrap.server.named import Names
-from pywrap.server.outbound import Outbound
-from pywrap.server.relay import Flow, Relay
+from pywrap.relay.relay import Direction, Relay
+from pywrap.server.commands.associate import Associate
+from pywrap.server.commands.bind import Bind
+from pywrap.server.commands.connect import Connect
 from pywrap.server.server import Server
 from pywrap.server.session import Session
+from pywrap.server.tcp.dial import Dial, NameLookup
+from pywrap.server.udp.datagrams import Datagrams
+from pywrap.server.udp.names import PeerNames
+from pywrap.server.udp.outbound import Outbound
 from tests.server.conftest import Exhausted, Target, receive
-from tests.servers import PATIENCE, reference_server
+from tests.support.servers import PATIENCE, reference_server
 
 
 def test_200_tunnels_at_once(server, target, client):
@@ -86,7 +86,19 @@ def test_a_host_that_is_none():
 
 # ---------------------------------------------------------------- the end
 
-FREED = Session | Connect | Bind | Lookup | Dial | Relay | Flow | Associate | Datagrams | Outbound | Names
+FREED = (
+    Session
+    | Connect
+    | Bind
+    | NameLookup
+    | Dial
+    | Relay
+    | Direction
+    | Associate
+    | Datagrams
+    | Outbound
+    | PeerNames
+)
 
 
 def test_stop_resets_what_is_open(target, client):
@@ -181,7 +193,145 @@ def test_stop_when_a_process_ends():
             os.close(pidfd)
 
 
+# ---------------------------------------------------------------- errors of our own
+
+
+class Broken(Exception):
+    pass
+
+
+def broken(*args, **kw):
+    raise Broken
+
+
+STEPS = {
+    # A request that is being read, dialled, looked up, carried, answered; a datagram; a peer of a BIND.
+    "handshake": ("pywrap.server.handshake.Handshake.feed", b""),
+    "command": ("pywrap.server.commands.connect.Connect.__init__", b"\x01\x00\x01"),
+    "dial": ("pywrap.server.tcp.dial.Dial._resolved", b"\x01\x00\x01"),
+    "connected": ("pywrap.server.tcp.dial.Dial._on_writable", b"\x01\x00\x01"),
+    "look-up": ("pywrap.server.tcp.dial.NameLookup._answered", b"\x01\x00\x03"),
+    "reply": ("pywrap.server.session.Session.say", b"\x01\x00\x01"),
+    "tunnel": ("pywrap.relay.relay.Direction.run", b"\x01\x00\x01"),
+    "abort too": ("pywrap.relay.relay.Direction.run_out", b"\x01\x00\x01"),
+    "bind": ("pywrap.server.commands.bind.Bind._listen", b"\x02\x00\x01"),
+    "associate": ("pywrap.server.commands.associate.Datagrams", b"\x03\x00\x01"),
+    "resolve": ("pywrap.server.commands.resolve.Resolve.start", b"\xf0\x00\x03"),
+}
+
+
+# What is broken in the middle is left to the collector, which closes the sockets.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("step", STEPS)
+def test_an_error_of_this_server_ends_one_session(monkeypatch, target, client, step):
+    where, command = STEPS[step]
+    with reference_server() as server:
+        near, far = client.tunnel(server, target)
+        with monkeypatch.context() as patch:
+            patch.setattr(where, broken)
+            if step == "abort too":
+                # What ends it is broken as well.
+                patch.setattr("pywrap.relay.relay.Relay.abort", broken)
+                patch.setattr("pywrap.relay.relay.Direction.run", broken)
+            sock = client.connect(server)
+            name = b"\x09localhost" if command[2:] == b"\x03" else b"\x7f\0\0\1"
+            sock.sendall(b"\x05\x01\x00" + b"\x05" + command + name + target.port_bytes + b"data")
+            with contextlib.suppress(ConnectionResetError):
+                while sock.recv(100):
+                    pass
+            troubles = server.wait_for_troubles(1)
+        assert troubles[0].startswith("{}:{}: ended by an error of this server".format(*sock.getsockname()))
+        assert "Broken" in troubles[0]
+        near.sendall(b"x")
+        assert receive(far, 1) == b"x"
+        client.tunnel(server, target)
+        assert len(server.server._sessions) <= 2
+    del troubles, server, near, far, sock
+    gc.collect()
+
+
+def test_an_error_in_accept_ends_that_client(monkeypatch, target, client):
+    with reference_server() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("pywrap.server.server.Session", broken)
+            assert client.connect(server).recv(1) == b""
+        client.tunnel(server, target)
+    assert "not served, for an error of this server" in server.troubles[0]
+
+
+def test_a_listener_that_fails_is_tried_again(monkeypatch, target, client):
+    monkeypatch.setattr("pywrap.server.server._PAUSE", 0.001)
+    monkeypatch.setattr(Server, "_accept", broken)
+    with reference_server() as server:
+        client.connect(server)
+        server.wait_for_troubles(1)
+        monkeypatch.undo()
+        client.tunnel(server, target)
+    assert "an error of this server, which goes on" in server.troubles[0]
+
+
+@pytest.mark.parametrize("callback", ["record", "closed"])
+def test_an_error_of_what_is_told_ends_one_session(target, client, callback):
+    calls = []
+
+    def told(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise Broken
+
+    troubles = []
+    server = Server([("127.0.0.1", 0)], trouble=troubles.append, **{callback: told})
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        address = (server.addresses[0].host, server.addresses[0].port)
+        for number in range(2):
+            with socket.create_connection(address, PATIENCE) as sock:
+                sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
+                assert receive(sock, 2) == b"\x05\x00"
+                with contextlib.suppress(ConnectionResetError):
+                    answer = sock.recv(10)
+                    assert answer[:2] == b"\x05\x00" if number or callback == "closed" else not answer
+    finally:
+        server.stop()
+        thread.join()
+        server.close()
+    assert len(troubles) == 1
+    assert not server._sessions
+
+
 # ---------------------------------------------------------------- descriptors
+
+
+def test_out_of_descriptors_clients_are_refused_in_words(server, target, client):
+    socks = [socket.socket() for _ in range(40)]
+    with Exhausted(room=10):
+        # They stay, and the next one has an answer all the same.
+        for sock in socks[1:]:
+            sock.settimeout(PATIENCE)
+            sock.connect(server.address)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
+            assert receive(sock, 4) == b"\x05\x00" + b"\x05\x01"
+        socks[0].connect(server.address)
+        socks[0].sendall(b"\x04\x01" + target.port_bytes + b"\x7f\0\0\1" + b"\0")
+        assert receive(socks[0], 8)[:2] == b"\x00\x5b"
+    for sock in socks:
+        sock.close()
+    assert {seen.outcome for seen in server.seen} == {"too many open files"}
+
+
+@pytest.mark.parametrize("command", [1, 2, 3])
+def test_the_reserve_is_not_for_tunnels(server, client, command, monkeypatch):
+    # The client has a descriptor below the reserve, and what it asks for would be within it.
+    taken = []
+    sock = client.connect(server)
+    sock.sendall(b"\x05\x01\x00")
+    assert receive(sock, 2) == b"\x05\x00"
+    monkeypatch.setattr("pywrap.relay.descriptors.is_reserved", lambda fd: taken.append(fd) or True)
+    sock.sendall(bytes([5, command, 0, 1]) + b"\x7f\0\0\1" + b"\x00\x50")
+    assert receive(sock, 2) == b"\x05\x01"
+    assert taken
 
 
 def test_out_of_descriptors_clients_wait_for_their_turn(server, target, client):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pywrap.server.record import Record
 from pywrap.socks.wire import Endpoint
 from tests.server.conftest import Target, receive, receive_all
-from tests.servers import reference_server
+from tests.support.servers import reference_server
 
 GREETING = b"\x05\x01\x00"
 
@@ -102,6 +102,43 @@ def test_a_look_whether_the_port_is_open_is_not_worth_a_word(server, client):
     sock.shutdown(socket.SHUT_WR)
     assert receive_all(sock) == b""
     assert server.troubles == []
+
+
+@pytest.mark.parametrize("host", [b"::1", b"[::1]"])
+@pytest.mark.parametrize("version", [4, 5])
+def test_an_ipv6_address_as_a_name(client, host, version):
+    # apt, msmtp, Chromium and Firefox send it bare; socat 1.8 and undici as in a URL.
+    try:
+        target = Target(socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with reference_server() as server:
+        sock = client.connect(server)
+        if version == 5:
+            sock.sendall(GREETING + b"\x05\x01\x00\x03" + bytes([len(host)]) + host + target.port_bytes)
+            assert receive(sock, 6) == b"\x05\x00" + b"\x05\x00\x00\x04"
+        else:
+            sock.sendall(b"\x04\x01" + target.port_bytes + b"\0\0\0\1" + b"\0" + host + b"\0")
+            assert receive(sock, 2) == b"\x00\x5a"
+        target.accept()
+        assert server.asked == [("CONNECT", "::1", target.port)]
+    target.close()
+
+
+@pytest.mark.parametrize(
+    "message, refusal",
+    [
+        (b"\x04\x01" + b"\x00\x50" + b"\0\0\0\0" + b"\0", b"\x00\x5b"),
+        (b"\x04\x01" + b"\x00\x50" + b"\0\0\0\1" + b"\0" + b"0.0.0.0\0", b"\x00\x5b"),
+        (GREETING + b"\x05\x01\x00\x01" + b"\0\0\0\0" + b"\x00\x50", b"\x05\x00" + b"\x05\x02"),
+        (GREETING + b"\x05\x01\x00\x04" + b"\0" * 16 + b"\x00\x50", b"\x05\x00" + b"\x05\x02"),
+        (GREETING + b"\x05\x01\x00\x03" + b"\x04[::]" + b"\x00\x50", b"\x05\x00" + b"\x05\x02"),
+    ],
+)
+def test_the_unspecified_address_is_not_this_machine(server, client, message, refusal):
+    sock = client.connect(server)
+    sock.sendall(message)
+    assert receive_all(sock).startswith(refusal)
 
 
 def test_ipv6(client):
@@ -271,6 +308,16 @@ def test_no_password_where_one_is_asked_for(guarded, target, client):
     sock.sendall(request_4(target))
     assert receive_all(sock) == b"\x00\x5b" + b"\0\0" + b"\0\0\0\0"
     assert guarded.seen == []
+
+
+def test_a_password_that_is_not_asked_for_is_not_looked_at(server, target, client):
+    # Qt offers nothing else once it was given a user.
+    sock = client.connect(server)
+    sock.sendall(b"\x05\x01\x02" + b"\x01" + b"\x05alice" + b"\x06secret")
+    assert receive(sock, 4) == b"\x05\x02" + b"\x01\x00"
+    sock.sendall(b"\x05\x01\x00\x01" + target.address)
+    assert receive(sock, 4) == b"\x05\x00\x00\x01"
+    assert [seen.user for seen in server.seen] == [""]
 
 
 def test_methods_that_do_not_exist_here(server, client):

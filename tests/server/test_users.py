@@ -1,5 +1,7 @@
 """The user file, good lines and bad ones."""
 
+import os
+
 import pytest
 
 from pywrap.errors import ConfigError
@@ -19,7 +21,6 @@ def users(tmp_path):
 @pytest.mark.parametrize(
     "data, expected",
     [
-        (b"", {}),
         (b"alice:secret", {b"alice": b"secret"}),
         (b"alice:secret\nbob:hidden\n", {b"alice": b"secret", b"bob": b"hidden"}),
         (b"# people\n\n  \nalice:secret\n#bob:hidden\n", {b"alice": b"secret"}),
@@ -37,6 +38,11 @@ def test_good_files(users, data, expected):
 @pytest.mark.parametrize(
     "data, message",
     [
+        (b" alice:secret\n", "users.txt:1: blanks around the name"),
+        (b"alice :secret\n", "users.txt:1: blanks around the name"),
+        (b"\talice:secret\n", "users.txt:1: blanks around the name"),
+        (b"", "users.txt: no user in it, so no client could log in"),
+        (b"# alice:secret\n\n", "users.txt: no user in it, so no client could log in"),
         (b"alice:secret\nbob\n", "users.txt:2: no colon between name and password"),
         (b":secret\n", "users.txt:1: a name has 1 to 255 bytes, not 0"),
         (b"alice:\n", "users.txt:1: a password has 1 to 255 bytes, not 0"),
@@ -52,6 +58,15 @@ def test_a_bad_line_is_named_and_not_shown(users, data, message):
     assert str(caught.value).endswith(message)
     assert caught.value.hint
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_file_that_is_none(tmp_path, make):
+    make(tmp_path / "users")
+    with pytest.raises(
+        ConfigError, match=r"^cannot read the user file: .*/users: (not a regular file|Is a directory)$"
+    ):
+        read_users(str(tmp_path / "users"))
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

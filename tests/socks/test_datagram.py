@@ -17,7 +17,7 @@ from pywrap.socks.datagram import (
     unpack_header,
 )
 from pywrap.socks.wire import Endpoint
-from tests.socks.strategies import endpoints, noise
+from tests.support.strategies import endpoints, noise
 
 # +----+------+------+----------+----------+----------+
 # |RSV | FRAG | ATYP | DST.ADDR | DST.PORT |   DATA   |

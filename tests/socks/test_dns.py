@@ -18,8 +18,8 @@ from pywrap.errors import ProtocolError, ProxyClosed, Unencodable
 from pywrap.socks import dns as ours
 from pywrap.socks.dns import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, A, Answer
 from pywrap.socks.wire import packed
-from tests.socks import strategies
-from tests.socks.play import Party, play, refused
+from tests.support import strategies
+from tests.support.play import Party, play, refused
 
 # One label after the other, as on the wire.
 EXAMPLE_ORG = b"\x07example" + b"\x03org" + b"\x00"
@@ -104,7 +104,7 @@ def test_a_server_that_hangs_up_after_the_first_answer_has_failed_to_give_the_se
 
 def test_an_answer_that_nobody_asked_for_is_an_error(number):
     err, _, _ = refused(ProtocolError, ours.ask("example.org", (AAAA,)), framed(NOTHING_6))
-    assert str(err) == "a garbled answer: nobody has asked for it"
+    assert str(err) == "a garbled answer: to a question that was not asked"
 
 
 @pytest.mark.parametrize("size", [0, 11])

@@ -19,8 +19,8 @@ from pywrap.errors import (
 )
 from pywrap.socks import http
 from pywrap.socks.wire import Endpoint
-from tests.socks.play import Party, play, refused
-from tests.socks.strategies import noise
+from tests.support.play import Party, play, refused
+from tests.support.strategies import noise
 
 TARGET = Endpoint("example.org", 443)
 
@@ -292,7 +292,7 @@ def test_interim_responses_without_end_are_given_up():
 
 
 def test_the_assent_is_one():
-    assert play(http.connect(TARGET), http.assent() + b"!").rest == b"!"
+    assert play(http.connect(TARGET), http.granting_reply() + b"!").rest == b"!"
 
 
 lines = st.binary(min_size=1, max_size=40).filter(lambda line: b"\n" not in line and line != b"\r")

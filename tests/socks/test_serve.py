@@ -10,8 +10,8 @@ from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Reje
 from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, Request, receive_request
 from pywrap.socks.wire import Endpoint, Send
-from tests.socks.play import converse, play, refused
-from tests.socks.strategies import endpoints, ipv4, ipv6, names, noise, texts, userids
+from tests.support.play import converse, play, refused
+from tests.support.strategies import endpoints, ipv4, ipv6, names, noise, texts, userids
 
 GREETING = b"\x05\x01" + b"\x00"
 GREETING_PASSWORD = b"\x05\x02" + b"\x00\x02"
@@ -39,8 +39,10 @@ CLIENTS = [
         knows_alice,
         GREETING_PASSWORD + CREDENTIALS + ASK_5,
         [PICK_PASSWORD, WELCOME],
-        Request(5, 1, NAME, b"alice"),
+        Request(5, 1, NAME, b"alice", checked=True),
     ),
+    # A password that is not asked for is not looked at.
+    (None, b"\x05\x01" + b"\x02" + CREDENTIALS + ASK_5, [PICK_PASSWORD, WELCOME], Request(5, 1, NAME)),
     (None, ASK_4, [], Request(4, 1, Endpoint("192.0.2.1", 443), b"alice")),
     (None, ASK_4A, [], Request(4, 1, NAME, b"alice")),
 ]
@@ -68,11 +70,6 @@ def test_a_client_that_offers_nothing_is_sent_away():
     err, sent, _ = refused(AuthenticationFailed, receive_request(), b"\x05\x00")
     assert sent == [PICK_NOTHING]
     assert "no method" in str(err)
-
-
-def test_a_client_that_only_has_a_password_is_sent_away_where_none_is_asked_for():
-    _, sent, _ = refused(AuthenticationFailed, receive_request(), b"\x05\x01" + b"\x02")
-    assert sent == [PICK_NOTHING]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +171,7 @@ def test_socks5_ends_understand_each_other_with_credentials(destination, usernam
 
     dialogue = v5.connect(destination, username, password)
     _, request = converse(dialogue, answering(0, Endpoint("0.0.0.0", 0), check), piece)
-    assert request == Request(5, v5.CONNECT, normal(destination), username)
+    assert request == Request(5, v5.CONNECT, normal(destination), username, checked=True)
     assert checked == [(username, password)]
 
 

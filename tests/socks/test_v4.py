@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError, Unencodable, to_oserror
 from pywrap.socks import v4
 from pywrap.socks.wire import Endpoint
-from tests.socks.play import play, refused
-from tests.socks.strategies import endpoints, ipv4, ipv6, names, noise, userids
+from tests.support.play import play, refused
+from tests.support.strategies import endpoints, ipv4, ipv6, names, noise, userids
 
 # +----+----+----+----+----+----+----+----+----+----+....+----+
 # | VN | CD | DSTPORT |      DSTIP        | USERID       |NULL|

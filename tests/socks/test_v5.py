@@ -20,8 +20,8 @@ from pywrap.errors import (
 )
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
-from tests.socks.play import play, refused
-from tests.socks.strategies import endpoints, noise, texts
+from tests.support.play import play, refused
+from tests.support.strategies import endpoints, noise, texts
 
 # +----+----------+----------+      +----+--------+
 # |VER | NMETHODS | METHODS  |      |VER | METHOD |

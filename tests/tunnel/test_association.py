@@ -66,15 +66,15 @@ class Answered:
 
 def test_the_end_of_a_control_connection_is_told(control):
     ours, theirs = control
-    told = []
+    error_to_report = []
     start = Starter()
     background = Background(start, Lock, select.epoll)
-    (task,) = associated(ours).watching(lambda _, err: told.append(err))
+    (task,) = associated(ours).watching(lambda _, err: error_to_report.append(err))
     background.submit(task)
     theirs.close()
     start.run()
-    assert isinstance(told[0], ProxyClosed)
-    assert "proxy 127.0.0.1:1080: the proxy hung up" in str(told[0])
+    assert isinstance(error_to_report[0], ProxyClosed)
+    assert "proxy 127.0.0.1:1080: the proxy hung up" in str(error_to_report[0])
     assert ours.fileno() == -1
 
 
@@ -95,7 +95,7 @@ def test_a_proxy_that_does_not_stop_talking_leaves_the_thread_to_others(control)
     ours, theirs = control
     theirs.sendall(bytes(10000))
     (task,) = associated(ours).watching(lambda *_: None)
-    assert task.opening.advance() is False
+    assert task.attempt.advance() is False
     assert len(ours.recv(10000)) == 10000 - 4096
 
 

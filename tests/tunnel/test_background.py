@@ -19,7 +19,7 @@ from pywrap.tunnel.background import Background, Task
 PATIENCE = 30.0
 
 
-class Opening:
+class TunnelAttempt:
     """What waits for something to read, and is never late."""
 
     wants = select.POLLIN
@@ -66,36 +66,38 @@ def test_a_failure_outside_of_a_step_is_told_to_all_and_the_next_tunnel_has_a_th
     near, far = ends
     Epoll.failing = []
     background = Background(_thread.start_new_thread, Lock, Epoll)
-    told = queue.SimpleQueue()
-    openings = [Opening(near.dup()) for _ in range(3)]
-    for opening in openings[:2]:
-        background.submit(Task(lambda opening=opening: opening, lambda *report: told.put(report)))
+    error_to_report = queue.SimpleQueue()
+    openings = [TunnelAttempt(near.dup()) for _ in range(3)]
+    for attempt in openings[:2]:
+        background.submit(Task(lambda attempt=attempt: attempt, lambda *report: error_to_report.put(report)))
     # On the thread, when it has all three.
     openings[2].start = lambda: bool(Epoll.failing.append(failure))
-    background.submit(Task(lambda: openings[2], lambda *report: told.put(report)))
+    background.submit(Task(lambda: openings[2], lambda *report: error_to_report.put(report)))
     for _ in openings:
-        _, error = told.get(timeout=PATIENCE)
+        _, error = error_to_report.get(timeout=PATIENCE)
         assert isinstance(error, SocksError)
         assert error.errno == errno.EIO
-    after = Opening(near)
+    after = TunnelAttempt(near)
     far.send(b"!")
-    background.submit(Task(lambda: after, lambda *report: told.put(report)))
-    assert told.get(timeout=PATIENCE) == (after, None)
-    for opening in openings:
-        opening.sock.close()
+    background.submit(Task(lambda: after, lambda *report: error_to_report.put(report)))
+    assert error_to_report.get(timeout=PATIENCE) == (after, None)
+    for attempt in openings:
+        attempt.sock.close()
 
 
 def test_one_descriptor_that_is_gone_is_the_failure_of_one(ends):
     near, far = ends
     background = Background(_thread.start_new_thread, Lock, select.epoll)
-    told = queue.SimpleQueue()
+    error_to_report = queue.SimpleQueue()
     # Nothing has this number.
     closed = 900
-    good = Opening(near)
-    background.submit(Task(lambda: Opening(near), lambda *report: told.put(report), abandoned_fd=closed))
+    good = TunnelAttempt(near)
+    background.submit(
+        Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report), abandoned_fd=closed)
+    )
     far.send(b"!")
-    background.submit(Task(lambda: good, lambda *report: told.put(report)))
-    reports = [told.get(timeout=PATIENCE) for _ in range(2)]
+    background.submit(Task(lambda: good, lambda *report: error_to_report.put(report)))
+    reports = [error_to_report.get(timeout=PATIENCE) for _ in range(2)]
     assert sorted(error is None for _, error in reports) == [False, True]
 
 
@@ -106,14 +108,14 @@ def test_no_thread_left_is_an_oserror_in_words_and_not_forgotten_later(ends):
     near, far = ends
     started = [none_left, _thread.start_new_thread]
     background = Background(lambda *args: started.pop(0)(*args), Lock, select.epoll)
-    told = queue.SimpleQueue()
+    error_to_report = queue.SimpleQueue()
     before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="no thread is left") as caught:
-        background.submit(Task(lambda: Opening(near), lambda *report: told.put(report)))
+        background.submit(Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report)))
     # EAGAIN is "in progress" to event loops.
     assert caught.value.errno == errno.ENOBUFS
     assert len(os.listdir("/proc/self/fd")) == len(before)
     far.send(b"!")
-    background.submit(Task(lambda: Opening(near), lambda *report: told.put(report)))
-    assert told.get(timeout=PATIENCE)[1] is None
-    assert told.empty()
+    background.submit(Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report)))
+    assert error_to_report.get(timeout=PATIENCE)[1] is None
+    assert error_to_report.empty()

@@ -10,9 +10,9 @@ from pywrap.config.settings import Proxy
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel.binding import Binding, told_by
+from pywrap.tunnel.binding import Binding, advertised_address
 from pywrap.tunnel.chain import handshake
-from tests.socks.play import play
+from tests.support.play import play
 
 PROXY = Proxy("socks5h", "proxy.example", 1080)
 PROXY_4 = Proxy("socks4a", "proxy.example", 1080, b"me")
@@ -49,7 +49,7 @@ class Connection:
 
 
 class Opened:
-    """What is looked at of an ``Opening``: the first reply, the hops, and where the connection goes."""
+    """What is looked at of an ``TunnelAttempt``: the first reply, the hops, and where the connection goes."""
 
     def __init__(self, said=SOMEWHERE, proxy="198.51.100.1", path=(PROXY,)):
         self.bound = said
@@ -176,14 +176,14 @@ def test_a_refusal_says_what_was_asked():
     ],
 )
 def test_the_proxys_own_address_where_the_reply_has_none_or_a_nearer_one(said, proxy, place):
-    assert told_by(Opened(Endpoint(said, 4711), proxy)) == Endpoint(place, 4711)
+    assert advertised_address(Opened(Endpoint(said, 4711), proxy)) == Endpoint(place, 4711)
 
 
 def test_of_a_chain_it_is_the_last_proxys():
     literal, name = Proxy("socks5h", "203.0.113.2", 1080), Proxy("socks5h", "last.example", 1080)
     said = Endpoint("0.0.0.0", 4711)
-    assert told_by(Opened(said, path=(PROXY, literal))) == Endpoint("203.0.113.2", 4711)
-    assert told_by(Opened(said, path=(PROXY, name))) is None
+    assert advertised_address(Opened(said, path=(PROXY, literal))) == Endpoint("203.0.113.2", 4711)
+    assert advertised_address(Opened(said, path=(PROXY, name))) is None
     with pytest.raises(SocksError, match="proxy last.example:1080 does not say where") as caught:
         Binding(ANYBODY).stands(Opened(said, path=(PROXY, name)))
     assert caught.value.errno == errno.EADDRNOTAVAIL
@@ -192,7 +192,7 @@ def test_of_a_chain_it_is_the_last_proxys():
 @pytest.mark.parametrize("said", ["203.0.113.9", "0.0.0.0"])
 def test_a_reply_without_a_port(said):
     opened = Opened(Endpoint(said, 0), "203.0.113.9")
-    assert told_by(opened) == Endpoint("203.0.113.9", 40000)
+    assert advertised_address(opened) == Endpoint("203.0.113.9", 40000)
     # Nobody could come to that one.
     with pytest.raises(SocksError, match="does not say where it listens") as caught:
         Binding(ANYBODY).stands(opened)
@@ -201,5 +201,5 @@ def test_a_reply_without_a_port(said):
 
 def test_a_connection_that_is_gone_already():
     gone = OSError(errno.ENOTCONN, "not connected")
-    assert told_by(Opened(Endpoint("203.0.113.9", 1), gone)) == Endpoint("203.0.113.9", 1)
-    assert told_by(Opened(ANYBODY, gone)) is None
+    assert advertised_address(Opened(Endpoint("203.0.113.9", 1), gone)) == Endpoint("203.0.113.9", 1)
+    assert advertised_address(Opened(ANYBODY, gone)) is None

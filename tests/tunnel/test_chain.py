@@ -11,7 +11,7 @@ from pywrap.errors import ProxyClosed, Rejected, SocksError, Unencodable
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.chain import handshake
-from tests.socks.play import play
+from tests.support.play import play
 
 ONE = Proxy("socks5h", "192.0.2.1", 1080)
 TWO = Proxy("socks4a", "two.example", 1081, b"me")

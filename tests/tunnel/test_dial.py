@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from pywrap.tunnel.dial import Address, fit
+from pywrap.tunnel.first_hop import ProxyAddress, socket_for
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def proxies():
             pytest.skip("no IPv6 on this machine")
         with six:
             yield {
-                4: Address(socket.AF_INET, four.getsockname()),
-                6: Address(socket.AF_INET6, six.getsockname()),
+                4: ProxyAddress(socket.AF_INET, four.getsockname()),
+                6: ProxyAddress(socket.AF_INET6, six.getsockname()),
             }
 
 
@@ -50,7 +50,7 @@ def test_it_connects_and_keeps_its_port(proxies, proxy, bound, reuse):
         if host is not None:
             sock.bind((host, 0))
         port = sock.getsockname()[1]
-        fitting, sockaddr = fit(sock, proxies[proxy])
+        fitting, sockaddr = socket_for(sock, proxies[proxy])
         try:
             fitting.connect(sockaddr)
             assert port in (0, fitting.getsockname()[1])

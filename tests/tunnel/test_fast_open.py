@@ -7,9 +7,9 @@ from textwrap import dedent
 
 import pytest
 
-from tests.namespaces import alone_with_fast_open
-from tests.peers import Missing
-from tests.run import run
+from tests.support.namespaces import alone_with_fast_open
+from tests.support.peers import Missing
+from tests.support.run import run
 
 # Clients may, servers may, and all that listen do.
 SETTING = 0x403
@@ -21,8 +21,8 @@ from pywrap.errors import SocksError
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
-from pywrap.tunnel.opening import Opening, wait_for
-from pywrap.tunnel.plan import Plan
+from pywrap.tunnel.attempt import TunnelAttempt, wait_for
+from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.selection import Fixed
 
 HOPS = Hops(socket.getaddrinfo)
@@ -44,11 +44,11 @@ def serving(host, port, count):
     return listener, thread
 
 def open_through(*proxies, **limits):
-    plan = Plan(HOPS, Fixed(proxies), Endpoint("192.0.2.1", 80), pipeline="on", fast_open=True)
+    plan = RetryPolicy(HOPS, Fixed(proxies), Endpoint("192.0.2.1", 80), pipeline="on", fast_open=True)
     sock = socket.socket()
     sock.setblocking(False)
     try:
-        sock = wait_for(Opening(sock, plan, Deadline(Settings(timeout=20, **limits))), select.poll)
+        sock = wait_for(TunnelAttempt(sock, plan, Deadline(Settings(timeout=20, **limits))), select.poll)
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
         return bool(info[5] & TCPI_OPT_SYN_DATA), sock.getpeername()[0]
     except SocksError as err:

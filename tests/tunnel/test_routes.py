@@ -11,8 +11,8 @@ from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel import routes
-from pywrap.tunnel.dial import FirstHop
-from pywrap.tunnel.names import Hosts, Names
+from pywrap.tunnel.first_hop import FirstHop
+from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes, address_of
 
 PROXY = Proxy("socks5h", "192.0.2.99", 1080)
@@ -22,7 +22,7 @@ class World:
     """Routes with what they ask."""
 
     def __init__(self, hosts: Path, settings: Settings) -> None:
-        self.names = Names(threading.Lock)
+        self.names = Placeholders(threading.Lock)
         firsts = [FirstHop(chain.proxies[0], no_resolver) for chain in settings.chains]
         self.routes = Routes(settings, firsts, self.names, Hosts(str(hosts)))
 

@@ -10,8 +10,8 @@ from pywrap.config.settings import Chain, Proxy
 from pywrap.errors import SocksError
 from pywrap.tunnel import hops as hops_module
 from pywrap.tunnel.hops import DEAD_FOR, Hops
+from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.selection import Dynamic, Fixed, Random, RoundRobin, selection
-from pywrap.tunnel.turns import Turns
 
 A, B, C, D = (Proxy("socks5h", f"{name}.example") for name in "abcd")
 ALL = (A, B, C, D)
@@ -30,7 +30,7 @@ def hops(monkeypatch):
 
 
 def round_robin(hops, length=1, proxies=ALL):
-    return RoundRobin(Chain(proxies, type="round_robin", length=length), hops, Turns(""))
+    return RoundRobin(Chain(proxies, type="round_robin", length=length), hops, RoundRobinCounter(""))
 
 
 def test_strict_is_one_path(hops):
@@ -72,9 +72,9 @@ def test_when_all_are_believed_dead_all_are_tried(hops):
     assert Dynamic(Chain(ALL, type="dynamic"), hops).pick(()) == ALL
 
 
-@pytest.mark.parametrize("without, another", [((), True), ((A, B), True), ((A, B, C), False)])
-def test_dynamic_has_another_while_two_are_left(hops, without, another):
-    assert Dynamic(Chain(ALL, type="dynamic"), hops).has_another(without) == another
+@pytest.mark.parametrize("without, next_after", [((), True), ((A, B), True), ((A, B, C), False)])
+def test_dynamic_has_another_while_two_are_left(hops, without, next_after):
+    assert Dynamic(Chain(ALL, type="dynamic"), hops).has_another(without) == next_after
 
 
 def test_random_is_so_many_different_ones(hops):
@@ -124,14 +124,14 @@ def test_round_robin_of_more_than_there_are_is_all(hops):
     [("strict", Fixed), ("dynamic", Dynamic), ("random", Random), ("round_robin", RoundRobin)],
 )
 def test_each_type_has_its_selection(hops, type_, kind):
-    assert type(selection(Chain(ALL, type=type_), hops, Turns(""))) is kind
+    assert type(selection(Chain(ALL, type=type_), hops, RoundRobinCounter(""))) is kind
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "random", "round_robin"])
 def test_a_path_that_must_include_a_hop(kind):
     hops = Hops(lambda *_: [])
     a, b, c, d = (Proxy("socks5h", name) for name in "abcd")
-    chain = selection(Chain((a, b, c, d), type=kind, length=2), hops, Turns(""))
+    chain = selection(Chain((a, b, c, d), type=kind, length=2), hops, RoundRobinCounter(""))
     hops.died(c, SocksError("gone"))
     for _ in range(20):
         path = chain.pick((b,), c)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from pywrap.tunnel.dial import like
+from pywrap.tunnel.first_hop import clone_socket
 
 IP, IPV6, SOCKET, TCP = _socket.IPPROTO_IP, _socket.IPPROTO_IPV6, _socket.SOL_SOCKET, _socket.IPPROTO_TCP
 
@@ -94,10 +94,10 @@ def test_every_option_is_taken_over(kind, made):
         # One after the other: some hide each other (SO_TIMESTAMP, SO_TIMESTAMPNS).
         assert old.getsockopt(level, number) != value, name
         old.setsockopt(level, number, value)
-        with like(old, family) as fresh:
+        with clone_socket(old, family) as fresh:
             assert fresh.getsockopt(level, number) == value, name
     wanted = values(old, options)
-    with like(old, family) as fresh:
+    with clone_socket(old, family) as fresh:
         assert values(fresh, options) == wanted
 
 
@@ -105,7 +105,7 @@ def test_the_priority_is_not_that_of_the_type_of_service(made):
     old = made(_socket.AF_INET, _socket.SOCK_DGRAM)
     old.setsockopt(IP, _socket.IP_TOS, 0x28)
     old.setsockopt(SOCKET, _socket.SO_PRIORITY, 3)
-    with like(old, _socket.AF_INET) as fresh:
+    with clone_socket(old, _socket.AF_INET) as fresh:
         assert fresh.getsockopt(IP, _socket.IP_TOS) == 0x28
         assert fresh.getsockopt(SOCKET, _socket.SO_PRIORITY) == 3
 
@@ -117,7 +117,7 @@ def test_what_leaves_an_ipv6_socket_is_as_the_ipv4_one_wanted_it(type_, made):
     options = OF_SOCKETS | OF_IPV4
     for level, number, value in options.values():
         old.setsockopt(level, number, value)
-    with like(old, _socket.AF_INET6) as fresh:
+    with clone_socket(old, _socket.AF_INET6) as fresh:
         # Of IPv4: for mapped addresses.
         assert values(fresh, options) == values(old, options)
         assert fresh.getsockopt(IPV6, _socket.IPV6_TCLASS) == 0x28
@@ -131,7 +131,7 @@ def test_what_a_connection_has_changed_by_itself_is_not_taken_over(made):
         old = made(_socket.AF_INET, _socket.SOCK_STREAM)
         old.connect(server.getsockname())
         plain = made(_socket.AF_INET, _socket.SOCK_STREAM)
-        with like(old, _socket.AF_INET) as fresh:
+        with clone_socket(old, _socket.AF_INET) as fresh:
             for number in (2, 10, 12):  # TCP_MAXSEG, TCP_WINDOW_CLAMP, TCP_QUICKACK
                 assert fresh.getsockopt(TCP, number) == plain.getsockopt(TCP, number)
 
@@ -142,9 +142,9 @@ def test_buffers_grow_by_themselves_unless_the_program_has_set_them(option, bit)
     with socket.create_server(("127.0.0.1", 0)) as server:
         # Connected: the kernel has made its buffers larger.
         with socket.create_connection(server.getsockname()) as old:
-            with like(old, _socket.AF_INET) as fresh:
+            with clone_socket(old, _socket.AF_INET) as fresh:
                 assert fresh.getsockopt(SOCKET, locked) == 0
             old.setsockopt(SOCKET, option, 20000)
-            with like(old, _socket.AF_INET6) as fresh:
+            with clone_socket(old, _socket.AF_INET6) as fresh:
                 assert fresh.getsockopt(SOCKET, locked) == bit
                 assert fresh.getsockopt(SOCKET, option) == 40000

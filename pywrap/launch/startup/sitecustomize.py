@@ -7,8 +7,21 @@ So it ends the process instead. Any Python may read it, however old: hence its s
 import os
 import sys
 
-try:
+
+def _is_confined():
+    """Does the kernel see to it that this program's traffic goes through the proxies?"""
+    try:
+        # The variable alone proves nothing: a process outside may have it.
+        return os.environ.get("PYSOCKSIFY_CONFINED") == os.readlink("/proc/self/ns/net")
+    except OSError:
+        return False
+
+
+def _start():
     if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
+        if _is_confined():
+            # An interpreter that the patches do not know runs without them.
+            return
         raise Exception(
             "this is %s %d.%d, and pysocksify needs CPython 3.11 or later"
             % ((getattr(sys, "implementation", None) and sys.implementation.name or "Python",) + sys.version_info[:2])
@@ -37,7 +50,12 @@ try:
 
     from pywrap.launch import bootstrap
 
-    bootstrap.start(os.path.dirname(os.path.abspath(__file__)))
+    # Under another name it is executed by programs/isolated.py, and hides no other sitecustomize.
+    bootstrap.start(os.path.dirname(os.path.abspath(__file__)), __name__ == "sitecustomize")
+
+
+try:
+    _start()
 except BaseException as err:
     # Not sys.exit(): SystemExit here prints a page of "Fatal Python error".
     os.write(2, ("pysocksify: error: program not started: %s\n" % (err or repr(err),)).encode("utf-8", "replace"))

@@ -1,0 +1,177 @@
+"""Connections that are being opened, any number of them, on the broker's loop.
+
+What opens is an ``TunnelAttempt`` of ``pywrap.tunnel``, which never waits itself, or what has its face: a UDP
+association, or ``Direct``, a plain connection from outside for what needs no proxy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import AF_INET, AF_INET6, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
+
+from pywrap.errors import SocksError
+from pywrap.tunnel.attempt import POLLOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Generic, TypeVar
+
+    from pywrap.relay.loop import Loop
+    from pywrap.relay.timers import Timer
+    from pywrap.tunnel.attempt import Waited
+    from pywrap.tunnel.deadline import Deadline
+
+    W = TypeVar("W", bound=Waited)
+else:
+    # What takes a parameter for the type checker alone.
+    class Generic:
+        def __class_getitem__(cls, parameter):
+            return cls
+
+    W = None
+
+
+class Attempt(Generic[W]):
+    """Goes on with ``attempt`` whenever it can; ends in one of two calls, unless it is cancelled.
+
+    ``done(opening)``: it stands, and is the callee's. ``failed(error)``: all that it opened is closed.
+    """
+
+    __slots__ = ("_done", "_failed", "_fd", "_loop", "_opening", "_timer")
+
+    def __init__(
+        self, loop: Loop, attempt: W, done: Callable[[W], None], failed: Callable[[SocksError], None]
+    ) -> None:
+        self._loop = loop
+        self._opening: W | None = attempt
+        self._done = done
+        self._failed = failed
+        self._fd = -1
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        assert self._opening is not None, "it is started once"
+        self._step(self._opening.start)
+
+    def cancel(self) -> None:
+        """Give up silently. Nothing happens when it has ended."""
+        if self._opening is not None:
+            self._leave()
+            attempt, self._opening = self._opening, None
+            _close(attempt)
+
+    def _on_ready(self, events: int) -> None:
+        assert self._opening is not None, "it is watched only while it goes on"
+        self._step(self._opening.advance)
+
+    def _on_late(self) -> None:
+        assert self._opening is not None, "its timer ends with it"
+        self._timer = None
+        self._step(self._opening.expire)
+
+    def _step(self, step: Callable[[], bool]) -> None:
+        # A step may close the socket that is watched, and go on with another.
+        self._leave()
+        attempt = self._opening
+        assert attempt is not None
+        try:
+            stands = step()
+        except SocksError as err:
+            self._fail(attempt, err)
+        except OSError as err:
+            self._fail(attempt, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
+        else:
+            if stands:
+                self._opening = None
+                self._done(attempt)
+            else:
+                self._fd = attempt.sock.fileno()
+                self._loop.watch(self._fd, attempt.wants, self._on_ready)
+                remaining = attempt.deadline.remaining()
+                if remaining != float("inf"):
+                    self._timer = self._loop.after(remaining, self._on_late)
+
+    def _fail(self, attempt: W, error: SocksError) -> None:
+        self._opening = None
+        _close(attempt)
+        self._failed(error)
+
+    def _leave(self) -> None:
+        if self._fd >= 0:
+            self._loop.unwatch(self._fd)
+            self._fd = -1
+        if self._timer is not None:
+            self._loop.cancel(self._timer)
+            self._timer = None
+
+
+def _close(attempt: Waited) -> None:
+    attempt.abandon()
+    # What it was given to begin with, which is nobody else's here.
+    attempt.sock.close()
+
+
+def fresh(family: int = AF_INET) -> socket:
+    """A TCP socket to begin with; an ``TunnelAttempt`` replaces it where the proxy has no IPv4."""
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+
+
+class Direct:
+    """A connection from outside to the first of ``addresses`` that takes it; implements ``Waited``."""
+
+    __slots__ = ("_addresses", "_error", "_port", "deadline", "sock")
+
+    wants = POLLOUT
+
+    def __init__(self, addresses: list[str], port: int, deadline: Deadline) -> None:
+        self._addresses = list(addresses)
+        self._port = port
+        self._error = errno.EHOSTUNREACH
+        self.deadline = deadline
+        self.sock = fresh()
+
+    def start(self) -> bool:
+        """Begin; the result is that of ``advance``."""
+        self.deadline.connecting()
+        return self._next()
+
+    def advance(self) -> bool:
+        """Tell whether the connection stands.
+
+        Raises:
+            SocksError: it never will; the errno is the kernel's.
+        """
+        self._error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        return self._next() if self._error else True
+
+    def expire(self) -> bool:
+        """The deadline's moment has passed.
+
+        Raises:
+            SocksError: as ``advance`` raises it.
+        """
+        if self.deadline.over() is None:
+            return False
+        self._error = errno.ETIMEDOUT
+        return self._next()
+
+    def abandon(self) -> None:
+        """Nothing but ``sock`` is open."""
+
+    def _next(self) -> bool:
+        while self._addresses:
+            address = self._addresses.pop(0)
+            self.sock.close()
+            self.sock = fresh(AF_INET6 if ":" in address else AF_INET)
+            self.deadline.connecting()
+            try:
+                self.sock.connect((address, self._port))
+            except BlockingIOError:
+                return False
+            except OSError as err:
+                self._error = err.errno or errno.EIO
+            else:
+                return True
+        raise SocksError(os.strerror(self._error), self._error)

@@ -1,0 +1,194 @@
+"""The broker: outside, it serves the programs inside by the sockets that they were given.
+
+It is the launcher's process, with one thread and one loop. ``Broker`` decides what becomes of each connection
+and datagram, as the rules say (``pywrap.tunnel.routes``), and carries the bytes (``pywrap.relay``).
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+from _socket import IPPROTO_TCP, SO_KEEPALIVE, SO_OOBINLINE, SOL_SOCKET, TCP_NODELAY, inet_pton, socket
+
+from pywrap.confine.datagrams import Datagrams
+from pywrap.confine.gate import Gate
+from pywrap.confine.listeners import Listeners
+from pywrap.confine.name_server import NameServer
+from pywrap.confine.name_stream import NameStream
+from pywrap.confine.outside import Outside
+from pywrap.confine.publish import Published
+from pywrap.relay.loop import IN, Loop
+from pywrap.relay.pumps import BUFFER, Pipes
+from pywrap.relay.relay import Relay, reset
+from pywrap.tunnel.routes import REFUSE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.config.settings import Settings
+    from pywrap.confine.gate import Request
+    from pywrap.confine.publish import Maker
+    from pywrap.confine.sockets import Sockets
+    from pywrap.errors import SocksError
+
+_DNS_PORT = 53
+# Connections that are accepted before others have their turn.
+_ACCEPTS = 64
+# Seconds for which none is accepted when no descriptor is left.
+_PAUSE = 0.1
+
+
+class Broker:
+    """``sockets`` are of the namespace. ``repeats`` is as in ``Gate``; ``pid``: a process inside."""
+
+    def __init__(self, settings: Settings, sockets: Sockets, loop: Loop, repeats: bool, pid: int) -> None:
+        self.loop = loop
+        self._sockets = sockets
+        self._pipes = Pipes(loop)
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._outside = Outside(settings, loop)
+        self._names = NameServer(self._outside)
+        self._listeners = Listeners(sockets.questions, pid)
+        self._gate = Gate(loop, sockets.packets, self._ask, repeats)
+        self._datagrams = Datagrams(self._outside, self._names, sockets.datagrams, self._gate.send)
+        self._relays: set[Relay] = set()
+        self._published: list[Published] = []
+        self._maker: Maker | None = None
+        self._watch_listeners()
+
+    def close(self) -> None:
+        """End everything; connections that stand by a RST."""
+        for published in self._published:
+            published.close()
+        if self._maker is not None:
+            self._maker.close()
+        for relay in list(self._relays):
+            relay.abort()
+        self._datagrams.close()
+        self._outside.resolver.close()
+        self._pipes.close()
+
+    def forked(self) -> None:
+        """In a child after fork(), which goes on as the broker."""
+        self._outside.forked()
+
+    @property
+    def helpers(self) -> tuple[int, ...]:
+        """Processes of ours that are in the namespace."""
+        return () if self._maker is None else (self._maker.pid,)
+
+    def publish(self, places: list[tuple[socket, int]], maker: Maker) -> None:
+        """Serve the listening sockets outside, each for a port inside."""
+        self._maker = maker
+        self._published = [
+            Published(self.loop, maker, self._listeners, listener, port, self._carry)
+            for listener, port in places
+        ]
+
+    # ------------------------------------------------------------ connections
+
+    def _ask(self, request: Request) -> None:
+        """A program inside asks for a connection."""
+        syn = request.syn
+        if syn.destination_port == _DNS_PORT:
+            request.admit(None)
+            return
+        if _is_loopback(syn.destination) and self._listeners.has(
+            syn.destination, syn.destination_port, syn.source, syn.port
+        ):
+            # The packet filter has let it pass. One that listens since then gets the SYN when it is repeated.
+            self._gate.forget(request)
+            return
+        verdict = self._outside.verdict(syn.destination, syn.destination_port)
+        if verdict.kind == REFUSE:
+            self._outside.messages.say(1, verdict.reason)
+            request.refuse(verdict.errno)
+            return
+
+        def failed(err: SocksError) -> None:
+            request.refuse(err.errno)
+
+        # It may end before it returns.
+        cancel = self._outside.connect(verdict, request.admit, failed)
+        if not request.is_over:
+            request.cancel = cancel
+
+    def _accept(self, listener: socket) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                fd, peer = listener._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return
+            except OSError as err:
+                if err.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._pause()
+                return
+            client = socket(listener.family, listener.type, 0, fd)
+            client.setblocking(False)
+            self._accepted(client, peer)
+
+    def _accepted(self, client: socket, peer: tuple[str, int]) -> None:
+        family = client.family
+        try:
+            own = client.getsockname()
+        except OSError:
+            client.close()
+            return
+        key = (inet_pton(family, _plain(peer[0])), peer[1], inet_pton(family, _plain(own[0])), own[1])
+        request = self._gate.accepted(key)
+        if request is None:
+            # Nothing waits for it outside any more.
+            reset(client)
+            client.close()
+            return
+        if request.upstream is None:
+            NameStream(self.loop, self._names, client)
+            return
+        self._carry(client, request.upstream)
+
+    def _carry(self, client: socket, target: socket) -> None:
+        for sock in (client, target):
+            _prepare(sock)
+        relay = Relay(
+            self.loop,
+            self._pipes,
+            self._buffer,
+            client,
+            target,
+            lambda up, down: self._relays.discard(relay),
+        )
+        self._relays.add(relay)
+        relay.start(b"")
+
+    def _pause(self) -> None:
+        for listener in self._sockets.listeners:
+            self.loop.unwatch(listener.fileno())
+        self.loop.after(_PAUSE, self._watch_listeners)
+
+    def _watch_listeners(self) -> None:
+        for listener in self._sockets.listeners:
+            self.loop.watch(listener.fileno(), IN, lambda events, sock=listener: self._accept(sock))  # type: ignore[misc]
+
+
+def allow_many_descriptors() -> None:
+    """Each connection has two: take what this process may have. The program's limit is its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _prepare(sock: socket) -> None:
+    """What both legs of a tunnel need (``pywrap.server.commands.connect``, with the reasons)."""
+    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+    sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
+
+
+def _is_loopback(address: bytes) -> bool:
+    return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
+
+
+def _plain(host: str) -> str:
+    return host.partition("%")[0]
+
+
+_LOOPBACK_6 = bytes(15) + b"\1"

@@ -1,0 +1,71 @@
+"""Processes that the program has left behind in its network: daemons, jobs in the background.
+
+The launcher ends with the program, as its caller expects; a copy of it goes on as their broker. It has
+neither terminal nor output of the caller, which may wait for the end of a pipe, and ends with the last of
+them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.relay.loop import IN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.confine.broker import Broker
+    from pywrap.relay.loop import Loop
+
+
+def take_over(loop: Loop, broker: Broker, namespace: str) -> None:
+    """In the copy: leave the caller, and let ``loop`` run until the last process of ``namespace`` ends."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    broker.forked()
+    _Watch(loop, namespace, broker.helpers).look()
+
+
+class _Watch:
+    """Stops the loop when no process is left; a descriptor of each tells of its end."""
+
+    def __init__(self, loop: Loop, namespace: str, helpers: tuple[int, ...]) -> None:
+        self._loop = loop
+        self._helpers = helpers
+        self._namespace = namespace
+        self._open: set[int] = set()
+
+    def look(self) -> None:
+        for pid in set(processes(self._namespace)).difference(self._helpers):
+            try:
+                fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            self._open.add(fd)
+            self._loop.watch(fd, IN, lambda events, fd=fd: self._ended(fd))  # type: ignore[misc]
+        if not self._open:
+            self._loop.stop()
+
+    def _ended(self, fd: int) -> None:
+        self._loop.unwatch(fd)
+        self._open.discard(fd)
+        os.close(fd)
+        if not self._open:
+            # Their children, which were not there at the last look.
+            self.look()
+
+
+def processes(namespace: str) -> list[int]:
+    """The processes whose network is ``namespace``, a target of ``/proc/PID/ns/net``, without this one."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.readlink(f"/proc/{name}/ns/net") == namespace:
+                    found.append(int(name))
+            except OSError:
+                # It has ended, or is another user's.
+                continue
+    return found

@@ -1,0 +1,80 @@
+"""Does a program inside listen at an address? The kernel is asked, by sock_diag(7).
+
+The packet filter asks itself, and lets a SYN pass that has a socket there (``ruleset``); the broker must come
+to the same result, or two would answer. Asking is one lookup in the kernel's own table, however many sockets
+there are.
+"""
+
+from __future__ import annotations
+
+import struct
+from _socket import AF_INET, AF_INET6
+
+from pywrap.confine import netlink
+from pywrap.confine.ruleset import PORT, TCP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+# linux/sock_diag.h, linux/inet_diag.h
+_BY_FAMILY = 20
+_ALL_STATES = 0xFFFFFFFF
+_NO_COOKIE = b"\xff" * 8
+# Of a table below /proc (net/tcp_states.h).
+_LISTENING = "0A"
+
+
+class Listeners:
+    """``questions`` is a netlink socket of the namespace, in which ``pid`` is a process."""
+
+    def __init__(self, questions: socket, pid: int) -> None:
+        self._questions = questions
+        self._pid = pid
+        # Of this one it is known that it is there.
+        self.can_ask = self._ask(bytes(4), PORT, bytes(4), 0)
+
+    def has(self, destination: bytes, port: int, source: bytes, source_port: int) -> bool:
+        """Is there a TCP socket for a packet from ``source`` to ``destination``?"""
+        if self.can_ask:
+            return self._ask(destination, port, source, source_port)
+        return self._is_listed(destination, port)
+
+    def _is_listed(self, destination: bytes, port: int) -> bool:
+        """The same from the tables below /proc, where the kernel has no inet_diag."""
+        for name in ("tcp", "tcp6"):
+            try:
+                with open(f"/proc/{self._pid}/net/{name}", encoding="ascii") as lines:
+                    for line in lines:
+                        local, state = line.split()[1::2][:2]
+                        if state == _LISTENING and local.endswith(f":{port:04X}"):
+                            address = local.partition(":")[0]
+                            if not address.strip("0") or _swapped(destination) in address:
+                                return True
+            except OSError:
+                # No IPv6, or the process has ended.
+                continue
+        return False
+
+    def _ask(self, destination: bytes, port: int, source: bytes, source_port: int) -> bool:
+        self._questions.send(_question(destination, port, source, source_port))
+        try:
+            data = self._questions.recv(65536)
+        except BlockingIOError:
+            # The kernel answers before send() returns.
+            return False
+        return any(kind == _BY_FAMILY for kind, _ in netlink.replies(data))
+
+
+def _swapped(address: bytes) -> str:
+    """As the tables write it: words of 32 bits in the machine's byte order."""
+    words = struct.unpack(f"={len(address) // 4}I", address)
+    return "".join(f"{word:08X}" for word in words)
+
+
+def _question(destination: bytes, port: int, source: bytes, source_port: int) -> bytes:
+    family = AF_INET if len(destination) == 4 else AF_INET6
+    head = struct.pack("=BBBxI", family, TCP, 0, _ALL_STATES)
+    ports = struct.pack("!HH", port, source_port)
+    addresses = destination.ljust(16, b"\0") + source.ljust(16, b"\0")
+    return netlink.message(_BY_FAMILY, 0, head + ports + addresses + bytes(4) + _NO_COOKIE)

@@ -1,0 +1,1 @@
+"""Sockets that listen on the last proxy (SOCKS BIND)."""

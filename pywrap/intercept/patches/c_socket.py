@@ -1,0 +1,49 @@
+"""_socket.socket, the C class below: for gevent, eventlet and whoever else builds on it.
+
+It cannot be changed, so a class derived from it takes its place in ``_socket``, with the same functions as
+``socket.socket`` has by now. Objects that C code makes (socketpair) are of the original class.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.intercept import originals
+from pywrap.intercept.patches.lifecycle import closing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.registry import SocketRegistry
+
+SAME = (
+    *("_accept", "bind", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt"),
+    *("listen", "sendmsg", "sendto", "setblocking", "setsockopt", "settimeout"),
+)
+
+
+def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    functions = {name: vars(module.socket)[name] for name in SAME}
+    functions["close"] = closing(registry, originals.close)
+    derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions})
+    derived.__module__ = "_socket"
+    registry.roots.append(derived)
+    derived.__doc__ = originals.Socket.__doc__
+    for name in ("socket", "SocketType"):
+        patches.replace(_socket, name, derived)
+    patches.replace(module, "SocketType", derived)
+
+
+class _Derived(type):
+    """Lets objects and classes of the original class count as of the derived one."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if cls is _socket.socket:
+            return isinstance(instance, originals.Socket)
+        return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: Any) -> bool:
+        if cls is _socket.socket:
+            return issubclass(subclass, originals.Socket)
+        return super().__subclasscheck__(subclass)

@@ -1,0 +1,287 @@
+"""getaddrinfo(), gethostbyname(), gethostbyname_ex(), gethostbyaddr(), getnameinfo(); and so getfqdn().
+
+None of them asks the local resolver for a name that the proxies are to see. In this order:
+
+1. literals: the C library's, which asks nobody for them;
+2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
+   server for the other address family);
+3. direct names and the first hop's own: the local resolver's;
+4. with ``dns tor`` and ``dns tcp://``: what is said beyond the chain (``remote_names``), IPv4 first. Not for
+   names that are blocked, nor for those below .onion;
+5. everything else: a placeholder (``tunnel.placeholders``), IPv6 only when nothing else is wanted, so that
+   happy eyeballs do not dial twice.
+
+The name of an address is known by 2 and 5, or asked of 4 if the address itself would go through a chain. The
+caller waits for that, as it would in the C library: event loops have threads for it.
+
+With ``dns local`` all of them are the interpreter's own; where there are rules by name, the addresses of each
+name are noted on the way, so that the rules find it again.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import host_text
+from pywrap.socks.wire import unmapped
+from pywrap.tunnel.resolver import LookupFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+
+FAMILY = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
+
+NAME_UNKNOWN = "Name or service not known"
+
+# RFC 8200 section 3: 20 bits.
+_LARGEST_FLOWINFO = 0xFFFFF
+
+
+def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
+    """The resolver family under ``runtime``."""
+    found = {name: getattr(originals, name) for name in FAMILY}
+    lookups: RemoteLookups | LocalLookups
+    if runtime.settings.dns != "local":
+        lookups = RemoteLookups(runtime)
+    elif runtime.routes.by_name:
+        lookups = LocalLookups(runtime)
+    else:
+        return found
+    return {name: getattr(lookups, name, function) for name, function in found.items()}
+
+
+class RemoteLookups:
+    """Without ``dns local``, the whole family."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def getaddrinfo(
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
+        name = host_text(host)
+        if not name or self._runtime.is_literal(name):
+            return originals.getaddrinfo(host, port, family, type, proto, flags)
+        try:
+            if flags & _socket.AI_NUMERICHOST:
+                raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+            literals, canonical = _look_up(self._runtime, name, family, flags)
+        except _socket.gaierror:
+            # glibc looks at the other arguments first. Not with more than one address, which it sorts by a
+            # connect() to each.
+            any_literal = "::1" if family == _socket.AF_INET6 else "127.0.0.1"
+            originals.getaddrinfo(any_literal, port, family, type, proto, flags | _socket.AI_NUMERICHOST)
+            raise
+        numeric = (flags | _socket.AI_NUMERICHOST) & ~(_socket.AI_CANONNAME | _socket.AI_ADDRCONFIG)
+        rows = [
+            row
+            for literal in literals
+            for row in originals.getaddrinfo(literal, port, family, type, proto, numeric)
+        ]
+        if flags & _socket.AI_CANONNAME:
+            first = rows[0]
+            rows[0] = (*first[:3], canonical, first[4])
+        return rows
+
+    def gethostbyname(self, hostname: Any, /) -> str:
+        """gethostbyname(host) -> address."""
+        name = host_text(hostname)
+        if name is None or self._runtime.is_literal(name):
+            return originals.gethostbyname(hostname)
+        return _look_up(self._runtime, name, _socket.AF_INET)[0][0]
+
+    def gethostbyname_ex(self, hostname: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
+        name = host_text(hostname)
+        if name is None or self._runtime.is_literal(name):
+            return originals.gethostbyname_ex(hostname)
+        literals, canonical = _look_up(self._runtime, name, _socket.AF_INET)
+        return canonical, [], literals
+
+    def gethostbyaddr(self, ip_address: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyaddr(host) -> (name, aliaslist, addresslist)."""
+        host = host_text(ip_address)
+        if host is None:
+            return originals.gethostbyaddr(ip_address)
+        if self._runtime.is_literal(host):
+            literal, otherwise = host, []
+        else:
+            literals, canonical = _look_up(self._runtime, host, 0)
+            literal, otherwise = literals[0], [canonical]
+        try:
+            names = self._runtime.names_of(literal) or self._runtime.remote_names.names(literal) or otherwise
+        except LookupFailed as err:
+            raise err.as_herror() from err
+        if not names:
+            raise _socket.herror(1, "Unknown host")
+        return names[0], names[1:], [literal]
+
+    def getnameinfo(self, sockaddr: Any, flags: int, /) -> tuple[str, str]:
+        """getnameinfo(sockaddr, flags) -> (host, port)."""
+        try:
+            if _is_malformed(sockaddr, flags):
+                return originals.getnameinfo(sockaddr, flags)
+            if not self._runtime.is_literal(sockaddr[0]):
+                raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+            host, port = _numeric(sockaddr, flags)
+            names = [] if flags & _socket.NI_NUMERICHOST else _names(self._runtime, host)
+            if not names and flags & _socket.NI_NAMEREQD:
+                raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+            return (names or [host])[0], _service(port, flags)
+        finally:
+            # An exception would keep the program's object by this frame, as C does not.
+            del sockaddr
+
+
+def _is_malformed(sockaddr: Any, flags: Any) -> bool:
+    """Is it something that C refuses before it looks at the host?"""
+    if not isinstance(sockaddr, tuple) or not isinstance(flags, int) or not 2 <= len(sockaddr) <= 4:
+        return True
+    host, *numbers = sockaddr
+    if not isinstance(host, str) or not all(isinstance(number, int) for number in numbers):
+        return True
+    return len(sockaddr) > 2 and numbers[1] & 0xFFFFFFFF > _LARGEST_FLOWINFO
+
+
+def _numeric(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, int]:
+    """The host as getnameinfo(3) writes it, with the scope that ``sockaddr`` has, and the port.
+
+    Not by that itself: its audit event does not tell that nobody is to be asked.
+    """
+    kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
+    rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
+    family, *_, found = rows[0]
+    host = str(found[0])
+    if family == _socket.AF_INET:
+        if len(sockaddr) != 2:
+            raise OSError("IPv4 sockaddr must be 2 tuple")
+        return host, int(found[1])
+    # C takes it from the tuple alone, and not from the text.
+    host = host.partition("%")[0]
+    scope = sockaddr[3] & 0xFFFFFFFF if len(sockaddr) > 3 else 0
+    return f"{host}%{_zone(host, scope)}" if scope else host, int(found[1])
+
+
+def _zone(host: str, scope: int) -> str:
+    """The interface with the number ``scope`` where that is one, which is for addresses of one link alone."""
+    first, second = _socket.inet_pton(_socket.AF_INET6, host)[:2]
+    if (first == 0xFE and second & 0xC0 == 0x80) or (first == 0xFF and second & 0x0F == 2):
+        try:
+            return _socket.if_indextoname(scope)
+        except (OSError, OverflowError):
+            # There is no such interface: the number is the answer.
+            pass
+    return str(scope)
+
+
+class LocalLookups:
+    """With ``dns local``, those that find addresses: the interpreter's own, of which the routes learn."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def getaddrinfo(
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
+        rows = originals.getaddrinfo(host, port, family, type, proto, flags)
+        self._note(host, [str(row[4][0]) for row in rows])
+        return rows
+
+    def gethostbyname(self, hostname: Any, /) -> str:
+        """gethostbyname(host) -> address."""
+        literal = originals.gethostbyname(hostname)
+        self._note(hostname, [literal])
+        return literal
+
+    def gethostbyname_ex(self, hostname: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
+        found = originals.gethostbyname_ex(hostname)
+        self._note(hostname, found[2])
+        return found
+
+    def _note(self, host: Any, literals: list[str]) -> None:
+        name = host_text(host)
+        if name and not self._runtime.is_literal(name):
+            self._runtime.routes.remember(name, literals)
+
+
+def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[list[str], str]:
+    """Literals for ``name``, at least one, and its canonical name. ``flags`` as of getaddrinfo()."""
+    wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
+    known = runtime.routes.local_addresses(name)
+    if known:
+        literals = _of_family(known, wanted, flags)
+        if not literals:
+            raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        runtime.routes.remember(name, literals, from_hosts=True)
+        return literals, runtime.hosts.canonical(name)
+    if runtime.routes.resolves_here(name):
+        rows = originals.getaddrinfo(name, None, family, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME)
+        literals = [str(row[4][0]) for row in rows]
+        try:
+            runtime.routes.learn_from_resolver(name, literals)
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
+        return literals, str(rows[0][3] or name)
+    runtime.check_name(name)
+    if runtime.remote_names.takes(name):
+        try:
+            found = runtime.remote_names.addresses(name, wanted)
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
+        return list(found.values), found.canonical
+    runtime.messages.say(2, f"{name}: left to the last proxy")
+    try:
+        return [runtime.names.placeholder(name, wanted)], name
+    except LookupFailed as err:
+        raise err.as_gaierror() from err
+
+
+def _of_family(known: list[str], ipv6: bool | None, flags: int) -> list[str]:
+    """Those of ``known``, out of /etc/hosts, that glibc tells for a family, or for both (None)."""
+    if ipv6 is None:
+        return known
+    # As it reads the file for IPv4.
+    four = [literal for literal in map(_as_ipv4, known) if ":" not in literal]
+    if not ipv6:
+        return four
+    six = [literal for literal in known if ":" in literal]
+    if flags & _socket.AI_V4MAPPED and (flags & _socket.AI_ALL or not six):
+        return six + four
+    return six
+
+
+def _as_ipv4(literal: str) -> str:
+    if literal == "::1":
+        return "127.0.0.1"
+    return unmapped(literal)
+
+
+def _names(runtime: Runtime, literal: str) -> list[str]:
+    """What an address is called, for somebody to whom the address itself would do."""
+    known = runtime.names_of(literal)
+    if known:
+        return known
+    try:
+        return runtime.remote_names.names(literal)
+    except LookupFailed as err:
+        if err.is_final:
+            return []
+        raise err.as_gaierror() from err
+
+
+def _service(port: int, flags: int) -> str:
+    if not flags & _socket.NI_NUMERICSERV:
+        try:
+            return _socket.getservbyport(port, "udp" if flags & _socket.NI_DGRAM else "tcp")
+        except OSError:
+            # No service has this number: the number is the answer.
+            pass
+    return str(port)

@@ -1,0 +1,68 @@
+"""multiprocessing.reduction: a tunnel that is sent to another process takes its names along.
+
+The kernel knows of the connection to the proxy alone. A descriptor that is sent by itself (socket.send_fds)
+has nowhere to put a name: getpeername() tells the proxy there, except in a child that was forked since.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pywrap.intercept import originals
+from pywrap.intercept.sockets import inode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.registry import SocketRegistry
+
+# Of this process, for what arrives; None in one that is not patched.
+_registry: SocketRegistry | None = None
+
+
+def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    global _registry
+    _registry = registry
+    reducers, cls = module.ForkingPickler._extra_reducers, module.socket.socket
+    plain = reducers[cls]
+
+    def reduce(sock: _socket.socket) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        fd = originals.fileno(sock)
+        pending = registry.pending_of(fd)
+        if pending is not None:
+            # The tunnel would not find the way to a placeholder's copy.
+            pending.wait(None)
+        if registry.listener_of(fd) is not None:
+            raise OSError(
+                errno.EOPNOTSUPP, "a socket that listens at a proxy cannot be sent to another process"
+            )
+        function, arguments = plain(sock)
+        number = inode(fd)
+        peer = registry.established.get(number)
+        if peer is None:
+            return function, arguments
+        return rebuild, (function, arguments, peer, registry.names.get(number))
+
+    def undo() -> None:
+        global _registry
+        _registry = None
+        reducers[cls] = plain
+
+    reducers[cls] = reduce
+    patches.remember(undo)
+
+
+def rebuild(
+    function: Callable[..., _socket.socket],
+    arguments: tuple[Any, ...],
+    peer: tuple[Any, ...],
+    name: tuple[Any, ...] | None,
+) -> _socket.socket:
+    """The socket that ``function`` makes of ``arguments``, with its names in the tables."""
+    sock = function(*arguments)
+    if _registry is not None:
+        _registry.establish(originals.fileno(sock), peer, name)
+    return sock

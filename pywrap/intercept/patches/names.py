@@ -1,0 +1,96 @@
+"""socket.getpeername() returns the destination, not the proxy; getsockname() works while a tunnel is pending.
+
+ftplib's passive mode connects to ``getpeername()[0]``: with the kernel's answer, to the proxy. Its active
+mode announces ``getsockname()[0]`` of its connection to the server: with ``listen bind`` that is the address
+of the last proxy, as it is for a socket that listens there and for what that accepts.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from pywrap.intercept import originals
+from pywrap.intercept.sockets import inode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.registry import SocketRegistry
+
+# Of this process; set by ``install``.
+_registry: SocketRegistry
+
+
+def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    global _registry
+    _registry = registry
+    patches.replace(module.socket, "__repr__", _printing(registry, module.socket.__repr__))
+    patches.replace(module.socket, "getpeername", getpeername)
+    patches.replace(module.socket, "getsockname", getsockname)
+
+
+def getpeername(self: _socket.socket) -> Any:
+    """getpeername() -> address info: the destination that was asked for."""
+    fd = originals.fileno(self)
+    if _registry.pending_of(fd) is not None or _registry.listener_of(fd) is not None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+    # First, so that a connection which is gone is ENOTCONN.
+    peer = originals.getpeername(self)
+    return _registry.established.get(inode(fd), peer) if _registry.established else peer
+
+
+def getsockname(self: _socket.socket) -> Any:
+    """getsockname() -> address info: the kernel's, of the connection to the first proxy."""
+    if _registry.listening:
+        listener = _registry.listener_of(originals.fileno(self))
+        if listener is not None:
+            return listener.getsockname(originals.fileno(self))
+    if _registry.names:
+        name = _registry.name_of(originals.fileno(self))
+        if name is not None:
+            return name
+    if _registry.pending:
+        with _registry.lock:
+            pending = _registry.pending_of(originals.fileno(self))
+            if pending is not None:
+                return pending.real.getsockname()
+    family = originals.family_type_proto(self)[0]
+    if _registry.established and family == _socket.AF_INET and _is_ipv6(self):
+        return "0.0.0.0", _port(self)
+    return originals.getsockname(self)
+
+
+def _is_ipv6(sock: _socket.socket) -> bool:
+    """Is the file of an IPv4 socket an IPv6 one, since its first proxy has an IPv6 address?
+
+    C would give the kernel room for an address of 16 bytes, and read 28.
+    """
+    fd = originals.fileno(sock)
+    if fd < 0 or inode(fd) not in _registry.established:
+        return False
+    return originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_DOMAIN) == _socket.AF_INET6
+
+
+def _port(sock: _socket.socket) -> int:
+    underneath = originals.Socket(_socket.AF_INET6, _socket.SOCK_STREAM, fileno=originals.fileno(sock))
+    try:
+        return int(underneath.getsockname()[1])
+    finally:
+        underneath.detach()
+
+
+def _printing(registry: SocketRegistry, real_repr: Callable[..., Any]) -> Callable[..., str]:
+    """``real_repr``, which asks for both names, for a socket whose own name may not be known yet."""
+
+    def __repr__(self: _socket.socket) -> str:
+        # A line in a log or a ResourceWarning does not wait for a proxy.
+        listener = registry.listener_of(originals.fileno(self))
+        if listener is not None and listener.asking:
+            return originals.Socket.__repr__(self)
+        return str(real_repr(self))
+
+    return __repr__

@@ -1,0 +1,85 @@
+"""socket.getsockopt() and setsockopt(): SO_ERROR has the errno of a tunnel.
+
+While there is a placeholder, the other options are those of the socket that will take its place. Multicast
+groups are not joined (``groups``).
+"""
+
+from __future__ import annotations
+
+import _socket
+from _operator import index
+
+from pywrap.intercept import originals
+from pywrap.intercept.loading import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.runtime import Runtime
+
+
+_IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
+# On either of them, what may join a group: the implementation is imported for these alone.
+_JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
+
+# Of this process; set by ``install``.
+_registry: SocketRegistry
+_current: Callable[[], Runtime | None]
+
+
+def install(
+    patches: originals.Patches, module: Any, registry: SocketRegistry, current: Callable[[], Runtime | None]
+) -> None:
+    global _registry, _current
+    _registry, _current = registry, current
+    patches.replace(module.socket, "getsockopt", getsockopt)
+    patches.replace(module.socket, "setsockopt", setsockopt)
+
+
+def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> Any:
+    """getsockopt(level, optname[, buflen]) -> int or bytes."""
+    fd = originals.fileno(self)
+    is_error = level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen
+    if is_error and (error := _registry.error_of(fd)):
+        return error
+    if _registry.listening:
+        with _registry.lock:
+            listener = _registry.listener_of(fd)
+            if listener is not None:
+                return listener.getsockopt(self, level, optname, *buflen)
+    if _registry.pending:
+        with _registry.lock:
+            pending = _registry.pending_of(fd)
+            if pending is not None:
+                # The kernel's SO_ERROR of the real socket is for the attempt that connects it.
+                return 0 if is_error else pending.real.getsockopt(level, optname, *buflen)
+    return originals.getsockopt(self, level, optname, *buflen)
+
+
+def setsockopt(self: _socket.socket, *args: Any) -> None:
+    """setsockopt(level, optname, value[, optlen])."""
+    if len(args) == 3 and _may_join(args[0], args[1]) and (runtime := _current()) is not None:
+        load("pywrap.intercept.groups").check(runtime, args)
+    if _registry.listening:
+        with _registry.lock:
+            listener = _registry.listener_of(originals.fileno(self))
+            if listener is not None:
+                return listener.setsockopt(self, *args)
+    if _registry.pending:
+        with _registry.lock:
+            pending = _registry.pending_of(originals.fileno(self))
+            if pending is not None:
+                return pending.real.setsockopt(*args)
+    return originals.setsockopt(self, *args)
+
+
+def _may_join(level: Any, option: Any) -> bool:
+    """Are these of an option that may join a multicast group?"""
+    try:
+        return index(option) in _JOINS and index(level) in _IP_LEVELS
+    except TypeError:
+        # C raises the error.
+        return False

@@ -1,0 +1,410 @@
+"""What the patches share: the settings, what ``pywrap.tunnel`` makes of them, and the messages."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from _operator import index
+
+from pywrap.errors import ProtocolError, Unencodable, to_oserror
+from pywrap.frozen import replace
+from pywrap.intercept import originals
+from pywrap.intercept.events import Events
+from pywrap.intercept.hop_probes import HopProbes, end, fresh
+from pywrap.intercept.lock import Lock
+from pywrap.intercept.own import Own, own
+from pywrap.intercept.own_addresses import is_own
+from pywrap.intercept.remote_names import RemoteNames
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
+from pywrap.tunnel.association import UNKNOWN, Associating
+from pywrap.tunnel.attempt import TunnelAttempt, wait_for
+from pywrap.tunnel.background import Background
+from pywrap.tunnel.binding import advertised_address
+from pywrap.tunnel.chain import hop_label
+from pywrap.tunnel.deadline import Deadline
+from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.placeholders import Hosts, Placeholders
+from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup
+from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.round_robin import RoundRobinCounter
+from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
+from pywrap.tunnel.selection import Fixed, selection
+from pywrap.tunnel.shared_names import SharedNames, is_confined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Chain, Proxy, Settings
+    from pywrap.intercept.addresses import Target
+    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.socks.wire import Dialogue
+    from pywrap.tunnel.routes import Verdict
+    from pywrap.tunnel.selection import Selection
+
+# Protocols of a datagram socket that UDP ASSOCIATE can stand for.
+_UDP = (0, _socket.IPPROTO_UDP)
+
+
+class Runtime:
+    """One installation of the patches.
+
+    ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
+    (``patches.implementations``).
+    """
+
+    def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
+        self.settings = settings
+        self.messages = Events(settings.verbosity)
+        self.registry = registry
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.is_confined = is_confined()
+        self.names = (
+            SharedNames(self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo)
+            if self.is_confined
+            else Placeholders(self._lock, settings.placeholders, settings.shared_file)
+        )
+        self.hosts = Hosts()
+        self.hops = Hops(
+            originals.getaddrinfo,
+            lambda text: self.messages.say(1, text),
+            start_thread=originals.start_new_thread,
+            socketpair=_own_pair,
+        )
+        self.hop_probes = HopProbes(settings, self.hops, lambda task: self.background.submit(task))
+        self.hops.hop_probes = self.hop_probes
+        # A strict chain begins with its first proxy, any other with any of its own.
+        firsts = [
+            self.hops.first(proxy)
+            for chain in settings.chains
+            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
+        ]
+        # In a confinement each address is the namespace's own, and the broker knows those of the machine.
+        own = _nothing_is_own if self.is_confined else is_own
+        self.routes = Routes(settings, firsts, self.names, self.hosts, own)
+        self.chains = _chains(settings)
+        self._selections = self._choose()
+        self.background = self._background()
+        self.remote_names = RemoteNames(
+            lookup(settings.dns, self._converse), self.routes, self.names, self.messages
+        )
+        # Of the latest connection: the destination, and the proxies.
+        self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Has a signal handler (or a finalizer) interrupted code of ours in this thread that holds the lock?
+
+        It may wait for its connection, while the background thread waits for the lock. So this thread opens
+        the connection itself.
+        """
+        return self.registry.lock.is_mine
+
+    def deadline(self, program: float | None) -> Deadline:
+        """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
+        return Deadline(self.settings, program)
+
+    def attempt(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> TunnelAttempt:
+        """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
+        return TunnelAttempt(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
+
+    def _plan(
+        self,
+        selection: Selection,
+        destination: Endpoint,
+        command: int = v5.CONNECT,
+        then: Callable[[], Dialogue[None]] | None = None,
+    ) -> RetryPolicy:
+        settings = self.settings
+        return RetryPolicy(
+            self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then
+        )
+
+    def _converse(
+        self, about: str, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
+    ) -> Endpoint:
+        """Send ``command`` through the chain for the name or address ``about``, in this thread.
+
+        Return the address of the last reply.
+        """
+        # For all ports: "", the default chain, where the rules say direct or nothing.
+        chain = self.routes.verdict(about, 0).chain
+        plan = self._plan(self._selections[chain], destination, command, then)
+        attempt = TunnelAttempt(fresh(), plan, self.deadline(None))
+        try:
+            wait_for(attempt, originals.poll)
+        finally:
+            end(attempt)
+        last = attempt.path[-1]
+        if command == v5.RESOLVE and attempt.bound.port == last.port:
+            # v2ray answers with its own address.
+            raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {attempt.bound}")
+        return attempt.bound
+
+    def associating(self, chain: str, deadline: Deadline) -> Associating:
+        """A UDP association through ``chain``, not started."""
+
+        def ask(selection: Selection) -> TunnelAttempt:
+            return TunnelAttempt(fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+
+        return Associating(
+            ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
+        )
+
+    def local_host(self, chain: str, family: int) -> str:
+        """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
+
+        The kernel has it after a connect() of a datagram socket, which sends nothing. The name of a proxy is
+        not looked up for that.
+        """
+        for address in self.hops.first(self.chains[chain].proxies[0]).known():
+            if address.family != family:
+                continue
+            with_proxy = Own(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            self.registry.allow(address.sockaddr)
+            try:
+                originals.connect(with_proxy, address.sockaddr)
+                return str(with_proxy.getsockname()[0])
+            except OSError:
+                # No route to the proxy: there is no such address.
+                continue
+            finally:
+                self.registry.disallow(address.sockaddr)
+                with_proxy.close()
+        return ""
+
+    def has_ipv6_proxy_only(self, chain: str) -> bool:
+        """Is the first proxy of ``chain`` known to have IPv6 addresses alone?"""
+        known = self.hops.first(self.chains[chain].proxies[0]).known()
+        return bool(known) and all(address.family == _socket.AF_INET6 for address in known)
+
+    def no_datagrams(self, verdict: Verdict, proto: int) -> OSError | None:
+        """Why a datagram of a socket of ``proto`` cannot take the chain of ``verdict``; None when it can."""
+        if verdict.kind == REFUSE:
+            return OSError(verdict.errno, verdict.reason)
+        if proto not in _UDP:
+            return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP and UDP go through a proxy")
+        chain = self.chains[verdict.chain]
+        for number, hop in enumerate(chain.proxies):
+            if chain.type == "strict" and hop.scheme not in ("socks5", "socks5h"):
+                err = Unencodable(
+                    f"{hop_label(chain.proxies, number)}: only SOCKS5 has UDP, and this is {hop.scheme}",
+                    errno.EOPNOTSUPP,
+                )
+                self.messages.no_association(err)
+                return to_oserror(err)
+        return None
+
+    def associated(self, path: tuple[Proxy, ...], started: float) -> None:
+        """An association is open. ``started`` is in seconds of the monotonic clock."""
+        self.messages.associated(path, started)
+        self.hop_probes.learn(path)
+
+    def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> TunnelAttempt:
+        """A BIND for ``expected`` on ``sock``, up to its first reply, not started.
+
+        It goes through the proxies of the latest connection: the program tells that server to connect to the
+        last of them.
+        """
+        selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
+        return TunnelAttempt(sock, self._plan(selection, expected, v5.BIND), deadline)
+
+    def expected(self, ipv6: bool) -> Endpoint:
+        """The peer that the last proxy is asked to accept, for a socket of that family.
+
+        Raises:
+            OSError: there is no proxy to ask.
+        """
+        latest, path = self._latest or (None, self.settings.chain)
+        if not path:
+            raise OSError(errno.EOPNOTSUPP, "no default chain, and no connection yet, to listen through")
+        scheme = path[-1].scheme
+        has_ipv6 = ipv6 and scheme not in ("socks4", "socks4a")
+        if latest is not None and self.settings.bind_peer == "latest":
+            address = address_of(latest.host)
+            if address is None:
+                fits = scheme != "socks4"
+            else:
+                # A socket of either family can have a peer with an IPv4 address.
+                fits = has_ipv6 or len(address) == 4
+            if fits:
+                return latest
+        return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
+
+    def name_of(
+        self, attempt: TunnelAttempt, sock: _socket.socket, peer: tuple[Any, ...]
+    ) -> tuple[Any, ...] | None:
+        """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
+        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
+        if self.settings.listen == "bind":
+            bound = advertised_address(attempt)
+            if bound is not None and (ipv6 or ":" not in bound.host):
+                return self.peer(bound, (bound.host, bound.port), ipv6)
+        if ipv6 and peer[0] == "::1":
+            host, port = attempt.sock.getsockname()[:2]
+            if host != "::1":
+                # The proxy has an IPv4 address. But an FTP client that is connected to ::1 announces this
+                # address (EPRT), and may listen at ::1 alone.
+                return "::1", port, 0, 0
+        return None
+
+    def verdict(self, to: Target, datagram: bool) -> Verdict:
+        """How a destination is reached. A refusal is printed at -v.
+
+        Raises:
+            socket.gaierror: names become addresses, and this one has none.
+        """
+        literal = self._resolved(to)
+        verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
+        if literal and not verdict.literal:
+            verdict = replace(verdict, literal=literal)
+        if verdict.kind == REFUSE:
+            self.messages.say(1, verdict.reason)
+        elif verdict.kind == DIRECT:
+            if not datagram:
+                self.routes.used_directly(verdict.destination)
+            self.messages.say(2, f"{verdict.destination}: direct")
+        return verdict
+
+    def _resolved(self, to: Target) -> str:
+        """The address of a name that C would resolve now, where names become addresses; else ""."""
+        if self.is_literal(to.host):
+            return ""
+        if self.settings.dns == "local":
+            family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
+            rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
+            literal = str(rows[0][4][0])
+            self.routes.remember(to.host, [literal])
+            return literal
+        if self.routes.local_addresses(to.host):
+            return ""
+        self.check_name(to.host)
+        if not self.remote_names.takes(to.host):
+            return ""
+        try:
+            return self.remote_names.addresses(to.host, to.ipv6).values[0]
+        except LookupFailed as err:
+            raise err.as_gaierror() from err
+
+    def resolves_here(self, name: str) -> bool:
+        """May the local resolver be asked for ``name``?"""
+        return self.settings.dns == "local" or self.routes.resolves_here(name)
+
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Is ``name`` one that a host can have? The C library takes no answer for any other.
+
+        Raises:
+            socket.gaierror: it is not, nor is it a literal.
+        """
+        if not is_host_name(name):
+            raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
+
+    @staticmethod
+    def is_literal(host: str) -> bool:
+        """Is ``host`` an address in any form that the C library takes?"""
+        return address_of(host) is not None
+
+    def name_behind(self, literal: str) -> str:
+        """The name that a placeholder address stands for; "" for any other."""
+        address = address_of(literal)
+        return (self.names.name_of(address) or "") if address is not None else ""
+
+    def names_of(self, literal: str) -> list[str]:
+        """The names of an address that are known here, the canonical name first."""
+        address = address_of(literal)
+        if address is None:
+            return []
+        name = self.names.name_of(address)
+        return [name] if name else self.hosts.names(address)
+
+    def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
+        """What getpeername() returns for a tunnel: an address, so the placeholder of a name.
+
+        It is the program's ``address``, also where the configuration rewrites that.
+        """
+        host = str(address[0])
+        literal = address_of(host)
+        if literal is not None:
+            # In the form in which C writes it.
+            host = host if "%" in host else unpacked(literal)
+        else:
+            host = destination.host
+            if address_of(host) is None:
+                try:
+                    host = self.names.placeholder(host, ipv6)
+                except LookupFailed:
+                    # The tunnel does not need one.
+                    host = self.names.unknown
+        port = index(address[1])
+        return (for_ipv6_socket(host), port, 0, 0) if ipv6 else (host, port)
+
+    def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
+        """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
+        self._latest = verdict.destination, path
+        self.messages.connected(verdict.destination, path, started)
+        self.hop_probes.learn(path)
+
+    def about_to_fork(self) -> None:
+        """In the parent: share the list of placeholders, each of which stands for one name in both."""
+        try:
+            self.names.share()
+        except OSError as err:
+            self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
+
+    def forked(self) -> None:
+        """In a child after fork(), which has neither the background thread nor the owner of a lock."""
+        self.registry.lock = Lock()
+        self.background.forked()
+        self.background = self._background()
+        self.registry.forked()
+        self.names.forked(self._lock)
+        self.hops.forked()
+        self.chains = _chains(self.settings)
+        self._selections = self._choose()
+
+    def _lock(self) -> Lock:
+        """The lock of the process (``lock``), which is another one after fork()."""
+        return self.registry.lock
+
+    def _background(self) -> Background:
+        return Background(originals.start_new_thread, self._lock, originals.epoll)
+
+    def _choose(self) -> dict[str, Selection]:
+        """How each chain selects its proxies, by the chain's name."""
+        return {
+            name: selection(chain, self.hops, RoundRobinCounter(self.settings.shared_file, place))
+            for place, (name, chain) in enumerate(self.chains.items())
+        }
+
+
+def _nothing_is_own(address: bytes) -> bool:
+    return False
+
+
+def _chains(settings: Settings) -> dict[str, Chain]:
+    """The chains by their names; with ``isolate_streams``, with credentials of this process alone."""
+    if not settings.isolate_streams:
+        return {chain.name: chain for chain in settings.chains}
+    # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
+    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
+    return {
+        chain.name: replace(
+            chain,
+            proxies=tuple(
+                replace(hop, username=username, password=password)
+                if hop.scheme in ("socks5", "socks5h") and hop.username is None
+                else hop
+                for hop in chain.proxies
+            ),
+        )
+        for chain in settings.chains
+    }
+
+
+def _own_pair() -> tuple[Own, Own]:
+    near, far = originals.socketpair()
+    return own(near), own(far)

@@ -1,0 +1,1 @@
+"""Stream sockets whose connect() goes through a chain: blocking, non-blocking, and the placeholder."""

@@ -1,0 +1,185 @@
+"""A non-blocking connect(): the program holds a placeholder until the tunnel takes its place.
+
+1. The program's socket moves to another descriptor, ``real``; it stays the same open file, so options and
+   bind() survive.
+2. One end of a socketpair takes its place. It is filled so that it is neither readable nor writable, as a
+   socket that is connecting.
+3. The background thread opens the tunnel on ``real``.
+4. When the tunnel is open, ``real`` is put on the program's descriptor, and the far end of the socketpair is
+   closed: that wakes up every poller, which finds the socket writable.
+5. When it failed, only the far end is closed. The placeholder then reports POLLERR and POLLHUP, as a refused
+   TCP socket does. An unconnected socket takes its place when the program has read the errno.
+6. getsockopt(SO_ERROR) returns the errno (``patches.sockopt``), or the next connect().
+
+A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data on
+the new file: it sleeps on the old one. Programs that wait for a connection ask for writability as well.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.intercept.lock import Event
+from pywrap.intercept.own import Own
+from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.tcp.placeholder import placeholder, put
+from pywrap.intercept.tcp.unconnected import unconnected
+from pywrap.tunnel.background import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.errors import SocksError
+    from pywrap.intercept.runtime import Runtime
+    from pywrap.tunnel.attempt import TunnelAttempt
+    from pywrap.tunnel.routes import Verdict
+
+
+class Pending:
+    """A tunnel that is being opened, or one that failed and whose errno the program has not read yet.
+
+    ``fds``: the descriptors that the program waits on (dup() adds to them). ``number``: the inode of the
+    placeholder. ``real``: the socket that will take its place, for options meanwhile. ``error``: the errno, 0
+    while the tunnel is being opened. Everything here is done under ``registry.lock``.
+    """
+
+    def __init__(
+        self, runtime: Runtime, sock: _socket.socket, peer: tuple[Any, ...], verdict: Verdict
+    ) -> None:
+        fd = originals.fileno(sock)
+        self.fds = {fd}
+        self.error = 0
+        self.real: Own = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
+        self._runtime = runtime
+        self._peer = peer
+        self._verdict = verdict
+        self._started = monotonic()
+        self._settled = Event()
+        near = None
+        try:
+            near, self._far = placeholder()
+            self.number = inode(near.fileno())
+            self._start(near, fd)
+        except BaseException:
+            self.real.close()
+            raise
+        finally:
+            if near is not None:
+                near.close()
+
+    def _start(self, near: _socket.socket, fd: int) -> None:
+        deadline = self._runtime.deadline(None)
+        real = self.real
+        self._task = Task(
+            lambda: self._runtime.attempt(real, self._verdict, deadline), self._report, self._far.fileno()
+        )
+        registry = self._runtime.registry
+        try:
+            with registry.lock:
+                # First: a signal handler that finds the placeholder must find this object as well.
+                registry.pending[self.number] = self
+                put(near, fd)
+            self._runtime.background.submit(self._task)
+        except BaseException:
+            with registry.lock:
+                if registry.pending.pop(self.number, None) is not None and is_open(fd, self.number):
+                    put(self.real, fd)
+            self._far.close()
+            raise
+
+    def wait(self, timeout: float | None) -> None:
+        """Block until the tunnel is open or has failed, ``timeout`` seconds at most."""
+        self._settled.wait(timeout)
+
+    def look(self) -> None:
+        """Fail, if the program has closed one of our descriptors: the background thread may not notice."""
+        if not self.error and (self.real.is_lost() or self._far.is_lost()):
+            self._end(errno.ECONNABORTED)
+            self._settled.set()
+            self._runtime.background.cancel(self._task)
+
+    def take_error(self) -> int:
+        """The errno, once: an unconnected socket takes the place of the placeholder then. 0 while pending."""
+        self.look()
+        # Out of the table first: a signal handler that calls this as well must not do it once more.
+        if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
+            self._hand_over(self.real)
+            self.real.close()
+        return self.error
+
+    def let_go(self, fd: int) -> None:
+        """The program closes ``fd``. While the tunnel is being opened, the background thread notices that."""
+        self.fds.discard(fd)
+        if not self.fds:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget a tunnel that failed."""
+        if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
+            self.real.close()
+
+    def forked(self) -> None:
+        """In a child after fork(): the dialogue is the parent's, which goes on with it."""
+        if not self.error:
+            self._end(errno.ECONNABORTED)
+            self._far.close()
+            self._settled.set()
+
+    def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
+        """On the background thread: the tunnel is open, or has failed."""
+        # Before the program wakes up, which may end then. Not under the lock: writing to stderr may block.
+        if error is not None:
+            self._runtime.messages.failed(self._verdict.destination, error)
+        elif attempt is not None:
+            self._runtime.opened(self._verdict, attempt.path, self._started)
+        with self._runtime.registry.lock:
+            try:
+                if self.error:
+                    # ``look`` has noticed a failure before.
+                    if error is None and attempt is not None:
+                        attempt.abandon()
+                elif error is not None:
+                    self._end(error.errno)
+                elif attempt is not None:
+                    self._succeed(attempt)
+            finally:
+                self._far.close()
+                self._settled.set()
+
+    def _succeed(self, attempt: TunnelAttempt) -> None:
+        registry, sock = self._runtime.registry, attempt.sock
+        name = self._runtime.name_of(attempt, self.real, self._peer)
+        registry.establish(sock.fileno(), self._peer, name)
+        for fd in self._waiting():
+            registry.linger(inode(sock.fileno()), fd)
+        self._hand_over(sock)
+        # Last: callers that find nothing pending do not take the lock.
+        del registry.pending[self.number]
+        sock.close()
+        self.real.close()
+
+    def _end(self, error: int) -> None:
+        self.error = error
+        before, self.real = self.real, unconnected(self.real)
+        if self.real is not before:
+            before.close()
+        if self._waiting():
+            self._runtime.registry.keep_failed(self.number, self)
+        else:
+            self.drop()
+
+    def _hand_over(self, sock: _socket.socket) -> None:
+        """Put ``sock`` where the program waits."""
+        for fd in self._waiting():
+            # The program may have changed the mode of the placeholder.
+            sock.setblocking(os.get_blocking(fd))
+            put(sock, fd)
+
+    def _waiting(self) -> list[int]:
+        """The descriptors that are still the placeholder: after os.close(), one may be another file."""
+        return [fd for fd in self.fds if is_open(fd, self.number)]

@@ -1,0 +1,32 @@
+"""The socket that a program gets back when its tunnel failed: it is not connected, and may try again."""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.tunnel.first_hop import clone_socket, is_lost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T", bound=_socket.socket)
+
+
+def unconnected(sock: T) -> T:
+    """Return an unconnected socket with the options of ``sock``, which the caller may close then.
+
+    Where no descriptor is left for that (EMFILE), it is ``sock`` itself, shut down. Either way the program
+    cannot write into a handshake that is half done.
+    """
+    try:
+        return clone_socket(sock, sock.family)
+    except OSError:
+        if is_lost(sock):
+            return sock
+        try:
+            sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            # Not connected, so there is nothing to shut down.
+            pass
+        return sock

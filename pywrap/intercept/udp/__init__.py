@@ -1,0 +1,1 @@
+"""Datagram sockets that talk through a chain of proxies."""

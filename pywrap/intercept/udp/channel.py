@@ -1,0 +1,185 @@
+"""A datagram socket's use of one chain: the association, what waits for it, and the sources of answers.
+
+The header of an answer has the address that the last proxy received it from. The program must see the
+address that it sent to. Where that was a name, no proxy says which name an answer belongs to. So each port of
+a channel belongs either to one name, and every answer from that port comes from that name; or to literals,
+whose answers have the same address in the header. A socket that sends to two names at one port, or to a name
+and a literal, has two channels and two associations (``routing``).
+"""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic
+
+from pywrap.errors import ProtocolError
+from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
+from pywrap.socks.v5 import IPV6, NAME
+from pywrap.socks.wire import for_ipv6_socket, packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from pywrap.socks.wire import Endpoint
+    from pywrap.tunnel.association import Association
+    from pywrap.tunnel.background import Task
+
+    SockAddr: TypeAlias = tuple[Any, ...]
+
+# Sources that are remembered at the most: every host that can send to the relay may be one.
+_SOURCES = 8192
+
+# The owner of a port: the packed header of the destination, and the address that the program uses for it.
+_LITERALS: tuple[bytes, SockAddr] = (b"", ())
+
+
+class Channel:
+    """``chain`` is the chain's name. ``association`` is None until it is open; ``relay`` is the address of
+    its first relay, in the family of the socket.
+
+    ``is_from_beyond``: can a datagram from an address come through the chain (``tunnel.routes``)? ``task``:
+    the background thread's, that opens an association. ``queue``: datagrams with headers that wait for it,
+    of ``queued`` bytes. ``watches``: the tasks that watch the control connections. ``used``: when the socket
+    switched to this channel last. ``is_recycled``: another channel has taken its place.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_ipv6",
+        "_is_from_beyond",
+        "_owners",
+        "_reassembly",
+        "association",
+        "chain",
+        "ended",
+        "is_recycled",
+        "is_opening",
+        "queue",
+        "queued",
+        "relay",
+        "task",
+        "used",
+        "watches",
+    )
+
+    def __init__(self, chain: str, ipv6: bool, is_from_beyond: Callable[[Endpoint], bool]) -> None:
+        self.chain = chain
+        self._is_from_beyond = is_from_beyond
+        self.association: Association | None = None
+        self.relay: SockAddr = ()
+        # The association before, until the program has got the error that it has ended.
+        self.ended: Association | None = None
+        self.task: Task | None = None
+        # Is a thread of the program's opening one?
+        self.is_opening = False
+        self.watches: list[Task] = []
+        self.queue: list[bytes] = []
+        self.queued = 0
+        self.used = monotonic()
+        self.is_recycled = False
+        # The program's address of each source, by the header of its datagrams. May be emptied at any time.
+        self._answers: dict[bytes, SockAddr] = {}
+        # The owner of each port.
+        self._owners: dict[int, tuple[bytes, SockAddr]] = {}
+        self._reassembly = Reassembly()
+        self._ipv6 = ipv6
+
+    @property
+    def is_busy(self) -> bool:
+        """Is an association being opened?"""
+        return self.is_opening or self.task is not None
+
+    def takes(self, destination: Endpoint, header: bytes, address: SockAddr) -> bool:
+        """Can answers of ``destination``, the program's ``address``, be told from others in this channel?"""
+        owner = self._owners.get(destination.port)
+        return owner is None or owner[0] == self._owner(destination, header, address)[0]
+
+    def expect(self, destination: Endpoint, header: bytes, address: SockAddr) -> None:
+        """The program sends to ``destination``, by ``address``."""
+        owner = self._owner(destination, header, address)
+        if self._owners.get(destination.port, _LITERALS) != owner or len(self._answers) >= _SOURCES:
+            # Answers from that port were another owner's before.
+            self._answers.clear()
+        self._owners[destination.port] = owner
+        self._answers[header] = address
+        self.used = monotonic()
+
+    def _owner(self, destination: Endpoint, header: bytes, address: SockAddr) -> tuple[bytes, SockAddr]:
+        """The owner that the port gets: literals, unless the destination is a name or a rewritten address."""
+        return _LITERALS if self._literal(destination) == address else (header, address)
+
+    def source(self, header: bytes, endpoint: Endpoint) -> SockAddr | None:
+        """The program's address of ``endpoint``, packed: ``header``; None for no possible source."""
+        known = self._answers.get(header)
+        if known is not None:
+            return known
+        owner = self._owners.get(endpoint.port, _LITERALS)
+        if owner is not _LITERALS and (owner[0] == header or owner[0][3] == NAME):
+            found: SockAddr | None = owner[1]
+        else:
+            # The program's answer to an address of this machine, for example, would leave directly.
+            found = self._literal(endpoint) if self._is_from_beyond(endpoint) else None
+        if found is not None:
+            if len(self._answers) >= _SOURCES:
+                self._answers.clear()
+            self._answers[header] = found
+        return found
+
+    def unwrap(self, data: bytes, peer: SockAddr | None, peek: bool = False) -> tuple[bytes, SockAddr] | None:
+        """The payload of a datagram from the relay, and its source; None when it is not for the program.
+
+        ``peek``: the same datagram will be received once more, unless the result is None. ``peer`` is the
+        address that the socket is connected to.
+        """
+        association = self.association or self.ended
+        if association is None:
+            return None
+        if not association.prefix and data[2:4] == b"\0\1":
+            # Nearly all datagrams are such, and this takes a third of the time.
+            source = self._answers.get(data[:10])
+            if source is not None and (peer is None or source == peer):
+                return data[10:], source
+        try:
+            start = association.unwrap(data)
+            header = unpack_header(memoryview(data)[start:])
+        except ProtocolError:
+            # RFC 1928 section 7 has no errors: such a datagram is dropped.
+            return None
+        end = start + header.size
+        head, payload = data[start:end], data[end:]
+        if data[start + 3] == IPV6:
+            # Perhaps IPv4-mapped, and then the datagram went to the IPv4 address.
+            head = pack_header(header.endpoint)
+        if header.fragment:
+            put_together = self._reassembly.copy() if peek else self._reassembly
+            whole = put_together.add(header, payload, monotonic())
+            if whole is None:
+                self._reassembly = put_together
+                return None
+            head, payload = head[:2] + b"\0" + head[3:], whole
+        source = self.source(head, header.endpoint)
+        if source is None or (peer is not None and source != peer):
+            return None
+        return payload, source
+
+    def _literal(self, endpoint: Endpoint) -> SockAddr | None:
+        """``endpoint`` as recvfrom() of the program's family returns it; None where that cannot."""
+        address = packed(endpoint.host)
+        if address is None or (len(address) == 16 and not self._ipv6):
+            return None
+        if not self._ipv6:
+            return endpoint.host, endpoint.port
+        return for_ipv6_socket(endpoint.host), endpoint.port, 0, 0
+
+
+# For datagrams of a relay that has been given up: it takes none.
+ABANDONED = Channel("", ipv6=False, is_from_beyond=lambda endpoint: False)
+
+
+def relay_address(endpoint: Endpoint, family: int) -> SockAddr:
+    """The address of a relay for a socket of ``family``, as sendto() takes it and recvfrom() returns it."""
+    if family == _socket.AF_INET:
+        return endpoint.host, endpoint.port
+    return for_ipv6_socket(endpoint.host), endpoint.port, 0, 0

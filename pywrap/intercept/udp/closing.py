@@ -1,0 +1,141 @@
+"""How what a flow has opened ends: one association, all of them after an error, or the flow with its socket.
+
+When an association cannot be opened, or has ended, the file is shut down: that wakes up each thread and event
+loop that waits for it. The next call raises the error, and a fresh file takes the place of the old one.
+
+What waits to be sent when the program closes its socket is still sent, as the kernel would.
+"""
+
+from __future__ import annotations
+
+from pywrap.errors import to_oserror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.errors import SocksError
+    from pywrap.intercept.udp.channel import Channel
+    from pywrap.intercept.udp.state import FlowState
+
+
+class Closing:
+    """Methods are called under ``registry.lock``, but for those that take it (the lock is reentrant)."""
+
+    def __init__(self, state: FlowState) -> None:
+        self._state = state
+        self._runtime = state.runtime
+
+    # ------------------------------------------------------------ associations
+
+    def give_up(self, channel: Channel) -> None:
+        """Give up the association of ``channel``, or the task that opens one."""
+        for task in channel.watches:
+            # That closes the control connection as well.
+            self._runtime.background.cancel(task)
+        channel.watches = []
+        if channel.task is not None:
+            self._runtime.background.cancel(channel.task)
+            channel.task = None
+        if channel.association is not None:
+            self._runtime.registry.disallow(channel.relay)
+            channel.ended = channel.association
+        channel.association = None
+        channel.queue, channel.queued = [], 0
+
+    def _give_up_all(self) -> None:
+        for channel in self._state.channels.values():
+            self.give_up(channel)
+
+    # ------------------------------------------------------------ errors
+
+    def failure(self, err: SocksError) -> OSError:
+        """The exception for the program when an association could not be opened; also a message."""
+        self._runtime.messages.no_association(err)
+        error = to_oserror(err)
+        error.__cause__ = err
+        return error
+
+    def fail(self, error: OSError, is_end: bool = False) -> None:
+        """Have the next call raise ``error``, and wake up every thread that waits for the socket.
+
+        ``is_end``: an association has ended, and the next send may open another.
+        """
+        state = self._state
+        if state.is_closed:
+            return
+        state.error, state.error_is_end = error, is_end
+        self._give_up_all()
+        state.kernel.wake()
+        if state.leftover is not None:
+            # The program has closed the socket, and makes no call that could raise it.
+            self.close_leftover()
+
+    def take_error(self) -> OSError | None:
+        """The error that the next call raises, once; a fresh file takes the place of the one that was shut
+        down.
+        """
+        state = self._state
+        with self._runtime.registry.lock:
+            error, state.error = state.error, None
+            if error is None:
+                return None
+            try:
+                state.kernel.refresh()
+            except BaseException:
+                # No descriptor left (EMFILE). The file stays shut down until a call gets a fresh one.
+                state.error = error
+                raise
+            # A signal handler may have sent something meanwhile: its association stays.
+            state.relays = {relay: channel for relay, channel in state.relays.items() if channel.association}
+            for channel in state.channels.values():
+                channel.ended = None
+            return error
+
+    # ------------------------------------------------------------ the socket
+
+    def let_go(self, fd: int) -> None:
+        """The program closes ``fd``."""
+        self.keep_queued(fd)
+        self._state.kernel.fds.discard(fd)
+        self.drop_if_done()
+
+    def keep_queued(self, fd: int) -> None:
+        """``fd`` will be closed: keep a copy of the socket for the datagrams that wait to be sent."""
+        state = self._state
+        if state.kernel.fds == {fd} and state.leftover is None and self.has_rest:
+            try:
+                state.leftover = state.kernel.copy()
+            except OSError as err:
+                # No descriptor left (EMFILE), and no program expects close() to fail.
+                words = f"UDP: what waited for the association was lost: {err.strerror}"
+                self._runtime.messages.say(1, words)
+
+    def close_leftover(self) -> None:
+        """Close the copy that ``keep_queued`` has made, if it has."""
+        state = self._state
+        if state.leftover is not None:
+            state.leftover.close()
+            state.leftover = None
+            self.drop_if_done()
+
+    @property
+    def has_rest(self) -> bool:
+        """Does a datagram wait to be sent?"""
+        return any(channel.queue for channel in self._state.channels.values())
+
+    def drop_if_closed(self) -> None:
+        """End the flow, if the program has closed the socket in a way that passes no patch."""
+        with self._runtime.registry.lock:
+            self.drop_if_done()
+
+    def drop_if_done(self) -> None:
+        """End the flow, if no descriptor is left and nothing waits to be sent."""
+        if self._state.leftover is None and not self._state.kernel.alive():
+            self.drop()
+
+    def drop(self) -> None:
+        """End the flow."""
+        state = self._state
+        state.is_closed = True
+        self._give_up_all()
+        state.kernel.close()
+        state.table.forget(state.kernel.number)

@@ -1,0 +1,174 @@
+"""A datagram socket that sends through a chain: a ``Flow``, and the parts that it is made of.
+
+A flow begins with the first datagram, or connect(), to a destination that needs the chain. From then on the
+methods of the socket (``methods``) come here.
+
+* ``routing``: which channel a destination takes;
+* ``association``: how a channel gets its association; what waits for it; that it is watched;
+* ``receive``: which of what arrives is for the program, and where it comes from;
+* ``closing``: errors, and the end of an association or of the flow;
+* ``kernel_socket``: the open file, which is shut down and replaced after an error.
+
+Nothing is connected in the kernel: the socket sends to relays, and to direct destinations as well.
+
+A send does not raise that an association has ended. It opens another, and what was lost meanwhile is what UDP
+may lose.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.intercept.udp.association import Associations
+from pywrap.intercept.udp.closing import Closing
+from pywrap.intercept.udp.kernel_socket import KernelSocket
+from pywrap.intercept.udp.receive import Receiver
+from pywrap.intercept.udp.routing import Routing
+from pywrap.intercept.udp.state import FlowState
+from pywrap.socks.datagram import LONGEST_PAYLOAD, unpack_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+    from pywrap.intercept.udp.channel import Channel
+    from pywrap.intercept.udp.state import Route, SockAddr, Table
+
+
+class Flow:
+    """``table`` is where it will be found."""
+
+    def __init__(self, runtime: Runtime, sock: _socket.socket, table: Table) -> None:
+        self.kernel = KernelSocket(sock, table.renumber)
+        self.state = state = FlowState(runtime, self.kernel, table)
+        is_bound = originals.getsockname(sock)[1] != 0
+        if not is_bound:
+            self.kernel.bind(sock)
+        self.closing = Closing(state)
+        self.receiver = Receiver(state, self.closing, accepts_unsolicited=is_bound)
+        self.routing = Routing(state, self.closing, self.receiver)
+        self._associations = Associations(state, self.closing)
+        # The channel of the last datagram.
+        self._latest: Channel | None = None
+
+    # ------------------------------------------------------------ for the registry
+
+    @property
+    def number(self) -> int:
+        """The inode of its file."""
+        return self.kernel.number
+
+    @property
+    def fds(self) -> set[int]:
+        """The program's descriptors of it."""
+        return self.kernel.fds
+
+    def let_go(self, fd: int) -> None:
+        """The program closes ``fd``. Under ``registry.lock``."""
+        self.closing.let_go(fd)
+
+    def drop(self) -> None:
+        """No descriptor is left. Under ``registry.lock``."""
+        self.closing.drop()
+
+    def forked(self) -> None:
+        """In a child after fork()."""
+        self._associations.forked()
+        self.closing.close_leftover()
+
+    # ------------------------------------------------------------ the peer
+
+    def connect(self, sock: _socket.socket, address: Any) -> None:
+        """Send to ``address`` from now on, and take datagrams from there alone. Nothing is sent.
+
+        Raises:
+            OSError: the destination is refused.
+        """
+        state = self.state
+        route = self.routing.find_route(sock, address, connecting=True)
+        channel, header = route
+        if channel is None:
+            originals.connect(sock, header)
+            state.peer = state.route = None
+            return
+        try:
+            originals.getpeername(sock)
+        except OSError:
+            pass
+        else:
+            # Connected directly: the kernel would take nothing from the relay.
+            with state.runtime.registry.lock:
+                # A thread that waits for the direct peer waits for this one from now on.
+                self.kernel.wake()
+                self.kernel.refresh()
+        state.peer, state.route = channel.source(header, unpack_header(header).endpoint), route
+
+    def local_name(self, name: SockAddr) -> SockAddr:
+        """What getsockname() returns, where the kernel says ``name``.
+
+        A connected UDP socket has the address that its datagrams leave with, and programs connect one to
+        learn that (and send nothing). Here it is the address on the way to the first proxy.
+        """
+        state = self.state
+        if state.peer is None or state.route is None or name[0] not in ("0.0.0.0", "::"):
+            return name
+        channel = state.route[0]
+        assert channel is not None, "only a peer through a chain is one"
+        host = state.runtime.local_host(channel.chain, self.kernel.family)
+        return (host or name[0], *name[1:])
+
+    # ------------------------------------------------------------ sending
+
+    def send(self, sock: _socket.socket, data: Any, route: Route, flags: int = 0, ancillary: Any = ()) -> int:
+        """Send one datagram through a channel; the result is the size of its payload."""
+        channel, header = route
+        assert channel is not None, "the caller sends directly"
+        try:
+            # Not by `+`, which arrays of numpy define differently.
+            message = b"".join((header, data))
+        except TypeError:
+            # With the message that the socket module has for it.
+            memoryview(data)
+            raise
+        size = len(message) - len(header)
+        if size > LONGEST_PAYLOAD:
+            # The kernel may take it, for a relay with an IPv6 address.
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        if flags & _socket.MSG_MORE:
+            raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
+        if channel is not self._latest:
+            # Stamp only when the socket switches channels, which saves a monotonic() for each datagram.
+            self._latest = channel
+            channel.used = monotonic()
+        association = channel.association
+        if association is None or self.state.error is not None or self.state.is_closed:
+            association = self._associations.associate(sock, message, channel, flags)
+            if association is None:
+                return size
+        packet = association.prefix + message
+        by = sock if self.kernel.v6_socket is None else self.kernel.sender(sock)
+        try:
+            if ancillary:
+                originals.sendmsg(by, [packet], ancillary, flags, channel.relay)
+            else:
+                originals.sendto(by, packet, flags, channel.relay)
+        except BlockingIOError:
+            raise
+        except OSError as err:
+            raise _in_words(err, channel) from err
+        return size
+
+    def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
+        """Send one datagram past the chain, to an address that is direct."""
+        return originals.sendto(self.kernel.sender(sock), data, flags, self.kernel.for_v6_socket(address))
+
+
+def _in_words(err: OSError, channel: Channel) -> OSError:
+    """The kernel's error on the way to the relay, with the relay named."""
+    words = f"{err.strerror} (to the UDP relay {channel.relay[0]}:{channel.relay[1]} of the proxy)"
+    return OSError(err.errno, words)

@@ -1,0 +1,167 @@
+"""The flows of a process: by the inode of each, and by the socket objects that it has.
+
+The garbage collector closes sockets in the middle of anything, also of what is being done to the same flow.
+So a finalizer neither waits nor changes a flow whose lock its own thread holds: it leaves the flow to
+``reap``, which the next holder of the lock calls.
+"""
+
+from __future__ import annotations
+
+import _weakref
+import sys
+from time import monotonic, sleep
+
+from pywrap.intercept import originals
+from pywrap.intercept.sockets import inode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.derived_class import Classes
+    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.udp.flow import Flow
+
+# Seconds that a program which ends waits for a proxy to take its last datagrams, and between two looks.
+PATIENCE = 5.0
+_TICK = 0.005
+
+_NO_DESCRIPTOR = -1
+
+
+class FlowTable(dict[int, "Flow"]):
+    """Flows by inode. ``by_object``: the same by the id of each socket object."""
+
+    def __init__(self, registry: SocketRegistry) -> None:
+        super().__init__()
+        self.by_object: dict[int, Flow] = {}
+        self.registry = registry
+        # What datagram sockets become (``methods``).
+        self.classes: Classes | None = None
+        # Weak references to the objects of ``by_object``, for their callbacks.
+        self._objects: dict[int, Any] = {}
+        # Flows, each with a descriptor of it that the garbage collector has closed.
+        self._orphans: list[tuple[Flow, int]] = []
+        self._waits_at_exit = False
+
+    # ------------------------------------------------------------ flows
+
+    def add(self, flow: Flow) -> None:
+        """``flow`` begins. Under ``registry.lock``."""
+        self.reap()
+        count = len(self)
+        if count >= 64 and count & (count - 1) == 0:
+            # At each power of two, look for sockets that were closed in a way that passes no patch.
+            for known in list(self.values()):
+                known.closing.drop_if_closed()
+        self[flow.number] = flow
+
+    def renumber(self, old: int, number: int) -> None:
+        """Another file has taken the place of a flow's. Under ``registry.lock``."""
+        self[number] = self.pop(old)
+
+    def forget(self, number: int) -> None:
+        """The flow at ``number`` has ended. Under ``registry.lock``."""
+        self.pop(number, None)
+
+    def at(self, fd: int) -> Flow | None:
+        """The flow that ``fd`` is a descriptor of, whatever its socket object."""
+        if not self or fd < 0:
+            return None
+        try:
+            return self.get(inode(fd))
+        except OSError:
+            # Closed in a way that passes no patch.
+            return None
+
+    # ------------------------------------------------------------ objects
+
+    def of(self, sock: _socket.socket) -> Flow | None:
+        """The flow of ``sock``; None where it has sent nothing through a chain."""
+        return self.by_object.get(id(sock))
+
+    def join(self, sock: _socket.socket, flow: Flow) -> None:
+        """``sock`` is an object of ``flow``, until it is closed or deleted. Under ``registry.lock``."""
+        flow.fds.add(originals.fileno(sock))
+        number = id(sock)
+        self.by_object[number] = flow
+        try:
+            self._objects[number] = _weakref.ref(sock, lambda _: self._deleted(number))
+        except TypeError:
+            # Of the C class itself: no ``__del__`` of a program's can run before ours (``methods``).
+            pass
+
+    def _deleted(self, number: int) -> None:
+        """An object does not exist any more, and the next one may get its id."""
+        self._objects.pop(number, None)
+        flow = self.by_object.pop(number, None)
+        if flow is not None:
+            # Without our ``__del__``, or before it in a cycle. Its descriptor may be closed with it.
+            self.drop(flow, _NO_DESCRIPTOR, lambda: None)
+
+    # ------------------------------------------------------------ the garbage collector
+
+    def drop(self, flow: Flow, fd: int, close: Callable[[], None]) -> None:
+        """The garbage collector closes ``fd``, by ``close()``. Waits for nothing."""
+        lock = self.registry.lock
+        if lock.is_mine or sys.is_finalizing():
+            close()
+            self._orphans.append((flow, fd))
+            return
+        try:
+            now = lock.acquire(False)
+            if now:
+                flow.closing.keep_queued(fd)
+            close()
+            self._orphans.append((flow, fd))
+            if now:
+                self.reap()
+        finally:
+            # Not by ``now``: an exception may have come between taking the lock and setting that.
+            if lock.is_mine:
+                lock.release()
+
+    def reap(self) -> None:
+        """End the flows of sockets that the garbage collector has closed. Under ``registry.lock``."""
+        while True:
+            try:
+                flow, fd = self._orphans.pop()
+            except IndexError:
+                return
+            flow.let_go(fd)
+
+    # ------------------------------------------------------------ the end of the program
+
+    def send_rest_at_exit(self) -> None:
+        """Have the interpreter wait, when it ends, for datagrams that wait for their association."""
+        if not self._waits_at_exit:
+            # A program that sends no such datagram does not import it.
+            import atexit
+
+            self._waits_at_exit = True
+            atexit.register(self._send_rest)
+
+    def _send_rest(self) -> None:
+        until = monotonic() + PATIENCE
+        while self._has_rest() and monotonic() < until:
+            sleep(_TICK)
+
+    def _has_rest(self) -> bool:
+        # Under the lock: a flow that is sending its queue has emptied it already.
+        with self.registry.lock:
+            return any(flow.closing.has_rest for flow in self.values())
+
+
+def table_of(registry: SocketRegistry) -> FlowTable:
+    """The table that is ``registry.flows``, made at the first call."""
+    known = registry.flows
+    if known is None:
+        made = FlowTable(registry)
+        # No call between a look and its consequence: no signal handler comes in the middle of that.
+        if registry.flows is None:
+            registry.flows = made
+        known = registry.flows
+    assert isinstance(known, FlowTable), "no other module sets it"
+    return known

@@ -1,0 +1,388 @@
+"""The methods of a datagram socket, in front of C's: they add headers, remove them, and know the peer.
+
+A datagram socket is of a class derived from its own that has the methods of ``DatagramSocket``; no other
+socket has any of them. It is so from the start (``patches.lifecycle``): a thread that sleeps in C's recv()
+before the first datagram is sent would be given the answer with its header. Until a destination needs the
+chain the socket has no flow, and the methods do what C's do. trio, which would not accept the class, does not
+see it (``patches.trio``).
+
+A method that is called through the class, as ``socket.socket.recv(sock, 10)``, is C's, and returns the header
+with the payload. A method on that class would also be every stream's. Only a metaclass could tell the two
+calls apart, and a class cannot get another metaclass.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from _operator import index
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.intercept.derived_class import MARK, Classes
+from pywrap.intercept.sockets import inode
+from pywrap.intercept.udp.flow import Flow
+from pywrap.intercept.udp.flow_table import FlowTable, table_of
+from pywrap.tunnel.attempt import POLLIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.runtime import Runtime
+
+# Of linux/udp.h: UDP_SEGMENT cuts one buffer into datagrams, and UDP_GRO joins datagrams. The kernel could
+# not put a header in front of each.
+_SOL_UDP = 17
+_SEGMENTS = (103, 104)
+
+# Seconds that a thread sleeps at the most on a socket without a flow: programs wait on many such sockets.
+_IDLE = 5.0
+
+# A recv() with one of these has its answer at once.
+_NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
+
+# The attribute of a derived class that has its ``_Binding``.
+_BINDING = "_pysocksify_binding"
+
+
+def methods(sock: _socket.socket) -> Any:
+    """The class with the methods of ``DatagramSocket``: not ``sock``'s own, which may be the program's."""
+    return next(cls for cls in type(sock).__mro__ if _BINDING in vars(cls))
+
+
+def has_flow(registry: SocketRegistry, sock: _socket.socket) -> bool:
+    """Does this object send through a chain?"""
+    return id(sock) in table_of(registry).by_object
+
+
+def prepare(registry: SocketRegistry, sock: _socket.socket) -> None:
+    """Give ``sock`` the methods of ``DatagramSocket``, unless it has them."""
+    if not hasattr(type(sock), MARK):
+        table = table_of(registry)
+        if table.classes is None:
+            table.classes = Classes(registry.roots, lambda base: _members(base, table))
+        table.classes.put_on(sock)
+
+
+def adopt(runtime: Runtime, sock: _socket.socket) -> _socket.socket:
+    """Have ``sock`` send through a chain from now on; the result is the same object."""
+    registry = runtime.registry
+    with registry.lock:
+        table = table_of(registry)
+        flow = table.get(inode(originals.fileno(sock)))
+        if flow is None:
+            flow = Flow(runtime, sock, table)
+            table.add(flow)
+        _join(registry, table, sock, flow)
+    return sock
+
+
+def join_known(registry: SocketRegistry, sock: _socket.socket) -> None:
+    """``sock`` was made for a descriptor: if that is a flow's, it is one more object of the flow."""
+    with registry.lock:
+        table = table_of(registry)
+        flow = table.get(inode(originals.fileno(sock)))
+        if flow is not None:
+            _join(registry, table, sock, flow)
+
+
+def _join(registry: SocketRegistry, table: FlowTable, sock: _socket.socket, flow: Flow) -> None:
+    # First, since it may raise: for an object that C made, or that is older than the patches.
+    prepare(registry, sock)
+    table.join(sock, flow)
+
+
+class _Binding:
+    """What the methods need of the class ``base`` that they stand in front of, and the flows."""
+
+    __slots__ = ("base", "real_close", "real_del", "registry", "table")
+
+    def __init__(self, base: Any, table: FlowTable) -> None:
+        self.base = base
+        self.table = table
+        self.registry = table.registry
+        self.real_close = getattr(base, _closing_method(base))
+        self.real_del = base.__del__
+
+
+def _closing_method(base: type) -> str:
+    """socket.socket counts the files that makefile() made, and closes by ``_real_close`` then."""
+    return "_real_close" if hasattr(base, "_real_close") else "close"
+
+
+def _members(base: type, table: FlowTable) -> dict[str, Any]:
+    """The members of the class derived from ``base``."""
+    return {_BINDING: _Binding(base, table), _closing_method(base): _close, "__del__": _delete, **_METHODS}
+
+
+def _binding(sock: Any) -> _Binding:
+    binding: _Binding = getattr(type(sock), _BINDING)
+    return binding
+
+
+def _flow_of(sock: Any) -> Flow | None:
+    try:
+        binding = type(sock)._pysocksify_binding
+    except AttributeError:
+        # A method of one socket, called with another one.
+        return None
+    table: FlowTable = binding.table
+    flow = table.by_object.get(id(sock))
+    if flow is None and table and originals.fileno(sock) >= 0:
+        # Of another process, or of a class that does not call socket.__init__().
+        join_known(binding.registry, sock)
+        flow = table.by_object.get(id(sock))
+    return flow
+
+
+def _base_of(sock: Any) -> Any:
+    """The class that the methods of ``sock`` stand in front of."""
+    binding: _Binding | None = getattr(type(sock), _BINDING, None)
+    return type(sock) if binding is None else binding.base
+
+
+def _wait_for_datagram(sock: _socket.socket, flags: int) -> Flow | None:
+    """Sleep, and not in C, until there is something to receive; return the flow that ``sock`` has by then."""
+    timeout = originals.gettimeout(sock)
+    if timeout == 0 or flags & _NO_SLEEP or originals.fileno(sock) < 0:
+        return _flow_of(sock)
+    if timeout is None and any(originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_RCVTIMEO, 16)):
+        # The program has set a limit of the kernel's own.
+        return _flow_of(sock)
+    until = None if timeout is None else monotonic() + timeout
+    while (flow := _flow_of(sock)) is None and originals.fileno(sock) >= 0:
+        poller = originals.poll()
+        poller.register(originals.fileno(sock), POLLIN)
+        # In slices: another file may have taken the place of the one that this thread sleeps on, and under
+        # load a thread can miss that it was woken up for that.
+        slice = _IDLE if until is None else min(_IDLE, max(0.0, until - monotonic()))
+        if poller.poll(slice * 1000):
+            return _flow_of(sock)
+        if until is not None and monotonic() >= until:
+            raise TimeoutError("timed out")
+    return flow
+
+
+class DatagramSocket:
+    """The methods. It has no objects: they are copied into the class that is derived from a socket's own."""
+
+    __slots__ = ()
+
+    # -------------------------------------------------------- sending
+
+    def send(self: Any, data: Any, flags: int = 0, /) -> int:
+        """send(data[, flags]) -> count."""
+        flow = _flow_of(self)
+        if flow is None or flow.state.route is None:
+            return originals.send(self, data, flags)
+        return flow.send(self, data, flow.state.route, flags)
+
+    def sendto(self: Any, data: Any, *rest: Any) -> int:
+        """sendto(data[, flags], address) -> count."""
+        if not 1 <= len(rest) <= 2:
+            # C raises the error.
+            return originals.sendto(self, data, *rest)
+        flow = _flow_of(self)
+        if flow is None:
+            return int(_base_of(self).sendto(self, data, *rest))
+        route = flow.routing.find_route(self, rest[-1])
+        flags = rest[0] if len(rest) == 2 else 0
+        if route[0] is None:
+            return flow.send_directly(self, data, route[1], flags)
+        return flow.send(self, data, route, flags)
+
+    def sendall(self: Any, data: Any, flags: int = 0, /) -> None:
+        """sendall(data[, flags]): one datagram."""
+        DatagramSocket.send(self, data, flags)
+
+    def sendmsg(self: Any, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count."""
+        flow = _flow_of(self)
+        if flow is None:
+            return int(_base_of(self).sendmsg(self, buffers, ancdata, flags, address))
+        route = flow.state.route if address is None else flow.routing.find_route(self, address)
+        if route is None or route[0] is None:
+            return originals.sendmsg(self, buffers, ancdata, flags, None if route is None else route[1])
+        ancillary = list(ancdata)
+        if any(item[0] == _SOL_UDP and item[1] in _SEGMENTS for item in ancillary):
+            raise OSError(errno.EOPNOTSUPP, "UDP segmentation does not go through a proxy")
+        return flow.send(self, b"".join(buffers), route, flags, ancillary)
+
+    # -------------------------------------------------------- receiving
+
+    # An argument that C refuses without a look at the buffer is refused before the thread waits.
+
+    def recv(self: Any, bufsize: int, flags: int = 0, /) -> bytes:
+        """recv(buffersize[, flags]) -> data."""
+        if not bufsize:
+            return originals.recv(self, bufsize, flags)
+        return DatagramSocket.recvfrom(self, bufsize, flags)[0]
+
+    def recvfrom(self: Any, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """recvfrom(buffersize[, flags]) -> (data, address info)."""
+        size = index(bufsize)
+        flow = _wait_for_datagram(self, flags) if size >= 0 else None
+        if flow is None:
+            return originals.recvfrom(self, bufsize, flags)
+        data, source = flow.receiver.receive(self, size, flags)
+        if len(data) > size and not flags & _socket.MSG_TRUNC:
+            data = data[:size]
+        return data, source or None
+
+    def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """recv_into(buffer[, nbytes[, flags]]) -> nbytes_read."""
+        with memoryview(buffer) as view:
+            fits = 0 <= index(nbytes) <= view.nbytes != 0 and not view.readonly
+        if not fits:
+            return originals.recv_into(self, buffer, nbytes, flags)
+        return DatagramSocket.recvfrom_into(self, buffer, nbytes, flags)[0]
+
+    def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)."""
+        with memoryview(buffer) as view, view.cast("B") as room:
+            fits = 0 <= index(nbytes) <= len(room) and not view.readonly
+            flow = _wait_for_datagram(self, flags) if fits else None
+            if flow is None:
+                return originals.recvfrom_into(self, buffer, nbytes, flags)
+            size = nbytes or len(room)
+            data, source = flow.receiver.receive(self, size, flags)
+            kept = data[:size]
+            room[: len(kept)] = kept
+        return len(data) if flags & _socket.MSG_TRUNC else len(kept), source or None
+
+    def recvmsg(
+        self: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[Any], int, Any]:
+        """recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, msg_flags, address)."""
+        flow = _wait_for_datagram(self, flags) if index(bufsize) >= 0 and index(ancbufsize) >= 0 else None
+        if flow is None:
+            return originals.recvmsg(self, bufsize, ancbufsize, flags)
+        data, ancdata, got, source = flow.receiver.receive_message(self, bufsize, ancbufsize, flags)
+        return data, ancdata, got, source or None
+
+    def recvmsg_into(
+        self: Any, buffers: Any, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[Any], int, Any]:
+        """recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata, msg_flags, address)."""
+        buffers = list(buffers)
+        rooms = [memoryview(buffer).cast("B") for buffer in buffers]
+        fits = index(ancbufsize) >= 0 and not any(room.readonly for room in rooms)
+        flow = _wait_for_datagram(self, flags) if fits else None
+        if flow is None:
+            return originals.recvmsg_into(self, buffers, ancbufsize, flags)
+        data, ancdata, got, source = flow.receiver.receive_message(
+            self, sum(map(len, rooms)), ancbufsize, flags
+        )
+        rest = data
+        for room in rooms:
+            piece, rest = rest[: len(room)], rest[len(room) :]
+            room[: len(piece)] = piece
+        return len(data), ancdata, got, source or None
+
+    # -------------------------------------------------------- addresses, options, the end
+
+    def connect(self: Any, address: Any, /) -> None:
+        """connect(address): the default destination, and the only source."""
+        flow = _flow_of(self)
+        if flow is None:
+            _base_of(self).connect(self, address)
+        else:
+            flow.connect(self, address)
+
+    def connect_ex(self: Any, address: Any, /) -> int:
+        """connect_ex(address) -> errno: as connect(), but returns what went wrong."""
+        try:
+            DatagramSocket.connect(self, address)
+        except _socket.gaierror:
+            raise
+        except OSError as err:
+            return err.errno or errno.EIO
+        return 0
+
+    def getpeername(self: Any) -> Any:
+        """getpeername() -> address info: the destination that was asked for."""
+        flow = _flow_of(self)
+        if flow is None:
+            return originals.getpeername(self)
+        # Linux does not count a connect() to port 0 as one, though it succeeds.
+        return (
+            flow.state.peer
+            if flow.state.peer is not None and flow.state.peer[1]
+            else flow.kernel.peer_name(self)
+        )
+
+    def getsockname(self: Any) -> Any:
+        """getsockname() -> address info: the address on the way to the first proxy."""
+        flow = _flow_of(self)
+        return originals.getsockname(self) if flow is None else flow.local_name(flow.kernel.own_name(self))
+
+    def getsockopt(self: Any, level: int, optname: int, *buflen: int) -> Any:
+        """getsockopt(level, optname[, buflen]) -> int or bytes."""
+        flow = _flow_of(self)
+        if flow is not None and (level, optname) == (_socket.SOL_SOCKET, _socket.SO_ERROR) and not buflen:
+            error = flow.closing.take_error()
+            if error is not None:
+                return error.errno
+        return originals.getsockopt(self, level, optname, *buflen)
+
+    def setsockopt(self: Any, level: int, optname: int, *value: Any) -> None:
+        """setsockopt(level, optname, value[, optlen])."""
+        if level == _SOL_UDP and optname in _SEGMENTS and _flow_of(self) is not None:
+            raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+        _base_of(self).setsockopt(self, level, optname, *value)
+
+    def shutdown(self: Any, how: int, /) -> None:
+        """shutdown(flag)."""
+        flow = _flow_of(self)
+        if flow is None:
+            return originals.shutdown(self, how)
+        flow.state.is_shut = flow.state.is_shut or how != _socket.SHUT_WR
+        try:
+            originals.shutdown(self, how)
+        except OSError as err:
+            # The kernel has shut it down, and raises ENOTCONN: the program's socket may be connected.
+            if err.errno != errno.ENOTCONN or flow.state.peer is None:
+                raise
+
+    def detach(self: Any) -> int:
+        """detach(): close the object, and leave the descriptor open."""
+        binding = getattr(type(self), _BINDING, None)
+        if binding is not None:
+            binding.table.by_object.pop(id(self), None)
+        return int(_base_of(self).detach(self))
+
+
+def _close(self: Any, *args: Any) -> None:
+    """In the place of ``_closing_method``."""
+    binding = _binding(self)
+    table, fd = binding.table, originals.fileno(self)
+    flow = table.by_object.pop(id(self), None) or table.at(fd)
+    if flow is not None and fd >= 0:
+        with binding.registry.lock:
+            flow.let_go(fd)
+    binding.real_close(self, *args)
+
+
+def _delete(self: Any) -> None:
+    """In the place of ``__del__``."""
+    binding = _binding(self)
+    table, fd = binding.table, originals.fileno(self)
+    # Not taken out yet: an object in a cycle may be used until it is really deleted.
+    flow = table.by_object.get(id(self)) or table.at(fd)
+    if flow is not None and fd >= 0:
+        table.drop(flow, fd, lambda: binding.real_del(self))
+    else:
+        binding.real_del(self)
+    # Last: ``real_del`` may print the socket in a warning, which asks for its names.
+    table.by_object.pop(id(self), None)
+
+
+_METHODS: dict[str, Any] = {
+    name: member for name, member in vars(DatagramSocket).items() if not name.startswith("__")
+}
+for _name, _method in _METHODS.items():
+    # Python's messages about wrong arguments have it.
+    _method.__qualname__ = f"socket.{_name}"

@@ -1,0 +1,217 @@
+"""Which datagrams that arrive at a socket with a flow are for the program, and where they come from.
+
+A datagram from a relay loses its header. One from a destination that was sent to directly is passed on. All
+others are dropped. What arrived before an error is received before the error is raised.
+"""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.socks.datagram import LONGEST_PAYLOAD
+from pywrap.tunnel.attempt import POLLIN
+from pywrap.tunnel.routes import DIRECT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from pywrap.intercept.udp.closing import Closing
+    from pywrap.intercept.udp.state import FlowState, SockAddr
+
+    # Data, ancillary data, flags, source: as of recvmsg(). The source is None when the socket is shut down.
+    Message: TypeAlias = tuple[bytes, Any, int, Any]
+    # Takes a message from the kernel: socket, size, flags, size of the ancillary data.
+    Take: TypeAlias = Callable[[Any, int, int, int], Message]
+
+# Sources that are remembered at the most.
+_SOURCES = 16384
+
+# Seconds that a thread sleeps on one file at the most: another file may take its place, and a thread that is
+# between two calls then is not woken up.
+_SLICE = 0.5
+
+
+class Receiver:
+    """The receiving side of a flow. ``accepts_unsolicited``: its socket takes datagrams from all direct
+    sources.
+    """
+
+    def __init__(self, state: FlowState, closing: Closing, accepts_unsolicited: bool) -> None:
+        self._state = state
+        self._closing = closing
+        self._accepts_unsolicited = accepts_unsolicited
+        # By source: are its datagrams for the program?
+        self._known: dict[SockAddr, bool] = {}
+        # Bytes that the headers of a datagram may have.
+        self._margin = 0
+
+    def allow_source(self, source: SockAddr) -> None:
+        """The program sends to ``source`` directly: its datagrams are for the program."""
+        # Entered anew, so that the sources that were not sent to for long stand in front.
+        self._known.pop(source, None)
+        self._remember(source, True)
+
+    def reserve_header(self, headers: int) -> None:
+        """Datagrams with ``headers`` bytes before the payload may arrive from now on."""
+        self._margin = max(self._margin, headers)
+
+    def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, SockAddr]:
+        """One datagram for the program, of which ``size`` bytes are wanted; it may be longer."""
+        data, _, _, source = self._next(_recvfrom, sock, size, flags)
+        return data, source
+
+    def receive_message(
+        self, sock: _socket.socket, size: int, ancillary: int, flags: int
+    ) -> tuple[bytes, list[Any], int, SockAddr]:
+        """As ``receive``, with ancillary data and flags; the payload is of ``size`` bytes at the most."""
+        data, extra, got, source = self._next(_recvmsg, sock, size, flags, ancillary)
+        if len(data) > size:
+            got |= _socket.MSG_TRUNC
+            data = data if flags & _socket.MSG_TRUNC else data[:size]
+        return data, extra, got, source
+
+    def _next(self, take: Take, sock: _socket.socket, size: int, flags: int, ancillary: int = 0) -> Message:
+        state = self._state
+        handles = state.kernel.handles
+        timeout = originals.gettimeout(sock)
+        until = monotonic() + timeout if timeout else None
+        if flags & _socket.MSG_TRUNC:
+            size, flags = LONGEST_PAYLOAD, flags & ~_socket.MSG_TRUNC
+        if until is not None:
+            flags |= _socket.MSG_DONTWAIT
+        while True:
+            if until is not None:
+                _wait(sock, until)
+            if state.error is not None:
+                found = self._rest(take, size, flags, ancillary)
+                if found is not None:
+                    return found
+                if (error := self._closing.take_error()) is not None:
+                    raise error
+            handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
+            try:
+                message = take(handle, size + self._margin, flags, ancillary)
+            except BlockingIOError:
+                if until is None:
+                    raise
+                # Another thread has received it; or poll() has reported that the file is shut down.
+                self._let_replace()
+                if monotonic() >= until:
+                    # poll() reports a file that the program has shut down each time.
+                    raise TimeoutError("timed out") from None
+                continue
+            if message[3] is None:
+                if state.is_shut:
+                    return *message[:3], ()
+                self._let_replace()
+                continue
+            found = self._for_program(message, flags)
+            if found is not None:
+                return found
+            _discard(handle, flags)
+
+    def _let_replace(self) -> None:
+        """The file was shut down, and not by the program. Wait until another thread has replaced it.
+
+        That thread holds the lock. If there is none, another process has shut the file down: it shares the
+        file since a fork(), and has failed to associate. Then this process gets a file of its own.
+        """
+        state = self._state
+        with state.runtime.registry.lock:
+            if state.error is None and not state.is_shut and state.kernel.is_shut():
+                state.kernel.refresh()
+
+    def _rest(self, take: Take, size: int, flags: int, ancillary: int) -> Message | None:
+        """The next datagram for the program in the buffer of a file that was shut down, if any."""
+        sock = self._state.kernel.copy()
+        if sock is None:
+            return None
+        try:
+            # Not by the program's object: with a timeout, C would poll and receive until that is over.
+            while True:
+                message = take(sock, size + self._margin, flags | _socket.MSG_DONTWAIT, ancillary)
+                if message[3] is None:
+                    return None
+                found = self._for_program(message, flags)
+                if found is not None:
+                    return found
+                _discard(sock, flags)
+        except BlockingIOError:
+            return None
+        finally:
+            sock.close()
+
+    def _for_program(self, message: Message, flags: int) -> Message | None:
+        """``message`` as the program gets it; None when it is not for the program."""
+        data, extra, got, source = message
+        channel = self._state.relays.get(source)
+        if channel is None:
+            found = self._past_relays(data, source)
+        else:
+            found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK))
+        return None if found is None else (found[0], extra, got, found[1])
+
+    def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, SockAddr] | None:
+        """A datagram that did not come from a relay; None when it is not for the program."""
+        if self._state.peer is not None:
+            # A connected socket takes datagrams from its peer alone.
+            return None
+        source = self._state.kernel.of_program(source)
+        known = self._known.get(source[:2])
+        if known is None:
+            known = self._accepts_unsolicited and self._is_direct(source)
+            self._remember(source[:2], known)
+        return (data, source) if known else None
+
+    def _remember(self, source: SockAddr, known: bool) -> None:
+        if len(self._known) >= _SOURCES:
+            # Forget all unwanted sources, and half of the others.
+            admitted = [each for each, admitted in list(self._known.items()) if admitted]
+            self._known = dict.fromkeys(admitted[-(_SOURCES // 2) :], True)
+        self._known[source] = known
+
+    def _is_direct(self, source: SockAddr) -> bool:
+        verdict = self._state.runtime.routes.verdict(source[0], source[1], ":" in source[0], datagram=True)
+        return verdict.kind == DIRECT
+
+
+def _recvfrom(sock: _socket.socket, size: int, flags: int, _: int) -> Message:
+    data, source = originals.recvfrom(sock, size, flags)
+    return data, (), 0, source
+
+
+def _recvmsg(sock: _socket.socket, size: int, flags: int, ancillary: int) -> Message:
+    return originals.recvmsg(sock, size, ancillary, flags)
+
+
+def _wait(sock: _socket.socket, until: float) -> None:
+    """Wait for a datagram, or for an error.
+
+    C would not notice the end of an association: poll() reports a socket that was shut down, recv() finds
+    nothing, and C would repeat the two until the timeout.
+
+    Raises:
+        TimeoutError: there is nothing.
+    """
+    while (fd := originals.fileno(sock)) >= 0:
+        poller = originals.poll()
+        poller.register(fd, POLLIN)
+        left = until - monotonic()
+        if poller.poll(max(0.0, min(left, _SLICE)) * 1000):
+            return
+        if left <= _SLICE:
+            raise TimeoutError("timed out")
+
+
+def _discard(sock: _socket.socket, flags: int) -> None:
+    """Take a datagram out of the buffer that is not for the program, if it was only peeked at."""
+    if flags & _socket.MSG_PEEK:
+        try:
+            originals.recvfrom(sock, 0, _socket.MSG_DONTWAIT)
+        except OSError:
+            # Another thread has received it.
+            pass

@@ -1,0 +1,164 @@
+"""Which channel a datagram takes, by its destination, or that it leaves directly.
+
+Routes are remembered by the address that the program uses: the verdict on a destination does not change.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from pywrap.errors import Unencodable, to_oserror
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import target, with_host
+from pywrap.intercept.udp.channel import ABANDONED, Channel
+from pywrap.socks.datagram import LONGEST_HEADER, pack_header
+from pywrap.tunnel.routes import DIRECT, REFUSE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.intercept.udp.closing import Closing
+    from pywrap.intercept.udp.receive import Receiver
+    from pywrap.intercept.udp.state import FlowState, Route, SockAddr
+    from pywrap.tunnel.routes import Verdict
+
+# Routes that a socket remembers.
+_ROUTES = 4096
+
+# Names at one port that a socket can tell apart at a time; each has an association of its own.
+_CHANNELS = 64
+
+
+class Routing:
+    """The routes of a flow."""
+
+    def __init__(self, state: FlowState, closing: Closing, receiver: Receiver) -> None:
+        self._state = state
+        self._closing = closing
+        self._receiver = receiver
+        self._runtime = state.runtime
+        # Has the user been told that some channels had to be recycled?
+        self._has_recycled = False
+
+    def find_route(self, sock: _socket.socket, address: Any, connecting: bool = False) -> Route:
+        """How to send to ``address``; or, ``connecting``, how to send what a connected socket sends.
+
+        Raises:
+            OSError: the destination is refused.
+        """
+        routes = self._state.routes
+        try:
+            return routes[address]
+        except (KeyError, TypeError):
+            pass
+        found = target(sock, address)
+        if found is None:
+            # Malformed: C raises the error.
+            return None, address
+        if found.port == 0 and not connecting:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        verdict = self._runtime.verdict(found, datagram=True)
+        if verdict.kind == REFUSE:
+            raise OSError(verdict.errno, verdict.reason)
+        if len(routes) >= _ROUTES:
+            routes.clear()
+        route: Route
+        if verdict.kind == DIRECT:
+            route = None, with_host(address, verdict.literal, verdict.destination.port)
+            self._receiver.allow_source(self._source(route[1]))
+        else:
+            route = self._through(verdict, address)
+        if found.port:
+            try:
+                # Not `routes`: another thread may have recycled a channel meanwhile.
+                self._state.routes[address] = route
+            except TypeError:
+                # A host that is a bytearray: rare, and decided anew each time.
+                pass
+        return route
+
+    def _source(self, address: Any) -> SockAddr:
+        """``address`` as recvfrom() returns it; () for a name that C resolves."""
+        flags = _socket.AI_NUMERICHOST
+        if self._state.is_ipv6:
+            flags |= _socket.AI_V4MAPPED
+        host, port, family = address[0] or None, address[1], self._state.kernel.family
+        try:
+            rows = originals.getaddrinfo(host, port, family, _socket.SOCK_DGRAM, 0, flags)
+        except _socket.gaierror:
+            return ()
+        return tuple(rows[0][4][:2])
+
+    # ------------------------------------------------------------ through a chain
+
+    def _through(self, verdict: Verdict, address: Any) -> Route:
+        """The route through the chain of ``verdict`` to ``address``."""
+        state, runtime = self._state, self._runtime
+        refusal = runtime.no_datagrams(verdict, state.kernel.proto)
+        if refusal is not None:
+            raise refusal
+        if state.kernel.family == _socket.AF_INET and runtime.has_ipv6_proxy_only(verdict.chain):
+            # Now, rather than in the middle of a recvfrom().
+            with runtime.registry.lock:
+                state.kernel.move_to_ipv6()
+        try:
+            header = pack_header(verdict.destination)
+        except Unencodable as err:
+            raise to_oserror(err) from err
+        called = runtime.peer(verdict.destination, address, state.is_ipv6)
+        with runtime.registry.lock:
+            channel = self._channel(verdict, header, called)
+            channel.expect(verdict.destination, header, called)
+        # Now: a thread that sleeps in recv() by the time of the answer has given the kernel its buffer.
+        self._receiver.reserve_header(LONGEST_HEADER * len(runtime.chains[verdict.chain].proxies))
+        return channel, header
+
+    def _channel(self, verdict: Verdict, header: bytes, called: SockAddr) -> Channel:
+        """The channel that can tell the answers of the destination from others. Under ``registry.lock``."""
+        chain, channels = verdict.chain, self._state.channels
+        for number in range(_CHANNELS):
+            channel = channels.get((chain, number))
+            if channel is None:
+                channel = channels[chain, number] = self._new_channel(chain)
+            if channel.takes(verdict.destination, header, called):
+                return channel
+        return self._recycle(chain, verdict.destination.port)
+
+    def _new_channel(self, chain: str) -> Channel:
+        return Channel(chain, self._state.is_ipv6, self._runtime.routes.is_from_beyond)
+
+    def _recycle(self, chain: str, port: int) -> Channel:
+        """A new channel in the place of the one that was idle longest. Under ``registry.lock``.
+
+        An answer that is still on its way through the old one is dropped, rather than taken for that of
+        another name.
+        """
+        state = self._state
+        of_peer = None if state.route is None else state.route[0]
+        idle = [
+            (channel.used, key)
+            for key, channel in state.channels.items()
+            if channel.chain == chain and channel is not of_peer and not channel.is_busy
+        ]
+        if not idle:
+            words = f"{_CHANNELS} associations for names at port {port} are being opened already"
+            raise OSError(errno.ENOBUFS, words)
+        if not self._has_recycled:
+            self._has_recycled = True
+            self._runtime.messages.say(
+                1,
+                f"UDP: one socket sends to more than {_CHANNELS} names at port {port}: "
+                "those idle longest lose their associations",
+            )
+        _, key = min(idle)
+        old = state.channels[key]
+        if old.association is not None:
+            state.relays[old.relay] = ABANDONED
+        self._closing.give_up(old)
+        old.is_recycled = True
+        state.routes = {address: route for address, route in state.routes.items() if route[0] is not old}
+        channel = state.channels[key] = self._new_channel(chain)
+        return channel

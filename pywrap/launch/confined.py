@@ -1,0 +1,63 @@
+"""Runs PROGRAM in a confinement (``pywrap.confine``), from which it reaches the proxies and nothing else.
+
+The patches stay on in the Python programs among those that run there: errors and datagrams are as fine as
+without, and what the patches do not see is confined.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pywrap.config.settings_env import CONFINED
+from pywrap.confine.launcher import CannotConfine, CannotExecute, run
+from pywrap.confine.remedies import explain
+from pywrap.errors import ConfigError
+from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+from pywrap.messages import Messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from pywrap.config.settings import Settings
+    from pywrap.confine.publish import Publication
+
+
+def launch(
+    settings: Settings,
+    file: str,
+    command: list[str],
+    variables: dict[str, str],
+    uncovered: LaunchError | None,
+    publications: list[Publication],
+) -> NoReturn:
+    """Execute ``command`` under ``settings``; ``uncovered`` tells why the patches alone will not do.
+
+    ``variables`` are the environment of the program, but for the name of its namespace.
+
+    Raises:
+        LaunchError: it is not started.
+    """
+    messages = Messages(settings.verbosity)
+    if uncovered is not None:
+        messages.say(2, f"confined: {uncovered}")
+    if _gains_privileges(file):
+        messages.say(0, f"`{file}` is setuid, and gains no privileges in a confinement of an ordinary user")
+    try:
+        run(settings, file, command, lambda namespace: {**variables, CONFINED: namespace}, publications)
+    except CannotConfine as err:
+        cause, remedy = explain(err.error)
+        what = f"{uncovered.args[0].split(', so its traffic')[0]}; it" if uncovered else f"`{file}`"
+        raise LaunchError(f"{what} cannot be confined: {cause}", remedy, 125) from err
+    except CannotExecute as err:
+        status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
+        raise LaunchError(f"cannot run {file}: {err}", "", status) from err
+    except ConfigError as err:
+        raise LaunchError(str(err), err.hint, 125) from err
+
+
+def _gains_privileges(file: str) -> bool:
+    status = os.stat(file)
+    return bool(status.st_mode & stat.S_ISUID) and status.st_uid != os.geteuid() != 0

@@ -1,0 +1,153 @@
+"""Which files are Python interpreters, and what the command line of one says (python(1))."""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# These options take the rest of their word or the next one.
+WITH_ARGUMENT = "WX"
+# These end the options: what follows their argument belongs to the program.
+LAST = "cm"
+# With one of these Python reads neither PYTHONPATH nor sitecustomize, and so not our start-up file.
+BLIND = "IES"
+
+# What is run.
+CODE = "code"  # -c
+MODULE = "module"  # -m
+SCRIPT = "script"
+STDIN = "stdin"  # nothing, or -
+
+
+@frozen
+class PythonCommand:
+    """The command line of an interpreter, without its name.
+
+    ``options``: the words before what is run. ``letters``: the short options among them, each once. ``mode``:
+    what is run, CODE, MODULE, SCRIPT or STDIN. ``target``: the code, the module or the file; "" or "-" for
+    STDIN. ``arguments``: the program's own. ``written``: all words before those, as they are in the command.
+    """
+
+    options: tuple[str, ...]
+    letters: str
+    mode: str
+    target: str
+    arguments: tuple[str, ...]
+    written: tuple[str, ...]
+
+    @property
+    def blind(self) -> str:
+        """The letter of an option with which Python ignores our start-up file; "" when there is none."""
+        return next((letter for letter in self.letters if letter in BLIND), "")
+
+
+def parse(words: Sequence[str]) -> PythonCommand:
+    """Read the words after the interpreter's name, as CPython's own getopt does."""
+    letters = ""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word == "-" or not word.startswith("-"):
+            mode = STDIN if word == "-" else SCRIPT
+            return _command(words, at, letters, mode, word, at + 1)
+        if word == "--":
+            # Ends the options; a script may follow.
+            rest = words[at + 1 :]
+            mode = SCRIPT if rest else STDIN
+            return _command(words, at, letters, mode, "".join(rest[:1]), at + 1 + len(rest[:1]))
+        if word.startswith("--"):
+            at += 2 if word == "--check-hash-based-pycs" else 1
+            continue
+        options = tuple(words[:at])
+        for place, letter in enumerate(word[1:], 2):
+            if letter in LAST:
+                if place > 2:
+                    options += (word[: place - 1],)
+                attached = word[place:]
+                end = at + 1 if attached else at + 2
+                target = attached or "".join(words[at + 1 : end])
+                mode = CODE if letter == "c" else MODULE
+                return PythonCommand(options, letters, mode, target, tuple(words[end:]), tuple(words[:end]))
+            if letter not in letters:
+                letters += letter
+            if letter in WITH_ARGUMENT:
+                if not word[place:]:
+                    at += 1
+                break
+        at += 1
+    return _command(words, len(words), letters, STDIN, "", len(words))
+
+
+def _command(
+    words: Sequence[str], options: int, letters: str, mode: str, target: str, end: int
+) -> PythonCommand:
+    return PythonCommand(
+        tuple(words[:options]), letters, mode, target, tuple(words[end:]), tuple(words[:end])
+    )
+
+
+def is_python_name(file: str) -> bool:
+    """Whether ``file``, a path, has the name of an interpreter: python, python3, python3.13t, pypy3."""
+    name = os.path.basename(file)
+    for family in ("python", "pypy"):
+        if name.startswith(family):
+            return name[len(family) :].rstrip("tdm").replace(".", "", 1).isdigit() or name == family
+    return False
+
+
+# The bytes of a file that are looked at: Linux itself reads no more of a `#!` line (BINPRM_BUF_SIZE).
+_HEAD = 256
+# The results of ``interpreter_of`` by path: inode, time and size of the file, and what it is.
+_interpreters: dict[str, tuple[tuple[int, int, int], tuple[str, ...] | None]] = {}
+_MOST = 256
+
+
+def interpreter_of(file: str) -> tuple[str, ...] | None:
+    """The words that the kernel puts before the arguments of ``file``; None when it is not run by a Python.
+
+    (): ``file`` is an interpreter itself. For a script: its interpreter, the argument of its `#!` line, and
+    the file. The result is remembered until the file changes.
+    """
+    try:
+        status = os.stat(file)
+        identity = status.st_ino, status.st_mtime_ns, status.st_size
+        known = _interpreters.get(file)
+        if known is not None and known[0] == identity:
+            return known[1]
+        found = _interpreter_of(file)
+    except OSError:
+        # The exec will fail as well, and report to the program what is wrong.
+        return None
+    if len(_interpreters) >= _MOST:
+        _interpreters.clear()
+    _interpreters[file] = identity, found
+    return found
+
+
+def _interpreter_of(file: str) -> tuple[str, ...] | None:
+    with open(file, "rb") as opened:
+        head = opened.read(_HEAD)
+    if not head.startswith(b"#!"):
+        is_python = is_python_name(file) or is_python_name(os.path.realpath(file))
+        return () if is_python and head.startswith(b"\x7fELF") else None
+    words = head.split(b"\n", 1)[0][2:].decode("utf-8", "surrogateescape").strip().split(None, 1)
+    if words and os.path.basename(words[0]) == "env":
+        # `env -S`, and what it does to the environment, is env's: it is a child of its own then.
+        inside = words[1].split() if len(words) > 1 else [""]
+        words = [_on_path(inside[0]), *inside[1:]] if len(inside) == 1 else []
+    if words and is_python_name(words[0]):
+        return (*words, file)
+    return None
+
+
+def _on_path(name: str) -> str:
+    for folder in os.get_exec_path():
+        file = os.path.join(folder, name)
+        if os.access(file, os.X_OK):
+            return file
+    return name

@@ -1,0 +1,61 @@
+"""Closing a connection such that the other end surely reads what was said last.
+
+A close while there is unread input makes the kernel send a RST, and a RST makes the other
+end forget what it has not read yet: the reply that says why. So: end our direction, and
+read until the client has ended its own.
+"""
+
+from __future__ import annotations
+
+from _socket import SHUT_WR
+
+from pywrap.relay.loop import IN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+
+    from pywrap.relay.loop import Loop
+
+# A client that goes on sending, or does not close, is cut off after this.
+PATIENCE = 2.0
+LIMIT = 1024 * 1024
+
+
+class LingeringClose:
+    __slots__ = ("_buffer", "_client", "_done", "_left", "_loop", "_timer")
+
+    def __init__(self, loop: Loop, buffer: memoryview, client: socket, done: Callable[[], None]) -> None:
+        self._loop = loop
+        self._buffer = buffer
+        self._client = client
+        self._done = done
+        self._left = LIMIT
+        self._timer = loop.after(PATIENCE, self.close)
+
+    def start(self) -> None:
+        self._loop.watch(self._client.fileno(), IN, self._on_readable)
+        try:
+            self._client.shutdown(SHUT_WR)
+        except OSError:
+            self.close()
+
+    def abort(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._loop.cancel(self._timer)
+        self._loop.close(self._client)
+        self._done()
+
+    def _on_readable(self, events: int) -> None:
+        try:
+            count = self._client.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        self._left -= count
+        if not count or self._left < 0:
+            self.close()

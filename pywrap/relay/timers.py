@@ -1,0 +1,77 @@
+"""Timers of the loop. Most are cancelled: a handshake or a connection is rarely too slow."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+
+class Timer:
+    """What to call, None once that has happened or was cancelled; and what it is for."""
+
+    __slots__ = ("call", "owner")
+
+    def __init__(self, call: Callable[[], None], owner: Any) -> None:
+        self.call: Callable[[], None] | None = call
+        self.owner = owner
+
+    def take(self) -> tuple[Callable[[], None], Any]:
+        """What to call now, and for what; once."""
+        call, owner = self.call, self.owner
+        assert call is not None
+        self.call = self.owner = None
+        return call, owner
+
+
+class Timers:
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._cancelled = 0
+        # Orders timers of the same moment, which the heap would compare.
+        self._number = count()
+
+    def add(self, delay: float, call: Callable[[], None], owner: Any = None) -> Timer:
+        timer = Timer(call, owner)
+        heappush(self._heap, (monotonic() + delay, next(self._number), timer))
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """May be called for a timer that has run."""
+        if timer.call is None:
+            return
+        timer.call = timer.owner = None
+        self._cancelled += 1
+        # Thousands of connections a second, each with a timer of half a minute, would
+        # otherwise keep a hundred thousand dead ones.
+        if self._cancelled > 100 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            heapify(self._heap)
+            self._cancelled = 0
+
+    def cancel_all(self, owner: Any) -> None:
+        for _, _, timer in [entry for entry in self._heap if entry[2].owner is owner]:
+            self.cancel(timer)
+
+    def wait(self) -> float | None:
+        """Seconds until the next timer, None when there is none."""
+        if not self._heap:
+            return None
+        return max(0.0, self._heap[0][0] - monotonic())
+
+    def due(self) -> Iterator[Timer]:
+        """The timers whose time has come, each to be taken at once."""
+        if not self._heap:
+            return
+        now = monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            timer = heappop(self._heap)[2]
+            if timer.call is None:
+                self._cancelled -= 1
+                continue
+            yield timer

@@ -1,0 +1,1 @@
+"""What a request asks for: CONNECT, BIND, UDP ASSOCIATE, RESOLVE, a file each."""

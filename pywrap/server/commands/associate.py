@@ -1,0 +1,172 @@
+"""The command UDP ASSOCIATE: a socket for the client's datagrams, as long as its connection lasts."""
+
+from __future__ import annotations
+
+from _socket import IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
+from time import monotonic
+
+from pywrap.relay.loop import ERR, HUP, IN
+from pywrap.server.onward import Onward
+from pywrap.server.tcp.dial import CODES
+from pywrap.server.udp.datagrams import Datagrams
+from pywrap.server.udp.outbound import udp_socket
+from pywrap.server.upstream import ChainDial
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint, unmapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from pywrap.server.record import Record
+    from pywrap.server.session import Session
+    from pywrap.socks.serve import Request
+
+# The connection says nothing by itself, and a client that vanished leaves three sockets: it is asked
+# after a minute of silence, and then twice more.
+_KEEPALIVE = ((TCP_KEEPIDLE, 60), (TCP_KEEPINTVL, 20), (TCP_KEEPCNT, 3))
+
+
+class Associate:
+    """One association, from its reply to the end of either socket."""
+
+    __slots__ = ("_datagrams", "_dial", "_record", "_request", "_session", "_since")
+
+    def __init__(self, session: Session, request: Request, early: bytes) -> None:
+        # ``early`` means nothing, like everything else that comes on the connection.
+        self._session = session
+        self._request = request
+        self._since = monotonic()
+        self._datagrams: Datagrams | None = None
+        self._dial: ChainDial | None = None
+        self._record: Record | None = None
+
+    def start(self) -> None:
+        session, request, shared = self._session, self._request, self._session.shared
+        if request.version != v5.VERSION or not shared.udp.enabled:
+            # SOCKS4 has no such command.
+            session.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
+            return
+        chain = shared.policy.upstream.for_datagrams
+        if len(chain) > 1:
+            words = "UDP goes through one proxy, and not through a chain"
+            session.refuse(request, v5.COMMAND_NOT_SUPPORTED, words)
+        elif chain:
+            shared.loop.watch(session.client.fileno(), 0, self._on_client_early)
+            self._dial = ChainDial(
+                *(shared.loop, session.resolver, chain, v5.UDP_ASSOCIATE, Endpoint("0.0.0.0", 0)),
+                *(shared.census.limits.connect, self._associated, self._failed),
+            )
+            self._dial.start()
+        else:
+            self._begin(None)
+
+    def _on_client_early(self, events: int) -> None:
+        if events & (ERR | HUP):
+            self._leave("the client went away")
+
+    def _leave(self, words: str) -> None:
+        assert self._dial is not None
+        self._dial.cancel()
+        self._session.record(self._request, words)
+        self._session.hang_up()
+
+    def _failed(self, code: int, words: str) -> None:
+        self._session.refuse(self._request, code, words)
+
+    def _associated(self, control: socket, bound: Endpoint) -> None:
+        self._dial = None
+        try:
+            onward = Onward(self._session.shared.loop, control, bound, self.abort)
+        except OSError as err:
+            self._session.shared.loop.close(control)
+            self._failed(v5.GENERAL_FAILURE, f"no way to the proxy's relay: {err.strerror}")
+            return
+        self._begin(onward)
+
+    def _begin(self, onward: Onward | None) -> None:
+        session, request, shared = self._session, self._request, self._session.shared
+        try:
+            sock = _beside(session.outer)
+        except OSError as err:
+            if onward is not None:
+                onward.close()
+            words = f"no socket for its datagrams: {err.strerror}"
+            session.refuse(request, CODES.get(err.errno or 0, v5.GENERAL_FAILURE), words)
+            return
+        host, port = sock.getsockname()[:2]
+        told = next((each for each in shared.udp.addresses if (":" in each) == (":" in host)), host)
+        self._record = record = session.record(request)
+        self._datagrams = Datagrams(
+            shared.loop,
+            session.resolver,
+            shared.buffer,
+            sock,
+            _client(session.peer, request.destination),
+            shared.udp,
+            lambda peer: shared.udp_peer(record, peer),
+            session.judge,
+            session.throttles,
+            session.codec,
+            shared.policy.upstream if onward else None,
+            onward,
+        )
+        for option, value in _KEEPALIVE:
+            session.outer.setsockopt(IPPROTO_TCP, option, value)
+        shared.loop.watch(session.client.fileno(), IN, self._on_client)
+        if not session.say(request.reply(v5.SUCCEEDED, Endpoint(told, port))):
+            self.abort()
+
+    @property
+    def moved(self) -> int:
+        """Datagrams that have passed in either direction."""
+        return -1 if self._datagrams is None else self._datagrams.traffic.up + self._datagrams.traffic.down
+
+    def abort(self) -> None:
+        """End it now."""
+        if self._datagrams is None:
+            self._leave("the server stopped")
+            return
+        assert self._datagrams is not None and self._record is not None
+        self._datagrams.close()
+        seconds = monotonic() - self._since
+        self._session.shared.udp_closed(self._record, self._datagrams.traffic, seconds)
+        self._session.hang_up()
+
+    def _on_client(self, events: int) -> None:
+        try:
+            if self._session.client.recv_into(self._session.shared.buffer):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            # It is over in this way as well.
+            pass
+        assert self._datagrams is not None, "it is watched only while it stands"
+        # A client that sent its last word and went away at once.
+        self._datagrams.take_rest()
+        self.abort()
+
+
+def _beside(client: socket) -> socket:
+    """A UDP socket at the address that the client has reached us by."""
+    sock = udp_socket(client.family)
+    try:
+        address = client.getsockname()
+        if ":" in address[0]:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        sock.bind((address[0], 0, *address[2:]))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _client(peer: Endpoint, announced: Endpoint) -> Endpoint:
+    """Where the datagrams must come from; port 0 when that is not known.
+
+    RFC 1928 section 4: the request has the address and port that they will come from, or zeros. A port
+    beside another address than we see is one behind a NAT, which gives the datagrams another.
+    """
+    host = unmapped(peer.host)
+    return Endpoint(host, announced.port if unmapped(announced.host) == host else 0)

@@ -1,0 +1,257 @@
+"""The command BIND: listen for one peer, say where, say who came, carry the bytes.
+
+The client has two replies. Between them nothing of what it sends is read: it stays in the
+kernel until there is somebody to give it to.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    MSG_PEEK,
+    SHUT_RDWR,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    socket,
+)
+
+from pywrap.frozen import replace
+from pywrap.relay.descriptors import is_reserved, open_socket
+from pywrap.relay.loop import ERR, IN, RDHUP
+from pywrap.relay.relay import reset
+from pywrap.server.commands.connect import prepare
+from pywrap.server.tcp.dial import CODES, NameLookup
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint, packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pywrap.relay.timers import Timer
+    from pywrap.server.record import Record
+    from pywrap.server.session import Session
+    from pywrap.server.tcp.dial import SockAddr
+    from pywrap.socks.serve import Request
+
+# Strangers who knock while one is being sent away, and the peer behind them.
+_BACKLOG = 16
+
+_EVERYWHERE = {AF_INET: "0.0.0.0", AF_INET6: "::"}
+
+# Any port but 0 will do where nothing is sent.
+_DISCARD = 9
+
+
+class Bind:
+    """One request, from its listener to its tunnel.
+
+    The request names the peer that is expected, by its address; its port is not compared, as
+    an FTP server connects from port 20 or from any. 0.0.0.0 and :: are everybody.
+    """
+
+    __slots__ = (
+        "_early", "_expected", "_listener", "_lookup", "_record", "_request", "_session", "_timer",
+    )  # fmt: skip
+
+    def __init__(self, session: Session, request: Request, early: bytes) -> None:
+        self._session = session
+        self._request = request
+        self._early = early
+        self._expected: set[bytes | None] = set()  # empty: everybody
+        self._listener: socket | None = None
+        self._record: Record | None = None
+        self._timer: Timer | None = None
+        shared = session.shared
+        shared.loop.watch(session.client.fileno(), RDHUP, self._on_client)
+        self._lookup: NameLookup | None = NameLookup(
+            shared.loop,
+            session.resolver,
+            request.destination,
+            shared.census.limits.connect,
+            self._found,
+            self._fail,
+            session.judge,
+        )
+
+    def start(self) -> None:
+        assert self._lookup is not None
+        if self._session.shared.policy.upstream.way(self._request.destination).chain:
+            # The peer would come to the last proxy, where nothing listens.
+            self._fail(v5.COMMAND_NOT_SUPPORTED, "BIND does not go through a proxy")
+            return
+        self._lookup.start()
+
+    def abort(self) -> None:
+        """End it now, whatever it is doing."""
+        self._give_up("the server stopped")
+
+    # ------------------------------------------------------------ the client
+
+    def _on_client(self, events: int) -> None:
+        client = self._session.client
+        if not events & ERR and (self._early or _has_unread(client)):
+            # It has said all it has to say to the peer. If it is gone, a RST will tell.
+            self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
+        else:
+            self._give_up("the client went away")
+
+    def _give_up(self, words: str) -> None:
+        self._stop()
+        self._note(words)
+        reset(self._session.client)
+        self._session.hang_up()
+
+    # ------------------------------------------------------------ the peer
+
+    def _found(self, addresses: list[SockAddr]) -> None:
+        """The peer has one of ``addresses``: choose the family to listen in."""
+        self._lookup = None
+        if self._request.version == 4:
+            addresses = [each for each in addresses if each[0] == AF_INET]
+            if not addresses:
+                self._fail(v5.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS4 has no words for IPv6 addresses")
+                return
+        # Of a name with both, the client's: it may be the only one that it can tell its peer.
+        own = [each for each in addresses if each[0] == self._session.outer.family]
+        family, peer = (own or addresses)[0]
+        # Of the request only: a name that leads to 0.0.0.0 is one that was blocked.
+        if self._request.destination.host in _EVERYWHERE.values():
+            self._listen(family, None)
+        else:
+            self._expected = {packed(sockaddr[0]) for kind, sockaddr in addresses if kind == family}
+            self._listen(family, peer)
+
+    def _listen(self, family: int, peer: Any) -> None:
+        session, shared = self._session, self._session.shared
+        public = shared.bind_addresses.get(family)
+        try:
+            here = (public, 0) if public else _address_towards(peer, family, session.outer)
+            self._listener = listener = open_socket(family, SOCK_STREAM)
+            prepare(listener)
+            _bind(listener, here)
+            listener.listen(_BACKLOG)
+            name = listener.getsockname()
+        except OSError as err:
+            self._fail_with(err)
+            return
+        bound = Endpoint(public or name[0], name[1])
+        self._timer = shared.loop.after(shared.census.limits.bind, self._too_slow)
+        shared.loop.watch(listener.fileno(), IN, self._on_knock)
+        self._note("", bound)
+        if not session.say(self._request.reply(v5.SUCCEEDED, bound)):
+            self._give_up("the client went away")
+
+    def _on_knock(self, events: int) -> None:
+        assert self._listener is not None
+        try:
+            fd, address = self._listener._accept()  # type: ignore[attr-defined]
+        except (BlockingIOError, ConnectionAbortedError):
+            # Who knocked is gone.
+            return
+        except OSError as err:
+            # No descriptor for the peer: it would knock again at once, and for ever.
+            self._fail_with(err)
+            return
+        peer = socket(self._listener.family, SOCK_STREAM, 0, fd)
+        if is_reserved(fd):
+            reset(peer)
+            peer.close()
+            self._fail_with(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+            return
+        came = Endpoint(address[0], address[1])
+        if self._expected and packed(came.host) not in self._expected:
+            # The kernel has accepted it already. A RST is the next best to a refusal.
+            reset(peer)
+            peer.close()
+            assert self._record is not None
+            where = f"{self._session.peer}: {came} at {self._record.answer}"
+            self._session.shared.trouble(f"{where}: sent away, not the peer of this BIND")
+            return
+        peer.setblocking(False)
+        self._stop()
+        record = self._note("", came)
+        self._session.tunnel(peer, record, self._request.reply(v5.SUCCEEDED, came), self._early)
+
+    def _too_slow(self) -> None:
+        # As for a CONNECT that is not answered: clients make ETIMEDOUT of it.
+        self._fail(v5.TTL_EXPIRED, "nobody came in time")
+
+    # ------------------------------------------------------------ the end
+
+    def _fail_with(self, err: OSError) -> None:
+        words = os.strerror(err.errno or errno.EIO)
+        self._fail(CODES.get(err.errno or 0, v5.GENERAL_FAILURE), words[:1].lower() + words[1:])
+
+    def _fail(self, code: int, words: str) -> None:
+        self._stop()
+        self._note(words)
+        self._session.dismiss(self._request.reply(code))
+
+    def _stop(self) -> None:
+        """Look no name up and listen no more."""
+        loop = self._session.shared.loop
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
+        if self._timer is not None:
+            loop.cancel(self._timer)
+            self._timer = None
+        if self._listener is not None:
+            try:
+                # Now, as the next reply says that it is over; the loop closes a little later.
+                self._listener.shutdown(SHUT_RDWR)
+            except OSError:
+                # It never came to listen.
+                pass
+            loop.close(self._listener)
+            self._listener = None
+
+    def _note(self, outcome: str, answer: Endpoint | None = None) -> Record:
+        """Tell what the next reply will say, or why there will be none."""
+        if self._record is None:
+            self._record = self._session.record(self._request, outcome, answer)
+        else:
+            self._record = replace(self._record, outcome=outcome, answer=answer)
+            self._session.shared.arrived(self._record)
+        return self._record
+
+
+def _has_unread(sock: socket) -> bool:
+    try:
+        return bool(sock.recv(1, MSG_PEEK))
+    except OSError:
+        return False
+
+
+def _address_towards(peer: Any, family: int, client: socket) -> Any:
+    """Where to listen such that ``peer`` can come; None is everybody."""
+    if peer is not None:
+        # The machine may have several addresses, and the one that the client has connected to
+        # can be on its side only.
+        probe = socket(family, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            # Asks the routing table, and sends nothing.
+            probe.connect((peer[0], _DISCARD, *peer[2:]))
+            here = probe.getsockname()
+        finally:
+            probe.close()
+    elif client.family == family:
+        here = client.getsockname()
+    else:
+        return _EVERYWHERE[family], 0
+    return here[0], 0, *here[2:]
+
+
+def _bind(listener: socket, here: Any) -> None:
+    try:
+        listener.bind(here)
+    except OSError as err:
+        if err.errno != errno.EADDRNOTAVAIL:
+            raise
+        # It is a NAT's, and what it passes on arrives at an address of ours.
+        listener.bind((_EVERYWHERE[listener.family], 0))

@@ -1,0 +1,132 @@
+"""How much a client may have: connections, time, bytes per second; and who has how much now.
+
+Each limit answers in words: a client beyond it goes through its handshake and is refused with reply 1, as
+long as there are descriptors for that. Of half-open handshakes, which could be any number for nothing, the
+oldest of the client with the most is ended in favour of a new one.
+"""
+
+from __future__ import annotations
+
+from pywrap.frozen import frozen
+from pywrap.relay.bucket import Bucket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from typing import Protocol
+
+    class HalfOpen(Protocol):
+        """A client whose request is not complete."""
+
+        @property
+        def party(self) -> str: ...
+        def give_way(self) -> None:
+            """End now: another client needs the place."""
+
+
+# With so many, those without a debt are dropped: what is new begins without one, too.
+_BUCKETS = 1024
+
+
+@frozen
+class Limits:
+    """Times are seconds, ``rate`` is bytes per second of one client in one direction.
+
+    All but the first three may be 0, which is no limit. ``handshake``: for the whole of a client's request.
+    ``connect``: to reach a destination, its look-up included. ``bind``: for the peer of a BIND. ``idle``:
+    nothing has passed for so long. A client is an IPv4 address or the /64 of an IPv6 one. ``connections``
+    are all that there are, requests that are not complete included, of which there are at most
+    ``handshakes``; ``associations`` and ``binds`` are of one client.
+    """
+
+    handshake: float = 30.0
+    connect: float = 30.0
+    bind: float = 120.0
+    idle: float = 0.0
+    connections: int = 0
+    per_client: int = 0
+    per_user: int = 0
+    handshakes: int = 1024
+    associations: int = 0
+    binds: int = 0
+    rate: int = 0
+
+
+class Census:
+    """Counts what there is, against ``limits``, which may be replaced at any time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.total = 0
+        self._counts: dict[Hashable, int] = {}
+        self._half_open: dict[HalfOpen, None] = {}
+        self._buckets: dict[tuple[str, str], Bucket] = {}
+
+    def enter(self, session: HalfOpen) -> str:
+        """Count a new connection; return why it must be refused, or ""."""
+        limits, party = self.limits, session.party
+        self.total += 1
+        of_party = self._add("client", party)
+        self._half_open[session] = None
+        if limits.handshakes and len(self._half_open) > limits.handshakes:
+            self._make_room()
+        if limits.connections and self.total > limits.connections:
+            return "too many connections"
+        if limits.per_client and of_party > limits.per_client:
+            return "too many connections of this client"
+        return ""
+
+    @property
+    def half_open(self) -> int:
+        return len(self._half_open)
+
+    def begun(self, session: HalfOpen) -> None:
+        """Its request is complete, or will never be. May be called again."""
+        self._half_open.pop(session, None)
+
+    def leave(self, session: HalfOpen) -> None:
+        self.begun(session)
+        self.total -= 1
+        self.give_back("client", session.party)
+
+    def take(self, kind: str, key: Hashable, most: int) -> bool:
+        """Count one more of ``key``; False, and not counted, when there are ``most`` (0: any number)."""
+        if self._add(kind, key) > most > 0:
+            self.give_back(kind, key)
+            return False
+        return True
+
+    def give_back(self, kind: str, key: Hashable) -> None:
+        left = self._counts[kind, key] - 1
+        if left:
+            self._counts[kind, key] = left
+        else:
+            del self._counts[kind, key]
+
+    def bucket(self, party: str, direction: str) -> Bucket | None:
+        """What the bytes of all tunnels of a client are counted in; None without a rate."""
+        rate = self.limits.rate
+        if not rate:
+            return None
+        # A debt outlives the connection that made it, or a client would be rid of it by coming again.
+        bucket = self._buckets.get((party, direction))
+        if bucket is None or bucket.rate != rate:
+            if len(self._buckets) >= _BUCKETS:
+                for key in [key for key, each in self._buckets.items() if not each.wait()]:
+                    del self._buckets[key]
+            bucket = self._buckets[party, direction] = Bucket(rate)
+        return bucket
+
+    def _add(self, kind: str, key: Hashable) -> int:
+        count = self._counts.get((kind, key), 0) + 1
+        self._counts[kind, key] = count
+        return count
+
+    def _make_room(self) -> None:
+        by_party: dict[str, int] = {}
+        for session in self._half_open:
+            by_party[session.party] = by_party.get(session.party, 0) + 1
+        greediest = max(by_party, key=by_party.__getitem__)
+        oldest = next(session for session in self._half_open if session.party == greediest)
+        del self._half_open[oldest]
+        oldest.give_way()

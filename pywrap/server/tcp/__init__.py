@@ -1,0 +1,1 @@
+"""Reaching destinations over TCP."""

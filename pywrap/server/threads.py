@@ -1,0 +1,171 @@
+"""Calls that block, in threads: as many as are needed, with a share for each client.
+
+All decisions are made in the thread of the loop. A worker has a queue of its own, with at most one
+job in it, so a job that waits can be taken back, and no lock is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+from _queue import SimpleQueue
+from _thread import start_new_thread
+from collections import deque
+from functools import partial
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.relay.loop import Loop, Owner
+
+# In all. A thread that waits costs some 30 KiB of memory. What waits in getaddrinfo() cannot be
+# interrupted: with glibc's defaults a name server that is silent holds its thread for 10 s or more.
+THREADS = 1024
+
+# Seconds after which a thread without work ends.
+IDLE = 10.0
+
+
+class Job:
+    """One call: ``then`` gets its result, or the OSError that it raised; None once it was cancelled."""
+
+    __slots__ = ("client", "owner", "then", "work")
+
+    def __init__(
+        self, client: str, owner: Owner | None, work: Callable[[], Any], then: Callable[[Any], None]
+    ) -> None:
+        self.client = client
+        self.owner = owner
+        self.work = work
+        self.then: Callable[[Any], None] | None = then
+
+
+class Worker:
+    __slots__ = ("idle_since", "jobs")
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.idle_since = 0.0
+
+
+class Pool:
+    """Runs jobs for clients. A client may hold as many threads as are left for all others.
+
+    So one client gets at most half of them, and of n clients that want more than there are, each gets
+    1/(n+1): there is a free thread for one more client as long as fewer than ``limit`` of them are greedy
+    (dynamic thresholds, as switches share their memory: Choudhury and Hahne 1998). What a client asks beyond
+    its share waits, and clients take turns.
+    """
+
+    def __init__(self, loop: Loop, limit: int = THREADS) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._workers: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._held: dict[str, int] = {}
+        # By client; the one that was served last is the last.
+        self._waiting: dict[str, deque[Job]] = {}
+        self._closed = False
+
+    def run(self, client: str, work: Callable[[], Any], then: Callable[[Any], None]) -> Job:
+        """Let the loop call ``then``, never before this returns."""
+        job = Job(client, self._loop.owner, work, then)
+        self._waiting.setdefault(client, deque()).append(job)
+        self._dispatch()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Forget a job; one that is running keeps its thread, and so counts, until the call returns."""
+        job.then = None
+        waiting = self._waiting.get(job.client)
+        if waiting is not None and job in waiting:
+            waiting.remove(job)
+            if not waiting:
+                del self._waiting[job.client]
+
+    def close(self) -> None:
+        """Let the threads end, each after the call that it is in; nothing waits for them."""
+        self._closed = True
+        for worker in self._workers:
+            worker.jobs.put(None)
+
+    # ------------------------------------------------------------ in the thread of the loop
+
+    def _dispatch(self) -> None:
+        """Give what waits to threads, as far as each client's share allows."""
+        while (client := self._next_client()) is not None:
+            worker = self._idle.pop() if self._idle else self._start()
+            if worker is None and self._workers:
+                # The next one that has done its work takes it.
+                return
+            waiting = self._waiting.pop(client)
+            job = waiting.popleft()
+            if waiting:
+                self._waiting[client] = waiting
+            if worker is None:
+                answer = OSError(errno.EAGAIN, "no thread can be started")
+                self._loop.call(partial(self._tell, job, answer), job.owner)
+                continue
+            self._held[client] = self._held.get(client, 0) + 1
+            worker.jobs.put(job)
+
+    def _next_client(self) -> str | None:
+        free = self._limit - (len(self._workers) - len(self._idle))
+        return next((client for client in self._waiting if self._held.get(client, 0) < free), None)
+
+    def _start(self) -> Worker | None:
+        worker = Worker()
+        try:
+            # Not threading.Thread, whose start() waits until the thread runs: the loop would stand still
+            # while a client makes it start hundreds. Nor is this one waited for at the program's end.
+            start_new_thread(self._work, (worker,))
+        except (RuntimeError, MemoryError):
+            # At a limit of processes (RLIMIT_NPROC, a cgroup's pids.max) or of memory.
+            return None
+        if not self._workers:
+            self._loop.after(IDLE, self._end_idle, shared=True)
+        self._workers.add(worker)
+        return worker
+
+    def _done(self, worker: Worker, job: Job, answer: Any) -> None:
+        worker.idle_since = monotonic()
+        self._idle.append(worker)
+        self._held[job.client] -= 1
+        if not self._held[job.client]:
+            del self._held[job.client]
+        try:
+            self._tell(job, answer)
+        finally:
+            if not self._closed:
+                self._dispatch()
+
+    def _tell(self, job: Job, answer: Any) -> None:
+        then, job.then = job.then, None
+        if then is not None:
+            then(answer)
+
+    def _end_idle(self) -> None:
+        """Let threads end that have been idle for long; the one that was used last is the last."""
+        limit = monotonic() - IDLE
+        while self._idle and self._idle[0].idle_since <= limit:
+            worker = self._idle.pop(0)
+            self._workers.discard(worker)
+            worker.jobs.put(None)
+        if self._workers and not self._closed:
+            self._loop.after(IDLE, self._end_idle, shared=True)
+
+    # ------------------------------------------------------------ in a thread of its own
+
+    def _work(self, worker: Worker) -> None:
+        while (job := worker.jobs.get()) is not None:
+            answer: Any
+            try:
+                answer = job.work()
+            except OSError as err:
+                answer = err
+            except BaseException as err:
+                # A thread that ended here would take its job, and a part of the client's share, along.
+                answer = OSError(errno.EIO, f"{type(err).__name__}: {err}")
+            self._loop.call(partial(self._done, worker, job, answer), job.owner)

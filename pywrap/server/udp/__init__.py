@@ -1,0 +1,1 @@
+"""The datagrams of UDP associations."""

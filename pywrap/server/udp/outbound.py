@@ -1,0 +1,219 @@
+"""An association's sockets to the peers that its client sends to: one for each family.
+
+They are not connected, so one socket is the client's address for all its peers, as a socket of its
+own would be. The kernel tells an ICMP error to whoever uses such a socket next; whom it was about is
+in the error queue, and everybody else must not notice.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    MSG_ERRQUEUE,
+    SO_RCVBUF,
+    SO_SNDBUF,
+    SOCK_DGRAM,
+    SOL_SOCKET,
+)
+
+from pywrap.frozen import frozen
+from pywrap.relay.descriptors import open_socket
+from pywrap.relay.loop import ERR, IN
+from pywrap.socks.datagram import pack_header
+from pywrap.socks.wire import Endpoint, packed, unmapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.relay.loop import Loop
+    from pywrap.server.record import Traffic
+    from pywrap.server.tcp.dial import SockAddr
+
+# From linux/in.h and linux/in6.h.
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+
+# The kernel gives what it may (net.core.rmem_max). A burst waits there while the others have a turn.
+BURST = 4 * 1024 * 1024
+
+# Datagrams of one socket in a row, before the others have a turn.
+BATCH = 64
+
+# In front of what is received: the header of an answer has an address, never a name.
+HEADROOM = 4 + 16 + 2
+
+STRANGERS = "from strangers"
+NOT_UNICAST = "not to one host"
+BUSY = "more than the network takes"
+
+
+def udp_socket(family: int) -> socket:
+    sock = open_socket(family, SOCK_DGRAM)
+    for option in (SO_RCVBUF, SO_SNDBUF):
+        sock.setsockopt(SOL_SOCKET, option, BURST)
+    return sock
+
+
+def address_of(host: str, port: int) -> SockAddr | None:
+    """What to send to for an IP literal; None when that is not the address of one host."""
+    host = unmapped(host)
+    start = (packed(host) or b"\0")[0]
+    if ":" in host:
+        return None if start == 0xFF or host == "::" else (AF_INET6, (host, port, 0, 0))
+    # 224.0.0.0/4 is multicast; what is above is reserved, and broadcast at its end.
+    return None if start >= 224 or host == "0.0.0.0" else (AF_INET, (host, port))
+
+
+def words_for(err: OSError) -> str:
+    """Why a datagram was dropped that could not be sent."""
+    if isinstance(err, BlockingIOError):
+        return BUSY
+    words = err.strerror or str(err)
+    return f"not sent: {words[:1].lower()}{words[1:]}"
+
+
+@frozen
+class UdpRules:
+    """What associations may do.
+
+    ``any_peer``: answers come from anybody, not only from those that the client has sent to, of which the
+    ``peers`` latest are remembered. ``addresses``, one for each family, are what clients are told in place
+    of the address that they have connected to, when a NAT is between.
+    """
+
+    enabled: bool = True
+    any_peer: bool = False
+    peers: int = 1024
+    addresses: tuple[str, ...] = ()
+
+
+class Outbound:
+    """``answer(datagram, size)`` gets what is for the client: a header, and so many bytes of payload.
+
+    ``heard(sockaddr)`` and ``refused(sockaddr)`` say that a peer has answered, and that it is not there
+    as the network tells.
+    """
+
+    __slots__ = (
+        "_answer", "_buffer", "_contacted", "_heard", "_loop", "_refused", "_rules", "_socks", "_traffic",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: Loop,
+        buffer: memoryview,
+        traffic: Traffic,
+        rules: UdpRules,
+        answer: Callable[[memoryview, int], None],
+        heard: Callable[[Any], None],
+        refused: Callable[[Any], None],
+    ) -> None:
+        self._loop = loop
+        self._buffer = buffer
+        self._traffic = traffic
+        self._rules = rules
+        self._answer = answer
+        self._heard = heard
+        self._refused = refused
+        self._socks: dict[int, socket] = {}
+        # Who was sent to, the latest last, with the header of an answer.
+        self._contacted: dict[Any, bytes] = {}
+
+    def send(self, address: SockAddr, payload: bytes | memoryview) -> None:
+        """Send, or raise what says why not.
+
+        Raises:
+            OSError: that datagram is dropped; the next one may do.
+        """
+        family, sockaddr = address
+        sock = self._socks.get(family) or self._open(family)
+        try:
+            sock.sendto(payload, sockaddr)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # It may be an ICMP error that an earlier datagram got. It is told once.
+            sock.sendto(payload, sockaddr)
+        self._traffic.up += 1
+        self._traffic.bytes_up += len(payload)
+        contacted = self._contacted
+        header = contacted.pop(sockaddr, None)
+        if header is None:
+            header = _header(sockaddr)
+            if len(contacted) >= self._rules.peers:
+                del contacted[next(iter(contacted))]
+        contacted[sockaddr] = header
+
+    def close(self) -> None:
+        for sock in self._socks.values():
+            self._loop.close(sock)
+        self._socks.clear()
+        # They are methods of the owner, and a busy server would wait long for the collector.
+        del self._answer, self._heard, self._refused
+
+    def _open(self, family: int) -> socket:
+        sock = udp_socket(family)
+        try:
+            if family == AF_INET:
+                sock.setsockopt(IPPROTO_IP, _IP_RECVERR, 1)
+            else:
+                sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+                sock.setsockopt(IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            self._loop.watch(sock.fileno(), IN, lambda events: self._on_events(sock, events))
+        except BaseException:
+            sock.close()
+            raise
+        self._socks[family] = sock
+        return sock
+
+    def _on_events(self, sock: socket, events: int) -> None:
+        if events & ERR:
+            self._read_errors(sock)
+        buffer, contacted = self._buffer, self._contacted
+        room = buffer[HEADROOM:]
+        for _ in range(BATCH):
+            try:
+                count, source = sock.recvfrom_into(room)
+            except BlockingIOError:
+                return
+            except OSError:
+                # Of a datagram that we sent: the error queue has it, and is read next time.
+                continue
+            header = contacted.get(source)
+            if header is None:
+                if not self._rules.any_peer:
+                    self._traffic.drop(STRANGERS)
+                    continue
+                header = _header(source)
+            self._heard(source)
+            start = HEADROOM - len(header)
+            buffer[start:HEADROOM] = header
+            # What is longer than the room is longer than any datagram with a header: not sent then.
+            self._answer(buffer[start : HEADROOM + count], count)
+
+    def _read_errors(self, sock: socket) -> None:
+        for _ in range(BATCH):
+            try:
+                _, ancillary, _, sockaddr = sock.recvmsg(0, 512, MSG_ERRQUEUE)
+            except OSError:
+                # BlockingIOError when it is empty.
+                return
+            for _, _, data in ancillary:
+                # struct sock_extended_err begins with the errno. EMSGSIZE is about a size, and the
+                # kernel has learnt from it.
+                (number,) = struct.unpack_from("=I", data)
+                if number != errno.EMSGSIZE:
+                    self._refused(sockaddr)
+
+
+def _header(sockaddr: Any) -> bytes:
+    return pack_header(Endpoint(sockaddr[0], sockaddr[1]))

@@ -1,0 +1,246 @@
+"""Going through other proxies: which destinations do, and the way there.
+
+Destinations are written as in the client's routes, and as there a name is that name: it is not looked up here
+when it goes through a proxy, whose own view of it counts.
+"""
+
+from __future__ import annotations
+
+import errno
+from time import monotonic
+
+from pywrap.config.matching import Destinations
+from pywrap.config.settings import TO_BLOCK, TO_DIRECT
+from pywrap.errors import ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
+from pywrap.frozen import frozen
+from pywrap.relay.loop import IN
+from pywrap.server.tcp.dial import CODES, Dial
+from pywrap.socks import http, v4, v5
+from pywrap.socks.wire import Endpoint, Send, packed, unmapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Sequence
+
+    from pywrap.config.settings import Proxy, Rule
+    from pywrap.relay.loop import Loop
+    from pywrap.relay.timers import Timer
+    from pywrap.server.tcp.dial import Resolver
+    from pywrap.socks.wire import Dialogue
+
+    Chain = tuple[Proxy, ...]
+
+DIRECT: Chain = ()
+
+# Codes of SOCKS5, which a hop of that protocol has used for the destination.
+_OF_SOCKS5 = frozenset(range(1, 9))
+
+
+@frozen
+class Way:
+    """``chain``: the hops, none for directly. ``refusal``: why there is no way, or ""."""
+
+    chain: Chain = ()
+    refusal: str = ""
+
+
+_DIRECTLY = Way()
+
+
+class Upstream:
+    """``proxies`` are the chain, nearest first; of ``rules``, routes, the first that matches decides."""
+
+    def __init__(self, proxies: Sequence[Proxy] = (), rules: Sequence[Rule] = ()) -> None:
+        self._chain = tuple(proxies)
+        self._goes_directly = not proxies and not rules
+        self._rules = [(Destinations(rule), rule) for rule in rules]
+
+    def way(self, destination: Endpoint, datagram: bool = False) -> Way:
+        if self._goes_directly:
+            return _DIRECTLY
+        address = packed(unmapped(destination.host))
+        name = destination.host.lower().removesuffix(".")
+        for destinations, rule in self._rules:
+            if destinations.takes_port(destination.port, datagram) and (
+                destinations.takes_name(name) if address is None else destinations.takes_address(address)
+            ):
+                if rule.to == TO_BLOCK:
+                    return Way(refusal=f"not allowed: route {rule} block")
+                return Way(DIRECT if rule.to == TO_DIRECT else self._chain)
+        return Way(self._chain)
+
+    @property
+    def for_datagrams(self) -> Chain:
+        """The chain that datagrams may need; () when all of them go directly."""
+        return self._chain
+
+
+def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
+    """Ask the last hop for ``command``, through those before it; return the address of its reply.
+
+    Raises:
+        SocksError: the message begins with the hop.
+    """
+    bound = destination
+    for number, hop in enumerate(chain):
+        onward = chain[number + 1] if number + 1 < len(chain) else None
+        try:
+            if onward is None:
+                bound = yield from _request(hop, command, destination)
+            else:
+                yield from _request(hop, v5.CONNECT, Endpoint(onward.host, onward.port))
+        except SocksError as err:
+            err.args = (f"{_label(chain, number)}: {err}",)
+            if onward is not None and isinstance(err, Rejected):
+                # It is about the next hop, and not about the destination.
+                err.code = -1
+            raise
+    return bound
+
+
+def _request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
+    if hop.scheme in ("socks5", "socks5h"):
+        return v5.request(command, destination, hop.username, hop.password)
+    if hop.scheme == "http" and command == v5.CONNECT:
+        return http.connect(destination, hop.username, hop.password)
+    if hop.scheme in ("socks4", "socks4a") and command not in (v5.UDP_ASSOCIATE, v5.RESOLVE_PTR):
+        return v4.request(command, destination, hop.username, names=hop.scheme == "socks4a")
+    raise Unencodable(f"a proxy of {hop.scheme} has no such command", errno.EOPNOTSUPP)
+
+
+def _label(chain: Chain, number: int) -> str:
+    return f"hop {number + 1} of {len(chain)}, {chain[number]}" if len(chain) > 1 else f"proxy {chain[0]}"
+
+
+class ChainDial:
+    """One request to the last hop of ``chain``, which ends in exactly one of two calls, as a ``Dial`` does.
+
+    ``connected(sock, bound)`` hands over the connection, of which nothing beyond the reply has been read.
+    """
+
+    __slots__ = (
+        "_chain", "_connected", "_deadline", "_dial", "_dialogue", "_failed", "_got", "_loop", "_sock",
+        "_step", "_timer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: Loop,
+        resolver: Resolver,
+        chain: Chain,
+        command: int,
+        destination: Endpoint,
+        timeout: float,
+        connected: Callable[[socket, Endpoint], None],
+        failed: Callable[[int, str], None],
+    ) -> None:
+        self._loop = loop
+        self._chain = chain
+        self._deadline = monotonic() + timeout
+        self._connected: Callable[[socket, Endpoint], None] | None = connected
+        self._failed = failed
+        self._dialogue = ask(chain, command, destination)
+        self._got = b""
+        self._step: Send | int = 0
+        self._sock: socket | None = None
+        self._timer: Timer | None = None
+        first = Endpoint(chain[0].host, chain[0].port)
+        self._dial: Dial | None = Dial(loop, resolver, first, timeout, self._reached, self._unreachable)
+
+    def start(self) -> None:
+        assert self._dial is not None
+        self._dial.start()
+
+    def cancel(self) -> None:
+        """Give up silently."""
+        self._connected = None
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        if self._timer is not None:
+            self._loop.cancel(self._timer)
+            self._timer = None
+        if self._sock is not None:
+            self._loop.close(self._sock)
+            self._sock = None
+
+    def _unreachable(self, code: int, words: str) -> None:
+        self._dial = None
+        self._fail(v5.GENERAL_FAILURE, f"{_label(self._chain, 0)}: {words}")
+
+    def _reached(self, sock: socket, bound: Endpoint) -> None:
+        self._dial = None
+        self._sock = sock
+        self._timer = self._loop.after(max(0.0, self._deadline - monotonic()), self._too_slow)
+        self._loop.watch(sock.fileno(), IN, self._on_readable)
+        self._go_on(None)
+
+    def _on_readable(self, events: int) -> None:
+        assert self._sock is not None and not isinstance(self._step, Send)
+        try:
+            data = self._sock.recv(self._step - len(self._got))
+        except BlockingIOError:
+            return
+        except OSError as err:
+            self._throw(ProxyClosed(f"lost: {err.strerror}"))
+            return
+        if not data:
+            self._throw(ProxyClosed("hung up"))
+            return
+        self._got += data
+        if len(self._got) == self._step:
+            data, self._got = self._got, b""
+            self._go_on(data)
+
+    def _go_on(self, answer: bytes | None) -> None:
+        assert self._sock is not None
+        try:
+            while True:
+                # The first answer is none: a generator is begun so.
+                self._step = step = self._dialogue.send(answer)  # type: ignore[arg-type]
+                if not isinstance(step, Send):
+                    return
+                # A new connection takes a message whole.
+                if self._sock.send(step) != len(step):
+                    raise ProxyClosed("it does not read")
+                answer = b""
+        except StopIteration as stop:
+            bound: Endpoint = stop.value
+            connected, sock = self._connected, self._sock
+            self._sock = None
+            self.cancel()
+            assert connected is not None
+            connected(sock, bound)
+        except (SocksError, OSError) as err:
+            self._give_up(err)
+
+    def _too_slow(self) -> None:
+        self._throw(ProxyTimeout("timed out"))
+
+    def _throw(self, err: SocksError) -> None:
+        try:
+            self._dialogue.throw(err)
+        except SocksError as explained:
+            self._give_up(explained)
+            return
+        raise AssertionError("a dialogue cannot go on without its bytes")
+
+    def _give_up(self, err: SocksError | OSError) -> None:
+        if isinstance(err, Rejected) and err.code in _OF_SOCKS5:
+            code = err.code
+        elif isinstance(err, Rejected) and err.code == -1 or isinstance(err, OSError):
+            code = v5.GENERAL_FAILURE
+        elif isinstance(err, Unencodable) and err.errno == errno.EOPNOTSUPP:
+            code = v5.COMMAND_NOT_SUPPORTED
+        elif isinstance(err, ProxyTimeout):
+            code = v5.TTL_EXPIRED
+        else:
+            code = (
+                CODES.get(err.errno, v5.GENERAL_FAILURE) if isinstance(err, Rejected) else v5.GENERAL_FAILURE
+            )
+        self._fail(code, str(err))
+
+    def _fail(self, code: int, words: str) -> None:
+        self.cancel()
+        self._failed(code, words)

@@ -1,0 +1,63 @@
+"""A dialogue whose part was said in advance: everything in one flight, and then the answers are read.
+
+What a client will say is known as soon as the answers are assumed. So a dialogue is rehearsed first, against
+the answers of a proxy that grants everything, and then run with the real ones; it must say the same again.
+There is one state machine, and it does not know.
+"""
+
+from __future__ import annotations
+
+from pywrap.errors import ProtocolError, SocksError
+from pywrap.socks.wire import Send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.socks.wire import Dialogue, T
+
+
+def rehearse(dialogue: Dialogue[object], granting_reply: bytes) -> list[bytes]:
+    """What ``dialogue`` says to an other end that says ``granting_reply``."""
+    said: list[bytes] = []
+    answer: bytes | None = None
+    while True:
+        try:
+            step = next(dialogue) if answer is None else dialogue.send(answer)
+        except StopIteration:
+            return said
+        if isinstance(step, Send):
+            said.append(step)
+            answer = b""
+        else:
+            answer, granting_reply = granting_reply[:step], granting_reply[step:]
+
+
+def replay(dialogue: Dialogue[T], said: list[bytes], pipelined: bytes = b"") -> Dialogue[T]:
+    """Run ``dialogue``, all that it says having been ``said`` in a ``pipelined``, which goes out first.
+
+    Raises:
+        ProtocolError: the answers were others than in the rehearsal, so ``said`` was wrong.
+    """
+    if pipelined:
+        yield Send(pipelined)
+    remaining = list(said)
+    answer: bytes | None = None
+    while True:
+        try:
+            step = next(dialogue) if answer is None else dialogue.send(answer)
+        except StopIteration as end:
+            if remaining:
+                break
+            result: T = end.value
+            return result
+        if isinstance(step, Send):
+            if not remaining or remaining.pop(0) != step:
+                break
+            answer = b""
+            continue
+        try:
+            answer = yield step
+        except SocksError as err:
+            # Into the dialogue, which knows how far it was.
+            dialogue.throw(err)
+            raise AssertionError("no dialogue survives an error") from None
+    raise ProtocolError("the proxy wants another conversation than the one that was sent in advance")

@@ -1,0 +1,193 @@
+"""A client that is alone with a proxy, as root and as an ordinary user; and what it sends beside that.
+
+The namespaces are those of ``tests.support.namespaces``. The client has default routes, so that what leaves
+the confinement leaves the machine: ``Sniffer.leaks`` has each packet on any interface that is not of a TCP
+connection to the proxy, nor of UDP to its relay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import namespaces, peers
+from tests.support.run import Ran, interpreters, run
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+NOBODY = "65534"
+
+# Of the network behind the proxy, whose kernel refuses these in its own words.
+UNREACHABLE, PROHIBITED, NO_NETWORK = "10.7.0.1", "10.8.0.1", "10.9.0.1"
+UNREACHABLE_6, PROHIBITED_6, NO_NETWORK_6 = "fd00:7::1", "fd00:8::1", "fd00:9::1"
+# Names that the proxy alone knows.
+NAMES = {"four.test": "10.2.0.1", "six.test": "fd00:2::1", "twin.test": "10.2.0.1", "shut.test": "10.7.0.1"}
+
+ECHO, GREETING, RESETTING, CLOSED, UDP_ECHO, UDP_CLOSED, HTTP = 7, 25, 26, 27, 9000, 9001, 80
+
+
+class Client:
+    """Runs programs in the client's namespace, as ``user``."""
+
+    def __init__(
+        self, made: namespaces.Networks, sniffer: Sniffer, user: str, package: Path, python: str
+    ) -> None:
+        self.made = made
+        self.sniffer = sniffer
+        self.user = user
+        self.package = package
+        self.python = python
+
+    def command(self, *options: str | Path, proxy: str = namespaces.url(4)) -> tuple[str, ...]:
+        """The words before a program."""
+        words = (*self.made.at("client"), *_as(self.user))
+        return (*words, self.python, "-m", "pywrap", "-x", proxy, *map(str, options), "--")
+
+    def run(self, *program: str | Path, options: tuple[str, ...] = ("--confine", "on"), **how: object) -> Ran:
+        """``tests.support.run.run`` of a confined ``program``."""
+        how.setdefault("cwd", self.package)
+        return run(*self.command(*options), *program, **how)  # type: ignore[arg-type]
+
+    def inside(self, name: str, *arguments: object, options: tuple[str, ...] = (), **how: object) -> object:
+        """What function ``name`` of ``inside.py`` returns, in a Python that is not patched."""
+        words = (self.python, "-I", "-S", self.package / "inside.py", name, json.dumps(arguments))
+        return self.run(*words, options=("--confine", "on", *options), **how).json
+
+
+class Sniffer:
+    """Sees every packet that leaves the client's namespace."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def leaks(self) -> list[str]:
+        """What has left since the last call and should not have."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def sniffer(network: namespaces.Networks) -> Iterator[Sniffer]:
+    """In the client's namespace, beside what runs there."""
+    command = [*network.at("client"), sys.executable, str(HERE / "sniffer.py"), *namespaces.INSIDE.values()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        made = Sniffer(process)
+        made.leaks()
+        yield made
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def package() -> Iterator[Path]:
+    """The package and ``inside.py`` where every user may read them."""
+    with tempfile.TemporaryDirectory(prefix="pysocksify-confine-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(ROOT / "pywrap", folder / "pywrap", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(HERE / "inside.py", folder)
+        subprocess.run([sys.executable, "-m", "compileall", "-q", folder], check=True)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[namespaces.Networks]:
+    """The namespaces, with the reference server between them and services behind it."""
+    try:
+        peers.find("setpriv", package="util-linux")
+        with namespaces.networks() as made, _proxy(made), _services(made):
+            for family, gateway in namespaces.INSIDE.items():
+                _ip(made, "client", f"-{family}", "route", "add", "default", "via", gateway)
+            yield made
+    except peers.Missing as err:
+        _skip(str(err))
+
+
+@pytest.fixture(params=["root", "nobody"])
+def client(
+    request: pytest.FixtureRequest, network: namespaces.Networks, sniffer: Sniffer, package: Path
+) -> Iterator[Client]:
+    """Each of the two users in turn; nothing of what it runs may have left the confinement."""
+    found = Client(network, sniffer, request.param, package, _python(request.param))
+    _need_confinement(found)
+    yield found
+    assert sniffer.leaks() == []
+
+
+_reasons: dict[str, str] = {}
+
+
+def _need_confinement(client: Client) -> None:
+    if client.user not in _reasons:
+        ran = run(*client.command("--confine", "on"), "true", status=None, cwd=client.package)
+        _reasons[client.user] = ran.err if ran.status else ""
+    if _reasons[client.user]:
+        _skip(_reasons[client.user])
+
+
+def _skip(reason: str) -> None:
+    """Where the machine forbids it; but CI's must not."""
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _python(user: str) -> str:
+    """An interpreter that ``user`` may execute: a home directory's is root's alone."""
+    candidates = [sys.executable, *interpreters().values(), "/usr/bin/python3"]
+    for python in candidates:
+        command = (python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))")
+        if subprocess.run([*_as(user), *command], capture_output=True).returncode == 0:
+            return python
+    _skip(f"no Python 3.11 or later that {user} may execute")
+    raise AssertionError("skipped")
+
+
+def _as(user: str) -> tuple[str, ...]:
+    """The words before a command that ``user`` is to run."""
+    if user == "root":
+        return ()
+    # Not setpriv itself: it keeps root's capabilities until it executes something.
+    return ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "env", "HOME=/nonexistent")
+
+
+def _ip(made: namespaces.Networks, place: str, *words: str) -> None:
+    subprocess.run([peers.find("ip", package="iproute2"), "-n", made.names[place], *words], check=True)
+
+
+@contextlib.contextmanager
+def _proxy(made: namespaces.Networks) -> Iterator[None]:
+    for kind, net, net_6 in (
+        ("unreachable", "10.7.0.0/16", "fd00:7::/32"),
+        ("prohibit", "10.8.0.0/16", "fd00:8::/32"),
+    ):
+        _ip(made, "proxy", "route", "add", kind, net)
+        _ip(made, "proxy", "-6", "route", "add", kind, net_6)
+    with tempfile.NamedTemporaryFile("w", prefix="pysocksify-hosts-") as hosts:
+        hosts.write("127.0.0.1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in NAMES.items()))
+        hosts.flush()
+        listen = " ".join(f"--listen {url.partition('://')[2]}" for url in map(namespaces.url, (4, 6)))
+        server = f"exec {sys.executable} -m pywrap.server --allow 0.0.0.0/0 --allow ::/0 {listen}"
+        script = f"mount --bind {hosts.name} /etc/hosts && {server}"
+        command = ("unshare", "--mount", "sh", "-c", script)
+        ready = (namespaces.INSIDE[6], namespaces.PORT)
+        with namespaces.running(made, "proxy", *command, ready=ready):
+            yield
+
+
+@contextlib.contextmanager
+def _services(made: namespaces.Networks) -> Iterator[None]:
+    command = (sys.executable, str(HERE / "services.py"), *namespaces.SERVER.values())
+    with namespaces.running(made, "server", *command, ready=(namespaces.SERVER[6], HTTP)):
+        yield

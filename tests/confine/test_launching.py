@@ -1,0 +1,271 @@
+"""A confined program beside its launcher: status, signals, the terminal, and what is left behind."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.run import environment
+
+PATIENCE = 30
+
+
+def start(client, *program, options=("--confine", "on"), **how):
+    """A confined program that is running."""
+    how.setdefault("stdout", subprocess.PIPE)
+    command = [*client.command(*options), *program]
+    return subprocess.Popen(command, cwd=client.package, env=environment(), text=True, **how)
+
+
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def namespace(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
+def others(inode: str) -> list[int]:
+    """The processes of a network namespace."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if namespace(int(name)) == inode:
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(condition):
+    """Poll: none of these is this process's child."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        select.select([], [], [], 0.01)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("status", [0, 7, 255])
+def test_the_status_is_the_programs(client, status):
+    client.run("sh", "-c", f"exit {status}", status=status)
+
+
+def test_a_signal_ends_both(client):
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV):
+        client.run("sh", "-c", f"kill -{int(number)} $$", status=-number)
+
+
+def test_what_cannot_run(client, package):
+    assert "No such file" in client.run("/bin/sh-that-is-not-there", status=127).err or True
+    script = package / f"script-{client.user}"
+    script.write_text("#!/nowhere/interpreter\n")
+    script.chmod(0o755)
+    assert "cannot run" in client.run(script, status=127).err
+
+
+PASSED_ON = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", PASSED_ON)
+def test_a_signal_for_the_launcher_is_the_programs(client, number):
+    script = f"trap 'echo caught; exit 3' {int(number)}; echo ready; while :; do sleep 0.05; done"
+    with start(client, "sh", "-c", script) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "caught\n"
+    assert process.returncode == 3
+
+
+def test_stdin_stdout_and_stderr_are_the_callers(client):
+    ran = client.run("sh", "-c", "cat; echo err >&2", input="in")
+    assert (ran.out, ran.err) == ("in", "err\n")
+
+
+def test_the_environment_and_descriptors_are_the_callers(client):
+    script = "ls -l /proc/self/fd | grep -c socket; echo $GREETING"
+    assert client.run("sh", "-c", script, env={"GREETING": "hi"}).out == "0\nhi\n"
+
+
+def test_in_a_pipeline_and_a_shell(client):
+    script = "curl -sS http://four.test/ | tr a-z A-Z; env -i /usr/bin/wget -qO- http://four.test/"
+    assert client.run("bash", "-c", script).out == "HELLO\nhello\n"
+
+
+def test_a_killed_launcher_takes_the_program_with_it(client):
+    with start(client, "sh", "-c", "echo ready; sleep 1000") as process:
+        assert process.stdout.readline() == "ready\n"
+        (program,) = children(process.pid)
+        inode = namespace(program)
+        assert inode != namespace(process.pid)
+        process.kill()
+    wait_until(lambda: gone(program))
+    # Its own child lives on, without a network, as it would unconfined.
+    for pid in others(inode):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not others(inode))
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_a_launcher_that_is_killed_at_any_stage(client, delay):
+    process = start(client, "sleep", "1000")
+    select.select([], [], [], delay)
+    descendants = children(process.pid)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    for pid in descendants:
+        wait_until(lambda pid=pid: gone(pid))
+
+
+def test_what_a_program_leaves_behind_keeps_its_network(client, tmp_path):
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(folder.stat().st_mode | 0o111)
+    answer, go = tmp_path / "answer", tmp_path / "go"
+    os.mkfifo(go)
+    go.chmod(0o666)
+    script = (
+        f"(setsid sh -c 'read x <{go}; curl -sS http://four.test/ >{answer}.new; mv {answer}.new {answer}' "
+        ">/dev/null 2>&1 &) ; exit 5"
+    )
+    client.run("sh", "-c", script, status=5)
+    go.write_text("go\n")
+    wait_until(answer.exists)
+    assert answer.read_text() == "hello\n"
+
+
+def test_the_broker_ends_with_the_last_process(client):
+    script = "sleep 0.3 & readlink /proc/self/ns/net"
+    inode = client.run("sh", "-c", script + " >&2; :").err.strip()
+    wait_until(lambda: not others(inode))
+    wait_until(lambda: not [pid for pid in brokers() if pid not in others(inode)])
+
+
+def brokers() -> list[int]:
+    """Processes of pysocksify that are nobody's child any more."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+            parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if b"pywrap" in words and b"sleep 0.3" in b" ".join(words) and parent == "1":
+            found.append(int(name))
+    return found
+
+
+def test_an_inherited_socket_is_refused(client):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        os.set_inheritable(listener.fileno(), True)
+        process = start(client, "true", close_fds=False, stderr=subprocess.PIPE)
+        _, err = process.communicate()
+    assert process.returncode == 125
+    assert "a socket of the network outside" in err
+
+
+# ---------------------------------------------------------------- the terminal
+
+
+class Terminal:
+    """A shell with job control on a terminal of its own."""
+
+    def __init__(self, client):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(client.package)
+            os.execve("/bin/bash", ["bash", "--norc", "-i"], {**environment(), "PS1": "$ ", "TERM": "dumb"})
+        self.seen = ""
+
+    def say(self, text):
+        os.write(self.fd, text.encode())
+
+    def expect(self, text):
+        end = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert select.select([self.fd], [], [], end - time.monotonic())[0], self.seen
+            self.seen += os.read(self.fd, 4096).decode(errors="replace")
+        self.seen = self.seen.partition(text)[2]
+
+    def close(self):
+        os.close(self.fd)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal(client):
+    made = Terminal(client)
+    yield made
+    made.close()
+
+
+def words(client, *program):
+    return " ".join(client.command("--confine", "on")) + " " + " ".join(program)
+
+
+def test_ctrl_c_ends_the_program(client, terminal):
+    terminal.say(words(client, "sh", "-c", "'echo rea\"\"dy; sleep 1000'") + "\n")
+    terminal.expect("ready")
+    terminal.say("\x03")
+    terminal.expect("^C")
+    terminal.say("echo status $?\n")
+    terminal.expect("status 130")
+
+
+def test_ctrl_z_stops_it_and_fg_continues_it(client, terminal):
+    terminal.say(words(client, client.python, "-c", '\'print("rea" + "dy"); print(input())\'') + "\n")
+    terminal.expect("ready")
+    terminal.say("\x1a")
+    terminal.expect("Stopped")
+    terminal.say("echo in the sh''ell; fg\n")
+    terminal.expect("in the shell")
+    terminal.say("hello again\n")
+    terminal.expect("hello again\r\nhello again")
+
+
+def test_in_the_background(client, terminal):
+    terminal.say(words(client, "sh", "-c", "'sleep 0.2; echo do''ne'") + " & wait; echo status $?\n")
+    terminal.expect("done")
+    terminal.expect("status 0")
+
+
+def test_a_shell_inside_has_job_control(client, terminal):
+    terminal.say(words(client, "bash", "--norc", "-i") + "\n")
+    terminal.say("PS1='ins''ide '\n")
+    terminal.expect("inside ")
+    terminal.say("sh -c 'echo sta\"\"rt; exec sleep 1000'\n")
+    terminal.expect("start")
+    terminal.say("\x1a")
+    terminal.expect("Stopped")
+    terminal.say("kill %1; curl -sS http://four.test/\n")
+    terminal.expect("hello")
+    terminal.say("exit 9\n")
+    terminal.say("echo status $?\n")
+    terminal.expect("status 9")
+
+
+def test_the_size_of_the_terminal_reaches_the_program(client, terminal):
+    script = '\'trap "echo chan""ged; exit" WINCH; echo rea""dy; while :; do sleep 0.05; done\''
+    terminal.say(words(client, "sh", "-c", script) + "\n")
+    terminal.expect("ready")
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    terminal.expect("changed")

@@ -1,0 +1,77 @@
+"""_socket.socket, and the libraries that build on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.child import kernel
+from tests.support.run import program, pysocksify, run
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_monkey_patched_programs_are_tunnelled(proxy, http_server, library):
+    command = pysocksify("-x", proxy.url(), "--loopback", "proxy")
+    said = run(*command, *program(f"fetch_{library}.py"), http_server.url("/")).json
+    assert said["bodies"] == ["hello from the destination\n"]
+    assert said["socket"].startswith(library)
+    assert proxy.asked == [("CONNECT", http_server.host, http_server.port)] * 10
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_and_their_names_go_to_the_proxy(proxy, library):
+    command = pysocksify("-x", proxy.url())
+    ran = run(*command, *program(f"fetch_{library}.py"), "http://nowhere.invalid/", status=1)
+    assert "[Errno 113]" in ran.err
+    assert set(proxy.asked) == {("CONNECT", "nowhere.invalid", 80)}
+
+
+def test_a_hanging_connection_does_not_block_gevent(hanging):
+    said = run(*pysocksify("-x", hanging), *program("tick_gevent.py"), "192.0.2.1", 80, 1).json
+    assert said["outcome"] == "TimeoutError"
+    assert said["longest"] < 0.5 * said["took"]
+
+
+def test_the_raw_class_is_tunnelled(proxy, echo_server):
+    said = kernel(
+        proxy.url(),
+        """
+        import _socket
+        sock = _socket.socket()
+        sock.settimeout(PATIENCE)
+        sock.connect((host, port))
+        sock.sendall(b"hello")
+        named = outcome(_socket.socket().connect, ("nowhere.invalid", 80))[1]
+        say(peer=sock.getpeername(), echoed=sock.recv(5).decode(), named=named)
+        """,
+        *(echo_server.host, echo_server.port),
+    )
+    assert said == {"peer": [echo_server.host, echo_server.port], "echoed": "hello", "named": "EHOSTUNREACH"}
+    assert proxy.asked[1] == ("CONNECT", "nowhere.invalid", 80)
+
+
+def test_objects_count_as_before(proxy):
+    said = kernel(
+        proxy.url(),
+        """
+        import _socket
+        class Own(_socket.socket):
+            __slots__ = ("__weakref__",)
+        left, right = _socket.socketpair()
+        sock, own = socket.socket(), Own()
+        say(pair=isinstance(left, _socket.socket), sock=isinstance(sock, _socket.socket),
+            sub=issubclass(socket.socket, _socket.socket), type=isinstance(sock, socket.SocketType),
+            own=isinstance(own, _socket.socket), not_own=isinstance(sock, Own),
+            name=str(_socket.socket), closed=[own.close(), own.fileno()])
+        left.close(), right.close()
+        """,
+    )
+    assert said == {
+        "pair": True,
+        "sock": True,
+        "sub": True,
+        "type": True,
+        "own": True,
+        "not_own": False,
+        "name": "<class '_socket.socket'>",
+        "closed": [None, -1],
+    }

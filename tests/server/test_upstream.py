@@ -1,0 +1,223 @@
+"""A server behind other proxies: chains, routes, datagrams, and whose refusal is told."""
+
+import contextlib
+import socket
+
+import pytest
+
+from pywrap.config.rules import parse_route
+from pywrap.config.url import parse_proxy
+from pywrap.server.upstream import Upstream
+from tests.server.conftest import receive, receive_all
+from tests.support import peers
+from tests.support.servers import PATIENCE, reference_server
+
+
+def through(*urls, routes=()):
+    rules = [rule for route in routes for rule in parse_route(route.split())]
+    return Upstream([parse_proxy(url) for url in urls], rules)
+
+
+def ask(client, server, destination, command=1):
+    sock = client.connect(server)
+    sock.sendall(b"\x05\x01\x00" + bytes([5, command, 0]) + destination)
+    assert receive(sock, 2) == b"\x05\x00"
+    return sock, receive(sock, 4)[1]
+
+
+def name(text, port):
+    return b"\x03" + bytes([len(text)]) + text.encode() + port.to_bytes(2, "big")
+
+
+@contextlib.contextmanager
+def behind_one_another(count, **kw):
+    """Servers, each of which goes through the one before it; the last one is for clients."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(reference_server())]
+        for _ in range(count - 1):
+            servers.append(stack.enter_context(reference_server(upstream=through(servers[-1].url()), **kw)))
+        yield servers
+
+
+def test_a_server_behind_a_server_behind_a_server(client, target):
+    with behind_one_another(3) as servers:
+        sock, code = ask(client, servers[-1], name("localhost", target.port))
+        assert code == 0
+        peer = target.accept()
+        peer.sendall(b"answer")
+        assert receive(sock, 6 + 6)[6:] == b"answer"
+        sock.sendall(b"question")
+        assert receive(peer, 8) == b"question"
+        # Only the first of them, at the end, looks the name up.
+        for server in servers:
+            assert server.asked == [("CONNECT", "localhost", target.port)]
+
+
+def test_datagrams_too(client):
+    with behind_one_another(3) as servers, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(PATIENCE)
+        port = peer.getsockname()[1]
+        sock, code = ask(client, servers[-1], b"\x01" + bytes(6), 3)
+        assert code == 0
+        relay = ("127.0.0.1", int.from_bytes(receive(sock, 6)[-2:], "big"))
+        with socket.socket(type=socket.SOCK_DGRAM) as udp:
+            udp.settimeout(PATIENCE)
+            udp.bind(("127.0.0.1", 0))
+            for header in (
+                b"\0\0\0\x01" + b"\x7f\0\0\1" + port.to_bytes(2, "big"),
+                b"\0\0\0" + name("localhost", port),
+            ):
+                udp.sendto(header + b"question", relay)
+                data, where = peer.recvfrom(100)
+                assert data == b"question"
+                peer.sendto(b"answer", where)
+                answer = udp.recv(100)
+                assert answer.startswith(b"\0\0\0\x01" + b"\x7f\0\0\1") and answer.endswith(b"answer")
+            # In two fragments, which are put together here and sent whole.
+            udp.sendto(b"\0\0\x01" + header[3:] + b"que", relay)
+            udp.sendto(b"\0\0\x82" + header[3:] + b"stion", relay)
+            assert peer.recv(100) == b"question"
+        sock.close()
+        for server in servers:
+            server.wait_for_udp_closed(1)
+
+
+def test_an_association_ends_with_the_one_behind_it(client):
+    with contextlib.ExitStack() as stack:
+        far = stack.enter_context(reference_server())
+        with reference_server(upstream=through(far.url())) as near:
+            sock, code = ask(client, near, b"\x01" + bytes(6), 3)
+            assert code == 0
+            receive(sock, 6)
+            stack.close()
+            assert receive_all(sock) == b""
+
+
+@pytest.mark.parametrize(
+    "urls", [["socks5://{2}", "socks4a://{0}"], ["socks4a://{0}"], ["http://{1}", "socks5://{0}"]]
+)
+def test_chains_of_foreign_proxies(client, target, urls):
+    try:
+        with peers.dante() as dante, peers.tinyproxy() as tinyproxy, peers.microsocks() as microsocks:
+            places = [f"{peer.host}:{peer.port}" for peer in (dante, tinyproxy, microsocks)]
+            with reference_server(upstream=through(*[url.format(*places) for url in urls])) as server:
+                sock, code = ask(client, server, b"\x01" + target.address)
+                assert code == 0
+                receive(sock, 6)
+                sock.sendall(b"x")
+                assert receive(target.accept(), 1) == b"x"
+    except peers.Missing as err:
+        pytest.skip(str(err))
+
+
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_nothing_beyond_the_reply_is_read(client, piece):
+    """The proxy's answers come in pieces, and what the destination says first right behind them."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"socks5://user:secret@127.0.0.1:{listener.getsockname()[1]}"
+        with reference_server(upstream=through(url)) as server:
+            sock = client.connect(server)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + name("example.org", 22))
+            proxy, _ = listener.accept()
+            proxy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with proxy:
+                reply = b"\x05\x00\x00\x03" + b"\x05where" + b"\x00\x16" + b"SSH-2.0"
+                for size, answer in (
+                    (4, b"\x05\x02"),
+                    (13, b"\x01\x00"),
+                    (18, reply),
+                ):
+                    assert len(receive(proxy, size)) == size
+                    for start in range(0, len(answer), piece):
+                        proxy.sendall(answer[start : start + piece])
+                assert receive(sock, 2 + 12 + 7)[2:] == reply
+
+
+@pytest.mark.parametrize("code", range(1, 9))
+def test_the_last_proxy_s_refusal_is_told(client, code):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"socks5://127.0.0.1:{listener.getsockname()[1]}"
+        with reference_server(upstream=through(url)) as server:
+            sock = client.connect(server)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + name("example.org", 22))
+            proxy, _ = listener.accept()
+            with proxy:
+                receive(proxy, 3)
+                proxy.sendall(b"\x05\x00")
+                receive(proxy, 18)
+                proxy.sendall(bytes([5, code, 0, 1]) + bytes(6))
+                assert receive(sock, 4)[3] == code
+
+
+def test_other_failures_of_a_proxy(client, refusing_port, target):
+    for url, words in (
+        (f"socks5://127.0.0.1:{refusing_port}", "connection refused"),
+        (f"socks5://127.0.0.1:{target.port}", "hung up"),
+    ):
+        with reference_server(upstream=through(url)) as server:
+            sock = client.connect(server)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + name("example.org", 22))
+            if words == "hung up":
+                proxy = target.accept()
+                receive(proxy, 3)
+                proxy.close()
+            assert receive(sock, 4)[3] == 1
+            assert words in server.seen[0].outcome and f"proxy {url[9:]}" in server.seen[0].outcome
+
+
+def test_a_hop_that_refuses_the_next_one(client, refusing_port):
+    with reference_server() as first:
+        chain = through(first.url(), f"socks5://127.0.0.1:{refusing_port}")
+        with reference_server(upstream=chain) as server:
+            # Its "connection refused" is not about the destination.
+            assert ask(client, server, name("example.org", 80))[1] == 1
+            assert server.seen[0].outcome.startswith(
+                f"hop 1 of 2, 127.0.0.1:{first.port}: connection refused"
+            )
+
+
+def test_a_silent_proxy(client, target):
+    with reference_server(
+        upstream=through(f"socks5://127.0.0.1:{target.port}"), connect_timeout=0.05
+    ) as server:
+        assert ask(client, server, name("example.org", 80))[1] == 6
+
+
+def test_a_client_that_leaves_takes_its_way_along(client, target):
+    with reference_server(upstream=through(f"socks5://127.0.0.1:{target.port}")) as server:
+        sock = client.connect(server)
+        sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + name("example.org", 22))
+        proxy = target.accept()
+        receive(proxy, 3)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.close()
+        assert proxy.recv(1) == b""
+
+
+def test_routes(client, target):
+    with reference_server() as far:
+        routes = ["127.0.0.1 direct", "*.blocked.test block", "udp *:53 block"]
+        with reference_server(upstream=through(far.url(), routes=routes)) as server:
+            assert ask(client, server, b"\x01" + target.address)[1] == 0
+            assert far.seen == []
+            assert ask(client, server, name("localhost", target.port))[1] == 0
+            assert far.asked == [("CONNECT", "localhost", target.port)]
+            assert ask(client, server, name("www.blocked.test", target.port))[1] == 2
+
+
+def test_names_are_resolved_there(client):
+    with reference_server() as far, reference_server(upstream=through(far.url())) as server:
+        sock, code = ask(client, server, name("localhost", 0), 0xF0)
+        assert (code, receive(sock, 4)) == (0, b"\x7f\0\0\1")
+        assert far.asked == [("RESOLVE", "localhost", 0)]
+        # What does not go there is not done here in its place.
+        for command in 2, 0xF1:
+            assert ask(client, server, b"\x01" + b"\x7f\0\0\1" + bytes(2), command)[1] == 7
+
+
+def test_udp_does_not_go_through_a_chain(client):
+    with reference_server() as far, reference_server(upstream=through(far.url(), far.url())) as server:
+        assert ask(client, server, b"\x01" + bytes(6), 3)[1] == 7
+    with reference_server(upstream=through("http://127.0.0.1:9")) as server:
+        assert ask(client, server, b"\x01" + bytes(6), 3)[1] in (1, 7)

@@ -1,0 +1,1 @@
+"""What tests share: peers, destinations, runners. No tests."""

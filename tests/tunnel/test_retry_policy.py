@@ -1,0 +1,642 @@
+"""What is tried after which failure."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from pywrap.config.settings import Chain, Proxy
+from pywrap.errors import (
+    AuthenticationFailed,
+    NoCommonMethod,
+    ProtocolError,
+    ProxyClosed,
+    ProxyTimeout,
+    Rejected,
+    SocksError,
+)
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint, Recv, Send
+from pywrap.tunnel import hops as hops_module
+from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.round_robin import RoundRobinCounter
+from pywrap.tunnel.selection import Dynamic, Fixed, RoundRobin
+from tests.support.play import Party
+
+A, B, C = (Proxy("socks5h", f"{name}.example") for name in "abc")
+FOUR, HTTP, RAW = (Proxy(scheme, "d.example") for scheme in ("socks4a", "http", "raw"))
+TARGET = Endpoint("example.org", 443)
+
+
+def failed(kind, hop=None, dead=None, in_doubt=False, authenticated=False, unheard=False):
+    error = kind("it failed", errno.ECONNREFUSED, 5) if kind is Rejected else kind("it failed")
+    error.hop, error.dead, error.in_doubt, error.authenticated = hop, dead, in_doubt, authenticated
+    error.unheard = unheard
+    return error
+
+
+def unheard(kind, hop):
+    """Not a word has come from ``hop``."""
+    return failed(kind, hop, hop, in_doubt=kind is ProxyClosed, unheard=True)
+
+
+@pytest.fixture
+def hops():
+    return Hops(lambda *_: [])
+
+
+@pytest.fixture
+def dynamic(hops):
+    return RetryPolicy(hops, Dynamic(Chain((A, B, C), type="dynamic"), hops), TARGET)
+
+
+def flying(hops, *path, pipeline="on"):
+    return RetryPolicy(hops, Fixed(path), TARGET, pipeline=pipeline)
+
+
+def said(attempt):
+    """The messages that ``attempt`` sends before it hears anything."""
+    party = Party(attempt.talk())
+    party.hear(b"")
+    return b"".join(party.sent)
+
+
+GREETING = b"\x05\x01\x00"
+ASK_TARGET = b"\x05\x01\x00\x03" + b"\x0bexample.org" + b"\x01\xbb"
+ASK_B = b"\x05\x01\x00\x03" + b"\x09b.example" + b"\x04\x38"
+
+
+def test_a_fixed_path_is_tried_once(hops):
+    plan = RetryPolicy(hops, Fixed((A, B)), TARGET)
+    assert plan.start().path == (A, B)
+    for error in (failed(SocksError, A, A), failed(ProxyClosed, A, B, True), failed(Rejected, B)):
+        assert plan.next_after(error) is None
+
+
+def test_the_command_is_for_the_last_hop(hops):
+    assert (
+        said(RetryPolicy(hops, Fixed((FOUR,)), Endpoint("192.0.2.1", 80), v5.BIND).start())[:2] == b"\x04\x02"
+    )
+
+
+def test_a_dead_hop_is_left_out(hops, dynamic):
+    assert dynamic.start().path == (A, B, C)
+    assert dynamic.next_after(failed(SocksError, A, A)).path == (B, C)
+    assert dynamic.next_after(failed(Rejected, B, C)).path == (B,)
+    assert dynamic.next_after(failed(ProxyTimeout, B, B)) is None
+    assert all(hops.is_dead(hop) for hop in (A, B, C))
+
+
+def test_the_next_connection_knows(hops, dynamic):
+    dynamic.start()
+    dynamic.next_after(failed(SocksError, A, A))
+    assert RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET).start().path == (B,)
+
+
+def test_success_brings_a_hop_back(hops):
+    hops.died(A, failed(SocksError, A, A))
+    plan = RetryPolicy(hops, Fixed((A,)), TARGET)
+    plan.start()
+    plan.succeeded()
+    assert not hops.is_dead(A)
+
+
+@pytest.mark.parametrize("kind", [Rejected, ProxyTimeout])
+def test_what_the_destination_refused_is_no_reason_for_another_way(hops, dynamic, kind):
+    dynamic.start()
+    assert dynamic.next_after(failed(kind, C)) is None
+    assert not any(hops.is_dead(hop) for hop in (A, B, C))
+
+
+def test_a_hang_up_in_doubt_is_the_same_path_again(dynamic):
+    dynamic.start()
+    assert dynamic.next_after(failed(ProxyClosed, C, None, True)).path == (A, B, C)
+    # It is there, and hangs up again: so that is what it has to say.
+    assert dynamic.next_after(failed(ProxyClosed, C, None, True)) is None
+
+
+def test_a_hop_that_had_ended_is_found_out_the_second_time(dynamic):
+    dynamic.start()
+    dynamic.next_after(failed(ProxyClosed, C, None, True))
+    assert dynamic.next_after(failed(Rejected, B, C)).path == (A, B)
+
+
+def test_the_next_hop_is_dead_when_the_one_before_hangs_up_twice(dynamic):
+    dynamic.start()
+    assert dynamic.next_after(failed(ProxyClosed, A, B, True)).path == (A, B, C)
+    assert dynamic.next_after(failed(ProxyClosed, A, B, True)).path == (A, C)
+    # Each path has its own second chance.
+    assert dynamic.next_after(failed(ProxyClosed, C, None, True)).path == (A, C)
+
+
+def test_without_others_behind_it_a_way_has_all_the_time(hops, dynamic):
+    attempt = RetryPolicy(hops, Fixed((A,)), TARGET).start()
+    assert (attempt.part, attempt.seconds, attempt.connect_limit, attempt.reply_limit) == (
+        1.0,
+        float("inf"),
+        0.0,
+        0.0,
+    )
+    attempt = dynamic.start()
+    assert 0 < attempt.part < 1
+    assert attempt.connect_limit and attempt.reply_limit
+    dynamic.next_after(failed(SocksError, A, A))
+    attempt = dynamic.next_after(failed(SocksError, B, B))
+    assert (attempt.part, attempt.connect_limit, attempt.reply_limit) == (1.0, 0.0, 0.0)
+
+
+# ---------------------------------------------------------------- flights
+
+
+@pytest.mark.parametrize(
+    "pipeline, taker, pipelines",
+    [
+        ("off", None, False),
+        ("off", True, False),
+        ("on", None, True),
+        ("on", True, True),
+        ("on", False, False),
+        ("auto", None, False),
+        ("auto", True, True),
+        ("auto", False, False),
+    ],
+)
+def test_who_is_sent_everything_at_once(hops, pipeline, taker, pipelines):
+    if taker is not None:
+        hops.set_pipelining(A, taker)
+    assert said(flying(hops, A, pipeline=pipeline).start()) == GREETING + (ASK_TARGET if pipelines else b"")
+
+
+@pytest.mark.parametrize("last", [FOUR, HTTP, RAW])
+def test_auto_sends_the_last_hops_only_message_behind_what_it_knows(hops, last):
+    hops.set_pipelining(A, True)
+    # It may yet lose what comes behind its request.
+    assert said(flying(hops, A, last, pipeline="auto").start()) == GREETING + (
+        ASK_B.replace(b"\x09b.", b"\x09d.")[:-2] + last.port.to_bytes(2, "big")
+    )
+    hops.passes_on(A, True)
+    behind = said(RetryPolicy(hops, Fixed((last,)), TARGET).start())
+    assert said(flying(hops, A, last, pipeline="auto").start()).endswith(behind)
+
+
+@pytest.mark.parametrize("last", [FOUR, HTTP])
+def test_auto_sends_nothing_behind_a_message_to_who_is_not_known(hops, last):
+    hops.set_pipelining(A, True)
+    assert said(flying(hops, last, A, pipeline="auto").start()) == said(
+        RetryPolicy(hops, Fixed((last, A)), TARGET).start()
+    )
+
+
+@pytest.mark.parametrize("kind", [NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout])
+def test_what_a_flight_may_have_caused_is_tried_again_step_by_step(hops, kind):
+    plan = flying(hops, A)
+    assert 0 < plan.start().seconds < float("inf")
+    attempt = plan.next_after(failed(kind, A, A, authenticated=True))
+    assert attempt.path == (A,)
+    assert attempt.seconds == float("inf")
+    assert said(attempt) == GREETING
+    plan.succeeded()
+    assert hops.supports_pipelining(A) is False
+    assert said(flying(hops, A).start()) == GREETING
+
+
+def test_it_is_the_hops_fault_only_if_it_works_then(hops):
+    plan = flying(hops, A)
+    plan.start()
+    plan.next_after(failed(ProxyClosed, A, A))
+    assert plan.next_after(failed(ProxyClosed, A, A)) is None
+    assert hops.supports_pipelining(A) is None
+
+
+@pytest.mark.parametrize("kind", [Rejected, AuthenticationFailed, SocksError])
+def test_what_was_understood_is_not_tried_again(hops, kind):
+    plan = flying(hops, A)
+    plan.start()
+    assert plan.next_after(failed(kind, A)) is None
+
+
+def test_a_hop_that_took_a_flight_is_known(hops):
+    plan = flying(hops, A, B)
+    plan.start()
+    plan.succeeded()
+    assert hops.supports_pipelining(A) is True
+    plan = flying(hops, A, B)
+    assert plan.start().seconds == float("inf")
+    assert plan.next_after(failed(ProxyClosed, B, None, True)) is None
+
+
+def test_who_is_silent_may_not_have_been_told_by_the_hop_before(hops):
+    plan = flying(hops, A, B, C)
+    plan.start()
+    assert said(plan.next_after(unheard(ProxyTimeout, B))) == GREETING
+    plan.succeeded()
+    # A answered what it was sent at once, and has lost the rest: B is innocent.
+    assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [True, None, None]
+    assert [hops.is_passer(hop) for hop in (A, B, C)] == [False, None, None]
+    # The one stall: what is for B waits from now on, and then comes at once with what is for C.
+    assert said(flying(hops, A, B, C).start()) == GREETING + ASK_B
+
+
+def test_those_before_a_hop_that_failed_have_answered(hops):
+    plan = flying(hops, A, B, C)
+    plan.start()
+    plan.next_after(unheard(ProxyTimeout, C))
+    assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [True, True, None]
+    assert [hops.is_passer(hop) for hop in (A, B, C)] == [True, None, None]
+    plan.succeeded()
+    assert hops.is_passer(B) is False
+
+
+def test_a_hop_that_answers_others_meanwhile_was_not_told(asking):
+    asking.set_pipelining(A, True)
+    asking.set_pipelining(B, True)
+    plan = flying(asking, A, B)
+    at(plan, 1)
+    assert not plan.should_abandon()
+    asking.set_pipelining(B, True)
+    assert plan.should_abandon()
+    assert said(plan.next_after(unheard(ProxyTimeout, B))) == GREETING
+    plan.succeeded()
+    assert (asking.is_passer(A), asking.supports_pipelining(B)) == (False, True)
+
+
+def test_a_hop_behind_that_wants_its_greeting_alone_is_the_one_to_blame(hops):
+    plan = flying(hops, A, B)
+    plan.start()
+    assert said(plan.next_after(unheard(ProxyClosed, B))) == GREETING
+    plan.succeeded()
+    assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
+    assert hops.is_passer(A) is None
+
+
+def test_a_hop_that_passed_on_and_does_not_any_more_is_to_be_asked_anew(hops):
+    for hop in (A, B):
+        hops.set_pipelining(hop, True)
+    hops.passes_on(A, True)
+    plan = flying(hops, A, B)
+    plan.start()
+    hops.set_pipelining(B, False)
+    plan.next_after(unheard(ProxyTimeout, B))
+    plan.succeeded()
+    assert hops.supports_pipelining(A) is True
+
+
+def test_who_is_known_to_take_a_flight_is_not_suspected(hops):
+    hops.set_pipelining(A, True)
+    plan = flying(hops, A, B)
+    assert said(plan.start()) == GREETING + ASK_B + GREETING + ASK_TARGET
+    plan.next_after(failed(ProxyTimeout, B, B))
+    plan.succeeded()
+    assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
+    assert said(flying(hops, A, B).start()) == GREETING + ASK_B
+
+
+def test_a_flight_that_failed_costs_no_living_hop(hops):
+    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET, pipeline="on")
+    plan.start()
+    assert plan.next_after(failed(ProxyTimeout, A, A)).path == (A, B)
+    assert not hops.is_dead(A)
+    assert plan.next_after(failed(ProxyTimeout, A, A)).path == (B,)
+
+
+def test_a_raw_hop_sends_nothing_early(hops):
+    for path, early in (((A, RAW), True), ((RAW, A), False)):
+        assert RetryPolicy(hops, Fixed(path), TARGET, fast_open=True).start().early == early
+        assert not RetryPolicy(hops, Fixed(path), TARGET).start().early
+
+
+def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
+    def talk():
+        yield Send(b"hello")
+        yield Recv(5)
+
+    plan = RetryPolicy(hops, Fixed((A,)), TARGET, pipeline="on", then=talk)
+    party = Party(plan.start().talk())
+    party.hear(b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00" * 6)
+    assert party.sent[-1] == b"hello"
+    with pytest.raises(ProxyTimeout) as caught:
+        party.dialogue.throw(ProxyTimeout("no answer in time"))
+    assert (caught.value.hop, caught.value.dead) == (A, None)
+    # It has taken the flight: to fly less would not help.
+    assert plan.next_after(caught.value) is None
+    assert hops.supports_pipelining(A) is True and not hops.is_dead(A)
+
+
+def test_a_flight_without_an_answer_is_looked_into(asking, asked):
+    asking.set_pipelining(A, True)
+    plan = flying(asking, A, B, HTTP)
+    assert plan.start().watched
+    assert not plan.should_abandon()
+    # Also the one that has taken some: it may be another by now. The last has only one message.
+    assert [each for each in asked if each[0] == "flight"] == [("flight", (A,)), ("flight", (A, B))]
+    asking.set_pipelining(B, False)
+    assert plan.should_abandon()
+    assert said(plan.next_after(failed(ProxyTimeout, B, B))) == GREETING
+
+
+@pytest.mark.parametrize("kind", [NoCommonMethod, ProtocolError, ProxyClosed])
+def test_who_took_flights_may_be_another_by_now(hops, kind):
+    hops.set_pipelining(A, True)
+    plan = flying(hops, A)
+    plan.start()
+    assert said(plan.next_after(failed(kind, A, A))) == GREETING
+    plan.succeeded()
+    # To be asked anew.
+    assert hops.supports_pipelining(A) is None
+    assert plan.next_after(failed(kind, A, A)) is None
+
+
+def test_the_silence_of_a_destination_is_not_that_of_a_flight_which_is_known_to_be_taken(asking):
+    asking.set_pipelining(A, True)
+    plan = flying(asking, A)
+    plan.start()
+    assert plan.next_after(failed(ProxyTimeout, A)) is None
+
+
+def test_a_refusal_step_by_step_tells_as_much_as_a_success(hops):
+    plan = flying(hops, A, B)
+    plan.start()
+    plan.next_after(failed(ProxyTimeout, B, B))
+    assert plan.next_after(failed(Rejected, B)) is None
+    assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
+    hops.forget_pipelining(B)
+    plan = flying(hops, B)
+    plan.start()
+    plan.next_after(failed(ProxyTimeout, B, None, authenticated=True))
+    assert plan.next_after(failed(Rejected, B)) is None
+    assert hops.supports_pipelining(B) is False
+
+
+def test_a_flight_that_was_understood_is_not_lost(asking):
+    plan = flying(asking, A)
+    plan.start()
+    asking.set_pipelining(A, True)
+    assert not plan.should_abandon()
+
+
+def test_a_flight_that_fails_after_another_found_out_is_repeated_step_by_step(hops):
+    first, second = (RetryPolicy(hops, Fixed((A,)), TARGET, pipeline="on") for _ in range(2))
+    first.start()
+    second.start()
+    assert first.next_after(failed(ProxyTimeout, A, A)) is not None
+    first.succeeded()
+    assert hops.supports_pipelining(A) is False
+    assert said(second.next_after(failed(ProxyTimeout, A, A))) == GREETING
+
+
+def refused(hop, dead=None, code=1):
+    error = Rejected("no", errno.ECONNREFUSED, code)
+    error.hop, error.dead = hop, dead
+    return error
+
+
+def test_a_hop_that_fails_at_everything_is_the_one_that_fails(hops):
+    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    assert plan.next_after(refused(A, B)).path == (A,)
+    assert hops.is_dead(B)
+    # Not both of B and the destination.
+    assert plan.next_after(refused(A)).path == (B,)
+    assert not hops.is_dead(B)
+    plan.succeeded()
+    assert hops.is_dead(A) and not hops.is_dead(B)
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 5])
+def test_whatever_its_words(hops, code):
+    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    assert plan.next_after(refused(A, B, code=code)).path == (A,)
+    assert plan.next_after(refused(A, code=code)).path == (B,)
+
+
+def test_another_word_is_of_the_destination_and_blames_nobody(hops):
+    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    assert plan.next_after(refused(A, B, code=4)).path == (A,)
+    assert plan.next_after(refused(A, code=5)) is None
+    assert not hops.is_dead(A)
+
+
+def test_others_know_who_has_accused_whom(hops):
+    first, second = (
+        RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET) for _ in range(2)
+    )
+    first.start()
+    first.next_after(refused(A, B, code=3))
+    assert second.start().path == (A,)
+    assert second.next_after(refused(A, code=3)).path == (B,)
+    second.succeeded()
+    assert hops.is_dead(A) and not hops.is_dead(B)
+
+
+def test_an_accusation_ends_with_the_death_it_is_of(hops, monkeypatch):
+    plan = dynamic_of(hops, A, B)
+    plan.start()
+    plan.next_after(refused(A, B, code=3))
+    later = hops_module.monotonic() + hops_module.DEAD_FOR + 1
+    monkeypatch.setattr(hops_module, "monotonic", lambda: later)
+    assert hops.accused_by(A, 3) == ()
+
+
+def test_a_refusal_is_told_when_the_accused_is_dead_indeed(hops):
+    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    plan.start()
+    plan.next_after(refused(A, B, code=5))
+    refusal = refused(A, code=5)
+    assert plan.next_after(refusal).path == (B,)
+    gone = failed(SocksError, B, B)
+    assert plan.next_after(gone) is None
+    assert plan.error_to_report(gone) is refusal
+    # Not on the word of A any more.
+    assert hops.is_dead(B) and not hops.is_dead(A)
+    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    assert plan.start().path == (A,)
+    assert plan.next_after(refusal) is None
+
+
+def test_a_refused_destination_takes_no_turn_of_a_round_robin(hops):
+    chain = RoundRobin(Chain((A, B, C), type="round_robin", length=1), hops, RoundRobinCounter(""))
+    paths = []
+    for _ in range(3):
+        plan = RetryPolicy(hops, chain, TARGET)
+        paths.append(plan.start().path)
+        assert plan.next_after(refused(*paths[-1])) is None
+    assert paths == [(A,), (B,), (C,)]
+
+
+# ---------------------------------------------------------------- hops that grant too early
+
+
+@pytest.mark.parametrize("kind", [ProxyClosed, ProxyTimeout, ProtocolError])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_hop_that_answers_without_the_one_before_is_alive(hops, dynamic, kind, place):
+    path = A, B, C
+    liar, good = path[place : place + 2]
+    left = tuple(hop for hop in path if hop is not liar)
+    dynamic.start()
+    error = unheard(kind, good)
+    attempt = dynamic.next_after(error)
+    if kind is ProxyClosed:
+        # In doubt: the same once more.
+        assert attempt.path == path
+        attempt = dynamic.next_after(error)
+    assert attempt.path == left
+    assert not any(map(hops.is_dead, path))
+    dynamic.succeeded()
+    assert [hop for hop in path if hops.is_dead(hop)] == [liar]
+    assert dynamic_of(hops, *path).start().path == left
+
+
+def test_a_refusal_of_the_destination_is_an_answer_too(hops, dynamic):
+    dynamic.start()
+    assert dynamic.next_after(unheard(ProtocolError, B)).path == (B, C)
+    assert dynamic.next_after(failed(Rejected, C)) is None
+    assert [hop for hop in (A, B, C) if hops.is_dead(hop)] == [A]
+    # The hop that was not heard has accused nobody.
+    assert hops.accused_by(B, 1) == hops.accused_by(B, 5) == ()
+
+
+@pytest.mark.parametrize("second", [SocksError, ProxyClosed, ProxyTimeout, ProtocolError])
+def test_a_hop_that_answers_in_neither_way_is_dead(hops, second):
+    plan = dynamic_of(hops, A, B)
+    plan.start()
+    attempt = plan.next_after(unheard(ProtocolError, B))
+    assert attempt.path == (B,)
+    # There is another way behind it: that has no time without end.
+    assert attempt.part < 1 and attempt.connect_limit
+    error = unheard(second, B)
+    error.in_doubt = False
+    assert plan.next_after(error).path == (A,)
+    assert hops.is_dead(B) and not hops.is_dead(A)
+    plan.succeeded()
+    assert hops.is_dead(B) and not hops.is_dead(A)
+
+
+def test_random_and_round_robin_try_the_same_hop_without_the_one_before(hops):
+    chain = Chain((A, B, C), type="round_robin", length=2)
+    plan = RetryPolicy(hops, RoundRobin(chain, hops, RoundRobinCounter("")), TARGET)
+    assert plan.start().path == (A, B)
+    attempt = plan.next_after(unheard(ProtocolError, B))
+    assert B in attempt.path and A not in attempt.path
+    plan.succeeded()
+    assert hops.is_dead(A) and not hops.is_dead(B)
+
+
+def test_without_one_hop_to_spare_nothing_is_learned_of_the_one_before(hops):
+    plan = RetryPolicy(hops, Fixed((A, B)), TARGET)
+    plan.start()
+    assert plan.next_after(unheard(ProtocolError, B)) is None
+    assert not hops.is_dead(A)
+
+
+def test_a_program_without_patience_leaves_the_answer_to_the_question(asking, asked):
+    plan = dynamic_of(asking, A, B)
+    at(plan, 1)
+    plan.given_up(unheard(ProxyTimeout, B))
+    assert asked == [(A, B)]
+    assert not asking.is_dead(A) and not asking.is_dead(B)
+    asking.died(A, unheard(ProxyTimeout, B))
+    assert dynamic_of(asking, A, B).start().path == (B,)
+
+
+# ---------------------------------------------------------------- silence
+
+
+def at(plan, number):
+    """Have the present way of ``plan`` wait for hop ``number``."""
+    party = Party(plan.start().talk())
+    party.hear(b"" if number == 0 else (b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00" * 6) * number)
+
+
+@pytest.fixture
+def asked():
+    return []
+
+
+@pytest.fixture
+def asking(asked):
+    class HopProbes:
+        def probe_liveness(self, path):
+            asked.append(path)
+
+        def set_pipelining(self, path):
+            asked.append(("flight", path))
+
+    return Hops(lambda *_: [], hop_probes=HopProbes())
+
+
+def dynamic_of(hops, *path):
+    return RetryPolicy(hops, Dynamic(Chain(path, type="dynamic"), hops), TARGET)
+
+
+def test_who_is_waited_for_is_asked_and_who_was_asked_just_now_is_not(asking, asked):
+    plan = dynamic_of(asking, A, B, C)
+    at(plan, 1)
+    assert not plan.should_abandon()
+    assert asked == [(A,), (A, B)]
+    at(plan, 2)
+    assert not plan.should_abandon()
+    assert asked == [(A,), (A, B), (A, B, C)]
+
+
+def test_a_raw_hop_is_not_asked(asking, asked):
+    at(plan := dynamic_of(asking, RAW, A), 0)
+    assert not plan.should_abandon()
+    assert asked == [(RAW, A)]
+
+
+@pytest.mark.parametrize(("at_hop", "found", "dead"), [(2, C, C), (2, B, B), (1, C, None), (0, A, A)])
+def test_who_is_found_dead_ends_the_way(asking, at_hop, found, dead):
+    plan = dynamic_of(asking, A, B, C)
+    at(plan, at_hop)
+    asking.died(found, failed(ProxyTimeout, found, found))
+    assert plan.should_abandon() == (dead is not None)
+    if dead:
+        left = tuple(hop for hop in (A, B, C) if hop is not dead)
+        assert plan.next_after(failed(ProxyTimeout, (A, B, C)[at_hop])).path == left
+
+
+def test_a_strict_chain_waits_for_whoever_is_dead(asking, asked):
+    plan = flying(asking, A)
+    plan.start()
+    asking.died(A, failed(ProxyTimeout, A, A))
+    assert not plan.should_abandon()
+    assert asked == [("flight", (A,))]
+
+
+def test_who_is_left_out_is_told():
+    error_to_report = []
+    hops = Hops(lambda *_: [], error_to_report.append)
+    for plan in (flying(hops, A, pipeline="off"), dynamic_of(hops, A, B)):
+        plan.start()
+        plan.next_after(failed(SocksError, A, A))
+        hops.live((A,))
+    assert error_to_report == ["without the proxy a.example:1080 for 30 s: it failed"]
+
+
+def test_who_was_dead_before_is_waited_for_all_the_same(asking):
+    for hop in (A, B):
+        asking.died(hop, failed(SocksError, hop, hop))
+    plan = dynamic_of(asking, A, B)
+    at(plan, 1)
+    assert not plan.should_abandon()
+
+
+def test_silence_is_the_destinations_while_the_hop_answers_others(asking):
+    plan = dynamic_of(asking, A, B)
+    at(plan, 1)
+    assert plan.waits_for_destination
+    assert plan.next_after(failed(ProxyTimeout, B)) is None
+    assert not asking.is_dead(B)
+
+
+@pytest.mark.parametrize("pipeline", ["off", "on"])
+def test_the_last_hop_may_take_all_the_time_unless_it_may_have_lost_a_flight(asking, pipeline):
+    plan = RetryPolicy(asking, Dynamic(Chain((A, B), type="dynamic"), asking), TARGET, pipeline=pipeline)
+    at(plan, 0)
+    assert not plan.waits_for_destination
+    at(plan, 1)
+    assert plan.waits_for_destination == (pipeline == "off")
