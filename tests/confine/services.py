@@ -30,8 +30,9 @@ def resetting(sock: socket.socket) -> None:
 
 def http(sock: socket.socket) -> None:
     """One page."""
-    while b"\r\n\r\n" not in sock.recv(65536):
-        pass
+    while b"\r\n\r\n" not in (data := sock.recv(65536)):
+        if not data:
+            return
     sock.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n")
 
 

@@ -25,6 +25,7 @@ from tests.support.run import pysocksify, run
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 WRAPPED = pysocksify("-x", PROXY)
 UNCONFINED = pysocksify("--confine", "off", "-x", PROXY)
+CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99"),)),))
 
 REPORT = """
@@ -146,8 +147,10 @@ def test_what_is_not_python_is_refused_unconfined():
 
 
 @pytest.mark.parametrize("option", ["-I", "-E", "-S", "-uI"])
-def test_an_interpreter_that_would_ignore_us_is_refused(bare, option):
-    assert "ignores pysocksify" in refused(*UNCONFINED, bare, option, "-c", "print(1)", status=126)
+def test_an_interpreter_that_looks_at_no_environment_is_covered(bare, option):
+    words = pysocksify("--confine", "off", "-x", "socks5h://127.0.0.1:9")
+    err = run(*words, bare, option, "-c", CONNECT, status=1).err
+    assert "cannot reach the proxy 127.0.0.1:9" in err
 
 
 def test_what_is_not_there_is_127():

@@ -15,6 +15,7 @@ from tests.support.run import pysocksify, run
 
 ENVIRON = {"PYTHONPATH": "/ours:/theirs", "PYSOCKSIFY_SETTINGS": "s", "EVENTLET_NO_GREENDNS": "yes"}
 WRAPPED = pysocksify("-x", "socks5h://me:password@192.0.2.99")
+UNCONFINED = pysocksify("--confine", "off", "-x", "socks5h://me:password@192.0.2.99")
 LOOK = """
 import json, os, socket
 others = os.environ["PYTHONPATH"].split(":")[1:]
@@ -205,10 +206,10 @@ def test_a_python_behind_a_real_wrapper_is_covered(wrapper: str) -> None:
 
 
 def test_what_is_behind_a_wrapper_is_refused_as_without() -> None:
-    assert "`/" in (err := run(*WRAPPED, "timeout", "5", "ls", status=126).err)
+    assert "`/" in (err := run(*UNCONFINED, "timeout", "5", "ls", status=126).err)
     assert "is a binary, not a Python program" in err
-    assert "runs Python with `-I`" in run(*WRAPPED, "nice", sys.executable, "-I", "-c", "", status=126).err
-    assert run(*WRAPPED, "nice", "no-such-program", status=127).err == (
+    assert "runs Python with `-I`" in run(*UNCONFINED, "nice", sys.executable, "-I", "-c", "", status=126).err
+    assert run(*UNCONFINED, "nice", "no-such-program", status=127).err == (
         "pysocksify: error: program not found: no-such-program\n"
     )
 
