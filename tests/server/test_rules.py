@@ -217,4 +217,6 @@ def test_datagrams_go_where_the_rules_allow_it(client, names):
             assert peer.recv(100) == b"yes"
         sock.close()
         (_, traffic, _) = server.wait_for_udp_closed(1)[0]
-        assert traffic.dropped == {"to where the rules do not allow it": 3}
+        # On a busy machine evil.test is still looked up when the association ends, which drops what waits.
+        assert sum(traffic.dropped.values()) == 3
+        assert traffic.dropped["to where the rules do not allow it"] in (2, 3)
