@@ -168,7 +168,7 @@ def _prepare() -> None:
         _registry = registry
     if not _fork_hooked:
         _fork_hooked = True
-        os.register_at_fork(before=_about_to_fork, after_in_child=_forked)
+        os.register_at_fork(before=_about_to_fork, after_in_parent=_has_forked, after_in_child=_forked)
 
 
 def _patch(module: Any) -> None:
@@ -223,6 +223,11 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 def _about_to_fork() -> None:
     if _runtime is not None:
         _runtime.about_to_fork()
+
+
+def _has_forked() -> None:
+    if _runtime is not None:
+        _runtime.has_forked()
 
 
 def _forked() -> None:

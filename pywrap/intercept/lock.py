@@ -37,7 +37,7 @@ and C code do not.
 
 **A forked child** has the thread that called fork() and no other. The lock is made anew there
 (``Runtime.forked``): the owner of one may be gone. The background thread, and what it had in hand, is the
-parent's.
+parent's, where it is stopped before fork() and started again after it (``Background.park``).
 
 **The end of the interpreter** stops the other threads wherever they are. From then on nothing is locked.
 

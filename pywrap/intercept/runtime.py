@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import sys
 from _operator import index
 
 from pywrap.errors import ProtocolError, Unencodable, to_oserror
@@ -354,6 +355,14 @@ class Runtime:
             self.names.share()
         except OSError as err:
             self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
+        if sys.version_info >= (3, 12):
+            # From there on, Python warns programs that fork with threads.
+            self.background.park()
+
+    def has_forked(self) -> None:
+        """In the parent after fork(), and after one that failed."""
+        if sys.version_info >= (3, 12):
+            self.background.unpark()
 
     def forked(self) -> None:
         """In a child after fork(), which has neither the background thread nor the owner of a lock."""

@@ -1,8 +1,11 @@
 """Opens the tunnels of sockets that must not block: one thread, one epoll, any number of them.
 
-The thread ends as soon as nothing is pending. A program that has no other thread may then fork()
-without Python 3.12's warning about it, and pays nothing for connections long made. While a UDP association
-stands, its control connection is pending: nobody else could wake up a recv() when that ends.
+The thread ends as soon as nothing is pending: a program pays nothing for connections that are made. While a
+UDP association stands, its control connection is pending: nothing else could wake up a recv() when that ends.
+
+At fork() the thread is stopped (``park``) and started again in the parent (``unpark``). Python 3.12 and later
+warn a program that forks while it has threads, and this one is not the program's. What is pending waits on in
+the epoll meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from os import read, write
+from _thread import get_native_id
+from os import F_OK, access, read, sched_yield, write
 from time import monotonic
 
 from pywrap.errors import SocksError
@@ -32,6 +36,10 @@ _NEVER = float("inf")
 # Seconds that the thread sleeps at the most: when the program has closed what it sleeps on, nothing wakes it
 # up.
 _LONGEST_WAIT = 10.0
+
+# Seconds that fork() waits for the thread to stop at the most. Its steps do not block, but other threads may
+# keep it from the GIL, or from the lock.
+_PARKING = 1.0
 
 
 class Task:
@@ -83,8 +91,12 @@ class Background:
         self._open: set[Task] = set()
         # Those whose loop was lost.
         self._orphans: list[Task] = []
-        # What runs, if anything does.
+        # What runs, or is parked, if anything does or is.
         self._loop: _Loop | None = None
+        # The calls of ``park`` that no ``unpark`` has answered: several threads may fork at a time.
+        self._parked = 0
+        # The kernel's numbers of the threads that may not have ended.
+        self._threads: set[int] = set()
 
     def submit(self, task: Task) -> None:
         """Open a tunnel; returns at once.
@@ -125,6 +137,47 @@ class Background:
                     # No descriptor or no thread is left: who submits next has both, or hears of it.
                     pass
 
+    def park(self) -> None:
+        """Before fork(): stop the thread, and return when the kernel does not count it any more.
+
+        It may be there still when the caller is a signal handler that has interrupted the holder of the lock,
+        for which the thread may be waiting; and after ``_PARKING`` seconds.
+        """
+        is_interrupted = self._lock.is_mine
+        with self._lock:
+            self._parked += 1
+            loop = self._loop
+            if loop is not None:
+                if not loop.is_ours():
+                    return
+                loop.wake()
+        if is_interrupted:
+            return
+        until = monotonic() + _PARKING
+        while self._has_threads() and monotonic() < until:
+            sched_yield()
+
+    def unpark(self) -> None:
+        """In the parent after fork(): go on with what is pending."""
+        with self._lock:
+            self._parked -= 1
+            loop = self._loop
+            if self._parked or loop is None or loop.is_running:
+                return
+            loop.is_running = True
+            try:
+                self._start_thread(self._run, (loop,))
+                return
+            except RuntimeError as err:
+                error = _no_thread(err)
+        self._end(loop, [], error)
+
+    def _has_threads(self) -> bool:
+        """Is there a thread that was started here? Python's part of one ends a little before the kernel's."""
+        with self._lock:
+            self._threads = {thread for thread in self._threads if access(f"/proc/self/task/{thread}", F_OK)}
+            return bool(self._threads) or (self._loop is not None and self._loop.is_running)
+
     def forked(self) -> None:
         """In a child after fork(), where this is of no more use: close what the parent's thread waits by."""
         if self._loop is not None:
@@ -151,29 +204,35 @@ class Background:
             self._loop.wake()
             return
         self._loop = loop
+        loop.is_running = True
         try:
             self._start_thread(self._run, (loop,))
         except BaseException as err:
             self._loop = None
             loop.close()
             if isinstance(err, RuntimeError):
-                # Not EAGAIN, as pthread_create(3) calls it: to event loops that means "in progress".
-                words = f"no thread is left to open tunnels for sockets that do not block ({err})"
-                raise OSError(errno.ENOBUFS, words) from err
+                error = _no_thread(err)
+                raise OSError(error.errno, str(error)) from err
             raise
 
     def _run(self, loop: _Loop) -> None:
         new: list[Task] = []
         try:
+            self._has_threads()
+            with self._lock:
+                self._threads.add(get_native_id())
             while True:
                 with self._lock:
                     if self._loop is not loop:
                         raise _Lost
+                    if self._parked:
+                        loop.is_running = False
+                        return
                     new, self._new = self._new, []
                     cancelled, self._cancelled = self._cancelled, []
                     orphans, self._orphans = self._orphans, []
                     if not new and not cancelled and not orphans and not loop.busy:
-                        self._loop = None
+                        self._loop, loop.is_running = None, False
                         loop.close()
                         return
                 self._fail(orphans, _lost())
@@ -185,6 +244,7 @@ class Background:
     def _end(self, loop: _Loop, new: list[Task], error: SocksError) -> None:
         """Nothing that ``loop`` has will be opened, nor what was to be its next."""
         with self._lock:
+            loop.is_running = False
             if self._loop is loop:
                 self._loop = None
                 new, self._new = new + self._new, []
@@ -222,6 +282,12 @@ class _Lost(Exception):
 def _lost() -> SocksError:
     words = "abandoned: the program has closed the descriptors of tunnels in the making (os.closerange?)"
     return SocksError(words, errno.ECONNABORTED)
+
+
+def _no_thread(err: RuntimeError) -> SocksError:
+    words = f"no thread is left to open tunnels for sockets that do not block ({err})"
+    # Not EAGAIN, as pthread_create(3) calls it: to event loops that means "in progress".
+    return SocksError(words, errno.ENOBUFS)
 
 
 def _internal(err: BaseException) -> SocksError:
@@ -280,6 +346,8 @@ class _Loop:
             raise
         self._epoll.register(self._bell.reads, POLLIN)
         self._report = report
+        # Does a thread run it, or has one been started to?
+        self.is_running = False
         self._is_lost = False
         self._by_fd: dict[int, Task] = {}
         # The descriptor that each of them waits on; -1 during a step, and before the first.

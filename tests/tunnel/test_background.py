@@ -119,3 +119,44 @@ def test_no_thread_left_is_an_oserror_in_words_and_not_forgotten_later(ends):
     background.submit(Task(lambda: TunnelAttempt(near), lambda *report: error_to_report.put(report)))
     assert error_to_report.get(timeout=PATIENCE)[1] is None
     assert error_to_report.empty()
+
+
+def test_a_parked_thread_is_gone_and_what_is_pending_goes_on(ends):
+    near, far = ends
+    threads = len(os.listdir("/proc/self/task"))
+    background = Background(_thread.start_new_thread, Lock, select.epoll)
+    told = queue.SimpleQueue()
+    background.submit(Task(lambda: TunnelAttempt(near), lambda *report: told.put(report)))
+    # As two threads that fork at a time.
+    background.park()
+    background.park()
+    assert len(os.listdir("/proc/self/task")) == threads
+    far.send(b"!")
+    background.unpark()
+    assert len(os.listdir("/proc/self/task")) == threads
+    other_near, other_far = socket.socketpair()
+    with other_near, other_far:
+        other_far.send(b"!")
+        background.submit(Task(lambda: TunnelAttempt(other_near), lambda *report: told.put(report)))
+        background.unpark()
+        assert [told.get(timeout=PATIENCE)[1] for _ in range(2)] == [None, None]
+    # Nothing is pending: it ends by itself, and to park it waits for that.
+    background.park()
+    assert len(os.listdir("/proc/self/task")) == threads
+    background.unpark()
+
+
+def test_no_thread_left_after_a_fork_is_told_to_what_was_pending(ends):
+    def none_left(*_):
+        raise RuntimeError("can't start new thread")
+
+    near, _ = ends
+    started = [_thread.start_new_thread, none_left]
+    background = Background(lambda *args: started.pop(0)(*args), Lock, select.epoll)
+    told = queue.SimpleQueue()
+    background.submit(Task(lambda: TunnelAttempt(near), lambda *report: told.put(report)))
+    background.park()
+    background.unpark()
+    _, error = told.get(timeout=PATIENCE)
+    assert error.errno == errno.ENOBUFS
+    assert "no thread is left" in str(error)
