@@ -85,9 +85,9 @@ def test_twisted_reaches_for_the_proxy_alone(reactor, trace, proxy, echo_server)
 
 def test_threads_reach_for_the_proxy_alone(trace, proxy, http_server):
     url = http_server.url(host=ONLY_THE_PROXY_KNOWS)
-    ran, seen = trace(*through(proxy), *program("fetch_threads.py"), url, 50)
-    assert ran.json["done"] == 50
-    assert proxy.asked == [("CONNECT", ONLY_THE_PROXY_KNOWS, http_server.port)] * 50
+    ran, seen = trace(*through(proxy), *program("fetch_threads.py"), url, 100)
+    assert ran.json["done"] == 100
+    assert proxy.asked == [("CONNECT", ONLY_THE_PROXY_KNOWS, http_server.port)] * 100
     check_clean(seen, proxy)
 
 

@@ -20,6 +20,7 @@ import os
 import sys
 
 from pywrap.intercept import import_hook
+from pywrap.intercept.loading import forked as loading_forked
 from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
@@ -231,5 +232,6 @@ def _has_forked() -> None:
 
 
 def _forked() -> None:
+    loading_forked()
     if _runtime is not None:
         _runtime.forked()

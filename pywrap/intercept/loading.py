@@ -6,6 +6,10 @@ half executed, as the import system would give it. So a module is in ``sys.modul
 before (no module of ours needs itself for that: there is no circle among them). Who comes in the middle
 executes what is missing; who was interrupted finds that done, and takes it in the place of its own.
 
+Another thread waits for the one that loads, so that a hundred threads that connect at once do not execute
+everything a hundred times. But not for ever: the one that loads may be interrupted by a handler that waits
+for the other.
+
 ``sys.meta_path`` is not asked for our modules: one of the program's finders may open connections.
 """
 
@@ -28,9 +32,15 @@ _OURS = "pywrap."
 # that connects whenever a file is opened would do it without end.
 _ATTEMPTS = 16
 
+# Seconds that a thread waits for another one that loads. Loading takes a hundredth of that.
+_PATIENCE = 1.0
+
 # The names of what has been executed here.
 _loaded: list[str] = []
 _here = _thread._local()
+# Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
+_turn = _thread.allocate_lock()
+_owner = 0
 
 
 def load(name: str) -> Any:
@@ -42,6 +52,45 @@ def load(name: str) -> Any:
     known = sys.modules.get(name)
     if known is not None:
         return known
+    turn = _take_turn()
+    try:
+        return _load_alone(name)
+    finally:
+        if turn is not None:
+            _end_turn(turn)
+
+
+def forked() -> None:
+    """In a child after fork(): the thread that loads may be the parent's."""
+    global _turn, _owner
+    if _owner != _thread.get_ident():
+        _turn, _owner = _thread.allocate_lock(), 0
+
+
+def _take_turn() -> Any:
+    """Wait until no other thread loads. The lock that this thread has then; None when it has none."""
+    global _turn, _owner
+    if _owner == _thread.get_ident():
+        # In the middle of that.
+        return None
+    turn = _turn
+    if not turn.acquire(True, _PATIENCE):
+        # No thread waits for that one any more. It may never end, or was ended between two lines of this.
+        if turn is _turn:
+            _turn = _thread.allocate_lock()
+        return None
+    _owner = _thread.get_ident()
+    return turn
+
+
+def _end_turn(turn: Any) -> None:
+    global _owner
+    if _owner == _thread.get_ident():
+        _owner = 0
+    turn.release()
+
+
+def _load_alone(name: str) -> Any:
     before, then = getattr(_here, "attempts", (0, -1))
     now = len(_loaded)
     attempts = before + 1 if now == then else 1

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.support.child import kernel
-from tests.support.run import pysocksify, run
+from tests.support.run import program, pysocksify, run
 
 WATCHDOG = """
 import faulthandler
@@ -313,3 +313,9 @@ print(type(intercept._registry.lock._lock).__module__)
     )
     assert ran.out == "_thread\n"
     assert "greened" not in ran.err
+
+
+def test_threads_that_connect_at_once_load_us_once(proxy, echo_server):
+    words = echo_server.host, echo_server.port, 50
+    ran = run(*pysocksify("-x", proxy.url(), "--loopback", "proxy"), *program("load_by_threads.py"), *words)
+    assert ran.json == {"connected": 50, "twice": []}
