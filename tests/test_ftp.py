@@ -66,4 +66,4 @@ def test_up_and_down(proxied, family, tls, mode):
     # One for each transfer, and none that is not used.
     assert ran.err.count("listening at") == (3 if mode == "active" else 0)
     assert ran.err.count("accepted") == (3 if mode == "active" else 0)
-    assert "nobody came" not in ran.err
+    assert "no peer came" not in ran.err

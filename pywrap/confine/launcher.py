@@ -1,7 +1,7 @@
 """The two processes of a confined run: the program, in its namespaces, and the launcher, which is the broker.
 
 The launcher forks. The child enters the namespaces, sets them up, makes the sockets, hands them to its parent
-and becomes the program. The parent serves, and stands for the program where that matters to who started it:
+and becomes the program. The parent serves, and stands for the program before the process that started it:
 
 * Both are in one process group, so the terminal's signals (Ctrl-C, Ctrl-Z, SIGWINCH, a hang-up) reach the
   program by themselves, and a pipeline stays one job. The launcher acts on none of these itself.
@@ -240,7 +240,7 @@ class _Launcher:
             if number == signal.SIGCHLD:
                 self._look_at_program()
             elif number == signal.SIGCONT:
-                # Continued, by whom ever: so is the program.
+                # Continued, by any process: so is the program.
                 self._tell(signal.SIGCONT)
             elif code != _FROM_KERNEL and number in _PASSED_ON and sender != self._pid:
                 self._tell(number)

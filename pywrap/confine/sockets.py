@@ -1,10 +1,10 @@
 """The sockets that are made inside and handed to the broker: for TCP, for UDP, for packets, for questions.
 
-A socket belongs to the network namespace that it was made in, whoever has it: by these few the broker, which
-stays outside, serves the program inside.
+A socket belongs to the network namespace that it was made in, whichever process has it: by these few the
+broker, which stays outside, serves the program inside.
 
-* Two listeners and two datagram sockets, one for each family, bound to a port of which nobody knows. They are
-  transparent (IP_TRANSPARENT, tcp(7) and Documentation/networking/tproxy.rst): the packet filter gives them
+* Two listeners and two datagram sockets, one for each family, bound to a port that no program is told. They
+  are transparent (IP_TRANSPARENT, tcp(7), Documentation/networking/tproxy.rst): the packet filter gives them
   what goes anywhere, and an accepted connection has the address that the program asked for.
 * A packet socket on ``lo``, which sees the first SYN of each connection before the filter drops it, and by
   which the broker answers. A filter in the kernel (BPF) keeps all other packets from it.

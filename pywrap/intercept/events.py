@@ -56,7 +56,7 @@ class Events(Messages):
 
     def alone(self, place: Endpoint, only: str) -> None:
         """No peer connected to ``place``; the proxy may have refused all peers but ``only``."""
-        self.say(1, f"nobody came to {place}, which was for {only} only (for others: --bind-peer any)")
+        self.say(1, f"no peer came to {place}, which was for {only} only (for others: --bind-peer any)")
 
     def accepted(self, peer: Endpoint, path: Path) -> None:
         """A peer has connected to a port at the proxy."""

@@ -1,10 +1,10 @@
-"""Imports modules of ours so that who comes in the middle can do the rest.
+"""Imports modules of ours so that code that interrupts an import can finish it.
 
 The first connection imports the implementation. In the middle of that a signal handler, a finalizer or a
 trace function may connect as well, in the same thread: it cannot wait, and it must not get a module that is
 half executed, as the import system would give it. So a module is in ``sys.modules`` after its execution, not
-before (no module of ours needs itself for that: there is no circle among them). Who comes in the middle
-executes what is missing; who was interrupted finds that done, and takes it in the place of its own.
+before (no module of ours needs itself for that: there is no circle among them). The handler executes the
+modules that are missing; the interrupted import finds them done, and uses them in the place of its own.
 
 Another thread waits for the one that loads, so that a hundred threads that connect at once do not execute
 everything a hundred times. But not for ever: the one that loads may be interrupted by a handler that waits
@@ -100,8 +100,7 @@ def _load_alone(name: str) -> Any:
 
         raise OSError(errno.EDEADLK, "a connection was opened by what watches pysocksify being loaded for it")
     _here.attempts = attempts, now
-    # Who has come in the middle is not interrupted by the next signal: that one would load slower than they
-    # come.
+    # A handler that loads is not interrupted by the next signal: signals may come faster than it loads.
     is_second = before > 0
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()) if is_second else None
     try:
@@ -127,7 +126,7 @@ def _load(name: str) -> Any:
     module = module_from_spec(spec)
     vars(module)["__builtins__"] = _builtins
     exec(code, vars(module))
-    # One step: whoever was first.
+    # One step: the module of the import that ended first.
     module = sys.modules.setdefault(name, module)
     setattr(package, own, module)
     _loaded.append(name)

@@ -97,7 +97,7 @@ class Association:
         return start
 
     def close(self) -> None:
-        """Give up what nobody watches."""
+        """Close the connections, where no task watches them."""
         for control in self.controls:
             control.close()
 
@@ -256,7 +256,7 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
     """Where the relay is that a proxy, reached as ``proxy``, named in its reply.
 
     0.0.0.0 and :: mean the proxy's own address, and so does one that fewer can reach than that: a private one
-    of a proxy behind a NAT, or its loopback. So does a name: nobody here may look it up.
+    of a proxy behind a NAT, or its loopback. So does a name: it may not be looked up here.
 
     Raises:
         ProtocolError: it has no port, or is multicast or broadcast.

@@ -43,11 +43,11 @@ _PARKING = 1.0
 
 
 class Task:
-    """A tunnel to open, and whom to tell.
+    """A tunnel to open, and the function that is told how it went.
 
     ``open`` makes the ``TunnelAttempt``, on the thread.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
-    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where ``cancel`` tells.
+    ``abandoned_fd`` reports a hang-up when the program has given the tunnel up; -1 where ``cancel`` tells.
     ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
@@ -87,7 +87,7 @@ class Background:
         self._epoll = epoll
         self._new: list[Task] = []
         self._cancelled: list[Task] = []
-        # What has not been reported yet. Who takes a task out of it, in one step, reports it.
+        # Tasks without a report. The thread that takes a task out of it, in one step, reports it.
         self._open: set[Task] = set()
         # Those whose loop was lost.
         self._orphans: list[Task] = []
@@ -134,7 +134,7 @@ class Background:
                 try:
                     self._start()
                 except OSError:
-                    # No descriptor or no thread is left: who submits next has both, or hears of it.
+                    # No descriptor or no thread is left: the next submit() has both, or raises.
                     pass
 
     def park(self) -> None:
@@ -238,7 +238,7 @@ class Background:
                 self._fail(orphans, _lost())
                 loop.turn(new, cancelled, lambda: not self._cancelled)
         except BaseException as err:
-            # Or it is a bug of ours, or no memory is left. Whoever waits must hear of it.
+            # Or it is a bug of ours, or no memory is left. All that waits must be told.
             self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
 
     def _end(self, loop: _Loop, new: list[Task], error: SocksError) -> None:
@@ -253,11 +253,11 @@ class Background:
 
     def _fail(self, tasks: list[Task], error: SocksError) -> None:
         for task in tasks:
-            # One for each: what it says may be changed by who gets it.
+            # One for each task, whose report may add to it.
             self._report(task, SocksError(str(error), error.errno))
 
     def _report(self, task: Task, error: SocksError | None) -> None:
-        """Tell whom it concerns how ``task`` went, unless that has been told."""
+        """Report how ``task`` went, unless that has been reported."""
         try:
             self._open.remove(task)
         except KeyError:
@@ -463,7 +463,7 @@ class _Loop:
         except OSError as err:
             error = SocksError(f"cannot open a tunnel: {err.strerror}", err.errno)
         except Exception as err:
-            # A bug of ours. Whoever waits must hear of it, and the other tunnels go on.
+            # A bug of ours. The program that waits is told, and the other tunnels go on.
             error = _internal(err)
         if error is not None and not task.cancelled and self._is_of_closing(task):
             error = _lost()
@@ -489,7 +489,7 @@ class _Loop:
         self._soonest = min(self._soonest, attempt.deadline.moment)
 
     def _watch(self, task: Task) -> None:
-        """Hear of it when nobody waits for ``task`` any more."""
+        """Be woken up when the program gives ``task`` up."""
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
                 # No interest of its own: a hang-up is always told.

@@ -95,7 +95,7 @@ def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
         return (yield from v4.read_reply())
     except SocksError as err:
         is_late = isinstance(err, Rejected) and err.code == v5.TTL_EXPIRED
-        why = "nobody came in time" if is_late else str(err)
+        why = "no peer came in time" if is_late else str(err)
         err.args = (f"{hop_label(chain, len(chain) - 1)}: {why} (listening, by BIND)",)
         raise
 
@@ -141,7 +141,7 @@ def _ask(
 def _explain(
     err: SocksError, chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint
 ) -> None:
-    """Say in ``err`` where it was and what was asked, and who is dead."""
+    """Say in ``err`` where it was and what was asked, and which hop is dead."""
     hop = err.hop = chain[number]
     if is_one_message(hop) and isinstance(err, (ProtocolError, ProxyClosed, ProxyTimeout)):
         err.unheard = True

@@ -1,7 +1,7 @@
 """Placeholders in a confinement: those of its name server, which all programs inside share.
 
 A patched program would give out its own, and a library in C or a child that gets one would connect to what it
-means for the broker: some other name. So the broker is asked, as anybody inside asks for a name, by DNS.
+means for the broker: some other name. So the broker is asked by DNS, as every program inside asks for a name.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SharedNames(Placeholders):
     def name_of(self, address: bytes) -> str | None:
         """As ``Placeholders.name_of``, also of what another program got."""
         if super().name_of(address) is None:
-            # No placeholder: as always, without asking anybody.
+            # No placeholder: as always, without a question to the broker.
             return None
         address = address[-4:]
         name = self._names.get(address)

@@ -53,12 +53,12 @@ def test_lines_with_an_answer(capfd):
     log = Log(0)
     log.record(Record(5, "BIND", "192.0.2.1", 21, "", CLIENT, "", Endpoint("192.0.2.7", 4021)))
     log.arrived(Record(5, "BIND", "192.0.2.1", 21, "", CLIENT, "", Endpoint("192.0.2.1", 20)))
-    log.arrived(Record(5, "BIND", "192.0.2.1", 21, "", CLIENT, "nobody came in time"))
+    log.arrived(Record(5, "BIND", "192.0.2.1", 21, "", CLIENT, "no peer came in time"))
     log.record(Record(5, "RESOLVE_PTR", "192.0.2.1", 0, "", CLIENT, "", Endpoint("a b.test", 0)))
     assert capfd.readouterr().err.splitlines() == [
         "pysocksd: 127.0.0.1:40000 SOCKS5 BIND 192.0.2.1:21: listening on 192.0.2.7:4021",
         "pysocksd: 127.0.0.1:40000 SOCKS5 BIND 192.0.2.1:21: connected from 192.0.2.1:20",
-        "pysocksd: 127.0.0.1:40000 SOCKS5 BIND 192.0.2.1:21: nobody came in time",
+        "pysocksd: 127.0.0.1:40000 SOCKS5 BIND 192.0.2.1:21: no peer came in time",
         r"pysocksd: 127.0.0.1:40000 SOCKS5 RESOLVE_PTR 192.0.2.1:0: a\x20b.test",
     ]
 

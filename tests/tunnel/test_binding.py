@@ -106,7 +106,7 @@ def test_a_proxy_that_hangs_up_before_it_is_said(cut, end):
 def test_nobody_came_in_the_proxys_time():
     connection = Connection(b"\x05\x06" + CAME[2:])
     connection.come()
-    with pytest.raises(Rejected, match="proxy proxy.example:1080: nobody came in time") as caught:
+    with pytest.raises(Rejected, match="proxy proxy.example:1080: no peer came in time") as caught:
         standing(ANYBODY).peer(connection.read)
     assert caught.value.errno == errno.ETIMEDOUT
 

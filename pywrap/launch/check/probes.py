@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pywrap.launch.check.destination import Destination, Listener
     from pywrap.socks.wire import Dialogue
 
-# RFC 1928 section 3. We do not speak it, but can ask who does.
+# RFC 1928 section 3. The client does not speak it, but can ask which servers do.
 GSSAPI = 0x01
 METHOD_NUMBERS = dict(zip(METHODS, (v5.NO_AUTHENTICATION, v5.USERNAME_PASSWORD, GSSAPI), strict=True))
 
@@ -67,7 +67,7 @@ RESOLVED = "127.79.67.75"
 SETTLED_SECONDS = 0.5
 
 # What no proxy can reach: a name that does not exist (RFC 6761 section 6.4); for SOCKS4, a port without a
-# service on the proxy's own machine (RFC 1078, which nobody runs).
+# service on the proxy's own machine (RFC 1078, which no machine runs today).
 NO_NAME = Endpoint("nowhere.invalid", 443)
 NO_PORT = Endpoint("127.0.0.1", 1)
 
@@ -264,7 +264,7 @@ class _Probes:
             why = f"{err} ({where})" if isinstance(err, Rejected) else _words(err)
             return Finding(_weigh(err, certain), why), err
         if not heard.startswith(destination.hears):
-            return Finding(UNKNOWN, f"granted, but somebody else answered ({where})"), None
+            return Finding(UNKNOWN, f"granted, but another server answered ({where})"), None
         return YES_INDEED, None
 
     def _grants_the_impossible(self) -> bool:
@@ -359,7 +359,7 @@ class _Probes:
     def _with_port(self, own: Endpoint) -> str:
         """Would it relay if the request told our port, as RFC 1928 has it (hpsockd)? A remark, or "".
 
-        The port has been another socket's, just now: nobody else gets it so soon.
+        The port has been another socket's, just now: the kernel gives it to no other so soon.
         """
         secret = os.urandom(SECRET_SIZE)
         family = socket.AF_INET6 if ":" in own.host else socket.AF_INET
@@ -411,7 +411,7 @@ class _Probes:
     # ------------------------------------------------------------ BIND
 
     def _bind(self) -> Finding:
-        # Who may connect: this machine, or anybody where another hop is to do it.
+        # The peer that may connect: this machine; any, where another hop is to connect.
         unspecified = Endpoint("0.0.0.0", 0)
         caller = Endpoint(PEER if self._here == "127.0.0.1" else self._here, 0)
         if len(self._path) > 1:
@@ -423,7 +423,7 @@ class _Probes:
         def listening() -> Dialogue[bytes]:
             nonlocal bound, trouble
             bound = self._seen_from_here((yield from self._speaks(self._proxy, v5.BIND, caller)))
-            trouble = f"granted, but nobody could connect to {bound}"
+            trouble = f"granted, but no connection to {bound} came through"
             if bound.host == PEER:
                 trouble = "granted, but"
                 raise SocksError("it listens at the address of the peer, where that is another machine")
@@ -440,7 +440,7 @@ class _Probes:
             if not trouble:
                 return Finding(_weigh(err, certain=True), _words(err))
             return Finding(NO if self._exits_here else UNKNOWN, f"{trouble}: {err}")
-        return YES_INDEED if heard == secret else Finding(UNKNOWN, f"{trouble}: it was somebody else's")
+        return YES_INDEED if heard == secret else Finding(UNKNOWN, f"{trouble}: it was another peer's")
 
     def _call(self, bound: Endpoint, caller: Endpoint, stack: ExitStack) -> socket.socket:
         """Connect to ``bound`` as the peer ``caller`` would, or through the hops before the proxy."""

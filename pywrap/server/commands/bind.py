@@ -179,7 +179,7 @@ class Bind:
 
     def _too_slow(self) -> None:
         # As for a CONNECT that is not answered: clients make ETIMEDOUT of it.
-        self._fail(v5.TTL_EXPIRED, "nobody came in time")
+        self._fail(v5.TTL_EXPIRED, "no peer came in time")
 
     # ------------------------------------------------------------ the end
 

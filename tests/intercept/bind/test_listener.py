@@ -592,7 +592,7 @@ def test_accept_outlasts_the_proxys_patience(impatient):
     command = pysocksify("-x", impatient.url(), "--listen", "bind", "-v")
     ran = run(*command, sys.executable, "-c", PRELUDE + LISTEN + dedent(code))
     assert ran.json == {"peer": True, "talked": "talked"}
-    assert f"proxy {impatient.host}:{impatient.port}: nobody came in time (listening, by BIND)" in ran.err
+    assert f"proxy {impatient.host}:{impatient.port}: no peer came in time (listening, by BIND)" in ran.err
     assert "failed" not in ran.err
 
 
@@ -1134,7 +1134,7 @@ def test_when_nobody_came_it_may_be_that_he_was_not_let_in(bind_peer, hints):
     with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, None) as proxy:
         command = pysocksify("-x", url(proxy), "--listen", "bind", "--bind-peer", bind_peer, "-v")
         ran = run(*command, sys.executable, "-c", PRELUDE + LISTEN + dedent(code))
-    hint = "nobody came to 203.0.113.9:4711, which was for 192.0.2.9 only (for others: --bind-peer any)"
+    hint = "no peer came to 203.0.113.9:4711, which was for 192.0.2.9 only (for others: --bind-peer any)"
     assert ran.err.count(hint) == hints
 
 

@@ -387,7 +387,7 @@ def test_a_grant_is_not_believed_without_our_listener_behind_it():
     with scripted(3, CHOICE, REQUEST_SIZE, granted, 16, b"a banner of 16 B") as proxy:
         told = examined(url_of(proxy))
     assert told["connect"]["verdict"] == UNKNOWN
-    assert told["connect"]["why"].startswith("granted, but somebody else answered")
+    assert told["connect"]["why"].startswith("granted, but another server answered")
 
 
 class Promising(socketserver.ThreadingTCPServer):

@@ -365,7 +365,7 @@ def test_nobody_comes(client, request_, refusal):
         assert receive_all(sock) == refusal
         assert refuses(address)
         (arrived,) = server.wait_for_arrived(1)
-        assert (arrived.outcome, arrived.answer) == ("nobody came in time", None)
+        assert (arrived.outcome, arrived.answer) == ("no peer came in time", None)
         assert [seen.outcome for seen in server.seen] == [""]
 
 
