@@ -14,7 +14,8 @@ from threading import Thread
 from pywrap.config.settings import PLACEHOLDERS
 from pywrap.frozen import frozen
 from pywrap.launch.check.destination import Listener, parse_target
-from pywrap.launch.check.probes import probe_proxy, speaks
+from pywrap.launch.check.hop_requests import speaks
+from pywrap.launch.check.probes import probe_proxy
 from pywrap.launch.check.progress import Progress
 from pywrap.launch.check.report import Report, all_work, in_json, in_words
 

@@ -53,7 +53,7 @@ SUBJECTS = {
     "udp": "UDP",
     "udp_names": "UDP by name",
     "bind": "BIND",
-    "pipelining": "flight",
+    "pipelining": "pipelining",
     "data_behind": "data at once",
     "half_close": "half-close",
     "resolve": "RESOLVE",
@@ -156,12 +156,12 @@ def _rounded(seconds: float | None) -> float | None:
 
 # ---------------------------------------------------------------- for people
 
-_HEAD = ("", "reachable", "latency", "methods", "CONNECT", "names", "IPv6", "UDP", "BIND", "flight", "half")
+_HEAD = ("", "reachable", "latency", "methods", "CONNECT", "names", "IPv6", "UDP", "BIND", "pipe", "half")
 _CELLS = {YES: "yes", NO: "no", UNKNOWN: "?", ABSENT: "-"}
 
 _LEGEND = (
     "latency: until connected / until the greeting was answered",
-    "flight: takes greeting, request and data at once, without a wait between them",
+    "pipe: takes greeting, request and data at once, without a wait (pipelining)",
     "half: what a server answers to the end of a client's data (shutdown) comes back",
 )
 _CELL_LEGEND = {

@@ -856,10 +856,10 @@ def test_table():
 2  socks4a://second.example:1081
 3  2 through 1
 
-   reachable  latency     methods        CONNECT  names  IPv6  UDP  BIND  flight  half
-1  yes        0.1/123 ms  none pass gss  yes      yes    yes   no   no    part    no
-2  no         ?           -              ?        ?      ?     ?    ?     ?       ?
-3  yes        10 ms       -              yes      ?      ?     ?    ?     ?       ?
+   reachable  latency     methods        CONNECT  names  IPv6  UDP  BIND  pipe  half
+1  yes        0.1/123 ms  none pass gss  yes      yes    yes   no   no    part  no
+2  no         ?           -              ?        ?      ?     ?    ?     ?     ?
+3  yes        10 ms       -              yes      ?      ?     ?    ?     ?     ?
 
 1  UDP: command not supported by the proxy
 2  error: cannot reach the proxy second.example:1081: No route to host
@@ -867,7 +867,7 @@ def test_table():
    PySocks: not installed
 
 latency: until connected / until the greeting was answered
-flight: takes greeting, request and data at once, without a wait between them
+pipe: takes greeting, request and data at once, without a wait (pipelining)
 half: what a server answers to the end of a client's data (shutdown) comes back
 ?: cannot be told (--check-target HOST:PORT may help)
 -: its protocol has no such thing
@@ -888,11 +888,11 @@ def test_one_proxy_without_trouble_needs_few_words():
         reply_time=0.001,
     )
     assert in_words([good]).splitlines()[2:] == [
-        "   reachable  latency     methods  CONNECT  names  IPv6  UDP  BIND  flight  half",
-        "1  yes        1.0/1.0 ms  none     yes      yes    yes   yes  yes   yes     yes",
+        "   reachable  latency     methods  CONNECT  names  IPv6  UDP  BIND  pipe  half",
+        "1  yes        1.0/1.0 ms  none     yes      yes    yes   yes  yes   yes   yes",
         "",
         "latency: until connected / until the greeting was answered",
-        "flight: takes greeting, request and data at once, without a wait between them",
+        "pipe: takes greeting, request and data at once, without a wait (pipelining)",
         "half: what a server answers to the end of a client's data (shutdown) comes back",
         "",
         "SSRF guards take the addresses of --dns remote no, tor yes, tcp yes, local yes",

@@ -1,0 +1,133 @@
+"""Does a connection through the proxy come about: to a listener of ours, by name, and over IPv6?"""
+
+from __future__ import annotations
+
+import socket
+from select import POLLIN, poll
+
+from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyTimeout, Rejected, SocksError
+from pywrap.frozen import replace
+from pywrap.launch.check.hop_requests import exchange, speaks
+from pywrap.launch.check.report import NO, UNKNOWN, YES, YES_INDEED, Finding
+from pywrap.launch.check.verdicts import weigh, words
+from pywrap.socks import v5
+from pywrap.socks.wire import Endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.launch.check.destination import Destination
+    from pywrap.launch.check.proxy_under_test import ProxyUnderTest
+    from pywrap.socks.wire import Dialogue
+
+# How long a connection to the user's destination, about which nothing else is known, must last: proxies
+# exist that grant everything, and hang up when it turns out to be impossible.
+SETTLED_SECONDS = 0.5
+
+# What no proxy can reach: a name that does not exist (RFC 6761 section 6.4); for SOCKS4, a port without a
+# service on the proxy's own machine (RFC 1078, which no machine runs today).
+NO_NAME = Endpoint("nowhere.invalid", 443)
+NO_PORT = Endpoint("127.0.0.1", 1)
+
+HINT_TARGET = "name a destination that it can reach with --check-target HOST:PORT"
+
+
+def connect(proxy: ProxyUnderTest) -> None:
+    """Connect to a listener of ours, or to the user's destination.
+
+    Raises:
+        SocksError: nothing else needs to be tested.
+    """
+    destination = proxy.destinations.plain
+    finding, err = _try(proxy, destination)
+    if finding.verdict == UNKNOWN and not isinstance(err, ProxyTimeout) and _reach_us(proxy):
+        finding, err = YES_INDEED, None
+    proxy.note("connect", finding)
+    if finding.verdict != YES:
+        proxy.report.error = finding.why
+        if finding.verdict == UNKNOWN and not destination.certain:
+            proxy.report.error += f"; {HINT_TARGET}"
+    if isinstance(err, AuthenticationFailed | ProtocolError | ProxyTimeout):
+        raise err
+
+
+def by_name(proxy: ProxyUnderTest) -> Finding:
+    """The same, by a name."""
+    return _try(proxy, proxy.destinations.name)[0]
+
+
+def by_ipv6(proxy: ProxyUnderTest) -> Finding:
+    """The same, by an IPv6 address."""
+    ipv6 = proxy.destinations.ipv6
+    if ipv6 is None:
+        return Finding(UNKNOWN, "this machine has no ::1 to ask for")
+    return _try(proxy, ipv6)[0]
+
+
+def _reach_us(proxy: ProxyUnderTest) -> bool:
+    """Does it reach a listener at the address that it sees us at? That is the destination then."""
+    found = proxy.destinations
+    if found.plain.certain or found.here or any(map(speaks, proxy.path[:-1])):
+        return False
+    try:
+        ours = proxy.listener.also_at(proxy.here)
+    except OSError:
+        # A link-local address, which needs a scope.
+        return False
+    reached = _try(proxy, ours)[0].verdict == YES
+    if reached:
+        proxy.destinations = replace(found, plain=ours)
+    return reached
+
+
+def _try(proxy: ProxyUnderTest, destination: Destination) -> tuple[Finding, SocksError | None]:
+    """Ask for ``destination``; return also what went wrong before it was granted."""
+    granted = False
+
+    def tunnel() -> Dialogue[bytes]:
+        nonlocal granted
+        yield from proxy.request(v5.CONNECT, destination.endpoint)
+        granted = True
+        return (yield from exchange(destination))
+
+    where = f"asked for {destination.endpoint}"
+    certain = destination.certain or proxy.exits_here
+    try:
+        with proxy.dialer.talk(tunnel()) as (sock, heard):
+            if not destination.size:
+                outcome = _what_comes(sock)
+                if outcome == "":
+                    return Finding(NO, f"granted, but then it hung up ({where})"), None
+                if outcome is None and _grants_the_impossible(proxy):
+                    why = "granted, but so is what is impossible: name a destination that speaks first"
+                    return Finding(UNKNOWN, f"{why} ({where})"), None
+    except SocksError as err:
+        if granted:
+            return Finding(NO if certain else UNKNOWN, f"granted, but then: {err} ({where})"), None
+        why = f"{err} ({where})" if isinstance(err, Rejected) else words(err)
+        return Finding(weigh(err, certain), why), err
+    if not heard.startswith(destination.hears):
+        return Finding(UNKNOWN, f"granted, but another server answered ({where})"), None
+    return YES_INDEED, None
+
+
+def _grants_the_impossible(proxy: ProxyUnderTest) -> bool:
+    """Does it grant a connection that cannot be, as one does that grants before it connects?"""
+    nowhere = NO_PORT if proxy.hop.scheme == "socks4" else NO_NAME
+    try:
+        proxy.dialer.ask(proxy.request(v5.CONNECT, nowhere))
+    except SocksError:
+        return False
+    proxy.grants_anything = True
+    return True
+
+
+def _what_comes(sock: socket.socket) -> str | None:
+    """What soon comes from the other end: "data", which stay in the socket, "" for its end, or None."""
+    poller = poll()
+    poller.register(sock, POLLIN)
+    if not poller.poll(int(SETTLED_SECONDS * 1000)):
+        return None
+    try:
+        return "data" if sock.recv(1, socket.MSG_PEEK) else ""
+    except ConnectionError:
+        return ""
