@@ -193,8 +193,7 @@ class Background:
 
     def _fail(self, tasks: list[Task], error: SocksError) -> None:
         for task in tasks:
-            # One for each: what it says may be changed by who gets it.
-            self._report(task, SocksError(str(error), error.errno))
+            self._report(task, error)
 
     def _report(self, task: Task, error: SocksError | None) -> None:
         """Tell whom it concerns how ``task`` went, unless that has been told."""
