@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import errno
 
+from pywrap.frozen import frozen
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from pywrap.config.settings import Proxy
+
+    E = TypeVar("E", bound="SocksError")
 
 
 def mask(text: str) -> str:
@@ -44,36 +50,71 @@ class ConfigError(Exception):
         self.hint = hint
 
 
+# How far the conversation with a hop had come when it failed (``SocksError.stage``).
+#
+# The hop had sent nothing of its protocol. So the hop before it may have granted the connection to it without
+# having one.
+UNHEARD = "unheard"
+# The hop had accepted the client, and was asked for the next hop or the destination.
+AUTHENTICATED = "authenticated"
+
+
+@frozen
+class Failure:
+    """Which hop of a path failed: what ``tunnel`` concludes from an error, to choose the next attempt.
+
+    ``hop``: the hop whose answer was awaited, or that could not be reached; None for an error that is of no
+    hop. ``blamed``: the hop that cannot be reached, does not answer, or refuses the client; None when the
+    destination was refused. ``certain`` is False when the connection was closed, which may be a refusal
+    (``ssh -D`` sends no other) or the end of any hop up to ``hop``.
+    """
+
+    hop: Proxy | None = None
+    blamed: Proxy | None = None
+    certain: bool = True
+
+
 class SocksError(Exception):
     """A conversation with a proxy failed; ``errno`` is what connect() will report.
 
-    ``tunnel`` notes the rest, to decide whether another path may succeed. ``hop``: the hop whose answer was
-    awaited. ``dead``: the hop that cannot be reached, does not answer, or does not let us in; None when the
-    destination was refused. ``in_doubt``: the connection was closed, which may be a refusal (``ssh -D`` has
-    no other) or the failure of any hop up to ``hop``. ``authenticated``: ``hop`` had let us in before.
-    ``unheard``: ``hop`` had sent nothing of its protocol, so the hop before it may have granted the
-    connection to it without having one.
+    ``stage``: UNHEARD, AUTHENTICATED, or "". ``failure``: set by ``tunnel``.
+
+    Immutable: several connections may report one error. Code that knows more raises a ``copy``.
     """
 
     errno = errno.ECONNREFUSED
-    hop: Proxy | None = None
-    dead: Proxy | None = None
-    in_doubt = False
-    authenticated = False
-    unheard = False
+    stage = ""
+    failure = Failure()
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         if errno is not None:
-            self.errno = errno
+            vars(self)["errno"] = errno
+
+    def copy(self: E, message: str | None = None, **attributes: object) -> E:
+        """A new error of the same class and traceback, with another ``message`` or other ``attributes``."""
+        made = type(self).__new__(type(self), str(self) if message is None else message)
+        vars(made).update(vars(self), **attributes)
+        return made.with_traceback(self.__traceback__)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Let the interpreter and ``contextlib`` set what ``raise`` sets, and refuse everything else."""
+        if name not in _SET_BY_RAISE:
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be changed: raise a copy()")
+        super().__setattr__(name, value)
+
+
+_SET_BY_RAISE = frozenset({"__traceback__", "__context__", "__cause__", "__suppress_context__", "__notes__"})
 
 
 class Rejected(SocksError):
     """The proxy understood the request and refused it with ``code`` (RFC 1928 section 6, reply ≠ 0)."""
 
+    code = 0
+
     def __init__(self, message: str, errno: int, code: int) -> None:
         super().__init__(message, errno)
-        self.code = code
+        vars(self)["code"] = code
 
 
 class AuthenticationFailed(SocksError):

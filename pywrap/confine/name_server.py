@@ -231,7 +231,7 @@ class NameServer:
 
         def failed(err: SocksError) -> None:
             self._outside.messages.say(1, f"{what.host}: {err}")
-            none = isinstance(err, Rejected) and err.dead is None and err.code in _NOT_FOUND
+            none = isinstance(err, Rejected) and err.failure.blamed is None and err.code in _NOT_FOUND
             answer = dns_message.reply(question, [], NAME_ERROR if none else SERVER_FAILURE)
             self._remember_and_tell(key, question, answer, respond, _OF_FAILURE if none else 0.0)
 

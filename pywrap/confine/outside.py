@@ -217,7 +217,7 @@ class Outside:
         """Ask the last hop of ``path``, which keeps a connection waiting, whether it is alive."""
         self._ask(LivenessProbe(self._hops, path), self._within(PATIENCE))
 
-    def set_pipelining(self, path: Path) -> None:
+    def probe_pipelining(self, path: Path) -> None:
         """Ask the last hop of ``path``, which has answered no flight yet, whether it takes one."""
         self._ask(PipeliningProbe(self._hops, path), self._within(HURRY))
 

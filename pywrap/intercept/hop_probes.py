@@ -37,7 +37,7 @@ class HopProbes:
         """Probe whether the last hop of ``path``, which keeps a connection waiting, is alive."""
         self._ask(LivenessProbe(self._hops, path), self._within(PATIENCE))
 
-    def set_pipelining(self, path: Path) -> None:
+    def probe_pipelining(self, path: Path) -> None:
         """Probe whether the last hop of ``path`` supports pipelining, which is not known yet."""
         self._ask(PipeliningProbe(self._hops, path), self._within(HURRY))
 

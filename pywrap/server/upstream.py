@@ -91,11 +91,11 @@ def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]
             else:
                 yield from _request(hop, v5.CONNECT, Endpoint(onward.host, onward.port))
         except SocksError as err:
-            err.args = (f"{_label(chain, number)}: {err}",)
+            words = f"{_label(chain, number)}: {err}"
             if onward is not None and isinstance(err, Rejected):
                 # It is about the next hop, and not about the destination.
-                err.code = -1
-            raise
+                raise err.copy(words, code=-1) from err.__cause__
+            raise err.copy(words) from err.__cause__
     return bound
 
 

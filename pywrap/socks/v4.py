@@ -66,7 +66,7 @@ def request(
     except Rejected as err:
         if packed(destination.host) is None and err.code == REJECTED:
             # Dante 1.4.2 takes the announcement of a name for an address to connect to.
-            err.args = (f"{err}, as without 4a every name is: try socks5h",)
+            raise err.copy(f"{err}, as without 4a every name is: try socks5h") from err.__cause__
         raise
 
 

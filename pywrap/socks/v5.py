@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 
 from pywrap.errors import (
+    AUTHENTICATED,
+    UNHEARD,
     AuthenticationFailed,
     NoCommonMethod,
     ProtocolError,
@@ -125,8 +127,7 @@ def request(
     try:
         return (yield from read_reply())
     except SocksError as err:
-        err.authenticated = True
-        raise
+        raise err.copy(stage=AUTHENTICATED) from err.__cause__
 
 
 def granting_reply(username: bytes | None) -> bytes:
@@ -167,8 +168,7 @@ def authenticate(
         if version != VERSION:
             raise ProtocolError(not_socks(VERSION, bytes([version, method])))
     except SocksError as err:
-        err.unheard = True
-        raise
+        raise err.copy(stage=UNHEARD) from err.__cause__
     if method == NO_ACCEPTABLE_METHODS:
         raise NoCommonMethod(
             "the proxy accepts none of our authentication methods"

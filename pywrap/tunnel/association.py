@@ -65,8 +65,7 @@ class Association:
             try:
                 relays.append(relay_address(reply, host))
             except ProtocolError as err:
-                err.args = (f"{hop_label(path, number)}: {err}",)
-                raise
+                raise err.copy(f"{hop_label(path, number)}: {err}") from err.__cause__
         self.relay, *self._relays = relays
         self.prefix = b"".join(map(pack_header, self._relays))
 
@@ -169,9 +168,10 @@ class Associating:
         try:
             done = step()
         except (Rejected, ProxyClosed) as err:
-            if err.hop is self._opening.path[-1] and (isinstance(err, Rejected) or err.in_doubt):
+            failure = err.failure
+            if failure.hop is self._opening.path[-1] and (isinstance(err, Rejected) or not failure.certain):
                 # It was asked for UDP. Whatever its reason is, a program goes by this one.
-                err.errno = errno.EOPNOTSUPP
+                raise err.copy(errno=errno.EOPNOTSUPP) from err.__cause__
             raise
         return done and self._went_on()
 

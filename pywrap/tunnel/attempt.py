@@ -1,7 +1,7 @@
-"""A tunnel on a non-blocking socket, in one of the ways of its plan: a state machine that never waits itself.
+"""A tunnel that is being opened on a non-blocking socket: a state machine that never waits itself.
 
-Who waits is the caller's affair: ``wait_for`` does it in the calling thread, for sockets that may
-block; ``background`` does it for any number of them in a thread of its own.
+``wait_for`` runs one in the calling thread, for sockets that may block; ``background`` runs any number of
+them in a thread of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
-from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError, counted
+from pywrap.errors import UNHEARD, Failure, ProxyClosed, ProxyTimeout, SocksError, counted
 from pywrap.socks.wire import Endpoint, Send
 from pywrap.tunnel.first_hop import clone_socket, is_lost, socket_for
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pywrap.tunnel.retry_policy import Attempt, RetryPolicy, SingleAttempt
 
     class Waited(Protocol):
-        """What ``wait_for`` and ``background`` take: an ``TunnelAttempt``, or what has its face."""
+        """What ``wait_for`` and ``background`` run: a ``TunnelAttempt``, or what implements this."""
 
         @property
         def sock(self) -> _socket.socket: ...
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
         def remaining(self) -> float: ...
 
 
-# Seconds of silence that are told of a hop when the program gives up: not when it has only changed its mind.
+# Seconds of silence after which a hop is reported as silent when the program gives up. A program that gives
+# up earlier may not need the connection any more.
 _LONG = 2.0
 
 # Of Linux 4.11; the module does not have it.
@@ -60,12 +61,12 @@ POLLOUT = 4
 class TunnelAttempt:
     """From the first hop's addresses to the end of a dialogue: for a tunnel, a UDP association, a BIND.
 
-    When a way fails, the plan is asked for another. ``path``: the hops of the present one. ``bound``: what
-    its dialogue returned.
+    When an attempt fails, ``policy`` may have another. ``path``: the hops of the present attempt. ``bound``:
+    what its dialogue returned.
 
-    ``sock`` is the connection: the program's own, or a replacement where that one cannot reach the first
-    hop (another family), or has been used up by a way that failed. ``wants`` is POLLIN or POLLOUT: what to
-    wait for on it before ``advance``.
+    ``sock`` is the connection: the program's own socket, or a replacement where that cannot reach the first
+    hop (another family), or was used by an attempt that failed. ``wants``, POLLIN or POLLOUT, is what to wait
+    for on it before ``advance``.
     """
 
     __slots__ = (
@@ -75,7 +76,7 @@ class TunnelAttempt:
         "_dialogue",
         "_failure",
         "_given",
-        "_plan",
+        "_policy",
         "_step",
         "_underway",
         "_waiting",
@@ -86,20 +87,20 @@ class TunnelAttempt:
         "wants",
     )
 
-    def __init__(self, sock: _socket.socket, plan: RetryPolicy | SingleAttempt, deadline: Deadline) -> None:
+    def __init__(self, sock: _socket.socket, policy: RetryPolicy | SingleAttempt, deadline: Deadline) -> None:
         self.sock = sock
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
-        # What ``sock`` is, while that is the end of a look-up.
+        # The connection's socket, while ``sock`` is the one that tells the end of a look-up.
         self._waiting: _socket.socket | None = None
-        self._plan = plan
-        self._attempt: Attempt = plan.start()
+        self._policy = policy
+        self._attempt: Attempt = policy.start()
         self.bound = Endpoint("", 0)
         self._addresses: Iterator[ProxyAddress] = iter(())
         self._failure: SocksError | None = None
         self._underway = False
-        # With TCP Fast Open the dialogue begins before anybody has answered.
+        # With TCP Fast Open the dialogue begins before the first hop has answered the SYN.
         self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
@@ -112,7 +113,7 @@ class TunnelAttempt:
 
     @property
     def path(self) -> tuple[Proxy, ...]:
-        """The hops of the way that stands, or is tried."""
+        """The hops of the present attempt."""
         return self._attempt.path
 
     def start(self) -> bool:
@@ -120,15 +121,15 @@ class TunnelAttempt:
         return self._try(self._set_out)
 
     def advance(self) -> bool:
-        """Go as far as possible without waiting; tell whether the tunnel stands.
+        """Go as far as possible without waiting; return whether the tunnel is open.
 
         Raises:
-            SocksError: it never will.
+            SocksError: it never will be.
         """
         return self._try(self._advance)
 
     def expire(self) -> bool:
-        """The deadline's moment has passed: go on with the next address or another way, or give up.
+        """The deadline's moment has passed: go on with the next address or another attempt, or give up.
 
         Raises:
             TimeoutError: the program's own timeout ended.
@@ -137,9 +138,9 @@ class TunnelAttempt:
         return self._try(self._expire)
 
     def _try(self, step: Callable[[], bool]) -> bool:
-        """Do ``step``; when it fails, set out on other ways as long as there are any."""
+        """Do ``step``; when it fails, begin other attempts as long as there are any."""
         if is_lost(self.sock) or is_lost(self._given):
-            # No hop's fault. The number may be a file of the program's, which is not to be talked to.
+            # No hop has failed. The descriptor may be another file of the program's by now.
             self._underway = False
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         self._underway = True
@@ -147,26 +148,29 @@ class TunnelAttempt:
             try:
                 done = step()
             except SocksError as err:
-                if err.hop is None:
-                    # It never came to a dialogue.
-                    err.hop = err.dead = self.path[0]
-                    err.unheard = True
-                    if len(self.path) > 1:
-                        err.args = (f"hop 1 of {len(self.path)}: {err}",)
-                other = self._plan.next_after(err)
+                error = self._with_failure(err)
+                other = self._policy.next_after(error)
                 if other is None or self.deadline.ended:
                     self._underway = False
-                    error_to_report = self._plan.error_to_report(err)
+                    error_to_report = self._policy.error_to_report(error)
                     if error_to_report is err:
                         raise
-                    raise error_to_report from None
+                    raise error_to_report from error_to_report.__cause__
                 self._attempt = other
                 step = self._set_out
             else:
                 if done:
                     self._underway = False
-                    self._plan.succeeded()
+                    self._policy.succeeded()
                 return done
+
+    def _with_failure(self, error: SocksError) -> SocksError:
+        """``error``, of the first hop where it comes from before the dialogue."""
+        if error.failure.hop is not None:
+            return error
+        first, count = self.path[0], len(self.path)
+        words = f"hop 1 of {count}: {error}" if count > 1 else str(error)
+        return error.copy(words, stage=UNHEARD, failure=Failure(first, first))
 
     def _set_out(self) -> bool:
         if self._dialogue is not None:
@@ -181,7 +185,7 @@ class TunnelAttempt:
         if first.is_fresh:
             self._addresses = iter(first.addresses())
             return self._dial()
-        # On another descriptor meanwhile: a resolver takes what time it likes.
+        # Meanwhile the end of the look-up is awaited, on another descriptor: a resolver may take long.
         self.deadline.connecting(self._attempt.connect_limit)
         self._waiting, self.sock = self.sock, first.look_up()
         self.wants = POLLIN
@@ -219,7 +223,7 @@ class TunnelAttempt:
         return self._connected()
 
     def _is_unconnected(self) -> bool:
-        """Has the dialogue begun, and nobody taken the SYN?"""
+        """Has the dialogue begun, with the SYN still unanswered?"""
         if self._deferred:
             try:
                 self.sock.getpeername()
@@ -236,7 +240,7 @@ class TunnelAttempt:
     def _expire(self) -> bool:
         timeout = self.deadline.over()
         if timeout is None:
-            if not self._plan.should_abandon():
+            if not self._policy.should_abandon():
                 self.deadline.look()
                 return False
             timeout = ProxyTimeout("no answer, as to others")
@@ -245,7 +249,7 @@ class TunnelAttempt:
         deferred = self._deferred
         if self._dialogue is not None and not self._is_unconnected():
             if deferred:
-                # It was connected meanwhile, which nothing has told.
+                # It has been connected meanwhile, of which no event tells.
                 self._wait()
                 return False
             self._dialogue.throw(timeout)
@@ -265,9 +269,9 @@ class TunnelAttempt:
         self._use(self._given)
 
     def _give_up(self) -> None:
-        """Tell the plan who kept the program waiting until it had enough.
+        """Report the hop that kept the program waiting until it gave up.
 
-        Otherwise a program whose own patience is shorter than our limits would never get past a silent hop.
+        Otherwise a program whose own timeouts are shorter than our limits would never get past a silent hop.
         """
         if self.deadline.waited < _LONG:
             return
@@ -278,8 +282,8 @@ class TunnelAttempt:
             except SocksError as err:
                 error = err
         else:
-            error.hop = error.dead = self.path[0]
-        self._plan.given_up(error)
+            error = error.copy(failure=Failure(self.path[0], self.path[0]))
+        self._policy.given_up(error)
 
     def _use(self, sock: _socket.socket) -> None:
         if self.sock is not self._given and self.sock is not sock:
@@ -310,7 +314,7 @@ class TunnelAttempt:
         try:
             self._take(next(self._dialogue))
         except StopIteration as end:
-            # Raw hops alone: there is nothing to say.
+            # Raw hops alone: there is nothing to send.
             self.bound = end.value
             return True
         return self._converse()
@@ -322,7 +326,7 @@ class TunnelAttempt:
             self._wait()
 
     def _wait(self) -> None:
-        self.deadline.waiting(self._plan.waits_for_destination, self._attempt.reply_limit)
+        self.deadline.waiting(self._policy.waits_for_destination, self._attempt.reply_limit)
         if self._attempt.watched and not isinstance(self._step, Send):
             self.deadline.look()
 
@@ -340,7 +344,7 @@ class TunnelAttempt:
                         return self._redial(err)
                     self._take(self._dialogue.throw(_broken(err)))
                 except ProxyClosed as err:
-                    # Into the dialogue, which knows the hop.
+                    # Thrown into the dialogue, which knows the hop.
                     self._take(self._dialogue.throw(err))
                 else:
                     self._take(self._dialogue.send(answer))
@@ -366,9 +370,10 @@ class TunnelAttempt:
 
 
 def _defer(sock: _socket.socket) -> bool:
-    """Have connect() return at once and the SYN wait for the first bytes; tell whether the kernel knows how.
+    """Have connect() return at once and the SYN wait for the first bytes; False on kernels without that.
 
-    It does so only where it has a cookie of the server's. Otherwise it asks for one, in an ordinary SYN.
+    The kernel does so only where it has a cookie of the server. Otherwise it sends an ordinary SYN that asks
+    for one.
     """
     try:
         sock.setsockopt(IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
@@ -381,7 +386,7 @@ def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:
     try:
         sock.connect(sockaddr)
     except ConnectionAbortedError:
-        # Linux tells so of the attempt before this one, when that failed.
+        # Linux reports the failure of the connect() before this one.
         sock.connect(sockaddr)
 
 

@@ -253,8 +253,7 @@ class Background:
 
     def _fail(self, tasks: list[Task], error: SocksError) -> None:
         for task in tasks:
-            # One for each task, whose report may add to it.
-            self._report(task, SocksError(str(error), error.errno))
+            self._report(task, error)
 
     def _report(self, task: Task, error: SocksError | None) -> None:
         """Report how ``task`` went, unless that has been reported."""

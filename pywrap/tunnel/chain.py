@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import errno
 
-from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
+from pywrap.errors import (
+    AUTHENTICATED,
+    UNHEARD,
+    Failure,
+    ProtocolError,
+    ProxyClosed,
+    ProxyTimeout,
+    Rejected,
+    SocksError,
+    Unencodable,
+)
 from pywrap.socks import http, v4, v5
 from pywrap.socks.wire import Endpoint, packed
 from pywrap.tunnel.pipelining import rehearse, replay
@@ -96,8 +106,8 @@ def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
     except SocksError as err:
         is_late = isinstance(err, Rejected) and err.code == v5.TTL_EXPIRED
         why = "no peer came in time" if is_late else str(err)
-        err.args = (f"{hop_label(chain, len(chain) - 1)}: {why} (listening, by BIND)",)
-        raise
+        words = f"{hop_label(chain, len(chain) - 1)}: {why} (listening, by BIND)"
+        raise err.copy(words) from err.__cause__
 
 
 def is_one_message(hop: Proxy) -> bool:
@@ -116,8 +126,7 @@ def _say(chain: tuple[Proxy, ...], number: int, command: int, destination: Endpo
     try:
         return rehearse(_request(hop, command, destination, single_method=True), _granting_reply(hop))
     except SocksError as err:
-        _explain(err, chain, number, command, destination)
-        raise
+        raise _located(err, chain, number, command, destination) from err.__cause__
 
 
 def _ask(
@@ -134,17 +143,17 @@ def _ask(
             dialogue = replay(dialogue, said, burst)
         return (yield from dialogue)
     except SocksError as err:
-        _explain(err, chain, number, command, destination)
-        raise
+        raise _located(err, chain, number, command, destination) from err.__cause__
 
 
-def _explain(
+def _located(
     err: SocksError, chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint
-) -> None:
-    """Say in ``err`` where it was and what was asked, and which hop is dead."""
-    hop = err.hop = chain[number]
+) -> SocksError:
+    """``err`` with the hop it happened at, what that was asked for, and which hop is to blame."""
+    hop = chain[number]
+    stage = err.stage
     if is_one_message(hop) and isinstance(err, (ProtocolError, ProxyClosed, ProxyTimeout)):
-        err.unheard = True
+        stage = UNHEARD
     if destination is ITSELF:
         asked = "asked whether it is alive"
     else:
@@ -152,27 +161,31 @@ def _explain(
     refused_type = isinstance(err, Rejected) and err.code == v5.ADDRESS_TYPE_NOT_SUPPORTED
     if refused_type and command == v5.CONNECT and number + 1 == len(chain):
         asked = f"{asked}; {_other_address(destination)}"
-    if err.unheard and number > 0:
+    if stage == UNHEARD and number > 0:
         # shadowsocks, trojan, stunnel, `ssh -D` and others grant before they connect.
         asked += f"; or {hop_label(chain, number - 1)}, granted a connection to it that it does not have"
-    err.args = (f"{hop_label(chain, number)}: {err} ({asked})",)
+    words = f"{hop_label(chain, number)}: {err} ({asked})"
+    return err.copy(words, stage=stage, failure=_failure(err, chain, number))
+
+
+def _failure(err: SocksError, chain: tuple[Proxy, ...], number: int) -> Failure:
+    """Which hop is to blame for ``err``, by the answer that hop ``number`` gave, or owed."""
+    hop = chain[number]
     onward = chain[number + 1] if number + 1 < len(chain) else None
-    asked_at_last = err.authenticated or is_one_message(hop)
+    authenticated = err.stage == AUTHENTICATED
+    asked_at_last = authenticated or is_one_message(hop)
     if isinstance(err, Unencodable):
-        return
+        return Failure(hop)
     if isinstance(err, Rejected):
-        err.dead = onward
-    elif isinstance(err, ProxyClosed) and asked_at_last:
-        err.dead = onward
-        err.in_doubt = True
-    elif isinstance(err, ProxyTimeout) and asked_at_last:
+        return Failure(hop, onward)
+    if isinstance(err, ProxyClosed) and asked_at_last:
+        return Failure(hop, onward, certain=False)
+    if isinstance(err, ProxyTimeout) and asked_at_last:
         # A hop that has answered nothing may itself be what is silent. Not so the last: far more often it is
         # the destination.
-        err.dead = onward if err.authenticated or onward is None else hop
-    else:
-        err.dead = hop
-        # The end of any hop is seen as a hang-up by the last that was reached.
-        err.in_doubt = isinstance(err, ProxyClosed) and number > 0
+        return Failure(hop, onward if authenticated or onward is None else hop)
+    # The end of any hop is seen as a hang-up by the last that was reached.
+    return Failure(hop, hop, certain=not (isinstance(err, ProxyClosed) and number > 0))
 
 
 def _other_address(destination: Endpoint) -> str:

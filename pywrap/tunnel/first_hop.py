@@ -115,7 +115,7 @@ class FirstHop:
         """
         if self._addresses:
             return self._addresses
-        # A new exception for each caller, as each adds its own hop to it.
+        # A new exception for each caller: raising one adds to its traceback.
         why = self._failure or f"cannot resolve the proxy {self.proxy}: no answer in time"
         raise SocksError(str(why), errno.EHOSTUNREACH)
 

@@ -1,4 +1,4 @@
-"""What this process knows of the proxies: where they are, who has failed of late, who takes a flight."""
+"""What this process knows of the proxies: addresses, recent failures, support for pipelining."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import _socket
 import _thread
 from time import monotonic
 
-from pywrap.errors import ProxyClosed, Rejected
+from pywrap.errors import UNHEARD, ProxyClosed, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.first_hop import FirstHop
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from pywrap.errors import SocksError
 
     class HopProbes(Protocol):
-        """To the last hop of a path; the answer is told to ``Hops``."""
+        """Sends probes to the last hop of a path, which report what they find to ``Hops``."""
 
         def probe_liveness(self, path: tuple[Proxy, ...]) -> None: ...
-        def set_pipelining(self, path: tuple[Proxy, ...]) -> None: ...
+        def probe_pipelining(self, path: tuple[Proxy, ...]) -> None: ...
 
 
-# Seconds that a hop which failed is left alone, as long as there are others.
+# Seconds that a hop which failed is not used, as long as there are others.
 DEAD_FOR = 30.0
-# Seconds until a hop is asked the same again.
+# Seconds between two probes of one kind to a hop.
 _PAUSE = 10.0
 
 
 @frozen
 class Death:
-    """Until when a hop is dead, on the monotonic clock, and who said so: another hop, and with which code."""
+    """Until when a hop is believed dead (monotonic clock); the hop that reported it, and with which code."""
 
     until: float
     by: Proxy | None
@@ -44,10 +44,11 @@ class Death:
 class Hops:
     """The proxies of all chains. ``getaddrinfo``, ``start_thread``, ``socketpair`` are those of ``FirstHop``.
 
-    ``say`` tells the user what has been learned. ``hop_probes`` are put to hops in the background; without,
-    nothing is learned but from the connections themselves.
+    ``say`` prints a message for the user. ``hop_probes`` sends probes in the background; without it, the
+    program's own connections are the only source.
 
-    Any thread may ask and tell: each line below is one operation on a dictionary.
+    No lock: single dictionary operations are atomic under the GIL. ``used`` and ``may_ask`` read, then write;
+    two threads at once make one probe more, or one less, which is harmless.
     """
 
     def __init__(
@@ -65,17 +66,17 @@ class Hops:
         self.hop_probes = hop_probes
         self._firsts: dict[tuple[str, int], FirstHop] = {}
         self._deaths: dict[Proxy, Death] = {}
-        # By the question and the hop.
+        # By the kind of probe and the hop.
         self._rest_until: dict[tuple[str, Proxy], float] = {}
         self._pipelining: dict[Proxy, bool] = {}
-        # When they were last seen to.
+        # When they were last seen to support it, on the monotonic clock.
         self._taken_at: dict[Proxy, float] = {}
         self._candidates: dict[Proxy, bool] = {}
         self._passers: dict[Proxy, bool] = {}
         self._uses: dict[Proxy, int] = {}
 
     def first(self, proxy: Proxy) -> FirstHop:
-        """Where ``proxy`` is, which has nothing to do with who logs in there."""
+        """The addresses of ``proxy``, shared by all entries with its host and port, whatever the user."""
         known = self._firsts.get((proxy.host, proxy.port))
         if known is not None:
             return known
@@ -83,45 +84,49 @@ class Hops:
         return self._firsts.setdefault((proxy.host, proxy.port), first)
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
-        """``proxy`` failed, as ``error`` tells: it is dead for a while; ``is_left_out``: by whoever can."""
-        # A hop that was not heard has accused no other.
-        code = None if error.unheard else reason(error)
-        by = error.hop if code is not None and error.hop is not proxy else None
+        """Believe ``proxy`` dead for DEAD_FOR seconds, because of ``error``.
+
+        ``is_left_out``: whether the connection has another path without it, so that the user is told.
+        """
+        hop = error.failure.hop
+        # A hop that has sent nothing has not accused another.
+        code = None if error.stage == UNHEARD else reason(error)
+        by = hop if code is not None and hop is not proxy else None
         if is_left_out and not self.is_dead(proxy):
             self._say(f"without the proxy {proxy} for {DEAD_FOR:.0f} s: {error}")
         self._deaths[proxy] = Death(monotonic() + DEAD_FOR, by, code or 0)
 
     def live(self, path: tuple[Proxy, ...]) -> None:
-        """A tunnel stands through the hops of ``path``."""
+        """A tunnel through the hops of ``path`` is open: none of them is dead."""
         if self._deaths:
             for proxy in path:
                 self._deaths.pop(proxy, None)
 
     def is_dead(self, proxy: Proxy) -> bool:
-        """Has ``proxy`` failed of late?"""
+        """Has ``proxy`` failed in the last DEAD_FOR seconds?"""
         death = self._deaths.get(proxy)
         return death is not None and death.until > monotonic()
 
     def accused_by(self, proxy: Proxy, code: int) -> tuple[Proxy, ...]:
-        """Who is dead because ``proxy`` says so, with this ``code``."""
+        """The hops that are believed dead because ``proxy`` refused a connection to them with ``code``."""
         deaths, now = tuple(self._deaths.items()), monotonic()
         return tuple(
             dead for dead, death in deaths if (death.by, death.code) == (proxy, code) and death.until > now
         )
 
     def suspect(self, path: tuple[Proxy, ...]) -> None:
-        """The last hop of ``path`` keeps somebody waiting: ask whether it is alive."""
-        # A raw hop has nothing to answer: whoever speaks there is somebody else.
+        """A connection waits for the last hop of ``path``: probe whether that is alive."""
+        # A raw hop itself never answers: what comes from there is the destination's.
         if self.hop_probes is not None and path[-1].scheme != "raw" and self.may_ask("alive", path):
             self.hop_probes.probe_liveness(path)
 
     def suspect_pipelining(self, path: tuple[Proxy, ...]) -> None:
-        """The last hop of ``path`` has not answered a flight yet: ask whether it takes one."""
-        if self.hop_probes is not None and self.may_ask("flight", path):
-            self.hop_probes.set_pipelining(path)
+        """The last hop of ``path`` has not answered pipelined messages: probe whether it supports that."""
+        if self.hop_probes is not None and self.may_ask("pipelining", path):
+            self.hop_probes.probe_pipelining(path)
 
     def may_ask(self, what: str, path: tuple[Proxy, ...]) -> bool:
-        """Was the last hop of ``path`` not asked ``what`` just now? Note that it is."""
+        """Is a probe of the kind ``what`` to the last hop of ``path`` due? Note that it is being sent."""
         now = monotonic()
         if self._rest_until.get((what, path[-1]), 0.0) > now:
             return False
@@ -129,58 +134,58 @@ class Hops:
         return True
 
     def set_pipelining(self, proxy: Proxy, taken: bool) -> None:
-        """``proxy`` was seen to understand what it was sent in advance, or not to."""
+        """``proxy`` was seen to support pipelining (``taken``), or not to."""
         if not taken and self._pipelining.get(proxy) is not False:
-            self._say(f"the proxy {proxy} takes no flight: from now on it is told step by step")
+            self._say(f"the proxy {proxy} does not support pipelining: one message at a time from now on")
         self._pipelining[proxy] = taken
         self._candidates.pop(proxy, None)
         if taken:
             self._taken_at[proxy] = monotonic()
 
     def has_taken_since(self, proxy: Proxy, moment: float) -> bool:
-        """Was ``proxy`` seen to understand what it was sent in advance, after ``moment`` (monotonic)?"""
+        """Was ``proxy`` seen to support pipelining after ``moment`` (monotonic clock)?"""
         return self._taken_at.get(proxy, moment) > moment
 
     def may_support_pipelining(self, proxy: Proxy) -> None:
-        """A probe of ``proxy`` cannot tell. A connection can, at the price of one more if it does not."""
+        """No probe can tell whether ``proxy`` does. A connection can; if not, it has to be opened again."""
         if self._pipelining.get(proxy) is None:
             self._candidates[proxy] = True
 
     def is_candidate(self, proxy: Proxy) -> bool:
-        """Is it worth a try to send ``proxy`` everything at once?"""
+        """May ``proxy`` support pipelining, so that a connection should try it?"""
         return proxy in self._candidates
 
     def passes_on(self, proxy: Proxy, passed: bool) -> None:
-        """``proxy`` was seen to pass on what came right behind its request, or to lose it."""
+        """``proxy`` was seen to forward the bytes right behind its request (``passed``), or to lose them."""
         if not passed and self._passers.get(proxy) is not False:
             self._say(f"the proxy {proxy} loses what comes right behind a request: that waits from now on")
         self._passers[proxy] = passed
 
     def is_passer(self, proxy: Proxy) -> bool | None:
-        """Does ``proxy`` pass on what comes right behind its request? None when that is not known."""
+        """Does ``proxy`` forward the bytes right behind its request? None when that is not known."""
         return self._passers.get(proxy)
 
     def forget_pipelining(self, proxy: Proxy) -> None:
-        """``proxy`` supported pipelining, and does so no more: it may be asked again."""
+        """``proxy`` supported pipelining and does so no more, perhaps another server: probe it again."""
         self._pipelining.pop(proxy, None)
         self._passers.pop(proxy, None)
         self._uses.pop(proxy, None)
 
     def supports_pipelining(self, proxy: Proxy) -> bool | None:
-        """Does ``proxy`` take a flight? None when nobody knows."""
+        """Does ``proxy`` support pipelining? None when that is not known."""
         return self._pipelining.get(proxy)
 
     def used(self, proxy: Proxy) -> int:
-        """A tunnel goes through ``proxy``: the how many-th is it?"""
+        """Count one more tunnel through ``proxy``; return the new count."""
         self._uses[proxy] = uses = self._uses.get(proxy, 0) + 1
         return uses
 
     def unused(self, proxy: Proxy) -> None:
-        """Count the uses of ``proxy`` from the beginning."""
+        """Count the tunnels through ``proxy`` from zero again."""
         self._uses.pop(proxy, None)
 
     def forked(self) -> None:
-        """In a child after fork(): what was about to be learned of a hop is not learned here."""
+        """In a child after fork(): probes that were under way report to the parent, so they are due again."""
         self._uses.clear()
         self._rest_until.clear()
         for first in self._firsts.values():
@@ -188,10 +193,10 @@ class Hops:
 
 
 def reason(error: SocksError) -> int | None:
-    """The code of a hop's refusal; None when ``error`` is none.
+    """The reply code of a hop's refusal; None when ``error`` is something else.
 
-    A hang-up is one that says nothing, as "general failure" is.
+    A connection that was closed where it may mean a refusal counts as "general failure".
     """
     if isinstance(error, Rejected):
         return error.code
-    return v5.GENERAL_FAILURE if isinstance(error, ProxyClosed) and error.in_doubt else None
+    return v5.GENERAL_FAILURE if isinstance(error, ProxyClosed) and not error.failure.certain else None

@@ -1,17 +1,18 @@
-"""Is a hop alive that keeps a connection waiting? It is asked, on another one, for what needs nobody else.
+"""A probe of a hop that keeps a connection waiting: is it alive?
 
-A hop which has let us in and is silent then looks like one whose destination is silent. The difference
-matters: no destination may have us come from elsewhere because it says nothing. So the question is one that
-a working proxy answers at once, whoever is out there: a connection to its own machine. Any answer will do;
-"refused", "not allowed" and a hang-up are the usual ones.
+A hop that has accepted us and is silent looks like a hop whose destination is silent. The difference matters:
+a silent destination must not change the path of a connection. So the probe, on a connection of its own, asks
+the hop for what needs no other machine: a connection to the hop itself. A working proxy answers that at once.
+Any answer will do: most refuse, or close the connection.
 
-A hop that says nothing at all may also have never been reached, behind one that grants before it connects
-(shadowsocks, trojan, `ssh -D`). It is asked once more then, without the hop before: which of the two is dead?
+A hop that sends nothing at all may never have been reached, behind a hop that grants before it connects
+(shadowsocks, trojan, `ssh -D`). The probe is then repeated without the hop before, to see which of the two is
+dead.
 """
 
 from __future__ import annotations
 
-from pywrap.errors import ProxyTimeout
+from pywrap.errors import UNHEARD, ProxyTimeout
 from pywrap.tunnel.chain import ITSELF, handshake
 from pywrap.tunnel.retry_policy import Attempt, SingleAttempt
 
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
     from pywrap.errors import SocksError
     from pywrap.tunnel.hops import Hops
 
-# Seconds for each answer on the way.
+# Seconds for each answer of a hop.
 PATIENCE = 2.0
 
 
 class LivenessProbe(SingleAttempt):
-    """The question to the last hop of ``path``; the errors are the answer."""
+    """Asks the last hop of ``path`` for a connection to itself. It is told by errors: few hops grant it."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
         self._hops = hops
         self._path = path
         self._asked = path[-1]
-        # What came of the question through the hop before, when the second one goes around that.
+        # The error of the first attempt, once the second one, without the hop before, is under way.
         self._unheard: SocksError | None = None
         super().__init__(self._attempt(path))
 
@@ -42,28 +43,29 @@ class LivenessProbe(SingleAttempt):
         )
 
     def next_after(self, error: SocksError) -> Attempt | None:
-        """Learn from ``error``, or ask without the hop before."""
-        is_asked = error.hop is self._asked
-        if self._unheard is None and is_asked and error.unheard and len(self._path) > 1:
+        """Learn from ``error``; return an attempt without the hop before where that may be to blame."""
+        failure = error.failure
+        is_asked = failure.hop is self._asked
+        if self._unheard is None and is_asked and error.stage == UNHEARD and len(self._path) > 1:
             self._unheard = error
             return self._attempt((*self._path[:-2], self._asked))
-        # When one before it is silent, it was not asked.
-        dead = error.hop if isinstance(error, ProxyTimeout) else error.dead
+        # When a hop before it is silent, the probe has not reached it.
+        dead = failure.hop if isinstance(error, ProxyTimeout) else failure.blamed
         if dead is self._asked:
             self._hops.died(self._asked, error)
         elif self._unheard is not None:
             if is_asked:
                 self._answered_without()
             else:
-                # Nobody can tell: by what was seen.
+                # The second attempt failed on the way: the first one is all that is known.
                 self._hops.died(self._asked, self._unheard)
         return None
 
     def succeeded(self) -> None:
-        """It grants itself, as a hop that works may."""
+        """The hop connects to itself, as a working hop may."""
         if self._unheard is not None:
             self._answered_without()
 
     def _answered_without(self) -> None:
-        assert self._unheard is not None, "the hop before has been gone around"
+        assert self._unheard is not None, "this is the attempt without the hop before"
         self._hops.died(self._path[-2], self._unheard)

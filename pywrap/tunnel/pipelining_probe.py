@@ -17,7 +17,7 @@ by the hop behind, when that is asked for something impossible in the same piece
 
 from __future__ import annotations
 
-from pywrap.errors import ProxyClosed, Rejected
+from pywrap.errors import AUTHENTICATED, UNHEARD, ProxyClosed, Rejected
 from pywrap.socks import v5
 from pywrap.socks.wire import IMPOSSIBLE, Endpoint
 from pywrap.tunnel.chain import ITSELF, handshake, is_one_message
@@ -95,19 +95,20 @@ class PipeliningProbe(SingleAttempt):
 
     def next_after(self, error: SocksError) -> Attempt | None:
         """Learn from ``error``, or ask once more."""
-        hung_up = error.hop is self._asked and isinstance(error, ProxyClosed)
-        if hung_up and not self._step_by_step and (error.authenticated or error.unheard):
+        is_asked = error.failure.hop is self._asked
+        hung_up = is_asked and isinstance(error, ProxyClosed)
+        if hung_up and not self._step_by_step and error.stage in (AUTHENTICATED, UNHEARD):
             self._step_by_step = True
-            self._unheard = error.unheard
+            self._unheard = error.stage == UNHEARD
             return self._attempt(())
-        if hung_up and error.authenticated:
+        if hung_up and error.stage == AUTHENTICATED:
             if self._unheard:
                 self._hops.may_support_pipelining(self._asked)
             else:
                 self._hops.set_pipelining(self._asked, True)
-        elif error.hop is self._asked and isinstance(error, Rejected):
+        elif is_asked and isinstance(error, Rejected):
             self._hops.set_pipelining(self._asked, not self._step_by_step)
-        elif error.hop is self._asked and isinstance(error, MISREAD) and not self._step_by_step:
+        elif is_asked and isinstance(error, MISREAD) and not self._step_by_step:
             self._hops.set_pipelining(self._asked, False)
         else:
             # It was not reached: another time.
@@ -140,8 +141,8 @@ class PassingProbe(SingleAttempt):
 
     def next_after(self, error: SocksError) -> None:
         """Learn from ``error``."""
-        if error.hop is self._last:
-            self._hops.passes_on(self._before, not error.unheard)
+        if error.failure.hop is self._last:
+            self._hops.passes_on(self._before, error.stage != UNHEARD)
 
     def succeeded(self) -> None:
         """Whoever grants the impossible has read it."""

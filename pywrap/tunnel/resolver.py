@@ -198,7 +198,7 @@ class Tor:
         try:
             return self._converse(what.host, what, command, None).host
         except Rejected as err:
-            if err.dead is not None:
+            if err.failure.blamed is not None:
                 # A hop failed: it was not the last proxy that refused.
                 raise
             raise LookupFailed(str(err), _REFUSALS.get(err.code, EAI_FAIL)) from err
@@ -245,8 +245,8 @@ class NameServer:
                 answers.extend((yield from dns.ask(name, kinds)))
             except SocksError as err:
                 said = "hung up" if isinstance(err, ProxyClosed) else err
-                err.args = (f"name server {self._server}: {said} (asked for {name})",)
-                raise
+                why = f"name server {self._server}: {said} (asked for {name})"
+                raise err.copy(why) from err.__cause__
 
         self._converse(about, self._server, v5.CONNECT, talk)
         return answers

@@ -1,19 +1,21 @@
-"""How a connection is opened: the ways to try, one after the other.
+"""How a connection is opened: which attempts are made, one after the other.
 
-After a failure, in this order:
+After a failed attempt, in this order:
 
-1. in a flight, unless it was understood: the same path, step by step;
-2. somebody hung up, and there are other paths: the same path again, since a refusal is given again, and a hop
-   that has ended is not there any more;
-3. a hop says nothing that a proxy says: a path with it and without the hop before, which may have granted a
-   connection to it without having one. Who grants what is impossible has proved nothing: if the hop answers
-   there, the one before is dead;
-4. a hop is dead: a path without it, where the chain's type knows one;
-5. a hop refuses the destination with the code that it has refused the hop behind it with: it is that one
-   which does not work, and not both; a path without it, and with the other;
-6. anything else is an error, above all what the last hop says of the destination.
+1. messages were pipelined, and that may be the reason: the same path, one message at a time;
+2. a hop closed the connection, and there are other paths: the same path again, since a refusal is given
+   again, and a hop that has ended is not there any more;
+3. a hop has sent nothing of its protocol: a path with it and without the hop before, which may have granted a
+   connection to it without having one. If the hop answers there, the one before is dead;
+4. a hop is dead: a path without it, where the chain's type allows one;
+5. a hop refuses the destination with the code that it has refused the next hop with: the hop itself does not
+   work, rather than both of these; a path without it, and with the other;
+6. anything else ends the connection, above all what the last hop says of the destination.
 
-A hop that keeps a connection waiting is asked beside it whether it is alive (``liveness``).
+Only failures of proxies lead to another attempt. A refusal or a time-out of the destination never does, so a
+destination cannot change the path.
+
+While a hop keeps a connection waiting, it is probed on another connection (``liveness``).
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from __future__ import annotations
 from time import monotonic
 
 from pywrap.errors import (
+    UNHEARD,
     AuthenticationFailed,
+    Failure,
     NoCommonMethod,
     ProtocolError,
     ProxyClosed,
@@ -46,30 +50,31 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
-# Of the time that is left, for a way that has others behind it; what the last hop is asked for may take all.
+# The part of the remaining time for an attempt that may be followed by another. The last hop may take all of
+# the time for its request.
 _PART = 0.5
-# Seconds to reach the first hop in that case, and for each hop to reach the next, where the user has set no
-# limit: two SYNs may be lost, and as many again.
-_REACH = 4.0
-_PATIENCE = 15.0
+# Seconds to connect to the first hop in that case, and for each hop to reach the next, where the user has set
+# no limit: two SYNs may be lost, and as many again.
+_CONNECT_LIMIT = 4.0
+_REPLY_LIMIT = 15.0
 
-# For a flight that may have been swallowed. A hang is all that tells, until the hop has answered the question
-# whether it takes one.
+# The same for pipelined messages that a hop may lose. Silence is then the only sign, until the hop's
+# probe has been answered.
 _PIPELINING_PART = 1 / 3
 PIPELINING_SECONDS = 5.0
 
-# How a hop fails that cannot take a flight. A refusal is none of these: it was understood.
+# How a hop fails that does not support pipelining. A refusal is not among them: the messages were understood.
 MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
 
 
 @frozen
 class Attempt:
-    """One way: the hops in order, how to reach the first, and what is said through it.
+    """One attempt: the hops in order, the addresses of the first, and ``talk()``, the dialogue with all.
 
-    It may take a ``part`` of the time that is left and ``seconds`` at most. Where there may be other ways, it
-    has ``connect_limit`` seconds to connect to the first hop, and ``reply_limit`` for each answer; elsewhere
-    both are 0. ``early``: what is said first may go out in the SYN. ``watched``: while an answer is waited
-    for, ``RetryPolicy.should_abandon`` wants to be asked now and then.
+    It may take a ``part`` of the remaining time and at most ``seconds``. An attempt that may be followed by
+    another has ``connect_limit`` seconds to connect to the first hop, and ``reply_limit`` for each answer;
+    0 for no limit. ``early``: the first message may be sent with the SYN. ``watched``: call
+    ``RetryPolicy.should_abandon`` now and then while an answer is awaited.
     """
 
     path: tuple[Proxy, ...]
@@ -84,7 +89,7 @@ class Attempt:
 
 
 class SingleAttempt:
-    """A way without another: what fails is not to be got around. With the face of a ``RetryPolicy``."""
+    """One attempt and no other; implements what ``TunnelAttempt`` uses of ``RetryPolicy``."""
 
     waits_for_destination = False
 
@@ -104,17 +109,18 @@ class SingleAttempt:
         return False
 
     def given_up(self, error: SocksError) -> None:
-        """Nothing is learned from it."""
+        """Learn nothing from it."""
 
     def succeeded(self) -> None:
-        """Nor from this."""
+        """Learn nothing from it."""
 
 
 class RetryPolicy:
-    """The ways of one connection, through the paths of a ``selection``.
+    """The attempts of one connection, through the paths of a ``selection``.
 
-    ``pipeline`` is "off", "on" (pipelining through all hops that have not failed at it), or "auto" (only
-    through those seen to support it). ``fast_open``: with TCP Fast Open.
+    ``pipeline``: "off", "on" (pipelining through all hops that have not failed at it), or "auto" (only
+    through those seen to support it). ``fast_open``: with TCP Fast Open. ``then``: a dialogue with the
+    destination that belongs to the attempt, such as a question to a name server.
     """
 
     def __init__(
@@ -134,189 +140,107 @@ class RetryPolicy:
         self._pipeline = pipeline
         self._fast_open = fast_open
         self._then = then
+        # The path of the present attempt, when that began, and the number of the hop whose answer is awaited.
         self._path: tuple[Proxy, ...] = ()
-        # The number of the hop whose answer is waited for.
-        self._at = 0
-        # Those of the path that were taken for dead when it was chosen.
-        self._believed_dead: tuple[Proxy, ...] = ()
-        self._pipelined_hops: tuple[bool, ...] = ()
-        # Those of the path that may lose what comes right behind their request, and when the way began.
-        self._swallows: tuple[bool, ...] = ()
         self._begun = 0.0
-        self._without: tuple[Proxy, ...] = ()
-        # Those that a flight may have failed at, while the same path is tried step by step.
-        self._suspects: tuple[Proxy, ...] = ()
-        # Instead: a hop that may have lost what was behind its request, and the next, which said nothing.
-        self._swallower: tuple[Proxy, Proxy] | None = None
-        # While a path with the second and without the first is tried: a hop that may have granted what it
-        # does not have, the one behind it, and what came of the path with both.
-        self._grantor: tuple[Proxy, Proxy, SocksError] | None = None
-        self._acquitted: tuple[Proxy, ...] = ()
-        self._repeated = False
-        # Is it a flight that somebody may lose, and is it through somebody of whom that is not known?
+        self._at = 0
+        # For each hop of the path: is it sent everything at once, and may it lose the bytes right behind its
+        # request?
+        self._pipelined_hops: tuple[bool, ...] = ()
+        self._swallows: tuple[bool, ...] = ()
+        # Does any hop support pipelining for want of which something would be lost; is that unproven of any?
         self._pipelined = False
         self._pipelining_unproven = False
-        # What one said that seems to refuse everything.
+        # Hops of the path that were believed dead when it was chosen.
+        self._believed_dead: tuple[Proxy, ...] = ()
+        # Hops that have failed this connection.
+        self._without: tuple[Proxy, ...] = ()
+        # While the same path is tried without pipelining: the hops that may not support it; or a hop that may
+        # have lost the bytes behind its request, and the next hop, which has sent nothing.
+        self._suspects: tuple[Proxy, ...] = ()
+        self._swallower: tuple[Proxy, Proxy] | None = None
+        # While a path with the second and without the first is tried: a hop that may have granted a
+        # connection that it does not have, the hop behind it, and the error of the path with both.
+        self._grantor: tuple[Proxy, Proxy, SocksError] | None = None
+        self._acquitted: tuple[Proxy, ...] = ()
+        # Was the path repeated after a closed connection?
+        self._repeated = False
+        # A refusal by a hop that seems to refuse everything.
         self._refusal: SocksError | None = None
+        # Whether the latest error blames a hop, rather than the destination.
+        self._blames_hop = False
 
     def start(self) -> Attempt:
-        """The way to try first."""
+        """The first attempt."""
         return self._along(self._selection.pick(()))
 
     def next_after(self, error: SocksError) -> Attempt | None:
-        """The way to try after ``error``; None when there is no other."""
+        """The attempt after ``error``; None when there is no other."""
+        failure = error.failure
+        self._blames_hop = failure.blamed is not None
         if self._suspects and isinstance(error, (Rejected, AuthenticationFailed)):
-            # As good as a success: they have passed on what they were told, and the answer.
-            self._learn_of_suspects(error.hop)
+            # A refusal proves that every hop before this one has forwarded what it got, both ways.
+            self._learn_of_suspects(failure.hop)
         self._learn_of_answers(error)
         self._weigh_grantor(error)
         has_another = self._has_another()
         lost = self._lost() if has_another and isinstance(error, ProxyTimeout) else None
         if lost is not None:
-            error.dead = lost
-        elif self._may_be_of_pipelining(error):
+            self._blames_hop = True
+            return self._without_hop(lost, error)
+        if self._may_be_of_pipelining(error):
             self._suspect(error)
-            self._repeated = error.in_doubt
+            self._repeated = not failure.certain
             return self._attempt(())
-        elif error.in_doubt and not self._repeated and has_another:
+        if not failure.certain and not self._repeated and has_another:
             self._repeated = True
             return self._attempt(tuple(self._may_pipeline(number) for number in range(len(self._path))))
-        if error.dead is None:
+        if failure.blamed is None:
             return self._without_accuser(error)
-        if lost is None:
-            attempt = self._without_grantor(error)
-            if attempt is not None:
-                return attempt
-        self._without += (error.dead,)
-        path = self._selection.pick(self._without)
-        self._hops.died(error.dead, error, bool(path))
-        return self._along(path) if path else None
-
-    def _has_another(self) -> bool:
-        """Would there be another path if the present one failed?"""
-        return self._grantor is not None or self._selection.has_another(self._without)
-
-    def _without_grantor(self, error: SocksError) -> Attempt | None:
-        """The way to the hop that has said nothing, without the one before: that may be what failed."""
-        hop = error.hop
-        if not error.unheard or hop is None or hop in self._acquitted or hop is self._path[0]:
-            return None
-        before = self._path[self._number(hop) - 1]
-        path = self._selection.pick((*self._without, before), hop)
-        if hop not in path:
-            return None
-        self._acquitted += (hop,)
-        self._grantor = before, hop, error
-        self._without += (before,)
-        return self._along(path)
-
-    def _weigh_grantor(self, error: SocksError | None) -> None:
-        """Does a hop answer that was not heard through another? By ``error``, or because the way stands."""
-        if self._grantor is None:
-            return
-        before, hop, unheard = self._grantor
-        if error is None or (
-            error.hop is not None
-            and self._number(error.hop) >= self._number(hop)
-            and not (error.hop is hop and error.unheard)
-        ):
-            self._grantor = None
-            self._hops.died(before, unheard)
-        elif error.dead is hop:
-            # Neither way.
-            self._grantor = None
-            self._without = tuple(each for each in self._without if each is not before)
-
-    def _number(self, hop: Proxy) -> int:
-        return self._path.index(hop)
-
-    def _without_accuser(self, error: SocksError) -> Attempt | None:
-        """The way without the hop that ``error`` is of, if it fails at everything."""
-        code = reason(error)
-        if error.hop is None or code is None or self._refusal is not None:
-            return None
-        accused = self._hops.accused_by(error.hop, code)
-        without = (*(each for each in self._without if each not in accused), error.hop)
-        # To pick is to take a turn, of a round robin.
-        path = self._selection.pick(without) if accused else ()
-        if not path:
-            return None
-        self._hops.live(accused)
-        self._refusal = error
-        self._without = without
-        return self._along(path)
+        return self._without_grantor(error) or self._without_hop(failure.blamed, error)
 
     def error_to_report(self, error: SocksError) -> SocksError:
-        """What to report, ``error`` having ended the last way: of the destination, rather than of a hop."""
-        return error if self._refusal is None or error.dead is None else self._refusal
+        """What to report after ``error``, the latest: what was said of the destination, rather than a hop."""
+        return error if self._refusal is None or not self._blames_hop else self._refusal
 
     def should_abandon(self) -> bool:
-        """No answer has come for a while: is it known that none will? The hops waited for are asked."""
+        """No answer has come for a while: is it known that none will? The awaited hops are probed."""
         if self._was_swallowed():
             return True
         for number in self._at_risk():
-            # Also those that have taken one: another server may be there by now.
+            # Also hops that have supported it: another server may be there by now.
             self._hops.suspect_pipelining(self._path[: number + 1])
         if not self._has_another():
-            # Whoever is dead: it is waited for.
+            # Dead or not, the connection can only wait.
             return False
         for number in range(self._at + 1):
             self._hops.suspect(self._path[: number + 1])
         return self._lost() is not None
 
-    def _was_swallowed(self) -> bool:
-        """Does a hop that a flight went through turn out to take none, or to lose what was behind it?"""
-        if any(self._hops.supports_pipelining(self._path[number]) is False for number in self._at_risk()):
-            return True
-        if not self._is_joined(self._at):
-            return False
-        before, hop = self._path[self._at - 1 : self._at + 1]
-        # Others are answered in the meantime.
-        return self._hops.is_passer(before) is False or self._hops.has_taken_since(hop, self._begun)
-
-    def _is_joined(self, number: int) -> bool:
-        return is_joined(self._pipelined_hops, self._swallows, number)
-
-    def _may_be_of_pipelining(self, error: SocksError) -> bool:
-        """Can ``error`` come from all having been said at once?"""
-        if not isinstance(error, MISREAD) or not self._pipelined:
-            return False
-        if self._pipelining_unproven or isinstance(error, (NoCommonMethod, ProtocolError)):
-            return True
-        # Of those that take flights, a hang-up is a refusal, and silence is the destination's.
-        return self._was_swallowed() if isinstance(error, ProxyTimeout) else not error.in_doubt
-
-    def _lost(self) -> Proxy | None:
-        """A hop that is waited for, and was found dead meanwhile: by its answer, or by other connections."""
-        waited_for = self._path[: self._at + 1]
-        return next(
-            (hop for hop in waited_for if self._hops.is_dead(hop) and hop not in self._believed_dead), None
-        )
-
     @property
     def waits_for_destination(self) -> bool:
-        """Is it the last hop that is waited for? Then it may take all the time that there is."""
+        """Is the last hop awaited, so that the attempt may take all of the remaining time?"""
         return self._at == len(self._path) - 1 and not self._pipelining_unproven
 
     def given_up(self, error: SocksError) -> None:
-        """The program waits no longer: ``error`` is what would have been reported of the present way."""
+        """The program waits no longer: ``error`` is what the present attempt would have reported."""
         dead = self._lost()
-        if dead is None and error.unheard and self._at > 0 and self._hops.hop_probes is not None:
-            # It, or the one before? The question that finds out goes on.
+        if dead is None and error.stage == UNHEARD and self._at > 0 and self._hops.hop_probes is not None:
+            # That hop, or the one before? A probe finds out.
             self._hops.suspect(self._path[: self._at + 1])
             return
-        dead = dead or error.dead
+        dead = dead or error.failure.blamed
         if dead is not None:
             self._hops.died(dead, error, self._has_another())
 
     def succeeded(self) -> None:
-        """The present way stands."""
+        """The present attempt has opened the connection."""
         self._pipelining_unproven = False
         self._weigh_grantor(None)
         self._hops.live(self._path)
-        if self._refusal is not None and self._refusal.hop is not None:
-            # Now that it is known.
-            self._hops.died(self._refusal.hop, self._refusal)
+        if self._refusal is not None and self._refusal.failure.hop is not None:
+            # The path without it works.
+            self._hops.died(self._refusal.failure.hop, self._refusal)
         for number, pipelines in enumerate(self._pipelined_hops):
             if pipelines and not self._is_safe(number):
                 self._hops.set_pipelining(self._path[number], True)
@@ -324,37 +248,7 @@ class RetryPolicy:
                 self._hops.passes_on(self._path[number - 1], True)
         self._learn_of_suspects(self._path[-1])
 
-    def _learn_of_answers(self, error: SocksError) -> None:
-        """Those before the one that failed have answered what they were sent at once."""
-        if error.hop not in self._path:
-            return
-        failed = self._number(error.hop)
-        for number, pipelines in enumerate(self._pipelined_hops[:failed]):
-            if pipelines:
-                self._hops.set_pipelining(self._path[number], True)
-        for number in range(failed if error.unheard else failed + 1):
-            if self._is_joined(number):
-                self._hops.passes_on(self._path[number - 1], True)
-
-    def _learn_of_suspects(self, authenticated: Proxy | None) -> None:
-        """Step by step, those up to the hop that has ``authenticated`` work."""
-        for hop in self._path:
-            if hop in self._suspects:
-                if self._hops.supports_pipelining(hop):
-                    # It was another server, or in the middle of its end.
-                    self._hops.forget_pipelining(hop)
-                else:
-                    self._hops.set_pipelining(hop, False)
-            if self._swallower is not None and hop is self._swallower[1]:
-                swallower = self._swallower[0]
-                if self._hops.is_passer(swallower):
-                    self._hops.forget_pipelining(swallower)
-                else:
-                    self._hops.passes_on(swallower, False)
-            if hop is authenticated:
-                break
-        self._suspects = ()
-        self._swallower = None
+    # ---------------------------------------------------------------- the next attempt
 
     def _along(self, path: tuple[Proxy, ...]) -> Attempt:
         self._path = path
@@ -374,8 +268,8 @@ class RetryPolicy:
         self._at = 0
         part, seconds, connect_limit, reply_limit = 1.0, _NEVER, 0.0, 0.0
         if self._has_another():
-            part, connect_limit, reply_limit = _PART, _REACH, _PATIENCE
-        # Now: another connection may find out meanwhile that a hop does not take it, as this one did not.
+            part, connect_limit, reply_limit = _PART, _CONNECT_LIMIT, _REPLY_LIMIT
+        # Decided now: another connection may learn meanwhile that a hop does not support it.
         self._pipelined = bool(self._at_risk())
         self._pipelining_unproven = any(
             self._hops.supports_pipelining(path[number]) is None
@@ -392,7 +286,7 @@ class RetryPolicy:
             seconds,
             connect_limit,
             reply_limit,
-            # A raw hop is told nothing: its SYN would wait for the program's first word.
+            # A raw hop is sent nothing: its SYN would wait for the program's first bytes.
             self._fast_open and path[0].scheme != "raw",
             self._pipelined or bool(reply_limit),
         )
@@ -407,15 +301,153 @@ class RetryPolicy:
             try:
                 yield from self._then()
             except SocksError as err:
-                err.hop = path[-1]
-                raise
+                raise err.copy(failure=Failure(path[-1])) from err.__cause__
         return bound
 
     def _asking(self, number: int) -> None:
         self._at = number
 
+    def _has_another(self) -> bool:
+        """Would there be another path if the present one failed?"""
+        return self._grantor is not None or self._selection.has_another(self._without)
+
+    def _without_hop(self, dead: Proxy, error: SocksError) -> Attempt | None:
+        """An attempt without ``dead``, which is to blame for ``error``."""
+        self._without += (dead,)
+        path = self._selection.pick(self._without)
+        self._hops.died(dead, error, bool(path))
+        return self._along(path) if path else None
+
+    def _without_grantor(self, error: SocksError) -> Attempt | None:
+        """An attempt with the hop that has sent nothing, without the one before, which may be to blame."""
+        hop = error.failure.hop
+        if error.stage != UNHEARD or hop is None or hop in self._acquitted or hop is self._path[0]:
+            return None
+        before = self._path[self._number(hop) - 1]
+        path = self._selection.pick((*self._without, before), hop)
+        if hop not in path:
+            return None
+        self._acquitted += (hop,)
+        self._grantor = before, hop, error
+        self._without += (before,)
+        return self._along(path)
+
+    def _without_accuser(self, error: SocksError) -> Attempt | None:
+        """An attempt without the hop that ``error`` is of, if that hop refuses everything."""
+        hop, code = error.failure.hop, reason(error)
+        if hop is None or code is None or self._refusal is not None:
+            return None
+        accused = self._hops.accused_by(hop, code)
+        without = (*(each for each in self._without if each not in accused), hop)
+        # Only now: pick() takes a turn of a round-robin chain.
+        path = self._selection.pick(without) if accused else ()
+        if not path:
+            return None
+        self._hops.live(accused)
+        self._refusal = error
+        self._without = without
+        return self._along(path)
+
+    # ---------------------------------------------------------------- what is learned of hops
+
+    def _weigh_grantor(self, error: SocksError | None) -> None:
+        """Does the hop that sent nothing answer without the one before? ``error``: None after a success."""
+        if self._grantor is None:
+            return
+        before, hop, unheard = self._grantor
+        failed = None if error is None else error.failure.hop
+        if error is None or (
+            failed is not None
+            and self._number(failed) >= self._number(hop)
+            and not (failed is hop and error.stage == UNHEARD)
+        ):
+            self._grantor = None
+            self._hops.died(before, unheard)
+        elif error.failure.blamed is hop:
+            # It answers on neither path.
+            self._grantor = None
+            self._without = tuple(each for each in self._without if each is not before)
+
+    def _lost(self) -> Proxy | None:
+        """An awaited hop that was found dead meanwhile, by its probe or by other connections."""
+        awaited = self._path[: self._at + 1]
+        return next(
+            (hop for hop in awaited if self._hops.is_dead(hop) and hop not in self._believed_dead), None
+        )
+
+    def _learn_of_answers(self, error: SocksError) -> None:
+        """The hops before the one that failed have answered their pipelined messages."""
+        if error.failure.hop not in self._path:
+            return
+        failed = self._number(error.failure.hop)
+        for number, pipelines in enumerate(self._pipelined_hops[:failed]):
+            if pipelines:
+                self._hops.set_pipelining(self._path[number], True)
+        for number in range(failed if error.stage == UNHEARD else failed + 1):
+            if self._is_joined(number):
+                self._hops.passes_on(self._path[number - 1], True)
+
+    def _learn_of_suspects(self, authenticated: Proxy | None) -> None:
+        """Without pipelining, the hops up to ``authenticated`` work: so that is what they do not support."""
+        for hop in self._path:
+            if hop in self._suspects:
+                if self._hops.supports_pipelining(hop):
+                    # It did support it: another server is there now, or it was just ending.
+                    self._hops.forget_pipelining(hop)
+                else:
+                    self._hops.set_pipelining(hop, False)
+            if self._swallower is not None and hop is self._swallower[1]:
+                swallower = self._swallower[0]
+                if self._hops.is_passer(swallower):
+                    self._hops.forget_pipelining(swallower)
+                else:
+                    self._hops.passes_on(swallower, False)
+            if hop is authenticated:
+                break
+        self._suspects = ()
+        self._swallower = None
+
+    def _suspect(self, error: SocksError) -> None:
+        """Note which hop may have lost pipelined messages; the same path is tried without pipelining now."""
+        hop = error.failure.hop
+        if hop not in self._path:
+            return
+        number = self._number(hop)
+        before = self._path[number - 1]
+        lost = isinstance(error, ProxyTimeout) and error.stage == UNHEARD and self._is_joined(number)
+        if lost and (self._pipelining_unproven or not self._hops.is_passer(before)):
+            # It has sent nothing, so nothing has reached it. A hop that loses a part of its messages answers
+            # the others.
+            self._swallower = before, hop
+        else:
+            self._suspects = (hop,)
+
+    # ---------------------------------------------------------------- pipelining
+
+    def _was_swallowed(self) -> bool:
+        """Is it known by now that a hop does not support pipelining, or loses the bytes behind a request?"""
+        if any(self._hops.supports_pipelining(self._path[number]) is False for number in self._at_risk()):
+            return True
+        if not self._is_joined(self._at):
+            return False
+        before, hop = self._path[self._at - 1 : self._at + 1]
+        # The hop has answered other connections meanwhile.
+        return self._hops.is_passer(before) is False or self._hops.has_taken_since(hop, self._begun)
+
+    def _is_joined(self, number: int) -> bool:
+        return is_joined(self._pipelined_hops, self._swallows, number)
+
+    def _may_be_of_pipelining(self, error: SocksError) -> bool:
+        """Can pipelining be the reason for ``error``?"""
+        if not isinstance(error, MISREAD) or not self._pipelined:
+            return False
+        if self._pipelining_unproven or isinstance(error, (NoCommonMethod, ProtocolError)):
+            return True
+        # Of hops that support it, a closed connection is a refusal, and silence is the destination's.
+        return self._was_swallowed() if isinstance(error, ProxyTimeout) else error.failure.certain
+
     def _may_pipeline(self, number: int) -> bool:
-        """Does hop ``number`` of the path take a flight?"""
+        """May hop ``number`` of the path be sent everything at once?"""
         hop = self._path[number]
         known = self._hops.supports_pipelining(hop)
         if self._pipeline == "on":
@@ -423,32 +455,21 @@ class RetryPolicy:
         return known is True or self._is_safe(number) or self._hops.is_candidate(hop)
 
     def _may_swallow(self, hop: Proxy) -> bool:
-        """Is what comes right behind the request to ``hop`` too likely to get lost?"""
+        """Is ``hop`` too likely to lose the bytes right behind its request?"""
         known = self._hops.is_passer(hop)
         return known is False if self._pipeline == "on" else known is not True
 
     def _is_safe(self, number: int) -> bool:
-        """Has the hop nothing to lose? A single message to the last has nothing behind it."""
+        """Has the hop nothing to lose? That is the last hop, if it is sent a single message."""
         return is_one_message(self._path[number]) and number == len(self._path) - 1
 
     def _at_risk(self) -> list[int]:
-        """The hops that would lose something if they did not take the present flight, by their numbers."""
+        """The hops that would lose messages if they did not support pipelining, by their numbers."""
         return [
             number
             for number, pipelines in enumerate(self._pipelined_hops)
             if pipelines and not self._is_safe(number)
         ]
 
-    def _suspect(self, error: SocksError) -> None:
-        """Note which hop may have lost what came early, while the same path is tried step by step."""
-        hop = error.hop
-        if hop not in self._path:
-            return
-        number = self._number(hop)
-        before = self._path[number - 1]
-        lost = isinstance(error, ProxyTimeout) and error.unheard and self._is_joined(number)
-        if lost and (self._pipelining_unproven or not self._hops.is_passer(before)):
-            # Not a word from it: nothing has reached it. A hop that loses a part of what it gets says more.
-            self._swallower = before, hop
-        else:
-            self._suspects = (hop,)
+    def _number(self, hop: Proxy) -> int:
+        return self._path.index(hop)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.errors import (
+    UNHEARD,
     AuthenticationFailed,
     NoCommonMethod,
     ProtocolError,
@@ -481,4 +482,4 @@ def test_a_hop_that_has_said_nothing_is_told_from_one_that_went_on_to_be_silent(
     for answer, unheard in ((b"", True), (b"HTTP/1.1", True), (b"\x05\x02", False), (b"\x05\x00", False)):
         kind = ProtocolError if answer[:1] == b"H" else ProxyClosed
         err, _, _ = refused(kind, v5.connect(Endpoint("x.example", 80), b"u", b"p"), answer)
-        assert err.unheard == unheard
+        assert (err.stage == UNHEARD) == unheard

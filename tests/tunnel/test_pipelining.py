@@ -138,7 +138,7 @@ ANSWERS = b"\x05\x00" + OK + b"\x05\x02" + b"\x01\x00" + OK_BOUND
 def test_it_is_cut_off_anywhere(cut):
     err = failure(fly(FIVE, FIVE_WITH_PASSWORD), ANSWERS[:cut])
     assert type(err) is ProxyClosed
-    assert err.hop is (FIVE if cut < len(b"\x05\x00" + OK) else FIVE_WITH_PASSWORD)
+    assert err.failure.hop is (FIVE if cut < len(b"\x05\x00" + OK) else FIVE_WITH_PASSWORD)
 
 
 def test_what_cannot_be_said_is_not_sent():
@@ -189,8 +189,8 @@ def test_who_is_dead(pipelined, heard, error, dead, in_doubt):
     with pytest.raises(SocksError) as caught:
         party.hear(heard)
         party.dialogue.throw(error("it ended"))
-    assert caught.value.dead is (None if dead is None else path[dead])
-    assert caught.value.in_doubt == in_doubt
+    assert caught.value.failure.blamed is (None if dead is None else path[dead])
+    assert caught.value.failure.certain == (not in_doubt)
 
 
 @pytest.mark.parametrize("hop", [FOUR, HTTP])
@@ -200,4 +200,4 @@ def test_a_hop_of_one_message_that_is_silent_is_dead_unless_it_is_the_last(hop):
         party.hear(b"" if path[0] is hop else b"\x05\x00" + OK)
         with pytest.raises(ProxyTimeout) as caught:
             party.dialogue.throw(ProxyTimeout("no answer"))
-        assert caught.value.dead is dead
+        assert caught.value.failure.blamed is dead

@@ -10,6 +10,7 @@ import pytest
 
 from pywrap.errors import (
     AuthenticationFailed,
+    Failure,
     ProtocolError,
     ProxyTimeout,
     Rejected,
@@ -193,9 +194,7 @@ def refusing(failure):
 
 
 def refusal(code, dead=None):
-    failure = Rejected("refused", errno.EHOSTUNREACH, code)
-    failure.dead = dead
-    return failure
+    return Rejected("refused", errno.EHOSTUNREACH, code).copy(failure=Failure(dead, dead))
 
 
 @pytest.mark.parametrize(

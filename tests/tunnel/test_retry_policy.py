@@ -8,7 +8,10 @@ import pytest
 
 from pywrap.config.settings import Chain, Proxy
 from pywrap.errors import (
+    AUTHENTICATED,
+    UNHEARD,
     AuthenticationFailed,
+    Failure,
     NoCommonMethod,
     ProtocolError,
     ProxyClosed,
@@ -32,9 +35,8 @@ TARGET = Endpoint("example.org", 443)
 
 def failed(kind, hop=None, dead=None, in_doubt=False, authenticated=False, unheard=False):
     error = kind("it failed", errno.ECONNREFUSED, 5) if kind is Rejected else kind("it failed")
-    error.hop, error.dead, error.in_doubt, error.authenticated = hop, dead, in_doubt, authenticated
-    error.unheard = unheard
-    return error
+    stage = AUTHENTICATED if authenticated else UNHEARD if unheard else ""
+    return error.copy(stage=stage, failure=Failure(hop, dead, not in_doubt))
 
 
 def unheard(kind, hop):
@@ -318,7 +320,7 @@ def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
     assert party.sent[-1] == b"hello"
     with pytest.raises(ProxyTimeout) as caught:
         party.dialogue.throw(ProxyTimeout("no answer in time"))
-    assert (caught.value.hop, caught.value.dead) == (A, None)
+    assert caught.value.failure == Failure(A, None)
     # It has taken the flight: to fly less would not help.
     assert plan.next_after(caught.value) is None
     assert hops.supports_pipelining(A) is True and not hops.is_dead(A)
@@ -387,9 +389,7 @@ def test_a_flight_that_fails_after_another_found_out_is_repeated_step_by_step(ho
 
 
 def refused(hop, dead=None, code=1):
-    error = Rejected("no", errno.ECONNREFUSED, code)
-    error.hop, error.dead = hop, dead
-    return error
+    return Rejected("no", errno.ECONNREFUSED, code).copy(failure=Failure(hop, dead))
 
 
 def test_a_hop_that_fails_at_everything_is_the_one_that_fails(hops):
@@ -507,8 +507,7 @@ def test_a_hop_that_answers_in_neither_way_is_dead(hops, second):
     assert attempt.path == (B,)
     # There is another way behind it: that has no time without end.
     assert attempt.part < 1 and attempt.connect_limit
-    error = unheard(second, B)
-    error.in_doubt = False
+    error = failed(second, B, B, unheard=True)
     assert plan.next_after(error).path == (A,)
     assert hops.is_dead(B) and not hops.is_dead(A)
     plan.succeeded()
@@ -562,7 +561,7 @@ def asking(asked):
         def probe_liveness(self, path):
             asked.append(path)
 
-        def set_pipelining(self, path):
+        def probe_pipelining(self, path):
             asked.append(("flight", path))
 
     return Hops(lambda *_: [], hop_probes=HopProbes())

@@ -228,8 +228,7 @@ class Associations:
                 if err is not None and channel.association is association and not self._state.is_closed:
                     self._runtime.messages.say(1, str(err))
                     # The only errno that Linux has for this: on any other, Twisted gives up a UDP port.
-                    err.errno = errno.ECONNREFUSED
-                    self._closing.fail(to_oserror(err), is_end=True)
+                    self._closing.fail(to_oserror(err.copy(errno=errno.ECONNREFUSED)), is_end=True)
 
         channel.watches = association.watching(ended)
         try:
