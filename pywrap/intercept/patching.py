@@ -1,4 +1,4 @@
-"""What was replaced, and the way back."""
+"""What was replaced, and the way back; and what is put in its place."""
 
 from __future__ import annotations
 
@@ -33,3 +33,22 @@ class Patches:
         """Put everything back, last replaced first. May be called twice."""
         while self._undo:
             self._undo.pop()()
+
+
+def with_state(function: Any, original: Any = None, **state: Any) -> Any:
+    """A copy of ``function``, a module's, that has ``state`` for its keyword-only arguments.
+
+    What replaces a method must be a function, because only that gets ``self``. Where it needs something that
+    differs from one class or module to another, this takes the place of a closure: a reader finds the
+    function by its name, and a call costs as much. With ``original``, the copy has its name and docstring.
+    """
+    copy = type(function)(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = state
+    copy.__module__ = function.__module__
+    copy.__qualname__ = function.__qualname__
+    copy.__doc__ = function.__doc__
+    if original is not None:
+        copy.__name__ = original.__name__
+        copy.__qualname__ = getattr(original, "__qualname__", original.__name__)
+        copy.__doc__ = original.__doc__
+    return copy

@@ -1,28 +1,24 @@
-"""listen() at the last proxy (BIND): what the program listens on is the control connection.
+"""A socket that listens at the last proxy (BIND): what the program holds is the connection to the proxy.
 
-1. listen() on a socket with any port and not on loopback: a placeholder (``placeholder``) takes the place of
-   the program's socket, and the background thread asks the proxy for a port. A socket that may block waits.
-2. The first reply is in: the placeholder becomes readable. The program's next call of accept(), listen() or
-   getsockname() puts the control connection on the program's descriptor. Not the thread: whoever sleeps in
-   poll(2) on the one file would not be woken up by what comes on the other.
-3. The second reply makes that readable, as a peer does a listening socket. accept() reads it and returns the
-   connection under another number. On the program's is a placeholder again, a readable one: who goes on
-   listening calls accept() again, and that asks for the next port. Who has closed it by then, as for an FTP
-   transfer, has no second port opened for him; nor an event loop, which tries until EAGAIN, before it polls.
-4. What failed is told by the next accept(), by SO_ERROR, or by a listen() that waits; then nothing is
+1. listen() puts a placeholder on the program's descriptor (``tcp.placeholder``), and the background thread
+   asks the proxy for a port (``request``). On a socket that may block, listen() waits for the port.
+2. The first reply makes the placeholder readable. The program's next call of accept(), listen() or
+   getsockname() puts the control connection on the descriptor. The background thread does not: a thread of
+   the program that sleeps in poll(2) on the one file would not be woken by what arrives on the other.
+3. The second reply makes that readable, as a peer makes a listening socket. accept() (``accepting``) reads
+   it, and returns the connection under a new descriptor. On the program's is a placeholder again, which is
+   readable: a program that goes on listening calls accept() again, and that asks for the next port. A program
+   that closes the socket after one peer, as for an FTP transfer, has no second port opened for it. Nor has an
+   event loop, which calls accept() until EAGAIN, before it polls.
+4. An error is reported by the next accept(), by SO_ERROR, or by a listen() that waits. Then nothing is
    readable, and accept() or listen() may ask once more.
-5. A proxy listens for a minute or two, and may be started anew. Who listens here does so until he closes:
-   when a port that stood ends before anybody came, another is asked for. Where that fails, again after a
-   pause, and after ever longer ones. accept() tells of it when it is no short restart any more, and who polls
-   is woken up for that once.
+5. A port that ends without a peer is followed by another (``failures``). A program that polls is woken for an
+   error once.
 
-The program's socket object has methods in front of C's meanwhile (``derived_class``): send() and recv() would
-reach the proxy, as one of the peers, and shutdown() would look like its end.
+``states`` has the states that it goes through. getsockname() waits for the first reply, since there is no
+other answer. After accept() it returns the port that was, until there is the next.
 
-getsockname() waits for the first reply: there is no other answer. After accept() it tells the port that was,
-until there is the next.
-
-An epoll that was made by C code sees the first peer only, and processes cannot share a port after a fork():
+An epoll object that C code made sees the first peer only. Processes cannot share a port after fork(), since
 it is one connection.
 """
 
@@ -31,624 +27,443 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from time import monotonic
 
 from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
-from pywrap.intercept.derived_class import Classes
-from pywrap.intercept.lock import Event, Lock
+from pywrap.intercept.bind import states
+from pywrap.intercept.bind.accepting import Accepting
+from pywrap.intercept.bind.descriptors import Descriptors
+from pywrap.intercept.bind.failures import Failures
+from pywrap.intercept.bind.request import BindRequest
 from pywrap.intercept.own import Own
-from pywrap.intercept.sockets import inode, is_open
-from pywrap.intercept.tcp.placeholder import placeholder, put
+from pywrap.intercept.sockets import is_open
 from pywrap.intercept.tcp.unconnected import unconnected
-from pywrap.socks.wire import Endpoint, is_loopback
-from pywrap.tunnel.attempt import POLLIN
-from pywrap.tunnel.background import Task
-from pywrap.tunnel.binding import Binding
+from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.first_hop import clone_socket
-from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.bind.accepting import Accepted
     from pywrap.intercept.runtime import Runtime
     from pywrap.tunnel.attempt import TunnelAttempt
-
-
-_SENDING = ("send", "sendall", "sendmsg", "sendto")
-_RECEIVING = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into")
-
-# Seconds. A port that ends sooner counts as one that was refused: the proxy would be asked without end.
-_LASTING = 1.0
-# The first pause before a proxy is asked again, each other twice the one before, and the longest.
-_PAUSE = 0.25
-_LONGEST_PAUSE = 60.0
-# So many failures in a row are nobody's business: 1.75 s, in which most proxies have been started anew.
-_FORGIVEN = 3
-
-
-def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
-    """listen() under ``runtime``."""
-    classes = Classes(runtime.registry.roots, lambda base: _methods(base, runtime.registry))
-
-    def listen(self: _socket.socket, /, *backlog: Any) -> None:
-        """listen([backlog]): here, on the last proxy (``listen bind``), or not for others (``block``)."""
-        if runtime.settings.listen == "block" and not _is_local(self):
-            why = f"{_name(self)} refused: listening for others than this machine is blocked (--listen)"
-            runtime.messages.say(1, why)
-            raise OSError(errno.EPERM, why)
-        if runtime.settings.listen != "bind" or not _is_for_the_proxy(runtime, self):
-            return originals.listen(self, *backlog)
-        registry, fd = runtime.registry, originals.fileno(self)
-        with registry.lock:
-            listener = registry.listener_of(fd) or Listener(runtime, self)
-            try:
-                classes.put_on(self)
-            except TypeError:
-                # It goes without.
-                pass
-        try:
-            listener.begin(self)
-        finally:
-            if registry.listener_of(fd) is None:
-                # It is as before, and may be connected yet.
-                classes.take_off(self)
-        return None
-
-    return {"listen": listen}
-
-
-def _methods(base: Any, registry: SocketRegistry) -> dict[str, Any]:
-    """What a socket that listens says in place of sending and receiving, and how it is shut down."""
-
-    def refused(name: str, number: int) -> Callable[..., Any]:
-        otherwise = getattr(base, name)
-
-        def method(self: _socket.socket, *args: Any, **kwargs: Any) -> Any:
-            if registry.listener_of(originals.fileno(self)) is None:
-                return otherwise(self, *args, **kwargs)
-            raise OSError(number, os.strerror(number))
-
-        method.__name__ = name
-        method.__doc__ = otherwise.__doc__
-        return method
-
-    def shutdown(self: _socket.socket, how: int, /) -> None:
-        """shutdown(flag)."""
-        with registry.lock:
-            listener = registry.listener_of(originals.fileno(self))
-            if listener is None:
-                base.shutdown(self, how)
-            else:
-                listener.shutdown(self, how)
-
-    sending = {name: refused(name, errno.EPIPE) for name in _SENDING}
-    receiving = {name: refused(name, errno.ENOTCONN) for name in _RECEIVING}
-    return {**sending, **receiving, "shutdown": shutdown}
-
-
-def _is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
-    """Does it listen on a port that is the system's to choose, and for others than this machine?"""
-    _, kind, proto = originals.family_type_proto(sock)
-    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
-        return False
-    registry, fd = runtime.registry, originals.fileno(sock)
-    if registry.listener_of(fd) is not None:
-        return True
-    number = inode(fd)
-    if number in registry.established or registry.pending_of(fd) is not None:
-        # Connected, so that the kernel has the right errno for it.
-        return False
-    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
-        return False
-    port = originals.getsockname(sock)[1]
-    return not _is_local(sock) and (port == 0 or number in registry.any_port)
-
-
-def _is_local(sock: _socket.socket) -> bool:
-    """Can only this machine connect to it?"""
-    address = address_of(originals.getsockname(sock)[0]) or b""
-    return is_loopback(address)
-
-
-def _name(sock: _socket.socket) -> Endpoint:
-    host, port = originals.getsockname(sock)[:2]
-    return Endpoint(host, port)
+    from pywrap.tunnel.binding import Binding
 
 
 class Listener:
-    """A socket that listens at a proxy.
+    """The listener of one open file, for the patches (``registry.Listener``).
 
-    ``fds``: the program's descriptors of it (dup() adds to them). ``number``: the inode of what they are,
-    a placeholder, with its other end in ``_far``, or the control connection. ``real``: behind a placeholder,
-    the socket that asks the proxy, for options meanwhile. ``asking``: until the first reply. Everything here
-    is done under ``registry.lock``, except for waiting.
+    Everything here is done under the registry's lock, except for waiting.
     """
 
     def __init__(self, runtime: Runtime, sock: _socket.socket) -> None:
         fd = originals.fileno(sock)
-        self.fds = {fd}
-        self.number = inode(fd)
-        self.real: _socket.socket | None = None
         self._runtime = runtime
+        self._state = states.IDLE
         self._family = originals.family_type_proto(sock)[0]
-        self._name: tuple[Any, ...] | None = None
-        self._far: _socket.socket | None = None
+        self._is_ipv6 = self._family == _socket.AF_INET6
+        self._descriptors = Descriptors(fd, runtime.registry, self)
+        self._accepting = Accepting(self)
+        self._failures = Failures()
+        # Behind a placeholder, the socket on which the proxy is asked. It has the program's options.
+        self._real: Own | None = None
+        self._request: BindRequest | None = None
+        # Of the request that was answered last.
         self._binding: Binding | None = None
-        # The first reply is in, and the placeholder still in place.
+        # The connection to the proxy, when ANSWERED.
         self._control: _socket.socket | None = None
-        # Who came, while there was no descriptor left for him (EMFILE).
-        self._came: Endpoint | None = None
-        self.asking = False
-        self._error: SocksError | None = None
-        self._told = False
-        # When the port began to stand, and how often in a row there was none that lasted.
-        self._is_shut = False
-        self._since = 0.0
-        self._failures = 0
-        # Non-blocking accept() calls since the last peer.
-        self._idle = 0
-        # The answer to what was asked last, or that nothing is asked any more.
-        self._settled = Event(happened=True)
-        # One thread at a time waits for the peer: there is one.
-        self._turn = Lock()
-        # Without the address that it is bound to: that is where to listen, and not the way to the proxy.
-        self._retire(fd)
+        # The peer, when ARRIVED.
+        self._peer = Endpoint("", 0)
+        # What getsockname() returns, once there has been a port.
+        self._name: tuple[Any, ...] | None = None
+        # Calls of accept() on a non-blocking socket since the last peer.
+        self._idle_calls = 0
+        self._put_placeholder(fd)
 
-    # ------------------------------------------------------------ what the program does
+    @property
+    def number(self) -> int:
+        """The inode of what the program holds."""
+        return self._descriptors.number
+
+    @property
+    def fds(self) -> set[int]:
+        """The program's descriptors of it in this process."""
+        return self._descriptors.fds
+
+    @property
+    def state(self) -> str:
+        """One of ``states.STATES``."""
+        return self._state
+
+    @property
+    def asking(self) -> bool:
+        """Whether the proxy has been asked for a port and has not answered."""
+        return self._state == states.ASKING
+
+    # ------------------------------------------------------------ what the program calls
 
     def begin(self, sock: _socket.socket) -> None:
-        """Listen; where ``sock`` may block, not without a port.
+        """listen(): where ``sock`` may block, wait for the port.
 
         Raises:
             OSError: there will be none.
         """
         with self._runtime.registry.lock:
-            self._is_shut = False
+            self._check_open()
+            self._state = states.LISTEN[self._state]
             try:
-                self.ask(originals.fileno(sock))
+                self._ask(originals.fileno(sock))
             except BaseException:
                 self._withdraw(sock)
                 raise
         if originals.gettimeout(sock) != 0:
-            self._stand(sock)
+            # With no other limit than the settings' own.
+            self.wait_for_reply(None)
+            with self._runtime.registry.lock:
+                if self._failures.error is not None:
+                    self._withdraw(sock)
+                self._raise_error(originals.fileno(sock))
+                self._place()
 
-    def ask(self, fd: int) -> None:
-        """Ask the proxy for a port, unless there is one, or it has been asked."""
-        if self.real is None or self.asking or self._control is not None:
-            return
-        self._drain(fd)
-        self._error = None
-        self._submit(0.0)
-
-    def _stand(self, sock: _socket.socket) -> None:
-        """Wait for the port, with no other limit than the settings' own."""
-        self._wait(None)
-        with self._runtime.registry.lock:
-            if self._error is not None:
-                self._withdraw(sock)
-            self._raise_error(originals.fileno(sock))
-            self._take_place()
-
-    def _withdraw(self, sock: _socket.socket) -> None:
-        """Be a socket as before listen() again, when there has never been a port."""
-        if self._name is None and self.real is not None:
-            self.real.setblocking(originals.gettimeout(sock) is None)
-            for fd in self._here():
-                put(self.real, fd)
-            self.drop()
-
-    def accept(self, sock: _socket.socket) -> tuple[int, Any]:
+    def accept(self, sock: _socket.socket) -> Accepted:
         """A new descriptor, connected to the peer, and the peer's address; as socket._accept().
 
         Raises:
-            OSError: no port, or nobody will come.
-            BlockingIOError, TimeoutError: nobody has come, by the mode of ``sock``.
+            OSError: there is no port, or will be none.
+            BlockingIOError, TimeoutError: no peer has connected, by the mode of ``sock``.
         """
-        timeout = originals.gettimeout(sock)
-        if timeout == 0:
-            found = self._try(originals.fileno(sock), patient=False)
-            if found is None:
-                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            return found
-        end = None if timeout is None else monotonic() + timeout
-        # Of a call that this one, in a signal handler, has interrupted.
-        held = self._turn.is_mine
-        try:
-            if not held and not self._turn.acquire(timeout=-1 if timeout is None else timeout):
-                raise TimeoutError("timed out")
-            while True:
-                found = self._try(originals.fileno(sock), patient=True)
-                if found is not None:
-                    return found
-                self._sleep(originals.fileno(sock), end)
-        finally:
-            if not held and self._turn.is_mine:
-                self._turn.release()
+        return self._accepting.accept(sock)
 
     def getsockname(self, fd: int) -> tuple[Any, ...]:
         """The address and port at the proxy, once they are known."""
-        if self._name is None and self._error is None and not self._is_shut:
-            # After a fork(), the parent's port is not ours.
+        if self._name is None and self._failures.error is None and self._state == states.IDLE:
+            # After a fork(): the parent's port is not the child's.
             with self._runtime.registry.lock:
-                self.ask(fd)
-        if self._name is None or self._failures <= _FORGIVEN:
-            # Else nobody knows when there will be a port.
-            self._wait(None)
+                self._ask(fd)
+        if self._name is None or self._failures.is_short:
+            # Otherwise it is not known when there will be a port.
+            self.wait_for_reply(None)
         with self._runtime.registry.lock:
-            self._take_place()
+            self._check_open()
+            self._place()
             if self._name is not None:
                 return self._name
-            if self._error is not None:
-                raise to_oserror(self._error) from self._error
-            assert self.real is not None, "there has never been a port"
+            error = self._failures.error
+            if error is not None:
+                raise to_oserror(error) from error
+            assert self._real is not None, "there has never been a port"
             # Shut down before there was one.
-            return tuple(self.real.getsockname())
+            return tuple(self._real.getsockname())
 
     def shutdown(self, sock: _socket.socket, how: int) -> None:
-        """As of a socket that listens: for receiving, it ends that, until listen() is called again.
+        """As of a listening socket: for receiving, it ends the listening until listen() is called again.
 
         Raises:
-            OSError: it has been shut down.
+            OSError: ``how`` is none of the three (EINVAL), or it has been shut down (ENOTCONN).
         """
         if how not in (_socket.SHUT_RD, _socket.SHUT_WR, _socket.SHUT_RDWR):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if self._is_shut:
+        if self._state == states.SHUT:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         if how == _socket.SHUT_WR:
             return
-        fd = originals.fileno(sock)
-        self._take_place()
-        if self.real is None:
+        self._place()
+        if self._real is None:
             try:
-                # Whoever sleeps in accept() sleeps on this one.
+                # A thread that waits in accept() polls this one.
                 originals.shutdown(sock, _socket.SHUT_RDWR)
             except OSError:
                 # The proxy has hung up.
                 pass
-            self._retire(fd)
-        elif self.asking:
+            self._put_placeholder(originals.fileno(sock))
+        elif self._state == states.ASKING:
             self._disown()
-        self._came = None
-        self._is_shut = True
+        self._state = states.SHUTDOWN[self._state]
         self._wake()
 
     def getsockopt(self, sock: _socket.socket, level: int, option: int, *buflen: int) -> Any:
+        """An option of the socket that takes the place of the placeholder; SO_ERROR is ours."""
         if level == _socket.SOL_SOCKET and not buflen:
             if option == _socket.SO_ACCEPTCONN:
-                return int(not self._is_shut)
-            if option == _socket.SO_ERROR and self.real is not None:
-                return self._tell(originals.fileno(sock))
-        if self.real is not None:
-            return self.real.getsockopt(level, option, *buflen)
+                return int(self._state != states.SHUT)
+            if option == _socket.SO_ERROR and self._real is not None:
+                error = self._take_error(originals.fileno(sock))
+                return 0 if error is None else error.errno
+        if self._real is not None:
+            return self._real.getsockopt(level, option, *buflen)
         return originals.getsockopt(sock, level, option, *buflen)
 
     def setsockopt(self, sock: _socket.socket, *args: Any) -> None:
-        if self.real is not None:
-            return self.real.setsockopt(*args)
+        """Set an option of the socket that takes the place of the placeholder."""
+        if self._real is not None:
+            return self._real.setsockopt(*args)
         return originals.setsockopt(sock, *args)
+
+    # ------------------------------------------------------------ the life of the socket
 
     def let_go(self, fd: int) -> None:
         """The program closes ``fd``; with the last one the proxy stops listening."""
         self.fds.discard(fd)
         if not self.fds:
-            if self._control is not None or self.real is None:
-                self._say_who_might()
+            if self._state in (states.ANSWERED, states.LISTENING, states.ARRIVED):
+                self._hint_at_limit()
             self.drop()
 
     def drop(self) -> None:
-        """Forget it, and close what is ours. The background thread gives up when it sees that."""
+        """Take it out of the table, and close what is ours."""
+        was_asking = self._state == states.ASKING
+        self._state = states.DROP[self._state]
         self._runtime.registry.listening.pop(self.number, None)
-        if self.asking:
-            # What is left is closed with its report.
+        if was_asking:
+            # The background thread closes what it has been given: it sees that the placeholder is closed.
+            assert self._request is not None, "the proxy is being asked"
+            self._request.disown()
+            self._descriptors.far = self._real = None
             return
-        for sock in (self._far, self._control, self.real):
+        self._descriptors.close()
+        for sock in (self._control, self._real):
             if sock is not None:
                 sock.close()
-        self._far = self._control = self.real = None
+        self._control = self._real = None
 
     def forked(self) -> None:
-        """In a child after fork(): what the parent has asked for is the parent's, so this one asks again."""
-        self._settled = Event(happened=True)
-        self._turn = Lock()
-        if self.real is None:
+        """In a child after fork(): the parent's thread goes on asking, so the child asks for itself."""
+        before = self._state
+        self._state = states.FORK[self._state]
+        self._request = None
+        self._accepting.forked()
+        if self._real is None:
             return
-        if self.asking or self._control is not None:
-            self.asking = False
+        if before in (states.ASKING, states.ANSWERED):
             self._name = None
-            before, self.real = self.real, unconnected(self.real)
-            for sock in (before, self._control):
-                if sock is not None and sock is not self.real:
+            real, self._real = self._real, unconnected(self._real)
+            for sock in (real, self._control):
+                if sock is not None and sock is not self._real:
                     sock.close()
             self._control = None
-        self._step_back()
+        self._descriptors.put_placeholder()
         self._wake()
 
-    # ------------------------------------------------------------ one step
+    def _withdraw(self, sock: _socket.socket) -> None:
+        """listen() has failed: have the program's descriptors as before it, unless there has been a port."""
+        if self._name is None and self._real is not None:
+            self._real.setblocking(originals.gettimeout(sock) is None)
+            self._descriptors.put_back(self._real)
+            self.drop()
 
-    def _try(self, fd: int, patient: bool) -> tuple[int, Any] | None:
-        """The peer, if he is here; else go on towards one."""
+    def _check_open(self) -> None:
+        if self._state == states.CLOSED:
+            # By another thread, or by a signal handler.
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    # ------------------------------------------------------------ the peer, for ``accepting``
+
+    def next_peer(self, fd: int, patient: bool) -> Accepted | None:
+        """Accept the peer, if it has connected; otherwise go on towards one, and return None.
+
+        ``patient``: the caller waits for the peer, so that a port is to be asked for at once.
+
+        Raises:
+            OSError: as for ``accept``.
+        """
         with self._runtime.registry.lock:
             if not is_open(fd, self.number):
-                # By another thread, while this one waited.
+                # Another thread has closed it, while this one waited.
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            if self._is_shut:
+            if self._state == states.SHUT:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             self._raise_error(fd)
-            self._take_place()
-            if self.real is None:
+            self._place()
+            if self._real is None:
                 return self._receive(fd)
-            self._idle += 1
-            if patient or self._idle > 1:
-                self.ask(fd)
+            self._idle_calls += 1
+            if patient or self._idle_calls > 1:
+                self._ask(fd)
             elif not self.asking:
-                # Once more, for who has asked epoll for edges.
+                # Once more, for an epoll with edges.
                 self._wake()
             return None
 
-    def _receive(self, fd: int) -> tuple[int, Any] | None:
+    def wait_for_reply(self, timeout: float | None) -> None:
+        """Block until nothing is asked any more, ``timeout`` seconds at most; None: without a limit."""
+        request = self._request
+        if request is not None:
+            request.ended.wait(timeout)
+
+    def _receive(self, fd: int) -> Accepted | None:
+        """Read from the control connection, which is at ``fd``."""
         assert self._binding is not None, "there is a control connection"
         os.set_blocking(fd, False)
-        try:
-            if self._came is None:
-                self._came = self._binding.peer(lambda size: os.read(fd, size))
-        except SocksError as err:
-            self._retire(fd)
-            self._lapse(err)
-            self._raise_error(fd)
-        return None if self._came is None else self._hand_out(fd, self._came)
+        if self._state == states.LISTENING:
+            try:
+                peer = self._binding.peer(lambda size: os.read(fd, size))
+            except SocksError as err:
+                self._put_placeholder(fd)
+                self._state = states.LAPSE[self._state]
+                self._follow_up(err)
+                self._raise_error(fd)
+                return None
+            if peer is None:
+                return None
+            self._peer = peer
+            self._state = states.ARRIVE[self._state]
+        return self._hand_out(fd)
 
-    def _say_who_might(self) -> None:
-        """Nobody came: tell the user, if it may be since he was not let in."""
+    def _hand_out(self, fd: int) -> Accepted:
+        """``fd`` is the connection to the peer: return a descriptor of its own, and the peer's address."""
+        runtime, peer = self._runtime, self._peer
+        assert self._binding is not None, "the peer came by it"
+        # Both may fail (EMFILE). The peer is handed out by a later call then.
+        new = os.dup(fd)
+        try:
+            self._put_placeholder(fd)
+        except BaseException:
+            os.close(new)
+            raise
+        self._state = states.ACCEPT[self._state]
+        self._wake()
+        # Whatever the mode of the listening socket: as from accept4(2).
+        os.set_blocking(new, True)
+        self._idle_calls = 0
+        self._failures.forget()
+        address = runtime.peer(peer, (peer.host, peer.port), self._is_ipv6)
+        runtime.registry.establish(new, address, self._name)
+        runtime.messages.accepted(peer, self._binding.path)
+        return new, address
+
+    def _hint_at_limit(self) -> None:
+        """No peer has connected: print that the proxy would have refused all but one, if that may be why."""
         binding = self._binding
         if binding is not None and binding.only:
             self._runtime.messages.alone(binding.place, binding.only)
 
-    def _lapse(self, error: SocksError) -> None:
-        """The port is no more: ask for another."""
-        self._say_who_might()
-        if isinstance(error, ProtocolError) or monotonic() - self._since < _LASTING:
-            self._runtime.messages.failed_listening(error)
-            self._fail(error)
-            self._keep_up()
-        else:
-            self._runtime.messages.lapsed(error)
-            self._failures = 0
-            self._submit(0.0)
+    # ------------------------------------------------------------ what the program holds
 
-    def _hand_out(self, fd: int, came: Endpoint) -> tuple[int, Any]:
-        """``fd`` is the connection to ``came``: return a descriptor of its own, and what accept() tells."""
-        registry = self._runtime.registry
-        new = os.dup(fd)
-        try:
-            self._retire(fd)
-        except BaseException:
-            os.close(new)
-            raise
-        self._wake()
-        # Whatever the mode of the listening socket: as from accept4(2).
-        os.set_blocking(new, True)
-        self._came = None
-        self._idle = self._failures = 0
-        address = self._runtime.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
-        registry.establish(new, address, self._name)
-        assert self._binding is not None, "somebody came by it"
-        self._runtime.messages.accepted(came, self._binding.path)
-        return new, address
+    def _put_placeholder(self, fd: int) -> None:
+        """In the place of ``fd``; behind it an unconnected socket with the options of ``fd``.
 
-    def _retire(self, fd: int) -> None:
-        """Put a placeholder in the place of ``fd``, and behind it an unconnected socket with its options."""
+        That is not bound to the address of ``fd``, which is where to listen, and not the way to the proxy.
+        """
         present = Own(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
         try:
             real = clone_socket(present, self._family)
         finally:
             present.close()
         try:
-            self._step_back()
+            self._descriptors.put_placeholder()
         except BaseException:
             real.close()
             raise
-        self.real = real
+        self._real = real
 
-    def _take_place(self) -> None:
-        """Put the control connection where the program listens, if the proxy has given it."""
-        control = self._control
-        if control is None:
+    def _place(self) -> None:
+        """Put the control connection in the place of the placeholder, if the proxy has answered."""
+        if self._state != states.ANSWERED:
             return
-        number = inode(control.fileno())
-        self._put(control, number)
-        control.close()
-        if self.real is not control and self.real is not None:
-            self.real.close()
-        assert self._far is not None, "there was a placeholder"
-        self._far.close()
-        self._far = self._control = self.real = None
-
-    def _step_back(self) -> None:
-        """Put a new placeholder where the program listens."""
-        near, far = placeholder()
-        try:
-            self._put(near, inode(near.fileno()))
-        except BaseException:
-            far.close()
-            raise
-        finally:
-            near.close()
-        if self._far is not None:
-            self._far.close()
-        self._far = far
-
-    def _put(self, sock: _socket.socket, number: int) -> None:
-        registry = self._runtime.registry
-        for fd in self._here():
-            put(sock, fd)
-        registry.listening.pop(self.number, None)
-        self.number = number
-        registry.listen_at(number, self)
-
-    def _here(self) -> list[int]:
-        """The descriptors that the program still listens on: others may be another file by now."""
-        return [fd for fd in self.fds if is_open(fd, self.number)]
+        assert self._control is not None, "the proxy has answered on it"
+        self._descriptors.put_connection(self._control)
+        if self._state != states.ANSWERED:
+            # A signal handler has been here meanwhile.
+            return
+        self._state = states.PLACE[self._state]
+        self._control.close()
+        if self._real is not self._control and self._real is not None:
+            self._real.close()
+        self._control = self._real = None
 
     def _wake(self) -> None:
         """Make the placeholder readable."""
-        assert self._far is not None, "there is a placeholder"
-        try:
-            self._far.send(b"\0")
-        except OSError:
-            # Closed by the program in a way that passes no patch.
+        if not self._descriptors.make_readable():
             self.drop()
 
-    def _drain(self, fd: int) -> None:
-        """Make the placeholder unreadable."""
-        os.set_blocking(fd, False)
-        try:
-            while os.read(fd, 64):
-                pass
-        except BlockingIOError:
-            pass
+    # ------------------------------------------------------------ asking the proxy
 
-    # ------------------------------------------------------------ the background thread
+    def _ask(self, fd: int) -> None:
+        """Ask the proxy for a port, unless there is one, or it has been asked."""
+        if self._state == states.IDLE:
+            self._descriptors.make_unreadable(fd)
+            self._failures.error = None
+            self._submit(0.0)
 
     def _submit(self, pause: float) -> None:
         """Have the proxy asked in ``pause`` seconds."""
-        assert self._far is not None, "there is a placeholder"
-        assert self.real is not None, "it is behind a placeholder"
-        real, far, runtime = self.real, self._far, self._runtime
-        expected = runtime.expected(self._family == _socket.AF_INET6)
-        binding = self._binding = Binding(expected)
-        settled = self._settled = Event()
-        self.asking = True
-        real.setblocking(False)
-
-        def report(attempt: TunnelAttempt | None, error: SocksError | None) -> None:
-            error = self._checked(binding, attempt, error)
-            with runtime.registry.lock:
-                if self._settled is settled:
-                    try:
-                        self._answered(attempt, error)
-                    finally:
-                        settled.set()
-                    return
-            # Disowned.
-            if attempt is not None:
-                attempt.abandon()
-            real.close()
-            far.close()
-
+        far = self._descriptors.far
+        assert far is not None and self._real is not None, "there is a placeholder"
+        self._real.setblocking(False)
+        request = BindRequest(self._runtime, self._real, far, self._is_ipv6, self._replied)
+        if self._state != states.IDLE:
+            # A signal handler has asked meanwhile, or has shut it down.
+            return
+        self._state = states.ASK[self._state]
+        self._request, self._binding = request, request.binding
         try:
-            runtime.background.submit(
-                Task(
-                    lambda: runtime.binding(real, expected, runtime.deadline(None)),
-                    report,
-                    far.fileno(),
-                    monotonic() + pause,
-                )
-            )
+            request.submit(pause)
         except BaseException:
-            self.asking = False
-            settled.set()
+            self._state = states.FAIL[self._state]
+            request.ended.set()
             raise
 
     def _disown(self) -> None:
-        """Have the background thread give up, and close what it has been given."""
-        assert self.real is not None, "the proxy is being asked"
-        real = clone_socket(self.real, self._family)
-        self._far = None
-        self._step_back()
-        self.real = real
-        self.asking = False
-        settled, self._settled = self._settled, Event(happened=True)
-        settled.set()
+        """Ask no longer: the background thread closes the placeholder's far end, and the socket behind it."""
+        assert self._real is not None and self._request is not None, "the proxy is being asked"
+        real = clone_socket(self._real, self._family)
+        self._descriptors.far = None
+        self._descriptors.put_placeholder()
+        self._real = real
+        self._request.disown()
 
-    def _keep_up(self) -> None:
-        """Ask again, later after each failure."""
-        self._submit(min(_PAUSE * 2.0 ** min(self._failures - 1, 8), _LONGEST_PAUSE))
-
-    def _checked(
-        self, binding: Binding, attempt: TunnelAttempt | None, error: SocksError | None
-    ) -> SocksError | None:
-        """Tell the user how it went; the result is why there is no port."""
-        if attempt is not None and error is None:
-            try:
-                place = binding.stands(attempt)
-                if (":" in place.host) and self._family != _socket.AF_INET6:
-                    raise SocksError(f"the proxy listens at {place}, which is not IPv4", errno.EAFNOSUPPORT)
-                self._runtime.messages.listens(place, attempt.path)
-            except SocksError as err:
-                error = err
-                attempt.abandon()
-        if error is not None:
-            self._runtime.messages.failed_listening(error)
-        return error
-
-    def _answered(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
-        self.asking = False
-        if error is not None:
-            self._cut_off()
-            self._fail(error)
-        elif attempt is not None and self._binding is not None:
+    def _replied(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
+        """On the background thread: the proxy listens, or the reason why it does not."""
+        if error is None and attempt is not None:
+            self._state = states.ANSWER[self._state]
             self._control = attempt.sock
-            self._error = None
-            self._since = monotonic()
+            self._failures.stands()
+            assert self._binding is not None, "it was asked for"
             place = self._binding.place
-            self._name = self._runtime.peer(place, (place.host, place.port), self._family == _socket.AF_INET6)
-        if not self._here():
+            self._name = self._runtime.peer(place, (place.host, place.port), self._is_ipv6)
+        elif error is not None:
+            self._state = states.FAIL[self._state]
+            self._disconnect()
+            self._failures.add(error, self._name is not None)
+        if not self._descriptors.open():
             self.drop()
         elif error is None or self._name is None:
             self._wake()
         else:
-            if self._failures == _FORGIVEN + 1:
+            if self._failures.is_news:
                 self._wake()
-            self._keep_up()
+            self._submit(self._failures.pause)
 
-    def _cut_off(self) -> None:
+    def _disconnect(self) -> None:
         """Behind the placeholder, an unconnected socket again."""
-        if self.real is not None:
-            before, self.real = self.real, unconnected(self.real)
-            if self.real is not before:
+        if self._real is not None:
+            before, self._real = self._real, unconnected(self._real)
+            if self._real is not before:
                 before.close()
 
-    def _fail(self, error: SocksError) -> None:
-        self._failures += 1
-        # Without its traceback, which is the background thread's and would keep alive what that names.
-        self._error = error.with_traceback(None)
-        self._told = self._name is not None and self._failures <= _FORGIVEN
+    def _follow_up(self, error: SocksError) -> None:
+        """The port has ended without a peer: ask for another, at once if it has lasted."""
+        self._hint_at_limit()
+        if isinstance(error, ProtocolError) or not self._failures.has_lasted():
+            self._runtime.messages.failed_listening(error)
+            self._failures.add(error, self._name is not None)
+            self._submit(self._failures.pause)
+        else:
+            self._runtime.messages.lapsed(error)
+            self._failures.forget()
+            self._submit(0.0)
 
-    # ------------------------------------------------------------ errors, waiting
+    # ------------------------------------------------------------ errors
 
-    def _tell(self, fd: int) -> int:
-        """The errno of what failed, once; else 0."""
-        if self._error is None or self._told:
-            return 0
-        self._told = True
-        if self.real is not None:
-            self._drain(fd)
-        return self._error.errno
+    def _take_error(self, fd: int) -> SocksError | None:
+        """The error that the program has to be told, once."""
+        error = self._failures.take()
+        if error is not None and self._real is not None:
+            self._descriptors.make_unreadable(fd)
+        return error
 
     def _raise_error(self, fd: int) -> None:
-        if self._tell(fd):
-            assert self._error is not None, "it has an errno"
-            raise to_oserror(self._error) from self._error
-
-    def _wait(self, timeout: float | None) -> None:
-        self._settled.wait(timeout)
-
-    def _sleep(self, fd: int, end: float | None) -> None:
-        """Until something has changed.
-
-        Raises:
-            TimeoutError: ``end`` has come.
-        """
-        left = None if end is None else end - monotonic()
-        if left is not None and left <= 0:
-            raise TimeoutError("timed out")
-        if self.asking:
-            self._wait(left)
-            return
-        poller = originals.poll()
-        poller.register(fd, POLLIN)
-        poller.poll(None if left is None else int(left * 1000) + 1)
+        error = self._take_error(fd)
+        if error is not None:
+            raise to_oserror(error) from error

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 # The last two are called by the package's ``__init__`` and by ``sockopt``.
 from pywrap.intercept import audit, groups, unsupported  # noqa: F401
-from pywrap.intercept.bind import listener
-from pywrap.intercept.patches import connect, getaddrinfo, sendto
+from pywrap.intercept.patches import connect, getaddrinfo, listen, sendto
 from pywrap.intercept.runtime import Runtime
 
 TYPE_CHECKING = False
@@ -22,6 +21,6 @@ if TYPE_CHECKING:
 def new_runtime(settings: Settings, registry: SocketRegistry) -> Runtime:
     """A ``Runtime`` with its ``functions``."""
     made = Runtime(settings, registry)
-    for module in (connect, sendto, listener, getaddrinfo):
+    for module in (connect, sendto, listen, getaddrinfo):
         made.functions.update(module.functions(made))
     return made

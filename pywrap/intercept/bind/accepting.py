@@ -1,0 +1,93 @@
+"""accept() on a listener: the mode of the socket, and which thread waits for the peer.
+
+A port at a proxy has one peer. So of the threads that call accept(), one waits for it, and the others for
+that thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from time import monotonic
+
+from pywrap.intercept import originals
+from pywrap.intercept.lock import Lock
+from pywrap.tunnel.attempt import POLLIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import Any, Protocol, TypeAlias
+
+    # A new descriptor, and the address of the peer.
+    Accepted: TypeAlias = tuple[int, tuple[Any, ...]]
+
+    class Source(Protocol):
+        """What has the peers (``listener``)."""
+
+        @property
+        def asking(self) -> bool:
+            """Whether it waits for the proxy's first reply."""
+
+        def wait_for_reply(self, timeout: float | None) -> None:
+            """Block until that is in, or ``timeout`` seconds."""
+
+        def next_peer(self, fd: int, patient: bool) -> Accepted | None:
+            """The peer, if it has connected; None if not. ``patient``: whether the caller asks once more."""
+
+
+class Accepting:
+    """The calls of accept() on one listener."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        # Held by the thread that waits for the peer. It is never taken under the registry's lock (``lock``).
+        self._turn = Lock()
+
+    def accept(self, sock: _socket.socket) -> Accepted:
+        """As socket._accept().
+
+        Raises:
+            OSError: there is no port, and will be none.
+            BlockingIOError, TimeoutError: no peer has connected, by the mode of ``sock``.
+        """
+        timeout = originals.gettimeout(sock)
+        if timeout == 0:
+            found = self._source.next_peer(originals.fileno(sock), patient=False)
+            if found is None:
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return found
+        end = None if timeout is None else monotonic() + timeout
+        # A signal handler may have interrupted a call of accept() in this thread, which has the turn.
+        held = self._turn.is_mine
+        try:
+            if not held and not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+                raise TimeoutError("timed out")
+            while True:
+                found = self._source.next_peer(originals.fileno(sock), patient=True)
+                if found is not None:
+                    return found
+                self._sleep(originals.fileno(sock), end)
+        finally:
+            if not held and self._turn.is_mine:
+                self._turn.release()
+
+    def forked(self) -> None:
+        """In a child after fork(), where no other thread waits."""
+        self._turn = Lock()
+
+    def _sleep(self, fd: int, end: float | None) -> None:
+        """Block until there is news of the peer.
+
+        Raises:
+            TimeoutError: the moment ``end`` of the monotonic clock has come.
+        """
+        left = None if end is None else end - monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError("timed out")
+        if self._source.asking:
+            self._source.wait_for_reply(left)
+            return
+        poller = originals.poll()
+        poller.register(fd, POLLIN)
+        poller.poll(None if left is None else int(left * 1000) + 1)

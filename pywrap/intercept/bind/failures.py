@@ -1,0 +1,76 @@
+"""Ports of a listener that ended or were refused: when to ask for the next, and what the program is told.
+
+A proxy listens for a minute or two, and may be restarted. The program listens until it closes the socket. So
+a port that has lasted and ends without a peer is followed by another, without an error. Where the proxy
+refuses that, it is asked again after a pause, which doubles each time; the program is told when that is no
+short restart any more.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.errors import SocksError
+
+# Seconds. A port that ends sooner counts as refused: otherwise the proxy would be asked without end.
+_LASTING = 1.0
+# Seconds. The first pause before a proxy is asked again, and the longest.
+_PAUSE = 0.25
+_LONGEST_PAUSE = 60.0
+# The program is not told of so many failures in a row: 1.75 s, in which most proxies have restarted.
+_FORGIVEN = 3
+
+
+class Failures:
+    """Of one listener, with the error that its program has still to be told."""
+
+    def __init__(self) -> None:
+        # Since the last peer, or since a port that lasted.
+        self._in_a_row = 0
+        self._stands_since = 0.0
+        self.error: SocksError | None = None
+        self._is_told = False
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it may still be a short restart of the proxy."""
+        return self._in_a_row <= _FORGIVEN
+
+    @property
+    def is_news(self) -> bool:
+        """Whether this failure is the first that the program is told of, after others that it was not."""
+        return self._in_a_row == _FORGIVEN + 1
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the proxy is asked again."""
+        return min(_PAUSE * 2.0 ** min(self._in_a_row - 1, 8), _LONGEST_PAUSE)
+
+    def stands(self) -> None:
+        """The proxy listens at a port."""
+        self.error = None
+        self._stands_since = monotonic()
+
+    def has_lasted(self) -> bool:
+        """Whether the port that has ended stood long enough to be no failure."""
+        return monotonic() - self._stands_since >= _LASTING
+
+    def forget(self) -> None:
+        """A peer has connected, or a port has lasted."""
+        self._in_a_row = 0
+
+    def add(self, error: SocksError, had_port: bool) -> None:
+        """The proxy has refused, or ended a port too soon. ``had_port``: whether the program has had one."""
+        self._in_a_row += 1
+        # Without its traceback, which is the background thread's and would keep alive what that refers to.
+        self.error = error.with_traceback(None)
+        self._is_told = had_port and self.is_short
+
+    def take(self) -> SocksError | None:
+        """The error that the program has to be told, once; None without one."""
+        if self.error is None or self._is_told:
+            return None
+        self._is_told = True
+        return self.error

@@ -1,0 +1,95 @@
+"""One BIND that the background thread asks of the last proxy, up to the first reply.
+
+The first reply has the address and the port at which the proxy listens. The second, on the same connection,
+names the peer: ``listener`` reads that when accept() is called.
+"""
+
+from __future__ import annotations
+
+import errno
+from time import monotonic
+
+from pywrap.errors import SocksError
+from pywrap.intercept.lock import Event
+from pywrap.tunnel.background import Task
+from pywrap.tunnel.binding import Binding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from pywrap.intercept.own import Own
+    from pywrap.intercept.runtime import Runtime
+    from pywrap.tunnel.attempt import TunnelAttempt
+
+    # Called with the attempt, whose socket is the control connection; or with the reason why there is none.
+    Answered: TypeAlias = Callable[[TunnelAttempt | None, SocksError | None], None]
+
+
+class BindRequest:
+    """``sock``: an unconnected socket, on which the proxy is asked. ``far``: the far end of the placeholder;
+    the thread gives up when that reports a hang-up. Both are the caller's until ``disown``.
+
+    ``answered`` is called once, on the background thread and under the registry's lock, unless ``disown``
+    comes first. ``binding`` has what the proxy answered, ``ended`` happens with either.
+    """
+
+    def __init__(self, runtime: Runtime, sock: Own, far: Own, ipv6: bool, answered: Answered) -> None:
+        self._runtime = runtime
+        self._sock = sock
+        self._far = far
+        self._ipv6 = ipv6
+        self._answered = answered
+        self._is_disowned = False
+        self.binding = Binding(runtime.expected(ipv6))
+        self.ended = Event()
+
+    def submit(self, pause: float) -> None:
+        """Have the background thread ask in ``pause`` seconds.
+
+        Raises:
+            OSError: no descriptor or no thread is left for it.
+        """
+        task = Task(self._attempt, self._report, self._far.fileno(), monotonic() + pause)
+        self._runtime.background.submit(task)
+
+    def disown(self) -> None:
+        """No longer wanted: what was handed in is closed at the end. Under the registry's lock."""
+        self._is_disowned = True
+        self.ended.set()
+
+    def _attempt(self) -> TunnelAttempt:
+        runtime = self._runtime
+        return runtime.binding(self._sock, self.binding.expected, runtime.deadline(None))
+
+    def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
+        """On the background thread: the proxy has answered, or never will."""
+        # Not under the lock: writing to stderr may block.
+        error = self._checked(attempt, error)
+        with self._runtime.registry.lock:
+            if not self._is_disowned:
+                try:
+                    self._answered(attempt, error)
+                finally:
+                    self.ended.set()
+                return
+        if attempt is not None:
+            attempt.abandon()
+        self._sock.close()
+        self._far.close()
+
+    def _checked(self, attempt: TunnelAttempt | None, error: SocksError | None) -> SocksError | None:
+        """Print how it went; return why there is no port, None where there is one."""
+        if attempt is not None and error is None:
+            try:
+                place = self.binding.stands(attempt)
+                if ":" in place.host and not self._ipv6:
+                    raise SocksError(f"the proxy listens at {place}, which is not IPv4", errno.EAFNOSUPPORT)
+                self._runtime.messages.listens(place, attempt.path)
+            except SocksError as err:
+                error = err
+                attempt.abandon()
+        if error is not None:
+            self._runtime.messages.failed_listening(error)
+        return error

@@ -1,0 +1,90 @@
+"""socket.listen(): here, at the last proxy (``--listen bind``), or on loopback alone (``--listen block``).
+
+A socket listens at the proxy when its port is the system's to choose (0), and others than this machine could
+connect to it. ``bind`` does what follows.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+
+from pywrap.intercept import originals
+from pywrap.intercept.bind.listener import Listener
+from pywrap.intercept.bind.methods import listener_classes
+from pywrap.intercept.sockets import inode
+from pywrap.socks.wire import Endpoint, is_loopback
+from pywrap.tunnel.routes import address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+
+
+def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
+    """listen() under ``runtime``."""
+    return {"listen": Listening(runtime).listen}
+
+
+class Listening:
+    """listen() under ``runtime``; ``sock`` is its own ``self``."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._classes = listener_classes(runtime.registry)
+
+    def listen(self, sock: _socket.socket, /, *backlog: Any) -> None:
+        """listen([backlog])."""
+        runtime = self._runtime
+        if runtime.settings.listen == "block" and not _is_local(sock):
+            why = f"{_name(sock)} refused: listening for others than this machine is blocked (--listen)"
+            runtime.messages.say(1, why)
+            raise OSError(errno.EPERM, why)
+        if runtime.settings.listen != "bind" or not self._is_for_the_proxy(sock):
+            return originals.listen(sock, *backlog)
+        registry, fd = runtime.registry, originals.fileno(sock)
+        with registry.lock:
+            listener = registry.listener_of(fd) or Listener(runtime, sock)
+            try:
+                self._classes.put_on(sock)
+            except TypeError:
+                # C code has made it, of a class from which none can be derived: it has C's methods.
+                pass
+        try:
+            listener.begin(sock)
+        finally:
+            if registry.listener_of(fd) is None:
+                # It does not listen, and may be connected yet.
+                self._classes.take_off(sock)
+        return None
+
+    def _is_for_the_proxy(self, sock: _socket.socket) -> bool:
+        """Does it listen on a port that is the system's to choose, and for others than this machine?"""
+        _, kind, proto = originals.family_type_proto(sock)
+        if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+            return False
+        registry, fd = self._runtime.registry, originals.fileno(sock)
+        if registry.listener_of(fd) is not None:
+            return True
+        number = inode(fd)
+        if number in registry.established or registry.pending_of(fd) is not None:
+            # Connected: the kernel has the right errno for it.
+            return False
+        if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+            return False
+        port = originals.getsockname(sock)[1]
+        return not _is_local(sock) and (port == 0 or number in registry.any_port)
+
+
+def _is_local(sock: _socket.socket) -> bool:
+    """Can only this machine connect to it?"""
+    address = address_of(originals.getsockname(sock)[0]) or b""
+    return is_loopback(address)
+
+
+def _name(sock: _socket.socket) -> Endpoint:
+    host, port = originals.getsockname(sock)[:2]
+    return Endpoint(host, port)
