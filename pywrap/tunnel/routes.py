@@ -182,6 +182,22 @@ class Routes:
                     return ""
         return ""
 
+    def why_no_peer(self, peer: Endpoint, place: Endpoint) -> str:
+        """What is wrong with ``peer``, whom a proxy that listens at ``place`` names (BIND); "" if nothing.
+
+        The program may take a peer that is direct for a host of its own network, or connect back to it.
+        0.0.0.0 and :: are right: the proxy does not say which host it is. Where the proxy itself listens on
+        this machine, a peer of this machine is right as well.
+        """
+        address = address_of(peer.host)
+        if address is None:
+            return "a name that is known here" if self.knows(peer.host) else ""
+        if address in _UNSPECIFIED:
+            return ""
+        if self._is_here(address) and self._is_here(address_of(place.host) or b""):
+            return ""
+        return self.why_not_from_beyond(address)
+
     def is_from_beyond(self, endpoint: Endpoint) -> bool:
         """Whether a datagram from ``endpoint`` may arrive through a chain: an answer would go there too."""
         address = address_of(endpoint.host)

@@ -40,6 +40,7 @@ from pywrap.intercept.sockets import is_open
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.first_hop import clone_socket
+from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Listener:
         """A new descriptor, connected to the peer, and the peer's address; as socket._accept().
 
         Raises:
-            OSError: there is no port, or will be none.
+            OSError: there is no port, or will be none; or the peer was rejected (ECONNABORTED).
             BlockingIOError, TimeoutError: no peer has connected, by the mode of ``sock``.
         """
         return self._accepting.accept(sock)
@@ -308,7 +309,24 @@ class Listener:
                 return None
             self._peer = peer
             self._state = states.ARRIVE[self._state]
+        why = self._runtime.routes.why_no_peer(self._peer, self._binding.place)
+        if why:
+            self._reject(fd, why)
         return self._hand_out(fd)
+
+    def _reject(self, fd: int, why: str) -> None:
+        """Hang up on the peer: accept() would return an address that the program reaches directly.
+
+        Raises:
+            ConnectionAbortedError: as of the kernel's for a peer that is gone; loops call accept() again.
+        """
+        words = f"{self._peer} refused, as the peer that the proxy has accepted: {why}"
+        self._put_placeholder(fd)
+        self._state = states.REJECT[self._state]
+        self._wake()
+        self._idle_calls = 0
+        self._runtime.messages.say(1, words)
+        raise OSError(errno.ECONNABORTED, words)
 
     def _hand_out(self, fd: int) -> Accepted:
         """``fd`` is the connection to the peer: return a descriptor of its own, and the peer's address."""
@@ -327,7 +345,9 @@ class Listener:
         os.set_blocking(new, True)
         self._idle_calls = 0
         self._failures.forget()
-        address = runtime.peer(peer, (peer.host, peer.port), self._is_ipv6)
+        # Some proxies do not say which host it is. To connect to 0.0.0.0 would reach this machine.
+        host = peer.host if any(address_of(peer.host) or b"\1") else runtime.names.unknown
+        address = runtime.peer(peer, (host, peer.port), self._is_ipv6)
         runtime.registry.establish(new, address, self._name)
         runtime.messages.accepted(peer, self._binding.path)
         return new, address

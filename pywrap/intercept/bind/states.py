@@ -6,7 +6,7 @@ control connection is there.
 
               ask           answer            place             arrive
     ┌─ IDLE ─────▶ ASKING ─────────▶ ANSWERED ─────▶ LISTENING ─────────▶ ARRIVED
-    │   ▲             │ fail                             │ lapse             │ accept
+    │   ▲             │ fail                             │ lapse             │ accept, reject
     │   └─────────────┴──────────────────────────────────┴───────────────────┘
     │ shutdown (also from ASKING, LISTENING and ARRIVED)
     └─▶ SHUT ── listen ──▶ IDLE                          any state ── drop ──▶ CLOSED
@@ -75,6 +75,8 @@ ARRIVE = Event("arrive", {LISTENING: ARRIVED})
 LAPSE = Event("lapse", {LISTENING: IDLE})
 # accept() returns the connection to the peer.
 ACCEPT = Event("accept", {ARRIVED: IDLE})
+# accept() closes the connection to the peer, whose address cannot be the true one.
+REJECT = Event("reject", {ARRIVED: IDLE})
 # The program calls shutdown() for receiving. An answer is put in its place before that.
 SHUTDOWN = Event("shutdown", {IDLE: SHUT, ASKING: SHUT, LISTENING: SHUT, ARRIVED: SHUT})
 # The process is a child after fork(), which has no thread that waits for the first reply. But it accepts the
@@ -94,4 +96,4 @@ FORK = Event(
 # closes the descriptor, and the registry sweeps.
 DROP = Event("drop", dict.fromkeys(STATES, CLOSED))
 
-EVENTS = (LISTEN, ASK, ANSWER, FAIL, PLACE, ARRIVE, LAPSE, ACCEPT, SHUTDOWN, FORK, DROP)
+EVENTS = (LISTEN, ASK, ANSWER, FAIL, PLACE, ARRIVE, LAPSE, ACCEPT, REJECT, SHUTDOWN, FORK, DROP)

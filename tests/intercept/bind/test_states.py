@@ -22,6 +22,7 @@ place       -       -         listening -          -         -          -
 arrive      -       -         -         arrived    -         -          -
 lapse       -       -         -         idle       -         -          -
 accept      -       -         -         -          idle      -          -
+reject      -       -         -         -          idle      -          -
 shutdown    shut    shut      -         shut       shut      -          -
 fork        idle    idle      idle      listening  arrived   shut       -
 drop        closed  closed    closed    closed     closed    closed     closed
