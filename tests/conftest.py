@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from tests.support import destinations, peers, strace
-from tests.support.run import VERSIONS, Ran, interpreters
+from tests.support.run import CONFINE, VERSIONS, Ran, interpreters, is_confined, pysocksify, run
 
 # On a busy machine a slow example says nothing about the code.
 hypothesis.settings.register_profile("pysocksify", deadline=None)
@@ -25,13 +25,43 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked ``confined_too`` twice."""
+    if metafunc.definition.get_closest_marker("confined_too"):
+        metafunc.fixturenames.insert(0, "confinement")
+        modes = ["confined"] if is_confined() else ["patched", "confined"]
+        metafunc.parametrize("confinement", modes, indirect=True)
+
+
+@pytest.fixture
+def confinement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cannot_confine: str) -> None:
+    """Have ``pysocksify()`` confine the programs of this test, or not."""
+    if request.param == "confined":
+        if cannot_confine:
+            pytest.skip(cannot_confine)
+        monkeypatch.setenv(CONFINE, "on")
+
+
+@pytest.fixture(scope="session")
+def cannot_confine() -> str:
+    """What forbids it on this machine; "" where CI runs, which must not."""
+    if in_ci():
+        return ""
+    ran = run(*pysocksify("--confine", "on", "-x", "socks5h://127.0.0.1:1"), "true", status=None)
+    return ran.err if ran.status else ""
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("true", "1")
+
+
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """Skip where a foreign server is not installed; but CI installs them all, so there it is a failure."""
     try:
         yield
     except peers.Missing as err:
-        if os.environ.get("CI", "").lower() in ("true", "1"):
+        if in_ci():
             pytest.fail(str(err), pytrace=False)
         pytest.skip(str(err))
 

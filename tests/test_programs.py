@@ -18,7 +18,7 @@ import pytest
 from tests.support import destinations
 from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS, known_digest
 from tests.support.naming_proxy import naming_proxy
-from tests.support.run import program, pysocksify, run
+from tests.support.run import is_confined, program, pysocksify, run
 from tests.support.servers import reference_server
 
 MIB = 1 << 20
@@ -124,6 +124,7 @@ def test_two_hundred_threads_fetch_at_once(proxy, http_server):
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.confined_too
 def test_asyncio_streams(tls, proxy, request):
     server = request.getfixturevalue("https_server" if tls else "http_server")
     ca = [server.ca_pem] if tls else []
@@ -132,6 +133,7 @@ def test_asyncio_streams(tls, proxy, request):
     assert proxy.asked == connects(server)
 
 
+@pytest.mark.confined_too
 def test_asyncio_with_sockets_of_the_programs_own(proxy, echo_server):
     result = ask(through(proxy), "asyncio_sock_connect.py", echo_server.host, echo_server.port, 100)
     assert result == {"connections": 100, "right": True}
@@ -201,6 +203,7 @@ def test_a_proxy_that_never_answers_blocks_no_event_loop(loop, blackhole_proxy):
 # ---------------------------------------------------------------- blocking sockets, other protocols
 
 
+@pytest.mark.confined_too
 def test_blocking_sockets_and_those_with_a_timeout(proxy, echo_server):
     assert ask(through(proxy), "create_connection.py", echo_server.host, echo_server.port) == {
         "create_connection": "hello",
@@ -213,6 +216,7 @@ def test_blocking_sockets_and_those_with_a_timeout(proxy, echo_server):
     assert proxy.asked == connects(echo_server, 3)
 
 
+@pytest.mark.confined_too
 def test_a_server_that_speaks_first_is_heard_from_its_first_byte(proxy, greeting_server):
     result = ask(through(proxy), "read_banner.py", greeting_server.host, greeting_server.port)
     assert result == {"banner": BANNER}
@@ -225,12 +229,14 @@ def test_smtplib_hands_in_a_mail(proxy, greeting_server):
     assert proxy.asked == connects(greeting_server)
 
 
+@pytest.mark.confined_too
 def test_paramiko_runs_a_command(proxy, ssh_server):
     result = ask(through(proxy), "ssh_exec.py", ssh_server.host, ssh_server.port)
     assert result == {"out": "hi\n", "status": 0}
     assert proxy.asked == connects(ssh_server)
 
 
+@pytest.mark.confined_too
 def test_a_socket_tells_of_its_destination_and_the_kernel_of_the_proxy(proxy, https_server):
     server = https_server
     result = ask(through(proxy), "report.py", server.host, server.port, server.ca_pem)
@@ -259,6 +265,7 @@ def test_a_download_of_256_mib_arrives_as_it_was_sent(proxy, http_server):
     assert proxy.asked == connects(http_server)
 
 
+@pytest.mark.confined_too
 def test_an_upload_of_256_mib_arrives_as_it_was_sent_and_ends_in_a_half_close(proxy, sink_server):
     size = 256 * MIB
     result = ask(through(proxy), "upload.py", sink_server.host, sink_server.port, size)
@@ -283,6 +290,7 @@ def test_processes_of_multiprocessing_are_covered(method, proxy, http_server):
     assert proxy.asked == connects(http_server, 4)
 
 
+@pytest.mark.confined_too
 def test_pools_of_threads_and_processes_are_covered(proxy, http_server):
     result = ask(through(proxy), "fetch_futures.py", http_server.url())
     assert result == {"threads": 8, "processes": 8, "body": BODY}
@@ -343,6 +351,7 @@ def test_destination_and_proxy_may_be_of_different_families(proxy_host, host, na
     ("proxy_host", "host", "family", "kernel_peer"),
     [("127.0.0.1", "::1", "AF_INET6", "::ffff:127.0.0.1"), ("::1", "::1", "AF_INET6", "::1")],
 )
+@pytest.mark.confined_too
 def test_an_ipv6_socket_stays_one(proxy_host, host, family, kernel_peer):
     with reference_server(listen=[(proxy_host, 0)]) as proxy, destinations.https_server(host) as server:
         result = ask(through(proxy), "report.py", host, server.port, server.ca_pem)
@@ -353,10 +362,7 @@ def test_an_ipv6_socket_stays_one(proxy_host, host, family, kernel_peer):
     assert result["getsockname"] == ["::1", result["kernel name"][1]]
 
 
-@pytest.mark.skipif(
-    "PYSOCKSIFY_TEST_CONFINE" in os.environ,
-    reason="of a confined program, the proxy sees the broker's socket",
-)
+@pytest.mark.skipif(is_confined(), reason="of a confined program, the proxy sees the broker's socket")
 def test_an_ipv4_socket_does_not_show_that_it_is_an_ipv6_one_underneath():
     with reference_server(listen=[("::1", 0)]) as proxy, destinations.https_server() as server:
         result = ask(through(proxy), "report.py", server.host, server.port, server.ca_pem)
@@ -384,6 +390,7 @@ def test_tls_to_an_ipv6_destination_through_an_ipv6_proxy(name):
     ("scheme", "version"), [("socks4", 4), ("socks4a", 4), ("socks5", 5), ("socks5h", 5)]
 )
 @pytest.mark.parametrize("name", ["fetch_urllib.py", "fetch_aiohttp.py"])
+@pytest.mark.confined_too
 def test_each_version_of_the_protocol(scheme, version, name, proxy, https_server):
     command = through(proxy.url(scheme=scheme))
     assert ask(command, name, https_server.url(), https_server.ca_pem) == {"status": 200, "body": BODY}
@@ -437,6 +444,7 @@ def test_a_chain_of_three(name, proxy, two_more, https_server):
     assert len(proxy.asked) == len(second.asked) == len(third.asked)
 
 
+@pytest.mark.confined_too
 def test_a_chain_of_three_with_a_password_for_each(http_server):
     with contextlib.ExitStack() as stack:
         hops = [
@@ -574,6 +582,7 @@ def check_failure(results, error, number):
         assert (seen, seen_number) == (error, number), (how, results[how])
 
 
+@pytest.mark.confined_too
 def test_a_refused_connection_looks_as_it_does_without_us(proxy, refusing_port):
     words = "127.0.0.1", refusing_port, *EVERY_WAY
     results = ask(through(proxy), "fail.py", *words)
@@ -593,6 +602,7 @@ def test_a_refused_connection_looks_to_twisted_as_it_does_without_us(reactor, pr
     assert proxy.asked == [("CONNECT", "127.0.0.1", refusing_port)]
 
 
+@pytest.mark.confined_too
 def test_a_refused_connection_looks_to_a_poller_as_it_does_without_us(proxy, refusing_port):
     bare = run(*program("fail_events.py"), "127.0.0.1", refusing_port).json
     assert ask(through(proxy), "fail_events.py", "127.0.0.1", refusing_port) == bare
@@ -639,6 +649,7 @@ def test_a_refusal_of_socks4():
     assert "rejected or failed" in results["blocking"]["text"]
 
 
+@pytest.mark.confined_too
 def test_a_name_that_nobody_knows_is_an_unreachable_host():
     with naming_proxy() as proxy:
         results = ask(through(proxy), "fail.py", FOREIGN_NAME, 80, *EVERY_WAY)
@@ -689,6 +700,7 @@ def test_a_proxy_that_hangs_is_given_up_when_the_user_says(blackhole_proxy):
     assert blackhole_proxy.accepted == len(EVERY_WAY)
 
 
+@pytest.mark.confined_too
 def test_a_programs_own_timeout_ends_as_it_does_without_us(blackhole_proxy):
     code = (
         "import socket\n"
@@ -744,6 +756,7 @@ def test_a_mail_server_in_the_place_of_the_proxy_is_no_socks_either(greeting_ser
     check_failure(results, "OSError", "EPROTO")
 
 
+@pytest.mark.confined_too
 def test_a_proxy_that_hangs_up_is_a_reset():
     with _fake_proxy(_HangsUp) as url:
         results = ask(through(url), "fail.py", FOREIGN, 80, *EVERY_WAY)

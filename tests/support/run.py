@@ -17,6 +17,8 @@ from typing import Any
 TESTS = Path(__file__).parents[1]
 PROGRAMS = TESTS / "programs"
 
+CONFINE = "PYSOCKSIFY_TEST_CONFINE"
+
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 _THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -109,11 +111,16 @@ def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, st
 def pysocksify(*options: str | Path) -> tuple[str, ...]:
     """The words of a command before the program: ``python -m pywrap`` and ``options``.
 
-    With PYSOCKSIFY_TEST_CONFINE=on, tests of patched programs have them confined as well.
+    With PYSOCKSIFY_TEST_CONFINE=on, tests of patched programs have them confined as well; those that
+    are marked ``confined_too`` run in both ways without it.
     """
-    mode = os.environ.get("PYSOCKSIFY_TEST_CONFINE")
-    confine = ("--confine", mode) if mode else ()
+    confine = ("--confine", "on") if is_confined() else ()
     return (sys.executable, "-m", "pywrap", *confine, *map(str, options), "--")
+
+
+def is_confined() -> bool:
+    """Are the programs of this test patched and confined?"""
+    return os.environ.get(CONFINE) == "on"
 
 
 def program(name: str) -> tuple[str, str]:
