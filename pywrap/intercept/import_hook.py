@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 # one another for ever. We have to be complete before.
 GREEN = frozenset({"eventlet", "gevent"})
 
-# Their sockets are their own (``unsupported``).
+# Their sockets are their own, and there is nothing in them to patch (``unsupported``).
 FOREIGN = frozenset(
     {
         *("confluent_kafka", "curl_cffi", "grpc", "MySQLdb", "primp", "psycopg", "psycopg2", "pycares"),
-        *("pycurl", "pymssql", "pyodbc", "uvloop", "zmq", "gevent.resolver.cares"),
+        *("pycurl", "pymssql", "pyodbc", "zmq", "gevent.resolver.cares"),
     }
 )
+
+# Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
+# that replaces something in it.
+SEAMS = {"rloop": "rloop", "uvloop": "uvloop"}
 
 SELECT = "select"
 
@@ -39,7 +43,7 @@ SOCKS_LIBRARIES = frozenset(
 )
 # Starts children (``spawn``).
 FORK_EXEC = "_posixsubprocess"
-KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES})
+KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
 
 LOADED = KEEPERS | {"socket", "_socket", SELECT}
 
@@ -135,12 +139,12 @@ class Loader:
         try:
             self._imported(module)
         except BaseException as err:
-            _end(err)
+            _end(err, module.__name__)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _end(err: BaseException) -> None:
+def _end(err: BaseException, name: str = "socket") -> None:
     """The program could catch ``err``, and go on with a half-patched module: its traffic would leave."""
-    line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
+    line = f"pysocksify: error: cannot patch the {name} module: {err!r}\n"
     os.write(2, line.encode("utf-8", "backslashreplace"))
     os._exit(125)

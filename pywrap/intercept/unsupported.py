@@ -1,8 +1,7 @@
 """Libraries that have sockets of their own in C, where no patch reaches: refused, or not in silence.
 
-Three are refused as if they were not installed, since nearly everybody who uses them goes on without:
+Two are refused as if they were not installed, since nearly everybody who uses them goes on without:
 
-* uvloop connects and resolves by libuv; asyncio's own loops are covered;
 * pycares (aiodns) asks name servers over UDP; aiohttp then uses getaddrinfo(). It may when names are
   resolved here anyway;
 * gevent's resolver of that kind, likewise; its usual one calls getaddrinfo() in a thread.
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
 
 REFUSED = {
-    "uvloop": "uvloop connects and resolves past the proxy; asyncio's own event loops are covered",
     "pycares": "pycares asks name servers past the proxy",
     "gevent.resolver.cares": "gevent's `ares` asks name servers past the proxy; its `thread` is covered",
 }
@@ -34,7 +32,7 @@ def check(runtime: Runtime, name: str) -> None:
         # The kernel sees to their sockets.
         return
     if name in REFUSED:
-        if name != "uvloop" and runtime.settings.dns == "local":
+        if runtime.settings.dns == "local":
             return
         runtime.messages.say(1, f"refused: {REFUSED[name]}")
         raise ModuleNotFoundError(f"pysocksify refused: {REFUSED[name]}", name=name)

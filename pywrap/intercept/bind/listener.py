@@ -80,7 +80,7 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
             why = f"{_name(self)} refused: listening for others than this machine is blocked (--listen)"
             runtime.messages.say(1, why)
             raise OSError(errno.EPERM, why)
-        if runtime.settings.listen != "bind" or not _is_for_the_proxy(runtime, self):
+        if runtime.settings.listen != "bind" or not is_for_the_proxy(runtime, self):
             return originals.listen(self, *backlog)
         registry, fd = runtime.registry, originals.fileno(self)
         with registry.lock:
@@ -130,7 +130,7 @@ def _methods(base: Any, registry: SocketRegistry) -> dict[str, Any]:
     return {**sending, **receiving, "shutdown": shutdown}
 
 
-def _is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
+def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
     """Does it listen on a port that is the system's to choose, and for others than this machine?"""
     _, kind, proto = originals.family_type_proto(sock)
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
