@@ -24,14 +24,17 @@ GREEN = frozenset({"eventlet", "gevent"})
 # Their sockets are their own, and there is nothing in them to patch (``unsupported``).
 FOREIGN = frozenset(
     {
-        *("confluent_kafka", "curl_cffi", "grpc", "MySQLdb", "primp", "psycopg", "psycopg2", "pycares"),
-        *("pycurl", "pymssql", "pyodbc", "zmq", "gevent.resolver.cares"),
+        *("awscrt", "confluent_kafka", "curl_cffi", "duckdb", "gevent.resolver.cares", "glide", "grpc"),
+        *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
+        *("pyodbc", "wreq", "zmq"),
+        # pandas imports pyarrow, and none of these.
+        *(f"pyarrow.{name}" for name in ("_azurefs", "_flight", "_gcsfs", "_hdfs", "_s3fs")),
     }
 )
 
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
-SEAMS = {"rloop": "rloop", "uvloop": "uvloop"}
+SEAMS = {"pycares": "pycares", "rloop": "rloop", "uvloop": "uvloop"}
 
 SELECT = "select"
 
