@@ -34,7 +34,7 @@ FOREIGN = frozenset(
 
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
-SEAMS = {"pycares": "pycares", "rloop": "rloop", "uvloop": "uvloop"}
+SEAMS = {"pycares": "pycares", "qh3.asyncio._transport": "qh3", "rloop": "rloop", "uvloop": "uvloop"}
 
 SELECT = "select"
 
