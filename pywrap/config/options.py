@@ -13,6 +13,7 @@ from pywrap.config.settings import (
     CHAIN_TYPES,
     CONFINE,
     DNS,
+    FOREIGN,
     LISTEN,
     LOOPBACK,
     PIPELINE,
@@ -237,6 +238,20 @@ privileges; `--check --confine` tests that.""",
         "MODE",
         words=CONFINE,
         read=_one_of(CONFINE),
+    ),
+    Option(
+        "foreign",
+        TRAFFIC,
+        "libraries whose own sockets cannot be covered: warn, refuse, quiet [default: warn]",
+        """\
+Some libraries have sockets of their own, in C or Rust, where no patch reaches (grpc, curl_cffi, zmq and
+others). warn, the default: a line on stderr when the program imports one, also with -q, since what they send
+leaves directly. refuse: as if they were not installed. quiet: nothing. With --confine on, they go through the
+proxies, and there is nothing to say.""",
+        "warn|refuse|quiet",
+        "MODE",
+        words=FOREIGN,
+        read=_one_of(FOREIGN),
     ),
     Option(
         "publish",

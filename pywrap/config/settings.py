@@ -23,6 +23,7 @@ LISTEN = ("local", "bind", "block")
 BIND_PEER = ("latest", "any")
 PIPELINE = ("off", "on", "auto")
 CONFINE = ("auto", "on", "off")
+FOREIGN = ("warn", "refuse", "quiet")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
@@ -131,7 +132,8 @@ class Settings:
     host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
     that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names.
     ``confine``: which programs run in a network of their own (``pywrap.confine``); auto: those that the
-    patches cannot cover.
+    patches cannot cover. ``foreign``: what is done about an import of a library with sockets of its own that
+    cannot be patched.
 
     ``timeout``, ``connect_timeout``, ``read_timeout``: seconds for a connection through the whole chain, for
     reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
@@ -148,6 +150,7 @@ class Settings:
     dns: str = "remote"
     placeholders: str = PLACEHOLDERS
     confine: str = "auto"  # one of CONFINE
+    foreign: str = "warn"  # one of FOREIGN
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN

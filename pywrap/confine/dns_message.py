@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from pywrap.errors import ProtocolError
 from pywrap.frozen import frozen
-from pywrap.socks.dns import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, A
-from pywrap.socks.wire import packed
+from pywrap.socks.dns import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, A, reversed_address
 
-__all__ = ["A", "AAAA", "NAME_ERROR", "NO_ERROR", "PTR", "SERVER_FAILURE"]
+__all__ = ["A", "AAAA", "NAME_ERROR", "NO_ERROR", "PTR", "SERVER_FAILURE", "reversed_address"]
 
 _HEADER = 12
 _RESPONSE, _OPCODE, _TRUNCATED = 0x8000, 0x7800, 0x0200
@@ -28,7 +27,6 @@ NOT_IMPLEMENTED = 4
 SMALLEST = 512
 
 _NAME_OF_QUESTION = b"\xc0\x0c"
-_REVERSE_4, _REVERSE_6 = ".in-addr.arpa", ".ip6.arpa"
 
 
 @frozen
@@ -106,22 +104,6 @@ def failure(message: bytes, code: int) -> bytes | None:
 def with_number(message: bytes, number: int) -> bytes:
     """``message`` as the answer to the question of that number."""
     return number.to_bytes(2, "big") + message[2:]
-
-
-def address_of(name: str) -> bytes | None:
-    """The address whose name a PTR question for ``name`` asks for; None when it is no such name."""
-    try:
-        if name.endswith(_REVERSE_4):
-            parts = name.removesuffix(_REVERSE_4).split(".")
-            return packed(".".join(reversed(parts))) if len(parts) == 4 else None
-        if name.endswith(_REVERSE_6):
-            digits = name.removesuffix(_REVERSE_6).split(".")
-            if len(digits) == 32 and all(len(digit) == 1 for digit in digits):
-                return bytes.fromhex("".join(reversed(digits)))
-    except ValueError:
-        # Not the digits of any address.
-        pass
-    return None
 
 
 def _message(question: Question, code: int, records: list[bytes], extra: int = 0) -> bytes:

@@ -172,7 +172,7 @@ class NameServer:
 
     def _ask_name(self, question: Question, message: bytes, respond: Respond) -> None:
         outside = self._outside
-        address = dns_message.address_of(question.name)
+        address = dns_message.reversed_address(question.name)
         if address is None:
             if self._server is not None:
                 self._forward(question, message, respond)

@@ -194,8 +194,20 @@ def _patch_keeper(module: Any) -> None:
         load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
     elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
+    elif module.__name__ in import_hook.SEAMS:
+        _patch_library(module)
     else:
         load("pywrap.intercept.patches.multiprocessing").install(_patches, module, _registry)
+
+
+def _patch_library(module: Any) -> None:
+    """Replace what ``module``, of a library with sockets of its own, does by them."""
+    runtime = current()
+    # In a confinement, the kernel sees to its sockets.
+    if runtime is not None and not runtime.is_confined:
+        load(f"pywrap.intercept.patches.{import_hook.SEAMS[module.__name__]}").install(
+            _patches, module, current
+        )
 
 
 def _name_of(literal: str) -> str:

@@ -22,6 +22,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypeAlias
 
     from pywrap.intercept.patching import Patches
@@ -33,6 +34,9 @@ Real = select.epoll
 
 # The objects in use, by id.
 _alive: dict[int, Any] = {}
+
+# Called with each descriptor that has become another file: of loops with an epoll object that is not in here.
+followers: list[Callable[[int], None]] = []
 
 # The descriptors between ``leave`` and ``rejoin``.
 _moving: set[int] = set()
@@ -172,6 +176,8 @@ def rejoin(fd: int) -> None:
     for epoll in _with(fd):
         epoll._rejoin(fd)
     _moving.discard(fd)
+    for follower in list(followers):
+        follower(fd)
 
 
 def _with(fd: int) -> list[Epoll]:

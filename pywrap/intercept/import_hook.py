@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 # one another for ever. We have to be complete before.
 GREEN = frozenset({"eventlet", "gevent"})
 
-# Their sockets are their own (``unsupported``).
+# Their sockets are their own, and there is nothing in them to patch (``unsupported``).
 FOREIGN = frozenset(
     {
-        *("confluent_kafka", "curl_cffi", "grpc", "MySQLdb", "primp", "psycopg", "psycopg2", "pycares"),
-        *("pycurl", "pymssql", "pyodbc", "uvloop", "zmq", "gevent.resolver.cares"),
+        *("awscrt", "confluent_kafka", "curl_cffi", "duckdb", "gevent.resolver.cares", "glide", "grpc"),
+        *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
+        *("pyodbc", "wreq", "zmq"),
+        # pandas imports pyarrow, and none of these.
+        *(f"pyarrow.{name}" for name in ("_azurefs", "_flight", "_gcsfs", "_hdfs", "_s3fs")),
     }
 )
+
+# Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
+# that replaces something in it.
+SEAMS = {"pycares": "pycares", "qh3.asyncio._transport": "qh3", "rloop": "rloop", "uvloop": "uvloop"}
 
 SELECT = "select"
 
@@ -39,7 +46,7 @@ SOCKS_LIBRARIES = frozenset(
 )
 # Starts children (``spawn``).
 FORK_EXEC = "_posixsubprocess"
-KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES})
+KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
 
 LOADED = KEEPERS | {"socket", "_socket", SELECT}
 
@@ -135,12 +142,12 @@ class Loader:
         try:
             self._imported(module)
         except BaseException as err:
-            _end(err)
+            _end(err, module.__name__)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _end(err: BaseException) -> None:
+def _end(err: BaseException, name: str = "socket") -> None:
     """The program could catch ``err``, and go on with a half-patched module: its traffic would leave."""
-    line = f"pysocksify: error: cannot patch the socket module: {err!r}\n"
+    line = f"pysocksify: error: cannot patch the {name} module: {err!r}\n"
     os.write(2, line.encode("utf-8", "backslashreplace"))
     os._exit(125)

@@ -1,14 +1,11 @@
-"""Libraries that have sockets of their own in C, where no patch reaches: refused, or not in silence.
+"""Libraries that have sockets of their own in C, C++ or Rust, with nothing in them to patch.
 
-Three are refused as if they were not installed, since nearly every program that uses them goes on without:
+Those that can be patched are in ``patches``. Of the others a line on stderr says what becomes of their
+traffic, whatever the verbosity: it is the only sign of a leak. ``--foreign`` refuses them instead, or says
+nothing. In a confinement, all of them are covered by the kernel.
 
-* uvloop connects and resolves by libuv; asyncio's own loops are covered;
-* pycares (aiodns) asks name servers over UDP; aiohttp then uses getaddrinfo(). It may when names are
-  resolved here anyway;
-* gevent's resolver of that kind, likewise; its usual one calls getaddrinfo() in a thread.
-
-Of the others, a line on stderr says what becomes of their traffic: whether it may is the user's choice. In a
-confinement, all of them are covered by the kernel.
+gevent's resolver in C, which asks name servers over UDP, is refused as if it were not installed, unless names
+are resolved here anyway: gevent's usual one calls getaddrinfo() in a thread, and takes its place.
 """
 
 from __future__ import annotations
@@ -18,10 +15,42 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
 
 REFUSED = {
-    "uvloop": "uvloop connects and resolves past the proxy; asyncio's own event loops are covered",
-    "pycares": "pycares asks name servers past the proxy",
-    "gevent.resolver.cares": "gevent's `ares` asks name servers past the proxy; its `thread` is covered",
+    "gevent.resolver.cares": "gevent's `ares` asks name servers past the proxy; its `thread` is covered"
 }
+
+_ALL = "its connections and name look-ups"
+_REQUESTS = "its requests and name look-ups"
+_STORES = "what it exchanges with object stores and web servers"
+
+# What leaves, by the module; ``import_hook.FOREIGN`` has their names for a program's start.
+LEAVES = {
+    "awscrt": _REQUESTS,
+    "confluent_kafka": _ALL,
+    "curl_cffi": _REQUESTS,
+    "duckdb": "what its extensions fetch, and where it fetches them from",
+    "glide": _ALL,
+    "grpc": _ALL,
+    "hf_xet": _REQUESTS,
+    "libtorrent": "its connections, datagrams and name look-ups",
+    "MySQLdb": _ALL,
+    "obstore": _STORES,
+    "polars": _STORES,
+    "primp": _REQUESTS,
+    "pulsar": _ALL,
+    "pyarrow._azurefs": _STORES,
+    "pyarrow._flight": _ALL,
+    "pyarrow._gcsfs": _STORES,
+    "pyarrow._hdfs": _STORES,
+    "pyarrow._s3fs": _STORES,
+    "pygit2": "its fetches and pushes",
+    "pymssql": _ALL,
+    "pyodbc": _ALL,
+    "wreq": _REQUESTS,
+    "zmq": _ALL,
+}
+
+# One line for each library, of which several modules may be imported.
+_told: set[str] = set()
 
 
 def check(runtime: Runtime, name: str) -> None:
@@ -33,10 +62,21 @@ def check(runtime: Runtime, name: str) -> None:
     if runtime.is_confined:
         # The kernel sees to their sockets.
         return
+    library = name.partition(".")[0]
     if name in REFUSED:
-        if name != "uvloop" and runtime.settings.dns == "local":
-            return
-        runtime.messages.say(1, f"refused: {REFUSED[name]}")
-        raise ModuleNotFoundError(f"pysocksify refused: {REFUSED[name]}", name=name)
-    what = "what it sends leaves directly, unseen (--confine on sends it through the proxies)"
-    runtime.messages.say(0, f"warning: {name} has sockets of its own: {what}")
+        if runtime.settings.dns != "local":
+            _refuse(runtime, name, REFUSED[name])
+    elif runtime.settings.foreign == "refuse":
+        _refuse(runtime, name, f"{library} has sockets of its own (--foreign)")
+    elif runtime.settings.foreign == "warn" and library not in _told:
+        _told.add(library)
+        runtime.messages.say(
+            -1,
+            f"warning: {library} has sockets of its own: {LEAVES[name]} leave directly, past the proxies "
+            "(--confine on sends them through)",
+        )
+
+
+def _refuse(runtime: Runtime, name: str, why: str) -> None:
+    runtime.messages.say(1, f"refused: {why}")
+    raise ModuleNotFoundError(f"pysocksify refused: {why}", name=name)

@@ -47,6 +47,8 @@ _LONGEST_LABEL = 63
 
 _SIZES = {A: 4, AAAA: 16}
 
+_REVERSE_4, _REVERSE_6 = ".in-addr.arpa", ".ip6.arpa"
+
 # How many labels and pointers of names may be read in one message. 64 KiB hold four thousand addresses, each
 # with one pointer; but pointers to pointers could make a reader follow a hundred million.
 _MOST_STEPS = 1 << 15
@@ -99,9 +101,25 @@ def reverse_name(address: bytes) -> str:
     """The name whose PTR record has the names of a 4- or 16-byte ``address``."""
     if len(address) == 4:
         # RFC 1035 section 3.5.
-        return ".".join([*(str(byte) for byte in reversed(address)), "in-addr.arpa"])
+        return ".".join(str(byte) for byte in reversed(address)) + _REVERSE_4
     # RFC 3596 section 2.5.
-    return ".".join([*reversed(address.hex()), "ip6.arpa"])
+    return ".".join(reversed(address.hex())) + _REVERSE_6
+
+
+def reversed_address(name: str) -> bytes | None:
+    """The address whose name a PTR question for ``name`` asks for; None when it is no such name."""
+    try:
+        if name.endswith(_REVERSE_4):
+            parts = name.removesuffix(_REVERSE_4).split(".")
+            return packed(".".join(reversed(parts))) if len(parts) == 4 else None
+        if name.endswith(_REVERSE_6):
+            digits = name.removesuffix(_REVERSE_6).split(".")
+            if len(digits) == 32 and all(len(digit) == 1 for digit in digits):
+                return bytes.fromhex("".join(reversed(digits)))
+    except ValueError:
+        # Not the digits of any address.
+        pass
+    return None
 
 
 def pack_query(number: int, name: str, kind: int) -> bytes:

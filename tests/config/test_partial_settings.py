@@ -23,6 +23,7 @@ FILE = PartialSettings(
     dns="local",
     placeholders="10.0.0.0/8",
     confine="on",
+    foreign="refuse",
     loopback="deny",
     udp="block",
     listen="bind",

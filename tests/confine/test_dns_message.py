@@ -46,7 +46,7 @@ def test_ipv6_and_ptr():
     assert answer.answer[0][0].address == "::1"
     query = dns.message.make_query(dns.reversename.from_address("198.18.0.1"), "PTR").to_wire()
     question = dns_message.read_question(query)
-    assert dns_message.address_of(question.name) == bytes([198, 18, 0, 1])
+    assert dns_message.reversed_address(question.name) == bytes([198, 18, 0, 1])
     answer = dns.message.from_wire(dns_message.reply(question, [], name="www.example"))
     assert str(answer.answer[0][0].target) == "www.example."
 
@@ -93,7 +93,7 @@ def test_what_is_no_question(message):
     ],
 )
 def test_the_address_of_a_reverse_name(name, address):
-    assert dns_message.address_of(name) == address
+    assert dns_message.reversed_address(name) == address
 
 
 @given(st.binary(max_size=600), st.integers(0, 60))
@@ -107,4 +107,4 @@ def test_no_bytes_break_the_reader(noise, at):
             # What is answered is well-formed, and to that question.
             answer = dns_message.reply(question, [bytes(4)], 0, 1)
             assert dns_message.read_question(message[:2] + b"\1\0" + answer[4:6] + bytes(6) + question.asked)
-            dns_message.address_of(question.name)
+            dns_message.reversed_address(question.name)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pywrap.intercept import import_hook, unsupported
 from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
@@ -16,7 +17,13 @@ def library(tmp_path):
     """``library(name)`` makes a module of that name, which says when it is executed."""
 
     def make(name):
-        (tmp_path / f"{name}.py").write_text("print('executed')")
+        *packages, module = name.split(".")
+        folder = tmp_path
+        for package in packages:
+            folder = folder / package
+            folder.mkdir(exist_ok=True)
+            (folder / "__init__.py").touch()
+        (folder / f"{module}.py").write_text("print('executed')")
         return {"PYTHONPATH": str(tmp_path)}
 
     return make
@@ -26,23 +33,8 @@ def use(env, code, *options):
     return run(*pysocksify("-x", PROXY, *options), sys.executable, "-c", code, env=env, status=None)
 
 
-@pytest.mark.parametrize("name", ["uvloop", "pycares"])
-def test_what_has_a_substitute_is_as_if_it_were_not_installed(library, name):
-    code = f"try:\n    import {name}\nexcept ModuleNotFoundError as err:\n    print(err, '|', err.name)"
-    ran = use(library(name), code)
-    assert "executed" not in ran.out
-    assert ran.out.startswith(f"pysocksify refused: {name} ") and ran.out.endswith(f"| {name}\n")
-    assert ran.err == ""
-
-
-def test_a_program_that_insists_ends_with_the_reason(library):
-    ran = use(library("uvloop"), "import uvloop")
-    assert ran.status == 1
-    assert "uvloop connects and resolves past the proxy; asyncio's own event loops are covered" in ran.err
-
-
-def test_local_names_may_be_asked_for_in_any_way(library):
-    assert use(library("pycares"), "import pycares", "--dns", "local").out == "executed\n"
+def test_what_the_import_hook_looks_for_is_what_can_be_said_something_of():
+    assert import_hook.FOREIGN == unsupported.LEAVES.keys() | unsupported.REFUSED.keys()
 
 
 FIND = (
@@ -59,16 +51,45 @@ def test_the_resolver_of_gevent_that_is_in_c_is_refused():
     assert use({"GEVENT_RESOLVER": "ares,thread"}, FIND).out == "198.18.0.1\n"
 
 
-@pytest.mark.parametrize("name", ["pycurl", "grpc", "psycopg2"])
-def test_what_has_none_is_loaded_with_a_warning(library, name):
-    env = library(name)
-    ran = use(env, f"import {name}, {name}")
+@pytest.mark.parametrize("verbosity", [[], ["-q"]], ids=["usual", "quiet"])
+@pytest.mark.parametrize("name", ["grpc", "zmq", "MySQLdb", "pyarrow._s3fs"])
+def test_what_has_no_seam_is_loaded_with_a_warning(library, name, verbosity):
+    ran = use(library(name), f"import {name}, {name}", *verbosity)
     assert ran.out == "executed\n"
-    assert ran.err.count("\n") == 1 and f"warning: {name} has sockets of its own" in ran.err
-    assert use(env, f"import {name}", "-q").err == ""
+    assert ran.err.count("\n") == 1
+    assert f"warning: {name.partition('.')[0]} has sockets of its own: " in ran.err
+    assert " leave directly, past the proxies (--confine on sends them through)\n" in ran.err
 
 
-@pytest.mark.parametrize("name", ["pycurl", "psycopg2", "uvloop"])
+def test_modules_of_one_library_have_one_warning(library):
+    library("pyarrow._flight")
+    ran = use(library("pyarrow._s3fs"), "import pyarrow._flight, pyarrow._s3fs")
+    assert ran.out == "executed\nexecuted\n"
+    assert ran.err.count("warning: pyarrow has sockets of its own") == 1
+
+
+def test_foreign_quiet_says_nothing(library):
+    ran = use(library("grpc"), "import grpc", "--foreign", "quiet")
+    assert (ran.out, ran.err) == ("executed\n", "")
+
+
+def test_foreign_refuse_is_as_if_it_were_not_installed(library):
+    code = "try:\n    import grpc\nexcept ModuleNotFoundError as err:\n    print(err, '|', err.name)"
+    ran = use(library("grpc"), code, "--foreign", "refuse")
+    assert ran.out == "pysocksify refused: grpc has sockets of its own (--foreign) | grpc\n"
+    assert ran.err == ""
+
+
+def test_in_a_confinement_there_is_nothing_to_say(library):
+    env = library("grpc")
+    for foreign in ("warn", "refuse"):
+        ran = use(env, "import grpc", "--confine", "on", "--foreign", foreign)
+        if "cannot be confined" in ran.err:
+            pytest.skip(ran.err)
+        assert (ran.out, ran.err) == ("executed\n", "")
+
+
+@pytest.mark.parametrize("name", ["grpc", "zmq", "pycares"])
 def test_nothing_is_said_of_what_is_not_installed(name):
     code = f"import sys\nsys.path = []\ntry:\n    import {name}\nexcept ImportError as err:\n    print(err)"
     ran = use({}, code, "-v")
@@ -76,7 +97,7 @@ def test_nothing_is_said_of_what_is_not_installed(name):
 
 
 def test_after_uninstall_they_are_nothing_special(library):
-    code = "import pywrap; pywrap.uninstall(); import uvloop, pycurl"
-    env = library("uvloop") | library("pycurl")
+    code = "import pywrap; pywrap.uninstall(); import zmq, grpc"
+    env = library("zmq") | library("grpc")
     ran = use(env, code)
     assert (ran.out, ran.err) == ("executed\nexecuted\n", "")

@@ -1,19 +1,27 @@
-"""aioquic's client, HTTP/3: udp_http3.py HOST PORT SERVER_NAME CA BYTES
+"""aioquic's client, HTTP/3, or that of another library: udp_http3.py HOST PORT SERVER_NAME CA BYTES [LIBRARY]
 
 Two requests on one connection: a greeting, and as many BYTES.
 """
 
 import asyncio
+import importlib
 import json
 import sys
 
-from aioquic.asyncio.client import connect
-from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, H3Connection
-from aioquic.h3.events import DataReceived, HeadersReceived
-from aioquic.quic.configuration import QuicConfiguration
-
 host, port, server_name, ca, size = sys.argv[1], int(sys.argv[2]), *sys.argv[3:5], int(sys.argv[5])
+library = sys.argv[6] if len(sys.argv) > 6 else "aioquic"
+
+
+def load(module, *names):
+    found = importlib.import_module(f"{library}.{module}")
+    return [getattr(found, name) for name in names]
+
+
+(connect,) = load("asyncio.client", "connect")
+(QuicConnectionProtocol,) = load("asyncio.protocol", "QuicConnectionProtocol")
+H3_ALPN, H3Connection = load("h3.connection", "H3_ALPN", "H3Connection")
+DataReceived, HeadersReceived = load("h3.events", "DataReceived", "HeadersReceived")
+(QuicConfiguration,) = load("quic.configuration", "QuicConfiguration")
 
 
 class Client(QuicConnectionProtocol):

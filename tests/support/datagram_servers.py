@@ -154,13 +154,13 @@ class _Http3Protocol(QuicConnectionProtocol):
 
 
 @contextlib.contextmanager
-def http3_server() -> Iterator[Http3]:
-    """An HTTP/3 server on a free port, certified for localhost."""
+def http3_server(*names: str) -> Iterator[Http3]:
+    """An HTTP/3 server on a free port, certified for localhost and ``names``."""
     with tempfile.TemporaryDirectory(prefix="pysocksify-http3-") as name:
         directory = Path(name)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(directory / "ca.pem")
-        certificate = authority.issue_cert("localhost")
+        certificate = authority.issue_cert("localhost", *names)
         chain, key = directory / "chain.pem", directory / "key.pem"
         certificate.cert_chain_pems[0].write_to_path(chain)
         certificate.private_key_pem.write_to_path(key)

@@ -10,11 +10,10 @@ import _socket
 import errno
 
 from pywrap.intercept import originals
+from pywrap.intercept.bind.eligibility import is_for_the_proxy, is_local
 from pywrap.intercept.bind.listener import Listener
 from pywrap.intercept.bind.methods import listener_classes
-from pywrap.intercept.sockets import inode
-from pywrap.socks.wire import Endpoint, is_loopback
-from pywrap.tunnel.routes import address_of
+from pywrap.socks.wire import Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +38,11 @@ class Listening:
     def listen(self, sock: _socket.socket, /, *backlog: Any) -> None:
         """listen([backlog])."""
         runtime = self._runtime
-        if runtime.settings.listen == "block" and not _is_local(sock):
+        if runtime.settings.listen == "block" and not is_local(sock):
             why = f"{_name(sock)} refused: listening for others than this machine is blocked (--listen)"
             runtime.messages.say(1, why)
             raise OSError(errno.EPERM, why)
-        if runtime.settings.listen != "bind" or not self._is_for_the_proxy(sock):
+        if runtime.settings.listen != "bind" or not is_for_the_proxy(runtime, sock):
             return originals.listen(sock, *backlog)
         registry, fd = runtime.registry, originals.fileno(sock)
         with registry.lock:
@@ -60,29 +59,6 @@ class Listening:
                 # It does not listen, and may be connected yet.
                 self._classes.take_off(sock)
         return None
-
-    def _is_for_the_proxy(self, sock: _socket.socket) -> bool:
-        """Does it listen on a port that is the system's to choose, and for others than this machine?"""
-        _, kind, proto = originals.family_type_proto(sock)
-        if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
-            return False
-        registry, fd = self._runtime.registry, originals.fileno(sock)
-        if registry.listener_of(fd) is not None:
-            return True
-        number = inode(fd)
-        if number in registry.established or registry.pending_of(fd) is not None:
-            # Connected: the kernel has the right errno for it.
-            return False
-        if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
-            return False
-        port = originals.getsockname(sock)[1]
-        return not _is_local(sock) and (port == 0 or number in registry.any_port)
-
-
-def _is_local(sock: _socket.socket) -> bool:
-    """Can only this machine connect to it?"""
-    address = address_of(originals.getsockname(sock)[0]) or b""
-    return is_loopback(address)
 
 
 def _name(sock: _socket.socket) -> Endpoint:

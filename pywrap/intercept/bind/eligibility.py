@@ -1,0 +1,38 @@
+"""Which sockets listen at the proxy with ``--listen bind``, and which are this machine's alone."""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.intercept import originals
+from pywrap.intercept.sockets import inode
+from pywrap.socks.wire import is_loopback
+from pywrap.tunnel.routes import address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.intercept.runtime import Runtime
+
+
+def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
+    """Does ``sock`` listen on a port that is the system's to choose, and for others than this machine?"""
+    _, kind, proto = originals.family_type_proto(sock)
+    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+        return False
+    registry, fd = runtime.registry, originals.fileno(sock)
+    if registry.listener_of(fd) is not None:
+        return True
+    number = inode(fd)
+    if number in registry.established or registry.pending_of(fd) is not None:
+        # Connected: the kernel has the right errno for it.
+        return False
+    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+        return False
+    port = originals.getsockname(sock)[1]
+    return not is_local(sock) and (port == 0 or number in registry.any_port)
+
+
+def is_local(sock: _socket.socket) -> bool:
+    """Can only this machine connect to ``sock``?"""
+    address = address_of(originals.getsockname(sock)[0]) or b""
+    return is_loopback(address)

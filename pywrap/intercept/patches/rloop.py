@@ -1,0 +1,24 @@
+"""rloop's loop: its streams connect and look up by ``socket``; datagrams and servers do not.
+
+``rloop.loop.RLoop`` is a class of Python that inherits from one in Rust. As of 0.5 it has no TLS.
+"""
+
+from __future__ import annotations
+
+from pywrap.intercept.loops import datagrams, registrations, servers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.patching import Patches
+    from pywrap.intercept.runtime import Runtime
+
+
+def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    cls = module.RLoop
+    registrations.install(patches, cls)
+    endpoint = datagrams.create_datagram_endpoint(cls.create_datagram_endpoint)
+    patches.replace(cls, "create_datagram_endpoint", endpoint)
+    patches.replace(cls, "create_server", servers.create_server(cls.create_server, current))

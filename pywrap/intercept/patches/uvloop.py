@@ -1,0 +1,38 @@
+"""uvloop's loop: libuv connects, resolves, sends and starts children past every patch of ``socket``.
+
+``uvloop.Loop`` is a class of Python that inherits everything from one in C. Its methods are replaced, so
+``run``, ``install``, ``new_event_loop`` and the policy need nothing. Streams are libuv's own as soon as they
+are connected, TLS included.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pywrap.intercept.loops import children, datagrams, registrations, servers, streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.patching import Patches
+    from pywrap.intercept.runtime import Runtime
+
+
+def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    cls = module.Loop
+    registrations.install(patches, cls)
+    for name, new in (
+        ("getaddrinfo", streams.getaddrinfo),
+        ("getnameinfo", streams.getnameinfo),
+        ("sock_connect", streams.sock_connect(cls.sock_connect)),
+        ("create_connection", streams.create_connection(cls.create_connection)),
+        ("create_datagram_endpoint", datagrams.create_datagram_endpoint(cls.create_datagram_endpoint)),
+        ("create_server", servers.create_server(cls.create_server, current)),
+        ("subprocess_exec", children.subprocess_exec),
+        ("subprocess_shell", children.subprocess_shell),
+    ):
+        patches.replace(cls, name, new)
+    # The class in C can be used by itself, and cannot be changed.
+    patches.replace(sys.modules["uvloop.loop"], "Loop", cls)
