@@ -87,6 +87,7 @@ class SingleAttempt:
     """A way without another: what fails is not to be got around. With the face of a ``RetryPolicy``."""
 
     waits_for_destination = False
+    asked = 0
 
     def __init__(self, attempt: Attempt) -> None:
         self._only = attempt
@@ -158,6 +159,11 @@ class RetryPolicy:
         self._pipelining_unproven = False
         # What one said that seems to refuse everything.
         self._refusal: SocksError | None = None
+
+    @property
+    def asked(self) -> int:
+        """The number of the hop whose answer is waited for."""
+        return self._at
 
     def start(self) -> Attempt:
         """The way to try first."""
