@@ -79,9 +79,14 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
         if runtime.settings.listen == "block" and not _is_local(self):
             why = f"{_name(self)} refused: listening for others than this machine is blocked (--listen)"
             runtime.messages.say(1, why)
+            if runtime.log is not None:
+                runtime.log.refused(errno.EPERM, why, protocol="tcp")
             raise OSError(errno.EPERM, why)
         if runtime.settings.listen != "bind" or not _is_for_the_proxy(runtime, self):
-            return originals.listen(self, *backlog)
+            originals.listen(self, *backlog)
+            if runtime.log is not None:
+                runtime.log.listens_here(self)
+            return None
         registry, fd = runtime.registry, originals.fileno(self)
         with registry.lock:
             listener = registry.listener_of(fd) or Listener(runtime, self)
