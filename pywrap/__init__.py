@@ -72,6 +72,10 @@ def install(
         file_format=arguments.file_format(config_format),
         say=lambda text: messages.say(0, text),
     )
+    if loaded.log:
+        from pywrap.launch import log_file
+
+        loaded = log_file.begin(loaded, "", confined=False)
     intercept.install(loaded, _handed_over(loaded) if children else None)
     if not loaded.keep_env:
         variables.hide()

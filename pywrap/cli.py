@@ -250,7 +250,7 @@ class Options:
 
     def _next_word(self, option: str) -> str:
         # A word with a dash is the next option, so the value is missing. (A file named so: --config=-name.)
-        if not self._words or self._words[0].startswith("-"):
+        if not self._words or (self._words[0].startswith("-") and self._words[0] != "-"):
             raise ConfigError(f"`{option}` needs a value")
         return self._words.pop(0)
 

@@ -25,7 +25,7 @@ FLOORS = (
     ("pywrap.tunnel", "pywrap.server"),
     ("pywrap.relay",),
     ("pywrap.socks",),
-    ("pywrap.programs",),
+    ("pywrap.programs", "pywrap.log"),
     ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.messages"),
 )
 # On one floor, and not to know each other.
@@ -48,6 +48,7 @@ TARGET = (
     "pywrap.tunnel.*",
     "pywrap.socks.*",
     "pywrap.programs.*",
+    "pywrap.log.*",
     "pywrap.errors",
     "pywrap.frozen",
     "pywrap.messages",
@@ -59,7 +60,10 @@ TARGET = (
     "pywrap.launch.secrets",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
-READERS = {"pywrap.config.arguments", "pywrap.config.search", "pywrap.launch.environment"}
+READERS = {
+    *("pywrap.config.arguments", "pywrap.config.search"),
+    *("pywrap.launch.environment", "pywrap.launch.log_file"),
+}
 
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"

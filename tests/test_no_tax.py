@@ -234,6 +234,33 @@ def test_a_library_that_watches_modules_finds_socket_as_it_is(interpreter):
     assert run(*pysocksify("-x", "socks5h://127.0.0.1:1"), interpreter, "-c", code).json == bare
 
 
+def test_without_a_log_nothing_of_it_is_imported(proxy, echo_server):
+    code = (
+        "import socket, sys\n"
+        f"socket.create_connection(('127.0.0.1', {echo_server.port})).close()\n"
+        "print('\"', *sys.modules, '\"')"
+    )
+    seen = run(*through(proxy), sys.executable, "-c", code).json.split()
+    assert [name for name in seen if name.startswith("pywrap.log") or "recorder" in name] == []
+
+
+def test_with_a_log_little_is_imported(proxy, echo_server, tmp_path):
+    code = (
+        "import sys\n"
+        "import socket\n"
+        f"socket.create_connection(('127.0.0.1', {echo_server.port})).close()\n"
+        "print('\"', *sys.modules, '\"')"
+    )
+    bare = set(run(*through(proxy), sys.executable, "-c", code).json.split())
+    words = *through(proxy)[:-1], "--log", tmp_path / "log", "--"
+    logged = set(run(*words, sys.executable, "-c", code).json.split())
+    assert {name for name in logged - bare if not name.startswith("pywrap.")} <= {
+        "_fcntl",
+        "fcntl",
+        "itertools",
+    }
+
+
 def test_the_target_has_no_module_of_a_third_party(proxy, echo_server):
     # This interpreter has the distribution's dependencies, and could import them.
     code = (

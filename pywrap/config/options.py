@@ -402,6 +402,17 @@ With --check: ask for a connection to this destination instead, for proxies that
         short="-v",
     ),
     Option(
+        "log",
+        MESSAGES,
+        "write each connection, name and refusal to FILE, as JSON",
+        """\
+Append a line of JSON to FILE for each connection, UDP association, listener, name and refusal, of all
+processes of the run: when, which program and library, where to, through which hops and how long each took,
+and what came of it. - is stdout; fd:NUMBER is an open descriptor. Passwords are never written.""",
+        "FILE",
+        read=values.parse_log,
+    ),
+    Option(
         "help",
         MESSAGES,
         "this summary, or everything",

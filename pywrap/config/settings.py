@@ -141,7 +141,8 @@ class Settings:
     program sees the variables that name proxies (``config.variables``); else they are hidden from it, and
     ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
     path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
-    for none.
+    for none. ``log``: the path of the file for the log (``pywrap.log``), or ``fd:NUMBER`` before the launcher
+    has opened it; "" for none. ``run``: what tells this run from others, in the log and for --watch.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -165,6 +166,8 @@ class Settings:
     proxy_variables: tuple[tuple[str, str], ...] = ()
     shared_file: str = ""
     verbosity: int = 0
+    log: str = ""
+    run: str = ""
 
     @property
     def chain(self) -> tuple[Proxy, ...]:

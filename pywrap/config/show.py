@@ -42,6 +42,9 @@ def show(partial: PartialSettings, remark: str = "") -> str:
     ]
     for name in READERS:
         value = getattr(settings, name)
+        if value == "":
+            # No log: a file has no word for that.
+            continue
         if name not in MILLISECONDS:
             lines.append(line(f"{name} {_word(value)}", name))
         elif value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pywrap.config.host import parse_host, parse_network, parse_port, split_port
 from pywrap.config.settings import CHAIN_TYPES, DNS
 from pywrap.config.words import digits, one_of
@@ -24,6 +26,24 @@ WIDEST = 8
 NARROWEST = 30
 
 VERBOSITIES = ("-1", "0", "1", "2")
+
+
+def parse_log(text: str, what: str) -> str:
+    """Read ``log``: a file, whose path is made absolute; ``-``, which is stdout; or ``fd:NUMBER``.
+
+    Raises:
+        ConfigError: no number behind ``fd:``, or nothing at all.
+    """
+    if text == "-":
+        return "fd:1"
+    if text.startswith("fd:"):
+        number = digits(text[3:])
+        if number is None:
+            raise ConfigError(f"not a descriptor: `{text}`", "as in fd:3; a file of that name is ./fd:…")
+        return f"fd:{number}"
+    if not text or "\0" in text:
+        raise ConfigError(f"`{what}` takes a file: `{text}`")
+    return os.path.abspath(text)
 
 
 def parse_dns(text: str, what: str) -> str:

@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.confine.gate import Request
+    from pywrap.confine.outside import OnEnd
     from pywrap.confine.publish import Maker
     from pywrap.confine.sockets import Sockets
     from pywrap.errors import SocksError
@@ -38,14 +39,19 @@ _PAUSE = 0.1
 
 
 class Broker:
-    """``sockets`` are of the namespace. ``repeats`` is as in ``Gate``; ``pid``: a process inside."""
+    """``sockets`` are of the namespace. ``repeats`` is as in ``Gate``; ``pid``: a process inside.
 
-    def __init__(self, settings: Settings, sockets: Sockets, loop: Loop, repeats: bool, pid: int) -> None:
+    ``program`` is its name, for the log.
+    """
+
+    def __init__(
+        self, settings: Settings, sockets: Sockets, loop: Loop, repeats: bool, pid: int, program: str = ""
+    ) -> None:
         self.loop = loop
         self._sockets = sockets
         self._pipes = Pipes(loop)
         self._buffer = memoryview(bytearray(BUFFER))
-        self._outside = Outside(settings, loop)
+        self._outside = Outside(settings, loop, program)
         self._names = NameServer(self._outside)
         self._listeners = Listeners(sockets.questions, pid)
         self._gate = Gate(loop, sockets.packets, self._ask, repeats)
@@ -108,7 +114,7 @@ class Broker:
             request.refuse(err.errno)
 
         # It may end before it returns.
-        cancel = self._outside.connect(verdict, request.admit, failed)
+        cancel = self._outside.connect(verdict, request.admit, failed, syn)
         if not request.is_over:
             request.cancel = cancel
 
@@ -143,18 +149,24 @@ class Broker:
         if request.upstream is None:
             NameStream(self.loop, self._names, client)
             return
-        self._carry(client, request.upstream)
+        self._carry(client, request.upstream, self._outside.on_end(request.upstream))
 
-    def _carry(self, client: socket, target: socket) -> None:
+    def _carry(self, client: socket, target: socket, on_end: OnEnd | None = None) -> None:
         for sock in (client, target):
             _prepare(sock)
+
+        def done(sent: int, received: int) -> None:
+            self._relays.discard(relay)
+            if on_end is not None:
+                on_end(sent, received, relay.complete)
+
         relay = Relay(
             self.loop,
             self._pipes,
             self._buffer,
             client,
             target,
-            lambda up, down: self._relays.discard(relay),
+            done,
         )
         self._relays.add(relay)
         relay.start(b"")

@@ -103,7 +103,7 @@ def run(
     made, repeats, namespace = _receive_sockets(near, pid)
     allow_many_descriptors()
     loop = Loop()
-    broker = Broker(settings, Sockets(made), loop, repeats, pid)
+    broker = Broker(settings, Sockets(made), loop, repeats, pid, os.path.basename(file))
     if places:
         # While the child is still what it was: a process that executes a setuid program is not entered.
         from pywrap.confine.publish import Maker

@@ -79,9 +79,13 @@ class NameServer:
         if key in self._asked or len(self._asked) >= MOST:
             return
         self._asked.add(key)
+        log = self._outside.log
+        begun = None if log is None else log.begin()
 
         def once(answer: bytes) -> None:
             self._asked.discard(key)
+            if log is not None and begun is not None:
+                log.answered(begun, question, self._outside.how(question.name), answer)
             if datagram and len(answer) > question.room:
                 answer = dns_message.truncated(question)
             respond(answer)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.config.settings import Chain, Proxy, Settings
+    from pywrap.confine.packets import Syn
+    from pywrap.confine.recorder import Recorder
+    from pywrap.log.events import Begun
     from pywrap.relay.loop import Loop
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Association
@@ -45,15 +48,20 @@ if TYPE_CHECKING:
 
     Path: TypeAlias = tuple[Proxy, ...]
     Failed: TypeAlias = Callable[[SocksError], None]
+    # Told of the end of a connection: the bytes sent and received, and whether both ends have closed it.
+    OnEnd: TypeAlias = Callable[[int, int, bool], None]
 
 
 class Outside:
-    """``settings`` are those of the run."""
+    """``settings`` are those of the run. ``program`` is the name of what runs inside, for the log."""
 
-    def __init__(self, settings: Settings, loop: Loop) -> None:
+    def __init__(self, settings: Settings, loop: Loop, program: str = "") -> None:
         self.settings = settings
         self.loop = loop
         self.messages = Messages(settings.verbosity)
+        self.log = self._recorder(program) if settings.log else None
+        # By the descriptor of a connection outside: what to call when it ends, for the log.
+        self._on_end: dict[int, OnEnd] = {}
         self.resolver = Resolver(loop)
         self.hosts = Hosts()
         self.names = Placeholders(_Lock, settings.placeholders)
@@ -80,28 +88,69 @@ class Outside:
 
     def verdict(self, address: bytes, port: int, datagram: bool = False) -> Verdict:
         """What becomes of a connection to ``address``, or of a datagram."""
-        return self.routes.verdict(unpacked(address), port, len(address) == 16, datagram)
+        verdict = self.routes.verdict(unpacked(address), port, len(address) == 16, datagram)
+        if self.log is not None:
+            self.log.judged(verdict, datagram)
+        return verdict
+
+    def how(self, name: str) -> str:
+        """Where the answers to a look-up of ``name`` come from, for the log."""
+        if self.routes.local_addresses(name):
+            return "hosts"
+        if self.settings.dns == "local" or self.routes.resolves_here(name):
+            return "local"
+        return "placeholder" if self.settings.dns == "remote" else self.settings.dns.partition(":")[0]
+
+    def _recorder(self, program: str) -> Recorder:
+        from pywrap.confine.recorder import Recorder
+
+        return Recorder(self.settings, program, lambda text: self.messages.say(0, text))
+
+    def on_end(self, sock: socket) -> OnEnd | None:
+        """What to call when the connection on ``sock``, which ``connect`` has opened, ends; once."""
+        return self._on_end.pop(sock.fileno(), None)
 
     # ------------------------------------------------------------ connections
 
     def connect(
-        self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
+        self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed, syn: Syn
     ) -> Callable[[], None]:
-        """Open a tunnel as ``verdict`` says, or a direct connection; return what gives it up."""
+        """Open a tunnel as ``verdict`` says, or a direct connection; return what gives it up.
+
+        ``syn`` is what the program inside has sent for it.
+        """
         started = monotonic()
         destination = verdict.destination
+        begun = None if self.log is None else self.log.begin()
 
         def done(attempt: TunnelAttempt) -> None:
             self._tunnel_stands(attempt, destination, started)
-            connected(attempt.sock)
+            stands(attempt.sock)
+
+        def stands(sock: socket) -> None:
+            if self.log is not None and begun is not None:
+                self._note_end(begun, self.log.connection(begun, verdict, syn, sock), sock)
+            connected(sock)
 
         def has_failed(err: SocksError) -> None:
             self.messages.say(1, f"{destination} failed: {err}")
+            if self.log is not None and begun is not None:
+                self.log.connection(begun, verdict, syn, error=err)
             failed(err)
 
         if verdict.kind == DIRECT:
-            return self._connect_directly(verdict, connected, has_failed)
-        return self._start(self._opening(self._selections[verdict.chain], destination), done, has_failed)
+            return self._connect_directly(verdict, stands, has_failed)
+        opening = self._opening(self._selections[verdict.chain], destination)
+        if begun is not None:
+            opening.times = begun.times
+        return self._start(opening, done, has_failed)
+
+    def _note_end(self, begun: Begun, number: str, sock: socket) -> None:
+        log = self.log
+        assert log is not None, "it has given the number"
+        self._on_end[sock.fileno()] = lambda sent, received, complete: log.end(
+            number, begun, sent, received, complete
+        )
 
     def converse(
         self,
@@ -127,6 +176,7 @@ class Outside:
         """Open a UDP association through ``chain``; return what gives it up."""
         deadline = Deadline(self.settings)
         started = monotonic()
+        begun = None if self.log is None else self.log.begin()
 
         def ask(chosen: Selection) -> TunnelAttempt:
             return self._opening(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
@@ -136,16 +186,21 @@ class Outside:
             seconds = monotonic() - started
             hops = ", ".join(map(str, attempt.path))
             self.messages.say(1, f"UDP via {hops}: associated in {seconds * 1000:.0f} ms")
+            if self.log is not None and begun is not None:
+                self.log.association(begun, attempt.path, relay=attempt.association.relay)
             self._learn(attempt.path)
             done(attempt.association)
 
         def has_failed(err: SocksError) -> None:
             self.messages.say(1, f"no UDP: {err}")
+            if self.log is not None and begun is not None:
+                self.log.association(begun, begun.times.path, err)
             failed(err)
 
-        associating = Associating(
-            ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
-        )
+        last = ask(self._selections[chain])
+        if begun is not None:
+            last.times = begun.times
+        associating = Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
         return self._start(associating, stands, has_failed)
 
     def _opening(

@@ -48,13 +48,14 @@ def _check_address(runtime: Runtime, sock: Any, address: Any) -> None:
         # A tunnel begins. The verdict would refuse a proxy in the network of the placeholders.
         return
     elif runtime.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
-        _refuse(runtime, f"{found.host}:{found.port} would be reached directly, past the proxy")
+        why = f"{found.host}:{found.port} would be reached directly, past the proxy"
+        _refuse(runtime, why, found.host, found.port)
 
 
 def _check_name(runtime: Runtime, host: Any, *_: Any) -> None:
     name = host_text(host)
     if name and not runtime.is_literal(name) and not runtime.resolves_here(name):
-        _refuse(runtime, f"the local resolver would be asked for {name}")
+        _refuse(runtime, f"the local resolver would be asked for {name}", name)
 
 
 def _check_reverse(runtime: Runtime, host: Any, *_: Any) -> None:
@@ -62,8 +63,10 @@ def _check_reverse(runtime: Runtime, host: Any, *_: Any) -> None:
         _refuse(runtime, f"the local resolver would be asked for the name of {host}")
 
 
-def _refuse(runtime: Runtime, why: str) -> None:
+def _refuse(runtime: Runtime, why: str, host: str | None = None, port: int | None = None) -> None:
     runtime.messages.say(1, f"refused: {why}")
+    if runtime.log is not None:
+        runtime.log.refused(errno.EPERM, why, host, port)
     raise OSError(errno.EPERM, f"pysocksify refused: {why}")
 
 

@@ -11,16 +11,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Path
     from pywrap.errors import SocksError
+    from pywrap.intercept.recorder import Recorder
     from pywrap.socks.wire import Endpoint
 
 
 class Events(Messages):
-    """``started`` is in seconds of the monotonic clock."""
+    """``started`` is in seconds of the monotonic clock. ``log``: told of listeners; None without a log."""
 
     def __init__(self, verbosity: int) -> None:
         super().__init__(verbosity)
         self._said_no_udp = False
         self._said_no_bind = False
+        self.log: Recorder | None = None
 
     def connected(self, destination: Endpoint, path: Path, started: float) -> None:
         """A tunnel is open."""
@@ -43,12 +45,16 @@ class Events(Messages):
     def listens(self, place: Endpoint, path: Path) -> None:
         """The last proxy listens for the program at ``place``."""
         self.say(1, f"listening at {place} via {_list(path)}")
+        if self.log is not None:
+            self.log.listens(place, path)
 
     def failed_listening(self, error: SocksError) -> None:
         """The proxy does not listen. Printed once without -v, if it has no BIND."""
         once = error.errno == errno.EOPNOTSUPP and not self._said_no_bind
         self._said_no_bind = self._said_no_bind or once
         self.say(0 if once else 1, f"listening failed: {error}")
+        if self.log is not None:
+            self.log.does_not_listen(error)
 
     def lapsed(self, error: SocksError) -> None:
         """The proxy has closed a port before a peer connected to it."""
@@ -61,6 +67,8 @@ class Events(Messages):
     def accepted(self, peer: Endpoint, path: Path) -> None:
         """A peer has connected to a port at the proxy."""
         self.say(1, f"{peer} via {_list(path)}: accepted")
+        if self.log is not None:
+            self.log.accepted(peer, path)
 
 
 def _list(path: Path) -> str:

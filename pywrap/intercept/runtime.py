@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Chain, Proxy, Settings
     from pywrap.intercept.addresses import Target
+    from pywrap.intercept.recorder import Recorder
     from pywrap.intercept.registry import SocketRegistry
+    from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
@@ -54,7 +56,7 @@ class Runtime:
     """One installation of the patches.
 
     ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
-    (``patches.implementations``).
+    (``patches.implementations``). ``log``: None when the user wants none.
     """
 
     def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
@@ -94,6 +96,7 @@ class Runtime:
         )
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+        self.log = self.messages.log = self._recorder() if settings.log else None
 
     @property
     def is_interrupted(self) -> bool:
@@ -108,9 +111,19 @@ class Runtime:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
         return Deadline(self.settings, program)
 
-    def attempt(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> TunnelAttempt:
+    def begin(self) -> Begun | None:
+        """The program asks for something in this thread, now: for its line in the log. None without a log."""
+        return None if self.log is None else self.log.begin()
+
+    def attempt(
+        self, sock: _socket.socket, verdict: Verdict, deadline: Deadline, begun: Begun | None = None
+    ) -> TunnelAttempt:
         """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
-        return TunnelAttempt(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
+        plan = self._plan(self._selections[verdict.chain], verdict.destination)
+        attempt = TunnelAttempt(sock, plan, deadline)
+        if begun is not None:
+            attempt.times = begun.times
+        return attempt
 
     def _plan(
         self,
@@ -145,15 +158,16 @@ class Runtime:
             raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {attempt.bound}")
         return attempt.bound
 
-    def associating(self, chain: str, deadline: Deadline) -> Associating:
+    def associating(self, chain: str, deadline: Deadline, begun: Begun | None = None) -> Associating:
         """A UDP association through ``chain``, not started."""
 
         def ask(selection: Selection) -> TunnelAttempt:
             return TunnelAttempt(fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
-        return Associating(
-            ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
-        )
+        last = ask(self._selections[chain])
+        if begun is not None:
+            last.times = begun.times
+        return Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
 
     def local_host(self, chain: str, family: int) -> str:
         """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
@@ -187,7 +201,10 @@ class Runtime:
         if verdict.kind == REFUSE:
             return OSError(verdict.errno, verdict.reason)
         if proto not in _UDP:
-            return OSError(errno.EPERM, f"{verdict.destination} refused: only TCP and UDP go through a proxy")
+            why = f"{verdict.destination} refused: only TCP and UDP go through a proxy"
+            if self.log is not None:
+                self.log.refused(errno.EPERM, why, verdict.destination.host, verdict.destination.port)
+            return OSError(errno.EPERM, why)
         chain = self.chains[verdict.chain]
         for number, hop in enumerate(chain.proxies):
             if chain.type == "strict" and hop.scheme not in ("socks5", "socks5h"):
@@ -196,12 +213,19 @@ class Runtime:
                     errno.EOPNOTSUPP,
                 )
                 self.messages.no_association(err)
+                if self.log is not None:
+                    destination = verdict.destination
+                    self.log.refused(err.errno, str(err), destination.host, destination.port, "udp")
                 return to_oserror(err)
         return None
 
-    def associated(self, path: tuple[Proxy, ...], started: float) -> None:
+    def associated(
+        self, path: tuple[Proxy, ...], started: float, relay: Endpoint, begun: Begun | None = None
+    ) -> None:
         """An association is open. ``started`` is in seconds of the monotonic clock."""
         self.messages.associated(path, started)
+        if self.log is not None and begun is not None:
+            self.log.association(begun, path, relay=relay)
         self.hop_probes.learn(path)
 
     def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> TunnelAttempt:
@@ -268,6 +292,8 @@ class Runtime:
             if not datagram:
                 self.routes.used_directly(verdict.destination)
             self.messages.say(2, f"{verdict.destination}: direct")
+        if self.log is not None:
+            self.log.judged(verdict, datagram)
         return verdict
 
     def _resolved(self, to: Target) -> str:
@@ -374,6 +400,20 @@ class Runtime:
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
+
+    def _recorder(self) -> Recorder:
+        # Here, not on top: most programs have no log.
+        from pywrap.intercept.recorder import Recorder
+
+        return Recorder(self.settings, lambda text: self.messages.say(0, text), self._how)
+
+    def _how(self, name: str) -> str:
+        """Where the answers to a look-up of ``name`` come from, for the log."""
+        if self.routes.local_addresses(name):
+            return "hosts"
+        if self.resolves_here(name):
+            return "local"
+        return self.settings.dns.partition(":")[0] if self.remote_names.takes(name) else "placeholder"
 
     def _lock(self) -> Lock:
         """The lock of the process (``lock``), which is another one after fork()."""

@@ -12,6 +12,7 @@ import signal
 from pywrap.config import settings_env
 from pywrap.config.variables import complete
 from pywrap.frozen import replace
+from pywrap.launch import log_file
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.program import find, look_through
@@ -37,6 +38,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
 
     Raises:
         LaunchError: the program is not started.
+        ConfigError: likewise, as the log cannot be opened.
     """
     covered: Covered | None = None
     uncovered: NotCovered | None = None
@@ -61,6 +63,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
         # Without the shared file each process counts for itself, and all would begin with the same proxy.
         if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
+    settings = log_file.begin(settings, os.path.basename(command[0]), confined=covered is None)
     environ = environment(settings, complete(os.environ))
     if covered is None:
         from pywrap.launch import confined

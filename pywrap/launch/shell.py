@@ -10,7 +10,7 @@ import os
 import shlex
 
 from pywrap.config import settings_env
-from pywrap.launch import secrets
+from pywrap.launch import log_file, secrets
 from pywrap.launch.environment import STARTUP, environment
 
 TYPE_CHECKING = False
@@ -24,7 +24,12 @@ BROUGHT = "PYSOCKSIFY_BROUGHT"
 
 
 def exports(settings: Settings, base: Mapping[str, str]) -> str:
-    """The commands for a shell with the environment ``base`` and the ``export`` of POSIX."""
+    """The commands for a shell with the environment ``base`` and the ``export`` of POSIX.
+
+    Raises:
+        ConfigError: the log cannot be opened.
+    """
+    settings = log_file.begin(settings, "shell", confined=False)
     # The session leader stands for the shell, whose pid is unknown: $(…) may run in a subshell.
     leader = os.getsid(0)
     changed = environment(settings, base, leader if leader not in (0, os.getpid()) else os.getppid())

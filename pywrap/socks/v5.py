@@ -18,7 +18,7 @@ from pywrap.errors import (
     SocksError,
     Unencodable,
 )
-from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
+from pywrap.socks.wire import Endpoint, Recv, RecvGreeting, RecvLogin, Send, packed, unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def authenticate(
     # +----+----------+----------+
     yield Send(bytes([VERSION, len(methods)]) + methods)
     try:
-        version, method = yield Recv(2)
+        version, method = yield RecvGreeting(2)
         if version != VERSION:
             raise ProtocolError(not_socks(VERSION, bytes([version, method])))
     except SocksError as err:
@@ -181,7 +181,7 @@ def authenticate(
         yield Send(credentials)
         # The version byte should be 1; curl does not look at it either, and servers
         # that answer 5 exist.
-        _, status = yield Recv(2)
+        _, status = yield RecvLogin(2)
         if status != 0:
             raise AuthenticationFailed("the proxy refused the username or the password")
 

@@ -41,9 +41,24 @@ class Send(bytes):
 
 
 class Recv(int):
-    """Receive exactly this many bytes."""
+    """Receive exactly this many bytes. ``phase``: the part of a handshake that they belong to, for a log."""
 
     __slots__ = ()
+    phase = "reply"
+
+
+class RecvGreeting(Recv):
+    """Receive the method of authentication that the other end picks."""
+
+    __slots__ = ()
+    phase = "greeting"
+
+
+class RecvLogin(Recv):
+    """Receive what the other end says of the credentials."""
+
+    __slots__ = ()
+    phase = "login"
 
 
 class Later(Recv):

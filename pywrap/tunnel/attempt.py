@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from pywrap.config.settings import Proxy
+    from pywrap.log.handshake import HandshakeTimes
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.first_hop import ProxyAddress
@@ -66,7 +67,7 @@ class TunnelAttempt:
 
     ``sock`` is the connection: the program's own socket, or a replacement where that cannot reach the first
     hop (another family), or was used by an attempt that failed. ``wants``, POLLIN or POLLOUT, is what to wait
-    for on it before ``advance``.
+    for on it before ``advance``. ``times``: takes the times of the hops, for a log; None without one.
     """
 
     __slots__ = (
@@ -84,6 +85,7 @@ class TunnelAttempt:
         "bound",
         "deadline",
         "sock",
+        "times",
         "wants",
     )
 
@@ -105,6 +107,7 @@ class TunnelAttempt:
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
         self._buffer = bytearray()
+        self.times: HandshakeTimes | None = None
 
     @property
     def dialled(self) -> bool:
@@ -180,6 +183,8 @@ class TunnelAttempt:
                 self._hang_up()
             self._use(fresh)
         self._failure = None
+        if self.times is not None:
+            self.times.begin(self._attempt.path)
         self.deadline.share(self._attempt.part, self._attempt.seconds)
         first = self._attempt.first
         if first.is_fresh:
@@ -321,6 +326,8 @@ class TunnelAttempt:
 
     def _take(self, step: Send | Recv) -> None:
         self._step = step
+        if self.times is not None and not isinstance(step, Send):
+            self.times.expect(self._policy.asked, step.phase)
         self._buffer = bytearray(step if isinstance(step, Send) else b"")
         if not self._deferred:
             self._wait()

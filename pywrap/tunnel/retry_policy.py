@@ -92,6 +92,7 @@ class SingleAttempt:
     """One attempt and no other; implements what ``TunnelAttempt`` uses of ``RetryPolicy``."""
 
     waits_for_destination = False
+    asked = 0
 
     def __init__(self, attempt: Attempt) -> None:
         self._only = attempt
@@ -169,6 +170,11 @@ class RetryPolicy:
         self._refusal: SocksError | None = None
         # Whether the latest error blames a hop, rather than the destination.
         self._blames_hop = False
+
+    @property
+    def asked(self) -> int:
+        """The number of the hop whose answer is waited for."""
+        return self._at
 
     def start(self) -> Attempt:
         """The first attempt."""

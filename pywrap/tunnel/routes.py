@@ -59,7 +59,8 @@ class Verdict:
 
     ``kind``: DIRECT, TUNNEL or REFUSE. ``destination``: what to ask the last proxy for. ``literal``: the
     address to connect to, when a direct destination was given as a name of /etc/hosts or was rewritten; else
-    "". ``errno`` and ``reason``: why it is refused. ``chain``: the name of the chain, "" for the default one.
+    "". ``reason``: why it is refused, with ``errno``, or why it is direct. ``chain``: the name of the chain,
+    "" for the default one.
     """
 
     kind: str
@@ -300,7 +301,7 @@ class Routes:
     def _verdict_on_final(self, address: bytes, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(unpacked(address), port)
         if not datagram and address not in self._told and self._is_first_hop(address, port):
-            return Verdict(DIRECT, destination)
+            return Verdict(DIRECT, destination, reason="the first proxy")
         names = self._resolved.get(address, ())
         rule = self._match(address, names, port, datagram)
         if rule is not None and rule.to == TO_DIRECT and not rule.takes_address(address):
@@ -316,7 +317,7 @@ class Routes:
         if rule is not None:
             return self._obey(rule, destination, datagram)
         if datagram and port >= _EPHEMERAL and address in self._used_directly:
-            return Verdict(DIRECT, destination)
+            return Verdict(DIRECT, destination, reason="the relay of a proxy that the program uses itself")
         # With `loopback proxy` this machine is like any other host, so its addresses need not be looked up.
         if self._loopback != "proxy" and self._is_here(address):
             if self._loopback == "direct":
@@ -324,7 +325,7 @@ class Routes:
                     # systemd-resolved and dnsmasq pass on to servers outside what they are asked here.
                     why = f"a name server here would ask outside (--direct {destination.host}:53 to allow it)"
                     return _refuse(destination, errno.EPERM, why)
-                return Verdict(DIRECT, destination)
+                return Verdict(DIRECT, destination, reason="this machine")
             return _refuse(destination, errno.EPERM, "loopback is denied (--loopback)")
         return self._through(destination, "", datagram)
 
@@ -348,7 +349,7 @@ class Routes:
 
     def _obey(self, rule: _Compiled, destination: Endpoint, datagram: bool) -> Verdict:
         if rule.to == TO_DIRECT:
-            return Verdict(DIRECT, destination)
+            return Verdict(DIRECT, destination, reason=str(rule))
         if rule.to == TO_BLOCK:
             return _refuse(destination, errno.EPERM, f"blocked (`{rule}`)")
         return self._through(destination, rule.to, datagram)
@@ -357,7 +358,7 @@ class Routes:
         if datagram and self._udp == "block":
             return _refuse(destination, errno.EPERM, "UDP is blocked (--udp)")
         if datagram and self._udp == "direct":
-            return Verdict(DIRECT, destination)
+            return Verdict(DIRECT, destination, reason="--udp direct")
         return Verdict(TUNNEL, destination, chain=chain)
 
     def _name_that_is_not_direct(self, names: tuple[str, ...], port: int, datagram: bool) -> str:

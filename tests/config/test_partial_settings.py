@@ -36,6 +36,7 @@ FILE = PartialSettings(
     connect_timeout=8.0,
     read_timeout=15.0,
     verbosity=-1,
+    log="/tmp/run.jsonl",
 )
 
 
@@ -83,10 +84,8 @@ def test_a_named_chain_replaces_the_one_of_that_name():
 
 
 def test_every_setting_can_be_chosen():
-    # `shared_file` and `proxy_variables` are the launcher's own.
-    assert {*SINGLE, "chains", "rules", "rewrites", "shared_file", "proxy_variables"} == set(
-        Settings.__match_args__
-    )
+    launchers_own = "shared_file", "proxy_variables", "run"
+    assert {*SINGLE, "chains", "rules", "rewrites", *launchers_own} == set(Settings.__match_args__)
     settled = settle(FILE)
     for name in (*SINGLE, "rules", "rewrites"):
         assert getattr(settled, name) == getattr(FILE, name) != getattr(Settings(), name)

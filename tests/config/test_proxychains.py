@@ -614,6 +614,7 @@ def test_our_sample_loads_uncommented():
         connect_timeout=8.0,
         read_timeout=15.0,
         verbosity=-1,
+        log="/tmp/pysocksify.jsonl",
     )
 
 

@@ -41,6 +41,8 @@ EVERYTHING = Settings(
     proxy_variables=(("http_proxy", "http://u:p w@h,=1"), ("ALL_PROXY", "")),
     shared_file="/proc/4121/fd/64",
     verbosity=-1,
+    log="/home/al ice/run.jsonl",
+    run="20261128T111530-4121",
 )
 EVERYTHING_VALUE = (
     "Settings((Chain((Proxy('socks5h,'::1,1080,b'al%20ice,b'p%40:/%2C%25%3D),Proxy('socks4a,'second,9050,b'bob,none)),"
@@ -48,7 +50,7 @@ EVERYTHING_VALUE = (
     + "(Rule('10.0.0.0/8,',0,0,','direct),Rule('fd00::/8,',443,499,'tcp,'work),"
     + "Rule(','*.corp.example,80,0,'udp,'),Rule(',',0,0,','block)),"
     + "(Rewrite('192.0.2.1,80,'::1,81),Rewrite('::1,0,'192.0.2.1,0)),"
-    + "'tcp://[::1]:53,'127.42.42.0/24,'on,'refuse,'deny,'block,'bind,'any,'auto,on,on,7.5,8.0,15.0,on,(('http_proxy,'http://u:p%20w%40h%2C%3D1),('ALL_PROXY,')),'/proc/4121/fd/64,-1)"
+    + "'tcp://[::1]:53,'127.42.42.0/24,'on,'refuse,'deny,'block,'bind,'any,'auto,on,on,7.5,8.0,15.0,on,(('http_proxy,'http://u:p%20w%40h%2C%3D1),('ALL_PROXY,')),'/proc/4121/fd/64,-1,'/home/al%20ice/run.jsonl,'20261128T111530-4121)"
 )
 EVERYTHING_TEXT = encode(EVERYTHING)
 

@@ -95,7 +95,7 @@ DIRECTIVES = tuple(word for words in WORDS.values() for word in words)
         ("off", ("remote", "tor", "local"), ""),
         ("colour", DIRECTIVES, ""),
         ("host", DIRECTIVES, ""),
-        ("log", DIRECTIVES, ""),
+        ("log_file", DIRECTIVES, ""),
     ],
 )
 def test_near_is_what_was_probably_meant(typed, known, meant):

@@ -362,3 +362,12 @@ def test_only_so_many_names_are_remembered(world, monkeypatch):
         it.routes.remember("a.corp", [f"192.0.2.{number}"])
     # Those that were asked for last.
     assert [number for number in range(1, 6) if it.kind(f"192.0.2.{number}") == "refuse"] == [1, 5]
+
+
+def test_what_is_direct_has_a_reason(world):
+    it = world(direct=["10.0.0.0/8"], rules=["*:53 work"])
+    reasons = [
+        it.routes.verdict(host, 1080).reason for host in ("192.0.2.99", "10.0.0.1", "127.0.0.1", "b.example")
+    ]
+    assert reasons == ["the first proxy", "route 10.0.0.0/8 direct", "this machine", ""]
+    assert world(udp="direct").routes.verdict("192.0.2.1", 9, datagram=True).reason == "--udp direct"

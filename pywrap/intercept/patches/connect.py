@@ -60,7 +60,8 @@ class Connecting:
         if verdict is None:
             return originals.connect(sock, address)
         if verdict.kind == DIRECT:
-            return originals.connect(sock, with_host(address, verdict.literal, verdict.destination.port))
+            _directly(runtime, originals.connect, sock, address, verdict)
+            return None
         error = _connect_through(runtime, sock, address, verdict)
         if error is not None:
             raise error
@@ -73,7 +74,7 @@ class Connecting:
         if verdict is None:
             return originals.connect_ex(sock, address)
         if verdict.kind == DIRECT:
-            return originals.connect_ex(sock, with_host(address, verdict.literal, verdict.destination.port))
+            return _directly(runtime, originals.connect_ex, sock, address, verdict) or 0
         error = _connect_through(runtime, sock, address, verdict)
         if error is None:
             return 0
@@ -99,6 +100,16 @@ def _verdict(runtime: Runtime, sock: _socket.socket, address: Any) -> Verdict | 
     """How to connect to ``address``; None when the kernel does it, as for AF_UNIX."""
     found = target(sock, address)
     return None if found is None else runtime.verdict(found, found.datagram)
+
+
+def _directly(
+    runtime: Runtime, connect: Callable[..., int | None], sock: _socket.socket, address: Any, verdict: Verdict
+) -> int | None:
+    """Call ``connect``, the kernel's connect() or connect_ex(), as ``verdict`` says."""
+    address = with_host(address, verdict.literal, verdict.destination.port)
+    if runtime.log is None:
+        return connect(sock, address)
+    return runtime.log.directly(connect, sock, address, verdict)
 
 
 def _connect_through(
@@ -181,19 +192,24 @@ def _block(
 ) -> None:
     """Open a tunnel on the program's own socket while it waits."""
     started = monotonic()
+    begun = runtime.begin()
     fd = originals.fileno(sock)
     number = inode(fd)
     real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
     # The same open file as the program's socket, and so the same mode, until ``_settle`` restores it.
     real.setblocking(False)
     try:
-        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None))
+        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None), begun)
         connected = wait_for(attempt, originals.poll)
-    except BaseException:
+    except BaseException as err:
         # A handshake may be half done.
         _settle(unconnected(real), fd, number, timeout)
+        if runtime.log is not None and begun is not None:
+            runtime.log.failed(begun, verdict, err)
         raise
     else:
+        if runtime.log is not None and begun is not None:
+            runtime.log.opened(begun, verdict, connected)
         name = runtime.name_of(attempt, sock, peer)
         runtime.registry.establish(connected.fileno(), peer, name)
         _settle(connected, fd, number, timeout)

@@ -48,7 +48,7 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
     lookups: RemoteLookups | LocalLookups
     if runtime.settings.dns != "local":
         lookups = RemoteLookups(runtime)
-    elif runtime.routes.by_name:
+    elif runtime.routes.by_name or runtime.log is not None:
         lookups = LocalLookups(runtime)
     else:
         return found
@@ -190,21 +190,24 @@ class LocalLookups:
         self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
         """getaddrinfo(host, port[, family, type, proto, flags]) -> list of 5-tuples."""
-        rows = originals.getaddrinfo(host, port, family, type, proto, flags)
-        self._note(host, [str(row[4][0]) for row in rows])
-        return rows
+        with _Asked(self._runtime, host) as asked:
+            rows = originals.getaddrinfo(host, port, family, type, proto, flags)
+            self._note(host, asked.found([str(row[4][0]) for row in rows]))
+            return rows
 
     def gethostbyname(self, hostname: Any, /) -> str:
         """gethostbyname(host) -> address."""
-        literal = originals.gethostbyname(hostname)
-        self._note(hostname, [literal])
-        return literal
+        with _Asked(self._runtime, hostname) as asked:
+            literal = originals.gethostbyname(hostname)
+            self._note(hostname, asked.found([literal]))
+            return literal
 
     def gethostbyname_ex(self, hostname: Any, /) -> tuple[str, list[str], list[str]]:
         """gethostbyname_ex(host) -> (name, aliaslist, addresslist)."""
-        found = originals.gethostbyname_ex(hostname)
-        self._note(hostname, found[2])
-        return found
+        with _Asked(self._runtime, hostname) as asked:
+            found = originals.gethostbyname_ex(hostname)
+            self._note(hostname, asked.found(found[2]))
+            return found
 
     def _note(self, host: Any, literals: list[str]) -> None:
         name = host_text(host)
@@ -212,8 +215,44 @@ class LocalLookups:
             self._runtime.routes.remember(name, literals)
 
 
+class _Asked:
+    """The look-up of ``host`` in the block, for the log."""
+
+    __slots__ = ("_answers", "_begun", "_host", "_runtime")
+
+    def __init__(self, runtime: Runtime, host: Any) -> None:
+        self._runtime = runtime
+        self._host = host
+        self._begun = runtime.begin()
+        self._answers: list[str] = []
+
+    def found(self, literals: list[str]) -> list[str]:
+        """It has these answers."""
+        self._answers = literals
+        return literals
+
+    def __enter__(self) -> _Asked:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        log = self._runtime.log
+        if log is None or self._begun is None:
+            return
+        name = host_text(self._host)
+        if name and not self._runtime.is_literal(name):
+            log.looked_up(self._begun, name, self._answers, error if isinstance(error, OSError) else None)
+
+
 def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[list[str], str]:
     """Literals for ``name``, at least one, and its canonical name. ``flags`` as of getaddrinfo()."""
+    if runtime.log is None:
+        return _find(runtime, name, family, flags)
+    with _Asked(runtime, name) as asked:
+        literals, canonical = _find(runtime, name, family, flags)
+        return asked.found(literals), canonical
+
+
+def _find(runtime: Runtime, name: str, family: int, flags: int) -> tuple[list[str], str]:
     wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
     known = runtime.routes.local_addresses(name)
     if known:

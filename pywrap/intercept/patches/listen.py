@@ -41,9 +41,14 @@ class Listening:
         if runtime.settings.listen == "block" and not is_local(sock):
             why = f"{_name(sock)} refused: listening for others than this machine is blocked (--listen)"
             runtime.messages.say(1, why)
+            if runtime.log is not None:
+                runtime.log.refused(errno.EPERM, why, protocol="tcp")
             raise OSError(errno.EPERM, why)
         if runtime.settings.listen != "bind" or not is_for_the_proxy(runtime, sock):
-            return originals.listen(sock, *backlog)
+            originals.listen(sock, *backlog)
+            if runtime.log is not None:
+                runtime.log.listens_here(sock)
+            return None
         registry, fd = runtime.registry, originals.fileno(sock)
         with registry.lock:
             listener = registry.listener_of(fd) or Listener(runtime, sock)

@@ -59,6 +59,7 @@ class Pending:
         self._peer = peer
         self._verdict = verdict
         self._started = monotonic()
+        self._begun = runtime.begin()
         self._settled = Event()
         near = None
         try:
@@ -76,7 +77,9 @@ class Pending:
         deadline = self._runtime.deadline(None)
         real = self.real
         self._task = Task(
-            lambda: self._runtime.attempt(real, self._verdict, deadline), self._report, self._far.fileno()
+            lambda: self._runtime.attempt(real, self._verdict, deadline, self._begun),
+            self._report,
+            self._far.fileno(),
         )
         registry = self._runtime.registry
         try:
@@ -133,10 +136,15 @@ class Pending:
     def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
         """On the background thread: the tunnel is open, or has failed."""
         # Before the program wakes up, which may end then. Not under the lock: writing to stderr may block.
+        log = self._runtime.log
         if error is not None:
             self._runtime.messages.failed(self._verdict.destination, error)
+            if log is not None and self._begun is not None:
+                log.failed(self._begun, self._verdict, error)
         elif attempt is not None:
             self._runtime.opened(self._verdict, attempt.path, self._started)
+            if log is not None and self._begun is not None:
+                log.opened(self._begun, self._verdict, attempt.sock)
         with self._runtime.registry.lock:
             try:
                 if self.error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.udp.channel import Channel
     from pywrap.intercept.udp.closing import Closing
     from pywrap.intercept.udp.state import FlowState
+    from pywrap.log.events import Begun
     from pywrap.tunnel.association import Associating, Association
 
 
@@ -110,13 +111,15 @@ class Associations:
             OSError: it cannot be opened, in words.
         """
         started = monotonic()
-        opening = self._runtime.associating(channel.chain, self._runtime.deadline(timeout))
+        begun = self._runtime.begin()
+        opening = self._runtime.associating(channel.chain, self._runtime.deadline(timeout), begun)
         try:
             wait_for(opening, originals.poll)
         except SocksError as err:
+            self._failed(begun, err)
             raise self._closing.failure(err) from err
         assert opening.association is not None, "it has been waited for"
-        self._runtime.associated(opening.path, started)
+        self._runtime.associated(opening.path, started, opening.association.relay, begun)
         with self._runtime.registry.lock:
             if self._state.is_closed:
                 opening.association.close()
@@ -126,12 +129,15 @@ class Associations:
     def _open_elsewhere(self, channel: Channel) -> None:
         """Have the background thread open the association. Under ``registry.lock``."""
         started = monotonic()
+        begun = self._runtime.begin()
         deadline = self._runtime.deadline(None)
 
         def report(opening: Associating | None, err: SocksError | None) -> None:
             """On the background thread."""
-            if err is None and opening is not None:
-                self._runtime.associated(opening.path, started)
+            if err is not None:
+                self._failed(begun, err)
+            elif opening is not None and opening.association is not None:
+                self._runtime.associated(opening.path, started, opening.association.relay, begun)
             with self._runtime.registry.lock:
                 association = None if opening is None else opening.association
                 if channel.task is not task:
@@ -146,7 +152,7 @@ class Associations:
                     assert association is not None, "the task has succeeded"
                     self._opened(channel, association)
 
-        channel.task = task = Task(lambda: self._runtime.associating(channel.chain, deadline), report)
+        channel.task = task = Task(lambda: self._runtime.associating(channel.chain, deadline, begun), report)
         self._state.table.send_rest_at_exit()
         try:
             self._runtime.background.submit(task)
@@ -154,6 +160,10 @@ class Associations:
             # No descriptor left (EMFILE): the next datagram may find one.
             channel.task = None
             raise
+
+    def _failed(self, begun: Begun | None, error: SocksError) -> None:
+        if self._runtime.log is not None and begun is not None:
+            self._runtime.log.association(begun, begun.times.path, error)
 
     # ------------------------------------------------------------ open
 

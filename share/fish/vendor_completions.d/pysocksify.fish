@@ -4,7 +4,7 @@
 function __pysocksify_program
     set -l tokens (commandline -opc) (commandline -ct)
     set -e tokens[1]
-    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'json' 'q/quiet' 'v/verbose' 'h/help' 'version' -- $tokens 2>/dev/null
+    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
     or return 1
     set -q _flag_check
     and return 1
@@ -59,5 +59,6 @@ complete -c pysocksify -n __pysocksify_in_options -l check-target -x -d 'ask the
 complete -c pysocksify -n __pysocksify_in_options -l json -d 'with --check: for scripts'
 complete -c pysocksify -n __pysocksify_in_options -s q -l quiet -d 'errors only'
 complete -c pysocksify -n __pysocksify_in_options -s v -l verbose -d 'a line for each connection; -vv: more'
+complete -c pysocksify -n __pysocksify_in_options -l log -rF -d 'write each connection, name and refusal to FILE, as JSON'
 complete -c pysocksify -n __pysocksify_in_options -s h -l help -d 'this summary, or everything'
 complete -c pysocksify -n __pysocksify_in_options -l version -d 'the version'

@@ -1,0 +1,118 @@
+"""Tells the log (``pywrap.log``) what the broker does. Imported only when there is a log.
+
+A patched program in a confinement writes lines of its own. Its connections to a proxy come by here as well,
+as direct ones; ``client`` of these is ``local`` of the program's line, which has no count of the bytes.
+"""
+
+from __future__ import annotations
+
+from pywrap.confine.dns_message import AAAA, NAME_ERROR, NO_ERROR, A
+from pywrap.errors import SocksError
+from pywrap.log.events import BROKER, DIRECT, TUNNEL, Log
+from pywrap.socks import dns
+from pywrap.socks.wire import unpacked
+from pywrap.tunnel.routes import DIRECT as IS_DIRECT
+from pywrap.tunnel.routes import REFUSE, address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Path, Settings
+    from pywrap.confine.dns_message import Question
+    from pywrap.confine.packets import Syn
+    from pywrap.log.events import Begun
+    from pywrap.socks.wire import Endpoint
+    from pywrap.tunnel.routes import Verdict
+
+_ADDRESSES = (A, AAAA)
+
+
+class Recorder:
+    """``program`` is the name of what runs in the confinement."""
+
+    def __init__(self, settings: Settings, program: str, say: Callable[[str], None]) -> None:
+        self._log = Log(settings.log, settings.run, BROKER, say, program)
+
+    def begin(self) -> Begun:
+        """A program inside asks for something, now."""
+        return self._log.begin()
+
+    def connection(
+        self,
+        begun: Begun,
+        verdict: Verdict,
+        syn: Syn,
+        sock: socket | None = None,
+        error: SocksError | None = None,
+    ) -> str:
+        """A connection is open on ``sock``, or has failed; return its id."""
+        destination = verdict.destination
+        is_direct = verdict.kind == IS_DIRECT
+        local = remote = None
+        if sock is not None:
+            local, remote = map(_end, (sock.getsockname, sock.getpeername))
+        return self._log.connection(
+            begun,
+            destination.host,
+            destination.port,
+            DIRECT if is_direct else TUNNEL,
+            name=destination.host if address_of(destination.host) is None else None,
+            reason=verdict.reason if is_direct else None,
+            chain=None if is_direct else verdict.chain,
+            error=error,
+            local=local,
+            remote=remote,
+            client=_endpoint(unpacked(syn.source), syn.port),
+        )
+
+    def end(self, number: str, begun: Begun, sent: int, received: int, complete: bool) -> None:
+        """The connection ``number`` has ended; the bytes are those of the program's two directions."""
+        self._log.end(number, begun, sent, received, complete)
+
+    def judged(self, verdict: Verdict, datagram: bool) -> None:
+        """A destination was judged: what is refused has a line, and what takes datagrams."""
+        host, port = verdict.destination.host, verdict.destination.port
+        if verdict.kind == REFUSE:
+            self._log.refusal(host, port, "udp" if datagram else "tcp", verdict.errno, verdict.reason)
+        elif datagram and verdict.kind == IS_DIRECT:
+            self._log.datagrams(host, port, DIRECT, verdict.reason, None)
+        elif datagram:
+            self._log.datagrams(host, port, TUNNEL, None, verdict.chain)
+
+    def association(
+        self, begun: Begun, path: Path, error: SocksError | None = None, relay: Endpoint | None = None
+    ) -> None:
+        """An association is open, or has failed."""
+        self._log.association(begun, path, error, None if relay is None else str(relay))
+
+    def answered(self, begun: Begun, question: Question, how: str, answer: bytes) -> None:
+        """The name server has answered ``question``."""
+        code = answer[3] & 0xF if len(answer) > 3 else NO_ERROR
+        error: SocksError | None = None
+        answers: tuple[str, ...] = ()
+        if code == NAME_ERROR:
+            error = SocksError("no such name (NXDOMAIN)")
+        elif code != NO_ERROR:
+            error = SocksError(f"no answer (DNS code {code})")
+        elif question.kind in _ADDRESSES:
+            try:
+                answers = dns.parse_answer(answer, question.name, question.kind).values
+            except SocksError:
+                # There are none of this family, or the answer is truncated.
+                pass
+        self._log.name(begun, question.name, how, answers, error)
+
+
+def _end(ask: Callable[[], Any]) -> str | None:
+    try:
+        return _endpoint(*ask()[:2])
+    except OSError:
+        # The other end has reset it already.
+        return None
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,194 @@
+"""Tells the log (``pywrap.log``) what becomes of the program's calls. Imported only when there is a log."""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import AF_INET6
+
+from pywrap.errors import SocksError
+from pywrap.intercept import originals
+from pywrap.log.events import DIRECT as TO_DIRECT
+from pywrap.log.events import TUNNEL as TO_TUNNEL
+from pywrap.log.events import UNKNOWN, Log
+from pywrap.tunnel.routes import DIRECT, REFUSE, address_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.config.settings import Path, Settings
+    from pywrap.log.events import Begun
+    from pywrap.socks.wire import Endpoint
+    from pywrap.tunnel.routes import Verdict
+
+# What a non-blocking connect() says while the kernel connects: its result is not seen here.
+_UNDERWAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
+
+
+class Recorder:
+    """``how(name)`` tells where the answers to a look-up come from, as ``Log.name`` takes it."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None], how: Callable[[str], str]) -> None:
+        self._log = Log(settings.log, settings.run, say=say)
+        self._how = how
+
+    def begin(self) -> Begun:
+        """The program asks for something in this thread, now."""
+        return self._log.begin()
+
+    # ------------------------------------------------------------ connections
+
+    def opened(self, begun: Begun, verdict: Verdict, sock: _socket.socket) -> None:
+        """The tunnel on ``sock`` is open."""
+        local, remote = _ends(sock)
+        destination = verdict.destination
+        self._log.connection(
+            begun,
+            destination.host,
+            destination.port,
+            TO_TUNNEL,
+            name=_name(destination),
+            chain=verdict.chain,
+            local=local,
+            remote=remote,
+        )
+
+    def failed(self, begun: Begun, verdict: Verdict, error: BaseException) -> None:
+        """A tunnel has failed."""
+        destination = verdict.destination
+        self._log.connection(
+            begun,
+            destination.host,
+            destination.port,
+            TO_TUNNEL,
+            name=_name(destination),
+            chain=verdict.chain,
+            error=error,
+        )
+
+    def directly(
+        self, connect: Callable[..., int | None], sock: _socket.socket, address: Any, verdict: Verdict
+    ) -> int | None:
+        """Call ``connect``, which is connect() or connect_ex(), for a direct connection; return its result.
+
+        Raises:
+            OSError: what ``connect`` raises.
+        """
+        if originals.is_datagram(sock):
+            # It sends nothing; its datagrams have a line of their own.
+            return connect(sock, address)
+        begun = self._log.begin()
+        try:
+            result = connect(sock, address)
+        except OSError as err:
+            self._direct(begun, verdict, sock, err)
+            raise
+        self._direct(begun, verdict, sock, OSError(result, os.strerror(result)) if result else None)
+        return result
+
+    def _direct(self, begun: Begun, verdict: Verdict, sock: _socket.socket, error: OSError | None) -> None:
+        destination = verdict.destination
+        underway = error is not None and error.errno in _UNDERWAY
+        local, remote = _ends(sock) if error is None else (None, None)
+        self._log.connection(
+            begun,
+            destination.host,
+            destination.port,
+            TO_DIRECT,
+            name=_name(destination),
+            reason=verdict.reason,
+            error=None if underway else error,
+            result=UNKNOWN if underway else "",
+            local=local,
+            remote=remote,
+        )
+
+    # ------------------------------------------------------------ datagrams
+
+    def datagrams(self, verdict: Verdict) -> None:
+        """A datagram goes to the destination of ``verdict``."""
+        is_direct = verdict.kind == DIRECT
+        self._log.datagrams(
+            verdict.destination.host,
+            verdict.destination.port,
+            TO_DIRECT if is_direct else TO_TUNNEL,
+            verdict.reason if is_direct else None,
+            None if is_direct else verdict.chain,
+        )
+
+    def association(
+        self, begun: Begun, path: Path, error: BaseException | None = None, relay: Endpoint | None = None
+    ) -> None:
+        """An association is open, or has failed."""
+        self._log.association(begun, path, error, None if relay is None else str(relay))
+
+    # ------------------------------------------------------------ listeners
+
+    def listens(self, place: Endpoint, path: Path) -> None:
+        """The last proxy of ``path`` listens for the program at ``place``."""
+        self._log.listener(str(place), TO_TUNNEL, path)
+
+    def does_not_listen(self, error: SocksError) -> None:
+        """No proxy listens."""
+        self._log.listener(None, TO_TUNNEL, (), error)
+
+    def listens_here(self, sock: _socket.socket) -> None:
+        """``sock`` of the program listens on this machine."""
+        if originals.is_inet(sock):
+            self._log.listener(_ends(sock)[0], TO_DIRECT)
+
+    def accepted(self, peer: Endpoint, path: Path) -> None:
+        """A peer has connected to a listener at the proxy."""
+        self._log.accepted(peer.host, peer.port, path)
+
+    # ------------------------------------------------------------ names and refusals
+
+    def looked_up(self, begun: Begun, name: str, answers: list[str], error: OSError | None = None) -> None:
+        """The look-up of ``name`` has ended."""
+        self._log.name(begun, name, self._how(name), answers, error)
+
+    def judged(self, verdict: Verdict, datagram: bool) -> None:
+        """A destination was judged: what is refused has a line, and what takes datagrams."""
+        if verdict.kind == REFUSE:
+            destination = verdict.destination
+            self.refused(
+                verdict.errno,
+                verdict.reason,
+                destination.host,
+                destination.port,
+                "udp" if datagram else "tcp",
+            )
+        elif datagram:
+            self.datagrams(verdict)
+
+    def refused(
+        self,
+        number: int,
+        why: str,
+        host: str | None = None,
+        port: int | None = None,
+        protocol: str | None = None,
+    ) -> None:
+        """A call of the program was refused with the errno ``number``."""
+        self._log.refusal(host, port, protocol, number, why)
+
+
+def _name(destination: Endpoint) -> str | None:
+    return destination.host if address_of(destination.host) is None else None
+
+
+def _ends(sock: _socket.socket) -> tuple[str | None, str | None]:
+    """The endpoints of ``sock``, as the kernel has them; None for one that there is not."""
+    ipv6 = originals.family_type_proto(sock)[0] == AF_INET6
+    ends: list[str | None] = []
+    for ask in (originals.getsockname, originals.getpeername):
+        try:
+            host, port = ask(sock)[:2]
+        except OSError:
+            ends.append(None)
+        else:
+            ends.append(f"[{host}]:{port}" if ipv6 else f"{host}:{port}")
+    return ends[0], ends[1]

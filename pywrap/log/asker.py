@@ -1,0 +1,62 @@
+"""Who asks for a connection: the thread, and the library of the program, as far as the stack tells."""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident, get_native_id
+from os import getpid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+# What stands between a library and the socket, besides the standard library and ourselves.
+_BETWEEN = sys.stdlib_module_names | {
+    *("pywrap", "gevent", "eventlet", "trio", "anyio", "sniffio", "outcome", "greenlet"),
+    *("aiohappyeyeballs", "socks", "python_socks", "aiohttp_socks", "importlib"),
+}
+# Frames that are looked at.
+_DEEPEST = 48
+
+
+def library() -> str | None:
+    """The top-level package of the caller's first frame outside of the standard library; None without one.
+
+    A script asks as "__main__".
+    """
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_DEEPEST):
+        if frame is None:
+            break
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str):
+            name = name.partition(".")[0]
+            if name not in _BETWEEN:
+                return name
+        frame = frame.f_back
+    return None
+
+
+def thread() -> str:
+    """The name of this thread, or its number where it has none."""
+    threading = sys.modules.get("threading")
+    # Not current_thread(), which makes an object for a thread that it does not know.
+    known = getattr(threading, "_active", {}).get(get_ident())
+    name = getattr(known, "name", None)
+    if isinstance(name, str):
+        return name
+    number = get_native_id()
+    return "MainThread" if number == getpid() else str(number)
+
+
+def program() -> str:
+    """What this process is called: the name of the script, or of the interpreter."""
+    words = getattr(sys, "argv", None) or [""]
+    first = words[0] if isinstance(words[0], str) else ""
+    if first in ("", "-", "-c", "-m"):
+        first = sys.executable or "python"
+    name = first.rpartition("/")[2]
+    if name == "__main__.py":
+        # `python -m package`.
+        name = first.rstrip("/").split("/")[-2] if "/" in first else name
+    return name

@@ -1,0 +1,212 @@
+"""What real runs write: every line is valid, and the lines say what happened."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.log import of, read, valid
+from tests.support.run import environment, program, pysocksify, run
+from tests.support.servers import reference_server
+
+
+@pytest.fixture
+def proxy():
+    with reference_server(users={b"alice": b"s3cret"}) as running:
+        yield running
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "run.jsonl"
+
+
+def logged(file, url, *options):
+    return pysocksify("-x", url, "--loopback", "proxy", "--log", file, *options)
+
+
+def test_a_run_has_a_line_for_everything_and_no_password(file, proxy, echo_server, refusing_port):
+    url = proxy.url("alice", "s3cret")
+    rules = "--direct", "127.0.0.2", "--route", "192.0.2.99 block"
+    run(
+        *logged(file, url, *rules),
+        *program("log_kinds.py"),
+        echo_server.host,
+        echo_server.port,
+        refusing_port,
+    )
+    lines = read(file)
+    assert "s3cret" not in file.read_text() and "alice" not in file.read_text()
+    assert len({line["run"] for line in lines}) == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    (start,) = of("run", lines)
+    assert start["chains"][0]["proxies"] == [f"socks5h://127.0.0.1:{proxy.port}"]
+
+    tunnels = [line for line in of("connection", lines) if line["route"] == "tunnel"]
+    opened = [line for line in tunnels if line["result"] == "ok"]
+    # The first, asyncio's, the child's and the forked one's.
+    assert len(opened) == 4 and len({line["pid"] for line in opened}) == 3
+    for line in opened:
+        (hop,) = line["hops"]
+        assert all(hop[phase] > 0 for phase in ("dial", "greeting", "login", "reply"))
+        assert sum(hop[phase] for phase in ("dial", "greeting", "login", "reply")) <= line["seconds"] + 1e-5
+        assert line["remote"] == f"127.0.0.1:{proxy.port}" and line["local"].startswith("127.0.0.1:")
+        assert (line["sent"], line["received"], line["end"]) == (None, None, None)
+        assert line["library"] == "__main__"
+    assert {line["program"] for line in opened} == {"log_kinds.py", os.path.basename(sys.executable)}
+    assert len({line["id"] for line in tunnels}) == len(tunnels)
+
+    refused, unknown = (line for line in tunnels if line["result"] == "failed")
+    assert (refused["errno"], refused["port"]) == ("ECONNREFUSED", refusing_port)
+    assert unknown["name"] == "nowhere.invalid" and "host unreachable" in unknown["error"]
+
+    direct = [line for line in of("connection", lines) if line["route"] == "direct"]
+    assert [(line["host"], line["reason"]) for line in direct] == [("127.0.0.2", "route 127.0.0.2/32 direct")]
+    blocked, bypass = of("refusal", lines)
+    assert (blocked["host"], blocked["errno"], blocked["protocol"]) == ("192.0.2.99", "EPERM", "tcp")
+    assert "past the proxy" in bypass["error"]
+
+    (name,) = of("name", lines)
+    assert (name["name"], name["how"], name["result"]) == ("nowhere.invalid", "placeholder", "ok")
+    (datagrams,) = of("datagrams", lines)
+    assert (datagrams["route"], datagrams["port"]) == ("tunnel", echo_server.port)
+    (association,) = of("association", lines)
+    assert association["relay"].startswith("127.0.0.1:") and association["hops"][0]["login"] > 0
+    (listener,) = of("listener", lines)
+    assert listener["route"] == "direct" and listener["place"].startswith("127.0.0.1:")
+
+
+def test_the_same_in_a_confinement_where_the_broker_counts_the_bytes(file, proxy, echo_server, refusing_port):
+    options = "--confine", "on"
+    words = *program("log_kinds.py"), echo_server.host, echo_server.port, refusing_port
+    run(*logged(file, proxy.url("alice", "s3cret"), *options), *words)
+    lines = read(file)
+    assert "s3cret" not in file.read_text()
+    assert {line["by"] for line in lines} == {"patch", "broker", "launcher"}
+    by_broker = {line["id"]: line for line in of("connection", lines) if line["by"] == "broker"}
+    ends = of("end", lines)
+    assert ends and {line["id"] for line in ends} <= set(by_broker)
+    # A patched program's connection to the proxy, which has its bytes here.
+    ours = [line["local"] for line in of("connection", lines) if line["by"] == "patch" and line["local"]]
+    counted = {by_broker[end["id"]]["client"]: end for end in ends}
+    assert ours and all(counted[local]["sent"] > 0 for local in ours if local in counted)
+    assert set(ours) & set(counted)
+
+
+def test_a_program_that_is_not_python_is_in_the_log(file, proxy, http_server):
+    url = f"http://{http_server.host}:{http_server.port}/"
+    run(*logged(file, proxy.url("alice", "s3cret")), "curl", "-sS", "-o", os.devnull, url)
+    run(*logged(file, proxy.url("alice", "s3cret")), "curl", "-s", "http://nowhere.invalid/", status=None)
+    lines = read(file)
+    assert {line["program"] for line in lines} == {"curl"}
+    assert len({line["run"] for line in lines}) == 2
+    connected, failed = of("connection", lines)
+    (end,) = of("end", lines)
+    assert connected["id"] == end["id"] and end["received"] > 0
+    assert failed["errno"] == "EHOSTUNREACH" and failed["name"] == "nowhere.invalid"
+    assert {line["name"] for line in of("name", lines)} == {"nowhere.invalid"}
+
+
+@pytest.mark.parametrize("dns", ["local", "tor"])
+def test_names_say_who_answered(dns, file, proxy):
+    code = (
+        "import socket\n"
+        "for name in ('localhost', 'nowhere.invalid'):\n"
+        "    try: socket.getaddrinfo(name, 80)\n"
+        "    except OSError: pass"
+    )
+    run(*logged(file, proxy.url("alice", "s3cret"), "--dns", dns), sys.executable, "-c", code)
+    names = {line["name"]: line for line in of("name", read(file))}
+    assert names["nowhere.invalid"]["how"] == dns and names["nowhere.invalid"]["result"] == "failed"
+    assert names["nowhere.invalid"]["errno"].startswith("EAI_")
+    assert names["localhost"]["result"] == "ok" and "127.0.0.1" in names["localhost"]["answers"]
+
+
+def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
+    code = (
+        "import socket\n"
+        "listener = socket.socket()\n"
+        "listener.bind(('0.0.0.0', 0)); listener.listen()\n"
+        "peer = socket.socket()\n"
+        "peer.connect(listener.getsockname())\n"
+        "listener.accept()"
+    )
+    with reference_server() as proxy:
+        run(*logged(file, proxy.url(), "--listen", "bind", "--bind-peer", "any"), sys.executable, "-c", code)
+    lines = read(file)
+    (listener,) = of("listener", lines)
+    assert (listener["route"], listener["result"]) == ("tunnel", "ok")
+    assert of("accepted", lines)[0]["hops"][0]["proxy"].endswith(str(proxy.port))
+
+
+def test_a_chain_with_a_dead_hop_says_how_many_ways_were_tried(file, refusing_port, echo_server):
+    with reference_server() as proxy:
+        options = "--chain-type", "dynamic", "--loopback", "proxy", "--log", file
+        chain = "-x", f"socks5h://127.0.0.1:{refusing_port}", "-x", proxy.url()
+        code = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
+        run(*pysocksify(*chain, *options), sys.executable, "-c", code)
+    (line,) = of("connection", read(file))
+    assert line["ways"] == 2 and line["waited"] > 0
+    assert [hop["proxy"] for hop in line["hops"]] == [f"socks5h://127.0.0.1:{proxy.port}"]
+
+
+# ---------------------------------------------------------------- where it is written
+
+CONNECT = "import socket, sys; print('out'); socket.create_connection((sys.argv[1], int(sys.argv[2])))"
+
+
+def test_stdout_can_be_the_log_and_a_file_of_the_program_too(tmp_path, echo_server):
+    with reference_server() as proxy:
+        words = *logged("-", proxy.url()), sys.executable, "-uc", CONNECT, echo_server.host, echo_server.port
+        lines = run(*words).out.splitlines()
+        assert [line for line in lines if line == "out"] == ["out"]
+        assert len(valid("\n".join(line for line in lines if line != "out"))) == 2
+        # Without O_APPEND: what the program prints would overwrite the first line.
+        with open(tmp_path / "out", "w") as out:
+            subprocess.run([str(word) for word in words], stdout=out, check=True, env=environment())
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert sorted(line == "out" for line in lines) == [False, False, True]
+
+
+def test_a_descriptor_can_be_the_log_also_of_children_that_do_not_have_it(echo_server):
+    child = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    read_end, write_end = os.pipe()
+    with reference_server() as proxy:
+        words = *logged(f"fd:{write_end}", proxy.url()), sys.executable, "-c", code
+        subprocess.run([str(word) for word in words], pass_fds=[write_end], check=True, env=environment())
+    os.close(write_end)
+    with open(read_end) as reader:
+        lines = valid(reader.read())
+    assert [line["event"] for line in lines] == ["run", "connection"]
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("/nowhere/log", "cannot open the log /nowhere/log: No such file or directory"),
+        ("/", "cannot open the log /: Is a directory"),
+        ("fd:77", "cannot open the log descriptor 77: Bad file descriptor"),
+        ("fd:0", "cannot open the log descriptor 0: it is not open for writing"),
+        ("fd:x", "not a descriptor: `fd:x`"),
+    ],
+)
+def test_a_log_that_cannot_be_opened_is_one_error_and_nothing_starts(log, words):
+    ran = run(*logged(log, "socks5h://127.0.0.1:1"), sys.executable, "-c", "print('started')", status=125)
+    assert ran.out == ""
+    assert ran.err.splitlines()[0] == f"pysocksify: error: {words}"
+
+
+def test_install_takes_a_log_too(file, echo_server):
+    with reference_server() as proxy:
+        code = (
+            "import pywrap, socket\n"
+            f"pywrap.install({proxy.url()!r}, loopback='proxy', log={str(file)!r})\n"
+            f"socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
+        )
+        run(sys.executable, "-c", code)
+    assert [line["event"] for line in read(file)] == ["run", "connection"]
