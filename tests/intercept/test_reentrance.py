@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.support.child import kernel
-from tests.support.run import pysocksify, run
+from tests.support.run import program, pysocksify, run
 
 WATCHDOG = """
 import faulthandler
@@ -313,3 +313,20 @@ print(type(intercept._registry.lock._lock).__module__)
     )
     assert ran.out == "_thread\n"
     assert "greened" not in ran.err
+
+
+@pytest.mark.parametrize("outer", ["connect", "listen", "close", "option"])
+def test_what_waits_in_a_signal_handler_under_the_lock_gets_what_it_waits_for(outer, proxy, echo_server):
+    """Other threads can take the lock meanwhile."""
+    ran = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--listen", "bind"),
+        *program("wait_under_lock.py"),
+        *(echo_server.host, echo_server.port, outer),
+    )
+    assert ran.json == dict.fromkeys(
+        [
+            *("another socket, without a limit", "another socket, with a limit", "the same socket"),
+            *("a listener", "the name of a listener", "a connection", "getaddrinfo"),
+        ],
+        [["True"], True],
+    )
