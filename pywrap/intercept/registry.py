@@ -5,6 +5,7 @@ fork(), and socket objects have ``__slots__``.
 
 * ``established``: the destination of each open tunnel, for getpeername(); ``names``: what getsockname()
   returns for it, where that is not the kernel's answer;
+* ``connecting``: sockets on which a blocking connect() is under way;
 * ``pending``: non-blocking connects that are under way, and those that failed and whose errno the program has
   not read yet (``tcp.nonblocking``), by the inode of the placeholder;
 * ``listening``: sockets that listen at a proxy (``bind.listener``); ``any_port``: sockets that were bound to
@@ -83,6 +84,7 @@ class SocketRegistry:
 
     def __init__(self) -> None:
         self.lock = Lock()
+        self.connecting: set[int] = set()
         self.pending: dict[int, Pending] = {}
         self.listening: dict[int, Listener] = {}
         self.any_port: set[int] = set()
@@ -201,6 +203,8 @@ class SocketRegistry:
     def forked(self) -> None:
         """In a child after fork(): what is pending is the parent's, which goes on with it."""
         epoll.forked()
+        # The threads that were connecting do not exist here.
+        self.connecting.clear()
         for tunnel in list(self.pending.values()):
             tunnel.forked()
         for flow in list((self.flows or {}).values()):

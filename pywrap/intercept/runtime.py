@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
+    from pywrap.tunnel.attempt import Waited
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
 
@@ -100,12 +101,21 @@ class Runtime:
 
     @property
     def is_interrupted(self) -> bool:
-        """Has a signal handler (or a finalizer) interrupted code of ours in this thread that holds the lock?
+        """Whether this is a signal handler (or a finalizer) that has interrupted code of ours under the lock.
 
-        It may wait for its connection, while the background thread waits for the lock. So this thread opens
-        the connection itself.
+        It may wait for its connection by select(), while the background thread waits for the lock. So this
+        thread opens the connection itself.
         """
         return self.registry.lock.is_mine
+
+    def wait_for(self, attempt: Waited) -> _socket.socket:
+        """Open a tunnel in this thread; return its socket, which does not block.
+
+        Raises:
+            SocksError: a proxy is not reachable, or refuses.
+            TimeoutError: the program's own timeout ended.
+        """
+        return self.registry.lock.released(lambda: wait_for(attempt, originals.poll))
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -149,7 +159,7 @@ class Runtime:
         plan = self._plan(self._selections[chain], destination, command, then)
         attempt = TunnelAttempt(fresh(), plan, self.deadline(None))
         try:
-            wait_for(attempt, originals.poll)
+            self.wait_for(attempt)
         finally:
             end(attempt)
         last = attempt.path[-1]

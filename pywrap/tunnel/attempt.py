@@ -7,7 +7,7 @@ them in a thread of its own.
 from __future__ import annotations
 
 import errno
-from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
+from _socket import IPPROTO_TCP, MSG_DONTWAIT, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import UNHEARD, Failure, ProxyClosed, ProxyTimeout, SocksError, counted
 from pywrap.socks.wire import Endpoint, Send
@@ -360,15 +360,17 @@ class TunnelAttempt:
             return True
 
     def _perform(self) -> bytes:
+        # Not by the mode of the file alone: that is the program's too, and a signal handler or another thread
+        # of it may call setblocking(True) meanwhile.
         step, buffer = self._step, self._buffer
         if isinstance(step, Send):
             self.wants = POLLOUT
             while buffer:
-                del buffer[: self.sock.send(buffer)]
+                del buffer[: self.sock.send(buffer, MSG_DONTWAIT)]
             return b""
         self.wants = POLLIN
         while len(buffer) < step:
-            chunk = self.sock.recv(step - len(buffer))
+            chunk = self.sock.recv(step - len(buffer), MSG_DONTWAIT)
             if not chunk:
                 raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {counted(step, 'byte')}")
             self._deferred = False

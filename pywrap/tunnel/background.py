@@ -51,7 +51,7 @@ class Task:
     ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
-    __slots__ = ("abandoned_fd", "begin", "cancelled", "open", "attempt", "report")
+    __slots__ = ("abandoned_fd", "attempt", "begin", "cancelled", "is_submitted", "open", "report")
 
     def __init__(
         self, open: AttemptFactory, report: Report, abandoned_fd: int = -1, begin: float = 0.0
@@ -62,6 +62,7 @@ class Task:
         self.begin = begin
         self.attempt: Waited | None = None
         self.cancelled = False
+        self.is_submitted = False
 
 
 class Background:
@@ -97,9 +98,14 @@ class Background:
         self._parked = 0
         # The kernel's numbers of the threads that may not have ended.
         self._threads: set[int] = set()
+        # How many threads are about to wake it up. It does not end meanwhile: a signal handler may interrupt
+        # each of them, and wait, without the lock, for another task.
+        self._callers = 0
 
     def submit(self, task: Task) -> None:
-        """Open a tunnel; returns at once.
+        """Open a tunnel; returns at once. Nothing happens when the thread has ``task`` already.
+
+        A signal handler that waits for ``task`` calls this too: it may have interrupted the first call.
 
         Raises:
             OSError: no descriptor or no thread is left for it.
@@ -107,8 +113,14 @@ class Background:
         left: list[Task] = []
         try:
             with self._lock:
-                self._open.add(task)
-                self._new.append(task)
+                if not task.is_submitted:
+                    # Without a call between these, so that no signal handler comes there.
+                    task.is_submitted = True
+                    self._open |= {task}
+                    self._new += [task]
+                elif not self._new:
+                    return
+                self._callers += 1
                 try:
                     if not self._wake():
                         self._start()
@@ -118,6 +130,8 @@ class Background:
                         # With those of signal handlers that came in the middle.
                         left, self._new = self._new, []
                     raise
+                finally:
+                    self._callers -= 1
         except OSError as err:
             self._fail(left, SocksError(str(err.strerror), err.errno))
             raise
@@ -127,15 +141,18 @@ class Background:
         task.cancelled = True
         with self._lock:
             self._cancelled.append(task)
-            if self._wake():
-                return
-            self._cancelled.clear()
-            if self._orphans:
-                try:
+            self._callers += 1
+            try:
+                if self._wake():
+                    return
+                self._cancelled.clear()
+                if self._orphans:
                     self._start()
-                except OSError:
-                    # No descriptor or no thread is left: the next submit() has both, or raises.
-                    pass
+            except OSError:
+                # No descriptor or no thread is left: the next ``submit`` has both, or raises this.
+                pass
+            finally:
+                self._callers -= 1
 
     def park(self) -> None:
         """Before fork(): stop the thread, and return when the kernel does not count it any more.
@@ -231,12 +248,13 @@ class Background:
                     new, self._new = self._new, []
                     cancelled, self._cancelled = self._cancelled, []
                     orphans, self._orphans = self._orphans, []
-                    if not new and not cancelled and not orphans and not loop.busy:
+                    is_called = self._callers > 0
+                    if not new and not cancelled and not orphans and not loop.busy and not is_called:
                         self._loop, loop.is_running = None, False
                         loop.close()
                         return
                 self._fail(orphans, _lost())
-                loop.turn(new, cancelled, lambda: not self._cancelled)
+                loop.turn(new, cancelled, lambda: not self._cancelled, is_called)
         except BaseException as err:
             # Or it is a bug of ours, or no memory is left. All that waits must be told.
             self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
@@ -392,8 +410,12 @@ class _Loop:
         tasks, self._waiting, self._by_fd = list(self._waiting), {}, {}
         return tasks
 
-    def turn(self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool]) -> None:
+    def turn(
+        self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool], is_called: bool
+    ) -> None:
         """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late.
+
+        ``is_called``: ``wake`` is about to be called, so this waits for that even when no task is left.
 
         Raises:
             _Lost: the program has closed what is waited by.
@@ -405,7 +427,7 @@ class _Loop:
                 self._step(task, self._advance)
         for task in new:
             self._step(task, self._begin)
-        if not self._waiting:
+        if not self._waiting and not is_called:
             return
         events = self._epoll.poll(self._wait_seconds() if may_wait() else 0)
         self._check()

@@ -319,3 +319,20 @@ def test_threads_that_connect_at_once_load_us_once(proxy, echo_server):
     words = echo_server.host, echo_server.port, 50
     ran = run(*pysocksify("-x", proxy.url(), "--loopback", "proxy"), *program("load_by_threads.py"), *words)
     assert ran.json == {"connected": 50, "twice": []}
+
+
+@pytest.mark.parametrize("outer", ["connect", "listen", "close", "option"])
+def test_what_waits_in_a_signal_handler_under_the_lock_gets_what_it_waits_for(outer, proxy, echo_server):
+    """Other threads can take the lock meanwhile."""
+    ran = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--listen", "bind"),
+        *program("wait_under_lock.py"),
+        *(echo_server.host, echo_server.port, outer),
+    )
+    assert ran.json == dict.fromkeys(
+        [
+            *("another socket, without a limit", "another socket, with a limit", "the same socket"),
+            *("a listener", "the name of a listener", "a connection", "getaddrinfo"),
+        ],
+        [["True"], True],
+    )

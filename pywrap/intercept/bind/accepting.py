@@ -17,6 +17,7 @@ from pywrap.tunnel.attempt import POLLIN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Any, Protocol, TypeAlias
 
     # A new descriptor, and the address of the peer.
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 
 class Accepting:
-    """The calls of accept() on one listener."""
+    """The calls of accept() on one listener. ``lock()`` is the registry's lock."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, lock: Callable[[], Lock]) -> None:
         self._source = source
+        self._lock = lock
         # Held by the thread that waits for the peer. It is never taken under the registry's lock (``lock``).
         self._turn = Lock()
 
@@ -61,7 +63,7 @@ class Accepting:
         # A signal handler may have interrupted a call of accept() in this thread, which has the turn.
         held = self._turn.is_mine
         try:
-            if not held and not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+            if not held and not self._take_turn(timeout):
                 raise TimeoutError("timed out")
             while True:
                 found = self._source.next_peer(originals.fileno(sock), patient=True)
@@ -71,6 +73,9 @@ class Accepting:
         finally:
             if not held and self._turn.is_mine:
                 self._turn.release()
+
+    def _take_turn(self, timeout: float | None) -> bool:
+        return self._lock().released(lambda: self._turn.acquire(timeout=-1 if timeout is None else timeout))
 
     def forked(self) -> None:
         """In a child after fork(), where no other thread waits."""
@@ -90,4 +95,4 @@ class Accepting:
             return
         poller = originals.poll()
         poller.register(fd, POLLIN)
-        poller.poll(None if left is None else int(left * 1000) + 1)
+        self._lock().released(lambda: poller.poll(None if left is None else int(left * 1000) + 1))

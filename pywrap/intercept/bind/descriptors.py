@@ -7,10 +7,13 @@ registry's lock.
 
 from __future__ import annotations
 
+import errno
 import os
 
+from pywrap.intercept import originals
 from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.placeholder import placeholder, put
+from pywrap.tunnel.attempt import POLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,12 +65,13 @@ class Descriptors:
             put(sock, fd)
 
     def _put(self, sock: _socket.socket) -> None:
-        number = inode(sock.fileno())
+        before, number = self.number, inode(sock.fileno())
+        # First: a signal handler that finds ``sock`` must find the listener as well.
+        self._registry.listen_at(number, self._listener)
         for fd in self.open():
             put(sock, fd)
-        self._registry.listening.pop(self.number, None)
         self.number = number
-        self._registry.listen_at(number, self._listener)
+        self._registry.listening.pop(before, None)
 
     def make_readable(self) -> bool:
         """Wake up what polls the placeholder; False when the program has closed it unseen."""
@@ -81,9 +85,8 @@ class Descriptors:
     @staticmethod
     def make_unreadable(fd: int) -> None:
         """Undo ``make_readable``. ``fd`` is any descriptor of the placeholder."""
-        os.set_blocking(fd, False)
         try:
-            while os.read(fd, 64):
+            while read_now(fd, 64):
                 pass
         except BlockingIOError:
             pass
@@ -93,3 +96,19 @@ class Descriptors:
         if self.far is not None:
             self.far.close()
         self.far = None
+
+
+def read_now(fd: int, size: int) -> bytes:
+    """Up to ``size`` bytes from ``fd``, which is not blocking afterwards.
+
+    Raises:
+        BlockingIOError: there is nothing.
+    """
+    # Another process may read from the same file, since a fork().
+    os.set_blocking(fd, False)
+    poller = originals.poll()
+    poller.register(fd, POLLIN)
+    # A signal handler, or another thread, may have called setblocking(True) meanwhile.
+    if not poller.poll(0):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return os.read(fd, size)

@@ -32,7 +32,7 @@ from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.bind import states
 from pywrap.intercept.bind.accepting import Accepting
-from pywrap.intercept.bind.descriptors import Descriptors
+from pywrap.intercept.bind.descriptors import Descriptors, read_now
 from pywrap.intercept.bind.failures import Failures
 from pywrap.intercept.bind.request import BindRequest
 from pywrap.intercept.own import Own
@@ -65,7 +65,7 @@ class Listener:
         self._family = originals.family_type_proto(sock)[0]
         self._is_ipv6 = self._family == _socket.AF_INET6
         self._descriptors = Descriptors(fd, runtime.registry, self)
-        self._accepting = Accepting(self)
+        self._accepting = Accepting(self, lambda: runtime.registry.lock)
         self._failures = Failures()
         # Behind a placeholder, the socket on which the proxy is asked. It has the program's options.
         self._real: Own | None = None
@@ -290,15 +290,14 @@ class Listener:
         """Block until nothing is asked any more, ``timeout`` seconds at most; None: without a limit."""
         request = self._request
         if request is not None:
-            request.ended.wait(timeout)
+            request.wait(timeout)
 
     def _receive(self, fd: int) -> Accepted | None:
         """Read from the control connection, which is at ``fd``."""
         assert self._binding is not None, "there is a control connection"
-        os.set_blocking(fd, False)
         if self._state == states.LISTENING:
             try:
-                peer = self._binding.peer(lambda size: os.read(fd, size))
+                peer = self._binding.peer(lambda size: read_now(fd, size))
             except SocksError as err:
                 self._put_placeholder(fd)
                 self._state = states.LAPSE[self._state]
@@ -411,17 +410,17 @@ class Listener:
         far = self._descriptors.far
         assert far is not None and self._real is not None, "there is a placeholder"
         self._real.setblocking(False)
-        request = BindRequest(self._runtime, self._real, far, self._is_ipv6, self._replied)
+        request = BindRequest(self._runtime, self._real, far, self._is_ipv6, pause, self._replied)
         if self._state != states.IDLE:
             # A signal handler has asked meanwhile, or has shut it down.
             return
         self._state = states.ASK[self._state]
         self._request, self._binding = request, request.binding
         try:
-            request.submit(pause)
+            request.submit()
         except BaseException:
-            self._state = states.FAIL[self._state]
-            request.ended.set()
+            if self._state == states.ASKING:
+                self._state = states.FAIL[self._state]
             raise
 
     def _disown(self) -> None:

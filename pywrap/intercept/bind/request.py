@@ -31,11 +31,13 @@ class BindRequest:
     """``sock``: an unconnected socket, on which the proxy is asked. ``far``: the far end of the placeholder;
     the thread gives up when that reports a hang-up. Both are the caller's until ``disown``.
 
-    ``answered`` is called once, on the background thread and under the registry's lock, unless ``disown``
-    comes first. ``binding`` has what the proxy answered, ``ended`` happens with either.
+    ``pause``: seconds until it is asked. ``answered`` is called once, on the background thread and under the
+    registry's lock, unless ``disown`` comes first. ``binding`` has what the proxy answered.
     """
 
-    def __init__(self, runtime: Runtime, sock: Own, far: Own, ipv6: bool, answered: Answered) -> None:
+    def __init__(
+        self, runtime: Runtime, sock: Own, far: Own, ipv6: bool, pause: float, answered: Answered
+    ) -> None:
         self._runtime = runtime
         self._sock = sock
         self._far = far
@@ -43,21 +45,31 @@ class BindRequest:
         self._answered = answered
         self._is_disowned = False
         self.binding = Binding(runtime.expected(ipv6))
-        self.ended = Event()
+        self._ended = Event()
+        self._task = Task(self._attempt, self._report, far.fileno(), monotonic() + pause)
 
-    def submit(self, pause: float) -> None:
-        """Have the background thread ask in ``pause`` seconds.
+    def submit(self) -> None:
+        """Have the background thread ask.
 
         Raises:
             OSError: no descriptor or no thread is left for it.
         """
-        task = Task(self._attempt, self._report, self._far.fileno(), monotonic() + pause)
-        self._runtime.background.submit(task)
+        try:
+            self._runtime.background.submit(self._task)
+        except BaseException:
+            self._ended.set()
+            raise
+
+    def wait(self, timeout: float | None) -> None:
+        """Block until it is answered or disowned, ``timeout`` seconds at most; None: without a limit."""
+        # A signal handler may have interrupted ``submit``.
+        self._runtime.background.submit(self._task)
+        self._runtime.registry.lock.released(lambda: self._ended.wait(timeout))
 
     def disown(self) -> None:
         """No longer wanted: what was handed in is closed at the end. Under the registry's lock."""
         self._is_disowned = True
-        self.ended.set()
+        self._ended.set()
 
     def _attempt(self) -> TunnelAttempt:
         runtime = self._runtime
@@ -72,7 +84,7 @@ class BindRequest:
                 try:
                     self._answered(attempt, error)
                 finally:
-                    self.ended.set()
+                    self._ended.set()
                 return
         if attempt is not None:
             attempt.abandon()

@@ -29,7 +29,6 @@ from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.nonblocking import Pending
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.intercept.udp.methods import adopt, methods
-from pywrap.tunnel.attempt import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -136,7 +135,7 @@ def _connect_through(
         if timeout == 0 and not runtime.is_interrupted:
             Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
-        _block(runtime, sock, peer, verdict, timeout)
+        _block(runtime, sock, peer, verdict)
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
         error = to_oserror(err)
@@ -167,7 +166,7 @@ def _state(runtime: Runtime, sock: _socket.socket) -> int:
     failed = runtime.registry.error_of(fd)
     if failed:
         return failed
-    if runtime.registry.pending_of(fd) is not None:
+    if runtime.registry.pending_of(fd) is not None or inode(fd) in runtime.registry.connecting:
         return errno.EALREADY
     if runtime.registry.listener_of(fd) is not None:
         return errno.EISCONN
@@ -188,22 +187,23 @@ def _block(
     sock: _socket.socket,
     peer: tuple[Any, ...],
     verdict: Verdict,
-    timeout: float | None,
 ) -> None:
     """Open a tunnel on the program's own socket while it waits."""
     started = monotonic()
     begun = runtime.begin()
+    registry, timeout = runtime.registry, originals.gettimeout(sock)
     fd = originals.fileno(sock)
     number = inode(fd)
     real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
-    # The same open file as the program's socket, and so the same mode, until ``_settle`` restores it.
-    real.setblocking(False)
     try:
+        registry.connecting.add(number)
+        # The same open file as the program's socket, and so the same mode, until ``_settle`` restores it.
+        real.setblocking(False)
         attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None), begun)
-        connected = wait_for(attempt, originals.poll)
+        connected = runtime.wait_for(attempt)
     except BaseException as err:
         # A handshake may be half done.
-        _settle(unconnected(real), fd, number, timeout)
+        _settle(unconnected(real), sock, fd, number)
         if runtime.log is not None and begun is not None:
             runtime.log.failed(begun, verdict, err)
         raise
@@ -211,16 +211,20 @@ def _block(
         if runtime.log is not None and begun is not None:
             runtime.log.opened(begun, verdict, connected)
         name = runtime.name_of(attempt, sock, peer)
-        runtime.registry.establish(connected.fileno(), peer, name)
-        _settle(connected, fd, number, timeout)
+        registry.establish(connected.fileno(), peer, name)
+        _settle(connected, sock, fd, number)
     finally:
+        registry.connecting.discard(number)
         real.close()
     runtime.opened(verdict, attempt.path, started)
 
 
-def _settle(sock: _socket.socket, fd: int, number: int, timeout: float | None) -> None:
-    """Make ``fd``, whose inode is ``number``, be ``sock``, in the mode and inherited as before."""
-    sock.setblocking(timeout is None)
+def _settle(sock: _socket.socket, program: _socket.socket, fd: int, number: int) -> None:
+    """Make ``fd``, whose inode is ``number``, be ``sock``, inherited as before, in the mode of ``program``.
+
+    That is its present mode: a signal handler may have changed it during the connect().
+    """
+    sock.setblocking(originals.gettimeout(program) is None)
     # Another thread may have closed it meanwhile, and the number may be another file.
     if is_open(fd, number) and inode(sock.fileno()) != number:
         os.dup2(sock.fileno(), fd, os.get_inheritable(fd))

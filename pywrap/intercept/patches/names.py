@@ -40,6 +40,9 @@ def getpeername(self: _socket.socket) -> Any:
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
     # First, so that a connection which is gone is ENOTCONN.
     peer = originals.getpeername(self)
+    if _registry.connecting and inode(fd) in _registry.connecting:
+        # In another thread, or in a signal handler that has interrupted connect(): the peer is the proxy.
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
     return _registry.established.get(inode(fd), peer) if _registry.established else peer
 
 

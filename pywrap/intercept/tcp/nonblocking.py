@@ -61,6 +61,8 @@ class Pending:
         self._started = monotonic()
         self._begun = runtime.begin()
         self._settled = Event()
+        # Whether the sockets below are closed by us.
+        self._is_reported = False
         near = None
         try:
             near, self._far = placeholder()
@@ -97,11 +99,15 @@ class Pending:
 
     def wait(self, timeout: float | None) -> None:
         """Block until the tunnel is open or has failed, ``timeout`` seconds at most."""
-        self._settled.wait(timeout)
+        # A signal handler may have interrupted ``_start``.
+        self._runtime.background.submit(self._task)
+        self._runtime.registry.lock.released(lambda: self._settled.wait(timeout))
 
     def look(self) -> None:
         """Fail, if the program has closed one of our descriptors: the background thread may not notice."""
-        if not self.error and (self.real.is_lost() or self._far.is_lost()):
+        if not self.error and (self.real.is_lost() or self._far.is_lost()) and not self._is_reported:
+            # Set here, where no signal handler comes before it.
+            self.error = errno.ECONNABORTED
             self._end(errno.ECONNABORTED)
             self._settled.set()
             self._runtime.background.cancel(self._task)
@@ -146,6 +152,7 @@ class Pending:
             if log is not None and self._begun is not None:
                 log.opened(self._begun, self._verdict, attempt.sock)
         with self._runtime.registry.lock:
+            self._is_reported = True
             try:
                 if self.error:
                     # ``look`` has noticed a failure before.

@@ -19,7 +19,6 @@ from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.udp.channel import relay_address
 from pywrap.socks.datagram import LONGEST_PAYLOAD
-from pywrap.tunnel.attempt import wait_for
 from pywrap.tunnel.background import Task
 
 TYPE_CHECKING = False
@@ -114,7 +113,7 @@ class Associations:
         begun = self._runtime.begin()
         opening = self._runtime.associating(channel.chain, self._runtime.deadline(timeout), begun)
         try:
-            wait_for(opening, originals.poll)
+            self._runtime.wait_for(opening)
         except SocksError as err:
             self._failed(begun, err)
             raise self._closing.failure(err) from err
