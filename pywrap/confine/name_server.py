@@ -22,6 +22,7 @@ from pywrap.socks import dns, v5
 from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
 from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses
 from pywrap.tunnel.routes import address_of
+from pywrap.tunnel.shared_names import NOT_OWN, OWN, asked_whether_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class NameServer:
         if not name or "\\" in name or packed(name) is not None:
             # The root has no address, and no host has a name like these.
             respond(dns_message.reply(question, [], NO_ERROR if not name else NAME_ERROR))
+        elif (address := asked_whether_own(name)) is not None:
+            answer = [OWN if routes.is_own(address) else NOT_OWN] if question.kind == A else []
+            respond(dns_message.reply(question, answer))
         elif known := routes.local_addresses(name):
             routes.remember(name, known, from_hosts=True)
             self._tell(question, known, OF_LOCAL, respond)
