@@ -20,8 +20,8 @@ were made inside and handed to it. Where to find what:
 * ``namespaces``, ``mounts``: what the program's process enters; ``netlink`` and ``ruleset``: what is set up
   there; ``sockets``: what is handed out; ``kernel``: the system calls that Python does not have
 * ``broker``: everything outside; ``gate`` and ``packets``: the SYNs; ``attempts``: connections that are being
-  opened; ``outside``: the rules and the chains; ``datagrams``: UDP; ``name_server``, ``name_stream`` and
-  ``dns_message``: names
+  opened, and ``twins``: one for both families; ``outside``: the rules and the chains; ``datagrams``: UDP;
+  ``name_server``, ``name_stream`` and ``dns_message``: names
 * ``listeners``: does a program inside listen on loopback?
 * ``remedies``: why it is not possible here, and what to do
 

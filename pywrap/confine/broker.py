@@ -17,10 +17,12 @@ from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
 from pywrap.confine.publish import Published
+from pywrap.confine.twins import Twins
 from pywrap.relay.loop import IN, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
 from pywrap.relay.relay import Relay, reset
-from pywrap.tunnel.routes import REFUSE
+from pywrap.socks.wire import packed
+from pywrap.tunnel.routes import REFUSE, TUNNEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
     from pywrap.confine.publish import Maker
     from pywrap.confine.sockets import Sockets
     from pywrap.errors import SocksError
+    from pywrap.tunnel.routes import Verdict
 
 _DNS_PORT = 53
 # Connections that are accepted before others have their turn.
 _ACCEPTS = 64
+# Seconds in which a connection is accepted that has been admitted, if the program still wants it.
+_ACCEPTED_IN = 0.02
 # Seconds for which none is accepted when no descriptor is left.
 _PAUSE = 0.1
 
@@ -52,9 +57,10 @@ class Broker:
         self._pipes = Pipes(loop)
         self._buffer = memoryview(bytearray(BUFFER))
         self._outside = Outside(settings, loop, program)
-        self._names = NameServer(self._outside)
+        self._names = NameServer(self._outside, ipv6=len(sockets.listeners) > 1)
         self._listeners = Listeners(sockets.questions, pid)
         self._gate = Gate(loop, sockets.packets, self._ask, repeats)
+        self._twins = Twins(self._ask, self._settle)
         self._datagrams = Datagrams(self._outside, self._names, sockets.datagrams, self._gate.send)
         self._relays: set[Relay] = set()
         self._published: list[Published] = []
@@ -110,6 +116,11 @@ class Broker:
             request.refuse(verdict.errno)
             return
 
+        if verdict.kind == TUNNEL and packed(verdict.destination.host) is None:
+            if not self._twins.wait(request, verdict.destination):
+                self._open_for_twins(request, verdict)
+            return
+
         def failed(err: SocksError) -> None:
             request.refuse(err.errno)
 
@@ -117,6 +128,30 @@ class Broker:
         cancel = self._outside.connect(verdict, request.admit, failed, syn)
         if not request.is_over:
             request.cancel = cancel
+
+    def _open_for_twins(self, request: Request, verdict: Verdict) -> None:
+        """Open a tunnel to a name, for which a program may ask by both families."""
+        twins, destination = self._twins, verdict.destination
+
+        def connected(upstream: socket) -> None:
+            request.admit(upstream)
+            twins.stands(request, destination)
+
+        def failed(err: SocksError) -> None:
+            twins.failed(request, destination, err.errno)
+            request.refuse(err.errno)
+
+        cancel = self._outside.connect(verdict, connected, failed)
+
+        def give_up() -> None:
+            cancel()
+            twins.given_up(request, destination)
+
+        if not request.is_over:
+            request.cancel = give_up
+
+    def _settle(self, first: Request, twin: Request) -> None:
+        self.loop.after(_ACCEPTED_IN, lambda: self._gate.settle(first, twin))
 
     def _accept(self, listener: socket) -> None:
         for _ in range(_ACCEPTS):

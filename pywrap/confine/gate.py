@@ -150,7 +150,18 @@ class Gate:
 
     def forget(self, request: Request) -> None:
         """As if it had never been asked for."""
-        self._requests.pop(request.syn.key, None)
+        if self._requests.get(request.syn.key) is request:
+            del self._requests[request.syn.key]
+
+    def settle(self, first: Request, twin: Request) -> None:
+        """Give ``twin`` what ``first`` was admitted with and has not taken; otherwise forget it."""
+        is_left = self._requests.get(first.syn.key) is first and first.upstream is not None
+        if is_left and self._requests.get(twin.syn.key) is twin:
+            upstream, first.upstream = first.upstream, None
+            self.forget(first)
+            twin.admit(upstream)
+        elif not twin.is_over:
+            self.forget(twin)
 
     # ------------------------------------------------------------ what comes in
 

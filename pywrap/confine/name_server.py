@@ -6,7 +6,8 @@ beyond the chain; everything else is a placeholder. Records other than addresses
 tcp://`` alone, where the question goes to that server as it is. Elsewhere the answer to those is empty, and
 never missing: a program that hears nothing asks again and again.
 
-An IPv6 placeholder is for programs that ask for nothing else: one that has both would connect to both.
+A name has a placeholder of each family, for programs that want but one. Those that sort what they get take
+the IPv4 one first (``namespaces``), and those that race both have one tunnel nevertheless (``twins``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pywrap.socks import dns, v5
 from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
 from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses
 from pywrap.tunnel.routes import address_of
+from pywrap.tunnel.shared_names import NOT_OWN, OWN, asked_whether_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,17 +45,17 @@ OF_LOCAL = 10
 _OF_FAILURE = 10.0
 # Questions under way, and answers that are remembered.
 MOST = 2048
-# Seconds for a question for IPv4 of the same name to come, where one for IPv6 came first.
-_COMPANION = 0.01
-# Seconds for which one that came before counts, of the same socket.
-_COMPANIONS = 5.0
 
 
 class NameServer:
-    """Answers questions; ``respond`` is called once for each, or never when it is not worth an answer."""
+    """Answers questions; ``respond`` is called once for each, or never when it is not worth an answer.
 
-    def __init__(self, outside: Outside) -> None:
+    ``ipv6``: is there IPv6 inside?
+    """
+
+    def __init__(self, outside: Outside, ipv6: bool) -> None:
         self._outside = outside
+        self._ipv6 = ipv6
         self._dns = outside.settings.dns
         self._server: Endpoint | None = None
         if self._dns.startswith("tcp://"):
@@ -63,8 +65,6 @@ class NameServer:
         self._asked: set[tuple[Client, int, bytes]] = set()
         # By the question without its number: until when it holds, and the answer.
         self._known: dict[bytes, tuple[float, bytes]] = {}
-        # When IPv4 addresses of a name were asked for, by the name and by the client too.
-        self._wants_ipv4: dict[object, float] = {}
 
     def ask(self, message: bytes, client: Client, respond: Respond, datagram: bool) -> None:
         """Answer ``message``, a question that came from ``client``, in a ``datagram`` or over TCP."""
@@ -91,7 +91,7 @@ class NameServer:
             respond(answer)
 
         if question.kind in (A, AAAA):
-            self._ask_addresses(question, message, client, once)
+            self._ask_addresses(question, message, once)
         elif question.kind == PTR:
             self._ask_name(question, message, once)
         elif self._server is not None:
@@ -101,19 +101,22 @@ class NameServer:
 
     # ------------------------------------------------------------ addresses
 
-    def _ask_addresses(self, question: Question, message: bytes, client: Client, respond: Respond) -> None:
+    def _ask_addresses(self, question: Question, message: bytes, respond: Respond) -> None:
         name, outside = question.name, self._outside
         routes = outside.routes
         if not name or "\\" in name or packed(name) is not None:
             # The root has no address, and no host has a name like these.
             respond(dns_message.reply(question, [], NO_ERROR if not name else NAME_ERROR))
+        elif (address := asked_whether_own(name)) is not None:
+            answer = [OWN if routes.is_own(address) else NOT_OWN] if question.kind == A else []
+            respond(dns_message.reply(question, answer))
         elif known := routes.local_addresses(name):
             routes.remember(name, known, from_hosts=True)
             self._tell(question, known, OF_LOCAL, respond)
         elif self._dns == "local" or routes.resolves_here(name):
             self._resolve_here(question, respond)
         elif self._dns == "remote" or not has_addresses(name) or routes.is_blocked(name):
-            self._give_placeholder(question, client, respond)
+            self._give_placeholder(question, respond)
         elif self._server is not None:
             self._forward(question, message, respond)
         else:
@@ -142,30 +145,13 @@ class NameServer:
 
         self._outside.resolver.resolve(question.name, 0, found)
 
-    def _give_placeholder(self, question: Question, client: Client, respond: Respond) -> None:
-        name, now = question.name, monotonic()
-        if question.kind == A:
-            if len(self._wants_ipv4) >= MOST:
-                self._wants_ipv4.clear()
-            self._wants_ipv4[name] = self._wants_ipv4[client, name] = now
-            self._placeholder(question, False, respond)
-        elif now - self._wants_ipv4.get((client, name), -_COMPANIONS) < _COMPANIONS:
+    def _give_placeholder(self, question: Question, respond: Respond) -> None:
+        if question.kind == AAAA and not self._ipv6:
             respond(dns_message.reply(question, []))
-        else:
-            began = now - _COMPANION
-
-            def decide() -> None:
-                if self._wants_ipv4.get(name, 0.0) >= began:
-                    respond(dns_message.reply(question, []))
-                else:
-                    self._placeholder(question, True, respond)
-
-            self._outside.loop.after(_COMPANION, decide)
-
-    def _placeholder(self, question: Question, ipv6: bool, respond: Respond) -> None:
+            return
         self._outside.messages.say(2, f"{question.name}: left to the last proxy")
         try:
-            literal = self._outside.names.placeholder(question.name, ipv6)
+            literal = self._outside.names.placeholder(question.name, question.kind == AAAA)
         except LookupFailed as err:
             self._outside.messages.say(0, str(err))
             respond(dns_message.reply(question, [], SERVER_FAILURE))

@@ -26,7 +26,8 @@ _UP = 1
 _LO = 1
 _NO_DUPLICATE_DETECTION = 2
 _LOCAL_TABLE, _LOCAL_ROUTE, _BOOT, _HOST_SCOPE = 255, 2, 3, 254
-_ADDRESS, _LOCAL = 1, 2
+_ADDRESS, _LOCAL, _CACHE_INFO = 1, 2, 6
+_FOR_EVER = 0xFFFFFFFF
 _OUT_INTERFACE, _PREFERRED_SOURCE = 4, 7
 
 # How often a SYN is sent again: at most what the kernel takes.
@@ -176,6 +177,10 @@ def _links(ipv6: bool) -> list[bytes]:
         bits = len(address) * 8
         head = struct.pack("=BBBBI", family, bits, _NO_DUPLICATE_DETECTION, 0, _LO)
         both = attribute(_LOCAL, address) + attribute(_ADDRESS, address)
+        if family == AF_INET6:
+            # Deprecated (RFC 4862): preferred for no time, and valid for ever. Of a name with addresses of
+            # both families, the C library then sorts the IPv4 ones to the front (RFC 6724 rule 3).
+            both += attribute(_CACHE_INFO, struct.pack("=IIII", 0, _FOR_EVER, 0, 0))
         messages.append(message(_NEW_ADDRESS, CREATE | EXCLUSIVE | ACK, head + both))
         route = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _LOCAL_TABLE, _BOOT, _HOST_SCOPE, _LOCAL_ROUTE, 0)
         attempt = attribute(_OUT_INTERFACE, struct.pack("=I", _LO)) + attribute(_PREFERRED_SOURCE, address)

@@ -22,6 +22,7 @@ from pywrap.tunnel.attempt import TunnelAttempt
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
+from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe, unknown
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.retry_policy import RetryPolicy
@@ -72,7 +73,7 @@ class Outside:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        self.routes = Routes(settings, firsts, self.names, self.hosts)
+        self.routes = Routes(settings, firsts, self.names, self.hosts, _is_own)
         self._chains = {
             chain.name: _isolated(chain) if settings.isolate_streams else chain for chain in settings.chains
         }
@@ -307,6 +308,11 @@ class _Lock:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+def _is_own(address: bytes) -> bool:
+    """Whether ``address`` is the machine's own: this process is outside."""
+    return is_own(address, _socket.socket)
 
 
 def _isolated(chain: Chain) -> Chain:

@@ -15,7 +15,6 @@ from pywrap.intercept.events import Events
 from pywrap.intercept.hop_probes import HopProbes, end, fresh
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own import Own, own
-from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
@@ -26,6 +25,7 @@ from pywrap.tunnel.binding import advertised_address
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup
 from pywrap.tunnel.retry_policy import RetryPolicy
@@ -66,11 +66,16 @@ class Runtime:
         self.registry = registry
         self.functions: dict[str, Callable[..., Any]] = {}
         self.is_confined = is_confined()
-        self.names = (
-            SharedNames(self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo)
-            if self.is_confined
-            else Placeholders(self._lock, settings.placeholders, settings.shared_file)
-        )
+        self.names: Placeholders
+        if self.is_confined:
+            # In there each address is the namespace's own, and the broker knows those of the machine.
+            shared = SharedNames(
+                self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo
+            )
+            self.names, is_here = shared, shared.is_own
+        else:
+            self.names = Placeholders(self._lock, settings.placeholders, settings.shared_file)
+            is_here = _is_own
         self.hosts = Hosts()
         self.hops = Hops(
             originals.getaddrinfo,
@@ -86,9 +91,7 @@ class Runtime:
             for chain in settings.chains
             for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
         ]
-        # In a confinement each address is the namespace's own, and the broker knows those of the machine.
-        own = _nothing_is_own if self.is_confined else is_own
-        self.routes = Routes(settings, firsts, self.names, self.hosts, own)
+        self.routes = Routes(settings, firsts, self.names, self.hosts, is_here)
         self.chains = _chains(settings)
         self._selections = self._choose()
         self.background = self._background()
@@ -440,8 +443,8 @@ class Runtime:
         }
 
 
-def _nothing_is_own(address: bytes) -> bool:
-    return False
+def _is_own(address: bytes) -> bool:
+    return is_own(address, originals.Socket)
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:

@@ -144,6 +144,10 @@ class Routes:
             )
         return verdict
 
+    def is_own(self, address: bytes) -> bool:
+        """Whether ``address`` is at present one of this machine's interfaces, and that makes a difference."""
+        return self._loopback != "proxy" and self._is_own(address)
+
     def leads_to_first_hop(self, host: str, port: int) -> bool:
         """Whether ``host`` is the literal of a first hop and ``port`` is its port, whatever the rules say."""
         address = address_of(host)

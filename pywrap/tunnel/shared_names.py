@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from _socket import AF_INET, NI_NAMEREQD, SOCK_STREAM
+from time import monotonic
 
 from pywrap.config.settings_env import CONFINED
 from pywrap.socks.wire import packed, unpacked
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 # Names to remember: a crawler asks for any number.
 MOST = 1 << 16
 
+# The name server tells of no such name outside (RFC 6761 section 6.4): it is asked whether an address, in
+# hexadecimal digits, is one of the machine's own, and answers with one of the two.
+_OWN = ".own.pysocksify.invalid"
+OWN, NOT_OWN = b"\x7f\0\0\1", bytes(4)
+# Addresses come and go with interfaces; seconds for which an answer holds.
+_OWN_HOLDS = 10.0
+
 
 def is_confined() -> bool:
     """Is this process in the confinement that its environment names? The variable alone proves nothing."""
@@ -28,6 +36,17 @@ def is_confined() -> bool:
         return os.environ.get(CONFINED) == os.readlink("/proc/self/ns/net")
     except OSError:
         return False
+
+
+def asked_whether_own(name: str) -> bytes | None:
+    """The address that a question for ``name`` asks about; None when it is another question."""
+    if not name.endswith(_OWN):
+        return None
+    try:
+        address = bytes.fromhex(name.removesuffix(_OWN))
+    except ValueError:
+        return None
+    return address if len(address) in (4, 16) else None
 
 
 class SharedNames(Placeholders):
@@ -46,6 +65,27 @@ class SharedNames(Placeholders):
         # No lock: single dictionary operations are atomic, and asking twice is harmless.
         self._addresses: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}
+        # Until when it holds, and whether the address is the machine's own.
+        self._own: dict[bytes, tuple[float, bool]] = {}
+
+    def is_own(self, address: bytes) -> bool:
+        """Is ``address``, of 4 or 16 bytes, one of the interfaces of the machine outside?
+
+        A connection there is left to the broker, which asks the kernel at that moment.
+        """
+        until, own = self._own.get(address, (0.0, False))
+        now = monotonic()
+        if now >= until:
+            try:
+                rows = self._getaddrinfo(address.hex() + _OWN, None, AF_INET, SOCK_STREAM)
+            except OSError:
+                # The broker has ended: so has the network.
+                return False
+            own = packed(str(rows[0][4][0])) == OWN
+            if len(self._own) >= MOST:
+                self._own.clear()
+            self._own[address] = now + _OWN_HOLDS, own
+        return own
 
     def placeholder(self, name: str, ipv6: bool | None = None) -> str:
         """The address that stands for ``name`` in this confinement.
@@ -60,7 +100,10 @@ class SharedNames(Placeholders):
             if len(self._addresses) >= MOST:
                 self._addresses.clear()
                 self._names.clear()
+                self._given.clear()
             self._addresses[name], self._names[address] = address, name
+            # So that ``name_of`` need not ask whether it is a real address.
+            self._given.add(int.from_bytes(address, "big") - self._first)
         return unpacked(PREFIX_6 + address if ipv6 else address)
 
     def share(self) -> None:

@@ -121,9 +121,9 @@ def many(host, port, count, at_once):
 
 
 def resolve(name, family=0):
-    """The addresses of getaddrinfo()."""
+    """The addresses of getaddrinfo(), in its order."""
     try:
-        return sorted({row[4][0] for row in socket.getaddrinfo(name, 80, family, socket.SOCK_STREAM)})
+        return [row[4][0] for row in socket.getaddrinfo(name, 80, family, socket.SOCK_STREAM)]
     except socket.gaierror as err:
         return [
             name for name in dir(socket) if name.startswith("EAI_") and getattr(socket, name) == err.errno

@@ -65,7 +65,7 @@ def test_a_reset_is_carried(client, host):
 def test_connect_tells_why(client, host, port, expected):
     options = ("--route", "10.66.0.0/16,fd00:66::/32 block")
     if host == "shut.test":
-        (host,) = client.inside("resolve", host)
+        host = client.inside("resolve", host)[0]
         # A placeholder is of one run: here it is somebody else's.
         assert client.inside("connect", host, port, options=options)[0] == "EHOSTUNREACH"
         return
@@ -92,8 +92,10 @@ def test_many_at_once(client, host):
 
 def test_it_is_the_proxy_that_resolves(client):
     assert client.run("curl", "-sS", "http://four.test/").out == "hello\n"
-    # Not curl -6, which asks for addresses of both families and then has none (7.88).
-    assert client.run("wget", "-6", "-qO-", "http://six.test/").out == "hello\n"
+    for command in (("curl", "-6", "-sS"), ("wget", "-6", "-qO-")):
+        # Whatever it is behind the proxy.
+        for name in ("six.test", "four.test"):
+            assert client.run(*command, f"http://{name}/").out == "hello\n"
 
 
 def test_routes_by_name_and_network_decide(client):

@@ -1,8 +1,11 @@
 """Loopback: what is inside stays inside, and what is outside is as --loopback says."""
 
+import errno
 import subprocess
 
 import pytest
+
+from tests.support.namespaces import CLIENT
 
 HOSTS = ["127.0.0.1", "127.9.9.9", "::1", "100.64.0.1", "fd00:64::1", "192.168.7.7"]
 
@@ -38,6 +41,56 @@ def outside(client):
 def test_a_server_outside(client, outside, mode, expected):
     options = ("--loopback", mode)
     assert client.inside("connect", "127.0.0.1", outside, options=options)[0] == expected
+
+
+TALK = """
+import socket, sys
+host, port = sys.argv[1], int(sys.argv[2])
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+try:
+    print(socket.create_connection((host, port), 30).recv(100).decode())
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(30)
+        sock.sendto(b"hello", (host, port))
+        print(*sock.recvfrom(100)[1][:2])
+except OSError as err:
+    print(err.errno)
+"""
+
+
+@pytest.fixture(params=CLIENT)
+def own_address(client, request):
+    """A server, TCP and UDP, at the address of an interface of the client's machine: that, and the port."""
+    code = (
+        "import socket, sys, threading\n"
+        "address, family = (sys.argv[1], 0), socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n"
+        "l = socket.create_server(address, family=family); u = socket.socket(family, socket.SOCK_DGRAM)\n"
+        "u.bind(l.getsockname()); print(l.getsockname()[1], flush=True)\n"
+        "def echo():\n"
+        "    while True: u.sendto(*u.recvfrom(100))\n"
+        "threading.Thread(target=echo, daemon=True).start()\n"
+        "while True: c, peer = l.accept(); c.sendall(peer[0].encode()); c.close()"
+    )
+    host = CLIENT[request.param]
+    command = [*client.made.at("client"), "python3", "-c", code, host]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield host, int(process.stdout.readline())
+        process.kill()
+
+
+@pytest.mark.parametrize("patched", [False, True], ids=["unpatched", "patched"])
+@pytest.mark.parametrize("mode", ["direct", "deny"])
+def test_an_own_address_of_the_machine_is_the_machine(client, own_address, mode, patched):
+    host, port = own_address
+    python = (client.python, *(() if patched else ("-I",)), "-c", TALK)
+    said = client.run(*python, host, port, options=("--confine", "on", "--loopback", mode)).out
+    if mode == "direct":
+        # Without the proxy's help, which would come from another address.
+        assert said == f"{host}\n{host} {port}\n"
+    else:
+        # Only the patches, and ICMPv6, can tell a program that it is not allowed.
+        refused = errno.EPERM if patched else errno.EACCES if ":" in host else errno.EHOSTUNREACH
+        assert said == f"{refused}\n"
 
 
 def test_nothing_listens(client):

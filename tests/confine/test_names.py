@@ -7,12 +7,11 @@ from tests.support.namespaces import SERVER
 A, AAAA, MX, HTTPS = 1, 28, 15, 65
 
 
-def test_a_name_is_a_placeholder(client):
-    (literal,) = client.inside("resolve", "four.test")
-    assert literal.startswith("198.18.")
-    # For a program that wants nothing else.
-    (literal,) = client.inside("resolve", "four.test", 10)
-    assert literal.startswith("fd73:6f63:6b73:")
+def test_a_name_is_a_placeholder_of_each_family_and_ipv4_comes_first(client):
+    literals = client.inside("resolve", "four.test")
+    assert [literal.partition(".")[0].partition("::")[0] for literal in literals] == ["198", "fd73:6f63:6b73"]
+    for family, literal in zip((2, 10), literals, strict=True):
+        assert client.inside("resolve", "four.test", family) == [literal]
 
 
 def test_a_placeholder_has_its_name(client):

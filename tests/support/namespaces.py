@@ -88,10 +88,14 @@ def networks() -> Iterator[Networks]:
 
 @contextlib.contextmanager
 def running(made: Networks, place: str, *command: str, ready: tuple[str, int]) -> Iterator[None]:
-    """Run ``command`` at ``place`` while the context lasts, from when it accepts connections at ``ready``."""
+    """Run ``command`` at ``place`` while the context lasts, from when it accepts connections at ``ready``.
+
+    The kernel ends it when this process is killed, and nothing else could.
+    """
+    setpriv = peers.find("setpriv", package="util-linux")
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [*made.at(place), *command],
+            [setpriv, "--pdeathsig", "KILL", *made.at(place), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

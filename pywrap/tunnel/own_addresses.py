@@ -10,7 +10,9 @@ from __future__ import annotations
 import _socket
 import sys
 
-from pywrap.intercept import originals
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _RTM_NEWROUTE = 24
 _RTM_GETROUTE = 26
@@ -23,10 +25,13 @@ _HEADER = 16
 _ROUTE = 12
 
 
-def is_own(address: bytes) -> bool:
-    """Does a packet to these 4 or 16 bytes stay on this machine? False where the kernel does not tell."""
+def is_own(address: bytes, new_socket: Callable[[int, int, int], _socket.socket]) -> bool:
+    """Does a packet to these 4 or 16 bytes stay on this machine? False where the kernel does not tell.
+
+    ``new_socket(family, type, protocol)``: the interpreter's own, unpatched.
+    """
     try:
-        kernel = originals.Socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)
+        kernel = new_socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)
     except OSError:
         # No descriptor is left, or a sandbox without this family: through the proxies then, as all others.
         return False
