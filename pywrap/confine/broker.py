@@ -141,7 +141,7 @@ class Broker:
             twins.failed(request, destination, err.errno)
             request.refuse(err.errno)
 
-        cancel = self._outside.connect(verdict, connected, failed)
+        cancel = self._outside.connect(verdict, connected, failed, request.syn)
 
         def give_up() -> None:
             cancel()
