@@ -19,8 +19,8 @@ from pywrap.confine import dns_message
 from pywrap.confine.dns_message import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, A, Question
 from pywrap.errors import ProtocolError, Rejected, SocksError
 from pywrap.socks import dns, v5
-from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
-from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses
+from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses, name_server
 from pywrap.tunnel.routes import address_of
 
 TYPE_CHECKING = False
@@ -55,10 +55,7 @@ class NameServer:
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
         self._dns = outside.settings.dns
-        self._server: Endpoint | None = None
-        if self._dns.startswith("tcp://"):
-            host, _, port = self._dns.removeprefix("tcp://").rpartition(":")
-            self._server = Endpoint(host.strip("[]"), int(port))
+        self._server = name_server(self._dns)
         # Of questions under way: a program repeats what is slow.
         self._asked: set[tuple[Client, int, bytes]] = set()
         # By the question without its number: until when it holds, and the answer.
@@ -248,9 +245,7 @@ class NameServer:
         answers: list[bytes] = []
 
         def talk() -> Dialogue[None]:
-            yield Send(len(query).to_bytes(2, "big") + query)
-            size = int.from_bytes((yield Recv(2)), "big")
-            answers.append((yield Recv(size)))
+            answers.append((yield from dns.exchange(query)))
 
         def done(_: Endpoint) -> None:
             answer = answers[0]

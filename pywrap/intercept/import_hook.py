@@ -34,7 +34,13 @@ FOREIGN = frozenset(
 
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
-SEAMS = {"pycares": "pycares", "qh3.asyncio._transport": "qh3", "rloop": "rloop", "uvloop": "uvloop"}
+SEAMS = {
+    "dns.resolver": "dnspython",
+    "pycares": "pycares",
+    "qh3.asyncio._transport": "qh3",
+    "rloop": "rloop",
+    "uvloop": "uvloop",
+}
 
 SELECT = "select"
 
