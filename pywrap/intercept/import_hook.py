@@ -36,6 +36,9 @@ FOREIGN = frozenset(
 # that replaces something in it.
 SEAMS = {
     "dns.resolver": "dnspython",
+    "psycopg._connection_base": "psycopg",
+    "psycopg.generators": "psycopg",
+    "psycopg2": "psycopg2",
     "pycares": "pycares",
     "qh3.asyncio._transport": "qh3",
     "rloop": "rloop",
