@@ -126,7 +126,13 @@ def tor() -> Iterator[peers.Peer]:
 @pytest.fixture(scope="session")
 def dnsmasq() -> Iterator[peers.Peer]:
     records = ("--host-record=both.example,192.0.2.7,2001:db8::7", "--host-record=four.example,192.0.2.8")
-    with installed(), peers.dnsmasq(*records, "--cname=www.example,both.example") as peer:
+    others = (
+        "--cname=www.example,both.example",
+        "--mx-host=both.example,mail.example,10",
+        "--srv-host=_mongodb._tcp.cluster.test.example,one.test.example,27017",
+        "--srv-host=_mongodb._tcp.cluster.test.example,two.test.example,27018",
+    )
+    with installed(), peers.dnsmasq(*records, *others) as peer:
         yield peer
 
 

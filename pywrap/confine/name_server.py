@@ -20,8 +20,8 @@ from pywrap.confine import dns_message
 from pywrap.confine.dns_message import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, A, Question
 from pywrap.errors import ProtocolError, Rejected, SocksError
 from pywrap.socks import dns, v5
-from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
-from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses
+from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses, name_server
 from pywrap.tunnel.routes import address_of
 from pywrap.tunnel.shared_names import NOT_OWN, OWN, asked_whether_own
 
@@ -57,10 +57,7 @@ class NameServer:
         self._outside = outside
         self._ipv6 = ipv6
         self._dns = outside.settings.dns
-        self._server: Endpoint | None = None
-        if self._dns.startswith("tcp://"):
-            host, _, port = self._dns.removeprefix("tcp://").rpartition(":")
-            self._server = Endpoint(host.strip("[]"), int(port))
+        self._server = name_server(self._dns)
         # Of questions under way: a program repeats what is slow.
         self._asked: set[tuple[Client, int, bytes]] = set()
         # By the question without its number: until when it holds, and the answer.
@@ -238,9 +235,7 @@ class NameServer:
         answers: list[bytes] = []
 
         def talk() -> Dialogue[None]:
-            yield Send(len(query).to_bytes(2, "big") + query)
-            size = int.from_bytes((yield Recv(2)), "big")
-            answers.append((yield Recv(size)))
+            answers.append((yield from dns.exchange(query)))
 
         def done(_: Endpoint) -> None:
             answer = answers[0]

@@ -34,7 +34,16 @@ FOREIGN = frozenset(
 
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
-SEAMS = {"pycares": "pycares", "qh3.asyncio._transport": "qh3", "rloop": "rloop", "uvloop": "uvloop"}
+SEAMS = {
+    "dns.resolver": "dnspython",
+    "psycopg._connection_base": "psycopg",
+    "psycopg.generators": "psycopg",
+    "psycopg2": "psycopg2",
+    "pycares": "pycares",
+    "qh3.asyncio._transport": "qh3",
+    "rloop": "rloop",
+    "uvloop": "uvloop",
+}
 
 SELECT = "select"
 

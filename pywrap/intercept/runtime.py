@@ -16,7 +16,7 @@ from pywrap.intercept.hop_probes import HopProbes, end, fresh
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own import Own, own
 from pywrap.intercept.remote_names import RemoteNames
-from pywrap.socks import v5
+from pywrap.socks import dns, v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
@@ -27,7 +27,7 @@ from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup
+from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup, name_server
 from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
@@ -150,17 +150,40 @@ class Runtime:
             self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then
         )
 
+    def ask_name_server(self, about: str, query: bytes, timeout: float | None) -> bytes:
+        """The answer of the name server of ``dns tcp://`` to ``query``, a whole message about a name.
+
+        ``timeout``: seconds, or None for what the settings say.
+
+        Raises:
+            SocksError, OSError: a hop, or the server, fails.
+        """
+        server = name_server(self.settings.dns)
+        assert server is not None, "the settings name one"
+        answers: list[bytes] = []
+
+        def talk() -> Dialogue[None]:
+            answers.append((yield from dns.exchange(query)))
+
+        self._converse(about, server, v5.CONNECT, talk, timeout)
+        return answers[0]
+
     def _converse(
-        self, about: str, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
+        self,
+        about: str,
+        destination: Endpoint,
+        command: int,
+        then: Callable[[], Dialogue[None]] | None,
+        timeout: float | None = None,
     ) -> Endpoint:
         """Send ``command`` through the chain for the name or address ``about``, in this thread.
 
-        Return the address of the last reply.
+        Return the address of the last reply. ``timeout``: seconds that the program waits.
         """
         # For all ports: "", the default chain, where the rules say direct or nothing.
         chain = self.routes.verdict(about, 0).chain
         plan = self._plan(self._selections[chain], destination, command, then)
-        attempt = TunnelAttempt(fresh(), plan, self.deadline(None))
+        attempt = TunnelAttempt(fresh(), plan, self.deadline(timeout))
         try:
             self.wait_for(attempt)
         finally:

@@ -97,6 +97,16 @@ def ask(name: str, kinds: tuple[int, ...]) -> Dialogue[list[Answer]]:
     return [answers.get(kind, Answer(SERVER_FAILURE)) for kind in kinds]
 
 
+def exchange(query: bytes) -> Dialogue[bytes]:
+    """Send ``query``, a whole message, as it is; return the message that comes next.
+
+    Raises:
+        ProtocolError: that is too short for one.
+    """
+    yield Send(len(query).to_bytes(2, "big") + query)
+    return (yield from _read_message())
+
+
 def reverse_name(address: bytes) -> str:
     """The name whose PTR record has the names of a 4- or 16-byte ``address``."""
     if len(address) == 4:

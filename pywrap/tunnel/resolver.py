@@ -275,10 +275,16 @@ def lookup(setting: str, converse: Converse) -> Resolver | None:
     """The resolver for ``setting``, a value of ``Settings.dns``; None for "remote" and "local"."""
     if setting == "tor":
         return Resolver(Tor(converse))
+    server = name_server(setting)
+    return None if server is None else Resolver(NameServer(server, converse))
+
+
+def name_server(setting: str) -> Endpoint | None:
+    """The server of ``setting``, a value of ``Settings.dns``, if it names one."""
     if not setting.startswith("tcp://"):
         return None
     host, _, port = setting.removeprefix("tcp://").rpartition(":")
-    return Resolver(NameServer(Endpoint(host.strip("[]"), int(port)), converse))
+    return Endpoint(host.strip("[]"), int(port))
 
 
 def has_addresses(name: str) -> bool:

@@ -1,0 +1,93 @@
+"""A connection string of libpq, and the ports that are put into it: psycopg's and psycopg2's.
+
+``host`` stays, for certificates and .pgpass; ``hostaddr`` is where libpq connects to. Kerberos would ask its
+servers directly, so it is not tried (``gssencmode``).
+"""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.intercept.forward.forwarder import Forward, connected
+from pywrap.tunnel.routes import DIRECT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pywrap.intercept.own import Own
+    from pywrap.intercept.runtime import Runtime
+
+# The variables that libpq reads where the string says nothing, of those that matter here.
+_VARIABLES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "service": "PGSERVICE"}
+
+_PORT = "5432"
+
+
+class ServiceNotRead(Exception):
+    """The destination is in a service file, which is libpq's to read."""
+
+
+def destinations(parameters: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """What ``parameters`` and the environment name: hosts, where each is ("" for a Unix socket), and ports.
+
+    Raises:
+        ServiceNotRead: it cannot be told from these.
+        ValueError: libpq will refuse them.
+    """
+
+    def said(name: str) -> str:
+        return str(parameters.get(name) or os.environ.get(_VARIABLES[name]) or "")
+
+    if said("service"):
+        raise ServiceNotRead
+    hosts, addresses = said("host").split(","), said("hostaddr").split(",")
+    if hosts == [""]:
+        hosts = addresses if addresses != [""] else ["/"]
+    if addresses == [""]:
+        addresses = [""] * len(hosts)
+    ports = (said("port") or _PORT).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if not len(hosts) == len(addresses) == len(ports):
+        raise ValueError("numbers of hosts, addresses and ports that do not match")
+    found = []
+    for host, address, port in zip(hosts, addresses, ports, strict=True):
+        is_local = not address and (not host or host[0] in "/@")
+        found.append((host, "" if is_local else address or host, int(port or _PORT)))
+    return found
+
+
+def is_direct(runtime: Runtime, host: str, port: int) -> bool:
+    """May libpq connect there itself? Not to a name, which it would look up."""
+    if not host:
+        return True
+    return runtime.is_literal(host) and runtime.routes.verdict(host, port, ":" in host).kind == DIRECT
+
+
+def described(host: str, where: str, port: int) -> str:
+    """The destination in libpq's words."""
+    place = f'"{host}"' if host == where else f'"{host}" ({where})'
+    return f"connection to server at {place}, port {port}"
+
+
+def forward(runtime: Runtime, host: str, port: int, ready: Own | None = None) -> Forward:
+    """A port from which a connection to ``host`` is carried; ``ready`` is the first one."""
+    return Forward(lambda _: connected(runtime, host, port), port, ready)
+
+
+def forwarded(
+    parameters: Mapping[str, Any], hosts: list[tuple[str, str, int]], ports: list[Forward | None]
+) -> dict[str, Any]:
+    """``parameters`` with the addresses of ``ports`` in the place of those of ``hosts``, if there are any."""
+    places = [
+        (address, port) if each is None else each.address
+        for (_, address, port), each in zip(hosts, ports, strict=True)
+    ]
+    new = {
+        "host": ",".join(host for host, _, _ in hosts),
+        "hostaddr": ",".join(str(place[0]) for place in places),
+        "port": ",".join(str(place[1]) for place in places),
+    }
+    return {**parameters, **new, "gssencmode": "disable"}

@@ -1,0 +1,36 @@
+"""Whether a connection to one of our ports on loopback was made by this process."""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from pywrap.intercept import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def is_ours(peer: tuple[Any, ...], here: tuple[Any, ...]) -> bool:
+    """Has this process a descriptor of the IPv4 connection from ``peer`` to ``here``?
+
+    No two sockets of a network namespace have the same pair of addresses. Another process, a child as well,
+    is not served.
+    """
+    # The newest is most likely the highest.
+    for fd in sorted(map(int, os.listdir("/proc/self/fd")), reverse=True):
+        try:
+            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=fd)
+        except OSError:
+            # Not a socket, or closed by now.
+            continue
+        try:
+            if originals.getsockname(sock) == peer and originals.getpeername(sock) == here:
+                return True
+        except OSError:
+            # Not connected.
+            pass
+        finally:
+            sock.detach()
+    return False

@@ -1,0 +1,114 @@
+"""psycopg2: each connection goes by a port that is forwarded (``forward``).
+
+``psycopg2.connect`` ends in one function of C, which gets the whole connection string. The connection
+through the chain comes first, so that its failure is the one that the program sees. The class
+``psycopg2.extensions.connection`` called by itself is not seen.
+
+cancel() makes another connection in one call of C, with the GIL: our thread could never carry it. So a class
+derived from the connection's sends pg_cancel_backend() instead, by a connection of its own.
+"""
+
+from __future__ import annotations
+
+from pywrap.intercept.forward import libpq
+from pywrap.intercept.forward.forwarder import connected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.forward.forwarder import Forward
+    from pywrap.intercept.own import Own
+    from pywrap.intercept.patching import Patches
+    from pywrap.intercept.runtime import Runtime
+
+
+def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    original, extensions, error = module._connect, module.extensions, module.OperationalError
+    derived: dict[Any, Any] = {}
+
+    def _connect(dsn: str, connection_factory: Any = None, **options: Any) -> Any:
+        runtime = current()
+        if runtime is None:
+            return original(dsn, connection_factory, **options)
+        parameters = extensions.parse_dsn(dsn)
+        try:
+            hosts = libpq.destinations(parameters)
+        except libpq.ServiceNotRead:
+            raise error("pysocksify: where a service is cannot be told; name the host instead") from None
+        except ValueError:
+            # libpq has the words for it, and connects to nothing.
+            return original(dsn, connection_factory, **options)
+        if all(libpq.is_direct(runtime, where, port) for _, where, port in hosts):
+            return original(dsn, connection_factory, **options)
+        hosts, forwards = _opened(runtime, error, parameters, hosts)
+        cls = connection_factory or extensions.connection
+        if isinstance(cls, type):
+            if cls not in derived:
+                derived[cls] = _class(cls, _connect)
+            cls = derived[cls]
+        try:
+            text = extensions.make_dsn(**libpq.forwarded(parameters, hosts, forwards))
+            made = original(text, cls, **options)
+        except BaseException:
+            for each in forwards:
+                if each is not None:
+                    each.close()
+            raise
+        for each in forwards:
+            if each is not None:
+                # For cancel() of any other class to be refused, and not to wait for ever.
+                each.settle(keep=False)
+        if type(made) in derived.values():
+            made._dsn_before_pysocksify = dsn
+        return made
+
+    patches.replace(module, "_connect", _connect)
+
+
+def _class(base: Any, connect: Callable[[str], Any]) -> Any:
+    class Connection(base):  # type: ignore[misc]
+        def cancel(self) -> None:
+            pid = self.get_backend_pid()
+            other = connect(self._dsn_before_pysocksify)
+            try:
+                other.autocommit = True
+                with other.cursor() as cursor:
+                    cursor.execute("select pg_cancel_backend(%s)", [pid])
+            finally:
+                other.close()
+
+    Connection.__name__ = Connection.__qualname__ = base.__name__
+    Connection.__module__ = base.__module__
+    return Connection
+
+
+def _opened(
+    runtime: Runtime, error: Any, parameters: dict[str, Any], hosts: list[tuple[str, str, int]]
+) -> tuple[list[tuple[str, str, int]], list[Forward | None]]:
+    """The ``hosts`` up to the first that can be reached, and those after it; and a port for each.
+
+    As libpq tries them in order, those before it are left out.
+    """
+    limit = float(parameters.get("connect_timeout") or 0)
+    failures = []
+    for number, (host, where, port) in enumerate(hosts):
+        if libpq.is_direct(runtime, where, port):
+            return hosts[number:], _ports(runtime, hosts[number:], None)
+        try:
+            ready = connected(runtime, where, port, limit or None)
+        except OSError as err:
+            failures.append(f"{libpq.described(host, where, port)} failed: {err.strerror or err}")
+        else:
+            return hosts[number:], _ports(runtime, hosts[number:], ready)
+    raise error("\n".join(failures))
+
+
+def _ports(runtime: Runtime, hosts: list[tuple[str, str, int]], ready: Own | None) -> list[Forward | None]:
+    ports: list[Forward | None] = []
+    for number, (_, where, port) in enumerate(hosts):
+        is_direct = libpq.is_direct(runtime, where, port)
+        first = ready if number == 0 else None
+        ports.append(None if is_direct else libpq.forward(runtime, where, port, first))
+    return ports
