@@ -72,6 +72,12 @@ def install(
         file_format=arguments.file_format(config_format),
         say=lambda text: messages.say(0, text),
     )
+    for hop in loaded.secured_hops:
+        from pywrap.config.security import needs_relay
+        from pywrap.errors import ConfigError
+
+        message, hint = needs_relay(hop)
+        raise ConfigError(message, f"pysocksify PROGRAM, with {hint}")
     intercept.install(loaded, _handed_over(loaded) if children else None)
     if not loaded.keep_env:
         variables.hide()

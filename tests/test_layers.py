@@ -59,7 +59,12 @@ TARGET = (
     "pywrap.launch.secrets",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
-READERS = {"pywrap.config.arguments", "pywrap.config.search", "pywrap.launch.environment"}
+READERS = {
+    "pywrap.config.arguments",
+    "pywrap.config.search",
+    "pywrap.config.security",
+    "pywrap.launch.environment",
+}
 
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from _socket import IPPROTO_TCP, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
-from pywrap.errors import ProxyClosed, ProxyTimeout, SocksError, counted
-from pywrap.socks.wire import Endpoint, Send
+from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, SocksError, counted
+from pywrap.socks.wire import Aside, Endpoint, Send
 from pywrap.tunnel.first_hop import clone_socket, is_lost, socket_for
 
 TYPE_CHECKING = False
@@ -66,10 +66,14 @@ class TunnelAttempt:
     ``sock`` is the connection: the program's own, or a replacement where that one cannot reach the first
     hop (another family), or has been used up by a way that failed. ``wants`` is POLLIN or POLLOUT: what to
     wait for on it before ``advance``.
+
+    ``aside(step, sock)`` does what a dialogue wants done beside sending and receiving, and returns the socket
+    to go on with, as ``relay.securing`` does it for TLS. Without it, there is no way through such hops.
     """
 
     __slots__ = (
         "_addresses",
+        "_aside",
         "_buffer",
         "_deferred",
         "_dialogue",
@@ -86,8 +90,15 @@ class TunnelAttempt:
         "wants",
     )
 
-    def __init__(self, sock: _socket.socket, plan: RetryPolicy | SingleAttempt, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        sock: _socket.socket,
+        plan: RetryPolicy | SingleAttempt,
+        deadline: Deadline,
+        aside: Callable[[Aside, _socket.socket], _socket.socket] | None = None,
+    ) -> None:
         self.sock = sock
+        self._aside = aside
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
@@ -292,7 +303,7 @@ class TunnelAttempt:
                 sock, sockaddr = socket_for(self.sock, address)
                 self._use(sock)
                 self.deadline.connecting(self._attempt.connect_limit)
-                self._deferred = self._attempt.early and _defer(sock)
+                self._deferred = self._attempt.early and not self.path[0].is_secured and _defer(sock)
                 _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT
@@ -338,8 +349,8 @@ class TunnelAttempt:
                 except OSError as err:
                     if err.errno != errno.ECONNRESET and self._is_unconnected():
                         return self._redial(err)
-                    self._take(self._dialogue.throw(_broken(err)))
-                except ProxyClosed as err:
+                    self._take(self._dialogue.throw(self._secured_failure or _broken(err)))
+                except SocksError as err:
                     # Into the dialogue, which knows the hop.
                     self._take(self._dialogue.throw(err))
                 else:
@@ -355,14 +366,35 @@ class TunnelAttempt:
             while buffer:
                 del buffer[: self.sock.send(buffer)]
             return b""
+        if isinstance(step, Aside):
+            self._step_aside(step)
+            return b""
         self.wants = POLLIN
         while len(buffer) < step:
             chunk = self.sock.recv(step - len(buffer))
+            if not chunk and self._secured_failure is not None:
+                raise self._secured_failure
             if not chunk:
                 raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {counted(step, 'byte')}")
             self._deferred = False
             buffer += chunk
         return bytes(buffer)
+
+    @property
+    def _secured_failure(self) -> ProtocolError | None:
+        """What broke the TLS of a connection that has it."""
+        failure = getattr(self.sock, "failure", "")
+        return ProtocolError(failure) if failure else None
+
+    def _step_aside(self, step: Aside) -> None:
+        if self._aside is None:
+            raise SocksError("it needs a relay in between: --confine on", errno.EOPNOTSUPP)
+        sock = self._aside(step, self.sock)
+        if sock is not self.sock:
+            if self.sock is self._given:
+                # It is in use: for another way, one like it.
+                self._given = clone_socket(self.sock, self.sock.family)
+            self.sock = sock
 
 
 def _defer(sock: _socket.socket) -> bool:

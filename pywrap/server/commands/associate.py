@@ -56,6 +56,7 @@ class Associate:
             self._dial = ChainDial(
                 *(shared.loop, session.resolver, chain, v5.UDP_ASSOCIATE, Endpoint("0.0.0.0", 0)),
                 *(shared.census.limits.connect, self._associated, self._failed),
+                shared.policy.upstream.securing,
             )
             self._dial.start()
         else:

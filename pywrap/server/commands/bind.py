@@ -22,8 +22,7 @@ from _socket import (
 from pywrap.frozen import replace
 from pywrap.relay.descriptors import is_reserved, open_socket
 from pywrap.relay.loop import ERR, IN, RDHUP
-from pywrap.relay.relay import reset
-from pywrap.server.commands.connect import prepare
+from pywrap.relay.relay import prepare, reset
 from pywrap.server.tcp.dial import CODES, NameLookup
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, packed
