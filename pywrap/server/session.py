@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _socket import MSG_PEEK
 from functools import partial
 from time import monotonic
 
@@ -311,6 +312,19 @@ class Session:
             return
         self._stage = stage = command(self, request, early)
         stage.start()
+
+    def go_on_with(self, stage: Command) -> None:
+        """Serve the request in another way than its command began to."""
+        self._stage = stage
+        stage.start()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come from the client that nothing has read."""
+        try:
+            return bool(self.client.recv(1, MSG_PEEK))
+        except OSError:
+            return False
 
     def _take(self, request: Request) -> str:
         """Count the request against the limits; return why it is beyond them, or ""."""

@@ -87,8 +87,13 @@ class Upstream:
         return self._chain
 
 
-def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
+def ask(
+    chain: Chain, command: int, destination: Endpoint, listening: Callable[[Endpoint], None] | None = None
+) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through those before it; return the address of its reply.
+
+    ``listening``: of a BIND, which is called with the address of the first reply; the result is that of the
+    second one, which comes with the peer.
 
     Raises:
         SocksError: the message begins with the hop.
@@ -101,6 +106,10 @@ def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]
                 yield Secure(hop)
             if onward is None:
                 bound = yield from _request(hop, command, destination)
+                if listening is not None:
+                    listening(bound)
+                    is_5 = hop.scheme in ("socks5", "socks5h")
+                    bound = yield from v5.read_reply() if is_5 else v4.read_reply()
             else:
                 yield from _request(hop, v5.CONNECT, Endpoint(onward.host, onward.port))
         except SocksError as err:
@@ -134,11 +143,12 @@ class ChainDial:
     """One request to the last hop of ``chain``, which ends in exactly one of two calls, as a ``Dial`` does.
 
     ``connected(sock, bound)`` hands over the connection, of which nothing beyond the reply has been read.
+    ``listening(sock, bound)`` is called with the first reply to a BIND, and may cancel it.
     """
 
     __slots__ = (
-        "_chain", "_connected", "_deadline", "_dial", "_dialogue", "_failed", "_got", "_job", "_loop",
-        "_resolver", "_securing", "_sock", "_step", "_timer",
+        "_chain", "_connected", "_deadline", "_dial", "_dialogue", "_failed", "_got", "_job", "_listening",
+        "_loop", "_resolver", "_securing", "_sock", "_step", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -152,7 +162,9 @@ class ChainDial:
         connected: Callable[[socket, Endpoint], None],
         failed: Callable[[int, str], None],
         securing: Securing | None = None,
+        listening: Callable[[socket, Endpoint], None] | None = None,
     ) -> None:
+        self._listening = listening
         self._loop = loop
         self._resolver = resolver
         self._securing = securing
@@ -161,7 +173,7 @@ class ChainDial:
         self._deadline = monotonic() + timeout
         self._connected: Callable[[socket, Endpoint], None] | None = connected
         self._failed = failed
-        self._dialogue = ask(chain, command, destination)
+        self._dialogue = ask(chain, command, destination, self._listens if listening else None)
         self._got = b""
         self._step: Send | Recv = Send()
         self._sock: socket | None = None
@@ -172,6 +184,12 @@ class ChainDial:
     def start(self) -> None:
         assert self._dial is not None
         self._dial.start()
+
+    def extend(self, seconds: float) -> None:
+        """It may take so long from now on."""
+        assert self._timer is not None
+        self._loop.cancel(self._timer)
+        self._timer = self._loop.after(seconds, self._too_slow)
 
     def cancel(self) -> None:
         """Give up silently."""
@@ -199,6 +217,10 @@ class ChainDial:
         self._timer = self._loop.after(max(0.0, self._deadline - monotonic()), self._too_slow)
         self._loop.watch(sock.fileno(), IN, self._on_readable)
         self._go_on(None)
+
+    def _listens(self, bound: Endpoint) -> None:
+        assert self._sock is not None and self._listening is not None
+        self._listening(self._sock, bound)
 
     def _on_readable(self, events: int) -> None:
         assert self._sock is not None and not isinstance(self._step, Send)
@@ -229,6 +251,9 @@ class ChainDial:
             while True:
                 # The first answer is none: a generator is begun so.
                 self._step = step = self._dialogue.send(answer)  # type: ignore[arg-type]
+                if self._connected is None:
+                    # It was cancelled meanwhile.
+                    return
                 if isinstance(step, Establish):
                     self._establish(step)
                     return

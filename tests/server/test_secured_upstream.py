@@ -12,7 +12,7 @@ from pywrap.errors import ConfigError
 from pywrap.server.upstream import Upstream
 from tests.kerberos import realm
 from tests.server.conftest import receive, receive_all
-from tests.server.test_upstream import ask, name, through
+from tests.server.test_upstream import ask, listening, name, through, visit
 from tests.support.authority import Authority
 from tests.support.peers import Missing
 from tests.support.servers import reference_server
@@ -161,6 +161,16 @@ def test_what_is_no_tls(client, target):
         with reference_server(upstream=through(f"socks5h+tls://localhost:{plain.port}")) as server:
             assert ask(client, server, b"\x01" + target.address)[1] == 1
             assert "TLS: " in server.seen[0].outcome or "hung up" in server.seen[0].outcome
+
+
+def test_bind_within_tls(client, authority, front):
+    with reference_server(upstream=through(over_tls(front, ca=authority.ca))) as server:
+        sock = client.connect(server)
+        sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01\x7f\0\0\1\0\x15")
+        receive(sock, 2)
+        with visit(listening(sock)) as peer:
+            assert listening(sock) == peer.getsockname()
+            carry(sock, peer)
 
 
 def test_datagrams_are_not_sent_beside_it(client, authority, front):
