@@ -72,6 +72,12 @@ def install(
         file_format=arguments.file_format(config_format),
         say=lambda text: messages.say(0, text),
     )
+    for hop in loaded.secured_hops:
+        from pywrap.config.security import needs_relay
+        from pywrap.errors import ConfigError
+
+        message, hint = needs_relay(hop)
+        raise ConfigError(message, f"pysocksify PROGRAM, with {hint}")
     if loaded.log:
         from pywrap.launch import log_file
 

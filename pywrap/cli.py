@@ -20,6 +20,10 @@ from pywrap.config.variables import complete
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.config.settings import Proxy
+
 # As env(1): 126 and 127, PROGRAM cannot run or is not found, come with a LaunchError.
 FAILED = 125
 # 128 + SIGINT, what a shell reports of a command that Ctrl-C ended.
@@ -90,6 +94,7 @@ def _run(argv: list[str]) -> int:
         hint = "a server on this machine comes before all others, and these chains begin anywhere"
         raise ConfigError(f"`-x embedded` in a {settings.chains[0].type} chain", hint)
     if options.action == "--env":
+        _refuse_secured(settings.secured_hops)
         from pywrap.launch.shell import exports
 
         return _print(exports(settings, complete(os.environ)))
@@ -130,6 +135,7 @@ def _check(options: Options) -> int:
         paths = paths_of([Chain((parse_proxy(url),)) for url in options.command])
     else:
         raise ConfigError(f"a URL besides -x or -f: `{mask(options.command[0])}`", HINT_CHECK)
+    _refuse_secured(tuple(hop for path in paths for hop in path if hop.is_secured))
     progress = (partial.verbosity or 0) >= 0
     text, status = check(
         paths,
@@ -140,6 +146,14 @@ def _check(options: Options) -> int:
         settings.placeholders if settings is not None else partial.placeholders or PLACEHOLDERS,
     )
     return _print(text, status)
+
+
+def _refuse_secured(hops: tuple[Proxy, ...]) -> None:
+    """``--env`` and ``--check`` have no relay for proxies over TLS."""
+    for hop in hops:
+        from pywrap.config.security import needs_relay
+
+        raise ConfigError(*needs_relay(hop))
 
 
 # ---------------------------------------------------------------- options

@@ -61,7 +61,7 @@ TARGET = (
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
 READERS = {
-    *("pywrap.config.arguments", "pywrap.config.search"),
+    *("pywrap.config.arguments", "pywrap.config.search", "pywrap.config.security"),
     *("pywrap.launch.environment", "pywrap.launch.log_file"),
 }
 

@@ -84,7 +84,13 @@ replace those of the configuration file.
 
 Where names are resolved is decided by --dns, not by the scheme: socks5 and socks5h mean the same here.
 socks4 cannot carry names at all. http is the CONNECT method of HTTP; raw has no protocol, and passes on
-what it gets. Proxies over TLS (https) are not supported. socks, as desktops write it, is socks5h.
+what it gets. socks, as desktops write it, is socks5h.
+
+With +tls behind it (socks5h+tls://HOST:PORT?ca=FILE; https is http+tls), the connection to the proxy is
+within TLS. The certificate is verified: for HOST, or name=NAME; by the system's authorities, or ca=FILE; or
+by pin=SHA256 alone, its fingerprint. cert=FILE is one of ours with its key. ?gssapi, or ?gssapi=SERVICE/HOST,
+authenticates at a SOCKS5 proxy by Kerberos; protection=none|integrity|confidentiality says what the messages
+have at least. Such proxies need a relay, so PROGRAM is confined (--confine), and they have no UDP.
 
 -x env takes the URL from $all_proxy or $ALL_PROXY, and connects directly to what is in $no_proxy or
 $NO_PROXY.

@@ -297,8 +297,9 @@ def _parse_columns(scheme: str, words: list[str], warn: Callable[[str], None]) -
         # The word is not quoted: it may be a password in the wrong column.
         raise ConfigError(f"proxy port is not a number from 1 to 65535, after `{words[1]}`", PROXY_FORM)
     # proxychains does no percent-decoding in this form.
-    credentials = [word.encode("utf-8", "surrogateescape") for word in _login(scheme, words[3:], warn)]
-    proxy = Proxy(scheme, _parse_column_host(words[1]), port, *credentials)
+    login = [word.encode("utf-8", "surrogateescape") for word in _login(scheme, words[3:], warn)]
+    username, password = [*login, None, None][:2]
+    proxy = Proxy(scheme, _parse_column_host(words[1]), port, username, password)
     check_credentials(proxy)
     return proxy
 

@@ -25,6 +25,7 @@ PIPELINE = ("off", "on", "auto")
 CONFINE = ("auto", "on", "off")
 FOREIGN = ("warn", "refuse", "quiet")
 PROTOCOLS = ("tcp", "udp")
+PROTECTIONS = ("none", "integrity", "confidentiality")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
 # The network for benchmarks (RFC 2544), which is not routed. ``ipaddress`` calls it private, so programs that
@@ -40,6 +41,32 @@ TO_BLOCK = "block"
 
 
 @frozen
+class Tls:
+    """TLS around the connection to a hop, which the hop's certificate is verified for.
+
+    ``name``: the name in the certificate; "" for the hop's host. ``ca``: the file of the authorities; "" for
+    the system's. ``pin``: the SHA-256 of the certificate, in hexadecimal; without ``ca``, it alone counts.
+    ``certificate``: a file with our own and its key; "" for none.
+    """
+
+    name: str = ""
+    ca: str = ""
+    pin: str = ""
+    certificate: str = ""
+
+
+@frozen
+class Kerberos:
+    """GSSAPI at a SOCKS5 hop (RFC 1961). ``service``: the hop's principal, "" for ``socks/HOST``.
+
+    ``protection``: one of PROTECTIONS, the least that is agreed on.
+    """
+
+    service: str = ""
+    protection: str = "confidentiality"
+
+
+@frozen
 class Proxy:
     """One hop of a chain.
 
@@ -47,7 +74,7 @@ class Proxy:
     ``socks5`` and ``socks5h`` are the same protocol: ``Settings.dns`` decides where names are resolved.
     ``http`` is the CONNECT method of HTTP. ``raw`` has no protocol: the hop passes on the bytes that it gets.
     ``host``: a literal or a name. ``username`` and ``password``: the bytes to send; a password needs a
-    username.
+    username. ``tls`` and ``kerberos``: None for without.
     """
 
     scheme: str
@@ -55,6 +82,13 @@ class Proxy:
     port: int = DEFAULT_PORT
     username: bytes | None = None
     password: bytes | None = None
+    tls: Tls | None = None
+    kerberos: Kerberos | None = None
+
+    @property
+    def is_secured(self) -> bool:
+        """Whether a relay has to stand between the program and this hop: for TLS, or for python-gssapi."""
+        return self.tls is not None or self.kerberos is not None
 
     def __str__(self) -> str:
         """``host:port``, as messages name a hop: never with its password."""
@@ -165,6 +199,12 @@ class Settings:
     keep_env: bool = False
     proxy_variables: tuple[tuple[str, str], ...] = ()
     shared_file: str = ""
+
+    @property
+    def secured_hops(self) -> tuple[Proxy, ...]:
+        """The hops, of all chains, that need a relay."""
+        return tuple(hop for chain in self.chains for hop in chain.proxies if hop.is_secured)
+
     verbosity: int = 0
     log: str = ""
     run: str = ""

@@ -15,7 +15,7 @@ leave directly. It imports nothing that the target has not imported already.
 
 from __future__ import annotations
 
-from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
+from pywrap.config.settings import Chain, Kerberos, Proxy, Rewrite, Rule, Settings, Tls
 from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ CONFINED = "PYSOCKSIFY_CONFINED"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
 
-_CLASSES = {cls.__name__: cls for cls in (Settings, Chain, Proxy, Rule, Rewrite)}
+_CLASSES = {cls.__name__: cls for cls in (Settings, Chain, Proxy, Tls, Kerberos, Rule, Rewrite)}
 _CONSTANTS: dict[str, object] = {"none": None, "on": True, "off": False}
 _WORDS = {id(value): word for word, value in _CONSTANTS.items()}
 

@@ -1,4 +1,4 @@
-"""Proxies as URLs, in the forms that curl's ``--proxy`` takes.
+"""Proxies as URLs, in the forms that curl's ``--proxy`` takes, and what TLS and Kerberos need behind a ``?``.
 
 Where curl guesses, this is an error: curl takes a URL without a scheme for HTTP, and ignores the text after a
 blank. Messages show a URL with its password masked, and never text that may be a password in the wrong place.
@@ -7,15 +7,20 @@ blank. Messages show a URL with its password masked, and never text that may be 
 from __future__ import annotations
 
 from pywrap.config.host import is_address, parse_host, parse_port
+from pywrap.config.security import parse_security, query_of
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.settings_env import quote
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError, mask
 
-# Schemes of proxies over TLS: those with one of these words in them (socks5+tls of GOST, ssl), and these
-# names. They get an error of their own, not "did you mean": they are no misspellings.
+# The end of a scheme, as GOST writes it: the protocol before it, within TLS. curl calls http+tls https.
+TLS = "+tls"
+HTTPS = "https"
+HTTPS_PORT = 443
+
+# Other spellings of it: schemes with one of these words in them, and these names.
 OVER_TLS = ("tls", "ssl")
-OVER_TLS_SCHEMES = ("https", "socks5s", "socks4s", "sockss", "wss")
+OVER_TLS_SCHEMES = ("socks5s", "socks4s", "sockss", "wss")
 
 # The scheme that GNOME and desktops with its settings write into $ALL_PROXY: a SOCKS5 server that resolves
 # names. (For curl it means SOCKS4.)
@@ -26,7 +31,7 @@ LONGEST_TEXT = 255
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Read ``scheme://[user[:password]@]host[:port][/]``.
+    """Read ``scheme://[user[:password]@]host[:port][/][?KEY=VALUE&…]``.
 
     Username and password are percent-decoded; characters beyond ASCII are sent as UTF-8.
 
@@ -35,13 +40,19 @@ def parse_proxy(text: str) -> Proxy:
     """
     if any(_is_blank(char) for char in text):
         raise ConfigError("blank or control character in a proxy URL", "percent-encode it: a space is %20")
-    scheme, rest = _split_scheme(text)
+    scheme, over_tls, rest = _split_scheme(text)
     authority, rest = _split_path(rest)
-    if rest not in ("", "/"):
+    query = rest.removeprefix("/")
+    if query and (not query.startswith("?") or "@" in query):
         raise ConfigError(f"proxy URL with more than a host and a port: `{mask(text)}`", _hint_slash(rest))
     login, at, place = authority.rpartition("@")
     user, colon, secret = login.partition(":")
-    host, port = _split_port(place)
+    host, port = _split_port(place, HTTPS_PORT if over_tls and scheme == "http" else DEFAULT_PORT)
+    values = {}
+    for piece in query[1:].split("&") if query[1:] else []:
+        key, _, value = piece.partition("=")
+        values[key] = percent_decode(value).decode("utf-8", "surrogateescape")
+    tls, kerberos = parse_security(scheme, over_tls, values, text)
     proxy = Proxy(
         scheme,
         host,
@@ -49,6 +60,8 @@ def parse_proxy(text: str) -> Proxy:
         # `@host` has no username, as in curl; `:@host` has an empty one.
         percent_decode(user) if user or colon else None,
         percent_decode(secret) if colon else None,
+        tls,
+        kerberos,
     )
     check_credentials(proxy)
     return proxy
@@ -59,7 +72,8 @@ def format_proxy(proxy: Proxy, masked: bool = True) -> str:
     login = "" if proxy.username is None else quote(proxy.username)
     if proxy.password is not None:
         login += ":***" if masked else f":{quote(proxy.password)}"
-    return f"{proxy.scheme}://{login}{'@' if login else ''}{proxy}"
+    scheme = proxy.scheme if proxy.tls is None else f"{proxy.scheme}{TLS}"
+    return f"{scheme}://{login}{'@' if login else ''}{proxy}{query_of(proxy)}"
 
 
 def check_credentials(proxy: Proxy) -> None:
@@ -77,6 +91,8 @@ def check_credentials(proxy: Proxy) -> None:
             raise ConfigError(f"a SOCKS4 username cannot contain a NUL: `{shown}`")
     if proxy.scheme == "raw" and username is not None:
         raise ConfigError(f"a raw hop is asked for nothing, so it has no username: `{shown}`")
+    if proxy.kerberos is not None and username is not None:
+        raise ConfigError(f"a username besides Kerberos: `{proxy}`", "the ticket says who you are")
     if password is not None and not username:
         raise ConfigError(f"a password without a username: `{shown}`")
     if proxy.scheme == "http":
@@ -107,15 +123,14 @@ def percent_decode(text: str) -> bytes:
 
 
 def is_over_tls(scheme: str) -> bool:
-    """Whether ``scheme``, in lower case, is one of proxies over TLS."""
-    return scheme in OVER_TLS_SCHEMES or any(mark in scheme for mark in OVER_TLS)
+    """Whether ``scheme``, in lower case, is one of proxies over TLS, however it is spelt."""
+    return scheme == HTTPS or scheme in OVER_TLS_SCHEMES or any(mark in scheme for mark in OVER_TLS)
 
 
 def over_tls(shown: str) -> ConfigError:
-    """The error for a proxy over TLS; ``shown`` is what the user wrote, a URL or columns of a file."""
-    # The program's descriptor is the connection to the proxy itself, so no code of ours could encrypt on it.
-    hint = "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"
-    return ConfigError(f"proxies over TLS are not supported: `{mask(shown)}`", hint)
+    """The error for a proxy over TLS in another spelling; ``shown`` is what the user wrote."""
+    hint = "socks5h+tls://HOST:PORT; http+tls and the others likewise"
+    return ConfigError(f"not how a proxy over TLS is written: `{mask(shown)}`", hint)
 
 
 # ---------------------------------------------------------------- the parts of a URL
@@ -123,20 +138,21 @@ def over_tls(shown: str) -> ConfigError:
 _MARKS_OF_SCHEMES = str.maketrans("", "", "+-.")
 
 
-def _split_scheme(text: str) -> tuple[str, str]:
+def _split_scheme(text: str) -> tuple[str, bool, str]:
     scheme, separator, rest = text.partition("://")
     # RFC 3986 section 3.1.
     if not separator or not scheme.translate(_MARKS_OF_SCHEMES).isalnum():
         hint = f"write one of these before it: {', '.join(f'{name}://' for name in SCHEMES)}"
         raise ConfigError(f"proxy URL without a scheme: `{mask(text)}`", hint)
     name = scheme.lower()
-    if is_over_tls(name):
-        raise over_tls(text)
-    if name == ANY_SOCKS:
-        return "socks5h", rest
-    if name not in SCHEMES:
+    inside = "http" if name == HTTPS else name.removesuffix(TLS)
+    if inside == ANY_SOCKS:
+        inside = "socks5h"
+    if inside not in SCHEMES:
+        if is_over_tls(name):
+            raise over_tls(text)
         raise ConfigError(f"unknown proxy scheme: `{scheme}`", suggest(name, SCHEMES, "schemes"))
-    return name, rest
+    return inside, name == HTTPS or name.endswith(TLS), rest
 
 
 def _split_path(rest: str) -> tuple[str, str]:
@@ -147,10 +163,10 @@ def _split_path(rest: str) -> tuple[str, str]:
 def _hint_slash(rest: str) -> str:
     if "@" in rest:
         return "in a username or password write / as %2F, ? as %3F, # as %23"
-    return "a proxy has no path, no query and no fragment"
+    return "a proxy has no path and no fragment"
 
 
-def _split_port(place: str) -> tuple[str, int]:
+def _split_port(place: str, default: int) -> tuple[str, int]:
     if place.startswith("["):
         inside, closed, after = place[1:].partition("]")
         if not closed or (after and not after.startswith(":")):
@@ -164,7 +180,7 @@ def _split_port(place: str) -> tuple[str, int]:
     if not host:
         raise ConfigError("proxy URL without a host", "write it as `socks5h://HOST:PORT`")
     if not colon:
-        return parse_host(host), DEFAULT_PORT
+        return parse_host(host), default
     number = parse_port(port)
     if number is None:
         # The port is not quoted: in socks5://user:password it is the password.

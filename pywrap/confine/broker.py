@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import resource
-from _socket import IPPROTO_TCP, SO_KEEPALIVE, SO_OOBINLINE, SOL_SOCKET, TCP_NODELAY, inet_pton, socket
+from _socket import inet_pton, socket
 
 from pywrap.confine.datagrams import Datagrams
 from pywrap.confine.gate import Gate
@@ -20,7 +20,8 @@ from pywrap.confine.publish import Published
 from pywrap.confine.twins import Twins
 from pywrap.relay.loop import IN, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
-from pywrap.relay.relay import Relay, reset
+from pywrap.relay.relay import Relay, prepare, reset
+from pywrap.relay.wrapped import Near
 from pywrap.socks.wire import packed
 from pywrap.tunnel.routes import REFUSE, TUNNEL
 
@@ -76,7 +77,7 @@ class Broker:
         for relay in list(self._relays):
             relay.abort()
         self._datagrams.close()
-        self._outside.resolver.close()
+        self._outside.close()
         self._pipes.close()
 
     def forked(self) -> None:
@@ -188,7 +189,8 @@ class Broker:
 
     def _carry(self, client: socket, target: socket, on_end: OnEnd | None = None) -> None:
         for sock in (client, target):
-            _prepare(sock)
+            if not isinstance(sock, Near):
+                prepare(sock)
 
         def done(sent: int, received: int) -> None:
             self._relays.discard(relay)
@@ -221,13 +223,6 @@ def allow_many_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _prepare(sock: socket) -> None:
-    """What both legs of a tunnel need (``pywrap.server.commands.connect``, with the reasons)."""
-    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
-    sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
 
 
 def _is_loopback(address: bytes) -> bool:

@@ -14,6 +14,7 @@ from pywrap.confine.attempts import Attempt, Direct, fresh
 from pywrap.errors import SocksError
 from pywrap.frozen import replace
 from pywrap.messages import Messages
+from pywrap.relay.securing import Securing
 from pywrap.server.tcp.dial import Resolver
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, packed, unpacked
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
     OnEnd: TypeAlias = Callable[[int, int, bool], None]
 
 
+# Seconds, when the program has ended, for its last bytes to be sent within TLS.
+_LAST_WORDS = 10.0
+
+
 class Outside:
     """``settings`` are those of the run. ``program`` is the name of what runs inside, for the log."""
 
@@ -66,6 +71,7 @@ class Outside:
         self.resolver = Resolver(loop)
         self.hosts = Hosts()
         self.names = Placeholders(_Lock, settings.placeholders)
+        self._securing = Securing(loop, settings.secured_hops)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
         self._hops.hop_probes = self
         firsts = [
@@ -216,7 +222,7 @@ class Outside:
         plan = RetryPolicy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), plan, deadline or Deadline(settings))
+        return TunnelAttempt(fresh(), plan, deadline or Deadline(settings), self._securing.take)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -289,10 +295,16 @@ class Outside:
     def _ask(self, question: SingleAttempt, deadline: Deadline) -> None:
         # Its errors are the answer, and ``question`` learns of them. From the loop: not in the middle of the
         # step of another opening, which is where the question comes from.
-        attempt = TunnelAttempt(fresh(), question, deadline)
+        attempt = TunnelAttempt(fresh(), question, deadline, self._securing.take)
         self.loop.after(0, lambda: _discard(self._start(attempt, lambda ended: ended.sock.close(), _ignore)))
 
     # ------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release what connections that were closed still hold."""
+        if self.settings.secured_hops:
+            self._securing.close(_LAST_WORDS)
+        self.resolver.close()
 
     def forked(self) -> None:
         """In a child after fork(): the threads that look up names are not here."""

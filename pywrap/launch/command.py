@@ -10,7 +10,8 @@ import os
 import signal
 
 from pywrap.config import settings_env
-from pywrap.config.variables import complete
+from pywrap.config.security import needs_relay
+from pywrap.config.variables import complete, is_proxy_variable
 from pywrap.frozen import replace
 from pywrap.launch import log_file
 from pywrap.launch.environment import environment
@@ -42,7 +43,10 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
     """
     covered: Covered | None = None
     uncovered: NotCovered | None = None
-    if settings.confine != "on":
+    secured = next(iter(settings.secured_hops), None)
+    if secured is not None and settings.confine == "off":
+        raise LaunchError(*needs_relay(secured), 125)
+    if settings.confine != "on" and secured is None:
         try:
             covered = Covered(command)
         except NotCovered as err:
@@ -64,7 +68,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
         if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     settings = log_file.begin(settings, os.path.basename(command[0]), confined=covered is None)
-    environ = environment(settings, complete(os.environ))
+    environ = plain_environment(settings) if secured else environment(settings, complete(os.environ))
     if covered is None:
         from pywrap.launch import confined
 
@@ -115,6 +119,14 @@ class Covered:
 
     def words(self, environ: Mapping[str, str]) -> list[str]:
         return self._words if self._through is None else self._through.with_environment(environ)
+
+
+def plain_environment(settings: Settings) -> dict[str, str]:
+    """For a program that is confined and not patched: the patches cannot speak to a hop over TLS."""
+    variables = complete(os.environ)
+    if settings.keep_env:
+        return dict(variables)
+    return {name: value for name, value in variables.items() if not is_proxy_variable(name)}
 
 
 def _publications(publish: Sequence[str]) -> list[Publication]:

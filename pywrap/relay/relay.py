@@ -7,7 +7,15 @@ reset. Each direction stops reading while its sink does not take what was read.
 from __future__ import annotations
 
 import struct
-from _socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from _socket import (
+    IPPROTO_TCP,
+    SHUT_WR,
+    SO_KEEPALIVE,
+    SO_LINGER,
+    SO_OOBINLINE,
+    SOL_SOCKET,
+    TCP_NODELAY,
+)
 
 from pywrap.relay.loop import ERR, IN, OUT
 from pywrap.relay.pumps import BUFFER, CopyPump, SinkLost, SourceLost, SplicePump
@@ -28,8 +36,24 @@ _LEAST_PIECE = 1024
 _RESET = struct.pack("ii", 1, 0)
 
 
+def prepare(sock: socket) -> None:
+    """What both legs of a tunnel need; an accepted socket has it from its listener."""
+    # The ends decide what belongs into one segment. With Nagle's algorithm in between,
+    # a client that pipelines waits for one more round trip.
+    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    # Without it, a tunnel between ends that vanished stays for ever.
+    sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+    # Urgent data loses its mark, but no byte: recv() leaves the urgent one out otherwise.
+    sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
+
+
 def reset(sock: socket) -> None:
     """Make the close of ``sock`` a RST: what it got is not all there was."""
+    through: Callable[[], None] | None = getattr(sock, "reset", None)
+    if through is not None:
+        # ``wrapped.Near``: the connection is another socket.
+        through()
+        return
     try:
         sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
     except OSError:
@@ -181,7 +205,8 @@ class Direction:
                     pump = self._speed_up()
                 count = pump.move(self.source, self.sink)
                 self.carried += count
-                self._ended = not count
+                if not count:
+                    self._end()
                 self._bulk = count >= BUFFER
                 if self._brake is not None:
                     self._slow_down(self._brake, count)
@@ -197,6 +222,12 @@ class Direction:
             return self.relay.close()
         self.want()
         self.back.want()
+
+    def _end(self) -> None:
+        if getattr(self.source, "failure", ""):
+            # Of a ``wrapped.Near``, whose connection is broken.
+            raise SourceLost
+        self._ended = True
 
     def run_out(self) -> None:
         """Move what is left of a broken connection, as far as the sink takes it at once."""

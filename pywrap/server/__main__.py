@@ -191,6 +191,7 @@ class Program:
             options = parse(self._argv, DEFAULT_FILE)
             users = read_users(options.users) if options.users else None
             tls = _tls(options)
+            self._server.set_upstream(Upstream(options.proxies, options.routes))
         except ConfigError as err:
             log.warning(f"SIGHUP: all stays as it was: {err}")
         else:
@@ -198,7 +199,6 @@ class Program:
             self._server.set_rules(options.rules, _is_guarded(options, self._sockets, users))
             self._server.set_limits(options.limits)
             self._server.set_ident(options.ident)
-            self._server.set_upstream(Upstream(options.proxies, options.routes))
             if tls is not None:
                 self._server.set_tls(tls)
             log.verbosity = options.verbosity
@@ -267,7 +267,7 @@ def _tls(options: Options) -> SSLContext | None:
         return None
     if not options.certificate:
         raise UsageError("--listen-tls needs a certificate", "`--certificate FILE`, and `--key FILE`")
-    from pywrap.server.tls import server_context
+    from pywrap.relay.tls import server_context
 
     return server_context(options.certificate, options.key, options.client_ca)
 
@@ -275,7 +275,7 @@ def _tls(options: Options) -> SSLContext | None:
 def _gssapi(options: Options) -> Gssapi | None:
     if not options.gssapi:
         return None
-    from pywrap.server.kerberos import acceptor
+    from pywrap.relay.kerberos import acceptor
 
     return Gssapi(acceptor(options.gssapi), options.gssapi_levels)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from pywrap.server.wrapped import Codec
+    from pywrap.relay.wrapped import Codec
     from pywrap.socks.serve import Request
     from pywrap.socks.wire import Dialogue, Recv
 

@@ -1,49 +1,149 @@
-"""An association of this server with the proxy that it goes through: datagrams pass on as they are.
+"""An association of this server through other proxies: datagrams pass on as they are, behind their headers.
 
-Both ends put the same header in front (RFC 1928 section 7), so nothing has to be changed.
+RFC 1928 section 7. Each proxy of the chain is asked for an association, through those before it, and names
+its relay. The first one takes off its header and sends the rest to the second one's relay, and so on; the
+last header is the client's own. Answers come the same way.
 """
 
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6
 
+from pywrap.errors import ProtocolError
 from pywrap.relay.loop import IN
+from pywrap.server.advertised import advertised, host_of
 from pywrap.server.udp.outbound import BATCH, udp_socket
-from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
+from pywrap.server.upstream import ChainDial
+from pywrap.socks import v5
+from pywrap.socks.datagram import pack_header, unpack_header
+from pywrap.socks.wire import Endpoint, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
+    from pywrap.config.settings import Proxy
     from pywrap.relay.loop import Loop
+    from pywrap.server.tcp.dial import Resolver
+    from pywrap.server.upstream import Upstream
+
+_ANY = Endpoint("0.0.0.0", 0)
+
+
+class Associating:
+    """Asks all proxies of ``chain`` at once; ends in exactly one of two calls, unless it is cancelled.
+
+    ``stands(onward)`` hands over the association, ``failed(code, words)`` has the reply of SOCKS5.
+    """
+
+    __slots__ = ("_chain", "_dials", "_failed", "_found", "_lost", "_loop", "_stands")
+
+    def __init__(
+        self,
+        loop: Loop,
+        resolver: Resolver,
+        upstream: Upstream,
+        timeout: float,
+        stands: Callable[[Onward], None],
+        failed: Callable[[int, str], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._chain = chain = upstream.for_datagrams
+        self._stands = stands
+        self._failed = failed
+        self._lost = lost
+        self._found: dict[int, tuple[socket, Endpoint]] = {}
+        self._dials = [
+            ChainDial(
+                *(loop, resolver, chain[: number + 1], v5.UDP_ASSOCIATE, _ANY, timeout),
+                lambda sock, bound, number=number: self._answered(number, sock, bound),  # type: ignore[misc]
+                self._fail,
+                upstream.securing,
+            )
+            for number in range(len(chain))
+        ]
+
+    def start(self) -> None:
+        for dial in list(self._dials):
+            # One that failed at once has cancelled the others.
+            if self._dials:
+                dial.start()
+
+    def cancel(self) -> None:
+        """Give up silently."""
+        dials, self._dials = self._dials, []
+        for dial in dials:
+            dial.cancel()
+        for control, _ in self._found.values():
+            self._loop.close(control)
+        self._found.clear()
+
+    def _answered(self, number: int, control: socket, bound: Endpoint) -> None:
+        self._found[number] = control, bound
+        if len(self._found) < len(self._chain):
+            # A hop that ends meanwhile is noticed when all have answered.
+            self._loop.unwatch(control.fileno())
+            return
+        controls, bounds = zip(*(self._found[each] for each in range(len(self._chain))), strict=True)
+        try:
+            onward = Onward(self._loop, self._chain, list(controls), list(bounds), self._lost)
+        except (OSError, ProtocolError) as err:
+            words = err.strerror if isinstance(err, OSError) else str(err)
+            self._fail(v5.GENERAL_FAILURE, f"no way to the proxy's relay: {words}")
+            return
+        self._found.clear()
+        self._dials.clear()
+        self._stands(onward)
+
+    def _fail(self, code: int, words: str) -> None:
+        self.cancel()
+        self._failed(code, words)
 
 
 class Onward:
-    """``control`` is the connection that the association lives as long as; ``lost`` is called when it ends.
+    """``controls`` are the connections that it lives as long as, one for each hop; ``lost`` is called then.
+
+    ``bounds``: their replies.
 
     Raises:
-        OSError: there is no way to the relay.
+        OSError: there is no way to the first relay.
+        ProtocolError: a reply has no port.
     """
 
-    def __init__(self, loop: Loop, control: socket, relay: Endpoint, lost: Callable[[], None]) -> None:
+    __slots__ = ("_answer", "_buffer", "_controls", "_loop", "_lost", "_prefix", "_relays", "_sock")
+
+    def __init__(
+        self,
+        loop: Loop,
+        chain: tuple[Proxy, ...],
+        controls: list[socket],
+        bounds: list[Endpoint],
+        lost: Callable[[], None],
+    ) -> None:
         self._loop = loop
-        self._control = control
+        self._controls = controls
         self._lost: Callable[[], None] | None = lost
         self._answer: Callable[[memoryview], None] | None = None
-        host = unmapped(relay.host)
-        if packed(host) is None or is_unspecified(host):
-            # Where the proxy itself is: it says no better.
-            host = unmapped(control.getpeername()[0])
-        self._sock = udp_socket(AF_INET6 if ":" in host else AF_INET)
+        for bound in bounds:
+            if not bound.port:
+                raise ProtocolError("the proxy has no UDP: it granted that with a relay at port 0")
+        first, *self._relays = (
+            advertised(bound, host_of(number, chain, controls[number])) for number, bound in enumerate(bounds)
+        )
+        self._prefix = b"".join(map(pack_header, self._relays))
+        self._sock = udp_socket(AF_INET6 if ":" in first.host else AF_INET)
         try:
-            self._sock.connect((host, relay.port))
+            self._sock.connect((first.host, first.port))
         except BaseException:
             self._sock.close()
             raise
-        loop.watch(control.fileno(), IN, self._on_control)
+        for control in controls:
+            loop.watch(control.fileno(), IN, lambda events, control=control: self._on_control(control))  # type: ignore[misc]
 
     def start(self, answer: Callable[[memoryview], None], buffer: memoryview) -> None:
+        """Let ``answer`` have what the last relay says, behind its header; it is in ``buffer``."""
         self._answer, self._buffer = answer, buffer
         self._loop.watch(self._sock.fileno(), IN, self._on_datagram)
 
@@ -54,15 +154,16 @@ class Onward:
             OSError: that datagram is dropped.
         """
         try:
-            self._sock.send(datagram)
+            self._sock.send(self._prefix + datagram)
         except ConnectionRefusedError:
             # Of an earlier one; it is told once.
-            self._sock.send(datagram)
+            self._sock.send(self._prefix + datagram)
 
     def close(self) -> None:
         if self._lost is not None:
             self._lost = self._answer = None
-            self._loop.close(self._control)
+            for control in self._controls:
+                self._loop.close(control)
             self._loop.close(self._sock)
 
     def _on_datagram(self, events: int) -> None:
@@ -76,15 +177,31 @@ class Onward:
             except OSError:
                 # ICMP: the relay is not there any more, which its connection tells as well.
                 continue
-            self._answer(self._buffer[:count])
+            datagram = self._unwrap(self._buffer[:count])
+            if datagram is not None:
+                self._answer(datagram)
 
-    def _on_control(self, events: int) -> None:
+    def _unwrap(self, datagram: memoryview) -> memoryview | None:
+        """What the last relay has sent; None for what did not come through it."""
+        for relay in self._relays:
+            try:
+                header = unpack_header(datagram)
+            except ProtocolError:
+                return None
+            # A name is resolved by the hop before: its address is not known here.
+            if header.fragment or (header.endpoint != relay and packed(relay.host) is not None):
+                return None
+            datagram = datagram[header.size :]
+        return datagram
+
+    def _on_control(self, control: socket) -> None:
         try:
-            if self._control.recv(4096):
+            if control.recv(4096):
                 return
         except BlockingIOError:
             return
         except OSError:
+            # It is over in this way as well.
             pass
         lost = self._lost
         assert lost is not None

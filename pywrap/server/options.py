@@ -337,8 +337,8 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         (
             Option(
                 "proxy",
-                "go through the proxy at URL, socks5://, socks4a:// or http://; repeat for a chain, nearest"
-                " first. UDP goes through one of SOCKS5",
+                "go through the proxy at URL, socks5://, socks4a:// or http://, and with +tls and ?gssapi as"
+                " `man pysocksify` tells; repeat for a chain, nearest first. UDP goes through SOCKS5 alone",
                 _proxy,
                 "URL",
                 "x",

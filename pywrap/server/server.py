@@ -27,9 +27,10 @@ from pywrap.errors import ConfigError
 from pywrap.relay.descriptors import is_reserved
 from pywrap.relay.loop import IN, OUT, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
+from pywrap.relay.relay import prepare
 from pywrap.server.commands.associate import Associate
 from pywrap.server.commands.bind import Bind
-from pywrap.server.commands.connect import Connect, prepare
+from pywrap.server.commands.connect import Connect
 from pywrap.server.commands.resolve import Resolve
 from pywrap.server.ident import OFF
 from pywrap.server.limits import Census, Limits
@@ -50,11 +51,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pywrap.relay.timers import Timer
+    from pywrap.relay.wrapped import Wrapped
     from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
     from pywrap.server.rules import AccessRule
     from pywrap.server.session import Command
-    from pywrap.server.wrapped import Wrapped
     from pywrap.socks.serve import Gssapi
 
 # Errors of accept() that concern us and not the client: they would come back at once.
@@ -196,7 +197,11 @@ class Server:
         self.set_limits(limits)
         self.set_ident(ident)
         self._shared.policy.gssapi = gssapi
-        self.set_upstream(upstream)
+        try:
+            self.set_upstream(upstream)
+        except ConfigError:
+            self.close()
+            raise
         self._watch_listeners()
 
     @property
@@ -302,7 +307,16 @@ class Server:
         self._shared.policy.ident = mode
 
     def set_upstream(self, upstream: Upstream) -> None:
-        """Go through other proxies."""
+        """Go through other proxies.
+
+        Raises:
+            ConfigError: one of their files cannot be read; all stays as it was.
+        """
+        if upstream.secured_hops:
+            # Imported here: most servers need no TLS.
+            from pywrap.relay.securing import Securing
+
+            upstream.securing = Securing(self._loop, upstream.secured_hops, self._wrapped)
         self._shared.policy.upstream = upstream
 
     def set_tls(self, tls: SSLContext) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _socket import MSG_PEEK
 from functools import partial
 from time import monotonic
 
@@ -10,13 +11,13 @@ from pywrap.frozen import frozen, replace
 from pywrap.relay.lingering_close import LingeringClose
 from pywrap.relay.loop import IN
 from pywrap.relay.relay import Relay
+from pywrap.relay.wrapped import Wrapped
 from pywrap.server.handshake import Handshake
 from pywrap.server.ident import OFF, REQUIRE, Ident
 from pywrap.server.record import Record
 from pywrap.server.rules import WORDS, Judge, Party
 from pywrap.server.tcp.dial import party_of
 from pywrap.server.upstream import Upstream
-from pywrap.server.wrapped import Wrapped
 from pywrap.socks import v4, v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint, packed, unmapped
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.relay.pumps import Pipes
     from pywrap.relay.timers import Timer
+    from pywrap.relay.wrapped import Codec
     from pywrap.server.limits import Census
     from pywrap.server.record import Traffic
     from pywrap.server.rules import Rules
     from pywrap.server.tcp.dial import Resolver
     from pywrap.server.udp.outbound import UdpRules
-    from pywrap.server.wrapped import Codec
     from pywrap.socks.serve import Gssapi, Request
     from pywrap.socks.wire import Later
 
@@ -148,7 +149,7 @@ class Session:
 
     __slots__ = (
         "_handshake", "_mark", "_over", "_record", "_refusal", "_since", "_stage", "_taken",
-        "_timer", "_wrapped",
+        "_timer",
         "client", "codec", "judge", "outer", "party", "peer", "shared",
     )  # fmt: skip
 
@@ -163,7 +164,6 @@ class Session:
         self.shared = shared
         self.client = self.outer = client
         self.codec: Codec | None = None
-        self._wrapped: Wrapped | None = None
         self.peer = peer
         self._over = False
         self.party = party_of(peer.host)
@@ -191,7 +191,7 @@ class Session:
             shared.loop.watch(client.fileno(), IN, self._on_readable)
         else:
             # Imported with the first of them, since it brings OpenSSL along.
-            from pywrap.server.tls import Tls
+            from pywrap.relay.tls import Tls
 
             self._wrap(Tls(tls), b"")
 
@@ -261,7 +261,7 @@ class Session:
             wrapped = Wrapped(self.shared.loop, self.outer, codec, early, self._lost, self.shared.wrapped)
         except OSError as err:
             raise ProtocolError(f"no descriptors to unwrap it: {err.strerror}") from err
-        self.client, self.codec, self._wrapped = wrapped.near, codec, wrapped
+        self.client, self.codec = wrapped.near, codec
         self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
 
     def _lost(self, words: str) -> None:
@@ -312,6 +312,19 @@ class Session:
             return
         self._stage = stage = command(self, request, early)
         stage.start()
+
+    def go_on_with(self, stage: Command) -> None:
+        """Serve the request in another way than its command began to."""
+        self._stage = stage
+        stage.start()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come from the client that nothing has read."""
+        try:
+            return bool(self.client.recv(1, MSG_PEEK))
+        except OSError:
+            return False
 
     def _take(self, request: Request) -> str:
         """Count the request against the limits; return why it is beyond them, or ""."""
@@ -415,8 +428,6 @@ class Session:
         since = monotonic()
 
         def done(up: int, down: int) -> None:
-            if not relay.complete and self._wrapped is not None:
-                self._wrapped.abort()
             shared.closed(record, up, down, monotonic() - since)
             self.over()
 

@@ -11,12 +11,12 @@ from time import monotonic
 
 from pywrap.config.matching import Destinations
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
-from pywrap.errors import ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
+from pywrap.errors import ProtocolError, ProxyClosed, ProxyTimeout, Rejected, SocksError, Unencodable
 from pywrap.frozen import frozen
 from pywrap.relay.loop import IN
 from pywrap.server.tcp.dial import CODES, Dial
-from pywrap.socks import http, v4, v5
-from pywrap.socks.wire import Endpoint, Send, packed, unmapped
+from pywrap.socks import http, kerberized, v4, v5
+from pywrap.socks.wire import Aside, Endpoint, Establish, Secure, Send, packed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy, Rule
     from pywrap.relay.loop import Loop
+    from pywrap.relay.securing import Securing
     from pywrap.relay.timers import Timer
     from pywrap.server.tcp.dial import Resolver
-    from pywrap.socks.wire import Dialogue
+    from pywrap.server.threads import Job
+    from pywrap.socks.wire import Dialogue, Recv
 
     Chain = tuple[Proxy, ...]
 
@@ -49,9 +51,13 @@ _DIRECTLY = Way()
 
 
 class Upstream:
-    """``proxies`` are the chain, nearest first; of ``rules``, routes, the first that matches decides."""
+    """``proxies`` are the chain, nearest first; of ``rules``, routes, the first that matches decides.
+
+    ``securing`` is for those that have TLS or Kerberos; set by the server, whose loop it needs.
+    """
 
     def __init__(self, proxies: Sequence[Proxy] = (), rules: Sequence[Rule] = ()) -> None:
+        self.securing: Securing | None = None
         self._chain = tuple(proxies)
         self._goes_directly = not proxies and not rules
         self._rules = [(Destinations(rule), rule) for rule in rules]
@@ -71,13 +77,23 @@ class Upstream:
         return Way(self._chain)
 
     @property
+    def secured_hops(self) -> Chain:
+        """Those that have TLS or Kerberos."""
+        return tuple(hop for hop in self._chain if hop.is_secured)
+
+    @property
     def for_datagrams(self) -> Chain:
         """The chain that datagrams may need; () when all of them go directly."""
         return self._chain
 
 
-def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
+def ask(
+    chain: Chain, command: int, destination: Endpoint, listening: Callable[[Endpoint], None] | None = None
+) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through those before it; return the address of its reply.
+
+    ``listening``: of a BIND, which is called with the address of the first reply; the result is that of the
+    second one, which comes with the peer.
 
     Raises:
         SocksError: the message begins with the hop.
@@ -86,8 +102,14 @@ def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]
     for number, hop in enumerate(chain):
         onward = chain[number + 1] if number + 1 < len(chain) else None
         try:
+            if hop.tls is not None:
+                yield Secure(hop)
             if onward is None:
                 bound = yield from _request(hop, command, destination)
+                if listening is not None:
+                    listening(bound)
+                    is_5 = hop.scheme in ("socks5", "socks5h")
+                    bound = yield from v5.read_reply() if is_5 else v4.read_reply()
             else:
                 yield from _request(hop, v5.CONNECT, Endpoint(onward.host, onward.port))
         except SocksError as err:
@@ -100,6 +122,10 @@ def ask(chain: Chain, command: int, destination: Endpoint) -> Dialogue[Endpoint]
 
 
 def _request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
+    if hop.is_secured and command == v5.UDP_ASSOCIATE:
+        raise Unencodable("datagrams would not be secured, as the connection is", errno.EOPNOTSUPP)
+    if hop.kerberos is not None:
+        return kerberized.request(hop, command, destination)
     if hop.scheme in ("socks5", "socks5h"):
         return v5.request(command, destination, hop.username, hop.password)
     if hop.scheme == "http" and command == v5.CONNECT:
@@ -117,11 +143,12 @@ class ChainDial:
     """One request to the last hop of ``chain``, which ends in exactly one of two calls, as a ``Dial`` does.
 
     ``connected(sock, bound)`` hands over the connection, of which nothing beyond the reply has been read.
+    ``listening(sock, bound)`` is called with the first reply to a BIND, and may cancel it.
     """
 
     __slots__ = (
-        "_chain", "_connected", "_deadline", "_dial", "_dialogue", "_failed", "_got", "_loop", "_sock",
-        "_step", "_timer",
+        "_chain", "_connected", "_deadline", "_dial", "_dialogue", "_failed", "_got", "_job", "_listening",
+        "_loop", "_resolver", "_securing", "_sock", "_step", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -134,15 +161,21 @@ class ChainDial:
         timeout: float,
         connected: Callable[[socket, Endpoint], None],
         failed: Callable[[int, str], None],
+        securing: Securing | None = None,
+        listening: Callable[[socket, Endpoint], None] | None = None,
     ) -> None:
+        self._listening = listening
         self._loop = loop
+        self._resolver = resolver
+        self._securing = securing
+        self._job: Job | None = None
         self._chain = chain
         self._deadline = monotonic() + timeout
         self._connected: Callable[[socket, Endpoint], None] | None = connected
         self._failed = failed
-        self._dialogue = ask(chain, command, destination)
+        self._dialogue = ask(chain, command, destination, self._listens if listening else None)
         self._got = b""
-        self._step: Send | int = 0
+        self._step: Send | Recv = Send()
         self._sock: socket | None = None
         self._timer: Timer | None = None
         first = Endpoint(chain[0].host, chain[0].port)
@@ -151,6 +184,12 @@ class ChainDial:
     def start(self) -> None:
         assert self._dial is not None
         self._dial.start()
+
+    def extend(self, seconds: float) -> None:
+        """It may take so long from now on."""
+        assert self._timer is not None
+        self._loop.cancel(self._timer)
+        self._timer = self._loop.after(seconds, self._too_slow)
 
     def cancel(self) -> None:
         """Give up silently."""
@@ -161,6 +200,9 @@ class ChainDial:
         if self._timer is not None:
             self._loop.cancel(self._timer)
             self._timer = None
+        if self._job is not None:
+            self._resolver.cancel(self._job)
+            self._job = None
         if self._sock is not None:
             self._loop.close(self._sock)
             self._sock = None
@@ -176,6 +218,10 @@ class ChainDial:
         self._loop.watch(sock.fileno(), IN, self._on_readable)
         self._go_on(None)
 
+    def _listens(self, bound: Endpoint) -> None:
+        assert self._sock is not None and self._listening is not None
+        self._listening(self._sock, bound)
+
     def _on_readable(self, events: int) -> None:
         assert self._sock is not None and not isinstance(self._step, Send)
         try:
@@ -183,15 +229,21 @@ class ChainDial:
         except BlockingIOError:
             return
         except OSError as err:
-            self._throw(ProxyClosed(f"lost: {err.strerror}"))
+            self._throw(self._failure or ProxyClosed(f"lost: {err.strerror}"))
             return
         if not data:
-            self._throw(ProxyClosed("hung up"))
+            self._throw(self._failure or ProxyClosed("hung up"))
             return
         self._got += data
         if len(self._got) == self._step:
             data, self._got = self._got, b""
             self._go_on(data)
+
+    @property
+    def _failure(self) -> ProtocolError | None:
+        """What broke the TLS of a connection that has it."""
+        failure = getattr(self._sock, "failure", "")
+        return ProtocolError(failure) if failure else None
 
     def _go_on(self, answer: bytes | None) -> None:
         assert self._sock is not None
@@ -199,6 +251,17 @@ class ChainDial:
             while True:
                 # The first answer is none: a generator is begun so.
                 self._step = step = self._dialogue.send(answer)  # type: ignore[arg-type]
+                if self._connected is None:
+                    # It was cancelled meanwhile.
+                    return
+                if isinstance(step, Establish):
+                    self._establish(step)
+                    return
+                if isinstance(step, Aside):
+                    self._sock = self._secured.take(step, self._sock)
+                    self._loop.watch(self._sock.fileno(), IN, self._on_readable)
+                    answer = b""
+                    continue
                 if not isinstance(step, Send):
                     return
                 # A new connection takes a message whole.
@@ -214,6 +277,37 @@ class ChainDial:
             connected(sock, bound)
         except (SocksError, OSError) as err:
             self._give_up(err)
+
+    @property
+    def _secured(self) -> Securing:
+        assert self._securing is not None, "the server has one for chains that need it"
+        return self._securing
+
+    def _establish(self, step: Establish) -> None:
+        """Ask the KDC in a thread."""
+        assert self._sock is not None
+        self._loop.watch(self._sock.fileno(), 0, self._on_readable)
+        securing = self._secured
+
+        def establish() -> SocksError | None:
+            try:
+                securing.establish(step)
+            except SocksError as err:
+                return err
+            return None
+
+        self._job = self._resolver.run(establish, self._established)
+
+    def _established(self, answer: SocksError | OSError | None) -> None:
+        self._job = None
+        assert self._sock is not None
+        if isinstance(answer, OSError):
+            answer = SocksError(f"GSSAPI: {answer.strerror}")
+        if answer is not None:
+            self._throw(answer)
+            return
+        self._loop.watch(self._sock.fileno(), IN, self._on_readable)
+        self._go_on(b"")
 
     def _too_slow(self) -> None:
         self._throw(ProxyTimeout("timed out"))

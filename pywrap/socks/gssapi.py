@@ -11,25 +11,8 @@ from pywrap.socks.wire import Recv, Send
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
 
-    from pywrap.socks.wire import Dialogue
-
-    class Context(Protocol):
-        """One end of a security context. Each method may raise SocksError."""
-
-        @property
-        def is_complete(self) -> bool: ...
-        @property
-        def peer(self) -> bytes:
-            """The name of the other end."""
-
-        def step(self, token: bytes) -> bytes:
-            """Process a token of the other end, b"" at the beginning; return the token for it, or b""."""
-
-        def wrap(self, data: bytes, secret: bool) -> bytes: ...
-        def unwrap(self, token: bytes) -> tuple[bytes, bool]:
-            """The data, and whether it was secret."""
+    from pywrap.socks.wire import Context, Dialogue
 
 
 METHOD = 0x01
@@ -56,13 +39,15 @@ _PIECE = 32 * 1024
 REFUSAL = bytes([VERSION, ABORT])
 
 
-def initiate(context: Context, level: int) -> Dialogue[int]:
+def initiate(context: Context, level: int, token: bytes = b"") -> Dialogue[int]:
     """The client's half, after the server has picked METHOD; return the level that was agreed on.
+
+    ``token``: the first one, where ``context`` has begun already.
 
     Raises:
         AuthenticationFailed, ProtocolError: hang up.
     """
-    token = context.step(b"")
+    token = token or context.step(b"")
     while True:
         if token:
             yield Send(pack(AUTHENTICATION, token))

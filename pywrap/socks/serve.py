@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pywrap.socks.gssapi import Context
-    from pywrap.socks.wire import Dialogue
+    from pywrap.socks.wire import Context, Dialogue
 
     Check: TypeAlias = Callable[[bytes, bytes], bool | Later]
 

@@ -18,9 +18,28 @@ from pywrap.frozen import frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import Any, TypeAlias, TypeVar
+    from typing import Any, Protocol, Self, TypeAlias, TypeVar
+
+    from pywrap.config.settings import Proxy
 
     T = TypeVar("T")
+
+    class Context(Protocol):
+        """One end of a GSSAPI security context. Each method may raise SocksError."""
+
+        @property
+        def is_complete(self) -> bool: ...
+        @property
+        def peer(self) -> bytes:
+            """The name of the other end."""
+
+        def step(self, token: bytes) -> bytes:
+            """Process a token of the other end, b"" at the beginning; return the token for it, or b""."""
+
+        def wrap(self, data: bytes, secret: bool) -> bytes: ...
+        def unwrap(self, token: bytes) -> tuple[bytes, bool]:
+            """The data, and whether it was secret."""
+
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
 
 # IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2): the first 12 of their bytes, and as text.
@@ -77,15 +96,34 @@ class Later(Recv):
         return self
 
 
-class Wrap(Recv):
-    """From now on, pass all bytes through ``codec``, both ways. Only the server's driver does that."""
+class Aside(Recv):
+    """Something that only some drivers can do besides sending and receiving. It receives nothing."""
 
-    codec: Any
+    def __new__(cls, *what: Any) -> Self:
+        return super().__new__(cls, 0)
 
-    def __new__(cls, codec: Any) -> Wrap:
-        self = super().__new__(cls, 0)
+
+class Wrap(Aside):
+    """From now on, pass all bytes through ``codec``, both ways (``relay.wrapped.Codec``)."""
+
+    def __init__(self, codec: Any) -> None:
         self.codec = codec
-        return self
+
+
+class Secure(Aside):
+    """From now on, pass all bytes through TLS, as a client of ``hop``."""
+
+    def __init__(self, hop: Proxy) -> None:
+        self.hop = hop
+
+
+class Establish(Aside):
+    """Make a GSSAPI ``context`` for ``hop``, with its first ``token``. It may take as long as a KDC does."""
+
+    def __init__(self, hop: Proxy) -> None:
+        self.hop = hop
+        self.context: Context | None = None
+        self.token = b""
 
 
 @frozen

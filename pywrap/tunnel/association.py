@@ -14,9 +14,9 @@ import _socket
 import errno
 
 from pywrap.errors import ProtocolError, ProxyClosed, Rejected, SocksError
+from pywrap.socks.address_scope import connect_limit
 from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import V4_MAPPED, Endpoint, packed, unmapped_bytes, unpacked
-from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.chain import hop_label

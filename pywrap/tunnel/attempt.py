@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from _socket import IPPROTO_TCP, MSG_DONTWAIT, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
-from pywrap.errors import UNHEARD, Failure, ProxyClosed, ProxyTimeout, SocksError, counted
-from pywrap.socks.wire import Endpoint, Send
+from pywrap.errors import UNHEARD, Failure, ProtocolError, ProxyClosed, ProxyTimeout, SocksError, counted
+from pywrap.socks.wire import Aside, Endpoint, Send
 from pywrap.tunnel.first_hop import clone_socket, is_lost, socket_for
 
 TYPE_CHECKING = False
@@ -68,10 +68,14 @@ class TunnelAttempt:
     ``sock`` is the connection: the program's own socket, or a replacement where that cannot reach the first
     hop (another family), or was used by an attempt that failed. ``wants``, POLLIN or POLLOUT, is what to wait
     for on it before ``advance``. ``times``: takes the times of the hops, for a log; None without one.
+
+    ``aside(step, sock)`` does what a dialogue wants done beside sending and receiving, and returns the socket
+    to go on with, as ``relay.securing`` does it for TLS. Without it, there is no way through such hops.
     """
 
     __slots__ = (
         "_addresses",
+        "_aside",
         "_buffer",
         "_deferred",
         "_dialogue",
@@ -89,8 +93,15 @@ class TunnelAttempt:
         "wants",
     )
 
-    def __init__(self, sock: _socket.socket, policy: RetryPolicy | SingleAttempt, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        sock: _socket.socket,
+        policy: RetryPolicy | SingleAttempt,
+        deadline: Deadline,
+        aside: Callable[[Aside, _socket.socket], _socket.socket] | None = None,
+    ) -> None:
         self.sock = sock
+        self._aside = aside
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
@@ -301,7 +312,7 @@ class TunnelAttempt:
                 sock, sockaddr = socket_for(self.sock, address)
                 self._use(sock)
                 self.deadline.connecting(self._attempt.connect_limit)
-                self._deferred = self._attempt.early and _defer(sock)
+                self._deferred = self._attempt.early and not self.path[0].is_secured and _defer(sock)
                 _connect(sock, sockaddr)
             except BlockingIOError:
                 self.wants = POLLOUT
@@ -349,8 +360,8 @@ class TunnelAttempt:
                 except OSError as err:
                     if err.errno != errno.ECONNRESET and self._is_unconnected():
                         return self._redial(err)
-                    self._take(self._dialogue.throw(_broken(err)))
-                except ProxyClosed as err:
+                    self._take(self._dialogue.throw(self._secured_failure or _broken(err)))
+                except SocksError as err:
                     # Thrown into the dialogue, which knows the hop.
                     self._take(self._dialogue.throw(err))
                 else:
@@ -368,14 +379,35 @@ class TunnelAttempt:
             while buffer:
                 del buffer[: self.sock.send(buffer, MSG_DONTWAIT)]
             return b""
+        if isinstance(step, Aside):
+            self._step_aside(step)
+            return b""
         self.wants = POLLIN
         while len(buffer) < step:
             chunk = self.sock.recv(step - len(buffer), MSG_DONTWAIT)
+            if not chunk and self._secured_failure is not None:
+                raise self._secured_failure
             if not chunk:
                 raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {counted(step, 'byte')}")
             self._deferred = False
             buffer += chunk
         return bytes(buffer)
+
+    @property
+    def _secured_failure(self) -> ProtocolError | None:
+        """What broke the TLS of a connection that has it."""
+        failure = getattr(self.sock, "failure", "")
+        return ProtocolError(failure) if failure else None
+
+    def _step_aside(self, step: Aside) -> None:
+        if self._aside is None:
+            raise SocksError("it needs a relay in between: --confine on", errno.EOPNOTSUPP)
+        sock = self._aside(step, self.sock)
+        if sock is not self.sock:
+            if self.sock is self._given:
+                # It is in use: for another way, one like it.
+                self._given = clone_socket(self.sock, self.sock.family)
+            self.sock = sock
 
 
 def _defer(sock: _socket.socket) -> bool:

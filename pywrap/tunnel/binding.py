@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 
 from pywrap.errors import ProxyClosed, SocksError
+from pywrap.socks.address_scope import connect_limit
 from pywrap.socks.wire import Endpoint, packed, unpacked
-from pywrap.tunnel.address_scope import connect_limit
 from pywrap.tunnel.chain import peer_of_bind
 from pywrap.tunnel.routes import address_of
 

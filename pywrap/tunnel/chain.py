@@ -16,7 +16,7 @@ from pywrap.errors import (
     Unencodable,
 )
 from pywrap.socks import http, v4, v5
-from pywrap.socks.wire import Endpoint, packed
+from pywrap.socks.wire import Endpoint, Secure, packed
 from pywrap.tunnel.pipelining import rehearse, replay
 
 TYPE_CHECKING = False
@@ -66,6 +66,9 @@ def handshake(
     Raises:
         SocksError: the message starts with the hop that it happened at.
     """
+    if pipelined:
+        # What is said to them in advance would go past the TLS that is not there yet.
+        pipelined = tuple(taken and not hop.is_secured for taken, hop in zip(pipelined, chain, strict=False))
     asks = [(v5.CONNECT, Endpoint(onward.host, onward.port)) for onward in chain[1:]]
     asks.append((command, destination))
     bound = _NOWHERE
@@ -138,6 +141,8 @@ def _ask(
     burst: bytes,
 ) -> Dialogue[Endpoint]:
     try:
+        if chain[number].tls is not None:
+            yield Secure(chain[number])
         dialogue = _request(chain[number], command, destination, single_method=said is not None)
         if said is not None:
             dialogue = replay(dialogue, said, burst)
@@ -199,6 +204,12 @@ def _other_address(destination: Endpoint) -> str:
 def _request(
     hop: Proxy, command: int, destination: Endpoint, single_method: bool = False
 ) -> Dialogue[Endpoint]:
+    if hop.is_secured and command == v5.UDP_ASSOCIATE:
+        raise Unencodable("datagrams would not be secured, as the connection is", errno.EOPNOTSUPP)
+    if hop.kerberos is not None:
+        from pywrap.socks import kerberized
+
+        return kerberized.request(hop, command, destination)
     if not is_one_message(hop):
         return v5.request(command, destination, hop.username, hop.password, single_method)
     if hop.scheme in ("http", "raw") and command != v5.CONNECT:

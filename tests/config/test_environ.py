@@ -28,8 +28,8 @@ def test_the_proxy_of_an_environment(environ, proxy, variable):
         ({"http_proxy": "http://h"}, "`-x env`, and $ALL_PROXY is not set"),
         ({"all_proxy": "ftp://h"}, "$all_proxy: unknown proxy scheme: `ftp`"),
         (
-            {"ALL_PROXY": "https://u:SECRET@h"},
-            "$ALL_PROXY: proxies over TLS are not supported: `https://u:***@h`",
+            {"ALL_PROXY": "socks5s://u:SECRET@h"},
+            "$ALL_PROXY: not how a proxy over TLS is written: `socks5s://u:***@h`",
         ),
     ],
 )

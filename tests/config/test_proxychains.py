@@ -425,19 +425,14 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         ),
         # Proxies.
         (
-            b"[ProxyList]\nhttps://user:SECRET@h:8080",
-            "2: proxies over TLS are not supported: `https://user:***@h:8080`",
-            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
-        ),
-        (
             b"[ProxyList]\nhttps 192.0.2.1 443 user SECRET",
-            "2: proxies over TLS are not supported: `https 192.0.2.1`",
-            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
+            "2: not how a proxy over TLS is written: `https 192.0.2.1`",
+            "socks5h+tls://HOST:PORT; http+tls and the others likewise",
         ),
         (
             b"[ProxyList]\nhttps",
-            "2: proxies over TLS are not supported: `https`",
-            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
+            "2: not how a proxy over TLS is written: `https`",
+            "socks5h+tls://HOST:PORT; http+tls and the others likewise",
         ),
         (
             b"[ProxyList]\nsock5 h 1",
@@ -475,8 +470,8 @@ DIRECT_HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, h
         (b"[ProxyList]\nsocks5 [::1]:9 1080", "2: not an IPv6 address: `[::1]:9`", PROXY_FORM),
         (
             b"[ProxyList]\nsocks5+tls h 443 user SECRET",
-            "2: proxies over TLS are not supported: `socks5+tls h`",
-            "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel",
+            "2: not how a proxy over TLS is written: `socks5+tls h`",
+            "socks5h+tls://HOST:PORT; http+tls and the others likewise",
         ),
         (
             b"[ProxyList]\nsocks5://h SECRET",

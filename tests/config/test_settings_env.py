@@ -45,8 +45,10 @@ EVERYTHING = Settings(
     run="20261128T111530-4121",
 )
 EVERYTHING_VALUE = (
-    "Settings((Chain((Proxy('socks5h,'::1,1080,b'al%20ice,b'p%40:/%2C%25%3D),Proxy('socks4a,'second,9050,b'bob,none)),"
-    + "','strict,0),Chain((Proxy('http,'h,1080,none,none),Proxy('raw,'r,1080,none,none)),'work,'random,1)),"
+    "Settings((Chain((Proxy('socks5h,'::1,1080,b'al%20ice,b'p%40:/%2C%25%3D,none,none),"
+    + "Proxy('socks4a,'second,9050,b'bob,none,none,none)),"
+    + "','strict,0),Chain((Proxy('http,'h,1080,none,none,none,none),"
+    + "Proxy('raw,'r,1080,none,none,none,none)),'work,'random,1)),"
     + "(Rule('10.0.0.0/8,',0,0,','direct),Rule('fd00::/8,',443,499,'tcp,'work),"
     + "Rule(','*.corp.example,80,0,'udp,'),Rule(',',0,0,','block)),"
     + "(Rewrite('192.0.2.1,80,'::1,81),Rewrite('::1,0,'192.0.2.1,0)),"
@@ -118,11 +120,11 @@ def test_nothing_is_lost(settings):
 @pytest.mark.parametrize(
     "proxy, text",
     [
-        (Proxy("socks5", "h"), "Proxy('socks5,'h,1080,none,none)"),
-        (Proxy("socks5", "h", 1, b"u"), "Proxy('socks5,'h,1,b'u,none)"),
-        (Proxy("socks5", "h", 1, b"u", b""), "Proxy('socks5,'h,1,b'u,b')"),
-        (Proxy("socks5", "h", 1, b""), "Proxy('socks5,'h,1,b',none)"),
-        (Proxy("socks5", "h", 1, b"\xff\0", b"\xfe"), "Proxy('socks5,'h,1,b'%FF%00,b'%FE)"),
+        (Proxy("socks5", "h"), "Proxy('socks5,'h,1080,none,none,none,none)"),
+        (Proxy("socks5", "h", 1, b"u"), "Proxy('socks5,'h,1,b'u,none,none,none)"),
+        (Proxy("socks5", "h", 1, b"u", b""), "Proxy('socks5,'h,1,b'u,b',none,none)"),
+        (Proxy("socks5", "h", 1, b""), "Proxy('socks5,'h,1,b',none,none,none)"),
+        (Proxy("socks5", "h", 1, b"\xff\0", b"\xfe"), "Proxy('socks5,'h,1,b'%FF%00,b'%FE,none,none)"),
     ],
 )
 def test_no_password_is_not_an_empty_one(proxy, text):

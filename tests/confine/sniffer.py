@@ -1,7 +1,8 @@
 """Tells of every packet that leaves this network namespace: python sniffer.py PROXY...
 
 For each line on stdin, until that ends, it prints a list of what has left since. Left out: TCP with the
-proxies' port 1080, UDP with their other ports (the relay), neighbour discovery, and what stays on ``lo``.
+proxies' ports 1080 and 1443 (TLS), UDP with their other ports (the relay), neighbour discovery, and what
+stays on ``lo``.
 """
 
 import json
@@ -9,7 +10,7 @@ import select
 import socket
 import sys
 
-PORT = 1080
+PORTS = (1080, 1443)
 TCP, UDP, ICMPV6 = 6, 17, 58
 ALL = 3
 OUTGOING = 4
@@ -36,7 +37,7 @@ def described(frame: bytes) -> str:
     else:
         return f"a frame of type {kind.hex()}"
     port = int.from_bytes(body[2:4], "big") if protocol in (TCP, UDP) else 0
-    if there in proxies and (protocol == TCP and port == PORT or protocol == UDP and port >= 1024):
+    if there in proxies and (protocol == TCP and port in PORTS or protocol == UDP and port >= 1024):
         return ""
     return f"protocol {protocol} to {host} port {port}"
 

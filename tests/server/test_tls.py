@@ -10,43 +10,15 @@ import threading
 from _socket import socket as RawSocket
 
 import pytest
-import trustme
 
 from pywrap.relay.loop import Loop
-from pywrap.server.tls import server_context
-from pywrap.server.wrapped import Wrapped
+from pywrap.relay.wrapped import Wrapped
 from tests.server.conftest import receive, receive_all
 from tests.server.test_main import Program, failure, program  # noqa: F401
+from tests.support.authority import Authority
 from tests.support.servers import PATIENCE, reference_server
 
 REQUEST = b"\x05\x01\x00" + b"\x05\x01\x00\x01"
-
-
-class Authority:
-    def __init__(self, folder):
-        self.ca = trustme.CA()
-        self.folder = folder
-        self.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
-        self.issue("localhost")
-
-    def issue(self, name):
-        issued = self.ca.issue_cert(name)
-        self.certificate, self.key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        with open(self.certificate, "wb") as file:
-            file.write(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-        issued.private_key_pem.write_to_path(str(self.key))
-        return issued
-
-    def server(self, clients=False):
-        ca = str(self.folder / "ca.pem") if clients else ""
-        return server_context(str(self.certificate), str(self.key), ca)
-
-    def client(self, own=None):
-        context = ssl.create_default_context()
-        self.ca.configure_trust(context)
-        if own is not None:
-            own.configure_cert(context)
-        return context
 
 
 @pytest.fixture
@@ -235,6 +207,11 @@ def test_a_client_that_does_not_read_is_no_reason_to_spin(lost):
             assert receive(peer, 7) == b"lastend"
             loop.turn(0)
             assert peer.recv(1) == b""
+            # What it says now is thrown away, and its end is waited for.
+            peer.sendall(b"late")
+            peer.close()
+            while living:
+                loop.turn(PATIENCE)
     assert words == (["the connection is lost"] if lost else [])
     assert not living
     loop.dispose()

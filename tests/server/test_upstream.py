@@ -212,12 +212,188 @@ def test_names_are_resolved_there(client):
         assert (code, receive(sock, 4)) == (0, b"\x7f\0\0\1")
         assert far.asked == [("RESOLVE", "localhost", 0)]
         # What does not go there is not done here in its place.
-        for command in 2, 0xF1:
-            assert ask(client, server, b"\x01" + b"\x7f\0\0\1" + bytes(2), command)[1] == 7
+        assert ask(client, server, b"\x01" + b"\x7f\0\0\1" + bytes(2), 0xF1)[1] == 7
 
 
-def test_udp_does_not_go_through_a_chain(client):
-    with reference_server() as far, reference_server(upstream=through(far.url(), far.url())) as server:
-        assert ask(client, server, b"\x01" + bytes(6), 3)[1] == 7
+# ---------------------------------------------------------------- datagrams through a chain
+
+
+def exchange(udp, relay, peer):
+    """A datagram to an address and one to a name, and the answers."""
+    port = peer.getsockname()[1]
+    for destination in b"\x01\x7f\0\0\1" + port.to_bytes(2, "big"), name("localhost", port):
+        udp.sendto(b"\0\0\0" + destination + b"question", relay)
+        data, where = peer.recvfrom(100)
+        assert data == b"question"
+        peer.sendto(b"answer", where)
+        assert udp.recv(100) == b"\0\0\0\x01\x7f\0\0\1" + port.to_bytes(2, "big") + b"answer"
+
+
+@pytest.fixture
+def udp():
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+@pytest.fixture
+def datagram_peer():
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+@pytest.mark.parametrize("hops", [2, 3])
+def test_datagrams_through_a_chain(client, udp, datagram_peer, hops):
+    with contextlib.ExitStack() as stack:
+        chain = [stack.enter_context(reference_server()) for _ in range(hops)]
+        with reference_server(upstream=through(*[each.url() for each in chain])) as server:
+            sock, code = ask(client, server, b"\x01" + bytes(6), 3)
+            assert code == 0, server.seen
+            relay = ("127.0.0.1", int.from_bytes(receive(sock, 6)[-2:], "big"))
+            exchange(udp, relay, datagram_peer)
+            # Each of them was asked for an association, and the last one alone has sent to the peer.
+            assert [seen.command for each in chain for seen in each.seen].count("UDP ASSOCIATE") == hops
+            assert ("localhost", datagram_peer.getsockname()[1]) in chain[-1].udp_peers
+            sock.close()
+            for each in (server, *chain):
+                each.wait_for_udp_closed(1)
+
+
+def test_datagrams_through_foreign_proxies(client, udp, datagram_peer):
+    try:
+        with peers.dante() as dante, reference_server() as own:
+            places = f"socks5://{dante.host}:{dante.port}", own.url()
+            for urls in places[:1], places, places[::-1]:
+                with reference_server(upstream=through(*urls)) as server:
+                    sock, code = ask(client, server, b"\x01" + bytes(6), 3)
+                    assert code == 0, server.seen
+                    relay = ("127.0.0.1", int.from_bytes(receive(sock, 6)[-2:], "big"))
+                    exchange(udp, relay, datagram_peer)
+    except peers.Missing as err:
+        pytest.skip(str(err))
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_an_association_ends_with_each_hop_of_its_chain(client, udp, datagram_peer, ends):
+    with contextlib.ExitStack() as stack:
+        stacks = [contextlib.ExitStack(), contextlib.ExitStack()]
+        chain = [stack.enter_context(each).enter_context(reference_server()) for each in stacks]
+        with reference_server(upstream=through(*[each.url() for each in chain])) as server:
+            sock, code = ask(client, server, b"\x01" + bytes(6), 3)
+            assert code == 0
+            receive(sock, 6)
+            stacks[ends].close()
+            assert receive_all(sock) == b""
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_hop_without_udp_is_a_refusal(client, at):
+    with reference_server() as one, reference_server() as other:
+        urls = [one.url(), other.url()]
+        urls[at] = urls[at].replace("socks5h", "socks4a")
+        with reference_server(upstream=through(*urls)) as server:
+            assert ask(client, server, b"\x01" + bytes(6), 3)[1] == 7
+        for each in one, other:
+            while each.server.connections:
+                pass
     with reference_server(upstream=through("http://127.0.0.1:9")) as server:
         assert ask(client, server, b"\x01" + bytes(6), 3)[1] in (1, 7)
+
+
+# ---------------------------------------------------------------- BIND
+
+
+def visit(place):
+    return socket.create_connection(place, PATIENCE, ("127.0.0.1", 0))
+
+
+def listening(sock, version=5):
+    if version == 4:
+        reply = receive(sock, 8)
+        assert reply[:2] == b"\0\x5a"
+        return socket.inet_ntoa(reply[4:]), int.from_bytes(reply[2:4], "big")
+    reply = receive(sock, 10)
+    assert reply[:4] == b"\x05\0\0\x01"
+    return socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big")
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("how", ["chain", "behind one another", "socks4a"])
+def test_bind_at_the_last_proxy(client, version, how):
+    with contextlib.ExitStack() as stack:
+        if how == "behind one another":
+            *others, server = stack.enter_context(behind_one_another(3))
+        else:
+            others = [stack.enter_context(reference_server()) for _ in range(2)]
+            urls = [each.url(scheme="socks4a" if how == "socks4a" else "socks5h") for each in others]
+            server = stack.enter_context(reference_server(upstream=through(*urls)))
+        last = others[0] if how == "behind one another" else others[-1]
+        sock = client.connect(server)
+        if version == 4:
+            sock.sendall(b"\x04\x02\0\x15\x7f\0\0\1\0" + b"early")
+        else:
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01\x7f\0\0\1\0\x15" + b"early")
+            assert receive(sock, 2) == b"\x05\x00"
+        place = listening(sock, version)
+        assert last.seen[0].command == "BIND" and last.seen[0].answer.port == place[1]
+        with visit(place) as peer:
+            assert listening(sock, version) == peer.getsockname()
+            assert receive(peer, 5) == b"early"
+            peer.sendall(b"answer")
+            assert receive(sock, 6) == b"answer"
+            sock.shutdown(socket.SHUT_WR)
+            peer.settimeout(PATIENCE)
+            assert peer.recv(1) == b""
+        assert server.wait_for_arrived(1)[0].answer.port
+
+
+def test_a_client_of_bind_that_leaves_ends_it_there(client):
+    with reference_server() as far, reference_server(upstream=through(far.url())) as server:
+        sock = client.connect(server)
+        sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01\x7f\0\0\1\0\x15")
+        receive(sock, 2)
+        place = listening(sock)
+        sock.close()
+        assert far.wait_for_arrived(1)[0].outcome == "the client went away"
+        with pytest.raises(ConnectionRefusedError):
+            visit(place)
+
+
+def test_no_peer_comes_to_the_last_proxy(client):
+    with reference_server(bind_timeout=0.05) as far, reference_server(upstream=through(far.url())) as server:
+        sock = client.connect(server)
+        sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01\x7f\0\0\1\0\x15")
+        receive(sock, 2)
+        listening(sock)
+        assert receive(sock, 10)[1] == 6
+    with reference_server() as far:
+        with reference_server(upstream=through(far.url()), bind_timeout=0.05) as server:
+            sock = client.connect(server)
+            sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01\x7f\0\0\1\0\x15")
+            receive(sock, 2)
+            listening(sock)
+            assert receive(sock, 10)[1] == 6
+            far.wait_for_arrived(1)
+
+
+def test_bind_through_dante(client):
+    try:
+        with peers.dante() as dante:
+            with reference_server(upstream=through(f"socks5://{dante.host}:{dante.port}")) as server:
+                sock = client.connect(server)
+                sock.sendall(b"\x05\x01\x00" + b"\x05\x02\x00\x01\x7f\0\0\1\0\x15")
+                receive(sock, 2)
+                with visit(listening(sock)) as peer:
+                    assert listening(sock) == peer.getsockname()
+                    peer.sendall(b"x")
+                    assert receive(sock, 1) == b"x"
+    except peers.Missing as err:
+        pytest.skip(str(err))
+
+
+def test_a_hop_without_bind(client):
+    with reference_server(upstream=through("http://127.0.0.1:9")) as server:
+        assert ask(client, server, b"\x01\x7f\0\0\1\0\x15", 2)[1] in (1, 7)

@@ -6,11 +6,10 @@ from _socket import IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, TCP_KEEPCNT, TCP_KEE
 from time import monotonic
 
 from pywrap.relay.loop import ERR, HUP, IN
-from pywrap.server.onward import Onward
+from pywrap.server.onward import Associating, Onward
 from pywrap.server.tcp.dial import CODES
 from pywrap.server.udp.datagrams import Datagrams
 from pywrap.server.udp.outbound import udp_socket
-from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, unmapped
 
@@ -38,7 +37,7 @@ class Associate:
         self._request = request
         self._since = monotonic()
         self._datagrams: Datagrams | None = None
-        self._dial: ChainDial | None = None
+        self._dial: Associating | None = None
         self._record: Record | None = None
 
     def start(self) -> None:
@@ -47,15 +46,11 @@ class Associate:
             # SOCKS4 has no such command.
             session.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
             return
-        chain = shared.policy.upstream.for_datagrams
-        if len(chain) > 1:
-            words = "UDP goes through one proxy, and not through a chain"
-            session.refuse(request, v5.COMMAND_NOT_SUPPORTED, words)
-        elif chain:
+        if shared.policy.upstream.for_datagrams:
             shared.loop.watch(session.client.fileno(), 0, self._on_client_early)
-            self._dial = ChainDial(
-                *(shared.loop, session.resolver, chain, v5.UDP_ASSOCIATE, Endpoint("0.0.0.0", 0)),
-                *(shared.census.limits.connect, self._associated, self._failed),
+            self._dial = Associating(
+                *(shared.loop, session.resolver, shared.policy.upstream, shared.census.limits.connect),
+                *(self._associated, self._failed, self.abort),
             )
             self._dial.start()
         else:
@@ -74,14 +69,8 @@ class Associate:
     def _failed(self, code: int, words: str) -> None:
         self._session.refuse(self._request, code, words)
 
-    def _associated(self, control: socket, bound: Endpoint) -> None:
+    def _associated(self, onward: Onward) -> None:
         self._dial = None
-        try:
-            onward = Onward(self._session.shared.loop, control, bound, self.abort)
-        except OSError as err:
-            self._session.shared.loop.close(control)
-            self._failed(v5.GENERAL_FAILURE, f"no way to the proxy's relay: {err.strerror}")
-            return
         self._begin(onward)
 
     def _begin(self, onward: Onward | None) -> None:

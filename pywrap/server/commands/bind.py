@@ -11,7 +11,6 @@ import os
 from _socket import (
     AF_INET,
     AF_INET6,
-    MSG_PEEK,
     SHUT_RDWR,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
@@ -22,8 +21,8 @@ from _socket import (
 from pywrap.frozen import replace
 from pywrap.relay.descriptors import is_reserved, open_socket
 from pywrap.relay.loop import ERR, IN, RDHUP
-from pywrap.relay.relay import reset
-from pywrap.server.commands.connect import prepare
+from pywrap.relay.relay import prepare, reset
+from pywrap.server.commands.bind_onward import BindOnward
 from pywrap.server.tcp.dial import CODES, NameLookup
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, packed
@@ -80,11 +79,13 @@ class Bind:
 
     def start(self) -> None:
         assert self._lookup is not None
-        if self._session.shared.policy.upstream.way(self._request.destination).chain:
-            # The peer would come to the last proxy, where nothing listens.
-            self._fail(v5.COMMAND_NOT_SUPPORTED, "BIND does not go through a proxy")
-            return
-        self._lookup.start()
+        chain = self._session.shared.policy.upstream.way(self._request.destination).chain
+        if chain:
+            # The peer comes to the last proxy: that is where to listen.
+            self._lookup = None
+            self._session.go_on_with(BindOnward(self._session, self._request, self._early, chain))
+        else:
+            self._lookup.start()
 
     def abort(self) -> None:
         """End it now, whatever it is doing."""
@@ -94,7 +95,7 @@ class Bind:
 
     def _on_client(self, events: int) -> None:
         client = self._session.client
-        if not events & ERR and (self._early or _has_unread(client)):
+        if not events & ERR and (self._early or self._session.has_unread):
             # It has said all it has to say to the peer. If it is gone, a RST will tell.
             self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
         else:
@@ -219,13 +220,6 @@ class Bind:
             self._record = replace(self._record, outcome=outcome, answer=answer)
             self._session.shared.arrived(self._record)
         return self._record
-
-
-def _has_unread(sock: socket) -> bool:
-    try:
-        return bool(sock.recv(1, MSG_PEEK))
-    except OSError:
-        return False
 
 
 def _address_towards(peer: Any, family: int, client: socket) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from _socket import IPPROTO_TCP, SO_KEEPALIVE, SO_OOBINLINE, SOL_SOCKET, TCP_NODELAY
-
 from pywrap.relay.loop import ERR, IN
-from pywrap.relay.relay import reset
+from pywrap.relay.relay import prepare, reset
+from pywrap.relay.wrapped import Near
 from pywrap.server.tcp.dial import Dial
 from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
@@ -17,17 +16,6 @@ if TYPE_CHECKING:
     from pywrap.server.session import Session
     from pywrap.socks.serve import Request
     from pywrap.socks.wire import Endpoint
-
-
-def prepare(sock: socket) -> None:
-    """What both legs of a tunnel need; an accepted socket has it from its listener."""
-    # The ends decide what belongs into one segment. With Nagle's algorithm in between,
-    # a client that pipelines waits for one more round trip.
-    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    # Without it, a tunnel between ends that vanished stays for ever.
-    sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
-    # Urgent data loses its mark, but no byte: recv() leaves the urgent one out otherwise.
-    sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
 
 
 class Connect:
@@ -42,13 +30,14 @@ class Connect:
         self._target: socket | None = None  # from its connection to its tunnel
         shared = session.shared
         shared.loop.watch(session.client.fileno(), IN, self._on_client)
-        chain = shared.policy.upstream.way(request.destination).chain
+        upstream = shared.policy.upstream
+        chain = upstream.way(request.destination).chain
         timeout, destination = shared.census.limits.connect, request.destination
         self._dial: Dial | ChainDial | None
         if chain:
             self._dial = ChainDial(
                 *(shared.loop, session.resolver, chain, v5.CONNECT, destination, timeout),
-                *(self._connected, self._failed),
+                *(self._connected, self._failed, upstream.securing),
             )
         else:
             self._dial = Dial(
@@ -91,7 +80,8 @@ class Connect:
     def _connected(self, target: socket, bound: Endpoint) -> None:
         self._dial = None
         self._target = target
-        prepare(target)
+        if not isinstance(target, Near):
+            prepare(target)
         record = self._session.record(self._request)
         self._target = None
         self._session.tunnel(target, record, self._request.reply(v5.SUCCEEDED, bound), self._early)

@@ -51,6 +51,7 @@ class Resolve:
             self._dial = ChainDial(
                 *(shared.loop, self._session.resolver, chain, v5.RESOLVE, request.destination),
                 *(shared.census.limits.connect, self._resolved_there, self._failed),
+                shared.policy.upstream.securing,
             )
             self._dial.start()
         elif chain and request.command == v5.RESOLVE_PTR:

@@ -71,6 +71,10 @@ class Resolver:
         """Let the loop call ``then`` with the name, or with what getnameinfo() raised."""
         return self._pool.run(self._client, lambda: _socket.getnameinfo((address, 0), NI_NAMEREQD)[0], then)
 
+    def run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> Job:
+        """Let the loop call ``then`` with what ``work()``, which may take long, returns."""
+        return self._pool.run(self._client, work, then)
+
     def cancel(self, job: Job) -> None:
         """Nothing is called for ``job`` any more."""
         self._pool.cancel(job)

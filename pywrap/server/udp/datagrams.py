@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from pywrap.relay.bucket import Bucket
     from pywrap.relay.loop import Loop
+    from pywrap.relay.wrapped import Codec
     from pywrap.server.onward import Onward
     from pywrap.server.rules import Judge
     from pywrap.server.tcp.dial import Resolver, SockAddr
     from pywrap.server.udp.outbound import UdpRules
     from pywrap.server.upstream import Upstream
-    from pywrap.server.wrapped import Codec
     from pywrap.socks.wire import Endpoint
 
 BROKEN = "with a broken header"

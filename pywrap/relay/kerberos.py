@@ -1,4 +1,4 @@
-"""GSSAPI with python-gssapi (the extra ``gssapi``): the server's end of a security context."""
+"""GSSAPI with python-gssapi (the extra ``gssapi``): both ends of a security context."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pywrap.errors import AuthenticationFailed, ConfigError, ProtocolError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from pywrap.socks.gssapi import Context
+    from pywrap.config.settings import Proxy
+    from pywrap.socks.wire import Context
 
 
 def acceptor(service: str) -> Callable[[], Context]:
@@ -17,17 +19,53 @@ def acceptor(service: str) -> Callable[[], Context]:
     Raises:
         ConfigError: python-gssapi is not installed, or there is no such key.
     """
-    try:
-        import gssapi
-        from gssapi.raw.misc import GSSError
-    except ImportError:
-        raise ConfigError("--gssapi needs python-gssapi", "`pip install 'pysocksify[gssapi]'`") from None
+    gssapi, GSSError = _library("--gssapi")  # noqa: N806 (a class)
     try:
         name = gssapi.Name(service, gssapi.NameType.hostbased_service)
         credentials = gssapi.Credentials(name=name, usage="accept")
     except GSSError as err:
         raise ConfigError(f"no key for `{service}`: {_words(err)}", "$KRB5_KTNAME names the keytab") from err
     return lambda: _Context(gssapi.SecurityContext(creds=credentials, usage="accept"), GSSError)
+
+
+def initiator() -> Callable[[Proxy], Context]:
+    """What makes a context for a connection to a hop, with the user's ticket (``kinit``).
+
+    A ticket for the hop is asked for at the first ``step``, which takes as long as the KDC does.
+
+    Raises:
+        ConfigError: python-gssapi is not installed.
+    """
+    gssapi, GSSError = _library("`?gssapi` in the URL of a proxy")  # noqa: N806 (a class)
+    flag = gssapi.RequirementFlag
+    flags = (
+        flag.mutual_authentication
+        | flag.replay_detection
+        | flag.out_of_sequence_detection
+        | flag.confidentiality
+        | flag.integrity
+    )
+
+    def make(hop: Proxy) -> Context:
+        assert hop.kerberos is not None
+        # A name of GSSAPI has an @ where a principal has a slash, which is what a URL has room for.
+        service = (hop.kerberos.service or f"socks/{hop.host}").replace("/", "@", 1)
+        try:
+            name = gssapi.Name(service, gssapi.NameType.hostbased_service)
+            return _Context(gssapi.SecurityContext(name=name, usage="initiate", flags=flags), GSSError)
+        except GSSError as err:
+            raise AuthenticationFailed(f"GSSAPI: {_words(err)}") from err
+
+    return make
+
+
+def _library(what: str) -> tuple[Any, type[Exception]]:
+    try:
+        import gssapi
+        from gssapi.raw.misc import GSSError
+    except ImportError:
+        raise ConfigError(f"{what} needs python-gssapi", "`pip install 'pysocksify[gssapi]'`") from None
+    return gssapi, GSSError
 
 
 class _Context:
@@ -45,7 +83,9 @@ class _Context:
 
     def step(self, token: bytes) -> bytes:
         try:
-            return self._context.step(token) or b""  # type: ignore[attr-defined]
+            # The first step of an initiator has no token, which is another thing than an empty one.
+            first = not token and self._context.usage == "initiate"  # type: ignore[attr-defined]
+            return self._context.step(None if first else token) or b""  # type: ignore[attr-defined]
         except self._error as err:
             raise AuthenticationFailed(f"GSSAPI: {_words(err)}") from err
 

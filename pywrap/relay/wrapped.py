@@ -1,14 +1,14 @@
-"""A client whose bytes are wrapped: in TLS from the beginning, or in GSSAPI messages once it is known.
+"""A connection whose bytes are wrapped: in TLS, or in GSSAPI messages; to a client, or to a proxy.
 
 Everything above it has one end of a socket pair, and speaks plainly; what is between the other end and the
-client's own socket is carried here, through a codec. It costs two descriptors and two copies, and only those
-pay for it that have it.
+connection's own socket is carried here, through a codec. It costs two descriptors and two copies, for wrapped
+connections alone.
 """
 
 from __future__ import annotations
 
 import _socket
-from _socket import SHUT_WR, SO_ERROR, SOL_SOCKET
+from _socket import AF_UNIX, SHUT_WR, SO_ERROR, SOCK_STREAM, SOL_SOCKET, socket
 
 from pywrap.errors import SocksError
 from pywrap.relay.loop import ERR, HUP, IN, OUT
@@ -16,7 +16,6 @@ from pywrap.relay.relay import reset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
     from collections.abc import Callable
     from typing import Protocol
 
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
     class Codec(Protocol):
         """Bytes of the wire to plain ones and back; what is incomplete it keeps."""
 
-        ended: bool  # the client has said that nothing more comes
+        ended: bool  # the other end has said that nothing more comes
 
         def decode(self, data: bytes) -> bytes:
-            """What has come from the client, plainly.
+            """What has come from the other end, plainly.
 
             Raises:
                 SocksError: it is not what it should be.
@@ -39,25 +38,49 @@ if TYPE_CHECKING:
             """What says that nothing more comes."""
 
         def take_output(self) -> bytes:
-            """What the codec itself has to say to the client."""
+            """What the codec itself has to say to the other end."""
 
 
 _PIECE = 64 * 1024
 
-# Seconds for a client to take the rest, once the session has ended.
-_PATIENCE = 10.0
+# Pieces that are read of a connection that is broken.
+_LAST_PIECES = 16
+
+# Seconds for the other end to take the rest, once the session has ended.
+_PATIENCE = 30.0
+
+# And then to end its direction.
+_LINGER = 5.0
+
+
+class Near(socket):
+    """The plain end of a wrapped connection, for which ``reset`` and a reset reach through to the wire."""
+
+    __slots__ = ("wrapped",)
+
+    wrapped: Wrapped
+
+    @property
+    def failure(self) -> str:
+        """Why the connection on the wire has ended, where that was no proper end; or ""."""
+        return self.wrapped.failure
+
+    def reset(self) -> None:
+        """End the connection on the wire with a RST, after what was said."""
+        self.wrapped.abort()
 
 
 class Wrapped:
-    """Carries bytes between ``outer``, the client, and ``near``, which the session has in its place.
+    """Carries bytes between ``outer``, the connection, and ``near``, which the session has in its place.
 
-    ``early`` has come from the client already. ``lost(words)`` is called when its connection is broken, or
-    what it sends. ``living`` are all that have not ended, which may be a little after their session.
+    ``early`` has come on the connection already. ``lost(words)`` is called when it is broken, or what comes
+    on it; ``failure`` has the words as well. ``living`` are all that have not ended, which may be a little
+    after their session.
     """
 
     __slots__ = (
-        "_codec", "_far", "_inward", "_inward_ended", "_living", "_loop", "_lost", "_outer", "_outward",
-        "_outward_ended", "_over", "near",
+        "_codec", "_far", "_far_ended", "_inward", "_inward_ended", "_living", "_loop", "_lost", "_outer",
+        "_outward", "_outward_ended", "_outward_shut", "_over", "failure", "near",
     )  # fmt: skip
 
     def __init__(
@@ -66,31 +89,45 @@ class Wrapped:
         outer: socket,
         codec: Codec,
         early: bytes,
-        lost: Callable[[str], None],
+        lost: Callable[[str], None] | None,
         living: set[Wrapped],
     ) -> None:
+        self.failure = ""
         self._living = living
         self._loop = loop
         self._outer = outer
         self._codec = codec
         self._lost = lost
-        self.near, self._far = _socket.socketpair()
+        near, self._far = _socket.socketpair()
+        self.near = Near(AF_UNIX, SOCK_STREAM, 0, near.detach())
+        self.near.wrapped = self
         self.near.setblocking(False)
         self._far.setblocking(False)
         self._inward = bytearray()
         self._outward = bytearray()
-        self._inward_ended = self._outward_ended = self._over = False
+        self._inward_ended = self._outward_ended = self._outward_shut = False
+        self._far_ended = self._over = False
         living.add(self)
-        # Later: a client whose first bytes are wrong must not end what is being made here.
+        # Later: what is wrong in the first bytes must not end what is being made here.
         loop.call(lambda: self._begin(early), loop.owner)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether its session has ended, and the rest of what that has said is on its way."""
+        return self._outward_ended and not self._over
+
     def _begin(self, early: bytes) -> None:
+        if self._over:
+            return
+        # A client of TLS speaks first.
+        self._outward += self._codec.take_output()
+        self._flush_outward()
         if early:
             self._decode(early)
         self._want()
 
     def abort(self) -> None:
-        """End it with a RST, after what the session has said: what the client got is not all there was."""
+        """End it with a RST, after what the session has said: what was sent is not all there was."""
         if self._over:
             return
         try:
@@ -111,16 +148,35 @@ class Wrapped:
         try:
             if events & ERR:
                 # Reported whether asked for or not, so it must not wait until the session has read.
-                raise OSError(self._outer.getsockopt(SOL_SOCKET, SO_ERROR), "the connection is lost")
+                error = self._outer.getsockopt(SOL_SOCKET, SO_ERROR)
+                self._read_rest()
+                raise OSError(error, "the connection is lost")
             if events & OUT:
                 self._flush_outward()
             if events & IN and not self._inward and not self._inward_ended:
-                self._decode(self._outer.recv(_PIECE))
+                data = self._outer.recv(_PIECE)
+                if self._far_ended:
+                    self._inward_ended = not data
+                    self._close_if_done()
+                else:
+                    self._decode(data)
         except BlockingIOError:
             pass
         except OSError as err:
             self._fail(err.strerror or str(err))
         self._want()
+
+    def _read_rest(self) -> None:
+        """What came before the reset, such as the alert that says why."""
+        try:
+            for _ in range(_LAST_PIECES):
+                data = b"" if self._over or self._inward_ended else self._outer.recv(_PIECE)
+                if not data:
+                    return
+                self._decode(data)
+        except OSError:
+            # It is broken, which the caller reports.
+            return
 
     def _on_far(self, events: int) -> None:
         try:
@@ -136,23 +192,33 @@ class Wrapped:
         except BlockingIOError:
             pass
         except OSError:
-            # The session has ended, and something of the client was not read: a RST.
+            # The session has ended, and something that came was not read: a RST.
             reset(self._outer)
             self._close()
         self._want()
 
     def _take_rest(self) -> None:
-        """The session has ended. What it has said goes to the client, within reason; nothing else comes."""
+        """The session has ended. What it has said is sent, within reason.
+
+        Then it is waited for the other end to end its direction, and what comes is thrown away: a close with
+        something unread, such as a close_notify, would be a RST, and take along what has not arrived.
+        """
+        if self._far_ended:
+            return
         if not self._outward_ended:
             while data := self._far.recv(_PIECE):
                 self._outward += self._codec.encode(data)
             self._outward += self._codec.finish()
         self._inward.clear()
-        self._inward_ended = self._outward_ended = True
+        self._far_ended = self._outward_ended = True
         self._loop.after(_PATIENCE, self._close)
         self._flush_outward()
 
     def _decode(self, data: bytes) -> None:
+        if not data and isinstance(self._outer, Near) and self._outer.failure:
+            # Of a connection that is wrapped twice: it has not ended, it was broken.
+            self._fail(self._outer.failure)
+            return
         try:
             self._inward += self._codec.decode(data) if data else b""
         except SocksError as err:
@@ -173,6 +239,7 @@ class Wrapped:
                 return
         if self._inward_ended and not self._inward:
             self._far.shutdown(SHUT_WR)
+            self._close_if_done()
 
     def _flush_outward(self) -> None:
         if self._outward:
@@ -181,15 +248,24 @@ class Wrapped:
             except BlockingIOError:
                 return
         if self._outward_ended and not self._outward:
-            self._outer.shutdown(SHUT_WR)
-            if self._inward_ended:
-                self._close()
+            if not self._outward_shut:
+                # Once: a second one is ENOTCONN when the other end has ended its direction meanwhile.
+                self._outward_shut = True
+                self._outer.shutdown(SHUT_WR)
+                if self._far_ended:
+                    self._loop.after(_LINGER, self._close)
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._inward_ended and self._outward_shut and not self._inward:
+            self._close()
 
     def _fail(self, words: str) -> None:
         if not self._over:
-            lost = self._lost
+            self.failure, lost = words, self._lost
             self._close()
-            lost(words)
+            if lost is not None:
+                lost(words)
 
     def _close(self) -> None:
         if not self._over:
@@ -205,7 +281,13 @@ class Wrapped:
         outer = (0 if self._inward or self._inward_ended else IN) | (OUT if self._outward else 0)
         far = (0 if self._outward or self._outward_ended else IN) | (OUT if self._inward else 0)
         for sock, events, handler in ((self._outer, outer, self._on_outer), (self._far, far, self._on_far)):
-            if not events and self._inward_ended and self._outward_ended:
+            if (
+                sock is self._far
+                and self._far_ended
+                or not events
+                and self._inward_ended
+                and self._outward_ended
+            ):
                 # EPOLLHUP cannot be declined.
                 self._loop.unwatch(sock.fileno())
             else:

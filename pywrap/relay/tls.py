@@ -1,10 +1,15 @@
-"""The TLS front of ``--listen-tls``: what clients call socks5+tls. SOCKS inside is what it is without."""
+"""TLS around a connection: both ends of what URLs call socks5+tls. SOCKS inside is what it is without."""
 
 from __future__ import annotations
 
 import ssl
+from hashlib import sha256
 
 from pywrap.errors import ConfigError, ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.config.settings import Proxy
 
 
 def server_context(certificate: str, key: str, clients: str = "") -> ssl.SSLContext:
@@ -26,16 +31,49 @@ def server_context(certificate: str, key: str, clients: str = "") -> ssl.SSLCont
     return context
 
 
-class Tls:
-    """The codec of one connection, see ``wrapped.Codec``."""
+def client_context(hop: Proxy) -> ssl.SSLContext:
+    """A context that verifies the certificate of ``hop`` as its ``tls`` says.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    Raises:
+        ConfigError: a file cannot be read, or is none.
+    """
+    tls = hop.tls
+    assert tls is not None
+    file = tls.ca
+    try:
+        context = ssl.create_default_context(cafile=tls.ca or None)
+        if tls.pin and not tls.ca:
+            # The one certificate that the user knows: whoever has signed it. ``Tls`` compares it.
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if tls.certificate:
+            file = tls.certificate
+            context.load_cert_chain(tls.certificate)
+    except ssl.SSLError as err:
+        raise ConfigError(f"not a file of certificates: {file}: {err.reason or err}") from err
+    except OSError as err:
+        raise ConfigError(f"cannot read the certificates: {file}: {err.strerror}") from err
+    return context
+
+
+class Tls:
+    """The codec of one connection (``wrapped.Codec``): the server's end, or that of a client of ``hop``."""
+
+    def __init__(self, context: ssl.SSLContext, hop: Proxy | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        tls = self._tls = None if hop is None else hop.tls
+        name = None if hop is None or tls is None else tls.name or hop.host
+        self._object = context.wrap_bio(self._incoming, self._outgoing, tls is None, name)
         self._early = b""
         self.ended = False
         self._is_ready = False
+        if tls is not None:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                # The ClientHello is written (``take_output``).
+                pass
 
     def decode(self, data: bytes) -> bytes:
         self._incoming.write(data)
@@ -43,6 +81,7 @@ class Tls:
         try:
             if not self._is_ready:
                 self._object.do_handshake()
+                self._compare()
                 self._is_ready = True
                 if self._early:
                     self._object.write(self._early)
@@ -57,15 +96,24 @@ class Tls:
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True
+        except ssl.SSLCertVerificationError as err:
+            raise ProtocolError(f"TLS: {err.verify_message.lower().rstrip('.')}") from err
         except ssl.SSLError as err:
             raise ProtocolError(f"TLS: {(err.reason or str(err)).replace('_', ' ').lower()}") from err
         return b"".join(plain)
+
+    def _compare(self) -> None:
+        """Before anything is said, see that the certificate is the one that the user knows."""
+        if self._tls is not None and self._tls.pin:
+            found = sha256(self._object.getpeercert(True) or b"").hexdigest()
+            if found != self._tls.pin:
+                raise ProtocolError(f"TLS: another certificate than the pinned one: {found}")
 
     def encode(self, data: bytes) -> bytes:
         if self._is_ready:
             self._object.write(data)
         else:
-            # Hardly: the server is silent before the client's greeting.
+            # Of a client. The server is silent before the client's greeting.
             self._early += data
         return self._outgoing.read()
 

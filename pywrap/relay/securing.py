@@ -1,0 +1,91 @@
+"""What a driver does for a dialogue with proxies besides sending and receiving: TLS, GSSAPI, wrapping."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from pywrap.errors import ProtocolError
+from pywrap.relay.relay import prepare
+from pywrap.relay.wrapped import Near, Wrapped
+from pywrap.socks.wire import Establish, Secure, Wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Iterable
+    from ssl import SSLContext
+
+    from pywrap.config.settings import Proxy
+    from pywrap.relay.loop import Loop
+    from pywrap.relay.wrapped import Codec
+    from pywrap.socks.wire import Aside, Context
+
+
+class Securing:
+    """For connections through ``hops``, whose files are read now, on ``loop``.
+
+    ``living``: see ``Wrapped``.
+
+    Raises:
+        ConfigError: a file of certificates cannot be read, or python-gssapi is not installed.
+    """
+
+    def __init__(self, loop: Loop, hops: Iterable[Proxy], living: set[Wrapped] | None = None) -> None:
+        self._loop = loop
+        self._living: set[Wrapped] = set() if living is None else living
+        self._contexts: dict[Proxy, SSLContext] = {}
+        self._initiate: Callable[[Proxy], Context] | None = None
+        # Imported with the first hop of the kind, as they bring OpenSSL and libkrb5 along.
+        for hop in hops:
+            if hop.tls is not None:
+                from pywrap.relay.tls import client_context
+
+                self._contexts[hop] = client_context(hop)
+            if hop.kerberos is not None and self._initiate is None:
+                from pywrap.relay.kerberos import initiator
+
+                self._initiate = initiator()
+
+    def close(self, patience: float) -> None:
+        """Let wrapped connections that have ended say the rest, in ``patience`` seconds; end all by a RST."""
+        deadline = monotonic() + patience
+        self._loop.turn(0)
+        while (left := deadline - monotonic()) > 0 and any(each.is_ending for each in self._living):
+            self._loop.turn(left)
+        for wrapped in list(self._living):
+            wrapped.abort()
+
+    def take(self, step: Aside, sock: socket) -> socket:
+        """Do ``step`` on the connection ``sock``; return the socket to go on with, which has it.
+
+        Raises:
+            SocksError: it cannot be done.
+        """
+        if isinstance(step, Wrap):
+            return self._wrap(sock, step.codec)
+        if isinstance(step, Secure):
+            from pywrap.relay.tls import Tls
+
+            return self._wrap(sock, Tls(self._contexts[step.hop], step.hop))
+        assert isinstance(step, Establish), "there is no other"
+        self.establish(step)
+        return sock
+
+    def establish(self, step: Establish) -> None:
+        """Make the context. It waits for the KDC, and may do so in a thread.
+
+        Raises:
+            AuthenticationFailed: there is no ticket for the hop.
+        """
+        assert self._initiate is not None, "the hop was among those of the beginning"
+        step.context = self._initiate(step.hop)
+        step.token = step.context.step(b"")
+
+    def _wrap(self, sock: socket, codec: Codec) -> Near:
+        if not isinstance(sock, Near):
+            prepare(sock)
+        self._loop.unwatch(sock.fileno())
+        try:
+            return Wrapped(self._loop, sock, codec, b"", None, self._living).near
+        except OSError as err:
+            raise ProtocolError(f"no descriptors to wrap the connection: {err.strerror}") from err

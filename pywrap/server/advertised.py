@@ -1,0 +1,35 @@
+"""Where a proxy is to be reached for what its reply names: its relay of datagrams, its listener of a BIND."""
+
+from __future__ import annotations
+
+from pywrap.socks.address_scope import connect_limit
+from pywrap.socks.wire import Endpoint, packed, unmapped, unmapped_bytes, unpacked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from pywrap.config.settings import Proxy
+
+
+def host_of(number: int, chain: tuple[Proxy, ...], connection: socket) -> str:
+    """How hop ``number`` is reached, ``connection`` being one through the hops up to it."""
+    if number == 0 and not hasattr(connection, "failure"):
+        return unmapped(str(connection.getpeername()[0]))
+    # Those behind the first see each other from elsewhere; and a ``wrapped.Near`` is not the connection.
+    return chain[number].host
+
+
+def advertised(bound: Endpoint, host: str) -> Endpoint:
+    """``bound``, of the reply of a proxy that is reached as ``host``; or ``host`` itself with its port.
+
+    That is where the reply has 0.0.0.0, a name, or an address which fewer can reach than ``host``: a private
+    one of a proxy behind a NAT, or its loopback.
+    """
+    address, own = packed(bound.host), packed(host)
+    if address is None or not any(address):
+        return Endpoint(host, bound.port)
+    address = unmapped_bytes(address)
+    if own is not None and connect_limit(address) < connect_limit(unmapped_bytes(own)):
+        return Endpoint(host, bound.port)
+    return Endpoint(unpacked(address), bound.port)
