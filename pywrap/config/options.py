@@ -375,6 +375,24 @@ With --check: ask for a connection to this destination instead, for proxies that
         "HOST:PORT",
     ),
     Option(
+        "report",
+        ACTIONS,
+        "make a page of FILE, which --log has written",
+        """\
+Make a page of FILE, a log of --log (- is stdin): a waterfall of the connections, cut into the phases of each
+hop, with names and refusals between them; tables by hop, program and destination; what was refused and why;
+what left directly, and by which rule. The page is one file that opens from disk and loads nothing.""",
+        "FILE",
+    ),
+    Option(
+        "output",
+        ACTIONS,
+        "with --report: the page's file",
+        "With --report: the file for the page; - is stdout. By default, FILE with the ending .html.",
+        "FILE",
+        short="-o",
+    ),
+    Option(
         "json", ACTIONS, "with --check: for scripts", "With --check: print JSON. Its keys stay as they are."
     ),
     # ------------------------------------------------------------ messages
