@@ -75,6 +75,10 @@ def _run(argv: list[str]) -> int:
         if options.command:
             raise ConfigError(f"`--report` runs no PROGRAM: `{options.command[0]}`", HINT_REPORT)
         return _print(report(options.file, options.output))
+    if options.action == "--watch":
+        from pywrap.launch.watch import watch
+
+        return watch(options.command, options.json)
     if options.output is not None:
         raise ConfigError("`--output` without `--report`", HINT_REPORT)
     if options.json or options.target is not None:
@@ -157,7 +161,7 @@ ALIASES = {option.short: option.flag for option in OPTIONS if option.short and o
 # The option of each setting that has one, by its name.
 SETTINGS = {option.flag: option.name for option in OPTIONS if option.name in NAMES}
 # Options that do something else instead of running PROGRAM.
-ACTIONS = ("--show-config", "--env", "--check")
+ACTIONS = ("--show-config", "--env", "--check", "--watch")
 # On without a value, which follows a = if there is one.
 SWITCHES = tuple(option.flag for option in OPTIONS if option.metavar.startswith("[="))
 WITH_VALUE = tuple(

@@ -393,7 +393,22 @@ what left directly, and by which rule. The page is one file that opens from disk
         short="-o",
     ),
     Option(
-        "json", ACTIONS, "with --check: for scripts", "With --check: print JSON. Its keys stay as they are."
+        "watch",
+        ACTIONS,
+        "show the processes of a run, and where each of their connections goes",
+        """\
+Show the processes of the run of PID, or of the run that was started last, until it ends: each is patched,
+confined or unprotected, and each of its connections goes to a hop, directly by a rule, or neither. It tells
+what was seen, of connections that lived long enough. The exit status is 3 if anything unprotected was seen.
+With --json, one look is printed, for scripts.""",
+        # Not a value, as with --check.
+        "[PID]",
+    ),
+    Option(
+        "json",
+        ACTIONS,
+        "with --check and --watch: for scripts",
+        "With --check and --watch: print JSON. Its keys stay as they are.",
     ),
     # ------------------------------------------------------------ messages
     Option("quiet", MESSAGES, "errors only", "Errors only.", short="-q"),
