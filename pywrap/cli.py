@@ -34,6 +34,7 @@ ENVIRONMENT = "env"
 
 HINT_ENV = 'eval "$(pysocksify --env [OPTIONS])", and back: eval "$(pysocksify --env=off)"'
 HINT_CHECK = "usage: pysocksify [OPTIONS] --check [--json] [URL]..., all options before the URLs"
+HINT_REPORT = "usage: pysocksify --report LOG [-o PAGE]"
 HINT_USAGE = "usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary"
 
 
@@ -72,6 +73,18 @@ def _run(argv: list[str]) -> int:
         return _print(options.answer)
     if options.action == "--check":
         return _check(options)
+    if options.action == "--report":
+        from pywrap.launch.report import report
+
+        if options.command:
+            raise ConfigError(f"`--report` runs no PROGRAM: `{options.command[0]}`", HINT_REPORT)
+        return _print(report(options.file, options.output))
+    if options.action == "--watch":
+        from pywrap.launch.watch import watch
+
+        return watch(options.command, options.json)
+    if options.output is not None:
+        raise ConfigError("`--output` without `--report`", HINT_REPORT)
     if options.json or options.target is not None:
         raise ConfigError(f"`{'--json' if options.json else '--check-target'}` without `--check`", HINT_CHECK)
     if options.action == "--env=off":
@@ -162,7 +175,7 @@ ALIASES = {option.short: option.flag for option in OPTIONS if option.short and o
 # The option of each setting that has one, by its name.
 SETTINGS = {option.flag: option.name for option in OPTIONS if option.name in NAMES}
 # Options that do something else instead of running PROGRAM.
-ACTIONS = ("--show-config", "--env", "--check")
+ACTIONS = ("--show-config", "--env", "--check", "--watch")
 # On without a value, which follows a = if there is one.
 SWITCHES = tuple(option.flag for option in OPTIONS if option.metavar.startswith("[="))
 WITH_VALUE = tuple(
@@ -189,6 +202,9 @@ class Options:
         self.json = False
         self.target: str | None = None
         self.publish: list[str] = []
+        # Of --report: the log, and the page.
+        self.file = ""
+        self.output: str | None = None
         # Of --check: this machine, instead of the proxies.
         self.machine = False
         # With --check, URLs.
@@ -278,6 +294,11 @@ class Options:
                 self.config_format = self._given.file_format(value, name)
             case "--check-target":
                 self.target = value
+            case "--report":
+                self.file = value
+                self._act(name)
+            case "--output":
+                self.output = value
             case "--publish":
                 self.publish.append(value)
             case _:

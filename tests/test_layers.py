@@ -26,7 +26,7 @@ FLOORS = (
     ("pywrap.relay",),
     ("pywrap.socks",),
     ("pywrap.programs", "pywrap.log"),
-    ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.messages"),
+    ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.marker", "pywrap.messages"),
 )
 # On one floor, and not to know each other.
 STRANGERS = {"pywrap.tunnel", "pywrap.server"}
@@ -51,6 +51,7 @@ TARGET = (
     "pywrap.log.*",
     "pywrap.errors",
     "pywrap.frozen",
+    "pywrap.marker",
     "pywrap.messages",
     "pywrap.config",
     "pywrap.config.matching",

@@ -396,7 +396,40 @@ With --check: ask for a connection to this destination instead, for proxies that
         "HOST:PORT",
     ),
     Option(
-        "json", ACTIONS, "with --check: for scripts", "With --check: print JSON. Its keys stay as they are."
+        "report",
+        ACTIONS,
+        "make a page of FILE, which --log has written",
+        """\
+Make a page of FILE, a log of --log (- is stdin): a waterfall of the connections, cut into the phases of each
+hop, with names and refusals between them; tables by hop, program and destination; what was refused and why;
+what left directly, and by which rule. The page is one file that opens from disk and loads nothing.""",
+        "FILE",
+    ),
+    Option(
+        "output",
+        ACTIONS,
+        "with --report: the page's file",
+        "With --report: the file for the page; - is stdout. By default, FILE with the ending .html.",
+        "FILE",
+        short="-o",
+    ),
+    Option(
+        "watch",
+        ACTIONS,
+        "show the processes of a run, and where each of their connections goes",
+        """\
+Show the processes of the run of PID, or of the run that was started last, until it ends: each is patched,
+confined or unprotected, and each of its connections goes to a hop, directly by a rule, or neither. It tells
+what was seen, of connections that lived long enough. The exit status is 3 if anything unprotected was seen.
+With --json, one look is printed, for scripts.""",
+        # Not a value, as with --check.
+        "[PID]",
+    ),
+    Option(
+        "json",
+        ACTIONS,
+        "with --check and --watch: for scripts",
+        "With --check and --watch: print JSON. Its keys stay as they are.",
     ),
     # ------------------------------------------------------------ messages
     Option("quiet", MESSAGES, "errors only", "Errors only.", short="-q"),

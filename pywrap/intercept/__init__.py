@@ -114,6 +114,8 @@ def uninstall() -> None:
     import_hook.uninstall()
     if "pywrap.intercept.patches.spawn" in sys.modules:
         sys.modules["pywrap.intercept.patches.spawn"].uninstall()
+    if "pywrap.marker" in sys.modules:
+        sys.modules["pywrap.marker"].remove()
     if _patches is not None:
         _patches.undo()
     _settings = _runtime = _patches = None
@@ -163,6 +165,7 @@ def _prepare() -> None:
     _patch_select(select)
     for part in ("pywrap.intercept.patches.sockopt", *_PARTS):
         load(part)
+    load("pywrap.marker").put()
     registry = load("pywrap.intercept.registry").SocketRegistry()
     # No call between a look and its consequence: no signal handler comes in the middle of that.
     if _registry is None:

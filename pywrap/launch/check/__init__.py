@@ -7,6 +7,8 @@ product, and a refusal counts against a proxy only when the destination is known
 
 from __future__ import annotations
 
+import os
+import sys
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
@@ -18,6 +20,7 @@ from pywrap.launch.check.hop_requests import speaks
 from pywrap.launch.check.probes import probe_proxy
 from pywrap.launch.check.progress import Progress
 from pywrap.launch.check.report import Report, all_work, in_json, in_words
+from pywrap.launch.check.terminal import on_terminal, wants_colour, width_of_stdout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,8 +121,11 @@ def check(
         report = results[path].result()
         report.counts = role.counts or (report in reports and report.counts)
         reports += [] if report in reports else [report]
+    status = WORKS if all_work(reports) else FAILS
+    if not json and sys.stdout.isatty():
+        return on_terminal(reports, placeholders, width_of_stdout(), wants_colour(os.environ)), status
     tell = in_json if json else in_words
-    return tell(reports, placeholders), WORKS if all_work(reports) else FAILS
+    return tell(reports, placeholders), status
 
 
 def _around(path: Path, results: Mapping[Path, Future[Report]]) -> Path:

@@ -105,7 +105,7 @@ def all_work(reports: Sequence[Report]) -> bool:
     return {report.works for report in reports if report.counts} == {True}
 
 
-def _guards(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
+def guards_of(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
     """By value of --dns: whether SSRF guards, which refuse private addresses, accept those that programs get.
 
     A guard can judge real addresses. A placeholder is private for ``ipaddress``, unless the user has chosen
@@ -126,7 +126,7 @@ def _guards(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
 def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
     whole = {
         "works": all_work(reports),
-        "guards": _guards(reports, placeholders),
+        "guards": guards_of(reports, placeholders),
         "proxies": [_as_json(report) for report in reports],
     }
     return json.dumps(whole, indent=1) + "\n"
@@ -156,15 +156,15 @@ def _rounded(seconds: float | None) -> float | None:
 
 # ---------------------------------------------------------------- for people
 
-_HEAD = ("", "reachable", "latency", "methods", "CONNECT", "names", "IPv6", "UDP", "BIND", "pipe", "half")
-_CELLS = {YES: "yes", NO: "no", UNKNOWN: "?", ABSENT: "-"}
+HEAD = ("", "reachable", "latency", "methods", "CONNECT", "names", "IPv6", "UDP", "BIND", "pipe", "half")
+CELLS = {YES: "yes", NO: "no", UNKNOWN: "?", ABSENT: "-"}
 
-_LEGEND = (
+LEGEND = (
     "latency: until connected / until the greeting was answered",
     "pipe: takes greeting, request and data at once, without a wait (pipelining)",
     "half: what a server answers to the end of a client's data (shutdown) comes back",
 )
-_CELL_LEGEND = {
+CELL_LEGEND = {
     "?": "?: cannot be told (--check-target HOST:PORT may help)",
     "-": "-: its protocol has no such thing",
     "addr": "addr: for datagrams to addresses, not to names",
@@ -176,18 +176,18 @@ def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str
     paths = [report.path for report in reports]
     # All numbers are as wide as the last one.
     numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
-    names = [f"{number}  {_name(paths, at)}" for at, number in enumerate(numbers)]
-    rows = [_row(*each) for each in zip(numbers, reports, strict=True)]
+    names = [f"{number}  {name_of(paths, at)}" for at, number in enumerate(numbers)]
+    rows = [row_of(*each) for each in zip(numbers, reports, strict=True)]
     notes = [line for each in zip(numbers, reports, strict=True) for line in _notes(*each)]
     cells = {cell for row in rows for cell in row}
-    legend = [*_LEGEND, *(text for cell, text in _CELL_LEGEND.items() if cell in cells)]
-    verdicts = [f"{mode} {_CELLS[verdict]}" for mode, verdict in _guards(reports, placeholders).items()]
+    legend = [*LEGEND, *(text for cell, text in CELL_LEGEND.items() if cell in cells)]
+    verdicts = [f"{mode} {CELLS[verdict]}" for mode, verdict in guards_of(reports, placeholders).items()]
     guards = [f"SSRF guards take the addresses of --dns {', '.join(verdicts)}"]
-    blocks = [names, _aligned([_HEAD, *rows]), notes, legend, guards, [_verdict(numbers, reports)]]
+    blocks = [names, aligned([HEAD, *rows]), notes, legend, guards, [verdict_of(numbers, reports)]]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks if block)
 
 
-def _verdict(numbers: Sequence[str], reports: Sequence[Report]) -> str:
+def verdict_of(numbers: Sequence[str], reports: Sequence[Report]) -> str:
     failing = [number.strip() for number, report in zip(numbers, reports, strict=True) if not report.works]
     if len(reports) == 1:
         return "not seen to work" if failing else "works"
@@ -198,7 +198,7 @@ def _verdict(numbers: Sequence[str], reports: Sequence[Report]) -> str:
     return f"{len(reports) - len(failing)} of {len(reports)} work, not seen to work: {', '.join(failing)}"
 
 
-def _name(paths: list[tuple[Proxy, ...]], number: int) -> str:
+def name_of(paths: list[tuple[Proxy, ...]], number: int) -> str:
     *before, last = paths[number]
     if not before:
         return format_proxy(last)
@@ -207,8 +207,8 @@ def _name(paths: list[tuple[Proxy, ...]], number: int) -> str:
     return f"{numbers[0]} through {', '.join(numbers[1:])}"
 
 
-def _row(number: str, report: Report) -> tuple[str, ...]:
-    cells = {subject: _CELLS[finding.verdict] for subject, finding in report.findings.items()}
+def row_of(number: str, report: Report) -> tuple[str, ...]:
+    cells = {subject: CELLS[finding.verdict] for subject, finding in report.findings.items()}
     return (
         number,
         cells["reachable"],
@@ -223,7 +223,7 @@ def _row(number: str, report: Report) -> tuple[str, ...]:
 
 
 def _in_part(cell: str, other: str, part: str) -> str:
-    return part if (cell, other) == (_CELLS[YES], _CELLS[NO]) else cell
+    return part if (cell, other) == (CELLS[YES], CELLS[NO]) else cell
 
 
 def _latency(report: Report) -> str:
@@ -244,17 +244,17 @@ def _methods(report: Report) -> str:
     if taken:
         return " ".join(taken)
     verdicts = set(verdicts_on.values())
-    return _CELLS[verdicts.pop() if len(verdicts) == 1 else UNKNOWN]
+    return CELLS[verdicts.pop() if len(verdicts) == 1 else UNKNOWN]
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _notes(number: str, report: Report) -> list[str]:
     said = [f"error: {report.error}"] if report.error else []
-    said += [f"{name}: {_other_client(finding)}" for name, finding in report.other_clients.items()]
+    said += [f"{name}: {other_client(finding)}" for name, finding in report.other_clients.items()]
     for subject, finding in report.findings.items():
         if finding.why and finding is not NOT_ASKED and finding.verdict != ABSENT:
             # Not if the error has the same text.
@@ -276,7 +276,7 @@ def _notes(number: str, report: Report) -> list[str]:
     return lines
 
 
-def _other_client(finding: Finding) -> str:
+def other_client(finding: Finding) -> str:
     if finding.verdict == YES:
         return "gets through"
     return f"fails too: {finding.why}" if finding.verdict == NO else finding.why

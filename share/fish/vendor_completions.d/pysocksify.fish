@@ -4,7 +4,7 @@
 function __pysocksify_program
     set -l tokens (commandline -opc) (commandline -ct)
     set -e tokens[1]
-    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
+    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'report=+' 'o/output=+' 'watch' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
     or return 1
     set -q _flag_check
     and return 1
@@ -56,7 +56,10 @@ complete -c pysocksify -n __pysocksify_in_options -l show-config -d 'print the s
 complete -c pysocksify -n __pysocksify_in_options -l env -a 'off' -d 'print what wraps a shell'
 complete -c pysocksify -n __pysocksify_in_options -l check -d 'test the proxies, and say what they can do'
 complete -c pysocksify -n __pysocksify_in_options -l check-target -x -d 'ask them for a connection there'
-complete -c pysocksify -n __pysocksify_in_options -l json -d 'with --check: for scripts'
+complete -c pysocksify -n __pysocksify_in_options -l report -rF -d 'make a page of FILE, which --log has written'
+complete -c pysocksify -n __pysocksify_in_options -s o -l output -rF -d 'with --report: the page\'s file'
+complete -c pysocksify -n __pysocksify_in_options -l watch -d 'show the processes of a run, and where each of their connections goes'
+complete -c pysocksify -n __pysocksify_in_options -l json -d 'with --check and --watch: for scripts'
 complete -c pysocksify -n __pysocksify_in_options -s q -l quiet -d 'errors only'
 complete -c pysocksify -n __pysocksify_in_options -s v -l verbose -d 'a line for each connection; -vv: more'
 complete -c pysocksify -n __pysocksify_in_options -l log -rF -d 'write each connection, name and refusal to FILE, as JSON'

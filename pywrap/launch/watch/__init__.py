@@ -1,0 +1,76 @@
+"""``pysocksify --watch``: the processes of a run, and where each of their connections goes, as it happens.
+
+It sees what /proc shows once or twice a second, of processes that this user may look at. A connection that
+lives shorter than that is missed, and who forges the mark of the patches is believed. So it says what was
+seen, and never that nothing leaks: ``--confine on`` has the kernel see to that.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import sleep
+
+from pywrap.errors import ConfigError
+from pywrap.launch.watch.runs import Watched, find
+from pywrap.launch.watch.seen import Seen
+from pywrap.launch.watch.view import PlainView, View, as_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Exit status: something unprotected was seen.
+UNPROTECTED = 3
+
+# Seconds between two looks.
+_PAUSE = 0.5
+
+
+def watch(words: Sequence[str], json: bool) -> int:
+    """Watch the run of the process ``words[0]``, or the latest, until it ends; return the exit status.
+
+    ``json``: print what is seen now, as JSON, and return at once.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    watched = Watched(find(_pid(words)))
+    seen = Seen()
+    if json:
+        # Twice: a Python that is just starting has no mark yet.
+        seen.note(watched.look())
+        sleep(_PAUSE)
+        processes = watched.look()
+        seen.note(processes)
+        print(as_json(watched.settings, processes, seen), flush=True)
+        return UNPROTECTED if seen.anything else 0
+    try:
+        with _view() as view:
+            while processes := watched.look():
+                seen.note(processes)
+                view.show(watched.settings, processes, seen)
+                sleep(_PAUSE)
+    except KeyboardInterrupt:
+        pass
+    print(seen.summary(), flush=True)
+    return UNPROTECTED if seen.anything else 0
+
+
+def _pid(words: Sequence[str]) -> int | None:
+    if not words:
+        return None
+    if len(words) > 1 or not (words[0].isascii() and words[0].isdigit()):
+        raise ConfigError(f"`--watch` takes one process: `{' '.join(words)}`", "its number, or nothing")
+    return int(words[0])
+
+
+def _view() -> View:
+    if sys.stdout.isatty():
+        try:
+            from pywrap.launch.watch.terminal import TerminalView
+        except ImportError:
+            # rich is an extra: pip install 'pysocksify[watch]'.
+            pass
+        else:
+            return TerminalView()
+    return PlainView()
