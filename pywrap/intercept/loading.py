@@ -1,12 +1,12 @@
-"""Imports modules of ours so that who comes in the middle can do the rest.
+"""Imports modules of ours, so that a signal handler in the middle of that can import them as well.
 
-The first connection imports the implementation. In the middle of that a signal handler, a finalizer or a
-trace function may connect as well, in the same thread: it cannot wait, and it must not get a module that is
-half executed, as the import system would give it. So a module is in ``sys.modules`` after its execution, not
-before (no module of ours needs itself for that: there is no circle among them). Who comes in the middle
-executes what is missing; who was interrupted finds that done, and takes it in the place of its own.
+The first connection imports the implementation. A signal handler, a finalizer or a trace function may
+interrupt that and connect as well, in the same thread. It cannot wait, and it must not get a module that is
+half executed, as the import system would give it. So a module enters ``sys.modules`` after its execution, not
+before (which works because no module of ours imports itself in a circle). The handler executes all modules
+that are missing. The interrupted import finds them in ``sys.modules`` then, and drops its own.
 
-``sys.meta_path`` is not asked for our modules: one of the program's finders may open connections.
+The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _OURS = "pywrap."
 
-# So often in a row a load may interrupt another in a thread, with nothing loaded in between. An audit hook
-# that connects whenever a file is opened would do it without end.
+# How many loads may be in the middle of each other in a thread, with no module completed in between. An audit
+# hook that connects whenever a file is opened would interrupt each load by another one, without end.
 _ATTEMPTS = 16
 
 # The names of what has been executed here.
@@ -46,13 +46,13 @@ def load(name: str) -> Any:
     now = len(_loaded)
     attempts = before + 1 if now == then else 1
     if attempts > _ATTEMPTS:
-        # What a start imports is counted.
+        # Here, because each import at the start of a program costs time (tests/test_no_tax.py).
         import errno
 
         raise OSError(errno.EDEADLK, "a connection was opened by what watches pysocksify being loaded for it")
     _here.attempts = attempts, now
-    # Who has come in the middle is not interrupted by the next signal: that one would load slower than they
-    # come.
+    # The load of a signal handler is not interrupted by the next signal: a timer could send signals faster
+    # than handlers load.
     is_second = before > 0
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()) if is_second else None
     try:
@@ -72,13 +72,13 @@ def _load(name: str) -> Any:
     spec = PathFinder.find_spec(name, package.__path__)
     code = None if spec is None else _code(spec)
     if spec is None or code is None:
-        # Not of files or an archive, but of a program that was frozen.
+        # The program was frozen (PyInstaller): its modules are neither in files nor in an archive.
         __import__(name)
         return sys.modules[name]
     module = module_from_spec(spec)
     vars(module)["__builtins__"] = _builtins
     exec(code, vars(module))
-    # One step: whoever was first.
+    # One step of C code: the first that has executed the module.
     module = sys.modules.setdefault(name, module)
     setattr(package, own, module)
     _loaded.append(name)

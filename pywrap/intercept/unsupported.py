@@ -1,6 +1,6 @@
 """Libraries that have sockets of their own in C, where no patch reaches: refused, or not in silence.
 
-Three are refused as if they were not installed, since nearly everybody who uses them goes on without:
+Three are refused as if they were not installed, since nearly all programs that use them work without:
 
 * uvloop connects and resolves by libuv; asyncio's own loops are covered;
 * pycares (aiodns) asks name servers over UDP; aiohttp then uses getaddrinfo(). It may when names are

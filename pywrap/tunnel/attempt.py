@@ -1,7 +1,7 @@
 """A tunnel on a non-blocking socket, in one of the ways of its plan: a state machine that never waits itself.
 
-Who waits is the caller's affair: ``wait_for`` does it in the calling thread, for sockets that may
-block; ``background`` does it for any number of them in a thread of its own.
+The caller waits: ``wait_for`` in the calling thread, for sockets that may block; ``background`` for any
+number of them, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class TunnelAttempt:
         self._addresses: Iterator[ProxyAddress] = iter(())
         self._failure: SocksError | None = None
         self._underway = False
-        # With TCP Fast Open the dialogue begins before anybody has answered.
+        # With TCP Fast Open the dialogue begins before the first hop has answered.
         self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
@@ -219,7 +219,7 @@ class TunnelAttempt:
         return self._connected()
 
     def _is_unconnected(self) -> bool:
-        """Has the dialogue begun, and nobody taken the SYN?"""
+        """Whether the dialogue has begun and the first hop has not answered the SYN (TCP Fast Open)."""
         if self._deferred:
             try:
                 self.sock.getpeername()
@@ -265,7 +265,7 @@ class TunnelAttempt:
         self._use(self._given)
 
     def _give_up(self) -> None:
-        """Tell the plan who kept the program waiting until it had enough.
+        """Tell the plan which hop was silent when the program gave up.
 
         Otherwise a program whose own patience is shorter than our limits would never get past a silent hop.
         """

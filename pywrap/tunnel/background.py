@@ -2,7 +2,7 @@
 
 The thread ends as soon as nothing is pending. A program that has no other thread may then fork()
 without Python 3.12's warning about it, and pays nothing for connections long made. While a UDP association
-stands, its control connection is pending: nobody else could wake up a recv() when that ends.
+is open, its control connection is pending: when that ends, the thread wakes up a recv() that blocks.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _LONGEST_WAIT = 10.0
 
 
 class Task:
-    """A tunnel to open, and whom to tell.
+    """A tunnel to open, and the function to call then.
 
     ``open`` makes the ``TunnelAttempt``, on the thread.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
-    ``abandoned_fd`` reports a hang-up when nobody waits for the tunnel any more; -1 where ``cancel`` tells.
+    ``abandoned_fd`` reports a hang-up when the program gives up the tunnel; -1: ``cancel`` is called then.
     ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
@@ -80,7 +80,7 @@ class Background:
         self._epoll = epoll
         self._new: list[Task] = []
         self._cancelled: list[Task] = []
-        # What has not been reported yet. Who takes a task out of it, in one step, reports it.
+        # The tasks that have not been reported. To report one begins with removing it here, in one step.
         self._open: set[Task] = set()
         # Those whose loop was lost.
         self._orphans: list[Task] = []
@@ -197,7 +197,7 @@ class Background:
                 self._fail(orphans, _lost())
                 loop.turn(new, cancelled, lambda: not self._cancelled, is_called)
         except BaseException as err:
-            # Or it is a bug of ours, or no memory is left. Whoever waits must hear of it.
+            # Or it is a bug of ours, or no memory is left: report it, or threads would wait for ever.
             self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
 
     def _end(self, loop: _Loop, new: list[Task], error: SocksError) -> None:
@@ -211,11 +211,11 @@ class Background:
 
     def _fail(self, tasks: list[Task], error: SocksError) -> None:
         for task in tasks:
-            # One for each: what it says may be changed by who gets it.
+            # A new exception for each task, since each report adds its own details to it.
             self._report(task, SocksError(str(error), error.errno))
 
     def _report(self, task: Task, error: SocksError | None) -> None:
-        """Tell whom it concerns how ``task`` went, unless that has been told."""
+        """Call ``task.report``, unless it has been called."""
         try:
             self._open.remove(task)
         except KeyError:
@@ -417,7 +417,7 @@ class _Loop:
         except OSError as err:
             error = SocksError(f"cannot open a tunnel: {err.strerror}", err.errno)
         except Exception as err:
-            # A bug of ours. Whoever waits must hear of it, and the other tunnels go on.
+            # A bug of ours: report it, or a thread would wait for ever. The other tunnels go on.
             error = _internal(err)
         if error is not None and not task.cancelled and self._is_of_closing(task):
             error = _lost()
@@ -443,7 +443,7 @@ class _Loop:
         self._soonest = min(self._soonest, attempt.deadline.moment)
 
     def _watch(self, task: Task) -> None:
-        """Hear of it when nobody waits for ``task`` any more."""
+        """Have epoll report when the program has given up ``task``."""
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
                 # No interest of its own: a hang-up is always told.

@@ -476,7 +476,7 @@ class Listener:
     # ------------------------------------------------------------ errors
 
     def _take_error(self, fd: int) -> SocksError | None:
-        """The error that the program has to be told, once."""
+        """The error that the program has to get, once."""
         error = self._failures.take()
         if error is not None and self._real is not None:
             self._descriptors.make_unreadable(fd)
