@@ -16,11 +16,9 @@ Each step may be interrupted by code of the program that connects, and by anothe
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import forked as loading_forked
 from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
@@ -58,9 +56,8 @@ _settings: Callable[[], Settings] | None = None
 _registry: SocketRegistry | None = None
 _runtime: Runtime | None = None
 _patches: Patches | None = None
-# Neither an audit hook nor a hook at fork() can be removed.
+# An audit hook cannot be removed.
 _hooked = False
-_fork_hooked = False
 
 
 def active() -> bool:
@@ -158,7 +155,7 @@ def _patch_select(module: Any) -> None:
 
 def _prepare() -> None:
     """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
-    global _registry, _fork_hooked
+    global _registry
     # First: the modules below import it as well, and it would be patched in the middle of their own loading.
     import select
 
@@ -170,9 +167,7 @@ def _prepare() -> None:
     # No call between a look and its consequence: no signal handler comes in the middle of that.
     if _registry is None:
         _registry = registry
-    if not _fork_hooked:
-        _fork_hooked = True
-        os.register_at_fork(before=_about_to_fork, after_in_parent=_has_forked, after_in_child=_forked)
+    load("pywrap.intercept.fork").install(_present)
 
 
 def _patch(module: Any) -> None:
@@ -236,17 +231,6 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         load("pywrap.intercept.audit").check(runtime, event, args)
 
 
-def _about_to_fork() -> None:
-    if _runtime is not None:
-        _runtime.about_to_fork()
-
-
-def _has_forked() -> None:
-    if _runtime is not None:
-        _runtime.has_forked()
-
-
-def _forked() -> None:
-    loading_forked()
-    if _runtime is not None:
-        _runtime.forked()
+def _present() -> Runtime | None:
+    """The runtime, without making one."""
+    return _runtime

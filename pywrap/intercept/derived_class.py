@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from pywrap.intercept.patching import with_state
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
@@ -50,7 +52,8 @@ class Classes:
             bases: tuple[type, ...] = (cls,)
             members = _identity(cls)
             if cls is root:
-                members = {**members, **self._methods(root), "__reduce_ex__": _reduce_as(root)}
+                reduce = with_state(_reduce, root.__reduce_ex__, _base=root)
+                members = {**members, **self._methods(root), "__reduce_ex__": reduce}
             else:
                 # The methods stand behind a class of the program's, so that its super() calls find them.
                 bases = (_Quiet, cls, self._derived(root))
@@ -79,11 +82,9 @@ def _identity(cls: type) -> dict[str, Any]:
     }
 
 
-def _reduce_as(base: Any) -> Callable[..., Any]:
-    def __reduce_ex__(self: Any, protocol: int) -> Any:
-        # multiprocessing finds the way to send a socket to another process by its exact class.
-        reduction = sys.modules.get("multiprocessing.reduction")
-        reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(base)
-        return base.__reduce_ex__(self, protocol) if reducer is None else reducer(self)
-
-    return __reduce_ex__
+def _reduce(self: Any, protocol: int, *, _base: Any) -> Any:
+    """__reduce_ex__(), as of ``_base``, the socket's own class."""
+    # multiprocessing finds the way to send a socket to another process by its exact class.
+    reduction = sys.modules.get("multiprocessing.reduction")
+    reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(_base)
+    return _base.__reduce_ex__(self, protocol) if reducer is None else reducer(self)

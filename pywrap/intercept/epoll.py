@@ -1,15 +1,16 @@
-"""select.epoll, also as selectors.EpollSelector holds it: registrations follow a hand-over.
+"""select.epoll, also as selectors.EpollSelector holds it: registrations follow a descriptor to its new file.
 
-A registration belongs to the open file, not to the number. When a tunnel's socket takes the place of
-its placeholder (``nonblocking``), whoever registered the descriptor would be told of the old file, and
-``modify`` would fail with ENOENT: tornado and Twisted die of that. So we know what each epoll object
-has registered, and register it again for the new file.
+In the kernel a registration belongs to the open file, not to the descriptor's number. When the socket of a
+tunnel takes the place of its placeholder (``tcp.nonblocking``), a poller would go on to get the events of the
+placeholder, and ``modify`` would fail with ENOENT, which tornado and Twisted do not survive. So each epoll
+object notes what the program has registered, and registers it again for the new file.
 
-``select.epoll`` cannot be subclassed. ``poll`` stays the interpreter's own method.
+``select.epoll`` cannot be subclassed, so ``Epoll`` implements its methods. ``poll`` is C's own: waiting costs
+nothing more.
 
-There is no lock, which a signal handler could meet in its own thread. What an epoll object is to have
-(``_events``) is noted before the kernel is told, and the thread that hands over compares it with what it has
-registered until they agree. What the program does between ``leave`` and ``rejoin`` is noted, and told then.
+There is no lock, because a signal handler could wait for one that its own thread holds. What the program
+wants (``_events``) is noted before the kernel is called. A modify() that the kernel refuses between ``leave``
+and ``rejoin`` stays noted: ``rejoin`` registers it, and compares again until the two agree.
 """
 
 from __future__ import annotations
@@ -27,34 +28,34 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.patching import Patches
 
-    # A mask, in an object that no other registration is.
+    # The mask of events, in a list of its own: two registrations with one mask are told apart by ``is``.
     Registration: TypeAlias = list[int]
 
 Real = select.epoll
 
-# The objects in use, by id.
+# Weak references to the objects in use, by id().
 _alive: dict[int, Any] = {}
 
 # Called with each descriptor that has become another file: of loops with an epoll object that is not in here.
 followers: list[Callable[[int], None]] = []
 
-# The descriptors between ``leave`` and ``rejoin``.
+# The descriptors that are between ``leave`` and ``rejoin``.
 _moving: set[int] = set()
 
 
 def install(patches: Patches, module: Any) -> None:
-    """Replace ``epoll`` in ``module``, which is ``select``; nothing happens when that is done."""
+    """Replace ``epoll`` in ``module``, which is ``select``. May be called twice."""
     if module.epoll is Epoll:
         return
     patches.replace(module, "epoll", Epoll)
     selectors: Any = sys.modules.get("selectors")
     if hasattr(selectors, "EpollSelector"):
-        # Bound when that was imported.
+        # ``selectors`` has bound it when it was imported.
         patches.replace(selectors.EpollSelector, "_selector_cls", Epoll)
 
 
 class Epoll:
-    """As ``select.epoll``, which see."""
+    """Implements ``select.epoll``."""
 
     __slots__ = ("__weakref__", "_events", "_real", "poll")
 
@@ -104,13 +105,13 @@ class Epoll:
             if before is None or number not in _moving:
                 raise
 
-    def _note(self, take_error: Any, fd: int, eventmask: int) -> None:
+    def _note(self, call: Any, fd: int, eventmask: int) -> None:
         before = self._events.get(fd)
         self._events[fd] = noted = [eventmask]
         try:
-            take_error(fd, eventmask)
+            call(fd, eventmask)
         except FileNotFoundError:
-            # modify() on the way from one file to the other: ``rejoin`` tells the kernel.
+            # modify() between ``leave`` and ``rejoin``, which registers it.
             if before is None or fd not in _moving:
                 self._take_back(fd, noted, before)
                 raise
@@ -130,8 +131,8 @@ class Epoll:
         try:
             self._real.unregister(fd)
         except (OSError, ValueError):
-            # Closing a descriptor unregisters it unseen, and closing the epoll all of them: what we
-            # have noted is of an earlier file. Unless another thread has noted it just now.
+            # Not registered: close() of a descriptor unregisters it unseen, and close() of the epoll all of
+            # them. So the note is of an earlier file, unless another thread has made it just now.
             if self._events.get(fd) is noted:
                 self._events.pop(fd, None)
 
@@ -141,12 +142,12 @@ class Epoll:
             try:
                 self._real.register(fd, noted[0])
             except (OSError, ValueError):
-                # The program was faster, or has closed the epoll.
+                # The program has registered it itself, or has closed the epoll.
                 return
-            told, noted = noted, self._events.get(fd)
-            if noted is told:
+            done, noted = noted, self._events.get(fd)
+            if noted is done:
                 return
-            # The program has changed its mind while the kernel was told.
+            # The program has noted something else since.
             try:
                 self._real.unregister(fd)
             except (OSError, ValueError):
@@ -165,14 +166,14 @@ Epoll.__module__ = "select"
 
 
 def leave(fd: int) -> None:
-    """Take ``fd``, which is about to be another file, out of every epoll that has it, until ``rejoin``."""
+    """Unregister ``fd``, which is about to be another file, from all epoll objects, until ``rejoin``."""
     _moving.add(fd)
     for epoll in _with(fd):
         epoll._leave(fd)
 
 
 def rejoin(fd: int) -> None:
-    """Register ``fd``, by now another file, where it is to be."""
+    """Register ``fd``, which is another file now, with the epoll objects that the program wants it in."""
     for epoll in _with(fd):
         epoll._rejoin(fd)
     _moving.discard(fd)
@@ -186,7 +187,7 @@ def _with(fd: int) -> list[Epoll]:
 
 
 def forked() -> None:
-    """In a child after fork(): a thread that was handing over is not here."""
+    """In a child after fork(), which has no thread that is between ``leave`` and ``rejoin``."""
     _moving.clear()
 
 
@@ -196,6 +197,6 @@ def _number(fd: Any) -> int:
     try:
         fileno = fd.fileno
     except AttributeError:
-        # In the words of C.
+        # With C's message.
         raise TypeError("argument must be an int, or have a fileno() method.") from None
     return int(fileno())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 
 from pywrap.frozen import replace
-from pywrap.intercept.own import Own
+from pywrap.intercept.own_socket import Own
 from pywrap.tunnel.attempt import TunnelAttempt
 from pywrap.tunnel.background import Task
 from pywrap.tunnel.deadline import Deadline

@@ -1,9 +1,9 @@
-"""Is told when certain modules are imported, so that a program which never does pays nothing.
+"""Calls us when the program imports ``socket`` and other modules to patch: without that, nothing is patched.
 
-A finder at the front of ``sys.meta_path`` that finds nothing itself: for ``socket`` it lets the others find
-the module and wraps the loader. It stays there, for ``importlib.reload(socket)``. Whoever imports ``_socket``
-alone gets ``socket`` imported behind it: what is replaced, is replaced then. ``select`` is a module of its
-own: a program may make an epoll object, and import ``socket`` later.
+``Finder`` is at the front of ``sys.meta_path`` and finds nothing itself: it lets the finders behind it find
+the module, and wraps the loader (``Loader``). It stays there, for ``importlib.reload(socket)``. When a
+program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
+itself: a program may make an epoll object before it imports ``socket``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# They make the locks of the import system green: native threads that import the same module then wait for
-# one another for ever. We have to be complete before.
+# These replace the locks of the import system by green ones, after which native threads that import the same
+# module wait for one another for ever. All of our modules have to be imported before.
 GREEN = frozenset({"eventlet", "gevent"})
 
 # Their sockets are their own, and there is nothing in them to patch (``unsupported``).
@@ -47,13 +47,13 @@ SEAMS = {
 
 SELECT = "select"
 
-# These keep something of ``socket`` (``trio``, ``multiprocessing``), or would hand on a placeholder address
-# (``socks_libraries``).
+# These keep functions of ``socket`` (``patches.trio``, ``patches.multiprocessing``), or would send a
+# placeholder address to their own proxy (``socks_libraries``).
 TRIO = "trio._socket"
 SOCKS_LIBRARIES = frozenset(
     {"socks", *(f"python_socks._protocols.{name}" for name in ("http", "socks4", "socks5"))}
 )
-# Starts children (``spawn``).
+# Starts child processes (``patches.spawn``).
 FORK_EXEC = "_posixsubprocess"
 KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
 
@@ -65,11 +65,11 @@ _finder: Finder | None = None
 def install(
     expected: Callable[[], None], imported: Callable[[Any], None], announced: Callable[[str], None]
 ) -> None:
-    """Have ``imported(module)`` called whenever ``socket``, ``select``, or one of ``KEEPERS``, was executed.
+    """Call ``imported(module)`` each time that ``socket``, ``select`` or one of ``KEEPERS`` was executed.
 
-    ``expected()`` is called before that. ``announced(name)`` is called before a module of ``GREEN`` or
-    ``FOREIGN`` is executed, once it is found, and may raise ModuleNotFoundError; ``socket`` has been imported
-    then.
+    ``expected()`` is called before it is executed. ``announced(name)`` is called before a module of ``GREEN``
+    or ``FOREIGN`` is executed, if it is installed; it may raise ModuleNotFoundError. ``socket`` has been
+    imported then.
     """
     global _finder
     _finder = Finder(expected, imported, announced)
@@ -77,7 +77,7 @@ def install(
 
 
 def uninstall() -> None:
-    """Stop it. May be called twice."""
+    """Undo ``install``. May be called twice."""
     global _finder
     if _finder is not None:
         sys.meta_path.remove(_finder)
@@ -104,15 +104,15 @@ class Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if is_announced:
-                    # Not when it is not installed: eventlet tries what there is.
+                    # Only when it is installed: eventlet tries to import several libraries.
                     import socket  # noqa: F401
 
                     self._announced(name)
                 elif spec.loader is not None:
-                    # What is expected of us needs the first two itself; children need no socket.
+                    # ``expected`` imports the first two itself, and to start a process takes no socket.
                     expected = _nothing if name in ("_socket", SELECT, FORK_EXEC) else self._expected
-                    told = _import_socket if name == "_socket" else self._imported
-                    spec.loader = Loader(spec, expected, told)  # type: ignore[assignment]
+                    then = _import_socket if name == "_socket" else self._imported
+                    spec.loader = Loader(spec, expected, then)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -127,7 +127,7 @@ def _import_socket(_: Any) -> None:
 
 
 class Loader:
-    """Loads a module as its own loader does, and tells."""
+    """Loads a module by its own loader; calls ``expected`` before that and ``imported`` after it."""
 
     def __init__(self, spec: Any, expected: Callable[[], None], imported: Callable[[Any], None]) -> None:
         self._spec = spec
@@ -146,7 +146,7 @@ class Loader:
         except ImportError as err:
             _end(err)
         self._loader.exec_module(module)
-        # What a signal handler raises would leave the module half patched.
+        # An exception out of a signal handler would leave the module half patched.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
         try:
             self._imported(module)
@@ -156,7 +156,7 @@ class Loader:
 
 
 def _end(err: BaseException, name: str = "socket") -> None:
-    """The program could catch ``err``, and go on with a half-patched module: its traffic would leave."""
+    """End the process: the program could catch ``err``, and go on with a module that is half patched."""
     line = f"pysocksify: error: cannot patch the {name} module: {err!r}\n"
     os.write(2, line.encode("utf-8", "backslashreplace"))
     os._exit(125)

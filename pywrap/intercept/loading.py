@@ -1,16 +1,16 @@
-"""Imports modules of ours so that code that interrupts an import can finish it.
+"""Imports modules of ours, so that a signal handler in the middle of that can import them as well.
 
-The first connection imports the implementation. In the middle of that a signal handler, a finalizer or a
-trace function may connect as well, in the same thread: it cannot wait, and it must not get a module that is
-half executed, as the import system would give it. So a module is in ``sys.modules`` after its execution, not
-before (no module of ours needs itself for that: there is no circle among them). The handler executes the
-modules that are missing; the interrupted import finds them done, and uses them in the place of its own.
+The first connection imports the implementation. A signal handler, a finalizer or a trace function may
+interrupt that and connect as well, in the same thread. It cannot wait, and it must not get a module that is
+half executed, as the import system would give it. So a module enters ``sys.modules`` after its execution, not
+before (which works because no module of ours imports itself in a circle). The handler executes all modules
+that are missing. The interrupted import finds them in ``sys.modules`` then, and drops its own.
 
 Another thread waits for the one that loads, so that a hundred threads that connect at once do not execute
 everything a hundred times. But not for ever: the one that loads may be interrupted by a handler that waits
 for the other.
 
-``sys.meta_path`` is not asked for our modules: one of the program's finders may open connections.
+The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _OURS = "pywrap."
 
-# So often in a row a load may interrupt another in a thread, with nothing loaded in between. An audit hook
-# that connects whenever a file is opened would do it without end.
+# How many loads may be in the middle of each other in a thread, with no module completed in between. An audit
+# hook that connects whenever a file is opened would interrupt each load by another one, without end.
 _ATTEMPTS = 16
 
 # Seconds that a thread waits for another one that loads. Loading takes a hundredth of that.
@@ -95,12 +95,13 @@ def _load_alone(name: str) -> Any:
     now = len(_loaded)
     attempts = before + 1 if now == then else 1
     if attempts > _ATTEMPTS:
-        # What a start imports is counted.
+        # Here, because each import at the start of a program costs time (tests/test_no_tax.py).
         import errno
 
         raise OSError(errno.EDEADLK, "a connection was opened by what watches pysocksify being loaded for it")
     _here.attempts = attempts, now
-    # A handler that loads is not interrupted by the next signal: signals may come faster than it loads.
+    # The load of a signal handler is not interrupted by the next signal: a timer could send signals faster
+    # than handlers load.
     is_second = before > 0
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()) if is_second else None
     try:
@@ -120,13 +121,13 @@ def _load(name: str) -> Any:
     spec = PathFinder.find_spec(name, package.__path__)
     code = None if spec is None else _code(spec)
     if spec is None or code is None:
-        # Not of files or an archive, but of a program that was frozen.
+        # The program was frozen (PyInstaller): its modules are neither in files nor in an archive.
         __import__(name)
         return sys.modules[name]
     module = module_from_spec(spec)
     vars(module)["__builtins__"] = _builtins
     exec(code, vars(module))
-    # One step: the module of the import that ended first.
+    # One step of C code: the first that has executed the module.
     module = sys.modules.setdefault(name, module)
     setattr(package, own, module)
     _loaded.append(name)

@@ -14,7 +14,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.events import Events
 from pywrap.intercept.hop_probes import HopProbes, end, fresh
 from pywrap.intercept.lock import Lock
-from pywrap.intercept.own import Own, own
+from pywrap.intercept.own_socket import Own, own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import dns, v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked

@@ -10,6 +10,7 @@ name again: the last proxy that is asked resolves it, as everywhere.
 from __future__ import annotations
 
 from pywrap.intercept import originals
+from pywrap.intercept.patching import with_state
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -31,32 +32,45 @@ def install(patches: originals.Patches, module: Any, name_of: NameOf) -> None:
     if module.__name__ == PYSOCKS:
         known = vars(getattr(module, "socksocket", object))
         if "_write_SOCKS5_address" in known:
-            write = _socks5_address(known["_write_SOCKS5_address"], name_of)
-            patches.replace(module.socksocket, "_write_SOCKS5_address", write)
+            write = known["_write_SOCKS5_address"]
+            write_name = with_state(write_socks5_address, write, _write=write, _name_of=name_of)
+            patches.replace(module.socksocket, "_write_SOCKS5_address", write_name)
         # It calls what it has kept here, and not what is on the class.
         negotiators = known.get("_proxy_negotiators", {})
         for kind, negotiate in list(negotiators.items()):
             if negotiate.__name__ in ("_negotiate_SOCKS4", "_negotiate_HTTP"):
-                negotiators[kind] = _negotiate(negotiate, name_of)
+                by_name = with_state(negotiate_by_name, negotiate, _negotiate=negotiate, _name_of=name_of)
+                negotiators[kind] = by_name
                 patches.remember(lambda kind=kind, kept=negotiate: negotiators.update({kind: kept}))  # type: ignore[misc]
         return
     cls = getattr(module, "ConnectRequest", None)
     if cls is not None and "dumps" in vars(cls):
-        patches.replace(cls, "dumps", _dumps(cls.dumps, name_of))
+        dumps = with_state(dumps_with_name, cls.dumps, _dumps=cls.dumps, _name_of=name_of)
+        patches.replace(cls, "dumps", dumps)
 
 
-def _socks5_address(write: Callable[..., Any], name_of: NameOf) -> Callable[..., Any]:
-    def _write_SOCKS5_address(self: Any, addr: tuple[str, int], file: Any) -> Any:
-        return _with_name(self, addr[0], name_of, lambda host: write(self, (host, *addr[1:]), file))
+def write_socks5_address(
+    self: Any, addr: tuple[str, int], file: Any, *, _write: Callable[..., Any], _name_of: NameOf
+) -> Any:
+    """PySocks' SOCKS5 requests, by ``_write``."""
+    return _with_name(self, addr[0], _name_of, lambda host: _write(self, (host, *addr[1:]), file))
 
-    return _write_SOCKS5_address
+
+def negotiate_by_name(
+    self: Any, dest_addr: str, dest_port: int, *, _negotiate: Callable[..., Any], _name_of: NameOf
+) -> Any:
+    """PySocks' SOCKS4 and HTTP requests, by ``_negotiate``."""
+    return _with_name(self, dest_addr, _name_of, lambda host: _negotiate(self, host, dest_port))
 
 
-def _negotiate(negotiate: Callable[..., Any], name_of: NameOf) -> Callable[..., Any]:
-    def negotiate_by_name(self: Any, dest_addr: str, dest_port: int) -> Any:
-        return _with_name(self, dest_addr, name_of, lambda host: negotiate(self, host, dest_port))
-
-    return negotiate_by_name
+def dumps_with_name(self: Any, *, _dumps: Callable[[Any], bytes], _name_of: NameOf) -> bytes:
+    """The bytes of python-socks' requests, by ``_dumps``."""
+    host = self.host
+    self.host = _name_of(host) or host
+    try:
+        return _dumps(self)
+    finally:
+        self.host = host
 
 
 def _with_name(sock: Any, host: str, name_of: NameOf, then: Callable[[str], Any]) -> Any:
@@ -81,15 +95,3 @@ def _address(host: str) -> str:
     import socket
 
     return socket.gethostbyname(host)
-
-
-def _dumps(dumps: Callable[[Any], bytes], name_of: NameOf) -> Callable[[Any], bytes]:
-    def dumps_with_name(self: Any) -> bytes:
-        host = self.host
-        self.host = name_of(host) or host
-        try:
-            return dumps(self)
-        finally:
-            self.host = host
-
-    return dumps_with_name

@@ -1,7 +1,7 @@
 """A tunnel that is being opened on a non-blocking socket: a state machine that never waits itself.
 
-``wait_for`` runs one in the calling thread, for sockets that may block; ``background`` runs any number of
-them in a thread of its own.
+The caller waits: ``wait_for`` in the calling thread, for sockets that may block; ``background`` for any
+number of them, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class TunnelAttempt:
         self._addresses: Iterator[ProxyAddress] = iter(())
         self._failure: SocksError | None = None
         self._underway = False
-        # With TCP Fast Open the dialogue begins before the first hop has answered the SYN.
+        # With TCP Fast Open the dialogue begins before the first hop has answered.
         self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
         self._step: Send | Recv = Send()
@@ -239,7 +239,7 @@ class TunnelAttempt:
         return self._connected()
 
     def _is_unconnected(self) -> bool:
-        """Has the dialogue begun, with the SYN still unanswered?"""
+        """Whether the dialogue has begun and the first hop has not answered the SYN (TCP Fast Open)."""
         if self._deferred:
             try:
                 self.sock.getpeername()

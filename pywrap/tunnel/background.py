@@ -43,11 +43,11 @@ _PARKING = 1.0
 
 
 class Task:
-    """A tunnel to open, and the function that is told how it went.
+    """A tunnel to open, and the function to call then.
 
     ``open`` makes the ``TunnelAttempt``, on the thread.
     ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
-    ``abandoned_fd`` reports a hang-up when the program has given the tunnel up; -1 where ``cancel`` tells.
+    ``abandoned_fd`` reports a hang-up when the program gives up the tunnel; -1: ``cancel`` is called then.
     ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
@@ -88,7 +88,7 @@ class Background:
         self._epoll = epoll
         self._new: list[Task] = []
         self._cancelled: list[Task] = []
-        # Tasks without a report. The thread that takes a task out of it, in one step, reports it.
+        # The tasks that have not been reported. To report one begins with removing it here, in one step.
         self._open: set[Task] = set()
         # Those whose loop was lost.
         self._orphans: list[Task] = []
@@ -256,7 +256,7 @@ class Background:
                 self._fail(orphans, _lost())
                 loop.turn(new, cancelled, lambda: not self._cancelled, is_called)
         except BaseException as err:
-            # Or it is a bug of ours, or no memory is left. All that waits must be told.
+            # Or it is a bug of ours, or no memory is left: report it, or threads would wait for ever.
             self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
 
     def _end(self, loop: _Loop, new: list[Task], error: SocksError) -> None:
@@ -274,7 +274,7 @@ class Background:
             self._report(task, error)
 
     def _report(self, task: Task, error: SocksError | None) -> None:
-        """Report how ``task`` went, unless that has been reported."""
+        """Call ``task.report``, unless it has been called."""
         try:
             self._open.remove(task)
         except KeyError:
@@ -484,7 +484,7 @@ class _Loop:
         except OSError as err:
             error = SocksError(f"cannot open a tunnel: {err.strerror}", err.errno)
         except Exception as err:
-            # A bug of ours. The program that waits is told, and the other tunnels go on.
+            # A bug of ours: report it, or a thread would wait for ever. The other tunnels go on.
             error = _internal(err)
         if error is not None and not task.cancelled and self._is_of_closing(task):
             error = _lost()
@@ -510,7 +510,7 @@ class _Loop:
         self._soonest = min(self._soonest, attempt.deadline.moment)
 
     def _watch(self, task: Task) -> None:
-        """Be woken up when the program gives ``task`` up."""
+        """Have epoll report when the program has given up ``task``."""
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
                 # No interest of its own: a hang-up is always told.

@@ -197,7 +197,7 @@ def _take_port(fresh: _socket.socket, sock: _socket.socket) -> None:
 def is_lost(sock: Any) -> bool:
     """Whether the program has closed the descriptor of ``sock`` meanwhile; False for a plain socket.
 
-    Our own sockets (``intercept.own.Own``) can tell.
+    Our own sockets (``intercept.own_socket.Own``) can tell.
     """
     ask = getattr(sock, "is_lost", None)
     return ask is not None and bool(ask())

@@ -49,13 +49,14 @@ def is_own(address: bytes, new_socket: Callable[[int, int, int], _socket.socket]
 
 
 def _question(address: bytes) -> bytes:
-    def number(value: int, size: int) -> bytes:
-        return value.to_bytes(size, sys.byteorder)
-
     family = _socket.AF_INET if len(address) == 4 else _socket.AF_INET6
     size = 4 + len(address)
-    attribute = number(size, 2) + number(_RTA_DST, 2) + address
+    attribute = _number(size, 2) + _number(_RTA_DST, 2) + address
     route = bytes([family, len(address) * 8]) + bytes(_ROUTE - 2)
-    length = number(_HEADER + _ROUTE + size, 4)
-    header = length + number(_RTM_GETROUTE, 2) + number(_NLM_F_REQUEST, 2) + bytes(8)
+    length = _number(_HEADER + _ROUTE + size, 4)
+    header = length + _number(_RTM_GETROUTE, 2) + _number(_NLM_F_REQUEST, 2) + bytes(8)
     return header + route + attribute
+
+
+def _number(value: int, size: int) -> bytes:
+    return value.to_bytes(size, sys.byteorder)

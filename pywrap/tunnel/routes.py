@@ -188,7 +188,7 @@ class Routes:
         return ""
 
     def why_no_peer(self, peer: Endpoint, place: Endpoint) -> str:
-        """What is wrong with ``peer``, whom a proxy that listens at ``place`` names (BIND); "" if nothing.
+        """What is wrong with ``peer``, as a proxy that listens at ``place`` names it (BIND); "" if nothing.
 
         The program may take a peer that is direct for a host of its own network, or connect back to it.
         0.0.0.0 and :: are right: the proxy does not say which host it is. Where the proxy itself listens on

@@ -7,7 +7,7 @@ import sys
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.settings_env import decode
 from tests.support.child import kernel
-from tests.support.run import pysocksify, run
+from tests.support.run import program, pysocksify, run
 
 MODULES = "modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]"
 
@@ -259,3 +259,33 @@ def test_a_wrong_argument_is_named():
         "install(): no chain has this name: `route * x`",
         "no proxy for anything: `*`",
     ]
+
+
+def test_what_is_replaced_is_a_function_that_a_reader_finds_by_its_name(proxy, echo_server):
+    """At the level of a module or a class: no closure, which go-to-definition does not find."""
+    ran = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--listen", "bind"),
+        *program("replaced.py"),
+        *(echo_server.host, echo_server.port),
+    )
+    found = {(name, where) for name, where in ran.json}
+    assert {where for _, where in found if "<locals>" in where} == set()
+    assert found >= {
+        ("socket.connect", "call_method"),
+        ("_socket.getaddrinfo", "call_function"),
+        ("socket.__init__", "initialize"),
+        ("socket._real_close", "close"),
+        ("socket._accept", "_accept"),
+        ("socket.getpeername", "getpeername"),
+        ("socket.setsockopt", "setsockopt"),
+        ("socket.sendto", "DatagramSocket.sendto"),
+        ("socket.recv", "_refuse"),
+        ("socket.__reduce_ex__", "_reduce"),
+        ("epoll.register", "Epoll.register"),
+        ("reducer", "reduce"),
+        ("negotiator", "negotiate_by_name"),
+        ("ConnectRequest.dumps", "dumps_with_name"),
+        ("socksocket._write_SOCKS5_address", "write_socks5_address"),
+        ("_SocketType.__init__", "wrap"),
+        ("_SocketType.send", "call_by_name"),
+    }

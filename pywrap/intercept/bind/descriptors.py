@@ -11,15 +11,16 @@ import errno
 import os
 
 from pywrap.intercept import originals
+from pywrap.intercept.hand_over import put
 from pywrap.intercept.sockets import inode, is_open
-from pywrap.intercept.tcp.placeholder import placeholder, put
+from pywrap.intercept.tcp.placeholder_socket import placeholder
 from pywrap.tunnel.attempt import POLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-    from pywrap.intercept.own import Own
+    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.registry import Listener, SocketRegistry
 
 

@@ -1,9 +1,9 @@
-"""Ports of a listener that ended or were refused: when to ask for the next, and what the program is told.
+"""Ports of a listener that ended or were refused: when to ask for the next, and which error the program gets.
 
 A proxy listens for a minute or two, and may be restarted. The program listens until it closes the socket. So
 a port that has lasted and ends without a peer is followed by another, without an error. Where the proxy
-refuses that, it is asked again after a pause, which doubles each time; the program is told when that is no
-short restart any more.
+refuses that, it is asked again after a pause, which doubles each time; the program gets
+the error when that is no short restart any more.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _LASTING = 1.0
 # Seconds. The first pause before a proxy is asked again, and the longest.
 _PAUSE = 0.25
 _LONGEST_PAUSE = 60.0
-# The program is not told of so many failures in a row: 1.75 s, in which most proxies have restarted.
+# The program gets no error for so many failures in a row: 1.75 s, in which most proxies have restarted.
 _FORGIVEN = 3
 
 
 class Failures:
-    """Of one listener, with the error that its program has still to be told."""
+    """The failures of one listener, and the error that the program has to get."""
 
     def __init__(self) -> None:
         # Since the last peer, or since a port that lasted.
         self._in_a_row = 0
         self._stands_since = 0.0
         self.error: SocksError | None = None
-        self._is_told = False
+        self._is_taken = False
 
     @property
     def is_short(self) -> bool:
@@ -40,7 +40,7 @@ class Failures:
 
     @property
     def is_news(self) -> bool:
-        """Whether this failure is the first that the program is told of, after others that it was not."""
+        """Whether this failure is the first in a row that the program gets an error for."""
         return self._in_a_row == _FORGIVEN + 1
 
     @property
@@ -66,11 +66,11 @@ class Failures:
         self._in_a_row += 1
         # Without its traceback, which is the background thread's and would keep alive what that refers to.
         self.error = error.with_traceback(None)
-        self._is_told = had_port and self.is_short
+        self._is_taken = had_port and self.is_short
 
     def take(self) -> SocksError | None:
-        """The error that the program has to be told, once; None without one."""
-        if self.error is None or self._is_told:
+        """The error that the program has to get, once; None without one."""
+        if self.error is None or self._is_taken:
             return None
-        self._is_told = True
+        self._is_taken = True
         return self.error

@@ -1,7 +1,7 @@
 """A socket that listens at the last proxy (BIND): what the program holds is the connection to the proxy.
 
-1. listen() puts a placeholder on the program's descriptor (``tcp.placeholder``), and the background thread
-   asks the proxy for a port (``request``). On a socket that may block, listen() waits for the port.
+1. listen() puts a placeholder on the program's descriptor (``tcp.placeholder_socket``), and the background
+   thread asks the proxy for a port (``request``). On a socket that may block, listen() waits for the port.
 2. The first reply makes the placeholder readable. The program's next call of accept(), listen() or
    getsockname() puts the control connection on the descriptor. The background thread does not: a thread of
    the program that sleeps in poll(2) on the one file would not be woken by what arrives on the other.
@@ -35,7 +35,7 @@ from pywrap.intercept.bind.accepting import Accepting
 from pywrap.intercept.bind.descriptors import Descriptors, read_now
 from pywrap.intercept.bind.failures import Failures
 from pywrap.intercept.bind.request import BindRequest
-from pywrap.intercept.own import Own
+from pywrap.intercept.own_socket import Own
 from pywrap.intercept.sockets import is_open
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.socks.wire import Endpoint
@@ -476,7 +476,7 @@ class Listener:
     # ------------------------------------------------------------ errors
 
     def _take_error(self, fd: int) -> SocksError | None:
-        """The error that the program has to be told, once."""
+        """The error that the program has to get, once."""
         error = self._failures.take()
         if error is not None and self._real is not None:
             self._descriptors.make_unreadable(fd)

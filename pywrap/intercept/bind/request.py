@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pywrap.intercept.own import Own
+    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.runtime import Runtime
     from pywrap.tunnel.attempt import TunnelAttempt
 

@@ -1,8 +1,8 @@
 """The states of a socket that listens at a proxy, and the event that leads from each to the next.
 
-``listener`` is in one of the states, and goes on by ``self._state = states.ASK[self._state]``. A placeholder
-(``tcp.placeholder``) is on the program's descriptor in all of them but LISTENING and ARRIVED, in which the
-control connection is there.
+``listener`` is in one of the states, and goes on by ``self._state = states.ASK[self._state]``. In LISTENING
+and ARRIVED the control connection is on the program's descriptor, in all others a placeholder
+(``tcp.placeholder_socket``).
 
               ask           answer            place             arrive
     ┌─ IDLE ─────▶ ASKING ─────────▶ ANSWERED ─────▶ LISTENING ─────────▶ ARRIVED

@@ -24,7 +24,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.forward.own_peer import is_ours
 from pywrap.intercept.forward.pair import Pair, reset
 from pywrap.intercept.lock import Lock
-from pywrap.intercept.own import Own, own
+from pywrap.intercept.own_socket import Own, own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

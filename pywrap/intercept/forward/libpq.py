@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from pywrap.intercept.own import Own
+    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.runtime import Runtime
 
 # The variables that libpq reads where the string says nothing, of those that matter here.

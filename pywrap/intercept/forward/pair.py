@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pywrap.intercept.own import Own
+    from pywrap.intercept.own_socket import Own
 
 # Bytes that are taken at once, and held at the most, in each direction.
 PIECE = 1 << 16

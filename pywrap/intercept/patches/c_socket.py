@@ -1,4 +1,4 @@
-"""_socket.socket, the C class below: for gevent, eventlet and whoever else builds on it.
+"""_socket.socket, the C class below ``socket.socket``: gevent, eventlet and others derive from it.
 
 It cannot be changed, so a class derived from it takes its place in ``_socket``, with the same functions as
 ``socket.socket`` has by now. Objects that C code makes (socketpair) are of the original class.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import _socket
 
 from pywrap.intercept import originals
-from pywrap.intercept.patches.lifecycle import closing
+from pywrap.intercept.patches import lifecycle
+from pywrap.intercept.patching import with_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SAME = (
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
     functions = {name: vars(module.socket)[name] for name in SAME}
-    functions["close"] = closing(registry, originals.close)
+    functions["close"] = with_state(lifecycle.close, originals.close, _real=originals.close)
     derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions})
     derived.__module__ = "_socket"
     registry.roots.append(derived)

@@ -6,7 +6,7 @@ What happens to a connect():
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
 3. refused: EPERM or what the verdict says;
 4. a datagram socket: ``udp.methods``, which sends nothing yet;
-5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
+5. a stream that may block, or has a timeout: ``tcp.blocking``;
 6. a stream that may not: EINPROGRESS, and ``tcp.nonblocking`` goes on with it. In a signal handler that has
    interrupted code of ours (``Runtime.is_interrupted``), as in 5.
 
@@ -19,15 +19,13 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from time import monotonic
 
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.own import Own
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.sockets import inode
+from pywrap.intercept.tcp.blocking import connect_here
 from pywrap.intercept.tcp.nonblocking import Pending
-from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.intercept.udp.methods import adopt, methods
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
@@ -135,7 +133,7 @@ def _connect_through(
         if timeout == 0 and not runtime.is_interrupted:
             Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
-        _block(runtime, sock, peer, verdict)
+        connect_here(runtime, sock, peer, verdict)
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
         error = to_oserror(err)
@@ -180,52 +178,3 @@ def _state(runtime: Runtime, sock: _socket.socket) -> int:
         raise
     # Twisted calls connect_ex() once more after SO_ERROR.
     return errno.EISCONN
-
-
-def _block(
-    runtime: Runtime,
-    sock: _socket.socket,
-    peer: tuple[Any, ...],
-    verdict: Verdict,
-) -> None:
-    """Open a tunnel on the program's own socket while it waits."""
-    started = monotonic()
-    begun = runtime.begin()
-    registry, timeout = runtime.registry, originals.gettimeout(sock)
-    fd = originals.fileno(sock)
-    number = inode(fd)
-    real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
-    try:
-        registry.connecting.add(number)
-        # The same open file as the program's socket, and so the same mode, until ``_settle`` restores it.
-        real.setblocking(False)
-        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None), begun)
-        connected = runtime.wait_for(attempt)
-    except BaseException as err:
-        # A handshake may be half done.
-        _settle(unconnected(real), sock, fd, number)
-        if runtime.log is not None and begun is not None:
-            runtime.log.failed(begun, verdict, err)
-        raise
-    else:
-        if runtime.log is not None and begun is not None:
-            runtime.log.opened(begun, verdict, connected)
-        name = runtime.name_of(attempt, sock, peer)
-        registry.establish(connected.fileno(), peer, name)
-        _settle(connected, sock, fd, number)
-    finally:
-        registry.connecting.discard(number)
-        real.close()
-    runtime.opened(verdict, attempt.path, started)
-
-
-def _settle(sock: _socket.socket, program: _socket.socket, fd: int, number: int) -> None:
-    """Make ``fd``, whose inode is ``number``, be ``sock``, inherited as before, in the mode of ``program``.
-
-    That is its present mode: a signal handler may have changed it during the connect().
-    """
-    sock.setblocking(originals.gettimeout(program) is None)
-    # Another thread may have closed it meanwhile, and the number may be another file.
-    if is_open(fd, number) and inode(sock.fileno()) != number:
-        os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
-    sock.close()

@@ -2,7 +2,7 @@
 
 None of them asks the local resolver for a name that the proxies are to see. In this order:
 
-1. literals: the C library's, which asks no server for them;
+1. literals: the C library's, which sends no query for them;
 2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
    server for the other address family);
 3. direct names and the first hop's own: the local resolver's;
@@ -152,7 +152,7 @@ def _is_malformed(sockaddr: Any, flags: Any) -> bool:
 def _numeric(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, int]:
     """The host as getnameinfo(3) writes it, with the scope that ``sockaddr`` has, and the port.
 
-    Not by that itself: its audit event does not tell that no server is to be asked.
+    Not by that itself: its audit event has no flags, so our audit hook would refuse it as a look-up.
     """
     kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
     rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
@@ -304,7 +304,7 @@ def _as_ipv4(literal: str) -> str:
 
 
 def _names(runtime: Runtime, literal: str) -> list[str]:
-    """The name of an address, for a caller that takes the address itself as well."""
+    """The names of an address; [] where it has none, since the caller falls back on the address."""
     known = runtime.names_of(literal)
     if known:
         return known

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pywrap.intercept import originals
 from pywrap.intercept.loading import load
+from pywrap.intercept.patching import with_state
 from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
@@ -25,15 +26,17 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
     global _registry
     _registry = registry
     registry.roots.append(module.socket)
-    patches.replace(module.socket, "__init__", _making(registry, module.socket.__init__))
-    patches.replace(module.socket, "_real_close", closing(registry, module.socket._real_close))
+    for name, function in (("__init__", initialize), ("_real_close", close)):
+        # Another in each module: eventlet has a second ``socket``, and gevent's class has its own methods.
+        real = getattr(module.socket, name)
+        patches.replace(module.socket, name, with_state(function, real, _real=real))
     patches.replace(module.socket, "setblocking", setblocking)
     patches.replace(module.socket, "settimeout", settimeout)
     patches.replace(module, "dup", dup)
 
 
 def dup(fd: Any, /) -> int:
-    """dup(integer) -> integer: duplicate a descriptor; a pending tunnel, or a flow, comes to both."""
+    """dup(integer) -> integer: duplicate a descriptor; a pending tunnel is handed over to both."""
     if not _registry.pending and not _registry.listening and not _registry.flows:
         return originals.dup(fd)
     with _registry.lock:
@@ -59,38 +62,36 @@ def settimeout(self: _socket.socket, timeout: float | None, /) -> None:
 
 
 def _wait(sock: _socket.socket, timeout: float | None) -> None:
-    # A thread that then sleeps in recv() would sleep on the placeholder.
+    # Otherwise a recv() that blocks would wait on the placeholder.
     pending = _registry.pending_of(originals.fileno(sock))
     if pending is not None:
         pending.wait(timeout)
 
 
-def _making(registry: SocketRegistry, real_init: Callable[..., None]) -> Callable[..., None]:
-    """``real_init``, the constructor of a socket, which gives datagram sockets their methods."""
+def initialize(
+    self: _socket.socket,
+    family: int = -1,
+    type: int = -1,
+    proto: int = -1,
+    fileno: int | None = None,
+    *,
+    _real: Callable[..., None],
+) -> None:
+    """The constructor of a socket, by ``_real``; gives datagram sockets their methods."""
+    _real(self, family, type, proto, fileno)
+    if originals.is_datagram(self):
+        datagram = load("pywrap.intercept.udp.methods")
+        datagram.prepare(_registry, self)
+        if fileno is not None and _registry.flows:
+            datagram.join_known(_registry, self)
 
-    def __init__(
-        self: _socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
-    ) -> None:
-        real_init(self, family, type, proto, fileno)
-        if originals.is_datagram(self):
-            datagram = load("pywrap.intercept.udp.methods")
-            datagram.prepare(registry, self)
-            if fileno is not None and registry.flows:
-                datagram.join_known(registry, self)
 
-    return __init__
-
-
-def closing(registry: SocketRegistry, real_close: Callable[..., None]) -> Callable[..., None]:
-    """``real_close``, a method that closes a socket, for one that may be in the tables."""
-
-    def close(self: _socket.socket, *args: Any) -> None:
-        if not registry.pending and not registry.listening:
-            return real_close(self, *args)
-        # Not between the check that a descriptor is still ours and the hand-over onto it. The
-        # background thread sees the placeholder's other end hang up and gives up.
-        with registry.lock:
-            registry.closing(originals.fileno(self))
-            return real_close(self, *args)
-
-    return close
+def close(self: _socket.socket, *, _real: Callable[..., None]) -> None:
+    """Close a socket by ``_real``; it may be in the tables."""
+    if not _registry.pending and not _registry.listening:
+        return _real(self)
+    # Under the lock: not between the check that a descriptor is still the program's socket, and the hand-over
+    # onto it. The background thread notices that the other end of the placeholder hangs up, and gives up.
+    with _registry.lock:
+        _registry.closing(originals.fileno(self))
+        return _real(self)

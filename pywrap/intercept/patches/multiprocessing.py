@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 
 from pywrap.intercept import originals
+from pywrap.intercept.patching import with_state
 from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
@@ -28,31 +29,38 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
     _registry = registry
     reducers, cls = module.ForkingPickler._extra_reducers, module.socket.socket
     plain = reducers[cls]
+    reducers[cls] = with_state(reduce, plain, _plain=plain)
+    patches.remember(lambda: _undo(reducers, cls, plain))
 
-    def reduce(sock: _socket.socket) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        fd = originals.fileno(sock)
-        pending = registry.pending_of(fd)
-        if pending is not None:
-            # The tunnel would not find the way to a placeholder's copy.
-            pending.wait(None)
-        if registry.listener_of(fd) is not None:
-            raise OSError(
-                errno.EOPNOTSUPP, "a socket that listens at a proxy cannot be sent to another process"
-            )
-        function, arguments = plain(sock)
-        number = inode(fd)
-        peer = registry.established.get(number)
-        if peer is None:
-            return function, arguments
-        return rebuild, (function, arguments, peer, registry.names.get(number))
 
-    def undo() -> None:
-        global _registry
-        _registry = None
-        reducers[cls] = plain
+def _undo(reducers: dict[type, Any], cls: type, plain: Any) -> None:
+    global _registry
+    _registry = None
+    reducers[cls] = plain
 
-    reducers[cls] = reduce
-    patches.remember(undo)
+
+def reduce(
+    sock: _socket.socket, *, _plain: Callable[..., tuple[Callable[..., Any], tuple[Any, ...]]]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The function and the arguments that make the socket in the other process: ``_plain``'s, and the names.
+
+    Raises:
+        OSError: the socket listens at a proxy (EOPNOTSUPP).
+    """
+    assert _registry is not None, "uninstall() takes this out of the table"
+    fd = originals.fileno(sock)
+    pending = _registry.pending_of(fd)
+    if pending is not None:
+        # The other process would get a placeholder, which no tunnel replaces there.
+        pending.wait(None)
+    if _registry.listener_of(fd) is not None:
+        raise OSError(errno.EOPNOTSUPP, "a socket that listens at a proxy cannot be sent to another process")
+    function, arguments = _plain(sock)
+    number = inode(fd)
+    peer = _registry.established.get(number)
+    if peer is None:
+        return function, arguments
+    return rebuild, (function, arguments, peer, _registry.names.get(number))
 
 
 def rebuild(

@@ -12,6 +12,7 @@ import errno
 import os
 
 from pywrap.intercept import originals
+from pywrap.intercept.patching import with_state
 from pywrap.intercept.sockets import inode
 
 TYPE_CHECKING = False
@@ -28,7 +29,8 @@ _registry: SocketRegistry
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
     global _registry
     _registry = registry
-    patches.replace(module.socket, "__repr__", _printing(registry, module.socket.__repr__))
+    real_repr = module.socket.__repr__
+    patches.replace(module.socket, "__repr__", with_state(represent, real_repr, _real=real_repr))
     patches.replace(module.socket, "getpeername", getpeername)
     patches.replace(module.socket, "getsockname", getsockname)
 
@@ -36,8 +38,9 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
 def getpeername(self: _socket.socket) -> Any:
     """getpeername() -> address info: the destination that was asked for."""
     fd = originals.fileno(self)
-    if _registry.pending_of(fd) is not None or _registry.listener_of(fd) is not None:
-        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+    if _registry.pending or _registry.listening:
+        if _registry.pending_of(fd) is not None or _registry.listener_of(fd) is not None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
     # First, so that a connection which is gone is ENOTCONN.
     peer = originals.getpeername(self)
     if _registry.connecting and inode(fd) in _registry.connecting:
@@ -86,14 +89,10 @@ def _port(sock: _socket.socket) -> int:
         underneath.detach()
 
 
-def _printing(registry: SocketRegistry, real_repr: Callable[..., Any]) -> Callable[..., str]:
-    """``real_repr``, which asks for both names, for a socket whose own name may not be known yet."""
-
-    def __repr__(self: _socket.socket) -> str:
-        # A line in a log or a ResourceWarning does not wait for a proxy.
-        listener = registry.listener_of(originals.fileno(self))
-        if listener is not None and listener.asking:
-            return originals.Socket.__repr__(self)
-        return str(real_repr(self))
-
-    return __repr__
+def represent(self: _socket.socket, *, _real: Callable[..., Any]) -> str:
+    """repr(), by ``_real``, which asks for both names of the socket."""
+    # A line in a log or a ResourceWarning does not wait for a proxy to answer.
+    listener = _registry.listener_of(originals.fileno(self))
+    if listener is not None and listener.asking:
+        return originals.Socket.__repr__(self)
+    return str(_real(self))

@@ -18,7 +18,7 @@ import sys
 from pywrap.intercept import originals
 from pywrap.intercept.forward import libpq
 from pywrap.intercept.forward.forwarder import is_forwarded
-from pywrap.intercept.own import own
+from pywrap.intercept.own_socket import own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.forward.forwarder import Forward
-    from pywrap.intercept.own import Own
+    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.runtime import Runtime
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.forward.forwarder import Forward
-    from pywrap.intercept.own import Own
+    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.runtime import Runtime
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pywrap.intercept import originals
 from pywrap.intercept.derived_class import MARK
+from pywrap.intercept.patching import with_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,28 +28,25 @@ def install(patches: originals.Patches, module: Any, roots: list[type]) -> None:
             kept = cell.cell_contents
             name = _KEPT.get(kept) if callable(kept) else None
             if name is not None:
-                cell.cell_contents = _looked_up(name)
+                cell.cell_contents = with_state(call_by_name, kept, _name=name)
                 patches.remember(lambda cell=cell, kept=kept: setattr(cell, "cell_contents", kept))  # type: ignore[misc]
+    real = module._SocketType.__init__
+    patches.replace(module._SocketType, "__init__", with_state(wrap, real, _real=real, _roots=roots))
 
-    wrapped = module._SocketType.__init__
 
-    def __init__(self: Any, sock: Any) -> None:
-        cls = type(sock)
-        hidden = hasattr(cls, MARK) and cls.__base__ in roots
+def call_by_name(sock: Any, *args: Any, _name: str, **kwargs: Any) -> Any:
+    """A method that trio has kept: the one that ``sock`` has by now."""
+    return getattr(sock, _name)(*args, **kwargs)
+
+
+def wrap(self: Any, sock: Any, *, _real: Callable[..., None], _roots: list[type]) -> None:
+    """The constructor of trio's sockets, by ``_real``, which gets to see ``sock``'s own class."""
+    cls = type(sock)
+    hidden = hasattr(cls, MARK) and cls.__base__ in _roots
+    if hidden:
+        sock.__class__ = cls.__base__
+    try:
+        _real(self, sock)
+    finally:
         if hidden:
-            sock.__class__ = cls.__base__
-        try:
-            wrapped(self, sock)
-        finally:
-            if hidden:
-                sock.__class__ = cls
-
-    patches.replace(module._SocketType, "__init__", __init__)
-
-
-def _looked_up(name: str) -> Callable[..., Any]:
-    def call(sock: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(sock, name)(*args, **kwargs)
-
-    call.__name__ = name
-    return call
+            sock.__class__ = cls

@@ -23,10 +23,11 @@ import os
 from time import monotonic
 
 from pywrap.intercept import originals
+from pywrap.intercept.hand_over import put
 from pywrap.intercept.lock import Event
-from pywrap.intercept.own import Own
+from pywrap.intercept.own_socket import Own
 from pywrap.intercept.sockets import inode, is_open
-from pywrap.intercept.tcp.placeholder import placeholder, put
+from pywrap.intercept.tcp.placeholder_socket import placeholder
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.background import Task
 

@@ -1,6 +1,7 @@
-"""``Own``: the class of our own sockets, which the program may close, as by os.closerange().
+"""``Own``: the class of our own sockets, which notice when the program has closed their descriptor.
 
-The descriptor may be a file of the program's afterwards. We must neither close that nor write to it.
+A program may do that, as by os.closerange(). The number may be a file of the program's afterwards, which we
+must neither close nor write to.
 """
 
 from __future__ import annotations

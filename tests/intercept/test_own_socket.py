@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pywrap.intercept.own import Own
+from pywrap.intercept.own_socket import Own
 from pywrap.tunnel.first_hop import is_lost
 
 

@@ -1,0 +1,24 @@
+"""The socket that a program holds while its connection is opened: neither readable nor writable.
+
+It has nothing to do with the placeholder *addresses* that stand for names (``tunnel.placeholders``).
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from pywrap.intercept import originals
+from pywrap.intercept.own_socket import Own, own
+
+
+def placeholder() -> tuple[Own, Own]:
+    """A socketpair whose first end is neither readable nor writable, as a socket that is connecting."""
+    near, far = map(own, originals.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM))
+    near.setblocking(False)
+    # The kernel's minimum, since each placeholder holds that much memory.
+    near.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)
+    try:
+        while True:
+            near.send(bytes(1024))
+    except BlockingIOError:
+        return near, far
