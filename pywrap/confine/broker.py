@@ -16,7 +16,6 @@ from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
-from pywrap.confine.publish import Published
 from pywrap.confine.twins import Twins
 from pywrap.relay.loop import IN, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.confine.gate import Request
     from pywrap.confine.outside import OnEnd
-    from pywrap.confine.publish import Maker
+    from pywrap.confine.publish import Maker, Published
     from pywrap.confine.sockets import Sockets
     from pywrap.errors import SocksError
     from pywrap.tunnel.routes import Verdict
@@ -91,6 +90,8 @@ class Broker:
 
     def publish(self, places: list[tuple[socket, int]], maker: Maker) -> None:
         """Serve the listening sockets outside, each for a port inside."""
+        from pywrap.confine.publish import Published
+
         self._maker = maker
         self._published = [
             Published(self.loop, maker, self._listeners, listener, port, self._carry)

@@ -11,9 +11,9 @@ owner of that handler, so a session owns all that it has begun without saying so
 from __future__ import annotations
 
 import os
+from _thread import RLock
 from collections import deque
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
-from threading import RLock
 
 from pywrap.relay.timers import Timer, Timers
 

@@ -234,6 +234,8 @@ def test_ctrl_z_stops_it_and_fg_continues_it(client, terminal):
     terminal.expect("Stopped")
     terminal.say("echo in the sh''ell; fg\n")
     terminal.expect("in the shell")
+    # fg writes down the job, which would come between the echo and the answer.
+    terminal.expect("print(input())")
     terminal.say("hello again\n")
     terminal.expect("hello again\r\nhello again")
 
