@@ -40,6 +40,7 @@ SEAMS = {
     "psycopg.generators": "psycopg",
     "psycopg2": "psycopg2",
     "pycares": "pycares",
+    "pycurl": "pycurl",
     "qh3.asyncio._transport": "qh3",
     "rloop": "rloop",
     "uvloop": "uvloop",
