@@ -58,8 +58,8 @@ class Realm(NamedTuple):
 
 
 @contextlib.contextmanager
-def realm(folder: Path, host: str = "localhost") -> Iterator[Realm]:
-    """A realm with ``alice``, who is logged in, and the service ``socks@HOST``.
+def realm(folder: Path, host: str = "localhost", service: str = "socks") -> Iterator[Realm]:
+    """A realm with ``alice``, who is logged in, and ``service`` at ``host``.
 
     Raises:
         Missing, DidNotStart: as in ``tests.support.peers``.
@@ -94,9 +94,9 @@ def realm(folder: Path, host: str = "localhost") -> Iterator[Realm]:
         if done.returncode:
             raise DidNotStart(f"{command[0]}: {done.stderr}")
 
-    service = f"socks/{host}"
+    principal = f"{service}/{host}"
     run("kdb5_util", "create", "-s", "-r", REALM, "-P", "master")
-    for query in ("addprinc -pw secret alice", f"addprinc -randkey {service}", f"ktadd {service}"):
+    for query in ("addprinc -pw secret alice", f"addprinc -randkey {principal}", f"ktadd {principal}"):
         run("kadmin.local", "-r", REALM, "-q", query)
     kdc = programs["krb5kdc"]
     assert kdc is not None
@@ -109,6 +109,6 @@ def realm(folder: Path, host: str = "localhost") -> Iterator[Realm]:
                     break
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise DidNotStart(f"krb5kdc: {process.stderr and process.stderr.read()}")
-            yield Realm(environ, f"socks@{host}")
+            yield Realm(environ, f"{service}@{host}")
         finally:
             process.terminate()

@@ -39,6 +39,7 @@ LOG_FORMATS = ("text", "json")
 
 # The levels of RFC 1961 that are served, by the least of them.
 _PROTECTIONS = {
+    "clear": (NONE,),
     "none": (NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE),
     "integrity": (INTEGRITY, CONFIDENTIALITY, SELECTIVE),
     "confidentiality": (CONFIDENTIALITY,),
@@ -279,7 +280,8 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "gssapi-protection",
-                "the least that GSSAPI clients must have: none, integrity or confidentiality [default: none]",
+                "the least that GSSAPI clients must have: none, integrity or confidentiality [default: none]."
+                " clear: none has more, as curl 8 needs it, which asks for what it cannot do",
                 _protection,
                 "LEVEL",
             ),

@@ -69,7 +69,8 @@ def initiate(context: Context, level: int, token: bytes = b"") -> Dialogue[int]:
 
 
 def accept(context: Context, levels: Sequence[int]) -> Dialogue[int]:
-    """The server's half; return the level that the client has asked for, one of ``levels``.
+    """The server's half; return the level that is agreed on: the one of ``levels`` that the client has asked
+    for, or the next lower one.
 
     Raises:
         AuthenticationFailed, ProtocolError: hang up; the client has been told.
@@ -89,11 +90,15 @@ def accept(context: Context, levels: Sequence[int]) -> Dialogue[int]:
     # One octet as it is: NEC's server has it so, and curl has an option for that.
     plainly = len(token) == 1
     wanted = token if plainly else context.unwrap(token)[0]
-    if len(wanted) != 1 or wanted[0] not in levels:
+    # Section 4.4: the server chooses, and a client to which that is too little hangs up.
+    is_one = len(wanted) == 1 and wanted[0] <= SELECTIVE
+    served = [level for level in levels if level <= wanted[0]] if is_one else []
+    if not served:
         yield Send(REFUSAL)
         raise AuthenticationFailed(f"a level of protection that is not served: {wanted.hex()}")
-    yield Send(pack(PROTECTION, wanted if plainly else context.wrap(wanted, False)))
-    return wanted[0]
+    level = bytes([max(served)])
+    yield Send(pack(PROTECTION, level if plainly else context.wrap(level, False)))
+    return level[0]
 
 
 def pack(kind: int, token: bytes) -> bytes:

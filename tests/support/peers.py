@@ -114,7 +114,7 @@ def _dante_users() -> str:
 def ssh_dynamic() -> Iterator[Peer]:
     """``ssh -D``: SOCKS4, 4a and 5, through an sshd of our own and keys made for it."""
     ssh = find("ssh", package="openssh-client")
-    with _sshd() as (directory, sshd):
+    with openssh_server() as (directory, sshd):
 
         def command(port: int, _: Path) -> list[str]:
             options = [
@@ -149,7 +149,7 @@ def ssh_dynamic() -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def _sshd() -> Iterator[tuple[Path, Peer]]:
+def openssh_server() -> Iterator[tuple[Path, Peer]]:
     """An sshd, and the directory with a key that opens it."""
     binary = find("sshd", package="openssh-server")
     keygen = find("ssh-keygen", package="openssh-client")
