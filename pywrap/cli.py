@@ -13,7 +13,7 @@ from pywrap import __version__
 from pywrap.config.arguments import NAMES, Arguments
 from pywrap.config.options import OPTIONS
 from pywrap.config.partial_settings import PartialSettings
-from pywrap.config.search import gather, load, no_file
+from pywrap.config.search import gather, has_file, load, no_file
 from pywrap.config.settings import PLACEHOLDERS, Chain, Settings
 from pywrap.config.url import parse_proxy
 from pywrap.config.variables import complete
@@ -83,8 +83,8 @@ def _run(argv: list[str]) -> int:
         from pywrap.launch.watch import watch
 
         return watch(options.command, options.json)
-    if options.output is not None:
-        raise ConfigError("`--output` without `--report`", HINT_REPORT)
+    if options.output is not None and options.action != "--init":
+        raise ConfigError("`--output` without `--report` or `--init`", HINT_REPORT)
     if options.json or options.target is not None:
         raise ConfigError(f"`{'--json' if options.json else '--check-target'}` without `--check`", HINT_CHECK)
     if options.action == "--env=off":
@@ -98,7 +98,12 @@ def _run(argv: list[str]) -> int:
             options.partial(), options.config, file_format=options.config_format, say=options.announce
         )
         return _print(show(said, "the bundled server comes first" if options.embedded else ""))
+    if options.action == "--init":
+        return _init(options)
     if not options.command and options.action != "--env":
+        if not (options.urls or options.embedded or options.config or has_file()):
+            # A first try, with nothing configured, has an error of its own.
+            load(options.partial())
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
     settings = load(
         options.partial(), options.config, file_format=options.config_format, say=options.announce
@@ -169,13 +174,23 @@ def _refuse_secured(hops: tuple[Proxy, ...]) -> None:
         raise ConfigError(*needs_relay(hop))
 
 
+def _init(options: Options) -> int:
+    """Write a configuration file for the proxies of this machine."""
+    from pywrap.launch.init import init
+
+    if options.command:
+        raise ConfigError(f"`--init` runs no PROGRAM: `{options.command[0]}`", "`-o FILE` names the file")
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return _print(init(options.output, os.environ, input if is_terminal else None))
+
+
 # ---------------------------------------------------------------- options
 
 ALIASES = {option.short: option.flag for option in OPTIONS if option.short and option.name != "help"}
 # The option of each setting that has one, by its name.
 SETTINGS = {option.flag: option.name for option in OPTIONS if option.name in NAMES}
 # Options that do something else instead of running PROGRAM.
-ACTIONS = ("--show-config", "--env", "--check", "--watch")
+ACTIONS = ("--show-config", "--env", "--check", "--watch", "--init")
 # On without a value, which follows a = if there is one.
 SWITCHES = tuple(option.flag for option in OPTIONS if option.metavar.startswith("[="))
 WITH_VALUE = tuple(

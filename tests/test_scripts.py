@@ -33,6 +33,12 @@ def test_ratios_of_a_start():
     assert re.search(r"^ +\d+ us  pywrap\.intercept$", ran.out, re.M), ran
 
 
+def test_lines_of_a_log_are_whole():
+    ran = run(sys.executable, SCRIPTS / "bench-log", "--seconds", "0.5", "--processes", "4")
+    assert re.search(r"^a line of a connection .* \d+\.\d µs of CPU", ran.out, re.M), ran
+    assert ran.out.endswith(" 0 that are none, 0 missing\n"), ran
+
+
 def test_ratios_of_a_tunnel():
     ran = run(sys.executable, SCRIPTS / "bench-tunnel", "--quick")
     assert len(re.findall(r"^  by hand +1\.00 +1\.00 ", ran.out, re.M)) == 2, ran

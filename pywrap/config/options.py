@@ -353,6 +353,16 @@ any.""",
     ),
     # ------------------------------------------------------------ instead of PROGRAM
     Option(
+        "init",
+        ACTIONS,
+        "look for proxies, test them, and write a configuration file",
+        """\
+Look for proxies, test them as --check does, and write ~/.config/pysocksify/pysocksify.conf with the first
+that works, and with the others in comments: that of $ALL_PROXY, those of proxychains and torsocks, and what
+listens on this machine at the ports of Tor (9050), the Tor Browser (9150) and ssh -D (1080). On a terminal it
+asks which to take, elsewhere nothing. It overwrites no file.""",
+    ),
+    Option(
         "show_config",
         ACTIONS,
         "print the settings, and where each comes from",
@@ -408,8 +418,10 @@ what left directly, and by which rule. The page is one file that opens from disk
     Option(
         "output",
         ACTIONS,
-        "with --report: the page's file",
-        "With --report: the file for the page; - is stdout. By default, FILE with the ending .html.",
+        "with --report and --init: the file to write",
+        """\
+With --report: the file for the page, by default FILE with the ending .html. With --init: the configuration
+file. - is stdout.""",
         "FILE",
         short="-o",
     ),

@@ -211,10 +211,21 @@ def _open(path: str, flags: int) -> int:
     return fd
 
 
-def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:
+def has_file(environ: Mapping[str, str] = os.environ, system_directory: str = SYSTEM_DIRECTORY) -> bool:
+    """Whether there is a configuration file that is read without ``-f``, be it right or wrong."""
+    paths = _default_paths(environ, system_directory)
+    return bool(environ.get(VARIABLE)) or any(map(os.path.lexists, paths))
+
+
+def default_path(environ: Mapping[str, str]) -> str:
+    """The path of the user's default file, whether it exists or not; "" without a home."""
     user = _user_directory(environ)
-    own = [f"{user}/pysocksify/{NAME}"] if user else []
-    return [*own, f"{system_directory}/{NAME}"]
+    return f"{user}/pysocksify/{NAME}" if user else ""
+
+
+def _default_paths(environ: Mapping[str, str], system_directory: str) -> list[str]:
+    own = default_path(environ)
+    return [*([own] if own else []), f"{system_directory}/{NAME}"]
 
 
 def _user_directory(environ: Mapping[str, str]) -> str:
@@ -258,5 +269,11 @@ def _unreadable(path: str, err: OSError, source: str = "") -> ConfigError:
 def _hint_no_proxy(path: str | None, environ: Mapping[str, str], system_directory: str) -> str:
     if path is None and os.path.lexists(NAME):
         return f"`-f {NAME}` reads the file of the current folder, which is never read by itself"
-    places = [path] if path else _default_paths(environ, system_directory)
-    return f"name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in {' or '.join(places)}"
+    if path is not None:
+        return f"name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in {path}"
+    places = " or ".join(_default_paths(environ, system_directory))
+    # Two lines, for somebody who has just installed it.
+    return (
+        "for one run: pysocksify -x socks5h://HOST:PORT PROGRAM; for all: [ProxyList] in "
+        f"{places}\nhint: `pysocksify --init` looks for the proxies of this machine, and writes that file"
+    )

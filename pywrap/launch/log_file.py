@@ -18,7 +18,6 @@ from time import gmtime, strftime
 from pywrap import __version__
 from pywrap.errors import ConfigError
 from pywrap.frozen import replace
-from pywrap.log.events import LAUNCHER, Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +42,9 @@ def begin(settings: Settings, program: str, confined: bool) -> Settings:
     settings = replace(settings, run=new_run())
     if not settings.log:
         return settings
+    # Here, not on top: most runs have no log.
+    from pywrap.log.events import LAUNCHER, Log
+
     settings = replace(settings, log=_open(settings.log))
     log = Log(settings.log, settings.run, LAUNCHER, _warn, program)
     log.run(__version__, confined, [(chain.name, chain.type, chain.proxies) for chain in settings.chains])

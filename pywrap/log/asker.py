@@ -30,9 +30,10 @@ def library() -> str | None:
             break
         name = frame.f_globals.get("__name__")
         if isinstance(name, str):
-            name = name.partition(".")[0]
-            if name not in _BETWEEN:
-                return name
+            top = name.partition(".")[0]
+            if top not in _BETWEEN:
+                # pip has copies of libraries of its own: pip._vendor.urllib3.
+                return name.rpartition("._vendor.")[2].partition(".")[0]
         frame = frame.f_back
     return None
 

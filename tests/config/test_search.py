@@ -283,8 +283,9 @@ def test_no_proxy_anywhere(places):
         places.load()
     assert str(caught.value) == "no proxy configured"
     assert caught.value.hint == (
-        "name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in"
-        + f" {places.root}/xdg/pysocksify/pysocksify.conf or {places.root}/etc/pysocksify.conf"
+        "for one run: pysocksify -x socks5h://HOST:PORT PROGRAM; for all: [ProxyList] in"
+        + f" {places.root}/xdg/pysocksify/pysocksify.conf or {places.root}/etc/pysocksify.conf\n"
+        + "hint: `pysocksify --init` looks for the proxies of this machine, and writes that file"
     )
 
 

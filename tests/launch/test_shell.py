@@ -10,6 +10,7 @@ import pytest
 
 from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
+from pywrap.frozen import replace
 from pywrap.launch.environment import STARTUP
 from pywrap.launch.shell import BROUGHT, exports, undo
 from tests.support.run import environment, pysocksify
@@ -100,7 +101,10 @@ def test_text_that_shells_act_upon_comes_through(shell):
     # printf, since echo acts upon backslashes in some.
     wrapped = exports(SETTINGS, {"PYTHONPATH": "/a $x"})
     said = shell(f'{wrapped}\nprintf \'%s\\n\' "$PYTHONPATH" "${settings_env.VARIABLE}"')
-    assert said == [f"{STARTUP}:/a $x", settings_env.encode(SETTINGS)]
+    assert said[0] == f"{STARTUP}:/a $x"
+    came = settings_env.decode(said[1])
+    # It is a run of its own.
+    assert came == replace(SETTINGS, run=came.run) and came.run
     said = shell(undo({"PYTHONPATH": f"/it's:{STARTUP}:/$(b)"}) + "printf '%s\\n' \"$PYTHONPATH\"")
     assert said == ["/it's:/$(b)"]
 

@@ -120,6 +120,7 @@ def test_who_asks_is_the_first_package_outside_of_the_standard_library():
 
     assert inside("urllib3.util.connection") == "urllib3"
     assert inside("__main__") == "__main__"
+    assert inside("pip._vendor.urllib3.util.connection") == "urllib3"
     # Through asyncio or ourselves, it is whoever called that: these tests.
     assert inside("asyncio.base_events") == inside("pywrap.intercept.runtime") == "tests"
 

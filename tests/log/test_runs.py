@@ -154,6 +154,16 @@ def test_a_chain_with_a_dead_hop_says_how_many_ways_were_tried(file, refusing_po
     assert [hop["proxy"] for hop in line["hops"]] == [f"socks5h://127.0.0.1:{proxy.port}"]
 
 
+def test_twenty_processes_write_one_log_and_no_line_is_lost(file, echo_server):
+    with reference_server() as proxy:
+        words = *program("log_many.py"), echo_server.host, echo_server.port, 20, 10
+        run(*logged(file, proxy.url()), *words, timeout=120)
+    connections = of("connection", read(file))
+    assert len(connections) == 20 * 10
+    assert len({line["id"] for line in connections}) == len(connections)
+    assert len({line["pid"] for line in connections}) == 20
+
+
 # ---------------------------------------------------------------- where it is written
 
 CONNECT = "import socket, sys; print('out'); socket.create_connection((sys.argv[1], int(sys.argv[2])))"

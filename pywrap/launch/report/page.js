@@ -87,6 +87,8 @@ function select() {
   chosen = -1;
   $("details").hidden = true;
   $("spacer").style.height = `${shown.length * ROW}px`;
+  // Few rows need no room for many; the style has the most.
+  $("waterfall").style.height = `${Math.max(6, shown.length) * ROW}px`;
   $("waterfall").setAttribute("aria-rowcount", shown.length);
   $("waterfall").scrollTop = 0;
   summarise(rows);

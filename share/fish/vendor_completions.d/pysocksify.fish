@@ -4,7 +4,7 @@
 function __pysocksify_program
     set -l tokens (commandline -opc) (commandline -ct)
     set -e tokens[1]
-    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'show-config' 'env=?' 'check' 'check-target=+' 'report=+' 'o/output=+' 'watch' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
+    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'init' 'show-config' 'env=?' 'check' 'check-target=+' 'report=+' 'o/output=+' 'watch' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
     or return 1
     set -q _flag_check
     and return 1
@@ -52,12 +52,13 @@ complete -c pysocksify -n __pysocksify_in_options -l dnat -x -d 'connect to the 
 complete -c pysocksify -n __pysocksify_in_options -l udp -x -a 'associate block direct' -d 'datagrams: associate (through the proxies), block, direct'
 complete -c pysocksify -n __pysocksify_in_options -l listen -x -a 'local bind block' -d 'listening sockets: local, bind (on the last proxy), block'
 complete -c pysocksify -n __pysocksify_in_options -l bind-peer -x -a 'latest any' -d 'the peer that such a socket accepts: latest, any'
+complete -c pysocksify -n __pysocksify_in_options -l init -d 'look for proxies, test them, and write a configuration file'
 complete -c pysocksify -n __pysocksify_in_options -l show-config -d 'print the settings, and where each comes from'
 complete -c pysocksify -n __pysocksify_in_options -l env -a 'off' -d 'print what wraps a shell'
 complete -c pysocksify -n __pysocksify_in_options -l check -d 'test the proxies, and say what they can do'
 complete -c pysocksify -n __pysocksify_in_options -l check-target -x -d 'ask them for a connection there'
 complete -c pysocksify -n __pysocksify_in_options -l report -rF -d 'make a page of FILE, which --log has written'
-complete -c pysocksify -n __pysocksify_in_options -s o -l output -rF -d 'with --report: the page\'s file'
+complete -c pysocksify -n __pysocksify_in_options -s o -l output -rF -d 'with --report and --init: the file to write'
 complete -c pysocksify -n __pysocksify_in_options -l watch -d 'show the processes of a run, and where each of their connections goes'
 complete -c pysocksify -n __pysocksify_in_options -l json -d 'with --check and --watch: for scripts'
 complete -c pysocksify -n __pysocksify_in_options -s q -l quiet -d 'errors only'

@@ -125,4 +125,4 @@ def test_the_command_makes_a_page_of_stdin_too(tmp_path):
     ran = run(*words, "--report", "-", "-o", tmp_path / "page.html", input=connection(1.0))
     assert ran.out == f"{tmp_path / 'page.html'}: 1 line\n"
     assert "no PROGRAM" in run(*words, "--report", "x", "python", status=125).err
-    assert "without `--report`" in run(*words, "-o", "x", "python", status=125).err
+    assert "without `--report` or `--init`" in run(*words, "-o", "x", "python", status=125).err
