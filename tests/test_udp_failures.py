@@ -20,6 +20,7 @@ import threading
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.datagram_servers import answering, nothing
 from tests.support.datagrams import udp_echo
 from tests.support.run import environment, program, pysocksify
@@ -292,7 +293,7 @@ class Far:
         # A thread cannot live in a namespace of its own; a process can.
         echo = stack.enter_context(
             subprocess.Popen(
-                [*self.within(far), sys.executable, "-c", _ECHO, self.ADDRESS],
+                [*self.within(far), sys.executable, "-c", source_of(_echo), self.ADDRESS],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -328,15 +329,16 @@ class Far:
             self._ip("-n", far, "link", "set", "far", link)
 
 
-_ECHO = """
-import socket, sys
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.bind((sys.argv[1], 0))
-print(sock.getsockname()[1], flush=True)
-while True:
-    data, source = sock.recvfrom(65536)
-    sock.sendto(data, source)
-"""
+def _echo():
+    import socket
+    import sys
+
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((sys.argv[1], 0))
+    print(sock.getsockname()[1], flush=True)
+    while True:
+        data, source = sock.recvfrom(65536)
+        sock.sendto(data, source)
 
 
 WAYS = [(kind, what) for kind in KINDS for what in ("route", "near end")]

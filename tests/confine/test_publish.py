@@ -1,26 +1,28 @@
 """--publish: a server inside, reached from outside."""
 
 import re
+import socket
 import subprocess
 
 import pytest
 
 from tests.confine.test_launching import start
+from tests.support.child import source_of
 
 FETCH = (
     "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30); "
     "s.sendall(b'hello'); s.shutdown(1); print(s.recv(100).decode())"
 )
-SERVE = """
-import socket
-listener = socket.create_server((HOST, 0), family=FAMILY)
-print(listener.getsockname()[1], flush=True)
-input()
-while True:
-    sock, peer = listener.accept()
-    sock.sendall(sock.recv(100) + b" " + peer[0].encode())
-    sock.close()
-"""
+
+
+def serve(host, port, family):
+    listener = socket.create_server((host, port), family=family)
+    print(listener.getsockname()[1], flush=True)
+    input()
+    while True:
+        sock, peer = listener.accept()
+        sock.sendall(sock.recv(100) + b" " + peer[0].encode())
+        sock.close()
 
 
 def outside(client, *arguments):
@@ -32,7 +34,7 @@ def outside(client, *arguments):
 def test_a_server_inside_is_reached(client, host, family, source):
     # The namespace's ports are the test's own.
     port, inside = (18000 if family == 2 else 18001), 8000
-    code = SERVE.replace("HOST, 0", f"{host!r}, {inside}").replace("FAMILY", str(family))
+    code = source_of(serve, host, inside, family)
     options = ("--confine", "on", "--publish", f"{port}:{inside}")
     process = start(client, client.python, "-I", "-c", code, options=options, stdin=subprocess.PIPE)
     with process:

@@ -13,7 +13,8 @@ import pytest
 
 from pywrap.socks import v5
 from pywrap.socks.serve import receive_request
-from tests.support.child import PRELUDE
+from tests.support.child import source_of
+from tests.support.inside import PATIENCE, say
 from tests.support.name_server import name_server
 from tests.support.naming_proxy import naming_proxy
 from tests.support.play import hold
@@ -52,7 +53,9 @@ def answering(reply, after=lambda client: client.recv(1)):
 
 def kernel(url, code, *args, options=(), **how):
     """As those of ``child``, but this machine is direct, which is the default."""
-    return run(*pysocksify("-x", url, *options), sys.executable, "-c", PRELUDE + code, *map(str, args), **how)
+    return run(
+        *pysocksify("-x", url, *options), sys.executable, "-c", source_of(code, *args), *map(str, args), **how
+    )
 
 
 LOOK_UP = """
@@ -229,12 +232,13 @@ def test_a_datagram_never_comes_from_what_is_direct():
         thread = threading.Thread(target=answer)
         thread.start()
         with answering(b"\5\0\0\1" + bound) as (url, _):
-            code = """
-sock = socket.socket(type=socket.SOCK_DGRAM)
-sock.settimeout(PATIENCE)
-sock.sendto(b"x", ("192.0.2.1", 7))
-say(first=sock.recvfrom(100)[1])
-"""
-            ran = kernel(url, code, options=("--direct", "10.0.0.0/8"))
+
+            def program():
+                sock = socket.socket(type=socket.SOCK_DGRAM)
+                sock.settimeout(PATIENCE)
+                sock.sendto(b"x", ("192.0.2.1", 7))
+                say(first=sock.recvfrom(100)[1])
+
+            ran = kernel(url, program, options=("--direct", "10.0.0.0/8"))
         thread.join()
     assert ran.json == {"first": ["192.0.2.1", 7]}

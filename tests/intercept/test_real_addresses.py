@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from pywrap.config.settings import Proxy
 from tests.conftest import installed
 from tests.support import peers
-from tests.support.child import PRELUDE
+from tests.support.child import source_of
+from tests.support.inside import outcome, say
 from tests.support.namespaces import alone_with_fast_open
 from tests.support.run import run
 from tests.tunnel.test_routes import world  # noqa: F401
@@ -26,30 +28,36 @@ def clash():
 
 
 # The proxy itself is at 198.18.0.1, and connects to whatever is at 198.18.0.2.
-ALL = """
-import json, os, subprocess, sys
-sys.path.insert(0, sys.argv[1])
-from tests.support.servers import reference_server
-with reference_server(listen=[("198.18.0.1", 0)]) as proxy:
-    command = [sys.executable, "-m", "pywrap", "-x", proxy.url(), sys.executable, "-c", sys.argv[2]]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    sys.stderr.write(ran.stderr)
-    print(json.dumps([json.loads(ran.stdout), proxy.asked]))
-"""
+def serve():
+    import json
+    import subprocess
+    import sys
 
-PROGRAM = """
-server = socket.create_server(("198.18.0.2", 0))
-port = server.getsockname()[1]
-names = [socket.gethostbyname(name) for name in ("a.example", "b.example")]
-say(names=names, own=outcome(socket.socket().connect, ("198.18.0.2", port)),
-    name=outcome(socket.create_connection, ("nowhere.invalid", 1))[1],
-    strange=outcome(socket.socket().connect, ("198.18.0.77", 1))[1:])
-"""
+    sys.path.insert(0, sys.argv[1])
+    from tests.support.servers import reference_server
+
+    with reference_server(listen=[("198.18.0.1", 0)]) as proxy:
+        command = [sys.executable, "-m", "pywrap", "-x", proxy.url(), sys.executable, "-c", sys.argv[2]]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        sys.stderr.write(ran.stderr)
+        print(json.dumps([json.loads(ran.stdout), proxy.asked]))
+
+
+def program():
+    server = socket.create_server(("198.18.0.2", 0))
+    port = server.getsockname()[1]
+    names = [socket.gethostbyname(name) for name in ("a.example", "b.example")]
+    say(
+        names=names,
+        own=outcome(socket.socket().connect, ("198.18.0.2", port)),
+        name=outcome(socket.create_connection, ("nowhere.invalid", 1))[1],
+        strange=outcome(socket.socket().connect, ("198.18.0.77", 1))[1:],
+    )
 
 
 def test_a_proxy_and_own_addresses_among_the_placeholders(clash):
     root = str(peers.Path(__file__).parent.parent.parent)
-    ran = run(*clash, sys.executable, "-c", ALL, root, PRELUDE + PROGRAM)
+    ran = run(*clash, sys.executable, "-c", source_of(serve), root, source_of(program))
     said, asked = ran.json
     assert said == {
         "names": ["198.18.0.3", "198.18.0.4"],

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.server.conftest import receive
+from tests.support.child import source_of
 
 PYSOCKSD = [sys.executable, "-W", "error", "-m", "pywrap.server"]
 
@@ -322,7 +323,7 @@ def test_a_storm_of_signals(program, target):
 def limited(limit, *args):
     """A command that runs under a resource limit."""
     program = f"import os, resource, sys; resource.setrlimit({limit}); os.execv(sys.executable, sys.argv[1:])"
-    return [sys.executable, "-c", program, *args]
+    return [sys.executable, "-c", source_of(program), *args]
 
 
 def test_no_thread_can_be_started(target):
@@ -420,6 +421,8 @@ def test_version():
 
 def test_it_starts_without_heavy_imports():
     program = "import sys, pywrap.server.__main__; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", source_of(program)], capture_output=True, text=True, check=True
+    )
     heavy = {"asyncio", "logging", "typing", "dataclasses", "json", "ssl", "socket", "prometheus_client"}
     assert heavy.isdisjoint(done.stdout.split())

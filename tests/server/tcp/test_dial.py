@@ -176,7 +176,7 @@ def ask_for(sock, name):
 
 @pytest.fixture
 def hanging(monkeypatch):
-    """Names that begin with ``hang`` are not answered until ``released``; ``reached`` once one is asked for."""
+    """Names that begin with ``hang`` are answered once ``released``; ``reached`` is set by the first."""
     reached, released = threading.Event(), threading.Event()
     asked = []
     real = dial._socket.getaddrinfo
