@@ -9,10 +9,8 @@ import errno
 import json
 import os
 import socket
-import socketserver
 import subprocess
 import sys
-import threading
 
 import psutil
 import pytest
@@ -23,11 +21,12 @@ from pywrap.tunnel import round_robin
 from tests.support import peers
 from tests.support.child import source_of
 from tests.support.inside import say
-from tests.support.naming_proxy import carry, naming_proxy
+from tests.support.naming_proxy import naming_proxy
 from tests.support.run import environment as clean_environment
 from tests.support.run import pysocksify, run
 from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
+from tests.support.swallower import GRANT, OF_ONE_HOP, swallower
 
 # The programs: sys.argv has the port of the echo server and a count.
 
@@ -236,7 +235,6 @@ def test_a_silent_destination_has_us_come_from_nowhere_else(go, three):
 
 # ---------------------------------------------------------------- hops that grant too early
 
-GRANT = b"\x05\x00\x00\x01" + b"\x00" * 6
 # Asked for an IPv4 address, it grants that before it has a connection, as shadowsocks, trojan and `ssh -D`
 # do; and then has none: it hangs up, or it says nothing more, or a word of its own.
 LIARS = {
@@ -292,52 +290,6 @@ def test_strict_names_both(three, echo_server):
         said = through(Chain((proxy(liar), proxy(three[0]))), program, echo_server.port, 1)["error"]
     assert f"hop 2 of 2, proxy {proxy(three[0])}: the proxy hung up" in said
     assert f"hop 1 of 2, proxy {proxy(liar)}, granted a connection to it that it does not have" in said
-
-
-# A greeting and a request for an IPv4 address.
-OF_ONE_HOP = len(GREETING) + 10
-
-
-class Swallower(socketserver.ThreadingTCPServer):
-    """SOCKS5 that answers what comes in its first piece, and drops what is behind its request there."""
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self):
-            with contextlib.suppress(OSError):
-                got = self.request.recv(1 << 16)
-                self.request.sendall(CHOICE)
-                if len(got) == len(GREETING):
-                    got += self.request.recv(1 << 16)
-                self.server.pieces.append(len(got))
-                port = int.from_bytes(got[len(GREETING) + 8 : len(GREETING) + 10], "big")
-                with socket.create_connection(("127.0.0.1", port)) as onward:
-                    self.request.sendall(GRANT)
-                    for source, sink in ((self.request, onward), (onward, self.request)):
-                        threading.Thread(target=carry, args=(source, sink)).start()
-                    self.server.over.wait()
-
-    def __init__(self):
-        self.pieces = []
-        self.over = threading.Event()
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        self.host, self.port = self.server_address
-
-    def lost(self):
-        """In how many pieces was more than it takes?"""
-        return sum(size > OF_ONE_HOP for size in self.pieces)
-
-
-@contextlib.contextmanager
-def swallower():
-    with Swallower() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.over.set()
-            server.shutdown()
-            thread.join()
 
 
 @pytest.mark.parametrize(("behind", "pipelines"), [("reference server", True), ("microsocks", False)])

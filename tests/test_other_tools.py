@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import installed
 from tests.support import peers
 from tests.support.child import source_of
+from tests.support.installed import installed
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import program, pysocksify, run
 

@@ -10,19 +10,17 @@ import contextlib
 import json
 import os
 import re
-import select
 import shutil
 import socket
-import socketserver
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from tests.support.child import source_of
 from tests.support.datagram_servers import answering, nothing
 from tests.support.datagrams import udp_echo
+from tests.support.forwarder import forwarder
 from tests.support.run import environment, program, pysocksify
 from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
@@ -155,54 +153,6 @@ def test_threads_in_full_flow_are_told_when_the_server_is_killed(echo, on_demand
 # ---------------------------------------------------------------- the association is ended
 
 
-class Forwarder(socketserver.ThreadingTCPServer):
-    """In front of a proxy, as a NAT or a firewall is: ``cut`` ends the connections, and the proxy stays."""
-
-    daemon_threads = False
-    block_on_close = True
-
-    def __init__(self, there):
-        self._there = there
-        self._far = []
-        super().__init__(("127.0.0.1", 0), None)
-
-    @property
-    def port(self):
-        return self.server_address[1]
-
-    def finish_request(self, near, _):
-        with socket.create_connection(self._there) as far:
-            self._far.append(far)
-            with contextlib.suppress(ConnectionError):
-                self._relay(near, far)
-            self._far.remove(far)
-
-    def _relay(self, near, far):
-        while True:
-            for ready in select.select([near, far], [], [])[0]:
-                data = ready.recv(4096)
-                if not data:
-                    return
-                (far if ready is near else near).sendall(data)
-
-    def cut(self):
-        for far in [*self._far]:
-            far.shutdown(socket.SHUT_RDWR)
-
-
-@contextlib.contextmanager
-def forwarder(there):
-    with Forwarder(there) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-            server.cut()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_association_that_is_ended_between_two_datagrams_is_opened_anew(kind, echo, on_demand):
     with reference_server() as proxy, forwarder(proxy.address) as way:
@@ -330,7 +280,6 @@ class Far:
 
 
 def _echo():
-    import socket
     import sys
 
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from tests.confine.conftest import (
+from tests.support.child import source_of
+from tests.support.confined import (
     CLOSED,
     ECHO,
     GREETING,
@@ -17,7 +18,6 @@ from tests.confine.conftest import (
     UNREACHABLE,
     UNREACHABLE_6,
 )
-from tests.support.child import source_of
 from tests.support.namespaces import SERVER
 
 BOTH = sorted(SERVER.values())

@@ -10,10 +10,9 @@ import sys
 
 import pytest
 
-from tests.confine.conftest import CLOSED, ECHO, HTTP, UDP_ECHO
-from tests.confine.test_launching import start
 from tests.support import namespaces
 from tests.support.child import source_of
+from tests.support.confined import CLOSED, ECHO, HTTP, UDP_ECHO, start
 from tests.support.namespaces import SERVER
 
 FILES = 8080

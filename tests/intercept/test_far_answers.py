@@ -19,7 +19,6 @@ from tests.support.name_server import name_server
 from tests.support.naming_proxy import naming_proxy
 from tests.support.play import hold
 from tests.support.run import pysocksify, run
-from tests.tunnel.test_routes import world  # noqa: F401
 
 EAI_FAIL = f"[Errno {socket.EAI_FAIL}] Non-recoverable failure in name resolution"
 
@@ -163,7 +162,7 @@ def test_a_canonical_name_that_is_direct_is_not_told(proxy):
 # ---------------------------------------------------------------- addresses that names share
 
 
-def test_the_address_of_a_direct_name_is_no_answer_for_another(world):  # noqa: F811
+def test_the_address_of_a_direct_name_is_no_answer_for_another(world):
     routes = world(direct=["*.corp"]).routes
     assert routes.why_not_from_beyond(socket.inet_aton("192.0.2.7")) == ""
     routes.remember("db.corp", ["192.0.2.50"])
@@ -172,7 +171,7 @@ def test_the_address_of_a_direct_name_is_no_answer_for_another(world):  # noqa: 
     )
 
 
-def test_an_address_of_a_direct_name_and_of_another_is_neither(world):  # noqa: F811
+def test_an_address_of_a_direct_name_and_of_another_is_neither(world):
     """Of one server behind a content network: which of them the program means, cannot be told."""
     for dns in ("remote", "local"):
         it = world(direct=["*.corp"], dns=dns)
@@ -186,7 +185,7 @@ def test_an_address_of_a_direct_name_and_of_another_is_neither(world):  # noqa: 
         assert it.kind("db.corp") == "direct"
 
 
-def test_a_first_hop_that_the_far_side_names_is_not_meant(world):  # noqa: F811
+def test_a_first_hop_that_the_far_side_names_is_not_meant(world):
     it = world()
     assert it.kind("192.0.2.99", 1080) == "direct"
     it.routes.learn_from_beyond("evil.example", ["192.0.2.99"])
@@ -204,7 +203,7 @@ def test_a_first_hop_that_the_far_side_names_is_not_meant(world):  # noqa: F811
         (["10.0.0.0/8 block"], ""),
     ],
 )
-def test_which_rules_make_an_answer_direct(world, rules, expected):  # noqa: F811
+def test_which_rules_make_an_answer_direct(world, rules, expected):
     assert world(rules=rules).routes.why_not_from_beyond(socket.inet_aton("10.1.2.3")) == expected
 
 

@@ -14,10 +14,10 @@ from pywrap.intercept import groups
 from pywrap.socks.wire import packed
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes
-from tests.conftest import installed
 from tests.support import peers
 from tests.support.child import source_of
 from tests.support.inside import outcome, say
+from tests.support.installed import installed
 from tests.support.namespaces import alone_with_fast_open
 from tests.support.run import pysocksify, run
 

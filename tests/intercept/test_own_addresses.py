@@ -8,13 +8,12 @@ import sys
 
 import pytest
 
-from tests.conftest import installed
 from tests.support import peers
 from tests.support.child import source_of
 from tests.support.inside import outcome, say
+from tests.support.installed import installed
 from tests.support.namespaces import alone_with_fast_open
 from tests.support.run import pysocksify, run
-from tests.tunnel.test_routes import world  # noqa: F401
 
 PROXY = "socks5h://127.0.0.1:1"  # nothing listens there
 OWN = "10.9.9.1", "10.9.9.2", "fd00:9::1"
@@ -85,7 +84,7 @@ def test_the_talk_of_a_machine_with_itself(options, stream, datagram, alone):
         assert (said["added"], said["own"][2]) == (0, "[Errno 111] Connection refused")
 
 
-def test_an_own_address_is_no_answer_of_the_far_side(world):  # noqa: F811
+def test_an_own_address_is_no_answer_of_the_far_side(world):
     routes = world().routes
     address = bytes([10, 9, 9, 1])
     routes._is_own = address.__eq__
@@ -93,7 +92,7 @@ def test_an_own_address_is_no_answer_of_the_far_side(world):  # noqa: F811
     assert routes.verdict("10.9.9.1", 53).kind == "refuse"
 
 
-def test_the_kernel_is_not_asked_about_what_is_decided_already(world):  # noqa: F811
+def test_the_kernel_is_not_asked_about_what_is_decided_already(world):
     it = world(rules=["10.0.0.0/8 work", "192.0.2.0/24 direct"])
     asked = []
     placeholder = it.names.placeholder("www.example")

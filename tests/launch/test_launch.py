@@ -31,12 +31,21 @@ UNCONFINED = pysocksify("--confine", "off", "-x", PROXY)
 CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99"),)),))
 
-REPORT = """
-import json, os, sys, socket
-print(json.dumps({"door": socket.socket.connect.__qualname__ == "connect",
-                  "path": [p for p in sys.path if "startup" in p], "argv": sys.argv,
-                  "site": getattr(sys.modules.get("sitecustomize"), "__file__", None)}))
-"""
+
+def report():
+    print(
+        json.dumps(
+            {
+                "door": socket.socket.connect.__qualname__ == "connect",
+                "path": [p for p in sys.path if "startup" in p],
+                "argv": sys.argv,
+                "site": getattr(sys.modules.get("sitecustomize"), "__file__", None),
+            }
+        )
+    )
+
+
+REPORT = source_of(report)
 
 
 @pytest.fixture

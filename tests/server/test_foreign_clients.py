@@ -14,10 +14,10 @@ from python_socks.async_.asyncio import Proxy as AsyncioProxy
 from python_socks.sync import Proxy
 
 from pywrap.server.tcp import dial
-from tests.conftest import installed
-from tests.server.conftest import receive_all
 from tests.support import destinations, peers
 from tests.support.child import source_of
+from tests.support.installed import installed
+from tests.support.raw_sockets import receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1]
 PROGRAMS = TESTS / "programs"
+ROOT = TESTS.parent
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 _THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -19,9 +19,7 @@ PROXY = "socks5h://192.0.2.99:1080"  # never reached: nothing here connects
 
 
 def test_a_foreign_name_becomes_a_placeholder_everywhere():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         info = socket.getaddrinfo("example.org", 443, type=socket.SOCK_STREAM)
         say(
             info=[[row[0].name, row[1].name, row[2], row[3], row[4]] for row in info],
@@ -35,7 +33,10 @@ def test_a_foreign_name_becomes_a_placeholder_everywhere():
             configured=socket.getaddrinfo("example.org", 1, flags=socket.AI_ADDRCONFIG)[0][4][0],
             fqdn=socket.getfqdn("example.org"),
         )
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
     )
     assert said == {
         "info": [["AF_INET", "SOCK_STREAM", 6, "", ["198.18.0.1", 443]]],
@@ -52,9 +53,7 @@ def test_a_foreign_name_becomes_a_placeholder_everywhere():
 
 
 def test_a_placeholder_tells_its_name():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         address = socket.gethostbyname("example.org")
         say(
             by_addr=socket.gethostbyaddr(address),
@@ -63,7 +62,10 @@ def test_a_placeholder_tells_its_name():
             numeric=socket.getnameinfo((address, 443), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV),
             fqdn=socket.getfqdn(address),
         )
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
     )
     assert said == {
         "by_addr": ["example.org", [], ["198.18.0.1"]],

@@ -15,9 +15,7 @@ from tests.support.run import pysocksify, run
 
 
 def test_a_pending_socket_behaves_as_one_that_is_connecting(hanging):
-    said = kernel(
-        hanging,
-        """
+    def program():
         sock = start("192.0.2.1", 80)
         say(
             readable=select.select([sock], [sock], [sock], 0.05) == ([], [], []),
@@ -30,7 +28,10 @@ def test_a_pending_socket_behaves_as_one_that_is_connecting(hanging):
             domain=sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) == socket.AF_INET,
             port=sock.getsockname()[1] > 0,
         )
-        """,
+
+    said = kernel(
+        hanging,
+        program,
     )
     assert said == {
         "readable": True,

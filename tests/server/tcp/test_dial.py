@@ -12,7 +12,7 @@ from pywrap.relay.loop import Loop
 from pywrap.server.tcp import dial
 from pywrap.server.tcp.dial import Dial, Resolver
 from pywrap.socks.wire import Endpoint
-from tests.server.conftest import Target, receive
+from tests.support.raw_sockets import Target, receive
 from tests.support.servers import PATIENCE, reference_server
 
 
