@@ -185,7 +185,10 @@ def programs(source: str) -> list[int]:
     """The lines of ``source`` where a string is a program of more than MOST lines."""
     nodes = list(ast.walk(ast.parse(source)))
     pieces = {id(piece) for node in nodes if isinstance(node, ast.JoinedStr) for piece in node.values}
-    return [node.lineno for node in nodes if id(node) not in pieces and is_program(text_of(node))]
+    strings = [
+        node for node in nodes if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in pieces
+    ]
+    return [node.lineno for node in strings if is_program(text_of(node))]
 
 
 def text_of(node: ast.AST) -> str:
@@ -194,7 +197,7 @@ def text_of(node: ast.AST) -> str:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=values):
-            return "".join(v.value if isinstance(v, ast.Constant) else "inserted" for v in values)
+            return "".join(str(v.value) if isinstance(v, ast.Constant) else "inserted" for v in values)
     return ""
 
 

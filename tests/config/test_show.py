@@ -113,7 +113,7 @@ chains = st.builds(
     st.integers(1, 9),
 )
 rules = st.builds(
-    lambda place, port, protocol, to: Rule(*place, port, protocol=protocol, to=to),
+    lambda place, port, protocol, to: Rule(*place, port, protocol=protocol, to=to),  # type: ignore[call-arg]
     st.sampled_from([("10.0.0.0/8", ""), ("::/0", ""), ("", "*.corp"), ("", "a"), ("", "")]),
     st.integers(0, 65535),
     st.sampled_from(["", "tcp", "udp"]),

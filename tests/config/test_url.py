@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.config.settings import SCHEMES, Proxy
-from pywrap.config.url import format_proxy, mask, parse_proxy
+from pywrap.config.url import format_proxy, mask, parse_proxy  # type: ignore[attr-defined]
 from pywrap.errors import ConfigError
 
 TLS_HINT = "http:// is the same proxy without TLS, if it takes that; a tunnel to it can be made by stunnel"

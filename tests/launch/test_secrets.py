@@ -103,7 +103,7 @@ def test_without_a_password_there_is_no_file(runtime: Path) -> None:
 
 def test_a_child_that_outlives_the_program_still_has_it(runtime: Path) -> None:
     # The child starts another Python once its parent, the owner, has gone.
-    def program():
+    def child():
         import subprocess
         import sys
 
@@ -111,7 +111,7 @@ def test_a_child_that_outlives_the_program_still_has_it(runtime: Path) -> None:
         code = "import socket; print('covered', socket.socket.connect.__qualname__)"
         print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, flush=True)
 
-    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {source_of(program)!r}])"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {source_of(child)!r}])"
     env = {"XDG_RUNTIME_DIR": str(runtime)}
     program = subprocess.Popen(
         [*WRAPPED, sys.executable, "-c", code],

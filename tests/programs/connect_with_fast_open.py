@@ -45,7 +45,7 @@ with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
             )
             sock = socket.socket()
             sock.setblocking(False)
-            with wait_for(TunnelAttempt(sock, plan, Deadline(Settings(timeout=20))), select.poll) as tunnel:
+            with wait_for(TunnelAttempt(sock, plan, Deadline(Settings(timeout=20))), select.poll) as tunnel:  # type: ignore[attr-defined]
                 end, _ = target.accept()
                 with end:
                     end.sendall(b"from the other end")

@@ -34,7 +34,7 @@ def users(tmp_path):
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str] | OSError]:
     """What the resolver knows, in place of the machine's: name to addresses or an exception."""
     known: dict[str, list[str] | OSError] = {}
-    real = dial._socket.getaddrinfo
+    real = dial._socket.getaddrinfo  # type: ignore[attr-defined]
 
     def getaddrinfo(host, port, *args):
         name = host.decode() if isinstance(host, bytes) else host
@@ -47,5 +47,5 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str] | OSError]:
             (family[":" in address], socket.SOCK_STREAM, 6, "", (address, port)) for address in known[name]
         ]
 
-    monkeypatch.setattr(dial._socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(dial._socket, "getaddrinfo", getaddrinfo)  # type: ignore[attr-defined]
     return known
