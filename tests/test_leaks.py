@@ -483,7 +483,10 @@ def test_udp_to_this_machine_is_refused_when_it_is_blocked(trace, proxy):
                 print(err)
 
     ran, seen = trace(
-        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"), sys.executable, "-c", program
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"),
+        sys.executable,
+        "-c",
+        source_of(program),
     )
     assert ran.out.count("UDP is blocked (--udp)") == 3
     assert seen.reached == [], str(seen)
