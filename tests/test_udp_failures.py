@@ -303,7 +303,12 @@ def test_a_way_that_is_gone_and_comes_back(kind, what, far, on_demand):
         assert (name, number) == ("OSError", "ENETUNREACH")
         assert words.startswith(f"[Errno 101] Network is unreachable (to the UDP relay {far.ADDRESS}:")
     far.give_back(what)
-    assert asked.outcome("after") == {"got": "after"}
+    for _ in range(10):
+        # On a busy machine the first may be late for the program's timeout.
+        if (outcome := asked.outcome("after")) == {"got": "after"}:
+            break
+        assert outcome["error"][0] == "TimeoutError"
+    assert outcome == {"got": "after"}
     asked.end()
 
 
