@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.support import destinations, peers, strace
+from tests.support import world as worlds
+from tests.support.installed import in_ci, installed
+from tests.support.raw_sockets import Client, Target
 from tests.support.run import CONFINE, VERSIONS, Ran, interpreters, is_confined, pysocksify, run
+from tests.support.servers import Running, reference_server
+from tests.support.world import World
 
 # On a busy machine a slow example says nothing about the code.
 hypothesis.settings.register_profile("pysocksify", deadline=None)
@@ -49,21 +54,6 @@ def cannot_confine() -> str:
         return ""
     ran = run(*pysocksify("--confine", "on", "-x", "socks5h://127.0.0.1:1"), "true", status=None)
     return ran.err if ran.status else ""
-
-
-def in_ci() -> bool:
-    return os.environ.get("CI", "").lower() in ("true", "1")
-
-
-@contextlib.contextmanager
-def installed() -> Iterator[None]:
-    """Skip where a foreign server is not installed; but CI installs them all, so there it is a failure."""
-    try:
-        yield
-    except peers.Missing as err:
-        if in_ci():
-            pytest.fail(str(err), pytrace=False)
-        pytest.skip(str(err))
 
 
 # Each xdist worker is a session of its own, with its own servers.
@@ -204,3 +194,32 @@ def interpreter(request: pytest.FixtureRequest) -> str:
     if request.param not in interpreters():
         pytest.skip(f"no CPython {request.param} on this machine")
     return interpreters()[request.param]
+
+
+# ---------------------------------------------------------------- a server, a target, and raw sockets
+
+
+@pytest.fixture
+def server() -> Iterator[Running]:
+    with reference_server() as running:
+        yield running
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    target = Target()
+    yield target
+    target.close()
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Callable[..., World]:
+    """``world(chain=..., direct=..., rules=..., dnat=..., **settings)``."""
+    return functools.partial(worlds.world, tmp_path)

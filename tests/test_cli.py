@@ -10,6 +10,7 @@ from pywrap import cli
 from pywrap.config import rules
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.help import long_help, short_help
+from tests.support.child import source_of
 from tests.support.rules import direct
 from tests.support.run import environment
 
@@ -546,17 +547,23 @@ def test_stdout_that_takes_nothing_is_an_error(words, refusing_port):
 def test_launcher_starts_light(tmp_path):
     config = tmp_path / "pysocksify.conf"
     config.write_text("localnet 10.0.0.0/8\n[ProxyList]\nsocks5 h 1\n")
+
     # The modules that importing and reading everything adds to an interpreter with `site`, which has os.
-    code = f"""
-import os, sys
-sys.path.insert(0, {pywrap.__path__[0].rpartition("/")[0]!r})
-before = set(sys.modules)
-from pywrap import cli
-from pywrap.config.search import load
-options = cli.Options(["-x", "socks5h://u:p@h", "--direct", "*.a,fd00::/8", "-f", {str(config)!r}, "program"])
-load(options.partial(), options.config)
-print(*sorted(set(sys.modules) - before))
-"""
+    def program(root, config):
+        import os  # noqa: F401
+        import sys
+
+        sys.path.insert(0, root)
+        before = set(sys.modules)
+        from pywrap import cli
+        from pywrap.config.search import load
+
+        words = ["-x", "socks5h://u:p@h", "--direct", "*.a,fd00::/8", "-f", config, "program"]
+        options = cli.Options(words)
+        load(options.partial(), options.config)
+        print(*sorted(set(sys.modules) - before))
+
+    code = source_of(program, pywrap.__path__[0].rpartition("/")[0], config)
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )

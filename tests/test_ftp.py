@@ -8,8 +8,8 @@ import sys
 import pytest
 import trustme
 
-from tests.conftest import installed
 from tests.support import namespaces
+from tests.support.installed import installed
 from tests.support.run import program, pysocksify, run
 
 FTP = 2121

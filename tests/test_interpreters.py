@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipapp
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.destinations import HELLO
 from tests.support.run import (
     PROGRAMS,
@@ -279,29 +281,27 @@ def test_a_loop_is_not_blocked(python, blackhole_proxy):
 
 def test_leaks(trace, python):
     # Those of its own interpreter are test_leaks.py's.
-    ran, seen = trace(*NOBODY[:-1], "--udp", "block", "--", python, "-c", LEAKS)
+    ran, seen = trace(*NOBODY[:-1], "--udp", "block", "--", python, "-c", source_of(leak))
     assert ran.json == ["PermissionError"] * 5
     assert seen.reached == [], str(seen)
 
 
-LEAKS = """
-import json, socket
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-seen = []
-for attempt in (
-    lambda: udp.sendto(b"hello", ("192.0.2.1", 9)),
-    lambda: udp.connect(("elsewhere.test", 9)),
-    lambda: socket.socket().sendto(b"hello", socket.MSG_FASTOPEN, ("192.0.2.1", 80)),
-    # Past what may be in _socket under that name.
-    lambda: socket.socket.__base__().connect(("192.0.2.1", 80)),
-    lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
-):
-    try:
-        seen.append(attempt())
-    except Exception as err:
-        seen.append(type(err).__name__)
-print(json.dumps(seen))
-"""
+def leak():
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    seen = []
+    for attempt in (
+        lambda: udp.sendto(b"hello", ("192.0.2.1", 9)),
+        lambda: udp.connect(("elsewhere.test", 9)),
+        lambda: socket.socket().sendto(b"hello", socket.MSG_FASTOPEN, ("192.0.2.1", 80)),
+        # Past what may be in _socket under that name.
+        lambda: socket.socket.__base__().connect(("192.0.2.1", 80)),
+        lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+    ):
+        try:
+            seen.append(attempt())
+        except Exception as err:
+            seen.append(type(err).__name__)
+    print(json.dumps(seen))
 
 
 def test_uninstall_leaves_no_trace(python, proxy, echo_server):

@@ -7,6 +7,7 @@ of a higher one is the same knot.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,15 +101,21 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def statements(source: str) -> list[tuple[ast.Import | ast.ImportFrom, bool, bool]]:
+    """What ``Reader`` finds in ``source``: read once for all rules."""
+    reader = Reader()
+    reader.visit(ast.parse(source))
+    return reader.found
+
+
 def imports(package: Path) -> list[Import]:
     """Every import statement in ``package``."""
     known = modules(package)
     found = []
     for module, path in known.items():
-        reader = Reader()
-        reader.visit(ast.parse(path.read_text(), str(path)))
         inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        for node, lazy, for_types in reader.found:
+        for node, lazy, for_types in statements(path.read_text()):
             for imported, name in names(node, inside, known):
                 found.append(Import(module, imported, name, node.lineno, lazy, for_types))
     return found

@@ -16,6 +16,7 @@ import sys
 import pytest
 
 from tests.support import datagram_servers
+from tests.support.child import source_of
 from tests.support.datagrams import udp_echo
 from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS
 from tests.support.name_server import name_server
@@ -471,54 +472,63 @@ def test_a_method_that_was_kept_does_not_look_up_a_name(attempt, trace, tmp_path
 
 @pytest.mark.confined_too
 def test_a_name_given_to_connect_is_sent_to_the_proxy_and_looked_up_by_nobody(trace, proxy, echo_server):
-    code = (
-        "import _socket, socket, sys\n"
-        "name, port = sys.argv[1], int(sys.argv[2])\n"
-        "for family in socket.AF_INET, socket.AF_INET6:\n"
-        "    sock = socket.socket(family)\n"
-        "    sock.connect((name, port))\n"
-        "    sock = socket.socket(family)\n"
-        "    assert sock.connect_ex((name.encode(), port)) == 0\n"
-        "    sock = _socket.socket(family)\n"
-        "    sock.connect((name, port))\n"
-        "    _socket.socket.connect(socket.socket(family), (name, port))\n"
-    )
+    def program():
+        import _socket
+        import socket
+        import sys
+
+        name, port = sys.argv[1], int(sys.argv[2])
+        for family in socket.AF_INET, socket.AF_INET6:
+            sock = socket.socket(family)
+            sock.connect((name, port))
+            sock = socket.socket(family)
+            assert sock.connect_ex((name.encode(), port)) == 0
+            sock = _socket.socket(family)
+            sock.connect((name, port))
+            _socket.socket.connect(socket.socket(family), (name, port))
+
     words = ONLY_THE_PROXY_KNOWS, echo_server.port
-    ran, seen = trace(*through(proxy), sys.executable, "-c", code, *words)
+    ran, seen = trace(*through(proxy), sys.executable, "-c", source_of(program), *words)
     assert proxy.asked == [("CONNECT", ONLY_THE_PROXY_KNOWS, echo_server.port)] * 8
     check_clean(seen, proxy)
 
 
 def test_fast_open_asked_for_by_an_option_opens_a_tunnel(trace, proxy, echo_server):
     # TCP_FASTOPEN_CONNECT: connect() sends nothing, and the first data goes with the SYN.
-    code = (
-        "import socket, sys\n"
-        "for timeout in None, 20:\n"
-        "    sock = socket.socket()\n"
-        "    sock.settimeout(timeout)\n"
-        "    sock.setsockopt(socket.IPPROTO_TCP, 30, 1)\n"
-        "    sock.connect((sys.argv[1], int(sys.argv[2])))\n"
-        "    sock.sendall(b'hello')\n"
-        "    print(sock.recv(5, socket.MSG_WAITALL).decode())\n"
-    )
+    def program():
+        import socket
+        import sys
+
+        for timeout in None, 20:
+            sock = socket.socket()
+            sock.settimeout(timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, 30, 1)
+            sock.connect((sys.argv[1], int(sys.argv[2])))
+            sock.sendall(b"hello")
+            print(sock.recv(5, socket.MSG_WAITALL).decode())
+
     words = ONLY_THE_PROXY_KNOWS, echo_server.port
-    ran, seen = trace(*through(proxy), sys.executable, "-c", code, *words)
+    ran, seen = trace(*through(proxy), sys.executable, "-c", source_of(program), *words)
     assert ran.out == "hello\nhello\n"
     check_clean(seen, proxy)
 
 
 def test_udp_to_this_machine_is_refused_when_it_is_blocked(trace, proxy):
-    code = (
-        "import socket\n"
-        "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        "for host in '127.0.0.1', 'localhost', '':\n"
-        "    try:\n"
-        "        sock.sendto(b'hello', (host, 9))\n"
-        "    except PermissionError as err:\n"
-        "        print(err)\n"
-    )
+    def program():
+        import socket
+
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for host in "127.0.0.1", "localhost", "":
+            try:
+                sock.sendto(b"hello", (host, 9))
+            except PermissionError as err:
+                print(err)
+
     ran, seen = trace(
-        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"), sys.executable, "-c", code
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--udp", "block"),
+        sys.executable,
+        "-c",
+        source_of(program),
     )
     assert ran.out.count("UDP is blocked (--udp)") == 3
     assert seen.reached == [], str(seen)

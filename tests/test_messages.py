@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sys
 
+from tests.support.child import source_of
 from tests.support.run import run
 
-CODE = """
-import os, sys
-from pywrap.messages import Messages
-messages = Messages(int(sys.argv[1]))
-messages.say(0, "always")
-messages.say(1, "with -v \\udc80")
-messages.say(2, "with -vv")
-"""
+
+def code():
+    import sys
+
+    from pywrap.messages import Messages
+
+    messages = Messages(int(sys.argv[1]))
+    messages.say(0, "always")
+    messages.say(1, "with -v \udc80")
+    messages.say(2, "with -vv")
 
 
 def lines(verbosity):
-    return run(sys.executable, "-c", CODE, verbosity).err.splitlines()
+    return run(sys.executable, "-c", source_of(code), verbosity).err.splitlines()
 
 
 def test_the_verbosity_decides():
@@ -31,25 +34,30 @@ def test_a_line_names_the_program_and_the_process():
 
 
 def test_a_file_that_took_the_number_of_stderr_gets_nothing(tmp_path):
-    code = (
-        "import os, sys\n"
-        "from pywrap.messages import Messages\n"
-        "messages = Messages(1)\n"
-        "os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), 2)\n"
-        "messages.say(0, 'not for you')\n"
-    )
-    run(sys.executable, "-c", code, tmp_path / "file")
+    def program():
+        import os
+        import sys
+
+        from pywrap.messages import Messages
+
+        messages = Messages(1)
+        os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), 2)
+        messages.say(0, "not for you")
+
+    run(sys.executable, "-c", source_of(program), tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_a_reader_that_is_gone_is_no_error():
-    code = (
-        "import os\n"
-        "from pywrap.messages import Messages\n"
-        "reader, writer = os.pipe()\n"
-        "os.dup2(writer, 2)\n"
-        "messages = Messages(1)\n"
-        "os.close(reader)\n"
-        "messages.say(0, 'nobody')\n"
-    )
-    run(sys.executable, "-c", code)
+    def program():
+        import os
+
+        from pywrap.messages import Messages
+
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        messages = Messages(1)
+        os.close(reader)
+        messages.say(0, "nobody")
+
+    run(sys.executable, "-c", source_of(program))

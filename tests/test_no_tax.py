@@ -9,6 +9,7 @@ import pytest
 
 import pywrap
 from tests.support import destinations
+from tests.support.child import source_of
 from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
 
@@ -28,29 +29,40 @@ def through(*proxies):
 
 # ---------------------------------------------------------------- methods
 
+
 # Printed by the program after a connection through the proxy.
-METHODS = """
-import _socket, asyncio, json, socket, ssl, sys
-socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20).close()
-# What is in _socket under that name may be patched, the C class cannot be.
-C = socket.socket.__base__
-same = "recv recv_into recvmsg recvmsg_into recvfrom recvfrom_into send sendall shutdown fileno".split()
-print(json.dumps({
-    "C": {type(getattr(C, name)).__name__ for name in same} == {"method_descriptor"},
-    "socket": [name for name in same if getattr(socket.socket, name) is not getattr(C, name)],
-    "_socket": [name for name in same if getattr(_socket.socket, name) is not getattr(C, name)],
-    "ssl": [
-        name for name in "recv recv_into send sendall read write unwrap do_handshake".split()
-        if vars(ssl.SSLSocket)[name].__code__.co_filename != ssl.__file__
-    ],
-    "sendfile": socket.socket.sendfile.__code__.co_filename == socket.__file__,
-    "bases": socket.socket.__mro__[1:] == (C, object) and ssl.SSLSocket.__bases__ == (socket.socket,),
-}))
-"""
+def methods():
+    import _socket
+    import json
+    import socket
+    import ssl
+    import sys
+
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20).close()
+    # What is in _socket under that name may be patched, the C class cannot be.
+    C = socket.socket.__base__
+    same = "recv recv_into recvmsg recvmsg_into recvfrom recvfrom_into send sendall shutdown fileno".split()
+    print(
+        json.dumps(
+            {
+                "C": {type(getattr(C, name)).__name__ for name in same} == {"method_descriptor"},
+                "socket": [name for name in same if getattr(socket.socket, name) is not getattr(C, name)],
+                "_socket": [name for name in same if getattr(_socket.socket, name) is not getattr(C, name)],
+                "ssl": [
+                    name
+                    for name in "recv recv_into send sendall read write unwrap do_handshake".split()
+                    if vars(ssl.SSLSocket)[name].__code__.co_filename != ssl.__file__
+                ],
+                "sendfile": socket.socket.sendfile.__code__.co_filename == socket.__file__,
+                "bases": socket.socket.__mro__[1:] == (C, object)
+                and ssl.SSLSocket.__bases__ == (socket.socket,),
+            }
+        )
+    )
 
 
 def test_sending_and_receiving_are_the_interpreters_own(interpreter, proxy, echo_server):
-    ran = run(*through(proxy), interpreter, "-c", METHODS, echo_server.port)
+    ran = run(*through(proxy), interpreter, "-c", source_of(methods), echo_server.port)
     assert ran.json == {"C": True, "socket": [], "_socket": [], "ssl": [], "sendfile": True, "bases": True}
     assert len(proxy.asked) == 1
 
@@ -68,36 +80,44 @@ def test_no_code_of_ours_runs_while_data_goes_to_and_fro(tls, proxy, request):
 
 # ---------------------------------------------------------------- descriptors and threads
 
+
 # What the kernel says of the descriptor, of which the program's socket object knows nothing.
-DESCRIPTOR = """
-import asyncio, json, os, socket, sys
-host, port = sys.argv[1], int(sys.argv[2])
+def descriptor():
+    import asyncio
+    import json
+    import os
+    import socket
+    import sys
 
-def kernel(fd):
-    sock = socket.socket.__base__(fileno=os.dup(fd))
-    option = lambda name: sock.getsockopt(socket.SOL_SOCKET, name)
-    return {
-        "peer": sock.getpeername()[:2],
-        "type": option(socket.SO_TYPE) == socket.SOCK_STREAM,
-        "protocol": option(38) == socket.IPPROTO_TCP,  # SO_PROTOCOL
-        "blocking": os.get_blocking(fd),
-        "inheritable": os.get_inheritable(fd),
-    }
+    host, port = sys.argv[1], int(sys.argv[2])
 
-async def main():
-    _, writer = await asyncio.open_connection(host, port)
-    said = kernel(writer.get_extra_info("socket").fileno())
-    writer.close()
-    await writer.wait_closed()
-    return said
+    def kernel(fd):
+        sock = socket.socket.__base__(fileno=os.dup(fd))
 
-with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-    sock.connect((host, port))
-    blocking = kernel(sock.fileno())
-with socket.create_connection((host, port), timeout=20) as sock:
-    timeout = kernel(sock.fileno())
-print(json.dumps({"blocking": blocking, "timeout": timeout, "asyncio": asyncio.run(main())}))
-"""
+        def option(name):
+            return sock.getsockopt(socket.SOL_SOCKET, name)
+
+        return {
+            "peer": sock.getpeername()[:2],
+            "type": option(socket.SO_TYPE) == socket.SOCK_STREAM,
+            "protocol": option(38) == socket.IPPROTO_TCP,  # SO_PROTOCOL
+            "blocking": os.get_blocking(fd),
+            "inheritable": os.get_inheritable(fd),
+        }
+
+    async def main():
+        _, writer = await asyncio.open_connection(host, port)
+        said = kernel(writer.get_extra_info("socket").fileno())
+        writer.close()
+        await writer.wait_closed()
+        return said
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.connect((host, port))
+        blocking = kernel(sock.fileno())
+    with socket.create_connection((host, port), timeout=20) as sock:
+        timeout = kernel(sock.fileno())
+    print(json.dumps({"blocking": blocking, "timeout": timeout, "asyncio": asyncio.run(main())}))
 
 
 @pytest.mark.parametrize("hops", [1, 3])
@@ -112,7 +132,7 @@ def test_the_descriptor_is_a_tcp_socket_connected_to_the_first_hop(hops, proxy_h
         destinations.echo_server(host) as server,
     ):
         chain = [first, second, third][:hops]
-        ran = run(*through(*chain), interpreter, "-c", DESCRIPTOR, host, server.port)
+        ran = run(*through(*chain), interpreter, "-c", source_of(descriptor), host, server.port)
     expected = {"peer": [first.host, first.port], "type": True, "protocol": True, "inheritable": False}
     assert ran.json == {
         "blocking": {**expected, "blocking": True},
@@ -137,30 +157,38 @@ def test_a_connection_leaves_nothing_but_its_descriptor(how, count, interpreter,
 
 
 def test_a_connection_that_fails_leaves_nothing_at_all(interpreter, proxy, refusing_port):
-    code = (
-        "import asyncio, json, os, socket, sys, time\n"
-        "def count():\n"
-        "    return [len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task'))]\n"
-        "async def main():\n"
-        "    for _ in range(20):\n"
-        "        try:\n"
-        "            await asyncio.open_connection('127.0.0.1', int(sys.argv[1]))\n"
-        "        except ConnectionRefusedError:\n"
-        "            failed.append('asyncio')\n"
-        "failed = []\n"
-        "before = count()\n"
-        "for _ in range(20):\n"
-        "    try:\n"
-        "        socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=20)\n"
-        "    except ConnectionRefusedError:\n"
-        "        failed.append('blocking')\n"
-        "asyncio.run(main())\n"
-        "deadline = time.monotonic() + 20\n"
-        "while count() != before and time.monotonic() < deadline:\n"
-        "    time.sleep(0.001)\n"
-        "print(json.dumps([len(failed), before, count()]))"
-    )
-    failed, before, after = run(*through(proxy), interpreter, "-c", code, refusing_port).json
+    def program():
+        import asyncio
+        import json
+        import os
+        import socket
+        import sys
+        import time
+
+        def count():
+            return [len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))]
+
+        async def main():
+            for _ in range(20):
+                try:
+                    await asyncio.open_connection("127.0.0.1", int(sys.argv[1]))
+                except ConnectionRefusedError:
+                    failed.append("asyncio")
+
+        failed = []
+        before = count()
+        for _ in range(20):
+            try:
+                socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20)
+            except ConnectionRefusedError:
+                failed.append("blocking")
+        asyncio.run(main())
+        deadline = time.monotonic() + 20
+        while count() != before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        print(json.dumps([len(failed), before, count()]))
+
+    failed, before, after = run(*through(proxy), interpreter, "-c", source_of(program), refusing_port).json
     assert failed == 40
     assert before == after
 
@@ -226,16 +254,25 @@ def test_a_connection_imports_none_of_what_takes_long(interpreter, proxy, echo_s
 
 
 def test_a_library_that_watches_modules_finds_socket_as_it_is(interpreter):
-    code = (
-        "import inspect, json, socket\n"
-        "spec = socket.__spec__\n"
-        "print(json.dumps([\n"
-        "    type(spec.loader).__name__, type(socket.__loader__).__name__, spec.origin == socket.__file__,\n"
-        "    inspect.getsource(socket).startswith('# Wrapper module for _socket'),\n"
-        "]))"
-    )
-    bare = run(interpreter, "-c", code).json
-    assert run(*pysocksify("-x", "socks5h://127.0.0.1:1"), interpreter, "-c", code).json == bare
+    def program():
+        import inspect
+        import json
+        import socket
+
+        spec = socket.__spec__
+        print(
+            json.dumps(
+                [
+                    type(spec.loader).__name__,
+                    type(socket.__loader__).__name__,
+                    spec.origin == socket.__file__,
+                    inspect.getsource(socket).startswith("# Wrapper module for _socket"),
+                ]
+            )
+        )
+
+    bare = run(interpreter, "-c", source_of(program)).json
+    assert run(*pysocksify("-x", "socks5h://127.0.0.1:1"), interpreter, "-c", source_of(program)).json == bare
 
 
 def test_without_a_log_nothing_of_it_is_imported(proxy, echo_server):
@@ -266,21 +303,23 @@ def test_with_a_log_little_is_imported(proxy, echo_server, tmp_path):
 
 
 def test_the_target_has_no_module_of_a_third_party(proxy, echo_server):
+    def program(port):
+        import socket
+        import sys
+
+        socket.create_connection(("127.0.0.1", port)).close()
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("127.0.0.1", port))
+        try:
+            socket.create_connection(("localhost.invalid", 1), timeout=20)
+        except OSError:
+            pass
+        print('"', *{name.partition(".")[0] for name in sys.modules}, '"')
+
     # This interpreter has the distribution's dependencies, and could import them.
-    code = (
-        "import socket, sys\n"
-        f"socket.create_connection(('127.0.0.1', {echo_server.port})).close()\n"
-        "with socket.socket(type=socket.SOCK_DGRAM) as sock:\n"
-        f"    sock.sendto(b'x', ('127.0.0.1', {echo_server.port}))\n"
-        "try:\n"
-        "    socket.create_connection(('localhost.invalid', 1), timeout=20)\n"
-        "except OSError:\n"
-        "    pass\n"
-        "print('\"', *{name.partition('.')[0] for name in sys.modules}, '\"')"
-    )
     bare = set(run(sys.executable, "-c", "import sys\nprint('\"', *sys.modules, '\"')").json.split())
     words = *pysocksify("-v", "-x", proxy.url(), "--loopback", "proxy")[:-1], "--dns", "tor"
-    seen = set(run(*words, sys.executable, "-c", code).json.split())
+    seen = set(run(*words, sys.executable, "-c", source_of(program, echo_server.port)).json.split())
     ours = {name for name in seen - bare - {"sitecustomize"} if name not in sys.stdlib_module_names}
     assert ours == {"pywrap"}
     assert not {"socks", "python_socks", "psutil"} & seen

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import installed
 from tests.support import peers
+from tests.support.child import source_of
+from tests.support.installed import installed
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import program, pysocksify, run
 
@@ -159,16 +160,17 @@ def test_chains_of_proxychains(proxychains: str, tmp_path: Path, chain: str, ref
 
 
 # Prints the address of each name, and goes there.
-GO = """
-import socket, sys
-for name in sys.argv[1:]:
-    print(address := socket.gethostbyname(name))
-    with socket.socket() as sock:
-        try:
-            sock.connect((address, 80))
-        except OSError:
-            pass
-"""
+def go():
+    import socket
+    import sys
+
+    for name in sys.argv[1:]:
+        print(address := socket.gethostbyname(name))
+        with socket.socket() as sock:
+            try:
+                sock.connect((address, 80))
+            except OSError:
+                pass
 
 
 @pytest.mark.parametrize("first_byte", [224, 10, 127])
@@ -181,7 +183,9 @@ def test_placeholders_of_proxychains(proxychains: str, tmp_path: Path, first_byt
             f"[ProxyList]\nsocks5 {proxy.host} {proxy.port}\n"
         )
         for command in ((proxychains, "-f", str(file)), pysocksify("-f", file)):
-            addresses = run(*command, sys.executable, "-c", GO, "a.example", "b.example").out.split()
+            addresses = run(
+                *command, sys.executable, "-c", source_of(go), "a.example", "b.example"
+            ).out.split()
             results.append(([address.split(".")[0] for address in addresses], proxy.asked.copy()))
             proxy.asked.clear()
     assert results[0] == results[1]
@@ -200,7 +204,9 @@ def test_names_of_torsocks(torsocks: str, tmp_path: Path) -> None:
             ((torsocks,), {"TORSOCKS_CONF_FILE": str(file)}),
             (pysocksify("-f", file), {}),
         ):
-            addresses = run(*wrapped, sys.executable, "-c", GO, "a.example", "x.onion", env=env).out.split()
+            addresses = run(
+                *wrapped, sys.executable, "-c", source_of(go), "a.example", "x.onion", env=env
+            ).out.split()
             # The port of a RESOLVE means nothing; torsocks says 42.
             asked = [(command, host) for command, host, _ in proxy.asked]
             results.append((addresses[0], addresses[1].rpartition(".")[0], asked))
@@ -214,13 +220,15 @@ def test_names_of_torsocks(torsocks: str, tmp_path: Path) -> None:
 
 
 # tsocks takes every connection on a socket with a timeout for made.
-GO_AND_WAIT = """
-import errno, socket, sys
-for place in sys.argv[1:]:
-    host, _, port = place.rpartition(":")
-    with socket.socket() as sock:
-        print(place, errno.errorcode.get(sock.connect_ex((host, int(port)))))
-"""
+def go_and_wait():
+    import errno
+    import socket
+    import sys
+
+    for place in sys.argv[1:]:
+        host, _, port = place.rpartition(":")
+        with socket.socket() as sock:
+            print(place, errno.errorcode.get(sock.connect_ex((host, int(port)))))
 
 
 @pytest.mark.parametrize("version", [4, 5])
@@ -256,7 +264,7 @@ server_type = {version}
             ((tsocks,), {"TSOCKS_CONF_FILE": str(file)}),
             (pysocksify("-f", file), {}),
         ):
-            said = run(*wrapped, sys.executable, "-c", GO_AND_WAIT, *places, env=env).out
+            said = run(*wrapped, sys.executable, "-c", source_of(go_and_wait), *places, env=env).out
             results.append((said, [proxy.asked.copy() for proxy in (first, second, rest)]))
             for proxy in (first, second, rest):
                 proxy.asked.clear()
@@ -301,5 +309,5 @@ def test_a_number_sign_in_a_password(
             ((tool,), {f"{name.upper()}_CONF_FILE": str(file)}),
             (pysocksify("-f", file), {}),
         ):
-            run(*wrapped, sys.executable, "-c", GO_AND_WAIT, "192.0.2.1:80", env=env)
+            run(*wrapped, sys.executable, "-c", source_of(go_and_wait), "192.0.2.1:80", env=env)
         assert proxy.logins == [(b"me", password.encode())] * 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import destinations
+from tests.support.child import source_of
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
@@ -59,16 +60,23 @@ def test_a_module_of_that_name_may_be_the_programs_own(tmp_path: Any) -> None:
 
 
 def test_they_are_as_they_were_after_uninstall() -> None:
-    code = """
-import pywrap, socks, python_socks.sync
-from python_socks._protocols import http, socks4, socks5
-def state():
-    return [socks.socksocket._write_SOCKS5_address, dict(socks.socksocket._proxy_negotiators),
-            *(module.ConnectRequest.dumps for module in (http, socks4, socks5))]
-before = state()
-pywrap.install("socks5h://192.0.2.99")
-during = state()
-pywrap.uninstall()
-print(state() == before, any(one == other for one, other in zip(before, during)))
-"""
-    assert run(sys.executable, "-c", code).out == "True False\n"
+    def program():
+        import socks
+        from python_socks._protocols import http, socks4, socks5
+
+        import pywrap
+
+        def state():
+            return [
+                socks.socksocket._write_SOCKS5_address,
+                dict(socks.socksocket._proxy_negotiators),
+                *(module.ConnectRequest.dumps for module in (http, socks4, socks5)),
+            ]
+
+        before = state()
+        pywrap.install("socks5h://192.0.2.99")
+        during = state()
+        pywrap.uninstall()
+        print(state() == before, any(one == other for one, other in zip(before, during, strict=True)))
+
+    assert run(sys.executable, "-c", source_of(program)).out == "True False\n"

@@ -14,8 +14,8 @@ import pytest
 from pywrap.config.partial_settings import settle
 from pywrap.config.proxychains import parse
 from pywrap.errors import ConfigError
-from tests.conftest import installed
 from tests.support import peers
+from tests.support.installed import installed
 
 LIST = "[ProxyList]\nsocks5 127.0.0.1 9050\n"
 TWO = f"{LIST}socks5 127.0.0.1 9051\n"

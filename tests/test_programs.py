@@ -9,6 +9,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import socket
 import socketserver
 import sys
 import threading
@@ -16,6 +17,7 @@ import threading
 import pytest
 
 from tests.support import destinations
+from tests.support.child import source_of
 from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS, known_digest
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import is_confined, program, pysocksify, run
@@ -702,14 +704,13 @@ def test_a_proxy_that_hangs_is_given_up_when_the_user_says(blackhole_proxy):
 
 @pytest.mark.confined_too
 def test_a_programs_own_timeout_ends_as_it_does_without_us(blackhole_proxy):
-    code = (
-        "import socket\n"
-        "try:\n"
-        f"    socket.create_connection(({FOREIGN!r}, 80), timeout=0.2)\n"
-        "except TimeoutError as err:\n"
-        "    print(repr(err), err.errno)"
-    )
-    ran = run(*through(blackhole_proxy), sys.executable, "-c", code)
+    def connect():
+        try:
+            socket.create_connection((FOREIGN, 80), timeout=0.2)
+        except TimeoutError as err:
+            print(repr(err), err.errno)
+
+    ran = run(*through(blackhole_proxy), sys.executable, "-c", source_of(connect))
     assert ran.out == "TimeoutError('timed out') None\n"
     assert ran.err == ""
 

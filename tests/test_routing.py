@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.child import PRELUDE
+from tests.support.child import Program, source_of
+from tests.support.inside import echo, outcome, say, start, wait_writable
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import pysocksify, run
 from tests.support.servers import PATIENCE
@@ -21,14 +23,26 @@ from tests.support.servers import PATIENCE
 HERE = "127.0.0.1"
 
 
-def under(config: str, code: str, folder: Path, *args: object) -> Any:
+def under(config: str, code: Program, folder: Path, *args: object) -> Any:
     """What ``code`` says under a configuration file."""
     file = folder / "work.conf"
     file.write_text(dedent(config))
-    return run(*pysocksify("-f", file), sys.executable, "-c", PRELUDE + dedent(code), *map(str, args)).json
+    return run(*pysocksify("-f", file), sys.executable, "-c", source_of(code, *args), *map(str, args)).json
 
 
 def test_each_destination_goes_to_its_chain(tmp_path, echo_server):
+    def program(host, port):
+        def through(name):
+            sock = socket.create_connection((name, port))
+            return echo(sock)
+
+        say(
+            names=[through(name) for name in ("a.example", "a.corp", "x.corp", "127.0.0.1")],
+            block=outcome(through, "127.0.0.3"),
+            none=outcome(through, "127.0.0.2")[:2],
+            waiting=wait_writable(start("a.corp", port)),
+        )
+
     with (
         naming_proxy({"a.example": HERE, "x.corp": HERE}) as default,
         naming_proxy({"a.corp": HERE}) as work,
@@ -47,14 +61,7 @@ def test_each_destination_goes_to_its_chain(tmp_path, echo_server):
             socks5 {second.host} {second.port}
             socks5 {work.host} {work.port}
             """,
-            """
-            def through(name):
-                sock = socket.create_connection((name, port))
-                return echo(sock)
-            say(names=[through(name) for name in ("a.example", "a.corp", "x.corp", "127.0.0.1")],
-                block=outcome(through, "127.0.0.3"), none=outcome(through, "127.0.0.2")[:2],
-                waiting=wait_writable(start("a.corp", port)))
-            """,
+            program,
             tmp_path,
             *(HERE, echo_server.port),
         )
@@ -75,6 +82,13 @@ def test_each_destination_goes_to_its_chain(tmp_path, echo_server):
 
 @pytest.mark.parametrize("line, kind", [("loopback proxy", "tunnel"), ("loopback direct", "direct")])
 def test_another_destination_in_the_place_of_the_one_asked_for(tmp_path, echo_server, line, kind):
+    def program():
+        sock = socket.create_connection(("192.0.2.1", 80))
+        later = start("192.0.2.1", 80)
+        six = socket.socket(socket.AF_INET6)
+        six.connect(("::ffff:192.0.2.1", 80))
+        say(echoed=[echo(sock), wait_writable(later), echo(six)], peer=sock.getpeername())
+
     with naming_proxy() as proxy:
         said = under(
             f"""\
@@ -84,13 +98,7 @@ def test_another_destination_in_the_place_of_the_one_asked_for(tmp_path, echo_se
             [ProxyList]
             socks5 {proxy.host} {proxy.port}
             """,
-            """
-            sock = socket.create_connection(("192.0.2.1", 80))
-            later = start("192.0.2.1", 80)
-            six = socket.socket(socket.AF_INET6)
-            six.connect(("::ffff:192.0.2.1", 80))
-            say(echoed=[echo(sock), wait_writable(later), echo(six)], peer=sock.getpeername())
-            """,
+            program,
             tmp_path,
         )
     assert said["echoed"] == ["hello", 0, "hello"]
@@ -105,6 +113,19 @@ def test_another_destination_in_the_place_of_the_one_asked_for(tmp_path, echo_se
 
 def test_names_that_are_resolved_here_keep_their_rules(tmp_path, echo_server):
     # localhost is the one name that has an address everywhere.
+    def program(host, port):
+        def through(host):
+            sock = socket.socket()
+            sock.connect((host, port))
+            return echo(sock)
+
+        found = [
+            socket.getaddrinfo("localhost", port, socket.AF_INET)[0][4][0],
+            socket.gethostbyname("localhost"),
+            socket.gethostbyname_ex("localhost")[2][0],
+        ]
+        say(named=through("localhost"), found=[through(each) for each in found])
+
     with naming_proxy() as default, naming_proxy() as work:
         said = under(
             f"""\
@@ -116,15 +137,7 @@ def test_names_that_are_resolved_here_keep_their_rules(tmp_path, echo_server):
             [ProxyList work]
             socks5 {work.host} {work.port}
             """,
-            """
-            def through(host):
-                sock = socket.socket()
-                sock.connect((host, port))
-                return echo(sock)
-            found = [socket.getaddrinfo("localhost", port, socket.AF_INET)[0][4][0],
-                     socket.gethostbyname("localhost"), socket.gethostbyname_ex("localhost")[2][0]]
-            say(named=through("localhost"), found=[through(each) for each in found])
-            """,
+            program,
             tmp_path,
             *(HERE, echo_server.port),
         )
@@ -173,20 +186,22 @@ def password_taker() -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
 
 
 def test_isolated_processes_have_usernames_of_their_own(tmp_path):
+    def program():
+        def refused():
+            return outcome(socket.create_connection, ("192.0.2.1", 80))[1]
+
+        first = [refused(), refused()]
+        child = os.fork()
+        if child == 0:
+            refused(), refused()
+            os._exit(0)
+        os.waitpid(child, 0)
+        say(first=first, pids=[os.getpid(), child])
+
     with password_taker() as (port, seen):
         said = under(
             f"isolate_streams on\n[ProxyList]\nsocks5 {HERE} {port}\n",
-            """
-            def refused():
-                return outcome(socket.create_connection, ("192.0.2.1", 80))[1]
-            first = [refused(), refused()]
-            child = os.fork()
-            if child == 0:
-                refused(), refused()
-                os._exit(0)
-            os.waitpid(child, 0)
-            say(first=first, pids=[os.getpid(), child])
-            """,
+            program,
             tmp_path,
         )
     assert said["first"] == ["EACCES", "EACCES"]

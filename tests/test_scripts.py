@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run import run
+from tests.support.run import PROGRAMS, run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 CI = SCRIPTS.parent / ".ci" / "run"
@@ -162,7 +163,7 @@ def test_cpythons_tests_are_compared_one_by_one(tmp_path):
     (package / "__init__.py").write_text("")
     (package / "support.py").write_text("")
     (package / "test_socket.py").write_text("")
-    (package / "test_mine.py").write_text(MINE)
+    (package / "test_mine.py").write_text((PROGRAMS / "suite.py").read_text())
     accepted = tmp_path / "accepted"
     accepted.write_text("# some\ntest.test_mine.Mine.test_d* = it dies\n")
     ran = run(
@@ -174,28 +175,6 @@ def test_cpythons_tests_are_compared_one_by_one(tmp_path):
     told = re.findall(r"^  (.*): test\.test_mine\.Mine\.(\w+): ", ran.out, re.M)
     assert "4 pass; under pysocksify 1, 3 lost" in ran.out, ran
     assert told == [("accepted, hung", "test_dies"), ("failure", "test_fails"), ("hung", "test_hangs")]
-
-
-MINE = """
-import os, sys, time, unittest
-import socket
-under = "pywrap.intercept" in sys.modules
-
-class Mine(unittest.TestCase):
-    def test_dies(self):
-        if under:
-            os._exit(3)
-    def test_fails(self):
-        self.assertFalse(under)
-    def test_hangs(self):
-        if under:
-            time.sleep(100)
-    def test_passes(self):
-        pass
-    @unittest.skip("nowhere")
-    def test_skipped(self):
-        pass
-"""
 
 
 def test_an_accepted_difference_has_a_reason(tmp_path):

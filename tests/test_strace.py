@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.run import program
 from tests.support.strace import Reached, Trace, parse
 
@@ -82,18 +83,22 @@ def test_a_program_without_us_is_seen_to_connect(trace, http_server):
 
 
 def test_a_datagram_of_a_child_of_a_child_is_seen(trace):
-    code = (
-        "import os, socket, threading\n"
-        "def send():\n"
-        "    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'hello', ('127.0.0.1', 53))\n"
-        "if os.fork() == 0:\n"
-        "    thread = threading.Thread(target=send)\n"
-        "    thread.start()\n"
-        "    thread.join()\n"
-        "    os._exit(0)\n"
-        "os.wait()"
-    )
-    _, seen = trace(sys.executable, "-c", code)
+    def program():
+        import os
+        import socket
+        import threading
+
+        def send():
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"hello", ("127.0.0.1", 53))
+
+        if os.fork() == 0:
+            thread = threading.Thread(target=send)
+            thread.start()
+            thread.join()
+            os._exit(0)
+        os.wait()
+
+    _, seen = trace(sys.executable, "-c", source_of(program))
     assert seen.destinations == {("127.0.0.1", 53)}
 
 

@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from tests.support import datagram_servers, peers
+from tests.support.child import source_of
 from tests.support.datagram_servers import answering, http3_server
 from tests.support.datagrams import udp_echo
 from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS
@@ -265,14 +266,17 @@ def test_a_name_that_only_the_proxy_knows(ours, echo, knows):
 
 def test_a_program_that_associates_by_itself_with_the_same_proxy(proxy, echo):
     """PySocks. What it sends to the relay is not for a second association."""
-    code = f"""
-import socket, socks
-sock = socks.socksocket(type=socket.SOCK_DGRAM)
-sock.set_proxy(socks.SOCKS5, {proxy.host!r}, {proxy.port})
-sock.settimeout(30)
-sock.sendto(b"hello", ({echo.host!r}, {echo.port}))
-print(sock.recvfrom(100))
-"""
+
+    def associate(proxy_host, proxy_port, host, port):
+        import socks
+
+        sock = socks.socksocket(type=socket.SOCK_DGRAM)
+        sock.set_proxy(socks.SOCKS5, proxy_host, proxy_port)
+        sock.settimeout(30)
+        sock.sendto(b"hello", (host, port))
+        print(sock.recvfrom(100))
+
+    code = source_of(associate, proxy.host, proxy.port, echo.host, echo.port)
     ran = run(*through(proxy, options=["-v"]), sys.executable, "-c", code)
     assert ran.out == f"(b'hello', ({echo.host!r}, {echo.port}))\n"
     assert "associated" not in ran.err

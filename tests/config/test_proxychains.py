@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +9,7 @@ from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.errors import ConfigError
 from tests.support.debian_files import shipped
 from tests.support.rules import direct
-
-ROOT = Path(__file__).parents[2]
+from tests.support.run import ROOT
 
 # The lines that Debian's proxychains4 4.16-2 has active in /etc/proxychains4.conf; upstream's 4.17 has the
 # same. The blanks are as they are there.

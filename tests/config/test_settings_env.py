@@ -77,13 +77,19 @@ rules = st.builds(
 )
 rewrites = st.builds(Rewrite, st.text(), some_ports, st.text(), some_ports)
 chains = st.builds(
-    *(Chain, st.lists(proxies).map(tuple), st.text(), st.sampled_from(CHAIN_TYPES), st.integers(0, 9))
+    *(
+        Chain,
+        st.lists(proxies, max_size=3).map(tuple),
+        st.text(),
+        st.sampled_from(CHAIN_TYPES),
+        st.integers(0, 9),
+    )
 )
 all_settings = st.builds(
     Settings,
-    chains=st.lists(chains, min_size=1).map(tuple),
-    rules=st.lists(rules).map(tuple),
-    rewrites=st.lists(rewrites).map(tuple),
+    chains=st.lists(chains, min_size=1, max_size=2).map(tuple),
+    rules=st.lists(rules, max_size=3).map(tuple),
+    rewrites=st.lists(rewrites, max_size=3).map(tuple),
     dns=st.sampled_from(["remote", "local", "tor", "tcp://192.0.2.1:53"]),
     placeholders=st.sampled_from(["198.18.0.0/15", "127.42.42.0/24", "0.128.0.0/9"]),
     confine=st.sampled_from(["auto", "on", "off"]),
@@ -96,7 +102,7 @@ all_settings = st.builds(
     fast_open=st.booleans(),
     isolate_streams=st.booleans(),
     keep_env=st.booleans(),
-    proxy_variables=st.lists(st.tuples(st.text(), st.text())).map(tuple),
+    proxy_variables=st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple),
     timeout=seconds,
     connect_timeout=seconds,
     read_timeout=seconds,

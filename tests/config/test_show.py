@@ -7,9 +7,9 @@ from pywrap.config.partial_settings import PartialSettings, combine, from_source
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.config.show import show
 from pywrap.frozen import replace
-from tests.config.test_proxychains import ROOT
-from tests.config.test_tsocks import EVERYTHING as TSOCKS
 from tests.support.rules import direct
+from tests.support.run import ROOT
+from tests.support.samples import TSOCKS
 
 
 def again(partial: PartialSettings) -> PartialSettings:
@@ -114,7 +114,7 @@ chains = st.builds(
     st.integers(1, 9),
 )
 rules = st.builds(
-    lambda place, port, protocol, to: Rule(*place, port, protocol=protocol, to=to),
+    lambda place, port, protocol, to: Rule(*place, port, protocol=protocol, to=to),  # type: ignore[call-arg]
     st.sampled_from([("10.0.0.0/8", ""), ("::/0", ""), ("", "*.corp"), ("", "a"), ("", "")]),
     st.integers(0, 65535),
     st.sampled_from(["", "tcp", "udp"]),

@@ -14,6 +14,7 @@ from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes
 from tests.support.debian_files import shipped
 from tests.support.rules import direct
+from tests.support.samples import TSOCKS
 
 
 def said(text: str) -> PartialSettings:
@@ -36,32 +37,8 @@ def test_file_of_debian_loads():
     )
 
 
-EVERYTHING = """\
-# All directives, with blanks where tsocks takes them.
-local=10.0.0.0/255.0.0.0
-\tlocal = 192.168.0.0/255.255.0.0   # here
-path {
-  reaches = 150.0.0.0/255.255.0.0
-  reaches = 150.1.0.0:80/255.255.0.0
-  server = First.example
-}
-path{
-reaches = 150.0.0.0:80-1024/255.0.0.0
-server = 10.1.7.25
-server_port = 99
-server_type = 5
-default_user = delius
-default_pass = hello#world
-}
-fallback = yes
-server = 10.0.0.1
-server_type = 4
-server_port = 1081
-"""
-
-
 def test_every_directive():
-    assert said(EVERYTHING) == PartialSettings(
+    assert said(TSOCKS) == PartialSettings(
         proxies=(Proxy("socks4", "10.0.0.1", 1081),),
         chains=(
             Chain((Proxy("socks4", "first.example"),), "path1"),
@@ -77,7 +54,7 @@ def test_every_directive():
         ),
         dns="local",
     )
-    assert all(name in EVERYTHING or name.startswith("tordns") for name in DIRECTIVES)
+    assert all(name in TSOCKS or name.startswith("tordns") for name in DIRECTIVES)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +82,7 @@ def test_the_addresses_of_onions_are_those_of_the_deadpool():
 
 
 def test_every_line_is_remembered():
-    origins = parse(EVERYTHING.encode(), "f").origins
+    origins = parse(TSOCKS.encode(), "f").origins
     assert origins == {
         **{"dns": "f", direct("10.0.0.0/8"): "f:2", direct("192.168.0.0/16"): "f:3", ("path1", -1): "f:4"},
         **{Rule("150.0.0.0/16", to="path1"): "f:5", Rule("150.1.0.0/16", "", 80, to="path1"): "f:6"},

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.config.settings import PROTECTIONS, SCHEMES, Kerberos, Proxy, Tls
-from pywrap.config.url import format_proxy, mask, parse_proxy
+from pywrap.config.url import format_proxy, mask, parse_proxy  # type: ignore[attr-defined]
 from pywrap.errors import ConfigError
 
 TLS_HINT = "socks5h+tls://HOST:PORT; http+tls and the others likewise"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pywrap.config.variables import is_proxy_variable
+from tests.support.child import source_of
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
@@ -30,29 +31,39 @@ PROXIES = {
 }
 OTHERS = {"NO_PROXY": "a.example", "no_proxy": "b.example", "MY_PROXY": "x", "PROXY": "y"}
 
+
 # What a program and its children see of them.
-LOOK = """
-import json, os, subprocess, sys, urllib.request
+def look():
+    import json
+    import os
+    import subprocess
+    import sys
+    import urllib.request
 
-def shown(lines):
-    return sorted(line.partition("=")[0] for line in lines if "proxy" in line.lower().partition("=")[0])
+    def shown(lines):
+        return sorted(line.partition("=")[0] for line in lines if "proxy" in line.lower().partition("=")[0])
 
-def python(code, **how):
-    command = [sys.executable, "-c", code]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, **how).stdout)
+    def python(code, **how):
+        command = [sys.executable, "-c", code]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, **how).stdout)
 
-child = "import json, os; print(json.dumps(sorted(name for name in os.environ if 'proxy' in name.lower())))"
-env = subprocess.run(["env"], capture_output=True, text=True).stdout.splitlines()
-print(json.dumps({
-    "here": shown(os.environ),
-    "bytes": shown(map(os.fsdecode, os.environb)),
-    "urllib": sorted(urllib.request.getproxies()),
-    "env": shown(env),
-    "os.system": shown(os.popen("env").read().splitlines()),
-    "python": python(child),
-    "python, copy": python(child, env=dict(os.environ)),
-}))
-"""
+    child = (
+        "import json, os; print(json.dumps(sorted(name for name in os.environ if 'proxy' in name.lower())))"
+    )
+    env = subprocess.run(["env"], capture_output=True, text=True).stdout.splitlines()
+    print(
+        json.dumps(
+            {
+                "here": shown(os.environ),
+                "bytes": shown(map(os.fsdecode, os.environb)),
+                "urllib": sorted(urllib.request.getproxies()),
+                "env": shown(env),
+                "os.system": shown(os.popen("env").read().splitlines()),
+                "python": python(child),
+                "python, copy": python(child, env=dict(os.environ)),
+            }
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +84,7 @@ def test_what_does_not(name: str) -> None:
 
 
 def test_a_program_does_not_see_them_and_children_that_are_not_covered_do(interpreter: str) -> None:
-    said = run(*WRAPPED, interpreter, "-c", LOOK, env={**PROXIES, **OTHERS}).json
+    said = run(*WRAPPED, interpreter, "-c", source_of(look), env={**PROXIES, **OTHERS}).json
     hidden, all_of_them = sorted(OTHERS), sorted({**PROXIES, **OTHERS})
     # What urllib makes of variables that are the program's own.
     assert said.pop("urllib") == ["my", "no"]
@@ -95,19 +106,24 @@ def test_a_program_does_not_see_them_and_children_that_are_not_covered_do(interp
 def test_whoever_wants_them_keeps_them(options: Any, line: str, kept: bool, tmp_path: Any) -> None:
     file = tmp_path / "pysocksify.conf"
     file.write_text(f"{line}[ProxyList]\nsocks5 192.0.2.99 1080\n")
-    said = run(*pysocksify("-f", file, *options), sys.executable, "-c", LOOK, env=PROXIES).json
+    said = run(*pysocksify("-f", file, *options), sys.executable, "-c", source_of(look), env=PROXIES).json
     assert said["here"] == said["python"] == (sorted(PROXIES) if kept else [])
     assert said["env"] == sorted(PROXIES)
 
 
 def test_the_settings_have_them_for_who_starts_a_child_with_a_copy() -> None:
-    code = """
-import json, os
-from pywrap.config import settings_env
-print(json.dumps(settings_env.decode(os.environ["PYSOCKSIFY_SETTINGS"]).proxy_variables))
-"""
+    def program():
+        import json
+        import os
+
+        from pywrap.config import settings_env
+
+        print(json.dumps(settings_env.decode(os.environ["PYSOCKSIFY_SETTINGS"]).proxy_variables))
+
     env = {"ALL_PROXY": "socks5://192.0.2.98", "no_proxy": "a"}
-    assert run(*WRAPPED, sys.executable, "-c", code, env=env).json == [["ALL_PROXY", "socks5://192.0.2.98"]]
+    assert run(*WRAPPED, sys.executable, "-c", source_of(program), env=env).json == [
+        ["ALL_PROXY", "socks5://192.0.2.98"]
+    ]
 
 
 def test_a_launcher_that_is_covered_itself_passes_them_on() -> None:
@@ -121,51 +137,65 @@ def test_a_launcher_that_is_covered_itself_passes_them_on() -> None:
 
 
 def test_install_hides_them_and_uninstall_does_not() -> None:
-    code = """
-import json, os, pywrap
-said = []
-for keep_env in (None, True):
-    pywrap.install("socks5h://192.0.2.99", keep_env=keep_env)
-    said.append(os.environ.get("ALL_PROXY"))
-    os.environ["http_proxy"] = "set meanwhile"
-    pywrap.uninstall()
-    said += [os.environ.get("ALL_PROXY"), os.environ.pop("http_proxy")]
-print(json.dumps(said))
-"""
+    def program():
+        import json
+        import os
+
+        import pywrap
+
+        said = []
+        for keep_env in (None, True):
+            pywrap.install("socks5h://192.0.2.99", keep_env=keep_env)
+            said.append(os.environ.get("ALL_PROXY"))
+            os.environ["http_proxy"] = "set meanwhile"
+            pywrap.uninstall()
+            said += [os.environ.get("ALL_PROXY"), os.environ.pop("http_proxy")]
+        print(json.dumps(said))
+
     env = {"ALL_PROXY": "socks5://192.0.2.98", "http_proxy": "http://192.0.2.98"}
-    assert run(sys.executable, "-c", code, env=env).json == [
+    assert run(sys.executable, "-c", source_of(program), env=env).json == [
         *(None, "socks5://192.0.2.98", "set meanwhile"),
         *("socks5://192.0.2.98", "socks5://192.0.2.98", "set meanwhile"),
     ]
 
 
 def test_a_reloaded_environment_hides_them_again(interpreter: str) -> None:
-    code = """
-import os
-if hasattr(os, "reload_environ"):
-    os.reload_environ()
-print(os.environ.get("ALL_PROXY"))
-"""
-    assert run(*WRAPPED, interpreter, "-c", code, env={"ALL_PROXY": "http://192.0.2.98"}).out == "None\n"
+    def program():
+        import os
+
+        if hasattr(os, "reload_environ"):
+            os.reload_environ()
+        print(os.environ.get("ALL_PROXY"))
+
+    assert (
+        run(*WRAPPED, interpreter, "-c", source_of(program), env={"ALL_PROXY": "http://192.0.2.98"}).out
+        == "None\n"
+    )
 
 
 def test_any_reload_hides_them_again_until_uninstall() -> None:
     # As 3.14 has it, for the others.
-    code = """
-import os, pywrap
-def reload_environ():
-    os.environ._data[b"ALL_PROXY"] = b"again"
-reload_environ.__module__ = "os"
-os.reload_environ = reload_environ
-for _ in range(2):
-    pywrap.install("socks5h://192.0.2.99")
-    os.reload_environ()
-    assert "ALL_PROXY" not in os.environ
-    pywrap.uninstall()
-    assert os.environ["ALL_PROXY"] == "again" and os.reload_environ is reload_environ
-print("done")
-"""
-    assert run(sys.executable, "-c", code, env={"ALL_PROXY": "http://192.0.2.98"}).out == "done\n"
+    def program():
+        import os
+
+        import pywrap
+
+        def reload_environ():
+            os.environ._data[b"ALL_PROXY"] = b"again"
+
+        reload_environ.__module__ = "os"
+        os.reload_environ = reload_environ
+        for _ in range(2):
+            pywrap.install("socks5h://192.0.2.99")
+            os.reload_environ()
+            assert "ALL_PROXY" not in os.environ
+            pywrap.uninstall()
+            assert os.environ["ALL_PROXY"] == "again" and os.reload_environ is reload_environ
+        print("done")
+
+    assert (
+        run(sys.executable, "-c", source_of(program), env={"ALL_PROXY": "http://192.0.2.98"}).out == "done\n"
+    )
 
 
 def test_it_is_said_with_v() -> None:

@@ -1,4 +1,4 @@
-"""What is behind the proxy: python services.py ADDRESS... The numbers are those of ``conftest``."""
+"""What is behind the proxy: python services.py ADDRESS... The numbers are of ``tests.support.confined``."""
 
 import selectors
 import socket

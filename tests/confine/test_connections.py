@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from tests.confine.conftest import (
+from tests.support.child import source_of
+from tests.support.confined import (
     CLOSED,
     ECHO,
     GREETING,
@@ -117,14 +118,21 @@ def test_a_patched_python_goes_on_as_such(client):
 
 
 def test_placeholders_are_shared_by_all_programs(client):
-    code = """
-import json, socket, subprocess, sys
-address = socket.gethostbyname("four.test")
-fetched = subprocess.run(["curl", "-sS", f"http://{address}/"], capture_output=True, text=True).stdout
-found = subprocess.run([sys.executable, "-I", "-c",
-    "import socket; print(socket.gethostbyname('twin.test'))"], capture_output=True, text=True).stdout
-with socket.create_connection((found.strip(), 80)) as sock:
-    same = sock.getpeername()[0] == found.strip()
-    print(json.dumps([fetched, same, socket.gethostbyaddr(found.strip())[0]]))
-"""
-    assert client.run(client.python, "-c", code).json == ["hello\n", True, "twin.test"]
+    def program():
+        import json
+        import socket
+        import subprocess
+        import sys
+
+        address = socket.gethostbyname("four.test")
+        fetched = subprocess.run(["curl", "-sS", f"http://{address}/"], capture_output=True, text=True).stdout
+        found = subprocess.run(
+            [sys.executable, "-I", "-c", "import socket; print(socket.gethostbyname('twin.test'))"],
+            capture_output=True,
+            text=True,
+        ).stdout
+        with socket.create_connection((found.strip(), 80)) as sock:
+            same = sock.getpeername()[0] == found.strip()
+            print(json.dumps([fetched, same, socket.gethostbyaddr(found.strip())[0]]))
+
+    assert client.run(client.python, "-c", source_of(program)).json == ["hello\n", True, "twin.test"]

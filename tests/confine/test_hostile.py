@@ -1,6 +1,6 @@
 """A program that tries to get out. Each test ends with the question whether a packet was seen outside."""
 
-from tests.confine.conftest import ECHO, HTTP
+from tests.support.confined import ECHO, HTTP
 from tests.support.namespaces import SERVER
 
 FORBIDDEN = ("EPERM", "EACCES")

@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.confined import start
 from tests.support.run import environment
 
 PATIENCE = 30
-
-
-def start(client, *program, options=("--confine", "on"), **how):
-    """A confined program that is running."""
-    how.setdefault("stdout", subprocess.PIPE)
-    command = [*client.command(*options), *program]
-    return subprocess.Popen(command, cwd=client.package, env=environment(), text=True, **how)
 
 
 def children(pid: int) -> list[int]:

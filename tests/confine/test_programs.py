@@ -3,15 +3,16 @@
 Those that are not installed are left out; CI installs the first ones (``scripts/debian``).
 """
 
+import asyncio
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.confine.conftest import CLOSED, ECHO, HTTP, UDP_ECHO
-from tests.confine.test_launching import start
 from tests.support import namespaces
+from tests.support.child import source_of
+from tests.support.confined import CLOSED, ECHO, HTTP, UDP_ECHO, start
 from tests.support.namespaces import SERVER
 
 FILES = 8080
@@ -159,14 +160,14 @@ def test_an_old_interpreter_runs_unpatched(client):
 
 
 def test_asyncio_is_not_blocked(client):
-    code = f"""
-import asyncio
-async def main():
-    opening = [asyncio.open_connection("four.test", {HTTP}) for _ in range(20)]
-    got = await asyncio.gather(*opening)
-    print(len(got), got[0][1].get_extra_info("peername")[1])
-    for _, writer in got:
-        writer.close()
-asyncio.run(main())
-"""
-    assert client.run(client.python, "-I", "-c", code).out == f"20 {HTTP}\n"
+    def program():
+        async def main():
+            opening = [asyncio.open_connection("four.test", HTTP) for _ in range(20)]
+            got = await asyncio.gather(*opening)
+            print(len(got), got[0][1].get_extra_info("peername")[1])
+            for _, writer in got:
+                writer.close()
+
+        asyncio.run(main())
+
+    assert client.run(client.python, "-I", "-c", source_of(program)).out == f"20 {HTTP}\n"

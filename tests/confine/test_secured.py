@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.confine.conftest import CLOSED, ECHO, HTTP, RESETTING, UDP_ECHO
-from tests.kerberos import realm
 from tests.support import namespaces
 from tests.support.authority import Authority
+from tests.support.confined import CLOSED, ECHO, HTTP, RESETTING, UDP_ECHO
+from tests.support.kerberos import realm
 from tests.support.namespaces import INSIDE, SERVER
 from tests.support.peers import Missing
 from tests.support.run import program, pysocksify, run

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.confine.conftest import UDP_ECHO
+from tests.support.confined import UDP_ECHO
 from tests.support.namespaces import SERVER
 
 BOTH = sorted(SERVER.values())

@@ -5,13 +5,21 @@ What has our numbers afterwards is the program's own, and we neither write to it
 
 from __future__ import annotations
 
+import errno
+import faulthandler
+import os
+import select
+import socket
 import socketserver
+import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.child import SOCK, kernel
+from tests.support.child import kernel
+from tests.support.inside import PATIENCE, descriptors, echo, outcome, say, start, udp, wait_writable
 from tests.support.servers import reference_server
 
 # A destination port that the proxy never answers for.
@@ -54,12 +62,8 @@ def granting() -> Iterator[str]:
             thread.join()
 
 
-FILES = """
-import faulthandler, tempfile
-faulthandler.dump_traceback_later(20, exit=True)
-
 class Files:
-    '''Files of the program's at all numbers that are free below 256.'''
+    """Files of the program's at all numbers that are free below 256."""
 
     def __init__(self):
         # Not closed by this object: the descriptors are what it is about.
@@ -82,6 +86,7 @@ class Files:
                 found.append(fd)
         return found
 
+
 def pending():
     # Out of the way of what is closed.
     low = []
@@ -93,6 +98,7 @@ def pending():
     assert sock.connect_ex(("192.0.2.1", 9)) == errno.EINPROGRESS
     return sock
 
+
 def fresh(blocking=True):
     with socket.socket() as sock:
         if blocking:
@@ -103,107 +109,102 @@ def fresh(blocking=True):
             assert sock.connect_ex(("192.0.2.1", 80)) == errno.EINPROGRESS
             assert wait_writable(sock) == 0
         return echo(sock)
-"""
-
-CLOSE = {
-    "closerange": "os.closerange(3, 256)",
-    "close": "[outcome(os.close, fd) for fd in range(3, 256)]",
-    # Those of the thread alone; what the program has lives.
-    "the thread's": """
-for fd in map(int, descriptors()):
-    name = os.readlink(f"/proc/self/fd/{fd}") if os.path.exists(f"/proc/self/fd/{fd}") else ""
-    if "eventpoll" in name or "pipe" in name and fd > 2:
-        os.close(fd)
-""",
-    "its epoll": """
-for fd in map(int, descriptors()):
-    name = os.readlink(f"/proc/self/fd/{fd}") if os.path.lexists(f"/proc/self/fd/{fd}") else ""
-    if "eventpoll" in name:
-        os.close(fd)
-        # Another that is waited by, and not ours.
-        epoll = select.epoll()
-        assert epoll.fileno() == fd
-""",
-}
 
 
-@pytest.mark.parametrize("close", CLOSE.values(), ids=CLOSE)
+def closerange():
+    os.closerange(3, 256)
+
+
+def close_each():
+    for fd in range(3, 256):
+        outcome(os.close, fd)
+
+
+def close_those_of_the_thread():
+    """What the program has lives."""
+    for fd in map(int, descriptors()):
+        name = os.readlink(f"/proc/self/fd/{fd}") if os.path.exists(f"/proc/self/fd/{fd}") else ""
+        if "eventpoll" in name or "pipe" in name and fd > 2:
+            os.close(fd)
+
+
+def close_its_epoll():
+    for fd in map(int, descriptors()):
+        name = os.readlink(f"/proc/self/fd/{fd}") if os.path.lexists(f"/proc/self/fd/{fd}") else ""
+        if "eventpoll" in name:
+            os.close(fd)
+            # Another that is waited by, and not ours.
+            others.append(select.epoll())
+            assert others[-1].fileno() == fd
+
+
+# Stay open.
+others = []
+
+
+@pytest.mark.parametrize("close", [closerange, close_each, close_those_of_the_thread, close_its_epoll])
 def test_what_has_our_numbers_is_not_touched_and_nothing_hangs(close, granting):
-    said = kernel(
-        granting,
-        FILES
-        + """
-socks = [pending(), pending()]
-# The thread has begun with those before this one.
-before = fresh(blocking=False)
-"""
-        + close
-        + """
-files = Files()
-after = [before, fresh(), fresh(blocking=False), fresh(blocking=False)]
-ends = [wait_writable(sock) for sock in socks]
-for sock in socks:
-    # As after every failure, they can be connected once more.
-    sock.settimeout(PATIENCE)
-    sock.connect(("192.0.2.1", 80))
-    after.append(echo(sock))
-    sock.close()
-after.append(fresh(blocking=False))
-say(harmed=files.harmed(), after=after, ends=[errno.errorcode[end] for end in ends])
-""",
-        timeout=55,
-    )
+    def program():
+        faulthandler.dump_traceback_later(20, exit=True)
+        socks = [pending(), pending()]
+        # The thread has begun with those before this one.
+        before = fresh(blocking=False)
+        close()
+        files = Files()
+        after = [before, fresh(), fresh(blocking=False), fresh(blocking=False)]
+        ends = [wait_writable(sock) for sock in socks]
+        for sock in socks:
+            # As after every failure, they can be connected once more.
+            sock.settimeout(PATIENCE)
+            sock.connect(("192.0.2.1", 80))
+            after.append(echo(sock))
+            sock.close()
+        after.append(fresh(blocking=False))
+        say(harmed=files.harmed(), after=after, ends=[errno.errorcode[end] for end in ends])
+
+    said = kernel(granting, program, timeout=55)
     assert said["harmed"] == []
     assert said["after"] == ["hello"] * 7
     assert said["ends"] == ["ECONNABORTED"] * 2
 
 
 def test_a_child_that_becomes_a_daemon_has_connections_and_the_parent_keeps_its_own(granting):
-    said = kernel(
-        granting,
-        FILES
-        + """
-import warnings
-# Python 3.12 warns of every thread.
-warnings.simplefilter("ignore")
-sock = start("192.0.2.1", 9)
-other = start("192.0.2.1", 80)
-pid = os.fork()
-if not pid:
-    os.setsid()
-    os.closerange(3, 256)
-    files = Files()
-    good = [fresh(), fresh(blocking=False)] == ["hello"] * 2 and files.harmed() == []
-    os._exit(0 if good else 1)
-_, status = os.waitpid(pid, 0)
-error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-say(status=status, error=wait_writable(other), said=echo(other), pending=error)
-""",
-        timeout=55,
-    )
+    def program():
+        faulthandler.dump_traceback_later(20, exit=True)
+        # Python 3.12 warns of every thread.
+        warnings.simplefilter("ignore")
+        sock = start("192.0.2.1", 9)
+        other = start("192.0.2.1", 80)
+        pid = os.fork()
+        if not pid:
+            os.setsid()
+            os.closerange(3, 256)
+            files = Files()
+            good = [fresh(), fresh(blocking=False)] == ["hello"] * 2 and files.harmed() == []
+            os._exit(0 if good else 1)
+        _, status = os.waitpid(pid, 0)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        say(status=status, error=wait_writable(other), said=echo(other), pending=error)
+
+    said = kernel(granting, program, timeout=55)
     assert said == {"status": 0, "error": 0, "said": "hello", "pending": 0}
 
 
 def test_associations_are_made_anew(echo):
+    def program(host, port):
+        faulthandler.dump_traceback_later(20, exit=True)
+        sock = udp()
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(100).decode()]
+        os.closerange(3, 256)
+        files = Files()
+        again = udp()
+        again.sendto(b"after", (host, port))
+        got.append(again.recv(100).decode())
+        sock.detach()
+        del sock
+        say(harmed=files.harmed(), got=got)
+
     with reference_server() as proxy:
-        said = kernel(
-            proxy.url(),
-            SOCK
-            + FILES
-            + """
-sock = udp()
-sock.sendto(b"before", (host, port))
-got = [sock.recv(100).decode()]
-os.closerange(3, 256)
-files = Files()
-again = udp()
-again.sendto(b"after", (host, port))
-got.append(again.recv(100).decode())
-sock.detach()
-del sock
-say(harmed=files.harmed(), got=got)
-""",
-            *(echo.host, echo.port),
-            timeout=55,
-        )
+        said = kernel(proxy.url(), program, echo.host, echo.port, timeout=55)
     assert said == {"harmed": [], "got": ["before", "after"]}

@@ -12,15 +12,15 @@ import pytest
 
 from pywrap.intercept import epoll
 from pywrap.intercept.epoll import Epoll, Real
-from tests.support.child import kernel
+from tests.support.child import kernel, source_of
+from tests.support.inside import PATIENCE, echo, outcome, say, start, wait_writable
 from tests.support.run import pysocksify, run
 
 
 def test_it_is_what_select_epoll_is(proxy):
-    said = kernel(
-        proxy.url(),
-        """
+    def program():
         import selectors
+
         left, right = socket.socketpair()
         with select.epoll(10, select.EPOLL_CLOEXEC) as poller:
             poller.register(left)
@@ -37,10 +37,22 @@ def test_it_is_what_select_epoll_is(proxy):
             fifth = len(poller.poll(0))
         same = selectors.DefaultSelector()
         first = first == [(left.fileno(), select.EPOLLOUT)]
-        say(first=first, second=second, third=third[0][1], fourth=fourth,
-            errors=errors, fifth=fifth, closed=[poller.closed, copy.closed], name=str(select.epoll),
-            instance=isinstance(same._selector, select.epoll), poll=type(poller.poll).__name__)
-        """,
+        say(
+            first=first,
+            second=second,
+            third=third[0][1],
+            fourth=fourth,
+            errors=errors,
+            fifth=fifth,
+            closed=[poller.closed, copy.closed],
+            name=str(select.epoll),
+            instance=isinstance(same._selector, select.epoll),
+            poll=type(poller.poll).__name__,
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
     )
     assert said == {
         "first": True,
@@ -56,71 +68,77 @@ def test_it_is_what_select_epoll_is(proxy):
     }
 
 
-@pytest.mark.parametrize("flags", ["0", "select.EPOLLET", "select.EPOLLONESHOT"])
+@pytest.mark.parametrize("flags", [0, int(select.EPOLLET), int(select.EPOLLONESHOT)])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_registration_follows_and_can_be_modified(proxy, echo_server, flags, when):
-    said = kernel(
-        proxy.url(),
-        f"""
+    def program(host, port):
         poller = select.epoll()
         sock = socket.socket()
         sock.setblocking(False)
-        if {when!r} == "before":
-            poller.register(sock, select.EPOLLOUT | {flags})
+        if when == "before":
+            poller.register(sock, select.EPOLLOUT | flags)
         sock.connect_ex((host, port))
-        if {when!r} == "after":
-            poller.register(sock, select.EPOLLOUT | {flags})
+        if when == "after":
+            poller.register(sock, select.EPOLLOUT | flags)
         events = poller.poll(PATIENCE)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         poller.modify(sock, select.EPOLLIN)
         sock.send(b"hello")
         events += poller.poll(PATIENCE)
         poller.unregister(sock)
-        say(fd=[fd == sock.fileno() for fd, _ in events], mask=[mask for _, mask in events],
-            error=error, echoed=sock.recv(5).decode(), rest=poller.poll(0))
-        """,
-        *(echo_server.host, echo_server.port),
-    )
+        say(
+            fd=[fd == sock.fileno() for fd, _ in events],
+            mask=[mask for _, mask in events],
+            error=error,
+            echoed=sock.recv(5).decode(),
+            rest=poller.poll(0),
+        )
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
     assert said == {"fd": [True, True], "mask": [4, 1], "error": 0, "echoed": "hello", "rest": []}
 
 
 def test_a_failure_wakes_it_up(proxy, refusing_port):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         poller = select.epoll()
         sock = start(host, port)
         poller.register(sock, select.EPOLLOUT)
         events = poller.poll(PATIENCE)
-        say(events=len(events), writable=bool(events[0][1] & select.EPOLLOUT),
-            error=sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-        """,
+        say(
+            events=len(events),
+            writable=bool(events[0][1] & select.EPOLLOUT),
+            error=sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
         *("127.0.0.1", refusing_port),
     )
     assert said == {"events": 1, "writable": True, "error": 111}
 
 
 def test_an_epoll_from_before_us_is_woken_up_as_well(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         from pywrap.intercept import originals
+
         poller = originals.epoll()
         sock = start(host, port)
         poller.register(sock, select.EPOLLOUT)
         fd, events = poller.poll(PATIENCE)[0]
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         say(writable=bool(events & select.EPOLLOUT), error=error, stale=poller.poll(0), echoed=echo(sock))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"writable": True, "error": 0, "stale": [], "echoed": "hello"}
 
 
 def test_a_number_that_is_used_again_is_not_registered_by_us(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         poller = select.epoll()
         first = socket.socket()
         poller.register(first, select.EPOLLOUT)
@@ -130,7 +148,10 @@ def test_a_number_that_is_used_again_is_not_registered_by_us(proxy, echo_server)
         same = sock.fileno() == fd
         wait_writable(sock)
         say(same=same, events=poller.poll(0), echoed=echo(sock))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"same": True, "events": [], "echoed": "hello"}
@@ -140,32 +161,43 @@ def test_an_epoll_that_was_made_before_import_socket_is_covered(proxy, echo_serv
     # As lazy imports do it: whoever imports select first has the class that follows a hand-over.
     said = run(
         *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
-        *(sys.executable, "-c", EARLY, echo_server.host, str(echo_server.port)),
+        *(sys.executable, "-c", source_of(early), echo_server.host, str(echo_server.port)),
     ).json
     assert said == {"socket": False, "events": 4, "error": 0, "same": True, "modified": [1], "selector": True}
 
 
-EARLY = """
-import json, select, sys
-had_socket = "socket" in sys.modules
-poller = select.epoll()
-import selectors
-selector = selectors.EpollSelector()
-import socket
-sock = socket.socket()
-sock.setblocking(False)
-poller.register(sock, select.EPOLLOUT)
-sock.connect_ex((sys.argv[1], int(sys.argv[2])))
-(fd, events), = poller.poll(30)
-error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-poller.modify(sock, select.EPOLLIN)
-sock.send(b"hello")
-print(json.dumps({
-    "socket": had_socket, "events": events, "error": error, "same": fd == sock.fileno(),
-    "modified": [mask for _, mask in poller.poll(30)],
-    "selector": isinstance(selector._selector, type(poller)),
-}))
-"""
+def early():
+    import json
+    import select
+    import sys
+
+    had_socket = "socket" in sys.modules
+    poller = select.epoll()
+    import selectors
+
+    selector = selectors.EpollSelector()
+    import socket
+
+    sock = socket.socket()
+    sock.setblocking(False)
+    poller.register(sock, select.EPOLLOUT)
+    sock.connect_ex((sys.argv[1], int(sys.argv[2])))
+    ((fd, events),) = poller.poll(30)
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    poller.modify(sock, select.EPOLLIN)
+    sock.send(b"hello")
+    print(
+        json.dumps(
+            {
+                "socket": had_socket,
+                "events": events,
+                "error": error,
+                "same": fd == sock.fileno(),
+                "modified": [mask for _, mask in poller.poll(30)],
+                "selector": isinstance(selector._selector, type(poller)),
+            }
+        )
+    )
 
 
 @pytest.fixture

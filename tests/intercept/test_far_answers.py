@@ -13,12 +13,12 @@ import pytest
 
 from pywrap.socks import v5
 from pywrap.socks.serve import receive_request
-from tests.support.child import PRELUDE
+from tests.support.child import source_of
+from tests.support.inside import PATIENCE, say
 from tests.support.name_server import name_server
 from tests.support.naming_proxy import naming_proxy
 from tests.support.play import hold
 from tests.support.run import pysocksify, run
-from tests.tunnel.test_routes import world  # noqa: F401
 
 EAI_FAIL = f"[Errno {socket.EAI_FAIL}] Non-recoverable failure in name resolution"
 
@@ -52,7 +52,9 @@ def answering(reply, after=lambda client: client.recv(1)):
 
 def kernel(url, code, *args, options=(), **how):
     """As those of ``child``, but this machine is direct, which is the default."""
-    return run(*pysocksify("-x", url, *options), sys.executable, "-c", PRELUDE + code, *map(str, args), **how)
+    return run(
+        *pysocksify("-x", url, *options), sys.executable, "-c", source_of(code, *args), *map(str, args), **how
+    )
 
 
 LOOK_UP = """
@@ -160,7 +162,7 @@ def test_a_canonical_name_that_is_direct_is_not_told(proxy):
 # ---------------------------------------------------------------- addresses that names share
 
 
-def test_the_address_of_a_direct_name_is_no_answer_for_another(world):  # noqa: F811
+def test_the_address_of_a_direct_name_is_no_answer_for_another(world):
     routes = world(direct=["*.corp"]).routes
     assert routes.why_not_from_beyond(socket.inet_aton("192.0.2.7")) == ""
     routes.remember("db.corp", ["192.0.2.50"])
@@ -169,7 +171,7 @@ def test_the_address_of_a_direct_name_is_no_answer_for_another(world):  # noqa: 
     )
 
 
-def test_an_address_of_a_direct_name_and_of_another_is_neither(world):  # noqa: F811
+def test_an_address_of_a_direct_name_and_of_another_is_neither(world):
     """Of one server behind a content network: which of them the program means, cannot be told."""
     for dns in ("remote", "local"):
         it = world(direct=["*.corp"], dns=dns)
@@ -183,7 +185,7 @@ def test_an_address_of_a_direct_name_and_of_another_is_neither(world):  # noqa: 
         assert it.kind("db.corp") == "direct"
 
 
-def test_a_first_hop_that_the_far_side_names_is_not_meant(world):  # noqa: F811
+def test_a_first_hop_that_the_far_side_names_is_not_meant(world):
     it = world()
     assert it.kind("192.0.2.99", 1080) == "direct"
     it.routes.learn_from_beyond("evil.example", ["192.0.2.99"])
@@ -201,7 +203,7 @@ def test_a_first_hop_that_the_far_side_names_is_not_meant(world):  # noqa: F811
         (["10.0.0.0/8 block"], ""),
     ],
 )
-def test_which_rules_make_an_answer_direct(world, rules, expected):  # noqa: F811
+def test_which_rules_make_an_answer_direct(world, rules, expected):
     assert world(rules=rules).routes.why_not_from_beyond(socket.inet_aton("10.1.2.3")) == expected
 
 
@@ -229,12 +231,13 @@ def test_a_datagram_never_comes_from_what_is_direct():
         thread = threading.Thread(target=answer)
         thread.start()
         with answering(b"\5\0\0\1" + bound) as (url, _):
-            code = """
-sock = socket.socket(type=socket.SOCK_DGRAM)
-sock.settimeout(PATIENCE)
-sock.sendto(b"x", ("192.0.2.1", 7))
-say(first=sock.recvfrom(100)[1])
-"""
-            ran = kernel(url, code, options=("--direct", "10.0.0.0/8"))
+
+            def program():
+                sock = socket.socket(type=socket.SOCK_DGRAM)
+                sock.settimeout(PATIENCE)
+                sock.sendto(b"x", ("192.0.2.1", 7))
+                say(first=sock.recvfrom(100)[1])
+
+            ran = kernel(url, program, options=("--direct", "10.0.0.0/8"))
         thread.join()
     assert ran.json == {"first": ["192.0.2.1", 7]}

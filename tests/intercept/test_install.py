@@ -2,58 +2,62 @@
 
 from __future__ import annotations
 
+import _socket
+import select
+import selectors
+import socket
 import sys
 
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.settings_env import decode
-from tests.support.child import kernel
+from tests.support.child import Program, kernel, source_of
+from tests.support.inside import echo, say
 from tests.support.run import program, pysocksify, run
 
-MODULES = "modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]"
 
-
-def script(code: str, *args: object) -> object:
+def script(code: Program, *args: object) -> object:
     """Run ``code`` without the launcher."""
-    from textwrap import dedent
-
-    return run(sys.executable, "-c", dedent(code), *map(str, args)).json
+    return run(sys.executable, "-c", source_of(code, *args), *map(str, args)).json
 
 
 def test_uninstall_leaves_no_trace(proxy, echo_server):
-    said = script(
-        f"""
-        import json, select, selectors, socket, sys, _socket
-        {MODULES}
+    def program(proxy, host, port):
+        modules = [socket, _socket, select, socket.socket, _socket.socket, selectors.EpollSelector, sys]
         before = [dict(vars(module)) for module in modules]
         meta_path = list(sys.meta_path)
         import pywrap
-        pywrap.install(sys.argv[1], loopback="proxy")
-        address = (sys.argv[2], int(sys.argv[3]))
-        sock = socket.create_connection(address)
+
+        pywrap.install(proxy, loopback="proxy")
+        sock = socket.create_connection((host, port))
         peer = sock.getpeername()
         pywrap.uninstall()
         pywrap.uninstall()
         after = [dict(vars(module)) for module in modules]
         for these in before, after:
             del these[-1]["meta_path"], these[-1]["modules"]
-        direct = socket.create_connection(address)
+        direct = socket.create_connection((host, port))
         sock.sendall(b"still there")
-        print(json.dumps(dict(same=before == after, meta_path=meta_path == sys.meta_path,
-            tunnel=peer == address, open=sock.recv(11).decode(), direct=direct.getpeername() == address)))
-        """,
-        proxy.url(),
-        echo_server.host,
-        echo_server.port,
-    )
+        say(
+            same=before == after,
+            meta_path=meta_path == sys.meta_path,
+            tunnel=peer == (host, port),
+            open=sock.recv(11).decode(),
+            direct=direct.getpeername() == (host, port),
+        )
+
+    said = script(program, proxy.url(), echo_server.host, echo_server.port)
     assert said == {"same": True, "meta_path": True, "tunnel": True, "open": "still there", "direct": True}
     assert len(proxy.seen) == 1
 
 
 def test_it_can_be_installed_again_with_other_settings(proxy, echo_server):
-    said = script(
-        """
-        import json, socket, sys
+    def program():
+        import json
+        import socket
+        import sys
+
         import pywrap
+
         results = []
         for loopback in ("deny", "proxy"):
             pywrap.install(sys.argv[1], loopback=loopback)
@@ -64,7 +68,9 @@ def test_it_can_be_installed_again_with_other_settings(proxy, echo_server):
                 results.append(type(err).__name__)
             pywrap.uninstall()
         print(json.dumps(results))
-        """,
+
+    said = script(
+        program,
         proxy.url(),
         echo_server.host,
         echo_server.port,
@@ -73,24 +79,33 @@ def test_it_can_be_installed_again_with_other_settings(proxy, echo_server):
 
 
 def test_installing_twice_is_an_error(proxy):
-    said = script(
-        """
-        import json, sys, pywrap
+    def program():
+        import json
+        import sys
+
+        import pywrap
+
         pywrap.install(sys.argv[1])
         try:
             pywrap.install(sys.argv[1])
         except RuntimeError as err:
             print(json.dumps(str(err)))
-        """,
+
+    said = script(
+        program,
         proxy.url(),
     )
     assert "installed already" in said
 
 
 def test_functions_that_were_kept_work_on_after_uninstall(proxy):
-    said = script(
-        """
-        import json, socket, sys, pywrap
+    def program():
+        import json
+        import socket
+        import sys
+
+        import pywrap
+
         pywrap.install(sys.argv[1])
         connect, resolve = socket.socket.connect, socket.gethostbyname
         pywrap.uninstall()
@@ -98,19 +113,25 @@ def test_functions_that_were_kept_work_on_after_uninstall(proxy):
         sock = socket.socket()
         connect(sock, server.getsockname())
         print(json.dumps([sock.getpeername() == server.getsockname(), resolve("localhost")]))
-        """,
+
+    said = script(
+        program,
         proxy.url(),
     )
     assert said == [True, "127.0.0.1"]
 
 
 def test_in_a_running_event_loop(proxy, echo_server):
-    said = script(
-        """
-        import asyncio, json, sys
+    def program():
+        import asyncio
+        import json
+        import sys
+
         async def main():
             import pywrap
+
             pywrap.install(sys.argv[1], loopback="proxy")
+
             async def one():
                 reader, writer = await asyncio.open_connection(sys.argv[2], int(sys.argv[3]))
                 writer.write(b"hello")
@@ -118,9 +139,13 @@ def test_in_a_running_event_loop(proxy, echo_server):
                 writer.close()
                 await writer.wait_closed()
                 return answer.decode()
+
             return await asyncio.gather(*(one() for _ in range(20)))
+
         print(json.dumps(asyncio.run(main())))
-        """,
+
+    said = script(
+        program,
         proxy.url(),
         echo_server.host,
         echo_server.port,
@@ -130,16 +155,18 @@ def test_in_a_running_event_loop(proxy, echo_server):
 
 
 def test_reloading_socket_keeps_it_armed(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         import importlib
+
         old = socket.socket
         importlib.reload(socket)
         sock = socket.create_connection((host, port))
         loader = type(socket.__spec__.loader).__name__
         say(new=socket.socket is not old, echoed=echo(sock), peer=sock.getpeername(), loader=loader)
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said["new"] and said["echoed"] == "hello"
@@ -150,18 +177,21 @@ def test_reloading_socket_keeps_it_armed(proxy, echo_server):
 
 def test_a_wrapper_around_a_replaced_function_is_kept(proxy, echo_server):
     # Before the first connection, when no implementation has been imported yet.
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         calls, inner = [], socket.socket.connect
+
         def connect(self, address):
             calls.append(address)
             return inner(self, address)
+
         socket.socket.connect = connect
         sock = socket.create_connection((host, port))
         socket.create_connection((host, port)).close()
         say(calls=len(calls), echoed=echo(sock))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"calls": 2, "echoed": "hello"}
@@ -176,9 +206,13 @@ def test_the_raw_module_alone_is_covered_as_well(proxy):
 
 
 def test_the_c_methods_that_somebody_kept_are_refused(proxy):
-    said = script(
-        """
-        import json, socket, sys, pywrap
+    def program():
+        import json
+        import socket
+        import sys
+
+        import pywrap
+
         early, raw = socket.socket.connect, socket.gethostbyname
         pywrap.install(sys.argv[1])
         texts = []
@@ -188,7 +222,9 @@ def test_the_c_methods_that_somebody_kept_are_refused(proxy):
             except PermissionError as err:
                 texts.append(str(err))
         print(json.dumps(texts))
-        """,
+
+    said = script(
+        program,
         proxy.url(),
     )
     assert "192.0.2.1:80 would be reached directly, past the proxy" in said[0]
@@ -197,25 +233,41 @@ def test_the_c_methods_that_somebody_kept_are_refused(proxy):
 
 
 def test_arguments_are_the_options_of_the_command(tmp_path):
-    (tmp_path / "t").write_text("server = 192.0.2.7\nlocal = 10.0.0.0/8\n")
-    said = script(
-        """
-        import json, sys, pywrap
+    def program():
+        import json
+        import sys
+
+        import pywrap
         from pywrap import intercept
         from pywrap.config.settings_env import encode
+
         results = []
         for arguments in (
-            dict(proxy=["socks5h://a", "http://b"], chain_type="random:2", route=["* proxy", "udp a block"],
-                direct="10.0.0.0/8", dnat="192.0.2.1 192.0.2.2:80", bind_peer="any", pipeline="auto",
-                placeholders="11.0.0.0/8", fast_open=True, isolate_streams=False, connect_timeout=1,
-                read_timeout=2.5, verbosity=-1),
+            dict(
+                proxy=["socks5h://a", "http://b"],
+                chain_type="random:2",
+                route=["* proxy", "udp a block"],
+                direct="10.0.0.0/8",
+                dnat="192.0.2.1 192.0.2.2:80",
+                bind_peer="any",
+                pipeline="auto",
+                placeholders="11.0.0.0/8",
+                fast_open=True,
+                isolate_streams=False,
+                connect_timeout=1,
+                read_timeout=2.5,
+                verbosity=-1,
+            ),
             dict(config=sys.argv[1], config_format="tsocks", dns="remote"),
         ):
             pywrap.install(**arguments)
             results.append(encode(intercept.current().settings))
             pywrap.uninstall()
         print(json.dumps(results))
-        """,
+
+    (tmp_path / "t").write_text("server = 192.0.2.7\nlocal = 10.0.0.0/8\n")
+    said = script(
+        program,
         tmp_path / "t",
     )
     assert list(map(decode, said)) == [
@@ -236,20 +288,29 @@ def test_arguments_are_the_options_of_the_command(tmp_path):
 
 
 def test_a_wrong_argument_is_named():
-    said = script(
-        """
-        import json, pywrap
+    def program():
+        import json
+
+        import pywrap
         from pywrap.errors import ConfigError
+
         results = []
-        for arguments in (dict(dns="x"), dict(chain_type="x"), dict(config_format="x"), dict(timeout=0),
-                          dict(verbosity=3), dict(route="* x"), dict(direct="*")):
+        for arguments in (
+            dict(dns="x"),
+            dict(chain_type="x"),
+            dict(config_format="x"),
+            dict(timeout=0),
+            dict(verbosity=3),
+            dict(route="* x"),
+            dict(direct="*"),
+        ):
             try:
                 pywrap.install("socks5h://a", **arguments)
             except ConfigError as err:
                 results.append(str(err))
         print(json.dumps(results))
-        """
-    )
+
+    said = script(program)
     assert said == [
         "unknown value of `dns`: `x`",
         "unknown value of `chain_type`: `x`",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import installed
 from tests.support import peers
-from tests.support.child import PRELUDE
+from tests.support.child import source_of
+from tests.support.inside import outcome, say
+from tests.support.installed import installed
 from tests.support.namespaces import alone_with_fast_open
 from tests.support.run import pysocksify, run
-from tests.tunnel.test_routes import world  # noqa: F401
 
 PROXY = "socks5h://127.0.0.1:1"  # nothing listens there
 OWN = "10.9.9.1", "10.9.9.2", "fd00:9::1"
@@ -37,28 +39,28 @@ def alone():
     return *enter, "sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh"
 
 
-TALK = """
-import subprocess
-def talk(host, kind=socket.SOCK_STREAM):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as server:
-        server.bind((host, 0))
-        address = server.getsockname()[:2]
-        with socket.socket(family, kind) as client:
-            if kind == socket.SOCK_DGRAM:
-                return outcome(client.sendto, b"hello", address)
-            server.listen()
-            return outcome(client.connect, address)
-def number(found):
-    return found[1] if isinstance(found, list) else found
-say(
-    streams=[number(talk(host)) for host in sys.argv[1].split(",")],
-    datagrams=[number(talk(host, socket.SOCK_DGRAM)) for host in sys.argv[1].split(",")],
-    stranger=outcome(socket.socket().connect, ("10.9.9.3", 9)),
-    added=subprocess.run(["ip", "addr", "add", "10.9.9.3/24", "dev", "out"]).returncode,
-    own=outcome(socket.socket().connect, ("10.9.9.3", 9)),
-)
-"""
+def program():
+    def talk(host, kind=socket.SOCK_STREAM):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, kind) as server:
+            server.bind((host, 0))
+            address = server.getsockname()[:2]
+            with socket.socket(family, kind) as client:
+                if kind == socket.SOCK_DGRAM:
+                    return outcome(client.sendto, b"hello", address)
+                server.listen()
+                return outcome(client.connect, address)
+
+    def number(found):
+        return found[1] if isinstance(found, list) else found
+
+    say(
+        streams=[number(talk(host)) for host in sys.argv[1].split(",")],
+        datagrams=[number(talk(host, socket.SOCK_DGRAM)) for host in sys.argv[1].split(",")],
+        stranger=outcome(socket.socket().connect, ("10.9.9.3", 9)),
+        added=subprocess.run(["ip", "addr", "add", "10.9.9.3/24", "dev", "out"]).returncode,
+        own=outcome(socket.socket().connect, ("10.9.9.3", 9)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ say(
 )
 def test_the_talk_of_a_machine_with_itself(options, stream, datagram, alone):
     command = pysocksify("-x", PROXY, *options)
-    said = run(*alone, *command, sys.executable, "-c", PRELUDE + TALK, ",".join(OWN)).json
+    said = run(*alone, *command, sys.executable, "-c", source_of(program), ",".join(OWN)).json
     assert said["streams"] == [stream] * 3
     assert said["datagrams"] == [datagram] * 3
     if not options:
@@ -82,7 +84,7 @@ def test_the_talk_of_a_machine_with_itself(options, stream, datagram, alone):
         assert (said["added"], said["own"][2]) == (0, "[Errno 111] Connection refused")
 
 
-def test_an_own_address_is_no_answer_of_the_far_side(world):  # noqa: F811
+def test_an_own_address_is_no_answer_of_the_far_side(world):
     routes = world().routes
     address = bytes([10, 9, 9, 1])
     routes._is_own = address.__eq__
@@ -90,7 +92,7 @@ def test_an_own_address_is_no_answer_of_the_far_side(world):  # noqa: F811
     assert routes.verdict("10.9.9.1", 53).kind == "refuse"
 
 
-def test_the_kernel_is_not_asked_about_what_is_decided_already(world):  # noqa: F811
+def test_the_kernel_is_not_asked_about_what_is_decided_already(world):
     it = world(rules=["10.0.0.0/8 work", "192.0.2.0/24 direct"])
     asked = []
     placeholder = it.names.placeholder("www.example")

@@ -5,30 +5,37 @@ The programs run in child processes; ``faulthandler`` ends one that hangs, and s
 
 from __future__ import annotations
 
+import errno
+import faulthandler
+import gc
+import select
+import signal
+import socket
 import sys
+import threading
+import warnings
 
 import pytest
 
-from tests.support.child import kernel
+from tests.support.child import kernel, source_of
+from tests.support.inside import PATIENCE, echo, say, wait_writable
 from tests.support.run import program, pysocksify, run
 
-WATCHDOG = """
-import faulthandler
-faulthandler.dump_traceback_later(50, exit=True)
 
 def reach(timeout=PATIENCE):
     with socket.socket() as sock:
         sock.settimeout(timeout)
-        sock.connect((host, port))
+        sock.connect((sys.argv[1], int(sys.argv[2])))
         return echo(sock)
-"""
+
 
 # Signals, each of which connects: the next one comes a moment after its handler has ended.
-STORM = """
-import signal
-heard, went_wrong, TIMES, INTERVAL = [], [], 100, 0.0007
+TIMES, INTERVAL = 100, 0.0007
+heard = []
+went_wrong = []
 
-def handler(*_):
+
+def handler(in_the_middle):
     heard.append(1)
     try:
         in_the_middle()
@@ -37,88 +44,84 @@ def handler(*_):
     if len(heard) < TIMES:
         signal.setitimer(signal.ITIMER_REAL, INTERVAL)
 
-def storm():
-    signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, INTERVAL)
 
-def calm():
-    while len(heard) < TIMES:
-        signal.pause()
-"""
+def storm(in_the_middle):
+    signal.signal(signal.SIGALRM, lambda *_: handler(in_the_middle))
+    signal.setitimer(signal.ITIMER_REAL, INTERVAL)
 
 
 def test_signals_connect_while_the_first_connections_load_us(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        WATCHDOG
-        + STORM
-        + """
-        import threading
-        in_the_middle = reach
+    def program():
+        faulthandler.dump_traceback_later(50, exit=True)
         results = []
         threads = [threading.Thread(target=lambda: results.append(reach())) for _ in range(3)]
-        storm()
+        storm(reach)
         for thread in threads:
             thread.start()
         results.append(reach())
-        calm()
+        while len(heard) < TIMES:
+            signal.pause()
         for thread in threads:
             thread.join()
         say(results=results, went_wrong=went_wrong)
-        """.replace("\n        ", "\n"),
-        *(echo_server.host, echo_server.port),
-    )
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
     assert said == {"results": ["hello"] * 4, "went_wrong": []}
     assert len(proxy.asked) == 104
 
 
 # Each is set up, and opens a connection of its own in the middle of the first one's import.
-INTRUDERS = {
-    "finder": """
-        class Finder:
-            @staticmethod
-            def find_spec(name, path=None, target=None):
-                intrude()
-        sys.meta_path.insert(0, Finder)
-        """,
-    "audit hook": """
-        sys.addaudithook(lambda event, args: intrude() if event == "exec" else None)
-        """,
-    "trace function": """
-        sys.settrace(lambda *args: intrude())
-        """,
-    "profile function": """
-        sys.setprofile(lambda *args: intrude())
-        """,
-    "callback of the collector": """
-        import gc
-        gc.set_threshold(1)
-        gc.callbacks.append(lambda *args: intrude())
-        """,
-    "finalizer": """
-        import gc
-        gc.set_threshold(1)
-        class Cycle:
-            def __init__(self):
-                self.me = self
-            def __del__(self):
-                intrude()
-                Cycle()
-        Cycle()
-        """,
-}
+def finder(intrude):
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            intrude()
+
+    sys.meta_path.insert(0, Finder)
 
 
-@pytest.mark.parametrize("intruder", INTRUDERS.values(), ids=INTRUDERS)
+def audit_hook(intrude):
+    sys.addaudithook(lambda event, args: intrude() if event == "exec" else None)
+
+
+def trace_function(intrude):
+    sys.settrace(lambda *args: intrude())
+
+
+def profile_function(intrude):
+    sys.setprofile(lambda *args: intrude())
+
+
+def callback_of_the_collector(intrude):
+    gc.set_threshold(1)
+    gc.callbacks.append(lambda *args: intrude())
+
+
+def finalizer(intrude):
+    gc.set_threshold(1)
+
+    class Cycle:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            intrude()
+            Cycle()
+
+    Cycle()
+
+
+INTRUDERS = finder, audit_hook, trace_function, profile_function, callback_of_the_collector, finalizer
+
+
+@pytest.mark.parametrize("intruder", INTRUDERS, ids=[each.__name__ for each in INTRUDERS])
 def test_what_connects_in_the_middle_of_our_import_is_connected(intruder, proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        WATCHDOG
-        + f"""
+    def program():
+        faulthandler.dump_traceback_later(50, exit=True)
         seen, inside = [], []
 
         def intrude():
-            # Ten are enough, and one at a time, as anybody does who watches himself.
+            # Ten are enough, and one at a time, as any program does that watches itself.
             if not inside and len(seen) < 10:
                 inside.append(1)
                 try:
@@ -127,52 +130,46 @@ def test_what_connects_in_the_middle_of_our_import_is_connected(intruder, proxy,
                     seen.append(repr(err))
                 finally:
                     inside.pop()
-        {intruder}
+
+        intruder(intrude)
         first = reach()
         sys.settrace(None), sys.setprofile(None)
         say(first=first, seen=seen)
-        """.replace("\n        ", "\n"),
-        *(echo_server.host, echo_server.port),
-    )
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
     assert said["first"] == "hello"
     assert set(said["seen"]) <= {"hello"}
     assert len(proxy.asked) == 1 + len(said["seen"])
 
 
 def test_an_audit_hook_that_connects_without_end_gets_an_error_in_words(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        WATCHDOG
-        + """
-        went_wrong = []
+    def program():
+        faulthandler.dump_traceback_later(50, exit=True)
+        failed = []
 
         def hook(event, args):
             # Each look at a file connects, and the connection looks at files.
-            if event == "open" and not went_wrong:
+            if event == "open" and not failed:
                 try:
                     reach()
                 except OSError as err:
-                    went_wrong.append([err.errno == errno.EDEADLK, str(err)])
+                    failed.append([err.errno == errno.EDEADLK, str(err)])
+
         sys.addaudithook(hook)
-        say(first=reach(), went_wrong=went_wrong)
-        """.replace("\n        ", "\n"),
-        *(echo_server.host, echo_server.port),
-    )
+        say(first=reach(), failed=failed)
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
     assert said["first"] == "hello"
-    ((is_deadlock, words),) = said["went_wrong"]
+    ((is_deadlock, words),) = said["failed"]
     assert is_deadlock and "pysocksify" in words
 
 
 # What the program does, and what the handler does in the middle of that. Each checks its own result.
-CALLS = """
-import itertools, warnings
-warnings.simplefilter("ignore")
-udp_port, numbers = int(sys.argv[3]), itertools.count()
-
-def nonblocking(port=port):
+def nonblocking(port=None):
     with socket.socket() as sock:
         sock.setblocking(False)
         # At once where the handler has come in the middle of what the thread would need.
+        host, port = sys.argv[1], port or int(sys.argv[2])
         error = sock.connect_ex((host, port))
         if error == errno.EINPROGRESS:
             error = wait_writable(sock)
@@ -181,134 +178,142 @@ def nonblocking(port=port):
             assert echo(sock) == "hello"
         return error
 
+
 def connected():
     assert nonblocking() == 0
+
 
 def refused():
     assert nonblocking(1) == errno.ECONNREFUSED
 
+
 def abandoned():
     with socket.socket() as sock:
         sock.setblocking(False)
-        assert sock.connect_ex((host, port)) in (0, errno.EINPROGRESS)
+        assert sock.connect_ex((sys.argv[1], int(sys.argv[2]))) in (0, errno.EINPROGRESS)
         sock.dup().close()
+
 
 def forgotten():
     tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for sock in (tcp, udp):
         sock.setblocking(False)
-    assert tcp.connect_ex((host, port)) in (0, errno.EINPROGRESS)
-    udp.sendto(b"forgotten", (host, udp_port))
+    assert tcp.connect_ex((sys.argv[1], int(sys.argv[2]))) in (0, errno.EINPROGRESS)
+    udp.sendto(b"forgotten", (sys.argv[1], int(sys.argv[3])))
+
 
 def blocking():
     assert reach() == "hello"
 
+
+# The list is as long as the number of the next name.
+numbers = []
+
+
 def names():
-    name = f"n{next(numbers)}.test"
+    numbers.append(1)
+    name = f"n{len(numbers)}.test"
     assert socket.getaddrinfo(name, 80)[0][4][0] == socket.gethostbyname(name)
+
 
 def datagrams(timeout=PATIENCE):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(timeout)
-        sock.sendto(b"x", (host, udp_port))
+        sock.sendto(b"x", (sys.argv[1], int(sys.argv[3])))
         assert select.select([sock], [], [], PATIENCE)[0], "no answer"
         assert sock.recv(10) == b"x"
 
+
 def datagrams_nonblocking():
     datagrams(0)
-"""
 
 
 @pytest.mark.parametrize(
     ("outer", "inner"),
     [
-        ("blocking", "connected"),
-        ("connected", "connected"),
-        ("refused", "forgotten"),
-        ("abandoned", "abandoned"),
-        ("forgotten", "forgotten"),
-        ("names", "names"),
-        ("datagrams", "connected"),
-        ("datagrams_nonblocking", "datagrams_nonblocking"),
+        (blocking, connected),
+        (connected, connected),
+        (refused, forgotten),
+        (abandoned, abandoned),
+        (forgotten, forgotten),
+        (names, names),
+        (datagrams, connected),
+        (datagrams_nonblocking, datagrams_nonblocking),
     ],
 )
 def test_signals_may_do_anything_in_the_middle_of_every_call(outer, inner, proxy, echo_server, echo):
-    said = kernel(
-        proxy.url(),
-        WATCHDOG
-        + STORM
-        + CALLS
-        + f"""
-in_the_middle = {inner}
-# CPython as well imports something at the first use, and is not ready for a handler there.
-"name".encode("idna")
-reach()
-storm()
-while len(heard) < TIMES:
-    {outer}()
-say(went_wrong=went_wrong)
-""",
-        *(echo_server.host, echo_server.port, echo.port),
-    )
+    def program():
+        faulthandler.dump_traceback_later(50, exit=True)
+        warnings.simplefilter("ignore")
+        # CPython as well imports something at the first use, and is not ready for a handler there.
+        "name".encode("idna")
+        reach()
+        storm(inner)
+        while len(heard) < TIMES:
+            outer()
+        say(went_wrong=went_wrong)
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port, echo.port)
     assert said == {"went_wrong": []}
 
 
 def test_exceptions_out_of_a_handler_leave_no_lock_behind(proxy, echo_server, echo):
-    said = kernel(
-        proxy.url(),
-        WATCHDOG
-        + STORM
-        + CALLS
-        + """
-import threading
-class Enough(Exception):
-    pass
-def in_the_middle():
-    pass
-def raising(*_):
-    handler()
-    raise Enough
-reach()
-signal.signal(signal.SIGALRM, raising)
-signal.setitimer(signal.ITIMER_REAL, INTERVAL)
-# The program lets go of what is pending: its errors are its own.
-while True:
-    try:
-        while len(heard) < TIMES:
+    def program():
+        faulthandler.dump_traceback_later(50, exit=True)
+        warnings.simplefilter("ignore")
+
+        class Enough(Exception):
+            pass
+
+        def raising(*_):
+            handler(lambda: None)
+            raise Enough
+
+        reach()
+        signal.signal(signal.SIGALRM, raising)
+        signal.setitimer(signal.ITIMER_REAL, INTERVAL)
+        # The program lets go of what is pending: its errors are its own.
+        while True:
             try:
-                abandoned()
-                names()
-            except (Enough, OSError):
+                while len(heard) < TIMES:
+                    try:
+                        abandoned()
+                        names()
+                    except (Enough, OSError):
+                        pass
+                break
+            except Enough:
                 pass
-        break
-    except Enough:
-        pass
-results = []
-thread = threading.Thread(target=lambda: results.append([nonblocking(), reach()]))
-thread.start()
-thread.join(PATIENCE)
-say(results=results)
-""",
-        *(echo_server.host, echo_server.port, echo.port),
-    )
+        results = []
+        thread = threading.Thread(target=lambda: results.append([nonblocking(), reach()]))
+        thread.start()
+        thread.join(PATIENCE)
+        say(results=results)
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port, echo.port)
     assert said == {"results": [[0, "hello"]]}
 
 
 def test_eventlet_leaves_our_locks_alone_and_says_nothing_of_them(proxy, echo_server):
+    def program():
+        import socket
+        import sys
+
+        socket.create_connection((sys.argv[1], int(sys.argv[2]))).close()
+        import eventlet
+
+        eventlet.monkey_patch()
+        from pywrap import intercept
+
+        print(type(intercept._registry.lock._lock).__module__)
+
     ran = run(
         *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
         sys.executable,
         "-W",
         "ignore",
         "-c",
-        """
-import socket, sys, _thread
-socket.create_connection((sys.argv[1], int(sys.argv[2]))).close()
-import eventlet
-eventlet.monkey_patch()
-from pywrap import intercept
-print(type(intercept._registry.lock._lock).__module__)
-""",
+        source_of(program),
         *(echo_server.host, str(echo_server.port)),
     )
     assert ran.out == "_thread\n"

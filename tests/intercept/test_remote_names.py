@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -13,8 +14,9 @@ import dns.rrset
 import pytest
 
 from pywrap.server.tcp import dial
-from tests.support.child import kernel
+from tests.support.child import kernel, source_of
 from tests.support.datagrams import udp_echo
+from tests.support.inside import descriptors, echo, outcome, say, start, wait_writable
 from tests.support.name_server import name_server
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import pysocksify, run
@@ -71,12 +73,10 @@ def test_both_families_are_asked_for_on_one_connection_through_the_proxy(proxy, 
 
 
 def test_every_function_finds_the_addresses(proxy, server):
-    said = by_tcp(
-        proxy,
-        server,
-        """
+    def program():
         def info(name, port, *args, **kw):
             return [row[4] for row in socket.getaddrinfo(name, port, *args, **kw)]
+
         stream = socket.SOCK_STREAM
         say(
             four=info("both.example", 1, socket.AF_INET, stream),
@@ -92,7 +92,11 @@ def test_every_function_finds_the_addresses(proxy, server):
             by_name_ex=socket.gethostbyname_ex("www.example"),
             literal=socket.gethostbyname("192.0.2.1"),
         )
-        """,
+
+    said = by_tcp(
+        proxy,
+        server,
+        program,
     )
     four, six = ["192.0.2.7", 1], ["2001:db8::7", 1, 0, 0]
     assert said == {
@@ -148,19 +152,23 @@ def test_every_function_finds_the_names_of_an_address(proxy, server):
 
 
 def test_the_address_is_an_ordinary_destination(proxy, server, echo_server):
-    said = by_tcp(
-        proxy,
-        server,
-        """
+    def program(host, port):
         sock = socket.create_connection(("here.example", port))
         named = socket.socket()
         named.connect(("here.example", port))
         later = start("here.example", port)
-        say(echoed=[echo(sock), echo(named), wait_writable(later)], peer=named.getpeername(),
+        say(
+            echoed=[echo(sock), echo(named), wait_writable(later)],
+            peer=named.getpeername(),
             unknown=outcome(named.connect_ex, ("nowhere.example", port))[:2],
             datagram=outcome(socket.socket(type=socket.SOCK_DGRAM).sendto, b"", ("nowhere.example", 9))[:2],
-            six=outcome(socket.socket(socket.AF_INET6).connect, ("four.example", port))[:2])
-        """,
+            six=outcome(socket.socket(socket.AF_INET6).connect, ("four.example", port))[:2],
+        )
+
+    said = by_tcp(
+        proxy,
+        server,
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {
@@ -175,16 +183,17 @@ def test_the_address_is_an_ordinary_destination(proxy, server, echo_server):
 
 
 def test_datagrams_go_to_the_address(proxy, server):
+    def program(host, port):
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.settimeout(PATIENCE)
+        sock.sendto(b"hello", ("here.example", port))
+        say(answer=[sock.recvfrom(10)[1], sock.sendto(b"again", ("here.example", port))])
+
     with udp_echo() as echo:
         said = by_tcp(
             proxy,
             server,
-            """
-            sock = socket.socket(type=socket.SOCK_DGRAM)
-            sock.settimeout(PATIENCE)
-            sock.sendto(b"hello", ("here.example", port))
-            say(answer=[sock.recvfrom(10)[1], sock.sendto(b"again", ("here.example", port))])
-            """,
+            program,
             *(echo.host, echo.port),
         )
     assert said["answer"] == [[HERE, echo.port], 5]
@@ -226,17 +235,18 @@ def test_names_that_are_nobodys_business_are_not_asked_for(proxy, server):
 
 
 def test_a_name_is_asked_for_once_while_it_lasts(proxy):
+    def program():
+        for name in "long.example", "LONG.example.", "short.example", "short.example":
+            socket.gethostbyname(name)
+        socket.getaddrinfo("long.example", 80)
+        socket.getaddrinfo("long.example", 80)
+        say()
+
     with name_server("long.example 60 A 192.0.2.7", "short.example 0 A 192.0.2.8") as server:
         by_tcp(
             proxy,
             server,
-            """
-            for name in "long.example", "LONG.example.", "short.example", "short.example":
-                socket.gethostbyname(name)
-            socket.getaddrinfo("long.example", 80)
-            socket.getaddrinfo("long.example", 80)
-            say()
-            """,
+            program,
         )
     assert [name for name, _ in server.asked] == [
         *("long.example", "short.example", "short.example", "long.example", "long.example"),
@@ -284,35 +294,39 @@ def test_what_is_wrong_with_an_answer_is_told(proxy, kind):
     with name_server("x.example 60 PTR nothing.", spoil=spoil) as server:
         ran = run(
             *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--dns", server.setting, "-v"),
-            *("python", "-c", RAISED, "x.example"),
+            *("python", "-c", source_of(raised), "x.example"),
         )
     assert ran.json["number"] == expected
     assert words in ran.err
     assert words in ran.json["text"]
 
 
-RAISED = """
-import json, socket, sys
-names = {getattr(socket, name): name for name in dir(socket) if name.startswith("EAI_")}
-try:
-    print(socket.getaddrinfo(sys.argv[1].encode(), 80))
-except socket.gaierror as err:
-    print(json.dumps({"number": names[err.errno], "text": str(err), "cause": type(err.__cause__).__name__}))
-"""
+def raised():
+    import json
+    import socket
+    import sys
+
+    names = {getattr(socket, name): name for name in dir(socket) if name.startswith("EAI_")}
+    try:
+        print(socket.getaddrinfo(sys.argv[1].encode(), 80))
+    except socket.gaierror as err:
+        print(
+            json.dumps({"number": names[err.errno], "text": str(err), "cause": type(err.__cause__).__name__})
+        )
 
 
 def test_what_does_not_exist_is_the_c_librarys_error(proxy, server):
     command = pysocksify("-x", proxy.url(), "--loopback", "proxy", "--dns", server.setting)
-    ran = run(*command, "python", "-c", RAISED, "nowhere.example")
+    ran = run(*command, "python", "-c", source_of(raised), "nowhere.example")
     assert ran.json == {
         "number": "EAI_NONAME",
         "text": "[Errno -2] Name or service not known",
         "cause": "LookupFailed",
     }
-    ran = run(*command, "python", "-c", RAISED, "7.2.0.192.in-addr.arpa")
+    ran = run(*command, "python", "-c", source_of(raised), "7.2.0.192.in-addr.arpa")
     assert ran.json["text"] == "[Errno -5] No address associated with hostname"
     assert ran.err == ""
-    assert run(*command, "python", "-c", RAISED, "a" * 64).json["number"] == "EAI_NONAME"
+    assert run(*command, "python", "-c", source_of(raised), "a" * 64).json["number"] == "EAI_NONAME"
 
 
 def test_a_server_or_a_proxy_that_does_not_answer(proxy, server, refusing_port, blackhole_proxy):
@@ -322,7 +336,7 @@ def test_a_server_or_a_proxy_that_does_not_answer(proxy, server, refusing_port, 
         (f"socks5h://{HERE}:{refusing_port}", server.setting, (), "cannot reach the proxy"),
     ):
         command = pysocksify("-x", url, "--loopback", "proxy", "--dns", setting, *limits)
-        ran = run(*command, "python", "-c", RAISED, "x.example")
+        ran = run(*command, "python", "-c", source_of(raised), "x.example")
         assert ran.json["number"] == "EAI_AGAIN"
         assert words in ran.json["text"]
 
@@ -350,14 +364,18 @@ def test_rules_by_name_find_the_address(tmp_path, echo_server):
             + f"[ProxyList]\nsocks5 {default.host} {default.port}\n"
             + f"[ProxyList work]\nsocks5 {work.host} {work.port}\n"
         )
-        code = (
-            "import json, socket, sys\n"
-            "(row,) = socket.getaddrinfo('a.corp', int(sys.argv[1]), type=socket.SOCK_STREAM)\n"
-            "sock = socket.create_connection(row[4])\n"
-            "sock.sendall(b'hello')\n"
-            "print(json.dumps(sock.recv(5, socket.MSG_WAITALL).decode()))\n"
-        )
-        ran = run(*pysocksify("-f", config), "python", "-c", code, str(echo_server.port))
+
+        def program():
+            import json
+            import socket
+            import sys
+
+            (row,) = socket.getaddrinfo("a.corp", int(sys.argv[1]), type=socket.SOCK_STREAM)
+            sock = socket.create_connection(row[4])
+            sock.sendall(b"hello")
+            print(json.dumps(sock.recv(5, socket.MSG_WAITALL).decode()))
+
+        ran = run(*pysocksify("-f", config), "python", "-c", source_of(program), str(echo_server.port))
     assert ran.json == "hello"
     assert work.asked == [("CONNECT", server.host, server.port), ("CONNECT", HERE, echo_server.port)]
     assert default.asked == []
@@ -513,15 +531,17 @@ def test_our_server_looks_names_up(pipeline, proxy, resolver):
 
 def test_a_proxy_that_does_not_know_the_command_is_told_of_once(microsocks):
     command = pysocksify("-x", f"socks5h://{microsocks.host}:{microsocks.port}", "--dns", "tor")
-    code = (
-        "import socket\n"
-        "for name in 'a.example', 'b.example':\n"
-        "    try:\n"
-        "        socket.gethostbyname(name)\n"
-        "    except socket.gaierror as err:\n"
-        "        print(err.errno == socket.EAI_FAIL)\n"
-    )
-    ran = run(*command, "python", "-c", code)
+
+    def program():
+        import socket
+
+        for name in "a.example", "b.example":
+            try:
+                socket.gethostbyname(name)
+            except socket.gaierror as err:
+                print(err.errno == socket.EAI_FAIL)
+
+    ran = run(*command, "python", "-c", source_of(program))
     assert ran.out == "True\nTrue\n"
     (line,) = ran.err.splitlines()
     assert "command not supported by the proxy (asked to resolve a.example)" in line
@@ -593,51 +613,72 @@ def patient_server():
         yield server
 
 
+def ways_threads():
+    import concurrent.futures
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        held = pool.submit(socket.gethostbyname, "held.example")
+        say(release=socket.gethostbyname("release.example"), held=held.result())
+
+
+def ways_asyncio():
+    import asyncio
+
+    async def find(name):
+        return (await asyncio.get_running_loop().getaddrinfo(name, 80))[0][4][0]
+
+    async def main():
+        held = asyncio.create_task(find("held.example"))
+        await asyncio.sleep(0)
+        say(release=await find("release.example"), held=await held)
+
+    asyncio.run(main())
+
+
+def ways_trio():
+    import trio
+
+    async def find(name):
+        found[name.partition(".")[0]] = (await trio.socket.getaddrinfo(name, 80))[0][4][0]
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find, "held.example")
+            await trio.lowlevel.checkpoint()
+            await find("release.example")
+
+    found = {}
+    trio.run(main)
+    say(**found)
+
+
+def ways_gevent():
+    from gevent import monkey
+
+    monkey.patch_all()
+    import gevent
+
+    held = gevent.spawn(socket.gethostbyname, "held.example")
+    gevent.sleep(0)
+    say(release=socket.gethostbyname("release.example"), held=held.get())
+
+
+def ways_twisted():
+    from twisted.internet import defer, task
+
+    async def main(reactor):
+        held = defer.ensureDeferred(defer.maybeDeferred(reactor.resolve, "held.example"))
+        say(release=await reactor.resolve("release.example"), held=await held)
+
+    task.react(lambda reactor: defer.ensureDeferred(main(reactor)))
+
+
 WAYS = {
-    "threads": """
-        import concurrent.futures
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            held = pool.submit(socket.gethostbyname, "held.example")
-            say(release=socket.gethostbyname("release.example"), held=held.result())
-        """,
-    "asyncio": """
-        import asyncio
-        async def find(name):
-            return (await asyncio.get_running_loop().getaddrinfo(name, 80))[0][4][0]
-        async def main():
-            held = asyncio.create_task(find("held.example"))
-            await asyncio.sleep(0)
-            say(release=await find("release.example"), held=await held)
-        asyncio.run(main())
-        """,
-    "trio": """
-        import trio
-        async def find(name):
-            found[name.partition(".")[0]] = (await trio.socket.getaddrinfo(name, 80))[0][4][0]
-        async def main():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(find, "held.example")
-                await trio.lowlevel.checkpoint()
-                await find("release.example")
-        found = {}
-        trio.run(main)
-        say(**found)
-        """,
-    "gevent": """
-        from gevent import monkey
-        monkey.patch_all()
-        import gevent
-        held = gevent.spawn(socket.gethostbyname, "held.example")
-        gevent.sleep(0)
-        say(release=socket.gethostbyname("release.example"), held=held.get())
-        """,
-    "twisted": """
-        from twisted.internet import defer, reactor, task
-        async def main(reactor):
-            held = defer.ensureDeferred(defer.maybeDeferred(reactor.resolve, "held.example"))
-            say(release=await reactor.resolve("release.example"), held=await held)
-        task.react(lambda reactor: defer.ensureDeferred(main(reactor)))
-        """,
+    "threads": ways_threads,
+    "asyncio": ways_asyncio,
+    "trio": ways_trio,
+    "gevent": ways_gevent,
+    "twisted": ways_twisted,
 }
 
 
@@ -648,17 +689,18 @@ def test_others_go_on_while_a_name_is_looked_up(route, proxy, patient_server):
 
 
 def test_a_child_after_fork_asks_as_well(proxy, server):
-    said = by_tcp(
-        proxy,
-        server,
-        """
+    def program():
         socket.gethostbyname("both.example")
         pid = os.fork()
         if pid == 0:
             found = socket.gethostbyname("both.example"), socket.gethostbyname("here.example")
             os._exit(0 if found == ("192.0.2.7", "127.0.0.1") else 1)
         say(status=os.waitpid(pid, 0)[1])
-        """,
+
+    said = by_tcp(
+        proxy,
+        server,
+        program,
     )
     assert said == {"status": 0}
     # What was known before is known to the child.
@@ -666,32 +708,35 @@ def test_a_child_after_fork_asks_as_well(proxy, server):
 
 
 def test_no_descriptor_is_left_behind(proxy, server):
-    said = by_tcp(
-        proxy,
-        server,
-        """
+    def program():
         before = descriptors()
         for name in "both.example", "nowhere.example":
             outcome(socket.getaddrinfo, name, 80)
         say(left=[fd for fd in descriptors() if fd not in before])
-        """,
+
+    said = by_tcp(
+        proxy,
+        server,
+        program,
     )
     assert said == {"left": []}
 
 
 def test_without_a_descriptor_it_fails_for_now(proxy, server):
-    said = by_tcp(
-        proxy,
-        server,
-        """
+    def program():
         import resource
+
         socket.gethostbyname("both.example")
         highest = max(map(int, descriptors()))
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
         while isinstance(outcome(os.dup, 0), int):
             pass
         say(failed=outcome(socket.gethostbyname, "four.example")[1])
-        """,
+
+    said = by_tcp(
+        proxy,
+        server,
+        program,
     )
     assert said == {"failed": -3}
 

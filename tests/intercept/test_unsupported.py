@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pytest
 
 from pywrap.intercept import import_hook, unsupported
+from tests.support.child import source_of
 from tests.support.run import pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
@@ -91,8 +93,14 @@ def test_in_a_confinement_there_is_nothing_to_say(library):
 
 @pytest.mark.parametrize("name", ["grpc", "zmq", "pycares"])
 def test_nothing_is_said_of_what_is_not_installed(name):
-    code = f"import sys\nsys.path = []\ntry:\n    import {name}\nexcept ImportError as err:\n    print(err)"
-    ran = use({}, code, "-v")
+    def program():
+        sys.path = []
+        try:
+            importlib.import_module(name)
+        except ImportError as err:
+            print(err)
+
+    ran = use({}, source_of(program), "-v")
     assert (ran.out, ran.err) == (f"No module named '{name}'\n", "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,9 +17,11 @@ import pytest
 
 from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
+from pywrap.config.settings_env import decode
 from pywrap.frozen import replace
 from pywrap.launch import bootstrap
 from pywrap.launch.environment import STARTUP, environment
+from tests.support.child import source_of
 from tests.support.run import environment as clean
 from tests.support.run import pysocksify, run
 
@@ -28,12 +31,21 @@ UNCONFINED = pysocksify("--confine", "off", "-x", PROXY)
 CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
 SETTINGS = Settings((Chain((Proxy("socks5h", "192.0.2.99"),)),))
 
-REPORT = """
-import json, os, sys, socket
-print(json.dumps({"door": socket.socket.connect.__qualname__ == "connect",
-                  "path": [p for p in sys.path if "startup" in p], "argv": sys.argv,
-                  "site": getattr(sys.modules.get("sitecustomize"), "__file__", None)}))
-"""
+
+def report():
+    print(
+        json.dumps(
+            {
+                "door": socket.socket.connect.__qualname__ == "connect",
+                "path": [p for p in sys.path if "startup" in p],
+                "argv": sys.argv,
+                "site": getattr(sys.modules.get("sitecustomize"), "__file__", None),
+            }
+        )
+    )
+
+
+REPORT = source_of(report)
 
 
 @pytest.fixture
@@ -234,19 +246,19 @@ def test_the_bootstrap_reads_what_the_launcher_writes():
 
 
 def test_the_bundled_server_serves_this_run_and_ends_with_it(bare, echo_server):
-    code = f"""
-import json, os, socket
-sock = socket.create_connection(("{echo_server.host}", {echo_server.port}))
-sock.sendall(b"hello")
-from pywrap.config.settings_env import decode
-proxy = str(decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read()).chain[0]).rpartition(":")
-try:
-    os.waitpid(-1, os.WNOHANG)
-    children = True
-except ChildProcessError:
-    children = False
-print(json.dumps([sock.recv(5).decode(), children, proxy]))
-"""
+    def program(host, port):
+        sock = socket.create_connection((host, port))
+        sock.sendall(b"hello")
+        settings = open(os.environ["PYSOCKSIFY_SETTINGS"][len("file=") :]).read()
+        proxy = str(decode(settings).chain[0]).rpartition(":")
+        try:
+            os.waitpid(-1, os.WNOHANG)
+            children = True
+        except ChildProcessError:
+            children = False
+        print(json.dumps([sock.recv(5).decode(), children, proxy]))
+
+    code = source_of(program, echo_server.host, echo_server.port)
     ran = run(*pysocksify("-x", "embedded", "--loopback", "proxy", "-v"), bare, "-c", code)
     echoed, children, (host, _, port) = ran.json
     assert (echoed, children) == ("hello", False)
@@ -255,16 +267,14 @@ print(json.dumps([sock.recv(5).decode(), children, proxy]))
 
 
 def test_a_stranger_cannot_use_the_bundled_server(bare):
-    code = """
-import json, os, socket
-from pywrap.config.settings_env import decode
-settings = decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file="):]).read())
-host, _, port = str(settings.chain[0]).rpartition(":")
-sock = socket.create_connection((host, int(port)))
-sock.sendall(b"\\x05\\x01\\x00")
-print(json.dumps(sock.recv(2).hex()))
-"""
-    assert run(*pysocksify("-x", "embedded"), bare, "-c", code).json == "05ff"
+    def program():
+        settings = decode(open(os.environ["PYSOCKSIFY_SETTINGS"][len("file=") :]).read())
+        host, _, port = str(settings.chain[0]).rpartition(":")
+        sock = socket.create_connection((host, int(port)))
+        sock.sendall(b"\x05\x01\x00")
+        print(json.dumps(sock.recv(2).hex()))
+
+    assert run(*pysocksify("-x", "embedded"), bare, "-c", source_of(program)).json == "05ff"
 
 
 def assert_nobody_listens(host: str, port: int) -> None:
@@ -291,11 +301,13 @@ def test_a_python_without_the_gil_is_not_started(bare):
 
 
 def test_install_refuses_a_python_without_the_gil():
-    code = f"""{NO_GIL}
-import pywrap
-try:
-    pywrap.install("socks5h://127.0.0.1:9")
-except RuntimeError as err:
-    print(err)
-"""
-    assert "needs the GIL" in run(sys.executable, "-c", code).out
+    def program():
+        sys._is_gil_enabled = lambda: False
+        import pywrap
+
+        try:
+            pywrap.install("socks5h://127.0.0.1:9")
+        except RuntimeError as err:
+            print(err)
+
+    assert "needs the GIL" in run(sys.executable, "-c", source_of(program)).out

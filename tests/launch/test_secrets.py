@@ -18,6 +18,7 @@ from pywrap.launch import bootstrap, environment, secrets
 from pywrap.launch.command import launch
 from pywrap.launch.environment import STARTUP
 from pywrap.launch.errors import LaunchError
+from tests.support.child import source_of
 from tests.support.run import environment as clean
 from tests.support.run import pysocksify, run
 from tests.support.servers import reference_server
@@ -40,18 +41,20 @@ def files(runtime: Path) -> list[Path]:
 
 
 # Everything that a program and its children can see of themselves.
-LOOK = """
-import os, subprocess, sys
-os.system("env; tr '\\\\0' '\\\\n' </proc/self/environ")
-print(open("/proc/self/environ").read(), open("/proc/self/cmdline").read(), sys.orig_argv)
-subprocess.run("cat /proc/$$/cmdline /proc/$PPID/cmdline; env", shell=True)
-subprocess.run([sys.executable, "-c", "import os; print(os.environ); os.system('env')"])
-print("the end", os.environ["PYSOCKSIFY_SETTINGS"])
-"""
+def look():
+    import os
+    import subprocess
+    import sys
+
+    os.system("env; tr '\\0' '\\n' </proc/self/environ")
+    print(open("/proc/self/environ").read(), open("/proc/self/cmdline").read(), sys.orig_argv)
+    subprocess.run("cat /proc/$$/cmdline /proc/$PPID/cmdline; env", shell=True)
+    subprocess.run([sys.executable, "-c", "import os; print(os.environ); os.system('env')"])
+    print("the end", os.environ["PYSOCKSIFY_SETTINGS"])
 
 
 def test_no_environment_and_no_argument_has_the_password(interpreter: str, runtime: Path) -> None:
-    ran = run(*WRAPPED, interpreter, "-u", "-c", LOOK, env={"XDG_RUNTIME_DIR": str(runtime)})
+    ran = run(*WRAPPED, interpreter, "-u", "-c", source_of(look), env={"XDG_RUNTIME_DIR": str(runtime)})
     assert "the end file=" in ran.out
     assert ran.out.count("PYSOCKSIFY_SETTINGS") >= 6
     assert SECRET not in ran.out + ran.err
@@ -60,15 +63,16 @@ def test_no_environment_and_no_argument_has_the_password(interpreter: str, runti
 
 def test_children_of_children_are_tunnelled_with_it(echo_server: Any, runtime: Path) -> None:
     connect = f"import socket; socket.create_connection(('127.0.0.1', {echo_server.port})).close()"
-    code = f"""
-import os, subprocess, sys
-inner = {connect!r}
-subprocess.run([sys.executable, "-c", inner], check=True, close_fds=True)
-os.system(f"{{sys.executable}} -c \\"{{inner}}\\"")
-middle = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1] + ' -c \\"' + sys.argv[2] + '\\"'])"
-subprocess.run([sys.executable, "-c", middle, sys.executable, inner], check=True)
-os.execv(sys.executable, [sys.executable, "-c", inner])
-"""
+
+    def program():
+        subprocess.run([sys.executable, "-c", connect], check=True, close_fds=True)
+        os.system(f'{sys.executable} -c "{connect}"')
+        run_by_a_shell = ["sh", "-c", f'{sys.executable} -c "{connect}"']
+        middle = f"import subprocess; subprocess.run({run_by_a_shell!r})"
+        subprocess.run([sys.executable, "-c", middle], check=True)
+        os.execv(sys.executable, [sys.executable, "-c", connect])
+
+    code = source_of(program)
     with reference_server(users={b"me": SECRET.encode()}) as proxy:
         options = ("-x", proxy.url("me", SECRET), "--loopback", "proxy")
         run(*pysocksify(*options), sys.executable, "-c", code, env={"XDG_RUNTIME_DIR": str(runtime)})
@@ -99,13 +103,15 @@ def test_without_a_password_there_is_no_file(runtime: Path) -> None:
 
 def test_a_child_that_outlives_the_program_still_has_it(runtime: Path) -> None:
     # The child starts another Python once its parent, the owner, has gone.
-    child = """
-import os, subprocess, sys
-sys.stdin.read()
-code = "import socket; print('covered', socket.socket.connect.__qualname__)"
-print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, flush=True)
-"""
-    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    def child():
+        import subprocess
+        import sys
+
+        sys.stdin.read()
+        code = "import socket; print('covered', socket.socket.connect.__qualname__)"
+        print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, flush=True)
+
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {source_of(child)!r}])"
     env = {"XDG_RUNTIME_DIR": str(runtime)}
     program = subprocess.Popen(
         [*WRAPPED, sys.executable, "-c", code],
@@ -252,15 +258,16 @@ ls {runtime}/pysocksify | wc -l
 
 def test_the_arguments_of_what_goes_on_have_stars() -> None:
     # The bundled server keeps the arguments of the launcher, and --check is the launcher.
-    code = """
-import os, subprocess
-for name in os.listdir("/proc"):
-    if name.isdigit():
-        try:
-            print(open(f"/proc/{name}/cmdline").read().replace(chr(0), " "))
-        except OSError:
-            pass
-"""
+    def program():
+        import os
+
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    print(open(f"/proc/{name}/cmdline").read().replace(chr(0), " "))
+                except OSError:
+                    pass
+
     options = (
         "-x",
         "embedded",
@@ -268,7 +275,7 @@ for name in os.listdir("/proc"):
         f"socks5h://me:{SECRET}@192.0.2.99",
         f"-xhttp://you:{SECRET}@192.0.2.98",
     )
-    ran = run(*pysocksify(*options), sys.executable, "-c", code)
+    ran = run(*pysocksify(*options), sys.executable, "-c", source_of(program))
     stars = "*" * len(SECRET)
     (server,) = [line for line in ran.out.splitlines() if f"me:{stars}@192.0.2.99" in line]
     assert f"-xhttp://you:{stars}@192.0.2.98" in server

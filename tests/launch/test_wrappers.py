@@ -11,16 +11,21 @@ import pytest
 from pywrap.launch.errors import LaunchError
 from pywrap.launch.program import look_through
 from pywrap.launch.wrappers import WRAPPERS, Command
+from tests.support.child import source_of
 from tests.support.run import pysocksify, run
 
 ENVIRON = {"PYTHONPATH": "/ours:/theirs", "PYSOCKSIFY_SETTINGS": "s", "EVENTLET_NO_GREENDNS": "yes"}
 WRAPPED = pysocksify("-x", "socks5h://me:password@192.0.2.99")
 UNCONFINED = pysocksify("--confine", "off", "-x", "socks5h://me:password@192.0.2.99")
-LOOK = """
-import json, os, socket
-others = os.environ["PYTHONPATH"].split(":")[1:]
-print(json.dumps([socket.socket.connect.__qualname__, os.environ.get("FOO"), others]))
-"""
+
+
+def look():
+    import json
+    import os
+    import socket
+
+    others = os.environ["PYTHONPATH"].split(":")[1:]
+    print(json.dumps([socket.socket.connect.__qualname__, os.environ.get("FOO"), others]))
 
 
 def inner(text: str) -> str:
@@ -200,7 +205,7 @@ def test_a_python_behind_a_real_wrapper_is_covered(wrapper: str) -> None:
         pytest.skip(f"{words[0]} is not installed")
     if words[0] == "sudo" and run("sudo", "-n", "true", status=None).status:
         pytest.skip("sudo asks for a password")
-    ran = run(*WRAPPED, *words, sys.executable, "-c", LOOK, env={"PYTHONPATH": "/theirs"})
+    ran = run(*WRAPPED, *words, sys.executable, "-c", source_of(look), env={"PYTHONPATH": "/theirs"})
     theirs = [] if "-i" in words or "-u" in words else ["/theirs"]
     assert ran.json == ["connect", "1", ["/x"] if "PYTHONPATH=/x" in words else theirs]
 
@@ -279,7 +284,7 @@ def test_a_script_that_only_starts_a_python_is_looked_through(script: Any, name:
 
 
 def test_a_script_of_nix_is_run_and_covered(script: Any) -> None:
-    ran = run(*WRAPPED, script(NIX), "-c", LOOK, env={"PYTHONPATH": "/theirs"})
+    ran = run(*WRAPPED, script(NIX), "-c", source_of(look), env={"PYTHONPATH": "/theirs"})
     assert ran.json[0] == "connect"
 
 

@@ -11,6 +11,7 @@ import select
 import selectors
 import socket
 import sys
+from typing import Any
 
 host, port, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 when = sys.argv[4] if len(sys.argv) > 4 else "after"
@@ -74,7 +75,7 @@ class Selectors:
 
 
 pollers = {"select": Select, "poll": Poll, "epoll": Epoll, "epoll-edge": EpollEdge, "selectors": Selectors}
-poller = pollers[how]()
+poller: Any = pollers[how]()
 result = {}
 sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
 sock.setblocking(False)

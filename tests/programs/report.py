@@ -44,5 +44,5 @@ with socket.create_connection((host, int(port)), timeout=20) as sock:
             result["tls peer"] = wrapped.getpeername()[:2]
             result["tls version"] = wrapped.version()
             # SSLSocket implements these in Python over _ssl: then it must be ssl.py's function.
-            result["tls recv"] = wrapped.recv.__func__.__code__.co_filename == ssl.__file__
+            result["tls recv"] = wrapped.recv.__func__.__code__.co_filename == ssl.__file__  # type: ignore[attr-defined]
 print(json.dumps(result))

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     pending.connect_ex((host, int(port)))
     context = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
-    process = context.Process(target=report, args=(theirs, sock))
+    process = context.Process(target=report, args=(theirs, sock))  # type: ignore[attr-defined]
     process.start()
     ours.send(pending)
     said = ours.recv()

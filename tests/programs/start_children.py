@@ -35,7 +35,7 @@ def connect(_: object = None) -> str:
 
 
 def started(*words: object, **options: object) -> object:
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)  # type: ignore[call-overload]
     return json.loads(done.stdout) if done.stdout else done.stderr
 
 

@@ -24,7 +24,7 @@ DataReceived, HeadersReceived = load("h3.events", "DataReceived", "HeadersReceiv
 (QuicConfiguration,) = load("quic.configuration", "QuicConfiguration")
 
 
-class Client(QuicConnectionProtocol):
+class Client(QuicConnectionProtocol):  # type: ignore[valid-type]
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.http = H3Connection(self._quic)

@@ -41,7 +41,7 @@ if __name__ == "__main__":
             pool.close()
             pool.join()
         answers = context.SimpleQueue()
-        child = context.Process(target=use, args=(sock, address, answers))
+        child = context.Process(target=use, args=(sock, address, answers))  # type: ignore[attr-defined]
         child.start()
         got.append(answers.get())
         child.join()

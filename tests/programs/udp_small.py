@@ -51,7 +51,7 @@ handler = logging.handlers.DatagramHandler(host, syslog_port)
 logger.addHandler(handler)
 logger.error("and something else")
 # Dante forgets what it has not sent on when its client goes away.
-for sock in syslog.socket, handler.sock:
+for sock in syslog.socket, handler.sock:  # type: ignore[attr-defined]
     sock.settimeout(30)
     assert sock.recv(2) == b"ok"
 print(json.dumps({"time": time, "mapped": mapped}))

@@ -16,7 +16,7 @@ from pywrap.relay import pumps
 from pywrap.relay.loop import Loop
 from pywrap.relay.pumps import BUFFER, PIPE, Pipes
 from pywrap.relay.relay import Relay
-from tests.server.conftest import receive, receive_all
+from tests.support.raw_sockets import receive, receive_all
 
 MIB = 1024 * 1024
 

@@ -14,9 +14,10 @@ from python_socks.async_.asyncio import Proxy as AsyncioProxy
 from python_socks.sync import Proxy
 
 from pywrap.server.tcp import dial
-from tests.conftest import installed
-from tests.server.conftest import receive_all
 from tests.support import destinations, peers
+from tests.support.child import source_of
+from tests.support.installed import installed
+from tests.support.raw_sockets import receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 
@@ -279,20 +280,24 @@ route {{
 }}
 """
 
-DATAGRAMS = """
-import socket, sys
-with socket.socket(type=socket.SOCK_DGRAM) as sock:
-    sock.settimeout(30)
-    for _ in range(2):
-        sock.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
-        print(sock.recvfrom(100))
-"""
 
-STREAM = """
-import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as sock:
-    print(sock.recv(100))
-"""
+def datagrams():
+    import socket
+    import sys
+
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(30)
+        for _ in range(2):
+            sock.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
+            print(sock.recvfrom(100))
+
+
+def stream():
+    import socket
+    import sys
+
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as sock:
+        print(sock.recv(100))
 
 
 @contextlib.contextmanager
@@ -302,7 +307,7 @@ def socksify(tmp_path, server, program, *args):
         socksify = peers.find("socksify", package="dante-client")
     config = tmp_path / "socks.conf"
     config.write_text(DANTE.format(host=server.host, port=server.port))
-    argv = [socksify, sys.executable, "-I", "-c", program, *args]
+    argv = [socksify, sys.executable, "-I", "-c", source_of(program), *args]
     environment = {**os.environ, "SOCKS_CONF": str(config)}
     with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
         yield lambda: process.communicate()[0].splitlines()
@@ -311,7 +316,7 @@ def socksify(tmp_path, server, program, *args):
 
 def test_dante_with_datagrams(server, datagram_peer, tmp_path):
     port = datagram_peer.getsockname()[1]
-    with socksify(tmp_path, server, DATAGRAMS, "localhost", str(port)) as output:
+    with socksify(tmp_path, server, datagrams, "localhost", str(port)) as output:
         for _ in range(2):
             data, source = datagram_peer.recvfrom(65536)
             datagram_peer.sendto(b"got " + data, source)
@@ -324,7 +329,7 @@ def test_dante_with_datagrams(server, datagram_peer, tmp_path):
 
 
 def test_dante(server, target, tmp_path):
-    with socksify(tmp_path, server, STREAM, "localhost", str(target.port)) as output:
+    with socksify(tmp_path, server, stream, "localhost", str(target.port)) as output:
         target.accept().sendall(b"hello")
         assert output() == [repr(b"hello")]
     assert server.asked == [("CONNECT", "localhost", target.port)]

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import installed
-from tests.kerberos import realm
 from tests.support import destinations, peers
 from tests.support.destinations import HELLO
+from tests.support.kerberos import realm
 from tests.support.servers import PATIENCE, reference_server
 
 SECONDS = 60

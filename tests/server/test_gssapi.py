@@ -7,10 +7,10 @@ import pytest
 
 from pywrap.socks import gssapi as protocol
 from pywrap.socks.wire import Send
-from tests.kerberos import USER, realm
-from tests.server.conftest import receive
-from tests.server.test_main import Program
+from tests.support.kerberos import USER, realm
 from tests.support.peers import Missing
+from tests.support.pysocksd import Program
+from tests.support.raw_sockets import receive
 from tests.support.servers import PATIENCE
 
 gssapi = pytest.importorskip(

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pywrap.server import ident
-from tests.server.conftest import receive, receive_all
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 

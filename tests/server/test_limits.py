@@ -7,7 +7,7 @@ import pytest
 from pywrap.relay import bucket as bucket_module
 from pywrap.relay.bucket import Bucket
 from pywrap.server.limits import Census, Limits
-from tests.server.conftest import receive, receive_all
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 USERS = {b"alice": b"secret", b"bob": b"hidden"}

@@ -10,67 +10,9 @@ import sys
 
 import pytest
 
-from tests.server.conftest import receive
-
-PYSOCKSD = [sys.executable, "-W", "error", "-m", "pywrap.server"]
-
-
-class Program:
-    """A ``pysocksd``, and its lines on stderr one at a time."""
-
-    def __init__(self, *args):
-        self.process = subprocess.Popen([*PYSOCKSD, *args], stderr=subprocess.PIPE, text=True)
-
-    def line(self):
-        return self.process.stderr.readline().rstrip("\n")
-
-    def listening(self):
-        """Wait for the line that says so; return the address."""
-        match = re.fullmatch(r"pysocksd: listening on (.*):(\d+)", self.line())
-        return match[1], int(match[2])
-
-    def stop(self, number=signal.SIGTERM):
-        """Stop it; return its exit status and the rest of its lines."""
-        self.process.send_signal(number)
-        return self.process.wait(), self.process.stderr.read().splitlines()
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stderr.close()
-
-
-@pytest.fixture
-def program():
-    programs = []
-
-    def start(*args):
-        programs.append(Program(*args))
-        return programs[-1]
-
-    yield start
-    for one in programs:
-        one.close()
-
-
-def failure(*args):
-    """Exit status and stderr of a run that does not begin to serve."""
-    done = subprocess.run([*PYSOCKSD, *args], capture_output=True, text=True)
-    return done.returncode, done.stderr
-
-
-@pytest.fixture
-def users(tmp_path):
-    path = tmp_path / "users.txt"
-    path.write_text("alice:secret\n")
-    return path
-
-
-def request(target, address):
-    sock = socket.create_connection(address, 30)
-    sock.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + target.address)
-    assert receive(sock, 12)[2:4] == b"\x05\x00"
-    return sock
+from tests.support.child import source_of
+from tests.support.pysocksd import PYSOCKSD, failure, request, told
+from tests.support.raw_sockets import receive
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -268,13 +210,6 @@ def test_a_stderr_that_is_closed(target):
     assert process.returncode == 0
 
 
-def told(pysocksd):
-    """The next line about SIGHUP."""
-    while "SIGHUP" not in (line := pysocksd.line()):
-        pass
-    return line
-
-
 def test_sighup_reads_the_users_again(program, users):
     pysocksd = program("-l", "127.0.0.1:0", "--users", str(users))
     address = pysocksd.listening()
@@ -322,7 +257,7 @@ def test_a_storm_of_signals(program, target):
 def limited(limit, *args):
     """A command that runs under a resource limit."""
     program = f"import os, resource, sys; resource.setrlimit({limit}); os.execv(sys.executable, sys.argv[1:])"
-    return [sys.executable, "-c", program, *args]
+    return [sys.executable, "-c", source_of(program), *args]
 
 
 def test_no_thread_can_be_started(target):
@@ -420,6 +355,8 @@ def test_version():
 
 def test_it_starts_without_heavy_imports():
     program = "import sys, pywrap.server.__main__; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", source_of(program)], capture_output=True, text=True, check=True
+    )
     heavy = {"asyncio", "logging", "typing", "dataclasses", "json", "ssl", "socket", "prometheus_client"}
     assert heavy.isdisjoint(done.stdout.split())

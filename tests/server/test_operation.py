@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from pywrap.server.options import Options, parse
-from tests.server.conftest import receive
-from tests.server.test_main import PYSOCKSD, Program, failure, program, request, told, users  # noqa: F401
+from tests.support.pysocksd import PYSOCKSD, failure, request, told
+from tests.support.raw_sockets import receive
 
 ETC = Path(__file__).parent.parent.parent / "etc"
 

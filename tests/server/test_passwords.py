@@ -8,7 +8,7 @@ from pywrap.errors import ConfigError
 from pywrap.server import passwords
 from pywrap.server.passwords import Failures, hash_password, parse_hash
 from pywrap.server.users import add_user, read_users
-from tests.server.conftest import receive, receive_all
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import reference_server
 
 # RFC 7914 section 12: scrypt("pleaseletmein", "SodiumChloride", 16384, 8, 1), of which this is the beginning.

@@ -7,7 +7,7 @@ import pytest
 from pywrap.errors import ConfigError
 from pywrap.server.rules import COMMANDS, Guard, Judge, Party, Rules, parse_access
 from pywrap.socks.wire import Endpoint, packed
-from tests.server.conftest import receive
+from tests.support.raw_sockets import receive
 from tests.support.servers import reference_server
 
 RULES = """

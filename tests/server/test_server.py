@@ -22,7 +22,7 @@ from pywrap.server.tcp.dial import Dial, NameLookup
 from pywrap.server.udp.datagrams import Datagrams
 from pywrap.server.udp.names import PeerNames
 from pywrap.server.udp.outbound import Outbound
-from tests.server.conftest import Exhausted, Target, receive
+from tests.support.raw_sockets import Exhausted, Target, receive
 from tests.support.servers import PATIENCE, reference_server
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pywrap.server.record import Record
 from pywrap.socks.wire import Endpoint
-from tests.server.conftest import Target, receive, receive_all
+from tests.support.raw_sockets import Target, receive, receive_all
 from tests.support.servers import reference_server
 
 GREETING = b"\x05\x01\x00"

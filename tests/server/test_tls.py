@@ -13,9 +13,9 @@ import pytest
 
 from pywrap.relay.loop import Loop
 from pywrap.relay.wrapped import Wrapped
-from tests.server.conftest import receive, receive_all
-from tests.server.test_main import Program, failure, program  # noqa: F401
 from tests.support.authority import Authority
+from tests.support.pysocksd import failure
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 REQUEST = b"\x05\x01\x00" + b"\x05\x01\x00\x01"

@@ -8,8 +8,8 @@ import pytest
 from pywrap.config.rules import parse_route
 from pywrap.config.url import parse_proxy
 from pywrap.server.upstream import Upstream
-from tests.server.conftest import receive, receive_all
 from tests.support import peers
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 

@@ -20,7 +20,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import trustme
-from aioquic.asyncio import QuicConnectionProtocol, serve
+from aioquic.asyncio import QuicConnectionProtocol, serve  # type: ignore[attr-defined]
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration

@@ -45,7 +45,7 @@ class NameServer(socketserver.ThreadingTCPServer):
             self._records.setdefault(key, new).union_update(new)
         super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
         self.host, self.port = self.server_address[:2]
-        self.setting = f"tcp://{self.host}:{self.port}"
+        self.setting = f"tcp://{self.host}:{self.port}"  # type: ignore[str-bytes-safe]
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import peers
-from tests.support.run import environment
+from tests.support.run import environment, program
 
 PORT = 1080
 
@@ -103,7 +103,9 @@ def running(made: Networks, place: str, *command: str, ready: tuple[str, int]) -
             start_new_session=True,
         )
         try:
-            waited = subprocess.run([*made.at(place), sys.executable, "-c", _WAIT, *map(str, ready)])
+            waited = subprocess.run(
+                [*made.at(place), *program("wait_for_port.py"), *map(str, ready), str(peers.SECONDS_TO_START)]
+            )
             if waited.returncode:
                 output.seek(0)
                 raise peers.DidNotStart(f"{command[0]} said:\n{output.read().decode()}")
@@ -111,20 +113,6 @@ def running(made: Networks, place: str, *command: str, ready: tuple[str, int]) -
         finally:
             process.terminate()
             process.wait(peers.SECONDS_TO_STOP)
-
-
-_WAIT = f"""
-import socket, sys, time
-end = time.monotonic() + {peers.SECONDS_TO_START}
-while True:
-    try:
-        socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()
-        break
-    except OSError:
-        if time.monotonic() > end:
-            sys.exit(1)
-        time.sleep({peers.POLL})
-"""
 
 
 @contextlib.contextmanager

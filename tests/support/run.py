@@ -16,6 +16,7 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1]
 PROGRAMS = TESTS / "programs"
+ROOT = TESTS.parent
 
 CONFINE = "PYSOCKSIFY_TEST_CONFINE"
 
@@ -71,6 +72,7 @@ def run(
     ``env`` is added to a clean environment; None takes a variable away. With ``status`` None
     every end will do. What it left running in its process group is killed on a timeout.
     """
+    assert not any(map(callable, command)), "a function is no word: source_of()"
     words = tuple(str(word) for word in command)
     process = subprocess.Popen(
         words,

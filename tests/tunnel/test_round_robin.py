@@ -11,6 +11,7 @@ import pytest
 
 from pywrap.tunnel import round_robin
 from pywrap.tunnel.round_robin import RoundRobinCounter
+from tests.support.child import source_of
 
 
 @pytest.fixture
@@ -34,19 +35,16 @@ def test_chains_do_not_share_their_turns(path):
     assert [first.take(following), first.take(following), second.take(following)] == [0, 1, 0]
 
 
-PROGRAM = """
-import sys
-from pywrap.tunnel.round_robin import RoundRobinCounter
-turns = RoundRobinCounter(sys.argv[1])
-for _ in range(200):
-    print(turns.take(lambda turn: (turn, turn + 1)))
-"""
+def take_200(path):
+    turns = RoundRobinCounter(path)
+    for _ in range(200):
+        print(turns.take(lambda turn: (turn, turn + 1)))
 
 
 def test_processes_that_take_turns_at_once_never_take_the_same(path):
     # Whose descriptors are closed, as those of all children that subprocess makes.
     children = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, path], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", source_of(take_200, path)], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     taken = [int(turn) for child in children for turn in child.communicate()[0].split()]

@@ -2,50 +2,13 @@ from __future__ import annotations
 
 import errno
 import socket
-import threading
-from pathlib import Path
 
 import pytest
 
-from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
-from pywrap.config.settings import Chain, Proxy, Settings
+from pywrap.config.settings import Proxy
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel import routes
-from pywrap.tunnel.first_hop import FirstHop
-from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.routes import Routes, address_of
-
-PROXY = Proxy("socks5h", "192.0.2.99", 1080)
-
-
-class World:
-    """Routes with what they ask."""
-
-    def __init__(self, hosts: Path, settings: Settings) -> None:
-        self.names = Placeholders(threading.Lock)
-        firsts = [FirstHop(chain.proxies[0], no_resolver) for chain in settings.chains]
-        self.routes = Routes(settings, firsts, self.names, Hosts(str(hosts)))
-
-    def kind(self, host: str, port: int = 80, **how: bool) -> str:
-        return self.routes.verdict(host, port, **how).kind
-
-
-def no_resolver(*args: object) -> list[object]:
-    raise AssertionError(f"asked the resolver: {args}")
-
-
-@pytest.fixture
-def world(tmp_path):
-    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n192.0.2.7 db.example\n::1 six.example\n")
-
-    def make(chain=(PROXY,), direct=(), rules=(), dnat=(), **settings):
-        rules = [rule for text in rules for rule in parse_route(text.split())]
-        rules += [rule for text in direct for rule in parse_directs(text)]
-        chains = (Chain(tuple(chain)), Chain((Proxy("socks5h", "work.example"),), "work"))
-        rewrites = tuple(parse_rewrite(text.split()) for text in dnat)
-        return World(tmp_path / "hosts", Settings(chains, tuple(rules), rewrites, **settings))
-
-    return make
+from pywrap.tunnel.routes import address_of
 
 
 @pytest.mark.parametrize("host", ["198.51.100.1", "2001:db8::1", "example.org", "10.0.0.1", "0x0a000001"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.child import kernel
+from tests.support.inside import PATIENCE, outcome, say
 from tests.support.run import program, pysocksify, run
 
 
@@ -32,17 +35,19 @@ def test_a_hanging_connection_does_not_block_gevent(hanging):
 
 
 def test_the_raw_class_is_tunnelled(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         import _socket
+
         sock = _socket.socket()
         sock.settimeout(PATIENCE)
         sock.connect((host, port))
         sock.sendall(b"hello")
         named = outcome(_socket.socket().connect, ("nowhere.invalid", 80))[1]
         say(peer=sock.getpeername(), echoed=sock.recv(5).decode(), named=named)
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"peer": [echo_server.host, echo_server.port], "echoed": "hello", "named": "EHOSTUNREACH"}
@@ -50,20 +55,29 @@ def test_the_raw_class_is_tunnelled(proxy, echo_server):
 
 
 def test_objects_count_as_before(proxy):
-    said = kernel(
-        proxy.url(),
-        """
+    def program():
         import _socket
+
         class Own(_socket.socket):
             __slots__ = ("__weakref__",)
+
         left, right = _socket.socketpair()
         sock, own = socket.socket(), Own()
-        say(pair=isinstance(left, _socket.socket), sock=isinstance(sock, _socket.socket),
-            sub=issubclass(socket.socket, _socket.socket), type=isinstance(sock, socket.SocketType),
-            own=isinstance(own, _socket.socket), not_own=isinstance(sock, Own),
-            name=str(_socket.socket), closed=[own.close(), own.fileno()])
+        say(
+            pair=isinstance(left, _socket.socket),
+            sock=isinstance(sock, _socket.socket),
+            sub=issubclass(socket.socket, _socket.socket),
+            type=isinstance(sock, socket.SocketType),
+            own=isinstance(own, _socket.socket),
+            not_own=isinstance(sock, Own),
+            name=str(_socket.socket),
+            closed=[own.close(), own.fileno()],
+        )
         left.close(), right.close()
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
     )
     assert said == {
         "pair": True,

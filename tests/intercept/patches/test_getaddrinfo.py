@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import sys
-from textwrap import dedent
 
 import pytest
 
-from tests.support.child import PRELUDE, kernel
+from tests.support.child import kernel, source_of
+from tests.support.inside import echo, outcome, say, start, wait_writable
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import pysocksify, run
 
@@ -17,9 +19,7 @@ PROXY = "socks5h://192.0.2.99:1080"  # never reached: nothing here connects
 
 
 def test_a_foreign_name_becomes_a_placeholder_everywhere():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         info = socket.getaddrinfo("example.org", 443, type=socket.SOCK_STREAM)
         say(
             info=[[row[0].name, row[1].name, row[2], row[3], row[4]] for row in info],
@@ -33,7 +33,10 @@ def test_a_foreign_name_becomes_a_placeholder_everywhere():
             configured=socket.getaddrinfo("example.org", 1, flags=socket.AI_ADDRCONFIG)[0][4][0],
             fqdn=socket.getfqdn("example.org"),
         )
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
     )
     assert said == {
         "info": [["AF_INET", "SOCK_STREAM", 6, "", ["198.18.0.1", 443]]],
@@ -50,9 +53,7 @@ def test_a_foreign_name_becomes_a_placeholder_everywhere():
 
 
 def test_a_placeholder_tells_its_name():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         address = socket.gethostbyname("example.org")
         say(
             by_addr=socket.gethostbyaddr(address),
@@ -61,7 +62,10 @@ def test_a_placeholder_tells_its_name():
             numeric=socket.getnameinfo((address, 443), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV),
             fqdn=socket.getfqdn(address),
         )
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
     )
     assert said == {
         "by_addr": ["example.org", [], ["198.18.0.1"]],
@@ -141,13 +145,14 @@ def test_localhost_and_this_machine_are_answered_here():
 
 def test_the_local_resolver_answers_for_direct_names_and_is_believed(echo_server):
     # A direct name that the C library knows without a name server.
-    said = kernel(
-        PROXY,
-        """
+    def program(host, port):
         name = sys.argv[3]
         sock = socket.create_connection((name, port))
         say(echoed=echo(sock), address=socket.gethostbyname(name))
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
         *(echo_server.host, echo_server.port, os.uname().nodename),
         options=("--direct", "127.0.0.0/8," + os.uname().nodename),
     )
@@ -168,15 +173,20 @@ def test_with_local_dns_the_functions_are_the_interpreters_own():
 
 def test_with_local_dns_the_proxy_gets_addresses(proxy, echo_server):
     # Also when nobody called getaddrinfo(), which is C's affair then.
-    said = kernel(
-        proxy.url(scheme="socks4"),
-        """
+    def program(host, port):
         blocking = socket.socket()
         blocking.connect(("localhost", port))
-        say(echoed=echo(blocking), peer=blocking.getpeername(), later=wait_writable(start("localhost", port)),
+        say(
+            echoed=echo(blocking),
+            peer=blocking.getpeername(),
+            later=wait_writable(start("localhost", port)),
             unknown=outcome(socket.socket().connect, ("nowhere.invalid", 80))[0],
-            datagram=outcome(socket.socket(type=socket.SOCK_DGRAM).sendto, b"x", ("localhost", 9))[1])
-        """,
+            datagram=outcome(socket.socket(type=socket.SOCK_DGRAM).sendto, b"x", ("localhost", 9))[1],
+        )
+
+    said = kernel(
+        proxy.url(scheme="socks4"),
+        program,
         *(echo_server.host, echo_server.port),
         options=("--dns", "local"),
     )
@@ -191,17 +201,19 @@ def test_with_local_dns_the_proxy_gets_addresses(proxy, echo_server):
 
 
 def test_the_processes_of_a_run_have_the_same_placeholders():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         import subprocess
+
         mine = [socket.gethostbyname(name) for name in ("a.example", "b.example")]
         code = "import socket; print(socket.gethostbyname('c.example'), socket.gethostbyname('b.example'))"
         theirs = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
         code = f"import socket; print(socket.gethostbyaddr({mine[1]!r})[0])"
         told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
         say(mine=mine, theirs=theirs, told=told, back=socket.gethostbyaddr(theirs[0])[0])
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
     )
     assert said == {
         "mine": ["198.18.0.1", "198.18.0.2"],
@@ -211,29 +223,33 @@ def test_the_processes_of_a_run_have_the_same_placeholders():
     }
 
 
-FORKED = """
-def look_up(*names):
-    return [socket.gethostbyname(name) for name in names]
+def forked():
+    def look_up(*names):
+        return [socket.gethostbyname(name) for name in names]
 
-def in_child(*names):
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        os.write(writing, json.dumps(look_up(*names)).encode())
-        os._exit(0)
-    os.wait()
-    return json.loads(os.read(reading, 1000))
+    def in_child(*names):
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.write(writing, json.dumps(look_up(*names)).encode())
+            os._exit(0)
+        os.wait()
+        return json.loads(os.read(reading, 1000))
 
-look_up("before.example")
-first, second = in_child("a.example"), in_child("b.example")
-mine = look_up("c.example")
-say(first=first, second=second, mine=mine, told=[socket.gethostbyaddr(*each)[0] for each in (first, second)])
-"""
+    look_up("before.example")
+    first, second = in_child("a.example"), in_child("b.example")
+    mine = look_up("c.example")
+    say(
+        first=first,
+        second=second,
+        mine=mine,
+        told=[socket.gethostbyaddr(*each)[0] for each in (first, second)],
+    )
 
 
 @pytest.mark.parametrize("how", ["command", "daemon", "install", "shell"])
 def test_forked_children_never_share_an_address(how):
     """Without the launcher's file as well: the first fork() makes one."""
-    code = PRELUDE + FORKED
+    code = source_of(forked)
     if how == "daemon":
         # It closes all descriptors, the shared file's as well.
         code = code.replace('look_up("before.example")', 'look_up("before.example"); os.closerange(3, 256)')
@@ -253,16 +269,22 @@ def test_forked_children_never_share_an_address(how):
 
 
 def test_a_full_network_is_an_error_and_no_other_name():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         found = [socket.gethostbyname(f"{name}.example") for name in "ab"]
         refused = outcome(socket.gethostbyname, "c.example")
         rows = socket.getaddrinfo("c.example", 1, type=socket.SOCK_STREAM)
-        say(found=found, refused=refused[0], words=refused[2],
-            beyond=[row[0] == socket.AF_INET6 for row in rows], back=socket.gethostbyaddr(rows[0][4][0])[0],
-            still=[socket.gethostbyaddr(each)[0] for each in found])
-        """,
+        say(
+            found=found,
+            refused=refused[0],
+            words=refused[2],
+            beyond=[row[0] == socket.AF_INET6 for row in rows],
+            back=socket.gethostbyaddr(rows[0][4][0])[0],
+            still=[socket.gethostbyaddr(each)[0] for each in found],
+        )
+
+    said = kernel(
+        PROXY,
+        program,
         options=("--placeholders", "192.0.2.4/30"),
     )
     words = "each of the 2 addresses of 192.0.2.4/30 stands for a name (--placeholders)"
@@ -276,22 +298,26 @@ def test_a_full_network_is_an_error_and_no_other_name():
     }
 
 
-FULL = """
-[socket.gethostbyname(f"{name}.example") for name in "ab"]
-sock = socket.create_connection(("beyond.test", port))
-other = socket.socket()
-other.connect(("named.test", port))
-datagrams = socket.socket(type=socket.SOCK_DGRAM)
-say(echoed=[echo(sock), echo(other)], peer=other.getpeername(),
-    back=[outcome(function, other.getpeername())[1] for function in
-          (socket.socket().connect, lambda address: datagrams.sendto(b"x", address))])
-"""
+def full(host, port):
+    [socket.gethostbyname(f"{name}.example") for name in "ab"]
+    sock = socket.create_connection(("beyond.test", port))
+    other = socket.socket()
+    other.connect(("named.test", port))
+    datagrams = socket.socket(type=socket.SOCK_DGRAM)
+    say(
+        echoed=[echo(sock), echo(other)],
+        peer=other.getpeername(),
+        back=[
+            outcome(function, other.getpeername())[1]
+            for function in (socket.socket().connect, lambda address: datagrams.sendto(b"x", address))
+        ],
+    )
 
 
 def test_a_connection_by_name_needs_no_address(echo_server):
     with naming_proxy({"beyond.test": "127.0.0.1", "named.test": "127.0.0.1"}) as proxy:
         where = echo_server.host, echo_server.port
-        said = kernel(proxy.url(), FULL, *where, options=("--placeholders", "192.0.2.4/30"))
+        said = kernel(proxy.url(), full, *where, options=("--placeholders", "192.0.2.4/30"))
         assert [host for _, host, _ in proxy.asked] == ["beyond.test", "named.test"]
     assert said == {
         "echoed": ["hello", "hello"],
@@ -301,66 +327,93 @@ def test_a_connection_by_name_needs_no_address(echo_server):
     }
 
 
-INTERPRETERS = """
-import json, os, socket
-try:
-    import _interpreters as interpreters
-except ImportError:
-    import _xxsubinterpreters as interpreters
-mine = socket.gethostbyname("a.example")
-reading, writing = os.pipe()
-code = '''
-import os, socket
-own = socket.gethostbyname("b.example")
-os.write(%d, f"{own} {socket.gethostbyaddr(%r)[0]}".encode())
-''' % (writing, mine)
-interpreters.run_string(interpreters.create(), code)
-own, told = os.read(reading, 100).decode().split()
-print(json.dumps([mine, own, told, socket.gethostbyaddr(own)[0]]))
-"""
+def ask_in_another_interpreter():
+    import json
+    import os
+    import socket
+
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+    mine = socket.gethostbyname("a.example")
+    reading, writing = os.pipe()
+    back = f'socket.gethostbyaddr("{mine}")[0]'
+    own = 'socket.gethostbyname("b.example")'
+    code = f"import os, socket; os.write({writing}, ({own} + ' ' + {back}).encode())"
+    interpreters.run_string(interpreters.create(), code)
+    own, told = os.read(reading, 100).decode().split()
+    print(json.dumps([mine, own, told, socket.gethostbyaddr(own)[0]]))
 
 
 def test_the_interpreters_of_a_process_have_one_list(interpreter):
-    ran = run(*pysocksify("-x", PROXY), interpreter, "-c", INTERPRETERS)
+    ran = run(*pysocksify("-x", PROXY), interpreter, "-c", source_of(ask_in_another_interpreter))
     assert ran.json == ["198.18.0.1", "198.18.0.2", "a.example", "b.example"]
 
 
-KEPT = """
-import asyncio
-first = socket.gethostbyname("svc.test")
-more = [outcome(socket.gethostbyname, f"{number}.example") for number in range(20)]
+def kept(host, port):
+    import asyncio
 
-async def by_asyncio():
-    reader, writer = await asyncio.open_connection(first, port)
-    writer.write(b"hello")
-    heard = await reader.readexactly(5)
-    writer.close()
-    return heard.decode()
+    first = socket.gethostbyname("svc.test")
+    more = [outcome(socket.gethostbyname, f"{number}.example") for number in range(20)]
 
-say(echoed=[echo(socket.create_connection((first, port))), asyncio.run(by_asyncio())],
-    refused=sum(isinstance(each, list) for each in more))
-"""
+    async def by_asyncio():
+        reader, writer = await asyncio.open_connection(first, port)
+        writer.write(b"hello")
+        heard = await reader.readexactly(5)
+        writer.close()
+        return heard.decode()
+
+    say(
+        echoed=[echo(socket.create_connection((first, port))), asyncio.run(by_asyncio())],
+        refused=sum(isinstance(each, list) for each in more),
+    )
 
 
 def test_a_kept_address_leads_to_its_own_name_for_ever(echo_server):
     with naming_proxy({"svc.test": "127.0.0.1"}) as proxy:
         where = echo_server.host, echo_server.port
-        said = kernel(proxy.url(), KEPT, *where, options=("--placeholders", "198.51.100.0/28"))
+        said = kernel(proxy.url(), kept, *where, options=("--placeholders", "198.51.100.0/28"))
         assert proxy.asked == [("CONNECT", "svc.test", echo_server.port)] * 2
     assert said == {"echoed": ["hello", "hello"], "refused": 7}
 
 
 def test_getnameinfo_of_numbers_is_the_c_librarys():
     # With the addresses that it asks nobody for: the same answers and errors without us.
-    code = """
-        cases = [("::1", 0, 0xffffffff), ("::1", 0, -10), ("::1", 80, 0xfffff), ("::1", 80, 0, 1),
-                 ("::1%lo", 80), ("fe80::1%lo", 80), ("fe80::1", 80, 0, 1), ("fe80::1", 80, 0, 9999),
-                 ("ff02::1:8D", 80, 0, 1), ("ff05::1", 80, 0, 1), ("::ffff:192.0.2.1", 80, 0, 0),
-                 ("192.0.2.1", 70000), ("192.0.2.1", -1), ("192.0.2.1", 80, 0, 0), ("192.0.2.1",), (),
-                 ("192.0.2.1", 80, 5, 6, 7), ("192.0.2.1", "80"), ("127.1", 80), (b"192.0.2.1", 80),
-                 ("192.0.2.1", 80, 0xfffffffff), (None, 80), "text", 7]
-        kinds = [socket.NI_NUMERICHOST, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV,
-                 socket.NI_NUMERICHOST | socket.NI_NAMEREQD, socket.NI_NUMERICHOST | socket.NI_DGRAM, "flags"]
+    def program():
+        cases = [
+            ("::1", 0, 0xFFFFFFFF),
+            ("::1", 0, -10),
+            ("::1", 80, 0xFFFFF),
+            ("::1", 80, 0, 1),
+            ("::1%lo", 80),
+            ("fe80::1%lo", 80),
+            ("fe80::1", 80, 0, 1),
+            ("fe80::1", 80, 0, 9999),
+            ("ff02::1:8D", 80, 0, 1),
+            ("ff05::1", 80, 0, 1),
+            ("::ffff:192.0.2.1", 80, 0, 0),
+            ("192.0.2.1", 70000),
+            ("192.0.2.1", -1),
+            ("192.0.2.1", 80, 0, 0),
+            ("192.0.2.1",),
+            (),
+            ("192.0.2.1", 80, 5, 6, 7),
+            ("192.0.2.1", "80"),
+            ("127.1", 80),
+            (b"192.0.2.1", 80),
+            ("192.0.2.1", 80, 0xFFFFFFFFF),
+            (None, 80),
+            "text",
+            7,
+        ]
+        kinds = [
+            socket.NI_NUMERICHOST,
+            socket.NI_NUMERICHOST | socket.NI_NUMERICSERV,
+            socket.NI_NUMERICHOST | socket.NI_NAMEREQD,
+            socket.NI_NUMERICHOST | socket.NI_DGRAM,
+            "flags",
+        ]
 
         def told(case, flags):
             try:
@@ -369,39 +422,56 @@ def test_getnameinfo_of_numbers_is_the_c_librarys():
                 return [type(err).__name__, str(err)]
 
         print(json.dumps([[repr(case), kind, told(case, kind)] for case in cases for kind in kinds]))
-    """
-    ours = kernel(PROXY, code)
-    theirs = run(sys.executable, "-c", PRELUDE + dedent(code)).json
+
+    ours = kernel(PROXY, program)
+    theirs = run(sys.executable, "-c", source_of(program)).json
     assert [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other] == []
 
 
 def test_an_exception_of_getnameinfo_keeps_nothing():
-    said = kernel(
-        PROXY,
-        """
+    def program():
         subject = "a text of its own " + str(os.getpid())
         before = sys.getrefcount(subject)
         try:
             socket.getnameinfo(subject, 0)
         except TypeError:
             say(more=sys.getrefcount(subject) - before)
-        """,
+
+    said = kernel(
+        PROXY,
+        program,
     )
     assert said == {"more": 0}
 
 
 def test_what_no_host_can_be_called_is_no_name():
+    def program():
+        bad = [
+            "0.1.1.~1",
+            "1+.1.1.1",
+            "::1q",
+            "::1::2",
+            "1:1:1:1:1:1:1:1:1",
+            "a b.example",
+            "x@y.example",
+            "http://example.org",
+            "a%b",
+        ]
+        calls = [
+            socket.gethostbyname,
+            socket.gethostbyaddr,
+            lambda name: socket.getaddrinfo(name, 80),
+            lambda name: socket.socket().connect((name, 80)),
+            lambda name: socket.socket(type=socket.SOCK_DGRAM).sendto(b"", (name, 80)),
+        ]
+        say(
+            told=sorted({tuple(outcome(call, name)[:2]) for call in calls for name in bad}),
+            underscore=socket.gethostbyname("_a-b.example"),
+        )
+
     said = kernel(
         PROXY,
-        """
-        bad = ["0.1.1.~1", "1+.1.1.1", "::1q", "::1::2", "1:1:1:1:1:1:1:1:1", "a b.example", "x@y.example",
-               "http://example.org", "a%b"]
-        calls = [socket.gethostbyname, socket.gethostbyaddr, lambda name: socket.getaddrinfo(name, 80),
-                 lambda name: socket.socket().connect((name, 80)),
-                 lambda name: socket.socket(type=socket.SOCK_DGRAM).sendto(b"", (name, 80))]
-        say(told=sorted({tuple(outcome(call, name)[:2]) for call in calls for name in bad}),
-            underscore=socket.gethostbyname("_a-b.example"))
-        """,
+        program,
     )
     assert said == {"told": [["gaierror", -2]], "underscore": "198.18.0.1"}
 
@@ -412,14 +482,42 @@ def test_names_of_the_hosts_file_are_answered_as_glibc_answers_them(tmp_path):
     lines = ("127.0.0.1 localhost", "::1 localhost", "127.0.0.1 four.test alias.test", "::1 six.test")
     more = ("127.0.0.1 both.test", "127.0.0.2 both.test", "::1 both.test", "")
     hosts.write_text("\n".join(lines + more))
-    code = """
-        names = ["localhost", "LOCALHOST", b"localhost", "four.test", "alias.test", "six.test", "both.test",
-                 None, "", b"", "127.0.0.1", "::1", "fe80::1%lo"]
+
+    def program():
+        names = [
+            "localhost",
+            "LOCALHOST",
+            b"localhost",
+            "four.test",
+            "alias.test",
+            "six.test",
+            "both.test",
+            None,
+            "",
+            b"",
+            "127.0.0.1",
+            "::1",
+            "fe80::1%lo",
+        ]
         ports = [80, "80", "http", "domain", None, b"http", "nosuch", -1, 70000]
-        kinds = [(0, 0), (socket.SOCK_STREAM, 0), (0, socket.IPPROTO_UDP), (socket.SOCK_RAW, 0), (77, 0),
-                 (socket.SOCK_STREAM, socket.IPPROTO_UDP)]
-        flags = [0, socket.AI_PASSIVE, socket.AI_CANONNAME, socket.AI_NUMERICHOST, socket.AI_NUMERICSERV,
-                 socket.AI_V4MAPPED, socket.AI_V4MAPPED | socket.AI_ALL, socket.AI_ADDRCONFIG]
+        kinds = [
+            (0, 0),
+            (socket.SOCK_STREAM, 0),
+            (0, socket.IPPROTO_UDP),
+            (socket.SOCK_RAW, 0),
+            (77, 0),
+            (socket.SOCK_STREAM, socket.IPPROTO_UDP),
+        ]
+        flags = [
+            0,
+            socket.AI_PASSIVE,
+            socket.AI_CANONNAME,
+            socket.AI_NUMERICHOST,
+            socket.AI_NUMERICSERV,
+            socket.AI_V4MAPPED,
+            socket.AI_V4MAPPED | socket.AI_ALL,
+            socket.AI_ADDRCONFIG,
+        ]
 
         def told(*args):
             try:
@@ -436,9 +534,9 @@ def test_names_of_the_hosts_file_are_answered_as_glibc_answers_them(tmp_path):
                 for way in ways:
                     answers[repr((name, *way))] = told(name, *way)
         print(json.dumps(answers))
-    """
+
     script = tmp_path / "ask.py"
-    script.write_text(PRELUDE + dedent(code))
+    script.write_text(source_of(program))
     # glibc would ask a name server for the other address family.
     switch = tmp_path / "nsswitch.conf"
     switch.write_text("hosts: files\nservices: files\nprotocols: files\n")

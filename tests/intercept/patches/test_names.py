@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 
 import pytest
 
 from tests.support.child import kernel
+from tests.support.inside import PATIENCE, outcome, say, wait_writable
 from tests.support.run import program, pysocksify, run
 
 OPTIONS = {"local": (), "bind": ("--listen", "bind")}
@@ -22,10 +25,10 @@ def expected(proxy, server, listen):
 
 @pytest.mark.parametrize("listen", OPTIONS)
 def test_wherever_it_goes_in_a_process(proxy, https_server, listen):
-    said = kernel(
-        proxy.url(),
-        """
-        import asyncio, ssl
+    def program(host, port):
+        import asyncio
+        import ssl
+
         context = ssl.create_default_context(cafile=sys.argv[3])
         Kernel = socket.socket.__base__
 
@@ -58,7 +61,10 @@ def test_wherever_it_goes_in_a_process(proxy, https_server, listen):
         result["received"] = names(socket.socket(fileno=socket.recv_fds(right, 1, 1)[1][0]))
         result["asyncio"] = asyncio.run(streams())
         say(**result)
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(https_server.host, https_server.port, https_server.ca_pem),
         options=OPTIONS[listen],
     )
@@ -86,14 +92,16 @@ def test_in_another_process_of_multiprocessing(proxy, echo_server, method, liste
 
 
 def test_a_listener_is_not_sent(dante):
-    said = kernel(
-        f"socks5h://{dante.host}:{dante.port}",
-        """
+    def program():
         from multiprocessing.reduction import ForkingPickler
+
         sock = socket.socket()
         sock.listen()
         say(said=outcome(ForkingPickler.dumps, sock)[1:])
-        """,
+
+    said = kernel(
+        f"socks5h://{dante.host}:{dante.port}",
+        program,
         options=("--loopback", "direct", "--listen", "bind"),
     )
     number, text = said["said"]
@@ -102,16 +110,19 @@ def test_a_listener_is_not_sent(dante):
 
 
 def test_uninstall_takes_the_reducer_back(proxy):
-    said = kernel(
-        proxy.url(),
-        """
+    def program():
         from multiprocessing.reduction import ForkingPickler
+
         import pywrap
+
         reducers = ForkingPickler._extra_reducers
         before = reducers[socket.socket].__module__
         pywrap.uninstall()
         say(before=before, after=reducers[socket.socket].__module__)
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
     )
     assert said == {
         "before": "pywrap.intercept.patches.multiprocessing",
@@ -120,16 +131,17 @@ def test_uninstall_takes_the_reducer_back(proxy):
 
 
 def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         peers = []
         for form in "0x7f000001", "127.1":
             sock = socket.socket()
             sock.connect((form, port))
             peers.append(sock.getpeername())
         say(peers=peers)
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said["peers"] == [["127.0.0.1", echo_server.port]] * 2
@@ -137,19 +149,16 @@ def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo_se
 
 @pytest.mark.parametrize("timeout", [20, 0])
 def test_a_tunnel_to_the_ipv6_loopback_has_an_ipv6_address(proxy, timeout):
+    def program(host, port):
+        sock = socket.socket(socket.AF_INET6)
+        sock.settimeout(timeout)
+        sock.connect_ex((host, port))
+        wait_writable(sock)
+        own = sock.getsockname()
+        with socket.create_server(("", 0), family=socket.AF_INET6) as back:
+            socket.create_connection((own[0], back.getsockname()[1]), PATIENCE).close()
+        say(own=[own[0], *own[2:]], port=own[1] == socket.socket.__base__.getsockname(sock)[1])
+
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        said = kernel(
-            proxy.url(),
-            f"""
-            sock = socket.socket(socket.AF_INET6)
-            sock.settimeout({timeout})
-            sock.connect_ex((host, port))
-            wait_writable(sock)
-            own = sock.getsockname()
-            with socket.create_server(("", 0), family=socket.AF_INET6) as back:
-                socket.create_connection((own[0], back.getsockname()[1]), PATIENCE).close()
-            say(own=[own[0], *own[2:]], port=own[1] == socket.socket.__base__.getsockname(sock)[1])
-            """,
-            *server.getsockname()[:2],
-        )
+        said = kernel(proxy.url(), program, *server.getsockname()[:2])
     assert said == {"own": ["::1", 0, 0], "port": True}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import select
+import socket
 import sys
 
-from tests.support.child import PRELUDE, kernel
+from tests.support.child import kernel, source_of
+from tests.support.inside import PATIENCE, descriptors, echo, left_over, outcome, say, start, wait_writable
 from tests.support.run import pysocksify, run
 
 
 def test_a_pending_socket_behaves_as_one_that_is_connecting(hanging):
-    said = kernel(
-        hanging,
-        """
+    def program():
         sock = start("192.0.2.1", 80)
         say(
             readable=select.select([sock], [sock], [sock], 0.05) == ([], [], []),
@@ -24,7 +28,10 @@ def test_a_pending_socket_behaves_as_one_that_is_connecting(hanging):
             domain=sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) == socket.AF_INET,
             port=sock.getsockname()[1] > 0,
         )
-        """,
+
+    said = kernel(
+        hanging,
+        program,
     )
     assert said == {
         "readable": True,
@@ -40,9 +47,7 @@ def test_a_pending_socket_behaves_as_one_that_is_connecting(hanging):
 
 
 def test_closing_it_ends_the_connection_to_the_proxy(hanging):
-    said = kernel(
-        hanging,
-        """
+    def program():
         before = descriptors()
         for end in (lambda sock: sock.close(), lambda sock: os.close(sock.detach()), lambda sock: None):
             sock = start("192.0.2.1", 80)
@@ -51,15 +56,16 @@ def test_closing_it_ends_the_connection_to_the_proxy(hanging):
         while descriptors() != before or len(os.listdir("/proc/self/task")) > 1:
             pass
         say(left=False)
-        """,
+
+    said = kernel(
+        hanging,
+        program,
     )
     assert said == {"left": False}
 
 
 def test_a_file_on_the_number_of_a_closed_socket_is_left_alone(hanging, tmp_path):
-    said = kernel(
-        hanging,
-        """
+    def program():
         file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
         socks = [start("192.0.2.1", 80) for _ in range(20)]
         for sock in socks:
@@ -67,16 +73,17 @@ def test_a_file_on_the_number_of_a_closed_socket_is_left_alone(hanging, tmp_path
         while len(os.listdir("/proc/self/task")) > 1:
             pass
         say(files=all(os.path.sameopenfile(file, sock.detach()) for sock in socks))
-        """,
+
+    said = kernel(
+        hanging,
+        program,
         tmp_path / "file",
     )
     assert said == {"files": True}
 
 
 def test_the_tunnel_comes_to_every_duplicate(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = start(host, port)
         copy, raw = sock.dup(), socket.dup(sock.fileno())
         made = socket.fromfd(sock.fileno(), socket.AF_INET, socket.SOCK_STREAM)
@@ -84,31 +91,36 @@ def test_the_tunnel_comes_to_every_duplicate(proxy, echo_server):
         sock.close()
         again = socket.socket(fileno=raw)
         say(copy=echo(copy), raw=echo(again), made=echo(made), family=again.family == socket.AF_INET)
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"copy": "hello", "raw": "hello", "made": "hello", "family": True}
 
 
 def test_a_detached_descriptor_gets_its_tunnel(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         fd = start(host, port).detach()
         select.select([], [fd], [], PATIENCE)
         sock = socket.socket(fileno=fd)
-        say(error=sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), echoed=echo(sock),
-            peer=sock.getpeername())
-        """,
+        say(
+            error=sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
+            echoed=echo(sock),
+            peer=sock.getpeername(),
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"error": 0, "echoed": "hello", "peer": [echo_server.host, echo_server.port]}
 
 
 def test_options_set_on_it_are_the_tunnels(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -125,16 +137,17 @@ def test_options_set_on_it_are_the_tunnels(proxy, echo_server):
             inheritable=sock.get_inheritable(),
             blocking=os.get_blocking(sock.fileno()),
         )
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"nodelay": 1, "keepalive": 1, "bound": True, "inheritable": True, "blocking": False}
 
 
 def test_leaving_non_blocking_mode_waits_for_the_tunnel(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         results = []
         for method, value in (("setblocking", True), ("settimeout", None), ("settimeout", 20)):
             sock = start(host, port)
@@ -142,28 +155,30 @@ def test_leaving_non_blocking_mode_waits_for_the_tunnel(proxy, echo_server):
             sock.sendall(b"hello")
             results.append(sock.recv(5, socket.MSG_WAITALL).decode())
         say(results=results, blocking=os.get_blocking(sock.fileno()))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"results": ["hello"] * 3, "blocking": False}
 
 
 def test_waiting_for_it_with_a_timeout_ends(hanging):
-    said = kernel(
-        hanging,
-        """
+    def program():
         sock = start("192.0.2.1", 80)
         sock.settimeout(0.05)
         say(recv=outcome(sock.recv, 1)[:2])
-        """,
+
+    said = kernel(
+        hanging,
+        program,
     )
     assert said == {"recv": ["TimeoutError", None]}
 
 
 def test_a_failure_is_told_once_and_the_socket_can_try_again(proxy, echo_server, refusing_port):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -173,46 +188,56 @@ def test_a_failure_is_told_once_and_the_socket_can_try_again(proxy, echo_server,
         peer = outcome(sock.getpeername)[1]
         sock.connect_ex((host, port))
         second = wait_writable(sock)
-        say(first=first, peer=peer, second=second, echoed=echo(sock),
-            nodelay=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        """,
+        say(
+            first=first,
+            peer=peer,
+            second=second,
+            echoed=echo(sock),
+            nodelay=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port, refusing_port),
     )
     assert said == {"first": [111, 0], "peer": "ENOTCONN", "second": 0, "echoed": "hello", "nodelay": 1}
 
 
 def test_connect_again_tells_the_failure_too(proxy, refusing_port):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = start(host, port)
         select.select([], [sock], [], PATIENCE)
         say(again=errno.errorcode[sock.connect_ex((host, port))])
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *("127.0.0.1", refusing_port),
     )
     assert said == {"again": "ECONNREFUSED"}
 
 
 def test_a_connected_tunnel_is_connected(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = start(host, port)
         wait_writable(sock)
         blocking = socket.create_connection((host, port))
-        say(again=[errno.errorcode[s.connect_ex((host, port))] for s in (sock, sock, blocking)],
-            echoed=echo(sock))
-        """,
+        say(
+            again=[errno.errorcode[s.connect_ex((host, port))] for s in (sock, sock, blocking)],
+            echoed=echo(sock),
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"again": ["EISCONN"] * 3, "echoed": "hello"}
 
 
 def test_500_at_once(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         before = descriptors()
         socks = [start(host, port) for _ in range(500)]
         assert len(os.listdir("/proc/self/task")) <= 2
@@ -231,7 +256,10 @@ def test_500_at_once(proxy, echo_server):
         while len(os.listdir("/proc/self/task")) > 1:
             pass
         say(errors=set(errors) == {0}, echoed=list(echoed), left=left_over(before))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
         options=("--timeout", "100"),
     )
@@ -240,10 +268,9 @@ def test_500_at_once(proxy, echo_server):
 
 
 def test_without_descriptors_it_is_emfile_and_nothing_hangs(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         import resource
+
         start(host, port).close()
         socks = []
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -263,18 +290,23 @@ def test_without_descriptors_it_is_emfile_and_nothing_hangs(proxy, echo_server):
         for sock in socks:
             sock.close()
         again = start(host, port)
-        say(error=errno.errorcode[error], ends=all(end in (0, errno.EMFILE) for end in ends),
-            again=wait_writable(again), echoed=echo(again))
-        """,
+        say(
+            error=errno.errorcode[error],
+            ends=all(end in (0, errno.EMFILE) for end in ends),
+            again=wait_writable(again),
+            echoed=echo(again),
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"error": "EMFILE", "ends": True, "again": 0, "echoed": "hello"}
 
 
 def test_a_fork_leaves_the_parents_tunnel_alone_and_fails_the_childs(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = start(host, port)
         reader, writer = os.pipe()
         child = os.fork()
@@ -287,7 +319,10 @@ def test_a_fork_leaves_the_parents_tunnel_alone_and_fails_the_childs(proxy, echo
         os.waitpid(child, 0)
         error = wait_writable(sock)
         say(parent=[error, echo(sock)], child=json.loads(os.read(reader, 1000)))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     # The tunnel may have been there before the fork.
@@ -297,10 +332,9 @@ def test_a_fork_leaves_the_parents_tunnel_alone_and_fails_the_childs(proxy, echo
 
 
 def test_the_tables_do_not_grow_with_closed_sockets(proxy, echo_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         from pywrap import intercept
+
         for number in range(300):
             if number % 2:
                 socket.create_connection((host, port)).close()
@@ -310,17 +344,19 @@ def test_the_tables_do_not_grow_with_closed_sockets(proxy, echo_server):
                 sock.close()
         found = intercept.current().registry
         say(established=len(found.established) < 150, pending=len(found.pending))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"established": True, "pending": 0}
 
 
 def test_failures_that_nobody_asks_about_leave_nothing(proxy, refusing_port):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         from pywrap import intercept
+
         before = descriptors()
         for number in range(200):
             sock = start(host, port)
@@ -334,16 +370,17 @@ def test_failures_that_nobody_asks_about_leave_nothing(proxy, refusing_port):
         # What passed no patch is found when the tables have grown.
         found._sweep()
         say(most=most < 150, pending=len(found.pending), left=left_over(before))
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *("127.0.0.1", refusing_port),
     )
     assert said == {"most": True, "pending": 0, "left": 0}
 
 
 def test_options_of_a_failed_socket_are_those_of_a_tcp_socket(proxy, refusing_port):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         sock = start(host, port)
         select.select([], [sock], [], PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -351,34 +388,47 @@ def test_options_of_a_failed_socket_are_those_of_a_tcp_socket(proxy, refusing_po
         peer = outcome(sock.getpeername)[1]
         copy = sock.dup()
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        say(domain=domain, peer=peer, error=error, again=copy.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
-            nodelay=[s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for s in (sock, copy)])
-        """,
+        say(
+            domain=domain,
+            peer=peer,
+            error=error,
+            again=copy.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
+            nodelay=[s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for s in (sock, copy)],
+        )
+
+    said = kernel(
+        proxy.url(),
+        program,
         *("127.0.0.1", refusing_port),
     )
     assert said == {"domain": True, "peer": "ENOTCONN", "error": 111, "again": 0, "nodelay": [1, 1]}
 
 
 def test_tls_on_a_pending_socket(proxy, https_server):
-    said = kernel(
-        proxy.url(),
-        """
+    def program(host, port):
         import ssl
+
         sock = start(host, port)
         wait_writable(sock)
         sock.setblocking(True)
         context = ssl.create_default_context(cafile=sys.argv[3])
         with context.wrap_socket(sock, server_hostname="localhost") as tls:
             say(peer=tls.getpeername(), version=tls.version())
-        """,
+
+    said = kernel(
+        proxy.url(),
+        program,
         *(https_server.host, https_server.port, https_server.ca_pem),
     )
     assert said == {"peer": [https_server.host, https_server.port], "version": "TLSv1.3"}
 
 
 def test_what_is_said_of_a_connection_is_said_before_the_program_can_end(proxy, echo_server):
-    code = "import os; sock = start(host, port); wait_writable(sock); os._exit(0)"
+    def program(host, port):
+        wait_writable(start(host, port))
+        os._exit(0)
+
     command = pysocksify("-v", "-x", proxy.url(), "--loopback", "proxy")
     for _ in range(20):
-        ran = run(*command, sys.executable, "-c", PRELUDE + code, echo_server.host, echo_server.port)
+        ran = run(*command, sys.executable, "-c", source_of(program, echo_server.host, echo_server.port))
         assert "connected in" in ran.err

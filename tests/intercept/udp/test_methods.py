@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import errno
 import json
+import os
+import select
 import socket
 import sys
 import threading
 import types
-from textwrap import dedent
 
 import pytest
 
-from tests.support.child import PRELUDE, SOCK, kernel, talk
+from tests.support.child import kernel, source_of, talk
 from tests.support.datagrams import udp_echo
 from tests.support.destinations import ONLY_THE_PROXY_KNOWS
+from tests.support.inside import PATIENCE, descriptors, left_over, outcome, say, udp
 from tests.support.run import pysocksify, run
 from tests.support.scripted import scripted
 from tests.support.servers import reference_server
@@ -49,9 +52,7 @@ def knows(monkeypatch):
 
 
 def test_every_call_sends_and_receives(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         to = host, port
         sock = udp()
         got = {}
@@ -76,7 +77,10 @@ def test_every_call_sends_and_receives(proxy, echo):
         got["last"] = sock.recv(100)
         got["sent"] = sent
         say(**json.loads(json.dumps(got, default=lambda data: data.decode())))
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     source = [echo.host, echo.port]
@@ -95,9 +99,7 @@ def test_every_call_sends_and_receives(proxy, echo):
 
 
 def test_flags_keep_their_meaning(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         sock.connect((host, port))
         sock.send(b"0123456789")
@@ -108,9 +110,17 @@ def test_flags_keep_their_meaning(proxy, echo):
         nothing = outcome(sock.recv, 4, socket.MSG_DONTWAIT)[0]
         sock.send(b"")
         empty = sock.recvfrom(10)[0]
-        say(peeked=peeked.decode(), whole=whole, cut=[cut[0].decode(), cut[2] == socket.MSG_TRUNC],
-            nothing=nothing, empty=empty.decode())
-        """,
+        say(
+            peeked=peeked.decode(),
+            whole=whole,
+            cut=[cut[0].decode(), cut[2] == socket.MSG_TRUNC],
+            nothing=nothing,
+            empty=empty.decode(),
+        )
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {
@@ -123,7 +133,7 @@ def test_flags_keep_their_meaning(proxy, echo):
 
 
 def test_what_c_says_without_waiting_is_said_without_waiting(proxy, echo):
-    code = SOCK + dedent("""
+    def program(host, port):
         to = host, port
         sock = udp()
         sock.sendto(b"nothing is left in the buffer", to)
@@ -163,56 +173,55 @@ def test_what_c_says_without_waiting_is_said_without_waiting(proxy, echo):
         rooms = (bytearray(size) for size in (2, 10))
         said.append(sock.recvmsg_into(rooms)[0])
         say(said=said)
-        """)
-    directly = run(sys.executable, "-c", PRELUDE + code, echo.host, str(echo.port)).json
-    assert talk(proxy, code, echo.host, echo.port) == directly
+
+    directly = run(sys.executable, "-c", source_of(program, echo.host, echo.port)).json
+    assert talk(proxy, program, echo.host, echo.port) == directly
     assert directly["said"][:3] == ["", 0, "TypeError"]
 
 
 def test_all_sizes_pass_and_larger_ones_are_too_long(proxy, echo):
     # An IPv4 header of SOCKS has 10 bytes, and a datagram at the most 65507.
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         right = []
         for size in (0, 1, 511, 1472, 9000, 65000, 65497):
             data = os.urandom(size)
             assert sock.sendto(data, (host, port)) == size
             right.append(sock.recvfrom(65536)[0] == data)
-        say(right=right, over=outcome(sock.sendto, bytes(65498), (host, port))[1],
-            first=outcome(udp().sendto, bytes(65498), (host, port))[1])
-        """,
+        say(
+            right=right,
+            over=outcome(sock.sendto, bytes(65498), (host, port))[1],
+            first=outcome(udp().sendto, bytes(65498), (host, port))[1],
+        )
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"right": [True] * 7, "over": "EMSGSIZE", "first": "EMSGSIZE"}
 
 
-@pytest.mark.parametrize("call", ['sendto(b"", 0, to, 1)', 'sendto(b"")', "sendto()"])
-def test_too_many_arguments_and_too_few(proxy, echo, call):
-    said = talk(
-        proxy,
-        f"""
+def test_too_many_arguments_and_too_few(proxy, echo):
+    def program(host, port):
         to = host, port
         sock = udp()
         got = []
         for _ in range(2):
-            try:
-                sock.{call}
-            except TypeError:
-                got.append("TypeError")
+            for args in (b"", 0, to, 1), (b"",), ():
+                try:
+                    sock.sendto(*args)
+                except TypeError:
+                    got.append("TypeError")
             sock.sendto(b"", to)
         say(got=got)
-        """,
-        *(echo.host, echo.port),
-    )
-    assert said["got"] == ["TypeError"] * 2
+
+    said = talk(proxy, program, echo.host, echo.port)
+    assert said["got"] == ["TypeError"] * 6
 
 
 def test_wrong_arguments_are_told_in_the_name_of_the_socket(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         words = []
         for _ in range(2):
@@ -223,7 +232,10 @@ def test_wrong_arguments_are_told_in_the_name_of_the_socket(proxy, echo):
                     words.append(str(err))
             sock.sendto(b"x", (host, port))
         say(words=words)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert [words.partition("(")[0] for words in said["words"]] == [
@@ -234,9 +246,7 @@ def test_wrong_arguments_are_told_in_the_name_of_the_socket(proxy, echo):
 
 
 def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         got = []
         for form in "0x7f000001", "127.1", "2130706433":
             sock = udp()
@@ -245,14 +255,17 @@ def test_an_address_in_an_old_form_is_told_as_the_kernel_tells_it(proxy, echo):
             sock.connect((form, port))
             got.append(sock.getpeername())
         say(got=got)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said["got"] == [["127.0.0.1", echo.port]] * 6
 
 
 def test_to_port_0_nothing_is_sent_and_nothing_connected(proxy, echo):
-    code = SOCK + dedent("""
+    def program(host, port):
         sock = udp()
         nowhere = host, 0
         got = []
@@ -263,16 +276,14 @@ def test_to_port_0_nothing_is_sent_and_nothing_connected(proxy, echo):
             sock.send(b"in between")
             got.append([sock.recv(100).decode(), sock.getpeername()])
         say(got=got)
-        """)
-    directly = run(sys.executable, "-c", PRELUDE + code, echo.host, str(echo.port)).json
-    assert talk(proxy, code, echo.host, echo.port) == directly
+
+    directly = run(sys.executable, "-c", source_of(program, echo.host, echo.port)).json
+    assert talk(proxy, program, echo.host, echo.port) == directly
     assert directly["got"][0][0][1] == "EINVAL"
 
 
 def test_a_method_of_a_datagram_socket_is_also_one_of_a_stream(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         sock.sendto(b"x", (host, port))
         sock.recv(10)
@@ -283,18 +294,23 @@ def test_a_method_of_a_datagram_socket_is_also_one_of_a_stream(proxy, echo):
         errors = [outcome(call, stream, *args)[1] for call, *args in calls]
         cls.setsockopt(stream, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         cls.send(near, b"sent")
-        say(errors=errors, keepalive=stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
-            got=cls.recv(far, 10).decode(), detached=cls.detach(stream) >= 0)
-        """,
+        say(
+            errors=errors,
+            keepalive=stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            got=cls.recv(far, 10).decode(),
+            detached=cls.detach(stream) >= 0,
+        )
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"errors": ["ENOTCONN", "ENOTCONN"], "keepalive": 1, "got": "sent", "detached": True}
 
 
 def test_a_wrong_argument_is_told_by_the_name_of_the_method(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         sock.sendto(b"x", (host, port))
         errors = []
@@ -304,7 +320,10 @@ def test_a_wrong_argument_is_told_by_the_name_of_the_method(proxy, echo):
             except TypeError as err:
                 errors.append(str(err).partition("(")[0])
         say(errors=errors)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"errors": ["socket.recv", "socket.send", "socket.recvmsg"]}
@@ -314,9 +333,7 @@ def test_a_wrong_argument_is_told_by_the_name_of_the_method(proxy, echo):
 
 
 def test_a_name_goes_to_the_proxy_and_its_answer_comes_from_the_placeholder(proxy, echo, knows):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         row = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)[0]
         sock = udp()
         sock.sendto(b"by placeholder", row[4])
@@ -326,9 +343,17 @@ def test_a_name_goes_to_the_proxy_and_its_answer_comes_from_the_placeholder(prox
         second = other.recvfrom(100)
         other.connect((host, port))
         other.send(b"connected")
-        say(placeholder=row[4], first=first[1], second=second[1], third=other.recv(100).decode(),
-            peer=other.getpeername())
-        """,
+        say(
+            placeholder=row[4],
+            first=first[1],
+            second=second[1],
+            third=other.recv(100).decode(),
+            peer=other.getpeername(),
+        )
+
+    said = talk(
+        proxy,
+        program,
         *(ONLY_THE_PROXY_KNOWS, echo.port),
     )
     placeholder = said["placeholder"]
@@ -339,17 +364,18 @@ def test_a_name_goes_to_the_proxy_and_its_answer_comes_from_the_placeholder(prox
 
 
 def test_two_names_at_one_port_are_told_apart(proxy, knows):
+    def program(host, port):
+        sock = udp()
+        sock.sendto(b"to the one", (host, port))
+        sock.sendto(b"to the other", ("other.test", port))
+        got = dict((data.decode(), source) for data, source in (sock.recvfrom(100), sock.recvfrom(100)))
+        names = [socket.getaddrinfo(name, port, socket.AF_INET)[0][4] for name in (host, "other.test")]
+        say(got=got, names=names)
+
     with udp_echo() as one, udp_echo("127.0.0.2", one.port) as two:
         said = talk(
             proxy,
-            """
-            sock = udp()
-            sock.sendto(b"to the one", (host, port))
-            sock.sendto(b"to the other", ("other.test", port))
-            got = dict((data.decode(), source) for data, source in (sock.recvfrom(100), sock.recvfrom(100)))
-            names = [socket.getaddrinfo(name, port, socket.AF_INET)[0][4] for name in (host, "other.test")]
-            say(got=got, names=names)
-            """,
+            program,
             *(ONLY_THE_PROXY_KNOWS, one.port),
         )
         assert (len(one.seen), len(two.seen)) == (1, 1)
@@ -359,9 +385,7 @@ def test_two_names_at_one_port_are_told_apart(proxy, knows):
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
 def test_a_name_and_the_address_behind_it_are_told_apart(proxy, echo, knows, family):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         family = getattr(socket, sys.argv[4])
         sock, other = udp(family), udp(family)
         literal = sys.argv[3] if family == socket.AF_INET else f"::ffff:{sys.argv[3]}", port
@@ -376,7 +400,10 @@ def test_a_name_and_the_address_behind_it_are_told_apart(proxy, echo, knows, fam
             got.append(other.recvfrom(100)[1])
             got.append(other.getpeername())
         say(got=got, name=socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)[0][4], literal=literal)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(ONLY_THE_PROXY_KNOWS, echo.port, echo.host, family),
     )
     full = [] if family == "AF_INET" else [0, 0]
@@ -390,19 +417,20 @@ def test_a_name_and_the_address_behind_it_are_told_apart(proxy, echo, knows, fam
 
 
 def test_a_name_and_a_literal_at_ports_of_their_own_share_an_association(proxy, echo, knows):
+    def program(host, port):
+        sock = udp()
+        literal = sys.argv[3], port
+        sock.sendto(b"to a literal", literal)
+        first = sock.recvfrom(100)[1]
+        sock.sendto(b"to a name", (host, int(sys.argv[4])))
+        second = sock.recvfrom(100)[1]
+        sock.sendto(b"to a literal", literal)
+        say(first=first, second=second, third=sock.recvfrom(100)[1])
+
     with udp_echo() as second:
         said = talk(
             proxy,
-            """
-            sock = udp()
-            literal = sys.argv[3], port
-            sock.sendto(b"to a literal", literal)
-            first = sock.recvfrom(100)[1]
-            sock.sendto(b"to a name", (host, int(sys.argv[4])))
-            second = sock.recvfrom(100)[1]
-            sock.sendto(b"to a literal", literal)
-            say(first=first, second=second, third=sock.recvfrom(100)[1])
-            """,
+            program,
             *(ONLY_THE_PROXY_KNOWS, echo.port, echo.host, second.port),
         )
     assert said["first"] == said["third"] == [echo.host, echo.port]
@@ -411,9 +439,7 @@ def test_a_name_and_a_literal_at_ports_of_their_own_share_an_association(proxy, 
 
 
 def test_a_peer_is_known_however_many_others_are_sent_to(proxy, echo, knows):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         sock.connect((host, port))
         sock.send(b"before")
@@ -425,16 +451,17 @@ def test_a_peer_is_known_however_many_others_are_sent_to(proxy, echo, knows):
         sock.send(b"after")
         got.append(sock.recvfrom(100))
         say(got=[[data.decode(), source] for data, source in got], peer=sock.getpeername())
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(ONLY_THE_PROXY_KNOWS, echo.port),
     )
     assert said["got"] == [["before", said["peer"]], ["after", said["peer"]]]
 
 
 def test_more_names_at_one_port_than_there_are_associations_for(proxy, echo, knows):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         def name(number):
             return socket.getaddrinfo(f"{number}.many.test", port, socket.AF_INET)[0][4]
 
@@ -445,7 +472,7 @@ def test_more_names_at_one_port_than_there_are_associations_for(proxy, echo, kno
         before = descriptors()
         for number in range(1, 70):
             sock.sendto(b"%d" % number, names[number])
-        for number in range(64):
+        for _ in range(64):
             data, source = sock.recvfrom(100)
             right.append(source == names[int(data)])
         sock.sendto(b"0", names[0])
@@ -459,7 +486,10 @@ def test_more_names_at_one_port_than_there_are_associations_for(proxy, echo, kno
             peer.sendto(b"y", other)
         peer.send(b"z")
         say(right=right, more=more, peer=[first.decode(), peer.recv(100).decode()])
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(ONLY_THE_PROXY_KNOWS, echo.port),
     )
     # Of those that had to give way, what had not been read is lost.
@@ -469,26 +499,28 @@ def test_more_names_at_one_port_than_there_are_associations_for(proxy, echo, kno
 
 
 def test_giving_associations_to_other_names_is_mentioned_once(proxy, echo, knows):
-    code = """
-import socket, sys
-sock = socket.socket(type=socket.SOCK_DGRAM)
-for number in range(67):
-    sock.sendto(b"x", (f"{number}.many.test", int(sys.argv[1])))
-"""
+    def program():
+        import socket
+        import sys
+
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        for number in range(67):
+            sock.sendto(b"x", (f"{number}.many.test", int(sys.argv[1])))
+
     command = pysocksify("-x", proxy.url(), "--loopback", "proxy", "-v")
-    ran = run(*command, sys.executable, "-c", code, str(echo.port))
+    ran = run(*command, sys.executable, "-c", source_of(program), str(echo.port))
     assert ran.err.count(f"sends to more than 64 names at port {echo.port}") == 1
 
 
 def test_more_names_at_one_port_at_once_than_there_are_associations_for(hanging):
+    def program():
+        sock = udp(timeout=0)
+        got = [outcome(sock.sendto, b"x", (f"{number}.many.test", 9)) for number in range(65)]
+        say(taken=got[:64] == [1] * 64, over=got[64])
+
     said = kernel(
         hanging,
-        SOCK
-        + """
-sock = udp(timeout=0)
-got = [outcome(sock.sendto, b"x", (f"{number}.many.test", 9)) for number in range(65)]
-say(taken=got[:64] == [1] * 64, over=got[64])
-""",
+        program,
     )
     assert said["taken"]
     assert said["over"][1] == "ENOBUFS"
@@ -496,9 +528,7 @@ say(taken=got[:64] == [1] * 64, over=got[64])
 
 
 def test_ipv6_and_dual_stack(proxy, echo, echo_6):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         port_6 = int(sys.argv[3])
         plain = udp(socket.AF_INET6)
         plain.sendto(b"six", ("::1", port_6))
@@ -509,7 +539,10 @@ def test_ipv6_and_dual_stack(proxy, echo, echo_6):
         first = both.recvfrom(10)
         both.sendto(b"six", ("::1", port_6, 0, 0))
         say(plain=plain.recvfrom(10)[1], four=first[1], six=both.recvfrom(10)[1])
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port, echo_6.port),
     )
     assert said == {
@@ -520,6 +553,28 @@ def test_ipv6_and_dual_stack(proxy, echo, echo_6):
 
 
 def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
+    def program(host, port):
+        sock = udp()
+        sock.sendto(b"over six", (host, port))
+        first = sock.recvfrom(100)
+        sock.connect((host, port))
+        sock.send(b"again")
+        later = udp()
+        later.setblocking(False)
+        later.sendto(b"later", (host, port))
+        got = ["BlockingIOError"]
+        # Woken up once more than by the answer: another socket takes the place of this one.
+        while got[0] == "BlockingIOError":
+            assert select.select([later], [], [], PATIENCE)[0]
+            got = outcome(lambda: [later.recv(10).decode()])
+        say(
+            first=[first[0].decode(), first[1]],
+            again=sock.recv(10).decode(),
+            later=got[0],
+            name=sock.getsockname()[0],
+            over=outcome(sock.sendto, bytes(65508), (host, port))[1],
+        )
+
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -527,23 +582,7 @@ def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
     with reference_server(listen=[("::1", 0)]) as proxy:
         said = talk(
             proxy,
-            """
-            sock = udp()
-            sock.sendto(b"over six", (host, port))
-            first = sock.recvfrom(100)
-            sock.connect((host, port))
-            sock.send(b"again")
-            later = udp()
-            later.setblocking(False)
-            later.sendto(b"later", (host, port))
-            got = ["BlockingIOError"]
-            # Woken up once more than by the answer: another socket takes the place of this one.
-            while got[0] == "BlockingIOError":
-                assert select.select([later], [], [], PATIENCE)[0]
-                got = outcome(lambda: [later.recv(10).decode()])
-            say(first=[first[0].decode(), first[1]], again=sock.recv(10).decode(), later=got[0],
-                name=sock.getsockname()[0], over=outcome(sock.sendto, bytes(65508), (host, port))[1])
-            """,
+            program,
             *(echo.host, echo.port),
         )
     assert said["first"] == ["over six", [echo.host, echo.port]]
@@ -553,19 +592,20 @@ def test_a_proxy_with_an_ipv6_address_serves_ipv4_sockets(echo):
 
 
 def test_one_socket_talks_to_tunnelled_and_direct_destinations(proxy, echo):
+    def program(host, port):
+        near = "127.0.0.1", int(sys.argv[3])
+        sock = udp()
+        sock.sendto(b"far", (host, port))
+        far = sock.recvfrom(10)
+        sock.sendto(b"near", near)
+        first = sock.recvfrom(10)
+        sock.sendto(b"far again", (host, port))
+        say(far=far[1], near=first[1], again=sock.recvfrom(10)[1], own=sock.getsockname()[1])
+
     with udp_echo() as near:
         said = talk(
             proxy,
-            """
-            near = "127.0.0.1", int(sys.argv[3])
-            sock = udp()
-            sock.sendto(b"far", (host, port))
-            far = sock.recvfrom(10)
-            sock.sendto(b"near", near)
-            first = sock.recvfrom(10)
-            sock.sendto(b"far again", (host, port))
-            say(far=far[1], near=first[1], again=sock.recvfrom(10)[1], own=sock.getsockname()[1])
-            """,
+            program,
             *(echo.host, echo.port, near.port),
             options=("--direct", f"127.0.0.1:{near.port}"),
         )
@@ -576,18 +616,17 @@ def test_one_socket_talks_to_tunnelled_and_direct_destinations(proxy, echo):
 
 
 def test_what_does_not_come_from_the_relay_never_reaches_the_program(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         sock.sendto(b"first", (host, port))
-        stranger = socket.socket.__base__(socket.AF_INET, socket.SOCK_DGRAM)
+        _stranger = socket.socket.__base__(socket.AF_INET, socket.SOCK_DGRAM)
         own = sock.getsockname()[1]
         import subprocess
+
         shout = (
             "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
             "to = '127.0.0.1', int(sys.argv[1]);"
-            "[s.sendto(data, to) for data in (b'forged', bytes(3) + b'\\\\1' + bytes(9))]"
+            "[s.sendto(data, to) for data in (b'forged', bytes(3) + b'\\1' + bytes(9))]"
         )
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         subprocess.run([sys.executable, "-c", shout, str(own)], env=env, check=True)
@@ -601,21 +640,27 @@ def test_what_does_not_come_from_the_relay_never_reaches_the_program(proxy, echo
         got.append(sock.recv(100, socket.MSG_PEEK))
         got.append(sock.recv(100))
         say(got=[data.decode() for data in got], silence=silence, peeked=peeked)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"got": ["first", "second", "second"], "silence": "TimeoutError", "peeked": "TimeoutError"}
 
 
 def test_multicast_and_broadcast_are_refused(proxy):
-    said = talk(
-        proxy,
-        """
+    def program():
         sock = udp()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        say(multicast=outcome(sock.sendto, b"x", ("239.255.255.250", 1900)),
-            broadcast=outcome(sock.sendto, b"x", ("255.255.255.255", 9)))
-        """,
+        say(
+            multicast=outcome(sock.sendto, b"x", ("239.255.255.250", 1900)),
+            broadcast=outcome(sock.sendto, b"x", ("255.255.255.255", 9)),
+        )
+
+    said = talk(
+        proxy,
+        program,
     )
     assert said["multicast"][:2] == said["broadcast"][:2] == ["PermissionError", "EPERM"]
     assert "multicast" in said["multicast"][2]
@@ -627,13 +672,14 @@ def test_multicast_and_broadcast_are_refused(proxy):
 
 def test_connect_sends_nothing_and_tells_a_local_address(proxy):
     # What every other program does to learn its address.
-    said = talk(
-        proxy,
-        """
+    def program():
         sock = udp()
         sock.connect(("8.8.8.8", 80))
         say(name=sock.getsockname(), peer=sock.getpeername(), again=sock.getsockname())
-        """,
+
+    said = talk(
+        proxy,
+        program,
     )
     assert said["name"][0] == "127.0.0.1" and said["name"][1] > 0
     assert (said["peer"], said["again"]) == (["8.8.8.8", 80], said["name"])
@@ -641,23 +687,24 @@ def test_connect_sends_nothing_and_tells_a_local_address(proxy):
 
 
 def test_a_connected_socket_hears_its_peer_alone_and_can_be_connected_anew(proxy, echo):
+    def program(host, port):
+        other, third = (("127.0.0.1", int(word)) for word in sys.argv[3:5])
+        sock = udp()
+        sock.connect((host, port))
+        sock.sendto(b"elsewhere", third)
+        sock.send(b"peer")
+        first = sock.recv(100)
+        sock.connect(other)
+        sock.send(b"other")
+        second = sock.recv(100)
+        sock.connect((host, port))
+        sock.send(b"back")
+        say(got=[first.decode(), second.decode(), sock.recv(100).decode()], peer=sock.getpeername())
+
     with udp_echo() as other, udp_echo() as third:
         said = talk(
             proxy,
-            """
-            other, third = (("127.0.0.1", int(word)) for word in sys.argv[3:5])
-            sock = udp()
-            sock.connect((host, port))
-            sock.sendto(b"elsewhere", third)
-            sock.send(b"peer")
-            first = sock.recv(100)
-            sock.connect(other)
-            sock.send(b"other")
-            second = sock.recv(100)
-            sock.connect((host, port))
-            sock.send(b"back")
-            say(got=[first.decode(), second.decode(), sock.recv(100).decode()], peer=sock.getpeername())
-            """,
+            program,
             *(echo.host, echo.port, other.port, third.port),
         )
     assert said == {"got": ["peer", "other", "back"], "peer": [echo.host, echo.port]}
@@ -666,36 +713,39 @@ def test_a_connected_socket_hears_its_peer_alone_and_can_be_connected_anew(proxy
 
 def test_connect_to_af_unspec_takes_the_peer_back(proxy, echo):
     # Python has no words for it: C code does it.
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         import ctypes
+
         sock = udp()
         sock.sendto(b"before", (host, port))
         first = sock.recv(100)
         assert ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16) == 0
         sock.sendto(b"after", (host, port))
         say(got=[first.decode(), sock.recv(100).decode()])
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"got": ["before", "after"]}
 
 
 def test_from_a_direct_peer_to_a_tunnelled_one_and_back(proxy, echo):
+    def program(host, port):
+        near = "127.0.0.1", int(sys.argv[3])
+        sock = udp()
+        got = []
+        for to in near, (host, port), near, (host, port):
+            sock.connect(to)
+            sock.send(b"hello")
+            got.append([sock.recv(10).decode(), sock.getpeername()[1]])
+        say(got=got)
+
     with udp_echo() as near:
         said = talk(
             proxy,
-            """
-            near = "127.0.0.1", int(sys.argv[3])
-            sock = udp()
-            got = []
-            for to in near, (host, port), near, (host, port):
-                sock.connect(to)
-                sock.send(b"hello")
-                got.append([sock.recv(10).decode(), sock.getpeername()[1]])
-            say(got=got)
-            """,
+            program,
             *(echo.host, echo.port, near.port),
             options=("--direct", f"127.0.0.1:{near.port}"),
         )
@@ -707,10 +757,7 @@ def test_from_a_direct_peer_to_a_tunnelled_one_and_back(proxy, echo):
 
 
 def test_an_association_ends_with_its_socket(proxy, echo):
-    said = talk(
-        proxy,
-        """
-        before = descriptors()
+    def program(host, port):
         for end in "close", "forget", "detach", "dup":
             sock = udp()
             sock.sendto(end.encode(), (host, port))
@@ -734,7 +781,10 @@ def test_an_association_ends_with_its_socket(proxy, echo):
         for sock in socks:
             sock.close()
         say(done=True)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"done": True}
@@ -742,9 +792,7 @@ def test_an_association_ends_with_its_socket(proxy, echo):
 
 
 def test_a_child_shares_the_association_after_fork(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp()
         sock.sendto(b"parent", (host, port))
         got = [sock.recv(10).decode()]
@@ -758,7 +806,10 @@ def test_a_child_shares_the_association_after_fork(proxy, echo):
         sock.sendto(b"again", (host, port))
         got.append(sock.recv(10).decode())
         say(got=got)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"got": ["parent", 0, "again"]}
@@ -766,71 +817,86 @@ def test_a_child_shares_the_association_after_fork(proxy, echo):
 
 
 def test_descriptors_do_not_pile_up(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         def once():
             sock = udp()
             sock.sendto(b"x", (host, port))
             sock.recv(10)
             sock.close()
+
         before = descriptors()
         for _ in range(50):
             once()
         say(more=left_over(before))
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said["more"] <= 0
 
 
 def test_a_thread_that_receives_before_anything_was_sent_gets_no_header(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         import threading
+
         got = []
         for timeout in None, PATIENCE:
             sock = udp(timeout=timeout)
             sock.bind(("", 0))
-            thread = threading.Thread(target=lambda: got.append(sock.recvfrom(100)[0].decode()))
+            thread = threading.Thread(target=lambda sock=sock: got.append(sock.recvfrom(100)[0].decode()))
             thread.start()
             while "S" not in open(f"/proc/self/task/{thread.native_id}/stat").read().rpartition(")")[2]:
                 os.sched_yield()
             sock.sendto(b"hello", (host, port))
             thread.join(PATIENCE)
         say(got=got)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"got": ["hello", "hello"]}
 
 
 def test_a_class_of_the_program_keeps_its_own_methods(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         class Mine(socket.socket):
             def __init__(self, *args):
                 super().__init__(*args)
                 self.calls = []
+
             def recvfrom(self, *args):
                 self.calls.append("recvfrom")
                 return super().recvfrom(*args)
+
             def sendto(self, *args):
                 self.calls.append("sendto")
                 return super().sendto(*args)
+
         class Slotted(socket.socket):
             __slots__ = ("more",)
+
         got = []
         for sock in Mine(socket.AF_INET, socket.SOCK_DGRAM), Slotted(socket.AF_INET, socket.SOCK_DGRAM):
             sock.settimeout(PATIENCE)
             sock.more = 1
             sock.sendto(b"hello", (host, port))
-            got.append([sock.recvfrom(10)[0].decode(), isinstance(sock, socket.socket), type(sock).__name__,
-                        getattr(sock, "calls", None)])
+            got.append(
+                [
+                    sock.recvfrom(10)[0].decode(),
+                    isinstance(sock, socket.socket),
+                    type(sock).__name__,
+                    getattr(sock, "calls", None),
+                ]
+            )
         say(got=got)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said["got"] == [
@@ -840,10 +906,9 @@ def test_a_class_of_the_program_keeps_its_own_methods(proxy, echo):
 
 
 def test_a_closed_socket_and_flags_of_the_kernel_are_as_ever(proxy):
-    said = talk(
-        proxy,
-        """
+    def program():
         import struct
+
         closed = udp(timeout=None)
         closed.close()
         limited = udp(timeout=None)
@@ -855,37 +920,46 @@ def test_a_closed_socket_and_flags_of_the_kernel_are_as_ever(proxy):
             read_only.recv_into(b"0123456789")
         except TypeError:
             kept = read_only.recv(10).decode()
-        say(closed=outcome(closed.recv, 10)[1], limited=outcome(limited.recv, 10)[1], kept=kept,
-            errors=outcome(udp(timeout=None).recvmsg, 10, 100, socket.MSG_ERRQUEUE)[1])
-        """,
+        say(
+            closed=outcome(closed.recv, 10)[1],
+            limited=outcome(limited.recv, 10)[1],
+            kept=kept,
+            errors=outcome(udp(timeout=None).recvmsg, 10, 100, socket.MSG_ERRQUEUE)[1],
+        )
+
+    said = talk(
+        proxy,
+        program,
         options=("--direct", "127.0.0.0/8"),
     )
     assert said == {"closed": "EBADF", "limited": "EAGAIN", "kept": "x", "errors": "EAGAIN"}
 
 
 def test_a_signal_handler_may_send_while_the_association_is_opened(hanging):
+    def program(host, port):
+        import signal
+
+        sock = udp(timeout=0.3)
+        signal.signal(signal.SIGALRM, lambda *_: sent.append(sock.sendto(b"from the handler", (host, port))))
+        sent = []
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        say(outcome=outcome(sock.sendto, b"x", (host, port))[0], sent=sent)
+
     said = kernel(
         hanging,
-        SOCK
-        + """
-import signal
-sock = udp(timeout=0.3)
-signal.signal(signal.SIGALRM, lambda *_: sent.append(sock.sendto(b"from the handler", (host, port))))
-sent = []
-signal.setitimer(signal.ITIMER_REAL, 0.05)
-say(outcome=outcome(sock.sendto, b"x", (host, port))[0], sent=sent)
-""",
+        program,
         *("192.0.2.1", 9),
     )
     assert said == {"outcome": "TimeoutError", "sent": [16]}
 
 
 def test_the_collector_may_close_sockets_in_the_middle_of_anything(proxy, echo):
-    said = talk(
-        proxy,
-        """
-        import gc, threading
+    def program(host, port):
+        import gc
+        import threading
+
         gc.set_threshold(5)
+
         def work():
             for _ in range(60):
                 sock = udp()
@@ -894,27 +968,37 @@ def test_the_collector_may_close_sockets_in_the_middle_of_anything(proxy, echo):
                 sock.sendto(b"x", (host, port))
                 assert sock.recv(10) == b"x"
                 del sock, ring
+
         threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads: thread.start()
-        for thread in threads: thread.join()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         say(done=True)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"done": True}
 
 
 def test_threads_share_a_socket(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         import threading
+
         sock = udp()
         threads = [threading.Thread(target=lambda: sock.sendto(b"x", (host, port))) for _ in range(20)]
-        for thread in threads: thread.start()
-        for thread in threads: thread.join()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         say(got=[sock.recv(10).decode() for _ in range(20)])
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said["got"] == ["x"] * 20
@@ -925,9 +1009,7 @@ def test_threads_share_a_socket(proxy, echo):
 
 
 def test_a_socket_that_must_not_block_does_not(proxy, echo):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp(timeout=0)
         sent = [sock.sendto(b"%d" % n, (host, port)) for n in range(10)]
         nothing = outcome(sock.recv, 10)[0]
@@ -936,7 +1018,10 @@ def test_a_socket_that_must_not_block_does_not(proxy, echo):
             assert select.select([sock], [], [], PATIENCE)[0]
             got.append(sock.recv(10).decode())
         say(sent=sent, nothing=nothing, got=got)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {
@@ -948,32 +1033,39 @@ def test_a_socket_that_must_not_block_does_not(proxy, echo):
 
 def test_who_waits_before_the_association_stands_gets_the_whole_answer(proxy, echo):
     # The kernel is told the size before there is a header to make room for.
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp(timeout=0)
         sock.sendto(b"the first", (host, port))
         sock.settimeout(PATIENCE)
         say(got=sock.recv(9).decode())
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port),
     )
     assert said == {"got": "the first"}
 
 
-@pytest.mark.parametrize("end", ["sock.close()", "del sock", "pass"])
+# What is in it is open when the program ends.
+kept = []
+
+
+@pytest.mark.parametrize("end", ["close", "del", "end"])
 def test_what_waits_is_sent_when_the_program_closes_its_socket_or_ends(proxy, echo, end):
-    talk(
-        proxy,
-        f"""
+    def program(host, port):
         sock = udp(timeout=0)
         for word in b"one", b"two", b"three":
             sock.sendto(word, (host, port))
-        {end}
+        if end == "close":
+            sock.close()
+        elif end == "del":
+            del sock
+        else:
+            kept.append(sock)
         say(done=True)
-        """,
-        *(echo.host, echo.port),
-    )
+
+    talk(proxy, program, echo.host, echo.port)
     # In the order of arrival: the association ended after them.
     ((_, traffic, _),) = proxy.wait_for_udp_closed(1)
     assert traffic.up == 3
@@ -982,25 +1074,25 @@ def test_what_waits_is_sent_when_the_program_closes_its_socket_or_ends(proxy, ec
 def test_a_program_that_ends_does_not_wait_for_a_proxy_that_is_not_there(refusing_port):
     said = kernel(
         f"socks5h://127.0.0.1:{refusing_port}",
-        SOCK + 'sock = udp(timeout=0); sock.sendto(b"x", (host, port)); say(done=True)',
+        'sock = udp(timeout=0); sock.sendto(b"x", (host, port)); say(done=True)',
         *("192.0.2.1", 9),
     )
     assert said == {"done": True}
 
 
 def test_what_waits_for_an_association_is_bounded(hanging):
+    def program(host, port):
+        sock = udp(timeout=0)
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while count < 10000:
+                sock.sendto(bytes(1000), (host, port))
+                count += 1
+        say(count=count, buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+
     said = kernel(
         hanging,
-        SOCK
-        + """
-sock = udp(timeout=0)
-for count in range(10000):
-    try:
-        sock.sendto(bytes(1000), (host, port))
-    except BlockingIOError:
-        break
-say(count=count, buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
-""",
+        program,
         *("192.0.2.1", 9),
     )
     assert 0 < said["count"] * 1000 <= said["buffer"]
@@ -1009,7 +1101,7 @@ say(count=count, buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
 def test_a_socket_with_a_timeout_waits_no_longer_for_an_association(hanging):
     said = kernel(
         hanging,
-        SOCK + 'say(outcome=outcome(udp(timeout=0.05).sendto, b"x", (host, port)))',
+        'say(outcome=outcome(udp(timeout=0.05).sendto, b"x", (host, port)))',
         *("192.0.2.1", 9),
     )
     assert said["outcome"][0] == "TimeoutError"
@@ -1017,25 +1109,30 @@ def test_a_socket_with_a_timeout_waits_no_longer_for_an_association(hanging):
 
 @pytest.mark.parametrize("poller", ["select", "poll", "epoll"])
 def test_pollers_see_the_answer(proxy, echo, poller):
-    said = talk(
-        proxy,
-        """
+    def program(host, port):
         sock = udp(timeout=0)
+
         def wait():
             if sys.argv[3] == "select":
                 return bool(select.select([sock], [], [], PATIENCE)[0])
             if sys.argv[3] == "poll":
-                poll = select.poll(); poll.register(sock, select.POLLIN)
+                poll = select.poll()
+                poll.register(sock, select.POLLIN)
                 return bool(poll.poll(PATIENCE * 1000))
             return bool(epoll.poll(PATIENCE))
-        epoll = select.epoll(); epoll.register(sock, select.EPOLLIN)
+
+        epoll = select.epoll()
+        epoll.register(sock, select.EPOLLIN)
         got = []
         for word in b"one", b"two":
             sock.sendto(word, (host, port))
             assert wait()
             got.append(sock.recv(10).decode())
         say(got=got)
-        """,
+
+    said = talk(
+        proxy,
+        program,
         *(echo.host, echo.port, poller),
     )
     assert said == {"got": ["one", "two"]}
@@ -1050,7 +1147,7 @@ def test_a_proxy_that_has_no_udp_says_so(proxy, timeout):
     # SOCKS4 cannot, and is not asked.
     ran = kernel(
         proxy.url(scheme="socks4a"),
-        SOCK + f'say(outcome=[outcome(udp(timeout={timeout}).sendto, b"x", (host, port)) for _ in range(2)])',
+        f'say(outcome=[outcome(udp(timeout={timeout}).sendto, b"x", (host, port)) for _ in range(2)])',
         *("192.0.2.1", 9),
     )
     for name, number, words in ran["outcome"]:
@@ -1061,33 +1158,37 @@ def test_a_proxy_that_has_no_udp_says_so(proxy, timeout):
 
 def test_a_proxy_that_has_no_udp_is_mentioned_once(proxy):
     command = pysocksify("-x", proxy.url(scheme="socks4a"))
-    code = (
-        "import socket\n"
-        "for _ in range(3):\n"
-        "    try: socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))\n"
-        "    except OSError as err: print(err.errno)\n"
-    )
-    ran = run(*command, sys.executable, "-c", code)
+
+    def program():
+        import socket
+
+        for _ in range(3):
+            try:
+                socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 9))
+            except OSError as err:
+                print(err.errno)
+
+    ran = run(*command, sys.executable, "-c", source_of(program))
     assert ran.out == "95\n" * 3
     assert ran.err.count("no UDP: ") == 1
 
 
 @pytest.mark.parametrize("timeout", [30, 0])
 def test_a_relay_at_a_multicast_address_is_an_error_of_the_proxy(timeout):
+    def program():
+        sock = udp(timeout=int(sys.argv[1]))
+        got = outcome(sock.sendto, b"x", ("192.0.2.1", 9))
+        if got == 1:
+            assert select.select([sock], [], [], PATIENCE)[0]
+            got = outcome(sock.recv, 100)
+        sock.close()
+        say(got=got)
+
     reply = b"\x05\x00\x00\x01" + b"\xe0\x00\x00\x01" + b"\x00\x09"
     with scripted(3, b"\x05\x00", 10, reply, None) as proxy:
         said = kernel(
             f"socks5h://{proxy.host}:{proxy.port}",
-            SOCK
-            + """
-sock = udp(timeout=int(sys.argv[1]))
-got = outcome(sock.sendto, b"x", ("192.0.2.1", 9))
-if got == 1:
-    assert select.select([sock], [], [], PATIENCE)[0]
-    got = outcome(sock.recv, 100)
-sock.close()
-say(got=got)
-""",
+            program,
             timeout,
         )
     assert said["got"][:2] == ["OSError", "EPROTO"]
@@ -1125,8 +1226,14 @@ def relay_of_ours(play):
         thread.join()
 
 
-@pytest.mark.parametrize("looks", ["", "sock.recvfrom(100, socket.MSG_PEEK)[0].decode(), "])
+@pytest.mark.parametrize("looks", [0, 2])
 def test_fragments_of_the_relay_are_put_together(looks):
+    def program(host, port):
+        sock = udp()
+        sock.sendto(b"hello", (host, port))
+        got = [sock.recvfrom(100, socket.MSG_PEEK)[0].decode() for _ in range(looks)]
+        say(got=[*got, sock.recvfrom(100)[0].decode(), *map(str, sock.recvfrom(100))])
+
     # RFC 1928 section 7. No server at hand sends any: this one is a relay of the test's.
     def play(relay, client, control):
         for number, piece in (
@@ -1141,33 +1248,54 @@ def test_fragments_of_the_relay_are_put_together(looks):
         control.recv(1)
 
     with relay_of_ours(play) as proxy:
-        said = talk(
-            proxy,
-            """
-            sock = udp()
-            sock.sendto(b"hello", (host, port))
-            say(got=[LOOKSsock.recvfrom(100)[0].decode(), *map(str, sock.recvfrom(100))])
-            """.replace("LOOKS", looks * 2),
-            *("192.0.2.1", 9),
-        )
+        said = talk(proxy, program, "192.0.2.1", 9)
     # A lower number begins another datagram.
-    of_three = ["one two three"] * (3 if looks else 1)
+    of_three = ["one two three"] * (looks + 1)
     assert said["got"] == [*of_three, "b'whole'", "('192.0.2.1', 9)"]
 
 
+def recv(sock, room):
+    return sock.recv(100)
+
+
+def recvfrom(sock, room):
+    return sock.recvfrom(100)[0]
+
+
+def recv_into(sock, room):
+    return room[: sock.recv_into(room)]
+
+
+def recvmsg(sock, room):
+    return sock.recvmsg(100)[0]
+
+
+def recvmsg_into(sock, room):
+    return room[: sock.recvmsg_into([room])[0]]
+
+
+def peek_and_recv(sock, room):
+    return sock.recv(100, socket.MSG_PEEK)[:0] + sock.recv(100)
+
+
+def peek_with_recvmsg_and_recv(sock, room):
+    return sock.recvmsg(100, 0, socket.MSG_PEEK)[0][:0] + sock.recv(100, socket.MSG_DONTWAIT)
+
+
 @pytest.mark.parametrize(
-    "call",
-    [
-        "sock.recv(100)",
-        "sock.recvfrom(100)[0]",
-        "room[:sock.recv_into(room)]",
-        "sock.recvmsg(100)[0]",
-        "room[:sock.recvmsg_into([room])[0]]",
-        "sock.recv(100, socket.MSG_PEEK)[:0] + sock.recv(100)",
-        "sock.recvmsg(100, 0, socket.MSG_PEEK)[0][:0] + sock.recv(100, socket.MSG_DONTWAIT)",
-    ],
+    "call", [recv, recvfrom, recv_into, recvmsg, recvmsg_into, peek_and_recv, peek_with_recvmsg_and_recv]
 )
 def test_what_came_before_the_end_of_an_association_comes_before_its_error(call):
+    def program(host, port):
+        sock = udp()
+        before = descriptors()
+        sock.sendto(b"hello", (host, port))
+        # Until the thread has seen the end of the control connection, and has ended itself.
+        assert left_over(before) == 0
+        room = bytearray(100)
+        got = [outcome(lambda: bytes(call(sock, room)).decode()) for _ in range(2)]
+        say(got=got, then=outcome(lambda: call(sock, room))[1])
+
     def play(relay, client, control):
         relay.sendto(b"\x00\x00\x00" + SOURCE + b"one", client)
         with socket.socket(type=socket.SOCK_DGRAM) as stranger:
@@ -1175,20 +1303,7 @@ def test_what_came_before_the_end_of_an_association_comes_before_its_error(call)
         relay.sendto(b"\x00\x00\x00" + SOURCE + b"two", client)
 
     with relay_of_ours(play) as proxy:
-        said = talk(
-            proxy,
-            """
-            sock = udp()
-            before = descriptors()
-            sock.sendto(b"hello", (host, port))
-            # Until the thread has seen the end of the control connection, and has ended itself.
-            assert left_over(before) == 0
-            room = bytearray(100)
-            got = [outcome(lambda: bytes(CALL).decode()) for _ in range(2)]
-            say(got=got, then=outcome(lambda: CALL)[1])
-            """.replace("CALL", call),
-            *("192.0.2.1", 9),
-        )
+        said = talk(proxy, program, "192.0.2.1", 9)
     assert said == {"got": ["one", "two"], "then": "ECONNREFUSED"}
 
 
@@ -1199,7 +1314,7 @@ def test_a_refusal_is_told_by_the_call_that_waited_for_it():
     with scripted(3, b"\x05\x00", 10, REFUSED) as proxy:
         said = kernel(
             f"socks5h://{proxy.host}:{proxy.port}",
-            SOCK + 'say(outcome=outcome(udp().sendto, b"x", (host, port)))',
+            'say(outcome=outcome(udp().sendto, b"x", (host, port)))',
             *("192.0.2.1", 9),
         )
     assert said["outcome"][:2] == ["OSError", "ENOTSUP"]
@@ -1208,24 +1323,25 @@ def test_a_refusal_is_told_by_the_call_that_waited_for_it():
 
 @pytest.mark.parametrize("call", ["recv", "send", "SO_ERROR"])
 def test_a_refusal_wakes_up_who_polls_and_is_told_once(call):
+    def program(host, port):
+        sock = udp(timeout=0)
+        sock.connect((host, port))
+        epoll = select.epoll()
+        epoll.register(sock, select.EPOLLIN)
+        sock.send(b"x")
+        woken = bool(epoll.poll(PATIENCE))
+        if sys.argv[3] == "recv":
+            told = outcome(sock.recv, 10)[1]
+        elif sys.argv[3] == "send":
+            told = outcome(sock.send, b"y")[1]
+        else:
+            told = errno.errorcode[sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
+        say(woken=woken, told=told, then=outcome(sock.recv, 10)[1], quiet=not epoll.poll(0))
+
     with scripted(3, b"\x05\x00", 10, REFUSED) as proxy:
         said = kernel(
             f"socks5h://{proxy.host}:{proxy.port}",
-            SOCK
-            + """
-sock = udp(timeout=0)
-sock.connect((host, port))
-epoll = select.epoll(); epoll.register(sock, select.EPOLLIN)
-sock.send(b"x")
-woken = bool(epoll.poll(PATIENCE))
-if sys.argv[3] == "recv":
-    told = outcome(sock.recv, 10)[1]
-elif sys.argv[3] == "send":
-    told = outcome(sock.send, b"y")[1]
-else:
-    told = errno.errorcode[sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
-say(woken=woken, told=told, then=outcome(sock.recv, 10)[1], quiet=not epoll.poll(0))
-""",
+            program,
             *("192.0.2.1", 9, call),
         )
     assert said == {"woken": True, "told": "ENOTSUP", "then": "EAGAIN", "quiet": True}
@@ -1233,40 +1349,32 @@ say(woken=woken, told=told, then=outcome(sock.recv, 10)[1], quiet=not epoll.poll
 
 @pytest.mark.parametrize("timeout", [None, 30])
 def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(echo, timeout):
+    def program(host, port, proxy_port):
+        def is_control(fd):
+            try:
+                sock = socket.socket(fileno=os.dup(fd))
+                return sock.type == socket.SOCK_STREAM and sock.getpeername()[1] == proxy_port
+            except OSError:
+                return False
+
+        sock = udp(timeout=timeout)
+        sock.sendto(b"before", (host, port))
+        got = [sock.recv(10).decode()]
+        errors = []
+        waiting = threading.Thread(target=lambda: errors.append(outcome(sock.recv, 10)))
+        waiting.start()
+        # The destination's word is the end of the proxy.
+        control = [fd for fd in map(int, descriptors()) if is_control(fd)]
+        socket.socket.__base__(fileno=os.dup(control[0])).shutdown(socket.SHUT_RDWR)
+        waiting.join(PATIENCE)
+        sock.sendto(b"after", (host, port))
+        got.append(sock.recv(10).decode())
+        say(got=got, errors=errors)
+
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(reference_server())
         second = stack.enter_context(reference_server())
-        said = talk(
-            proxy,
-            """
-            import threading
-            sock = udp(timeout=json.loads(sys.argv[4]))
-            sock.sendto(b"before", (host, port))
-            got = [sock.recv(10).decode()]
-            errors = []
-            waiting = threading.Thread(target=lambda: errors.append(outcome(sock.recv, 10)))
-            waiting.start()
-            # The destination's word is the end of the proxy.
-            control = [fd for fd in map(int, descriptors()) if is_control(fd)]
-            socket.socket.__base__(fileno=os.dup(control[0])).shutdown(socket.SHUT_RDWR)
-            waiting.join(PATIENCE)
-            sock.sendto(b"after", (host, port))
-            got.append(sock.recv(10).decode())
-            say(got=got, errors=errors)
-            """.replace(
-                "import threading",
-                "import threading\n"
-                "            def is_control(fd):\n"
-                "                try:\n"
-                "                    sock = socket.socket(fileno=os.dup(fd))\n"
-                "                    return sock.type == socket.SOCK_STREAM and sock.getpeername()[1] == "
-                "int(sys.argv[3])\n"
-                "                except OSError:\n"
-                "                    return False\n",
-                1,
-            ),
-            *(echo.host, echo.port, proxy.port, json.dumps(timeout)),
-        )
+        said = talk(proxy, program, echo.host, echo.port, proxy.port)
         assert second.seen == []
     assert said["got"] == ["before", "after"]
     ((name, number, words),) = said["errors"]
@@ -1280,23 +1388,24 @@ def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(
 
 @pytest.mark.parametrize("hops", [2, 3])
 def test_a_chain_of_proxies_is_nested_associations(hops, echo):
+    def program(host, port):
+        sock = udp()
+        got = []
+        for word in b"one", b"two":
+            sock.sendto(word, (host, port))
+            got.append([sock.recvfrom(100)[0].decode(), len(word)])
+        big = os.urandom(1200)
+        later = udp(timeout=0)
+        later.sendto(big, (host, port))
+        select.select([later], [], [], PATIENCE)
+        say(got=got, big=later.recv(2000) == big)
+
     with contextlib.ExitStack() as stack:
         chain = [stack.enter_context(reference_server()) for _ in range(hops)]
         options = tuple(word for hop in chain[1:] for word in ("-x", hop.url()))
         said = talk(
             chain[0],
-            """
-            sock = udp()
-            got = []
-            for word in b"one", b"two":
-                sock.sendto(word, (host, port))
-                got.append([sock.recvfrom(100)[0].decode(), len(word)])
-            big = os.urandom(1200)
-            later = udp(timeout=0)
-            later.sendto(big, (host, port))
-            select.select([later], [], [], PATIENCE)
-            say(got=got, big=later.recv(2000) == big)
-            """,
+            program,
             *(echo.host, echo.port),
             options=options,
         )

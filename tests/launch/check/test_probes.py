@@ -23,11 +23,11 @@ from pywrap.socks import serve
 from pywrap.socks.datagram import pack_header, unpack_header
 from pywrap.socks.wire import Endpoint
 from tests.support import destinations
+from tests.support.forwarder import forwarder
 from tests.support.play import hold
 from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
-from tests.test_chains import swallower
-from tests.test_udp_failures import forwarder
+from tests.support.swallower import swallower
 
 # For a question that is answered, on a busy machine; and for one that never is.
 PATIENT = 30.0

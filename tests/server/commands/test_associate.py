@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywrap.server.udp.outbound import UdpRules
-from tests.server.conftest import receive, receive_all
-from tests.server.test_server import Exhausted
+from tests.support.raw_sockets import Exhausted, receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 GREETING = b"\x05\x01\x00"

@@ -12,8 +12,8 @@ import pytest
 from pywrap.server.record import Record
 from pywrap.server.tcp import dial
 from pywrap.socks.wire import Endpoint
-from tests.server.conftest import Exhausted, receive, receive_all
 from tests.support.destinations import known_bytes, known_digest
+from tests.support.raw_sockets import Exhausted, receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 GREETING = b"\x05\x01\x00"

@@ -9,8 +9,8 @@ from pywrap.server.record import Record
 from pywrap.server.tcp import dial
 from pywrap.socks import v4, v5
 from pywrap.socks.wire import Endpoint
-from tests.server.conftest import receive, receive_all
 from tests.support.play import hold
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 GREETING = b"\x05\x01\x00"

@@ -12,7 +12,7 @@ from pywrap.relay.loop import Loop
 from pywrap.server.tcp import dial
 from pywrap.server.tcp.dial import Dial, Resolver
 from pywrap.socks.wire import Endpoint
-from tests.server.conftest import Target, receive
+from tests.support.raw_sockets import Target, receive
 from tests.support.servers import PATIENCE, reference_server
 
 
@@ -176,8 +176,8 @@ def ask_for(sock, name):
 
 @pytest.fixture
 def hanging(monkeypatch):
-    """Names that begin with ``hang`` are not answered until the event is set; their count."""
-    released = threading.Event()
+    """Names that begin with ``hang`` are answered once ``released``; ``reached`` is set by the first."""
+    reached, released = threading.Event(), threading.Event()
     asked = []
     real = dial._socket.getaddrinfo
 
@@ -185,11 +185,13 @@ def hanging(monkeypatch):
         if not str(host).startswith("b'hang"):
             return real(host, *args)
         asked.append(host)
+        reached.set()
         released.wait(PATIENCE)
         raise socket.gaierror(socket.EAI_AGAIN, "later")
 
     monkeypatch.setattr(dial._socket, "getaddrinfo", getaddrinfo)
     getaddrinfo.asked = asked
+    getaddrinfo.reached = reached
     getaddrinfo.released = released
     yield getaddrinfo
     released.set()
@@ -225,6 +227,8 @@ def test_names_of_clients_that_left_are_not_asked_for(hanging, client):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 sock.close()
                 server.wait_for_seen(number)
+            else:
+                assert hanging.reached.wait(PATIENCE)
         hanging.released.set()
         server.wait_for_seen(20)
     assert hanging.asked == [b"hang00"]
@@ -240,6 +244,7 @@ def test_names_of_an_association_that_ended_are_not_asked_for(hanging, client):
         for number in range(8):
             udp.sendto(b"\0\0\0\x03" + b"\x06hang%02d" % number + b"\x00\x50" + b"data", relay)
         server.wait_for_udp_peers(8)
+        assert hanging.reached.wait(PATIENCE)
         assert len(pool._waiting["127.0.0.1"]) == 7
         sock.close()
         server.wait_for_udp_closed(1)

@@ -1,36 +1,10 @@
-"""The parts of a confinement that need none: remedies and publications."""
+"""What is said where this machine forbids a confinement."""
 
 import errno
 
 import pytest
 
-from pywrap.confine import publish, remedies
-from pywrap.confine.publish import Publication
-from pywrap.errors import ConfigError
-
-
-@pytest.mark.parametrize(
-    "text, publication",
-    [
-        ("8080", Publication("127.0.0.1", 8080, 8080)),
-        ("8080:80", Publication("127.0.0.1", 8080, 80)),
-        ("0.0.0.0:8080", Publication("0.0.0.0", 8080, 8080)),
-        ("0.0.0.0:8080:80", Publication("0.0.0.0", 8080, 80)),
-        ("[::1]:8080:80", Publication("::1", 8080, 80)),
-        ("[::]:8080", Publication("::", 8080, 8080)),
-    ],
-)
-def test_a_publication(text, publication):
-    assert publish.parse(text) == publication
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "0", "80:0", "1:2:3:4", "host.example:80", "80:x", "70000", "[::1]"]
-)
-def test_what_is_no_publication(text):
-    with pytest.raises(ConfigError):
-        publish.parse(text)
-
+from pywrap.confine import remedies
 
 SECCOMP = "Name:\tx\nSeccomp:\t2\n"
 
