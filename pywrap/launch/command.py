@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
+from _signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal  # type: ignore[import-not-found]
 
 from pywrap.config import settings_env
 from pywrap.config.variables import complete
@@ -77,8 +77,8 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
             125,
         )
     # Python ignores these signals, and an ignored signal stays ignored through an exec.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    signal(SIGPIPE, SIG_DFL)
+    signal(SIGXFSZ, SIG_DFL)
     try:
         os.execve(covered.file, covered.words(environ), environ)
     except OSError as err:

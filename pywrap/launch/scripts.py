@@ -7,7 +7,6 @@ Each line must be of a known form: a comment, ``set``, an assignment, ``export``
 from __future__ import annotations
 
 import os
-import shlex
 
 SHELLS = ("sh", "bash", "dash", "ash", "ksh", "zsh")
 
@@ -62,6 +61,9 @@ def _plain_words(text: str) -> list[str] | None:
     """The words of ``text``; None if it runs a command, has more commands after it, or redirects."""
     if any(mark in text for mark in ("`", "$(", ";", "&", "|", "<", ">")):
         return None
+    # For scripts alone: it imports re, which takes longer than all the rest of a start.
+    import shlex
+
     try:
         return shlex.split(text)
     except ValueError:
