@@ -24,7 +24,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
 from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe, unknown
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.retry_policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes
 from pywrap.tunnel.selection import Fixed, selection
@@ -157,10 +157,10 @@ class Outside:
         deadline: Deadline | None = None,
     ) -> TunnelAttempt:
         settings = self.settings
-        plan = RetryPolicy(
+        attempts = policy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), plan, deadline or Deadline(settings))
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings))
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed

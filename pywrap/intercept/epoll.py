@@ -167,6 +167,11 @@ def leave(fd: int) -> None:
         epoll._leave(fd)
 
 
+def is_registered(fd: int) -> bool:
+    """Has an epoll object of Python's ``fd``?"""
+    return any(reference() is not None and fd in reference()._events for reference in list(_alive.values()))
+
+
 def rejoin(fd: int) -> None:
     """Register ``fd``, by now another file, where it is to be."""
     for epoll in _with(fd):

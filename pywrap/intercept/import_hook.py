@@ -32,14 +32,16 @@ FOREIGN = frozenset(
 SELECT = "select"
 
 # These keep something of ``socket`` (``trio``, ``multiprocessing``), or would hand on a placeholder address
-# (``socks_libraries``).
+# (``socks_libraries``), or have something else replaced.
 TRIO = "trio._socket"
 SOCKS_LIBRARIES = frozenset(
     {"socks", *(f"python_socks._protocols.{name}" for name in ("http", "socks4", "socks5"))}
 )
+# Connects by itself (``patches.asyncio``).
+ASYNCIO = "asyncio.selector_events"
 # Starts children (``spawn``).
 FORK_EXEC = "_posixsubprocess"
-KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES})
+KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES})
 
 LOADED = KEEPERS | {"socket", "_socket", SELECT}
 

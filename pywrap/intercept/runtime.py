@@ -27,7 +27,7 @@ from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup
-from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.retry_policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.socks.wire import Dialogue
+    from pywrap.tunnel.retry_policy import RetryPolicy, StrictPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
 
@@ -61,6 +62,8 @@ class Runtime:
         self.messages = Events(settings.verbosity)
         self.registry = registry
         self.functions: dict[str, Callable[..., Any]] = {}
+        # The audit hook lets the program's traffic pass by verdicts, and that of this class without any.
+        self.own_class = Own
         self.is_confined = is_confined()
         self.names = (
             SharedNames(self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo)
@@ -109,19 +112,19 @@ class Runtime:
 
     def attempt(self, sock: _socket.socket, verdict: Verdict, deadline: Deadline) -> TunnelAttempt:
         """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
-        return TunnelAttempt(sock, self._plan(self._selections[verdict.chain], verdict.destination), deadline)
+        return TunnelAttempt(
+            sock, self._policy(self._selections[verdict.chain], verdict.destination), deadline
+        )
 
-    def _plan(
+    def _policy(
         self,
         selection: Selection,
         destination: Endpoint,
         command: int = v5.CONNECT,
         then: Callable[[], Dialogue[None]] | None = None,
-    ) -> RetryPolicy:
+    ) -> RetryPolicy | StrictPolicy:
         settings = self.settings
-        return RetryPolicy(
-            self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then
-        )
+        return policy(self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then)
 
     def _converse(
         self, about: str, destination: Endpoint, command: int, then: Callable[[], Dialogue[None]] | None
@@ -132,8 +135,8 @@ class Runtime:
         """
         # For all ports: "", the default chain, where the rules say direct or nothing.
         chain = self.routes.verdict(about, 0).chain
-        plan = self._plan(self._selections[chain], destination, command, then)
-        attempt = TunnelAttempt(fresh(), plan, self.deadline(None))
+        attempts = self._policy(self._selections[chain], destination, command, then)
+        attempt = TunnelAttempt(fresh(), attempts, self.deadline(None))
         try:
             wait_for(attempt, originals.poll)
         finally:
@@ -148,7 +151,7 @@ class Runtime:
         """A UDP association through ``chain``, not started."""
 
         def ask(selection: Selection) -> TunnelAttempt:
-            return TunnelAttempt(fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            return TunnelAttempt(fresh(), self._policy(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
         return Associating(
             ask(self._selections[chain]), lambda path, number: ask(Fixed(path[: number + 1])), deadline
@@ -210,7 +213,7 @@ class Runtime:
         last of them.
         """
         selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
-        return TunnelAttempt(sock, self._plan(selection, expected, v5.BIND), deadline)
+        return TunnelAttempt(sock, self._policy(selection, expected, v5.BIND), deadline)
 
     def expected(self, ipv6: bool) -> Endpoint:
         """The peer that the last proxy is asked to accept, for a socket of that family.

@@ -69,6 +69,11 @@ def handshake(
     asks = [(v5.CONNECT, Endpoint(onward.host, onward.port)) for onward in chain[1:]]
     asks.append((command, destination))
     bound = _NOWHERE
+    if not pipelined:
+        for number, ask in enumerate(asks):
+            asking(number)
+            bound = yield from _ask(chain, number, *ask, None, b"")
+        return bound
     said: list[list[bytes]] = []
     for number in range(len(chain)):
         if not said and any(pipelined[number : number + 1]):

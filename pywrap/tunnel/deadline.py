@@ -79,12 +79,13 @@ class Deadline:
     @property
     def moment(self) -> float:
         """When the present step ends, or the next check is due (``look``), on the monotonic clock."""
-        step = min(self._step, self._look)
-        return step if self._program is None else min(step, self._program)
+        step = self._step if self._step < self._look else self._look
+        return step if self._program is None or step < self._program else self._program
 
     def remaining(self) -> float:
         """Seconds until ``moment``; 0 when it has passed."""
-        return max(0.0, self.moment - monotonic())
+        left = self.moment - monotonic()
+        return left if left > 0 else 0.0
 
     def over(self) -> ProxyTimeout | None:
         """The error to report now that ``moment`` has passed; None when only a check was due (``look``).

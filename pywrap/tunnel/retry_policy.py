@@ -1,6 +1,7 @@
 """How a connection is opened: which attempts are made, one after the other.
 
-After a failed attempt, in this order:
+A strict chain without pipelining has one attempt (``StrictPolicy``). In all other cases (``RetryPolicy``),
+after a failed attempt, in this order:
 
 1. messages were pipelined, and that may be the reason: the same path, one message at a time;
 2. a hop closed the connection, and there are other paths: the same path again, since a refusal is given
@@ -37,6 +38,7 @@ from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_joined, is_one_message
 from pywrap.tunnel.hops import reason
+from pywrap.tunnel.selection import Fixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,6 +115,43 @@ class SingleAttempt:
 
     def succeeded(self) -> None:
         """Learn nothing from it."""
+
+
+class StrictPolicy(SingleAttempt):
+    """The one attempt along the path of a strict chain, without pipelining: what ``RetryPolicy`` would do.
+
+    Another chain may have hops of this one, and learns which of them are dead.
+    """
+
+    def __init__(
+        self,
+        hops: Hops,
+        path: tuple[Proxy, ...],
+        destination: Endpoint,
+        command: int,
+        fast_open: bool,
+    ) -> None:
+        self._hops = hops
+        self._only = Attempt(
+            path,
+            hops.first(path[0]),
+            lambda: handshake(path, destination, command),
+            early=fast_open and path[0].scheme != "raw",
+        )
+
+    def next_after(self, error: SocksError) -> Attempt | None:
+        """There is none."""
+        self.given_up(error)
+        return None
+
+    def given_up(self, error: SocksError) -> None:
+        """Report the hop that is to blame."""
+        if error.failure.blamed is not None:
+            self._hops.died(error.failure.blamed, error, False)
+
+    def succeeded(self) -> None:
+        """No hop of the path is dead."""
+        self._hops.live(self._only.path)
 
 
 class RetryPolicy:
@@ -473,3 +512,18 @@ class RetryPolicy:
 
     def _number(self, hop: Proxy) -> int:
         return self._path.index(hop)
+
+
+def policy(
+    hops: Hops,
+    selection: Selection,
+    destination: Endpoint,
+    command: int = v5.CONNECT,
+    pipeline: str = "off",
+    fast_open: bool = False,
+    then: Callable[[], Dialogue[None]] | None = None,
+) -> RetryPolicy | StrictPolicy:
+    """How to open a connection; the arguments are those of ``RetryPolicy``."""
+    if pipeline == "off" and then is None and isinstance(selection, Fixed):
+        return StrictPolicy(hops, selection.path, destination, command, fast_open)
+    return RetryPolicy(hops, selection, destination, command, pipeline, fast_open, then)

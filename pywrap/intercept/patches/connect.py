@@ -6,9 +6,11 @@ What happens to a connect():
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
 3. refused: EPERM or what the verdict says;
 4. a datagram socket: ``udp.methods``, which sends nothing yet;
-5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket;
+5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket
+   (``tcp.blocking``);
 6. a stream that may not: EINPROGRESS, and ``tcp.nonblocking`` goes on with it. In a signal handler that has
-   interrupted code of ours (``Runtime.is_interrupted``), as in 5.
+   interrupted code of ours (``Runtime.is_interrupted``), as in 5. asyncio's own do not come here
+   (``patches.asyncio``).
 
 bind() is replaced for its names, for which the C library would ask a name server. It also notes which sockets
 are bound to port 0, for ``bind.listener``.
@@ -19,17 +21,14 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from time import monotonic
 
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.own import Own
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.tcp.blocking import open_blocking
 from pywrap.intercept.tcp.nonblocking import Pending
-from pywrap.intercept.tcp.unconnected import unconnected
+from pywrap.intercept.tcp.state import known_error
 from pywrap.intercept.udp.methods import adopt, methods
-from pywrap.tunnel.attempt import wait_for
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -110,22 +109,21 @@ def _connect_through(
     """
     if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
-    _, kind, proto = originals.family_type_proto(sock)
+    family, kind, proto = originals.family_type_proto(sock)
     if kind == _socket.SOCK_DGRAM:
         return _connect_datagrams(runtime, sock, address, verdict)
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return runtime.no_datagrams(verdict, -1)
     try:
-        known = _state(runtime, sock)
+        known = known_error(runtime.registry, sock)
         if known:
             return OSError(known, os.strerror(known))
-        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
-        peer = runtime.peer(verdict.destination, address, ipv6)
+        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         timeout = originals.gettimeout(sock)
         if timeout == 0 and not runtime.is_interrupted:
             Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
-        _block(runtime, sock, peer, verdict, timeout)
+        open_blocking(runtime, sock, peer, verdict, timeout)
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
         error = to_oserror(err)
@@ -148,64 +146,3 @@ def _connect_datagrams(
         except OSError as err:
             return err
     return refusal
-
-
-def _state(runtime: Runtime, sock: _socket.socket) -> int:
-    """The errno for a socket that has been connected before, 0 for one that has not."""
-    fd = originals.fileno(sock)
-    failed = runtime.registry.error_of(fd)
-    if failed:
-        return failed
-    if runtime.registry.pending_of(fd) is not None:
-        return errno.EALREADY
-    if runtime.registry.listener_of(fd) is not None:
-        return errno.EISCONN
-    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
-        return errno.EISCONN
-    try:
-        originals.getpeername(sock)
-    except OSError as err:
-        if err.errno == errno.ENOTCONN:
-            return 0
-        raise
-    # Twisted calls connect_ex() once more after SO_ERROR.
-    return errno.EISCONN
-
-
-def _block(
-    runtime: Runtime,
-    sock: _socket.socket,
-    peer: tuple[Any, ...],
-    verdict: Verdict,
-    timeout: float | None,
-) -> None:
-    """Open a tunnel on the program's own socket while it waits."""
-    started = monotonic()
-    fd = originals.fileno(sock)
-    number = inode(fd)
-    real = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
-    # The same open file as the program's socket, and so the same mode, until ``_settle`` restores it.
-    real.setblocking(False)
-    try:
-        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None))
-        connected = wait_for(attempt, originals.poll)
-    except BaseException:
-        # A handshake may be half done.
-        _settle(unconnected(real), fd, number, timeout)
-        raise
-    else:
-        name = runtime.name_of(attempt, sock, peer)
-        runtime.registry.establish(connected.fileno(), peer, name)
-        _settle(connected, fd, number, timeout)
-    finally:
-        real.close()
-    runtime.opened(verdict, attempt.path, started)
-
-
-def _settle(sock: _socket.socket, fd: int, number: int, timeout: float | None) -> None:
-    """Make ``fd``, whose inode is ``number``, be ``sock``, in the mode and inherited as before."""
-    sock.setblocking(timeout is None)
-    # Another thread may have closed it meanwhile, and the number may be another file.
-    if is_open(fd, number) and inode(sock.fileno()) != number:
-        os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
-    sock.close()

@@ -4,7 +4,7 @@
    bind() survive.
 2. One end of a socketpair takes its place. It is filled so that it is neither readable nor writable, as a
    socket that is connecting.
-3. The background thread opens the tunnel on ``real``.
+3. ``real`` connects to the first hop; the background thread does the rest of the tunnel on it.
 4. When the tunnel is open, ``real`` is put on the program's descriptor, and the far end of the socketpair is
    closed: that wakes up every poller, which finds the socket writable.
 5. When it failed, only the far end is closed. The placeholder then reports POLLERR and POLLHUP, as a refused
@@ -22,7 +22,8 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.intercept import originals
+from pywrap.errors import SocksError
+from pywrap.intercept import epoll, originals
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own import Own
 from pywrap.intercept.sockets import inode, is_open
@@ -34,7 +35,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.errors import SocksError
     from pywrap.intercept.runtime import Runtime
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.routes import Verdict
@@ -54,7 +54,7 @@ class Pending:
         fd = originals.fileno(sock)
         self.fds = {fd}
         self.error = 0
-        self.real: Own = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
+        self.real: Own = Own.duplicate(sock, inode(fd))
         self._runtime = runtime
         self._peer = peer
         self._verdict = verdict
@@ -63,7 +63,7 @@ class Pending:
         near = None
         try:
             near, self._far = placeholder()
-            self.number = inode(near.fileno())
+            self.number = near.number
             self._start(near, fd)
         except BaseException:
             self.real.close()
@@ -73,24 +73,37 @@ class Pending:
                 near.close()
 
     def _start(self, near: _socket.socket, fd: int) -> None:
-        deadline = self._runtime.deadline(None)
-        real = self.real
+        runtime, registry = self._runtime, self._runtime.registry
+        attempt = runtime.attempt(self.real, self._verdict, runtime.deadline(None))
+        starts_here = attempt.is_ready
         self._task = Task(
-            lambda: self._runtime.attempt(real, self._verdict, deadline), self._report, self._far.fileno()
+            lambda: attempt, self._report, self._far.fileno(), started=attempt if starts_here else None
         )
-        registry = self._runtime.registry
         try:
             with registry.lock:
                 # First: a signal handler that finds the placeholder must find this object as well.
                 registry.pending[self.number] = self
                 put(near, fd)
-            self._runtime.background.submit(self._task)
+            if not starts_here or not self._has_ended(attempt):
+                runtime.background.submit(self._task)
         except BaseException:
             with registry.lock:
                 if registry.pending.pop(self.number, None) is not None and is_open(fd, self.number):
                     put(self.real, fd)
             self._far.close()
             raise
+
+    def _has_ended(self, attempt: TunnelAttempt) -> bool:
+        """Start ``attempt`` in this thread, which takes no time; has that opened the tunnel, or failed?"""
+        try:
+            done = attempt.start()
+        except SocksError as err:
+            attempt.abandon()
+            self._report(None, err)
+            return True
+        if done:
+            self._report(attempt, None)
+        return done
 
     def wait(self, timeout: float | None) -> None:
         """Block until the tunnel is open or has failed, ``timeout`` seconds at most."""
@@ -108,7 +121,7 @@ class Pending:
         self.look()
         # Out of the table first: a signal handler that calls this as well must not do it once more.
         if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
-            self._hand_over(self.real)
+            self._hand_over(self.real, self._waiting())
             self.real.close()
         return self.error
 
@@ -154,10 +167,12 @@ class Pending:
     def _succeed(self, attempt: TunnelAttempt) -> None:
         registry, sock = self._runtime.registry, attempt.sock
         name = self._runtime.name_of(attempt, self.real, self._peer)
-        registry.establish(sock.fileno(), self._peer, name)
-        for fd in self._waiting():
-            registry.linger(inode(sock.fileno()), fd)
-        self._hand_over(sock)
+        number = registry.establish(sock.fileno(), self._peer, name)
+        waiting = self._waiting()
+        for fd in waiting:
+            if not epoll.is_registered(fd):
+                registry.linger(number, fd)
+        self._hand_over(sock, waiting)
         # Last: callers that find nothing pending do not take the lock.
         del registry.pending[self.number]
         sock.close()
@@ -173,11 +188,12 @@ class Pending:
         else:
             self.drop()
 
-    def _hand_over(self, sock: _socket.socket) -> None:
-        """Put ``sock`` where the program waits."""
-        for fd in self._waiting():
-            # The program may have changed the mode of the placeholder.
-            sock.setblocking(os.get_blocking(fd))
+    def _hand_over(self, sock: _socket.socket, waiting: list[int]) -> None:
+        """Put ``sock``, which does not block, on the descriptors that the program waits on."""
+        for fd in waiting:
+            if os.get_blocking(fd):
+                # The program has changed the mode of the placeholder.
+                sock.setblocking(True)
             put(sock, fd)
 
     def _waiting(self) -> list[int]:

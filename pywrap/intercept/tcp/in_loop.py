@@ -1,0 +1,188 @@
+"""A connect() of asyncio's: its event loop opens the tunnel, as it would wait for the connection itself.
+
+The program awaits ``loop.sock_connect()``. So no placeholder is needed, and no thread: the loop watches
+another descriptor of the program's socket, and takes the steps of the ``TunnelAttempt``. The future is set
+when the tunnel is open.
+"""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic
+
+from pywrap.errors import SocksError, to_oserror
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import target
+from pywrap.intercept.own import Own
+from pywrap.intercept.sockets import inode
+from pywrap.intercept.tcp.placeholder import take_place
+from pywrap.intercept.tcp.state import known_error
+from pywrap.intercept.tcp.unconnected import unconnected
+from pywrap.tunnel.attempt import POLLIN
+from pywrap.tunnel.routes import TUNNEL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+    from pywrap.tunnel.attempt import TunnelAttempt
+    from pywrap.tunnel.routes import Verdict
+
+
+def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, address: Any) -> bool:
+    """Open a tunnel for ``sock``, and set ``future`` then; False, and nothing done, if connect() must.
+
+    That is for what is no ordinary tunnel: direct and refused destinations, errors of the socket's state, and
+    names that have to be looked up.
+    """
+    family, kind, proto = originals.family_type_proto(sock)
+    if kind != _socket.SOCK_STREAM or proto not in originals.TCP or originals.gettimeout(sock) != 0:
+        return False
+    found = target(sock, address)
+    if found is None or not runtime.is_literal(found.host):
+        return False
+    verdict = runtime.routes.verdict(found.host, found.port, found.ipv6)
+    if verdict.kind != TUNNEL or known_error(runtime.registry, sock):
+        return False
+    peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
+    opening = Opening(runtime, loop, future, sock, peer, verdict)
+    return opening.starts()
+
+
+class Opening:
+    """One tunnel on its way."""
+
+    __slots__ = (
+        "_attempt",
+        "_fd",
+        "_future",
+        "_loop",
+        "_number",
+        "_peer",
+        "_real",
+        "_runtime",
+        "_started",
+        "_timer",
+        "_verdict",
+        "_wants",
+        "_watched",
+    )
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        loop: Any,
+        future: Any,
+        sock: _socket.socket,
+        peer: tuple[Any, ...],
+        verdict: Verdict,
+    ) -> None:
+        self._runtime = runtime
+        self._loop = loop
+        self._future = future
+        self._peer = peer
+        self._verdict = verdict
+        self._started = monotonic()
+        self._fd = originals.fileno(sock)
+        self._number = inode(self._fd)
+        self._real = Own.duplicate(sock, self._number)
+        self._attempt: TunnelAttempt = runtime.attempt(self._real, verdict, runtime.deadline(None))
+        # What the loop watches, for which event, and its timer.
+        self._watched: _socket.socket | None = None
+        self._wants = 0
+        self._timer: Any = None
+
+    def starts(self) -> bool:
+        """Begin; False if a name has to be looked up first."""
+        if not self._attempt.is_ready:
+            self._real.close()
+            return False
+        self._future.add_done_callback(self._settled)
+        self._step(self._attempt.start)
+        return True
+
+    def _step(self, step: Callable[[], bool]) -> None:
+        if self._future.done():
+            # Cancelled: ``_settled`` is about to be called.
+            return
+        try:
+            if step():
+                self._succeed()
+            else:
+                self._watch()
+        except SocksError as err:
+            self._fail(to_oserror(err), err)
+        except OSError as err:
+            self._fail(err, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
+
+    def _advance(self) -> None:
+        self._step(self._attempt.advance)
+
+    def _is_late(self) -> None:
+        self._timer = None
+        if self._attempt.deadline.remaining() > 0:
+            # The deadline has been put off since.
+            self._set_timer()
+        else:
+            self._step(self._attempt.expire)
+
+    def _watch(self) -> None:
+        sock, wants = self._attempt.sock, self._attempt.wants
+        if sock is not self._watched or wants != self._wants:
+            self._unwatch()
+            watch = self._loop._add_reader if wants == POLLIN else self._loop._add_writer
+            watch(sock.fileno(), self._advance)
+            self._watched, self._wants = sock, wants
+        if self._timer is None or self._attempt.deadline.moment < self._timer.when():
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._attempt.deadline.remaining(), self._is_late)
+
+    def _unwatch(self) -> None:
+        # A socket that is not used any more is open until the next step.
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            unwatch = self._loop._remove_reader if self._wants == POLLIN else self._loop._remove_writer
+            unwatch(watched.fileno())
+
+    def _stop(self) -> None:
+        self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _succeed(self) -> None:
+        self._stop()
+        runtime, sock = self._runtime, self._attempt.sock
+        name = runtime.name_of(self._attempt, self._real, self._peer)
+        runtime.registry.establish(sock.fileno(), self._peer, name)
+        if sock is not self._real:
+            take_place(sock, self._fd, self._number)
+        self._real.close()
+        runtime.opened(self._verdict, self._attempt.path, self._started)
+        self._future.set_result(None)
+
+    def _fail(self, error: OSError, cause: SocksError) -> None:
+        self._runtime.messages.failed(self._verdict.destination, cause)
+        self._abandon()
+        error.__cause__ = cause
+        self._future.set_exception(error)
+
+    def _abandon(self) -> None:
+        """End what is under way; the program has an unconnected socket again, unless it has closed it."""
+        self._stop()
+        self._attempt.abandon()
+        fresh = unconnected(self._real)
+        fresh.setblocking(False)
+        take_place(fresh, self._fd, self._number)
+        self._real.close()
+
+    def _settled(self, _: Any) -> None:
+        """The future is done: by one of the above, or the program has cancelled it."""
+        if originals.fileno(self._real) >= 0:
+            self._abandon()
