@@ -24,7 +24,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
 from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe, unknown
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.retry_policy import policy
+from pywrap.tunnel.policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes
 from pywrap.tunnel.selection import Fixed, selection
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Association
-    from pywrap.tunnel.retry_policy import SingleAttempt
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+    from pywrap.tunnel.strict_policy import SingleAttempt
 
     Path: TypeAlias = tuple[Proxy, ...]
     Failed: TypeAlias = Callable[[SocksError], None]

@@ -207,6 +207,8 @@ def _name_of(literal: str) -> str:
 
 def _announced(name: str) -> None:
     runtime = current()
+    if name in import_hook.GREEN:
+        load("pywrap.intercept.patches.implementations").complete()
     if runtime is not None and name in import_hook.FOREIGN:
         load("pywrap.intercept.unsupported").check(runtime, name)
 

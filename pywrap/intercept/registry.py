@@ -102,17 +102,15 @@ class SocketRegistry:
         flows = self.flows or {}
         return self.pending.get(number) or self.listening.get(number) or flows.get(number)
 
-    def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> int:
-        """``fd`` is a tunnel to ``peer``; getsockname() returns ``name``, or the kernel's answer if None.
+    def establish(self, number: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
+        """The socket ``number`` is a tunnel to ``peer``.
 
-        Returns its inode.
+        getsockname() returns ``name`` for it, or the kernel's answer if that is None.
         """
-        number = inode(fd)
         self.established[number] = peer
         if name is not None:
             self.names[number] = name
         self._grown()
-        return number
 
     def name_of(self, fd: int) -> tuple[Any, ...] | None:
         """What getsockname() returns for ``fd``; None for the kernel's answer."""

@@ -18,16 +18,13 @@ from pywrap.intercept.own_addresses import is_own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
-from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
-from pywrap.tunnel.background import Background
-from pywrap.tunnel.binding import advertised_address
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.lookups import LookupFailed, is_host_name
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup
-from pywrap.tunnel.retry_policy import policy
+from pywrap.tunnel.policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
@@ -42,9 +39,13 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.socks.wire import Dialogue
-    from pywrap.tunnel.retry_policy import RetryPolicy, StrictPolicy
+    from pywrap.tunnel.association import Associating
+    from pywrap.tunnel.background import Background
+    from pywrap.tunnel.resolver import Resolver
+    from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+    from pywrap.tunnel.strict_policy import StrictPolicy
 
 # Protocols of a datagram socket that UDP ASSOCIATE can stand for.
 _UDP = (0, _socket.IPPROTO_UDP)
@@ -54,14 +55,19 @@ class Runtime:
     """One installation of the patches.
 
     ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
-    (``patches.implementations``).
+    (``patches.implementations``), which makes it of this object.
     """
 
-    def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: SocketRegistry,
+        functions: Callable[[Runtime], dict[str, Callable[..., Any]]] = lambda runtime: {},
+    ) -> None:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
-        self.functions: dict[str, Callable[..., Any]] = {}
+        self.functions = functions(self)
         # The audit hook lets the program's traffic pass by verdicts, and that of this class without any.
         self.own_class = Own
         self.is_confined = is_confined()
@@ -90,12 +96,22 @@ class Runtime:
         self.routes = Routes(settings, firsts, self.names, self.hosts, own)
         self.chains = _chains(settings)
         self._selections = self._choose()
-        self.background = self._background()
-        self.remote_names = RemoteNames(
-            lookup(settings.dns, self._converse), self.routes, self.names, self.messages
-        )
+        self._backgrounds: dict[str, Background] = {}
+        self.remote_names = RemoteNames(self._lookup(), self.routes, self.names, self.messages)
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
+
+    @property
+    def background(self) -> Background:
+        """The thread that opens tunnels for sockets that must not block; made when it is first needed."""
+        known = self._backgrounds.get("")
+        if known is not None:
+            return known
+        from pywrap.tunnel.background import Background
+
+        # setdefault() is atomic: another thread or a signal handler may make one as well.
+        made = Background(originals.start_new_thread, self._lock, originals.epoll)
+        return self._backgrounds.setdefault("", made)
 
     @property
     def is_interrupted(self) -> bool:
@@ -149,6 +165,8 @@ class Runtime:
 
     def associating(self, chain: str, deadline: Deadline) -> Associating:
         """A UDP association through ``chain``, not started."""
+
+        from pywrap.tunnel.association import UNKNOWN, Associating
 
         def ask(selection: Selection) -> TunnelAttempt:
             return TunnelAttempt(fresh(), self._policy(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
@@ -243,6 +261,8 @@ class Runtime:
         """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
         if self.settings.listen == "bind":
+            from pywrap.tunnel.binding import advertised_address
+
             bound = advertised_address(attempt)
             if bound is not None and (ipv6 or ":" not in bound.host):
                 return self.peer(bound, (bound.host, bound.port), ipv6)
@@ -361,8 +381,9 @@ class Runtime:
     def forked(self) -> None:
         """In a child after fork(), which has neither the background thread nor the owner of a lock."""
         self.registry.lock = Lock()
-        self.background.forked()
-        self.background = self._background()
+        for background in self._backgrounds.values():
+            background.forked()
+        self._backgrounds = {}
         self.registry.forked()
         self.names.forked(self._lock)
         self.hops.forked()
@@ -373,8 +394,13 @@ class Runtime:
         """The lock of the process (``lock``), which is another one after fork()."""
         return self.registry.lock
 
-    def _background(self) -> Background:
-        return Background(originals.start_new_thread, self._lock, originals.epoll)
+    def _lookup(self) -> Resolver | None:
+        """The resolver of ``dns``; None where names are not looked up through the chain."""
+        if self.settings.dns in ("remote", "local"):
+            return None
+        from pywrap.tunnel.resolver import lookup
+
+        return lookup(self.settings.dns, self._converse)
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain selects its proxies, by the chain's name."""

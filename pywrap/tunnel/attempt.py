@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.first_hop import ProxyAddress
-    from pywrap.tunnel.retry_policy import Attempt, RetryPolicy, SingleAttempt
+    from pywrap.tunnel.retry_policy import RetryPolicy
+    from pywrap.tunnel.strict_policy import Attempt, SingleAttempt
 
     class Waited(Protocol):
         """What ``wait_for`` and ``background`` run: a ``TunnelAttempt``, or what implements this."""

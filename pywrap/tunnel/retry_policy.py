@@ -1,7 +1,7 @@
 """How a connection is opened: which attempts are made, one after the other.
 
-A strict chain without pipelining has one attempt (``StrictPolicy``). In all other cases (``RetryPolicy``),
-after a failed attempt, in this order:
+A strict chain without pipelining has one attempt (``policy``). In all other cases, after a failed attempt, in
+this order:
 
 1. messages were pipelined, and that may be the reason: the same path, one message at a time;
 2. a hop closed the connection, and there are other paths: the same path again, since a refusal is given
@@ -34,11 +34,10 @@ from pywrap.errors import (
     Rejected,
     SocksError,
 )
-from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_joined, is_one_message
 from pywrap.tunnel.hops import reason
-from pywrap.tunnel.selection import Fixed
+from pywrap.tunnel.strict_policy import NEVER, Attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +45,8 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue, Endpoint
-    from pywrap.tunnel.first_hop import FirstHop
     from pywrap.tunnel.hops import Hops
     from pywrap.tunnel.selection import Selection
-
-_NEVER = float("inf")
 
 # The part of the remaining time for an attempt that may be followed by another. The last hop may take all of
 # the time for its request.
@@ -67,91 +63,6 @@ PIPELINING_SECONDS = 5.0
 
 # How a hop fails that does not support pipelining. A refusal is not among them: the messages were understood.
 MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
-
-
-@frozen
-class Attempt:
-    """One attempt: the hops in order, the addresses of the first, and ``talk()``, the dialogue with all.
-
-    It may take a ``part`` of the remaining time and at most ``seconds``. An attempt that may be followed by
-    another has ``connect_limit`` seconds to connect to the first hop, and ``reply_limit`` for each answer;
-    0 for no limit. ``early``: the first message may be sent with the SYN. ``watched``: call
-    ``RetryPolicy.should_abandon`` now and then while an answer is awaited.
-    """
-
-    path: tuple[Proxy, ...]
-    first: FirstHop
-    talk: Callable[[], Dialogue[Endpoint]]
-    part: float = 1.0
-    seconds: float = _NEVER
-    connect_limit: float = 0.0
-    reply_limit: float = 0.0
-    early: bool = False
-    watched: bool = False
-
-
-class SingleAttempt:
-    """One attempt and no other; implements what ``TunnelAttempt`` uses of ``RetryPolicy``."""
-
-    waits_for_destination = False
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._only = attempt
-
-    def start(self) -> Attempt:
-        return self._only
-
-    def next_after(self, error: SocksError) -> Attempt | None:
-        return None
-
-    def error_to_report(self, error: SocksError) -> SocksError:
-        return error
-
-    def should_abandon(self) -> bool:
-        return False
-
-    def given_up(self, error: SocksError) -> None:
-        """Learn nothing from it."""
-
-    def succeeded(self) -> None:
-        """Learn nothing from it."""
-
-
-class StrictPolicy(SingleAttempt):
-    """The one attempt along the path of a strict chain, without pipelining: what ``RetryPolicy`` would do.
-
-    Another chain may have hops of this one, and learns which of them are dead.
-    """
-
-    def __init__(
-        self,
-        hops: Hops,
-        path: tuple[Proxy, ...],
-        destination: Endpoint,
-        command: int,
-        fast_open: bool,
-    ) -> None:
-        self._hops = hops
-        self._only = Attempt(
-            path,
-            hops.first(path[0]),
-            lambda: handshake(path, destination, command),
-            early=fast_open and path[0].scheme != "raw",
-        )
-
-    def next_after(self, error: SocksError) -> Attempt | None:
-        """There is none."""
-        self.given_up(error)
-        return None
-
-    def given_up(self, error: SocksError) -> None:
-        """Report the hop that is to blame."""
-        if error.failure.blamed is not None:
-            self._hops.died(error.failure.blamed, error, False)
-
-    def succeeded(self) -> None:
-        """No hop of the path is dead."""
-        self._hops.live(self._only.path)
 
 
 class RetryPolicy:
@@ -305,7 +216,7 @@ class RetryPolicy:
         self._swallows = tuple(self._may_swallow(hop) for hop in path)
         self._begun = monotonic()
         self._at = 0
-        part, seconds, connect_limit, reply_limit = 1.0, _NEVER, 0.0, 0.0
+        part, seconds, connect_limit, reply_limit = 1.0, NEVER, 0.0, 0.0
         if self._has_another():
             part, connect_limit, reply_limit = _PART, _CONNECT_LIMIT, _REPLY_LIMIT
         # Decided now: another connection may learn meanwhile that a hop does not support it.
@@ -512,18 +423,3 @@ class RetryPolicy:
 
     def _number(self, hop: Proxy) -> int:
         return self._path.index(hop)
-
-
-def policy(
-    hops: Hops,
-    selection: Selection,
-    destination: Endpoint,
-    command: int = v5.CONNECT,
-    pipeline: str = "off",
-    fast_open: bool = False,
-    then: Callable[[], Dialogue[None]] | None = None,
-) -> RetryPolicy | StrictPolicy:
-    """How to open a connection; the arguments are those of ``RetryPolicy``."""
-    if pipeline == "off" and then is None and isinstance(selection, Fixed):
-        return StrictPolicy(hops, selection.path, destination, command, fast_open)
-    return RetryPolicy(hops, selection, destination, command, pipeline, fast_open, then)

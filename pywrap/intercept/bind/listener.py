@@ -434,7 +434,7 @@ class Listener:
         self._came = None
         self._idle = self._failures = 0
         address = self._runtime.peer(came, (came.host, came.port), self._family == _socket.AF_INET6)
-        registry.establish(new, address, self._name)
+        registry.establish(inode(new), address, self._name)
         assert self._binding is not None, "somebody came by it"
         self._runtime.messages.accepted(came, self._binding.path)
         return new, address

@@ -25,10 +25,9 @@ import os
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
+from pywrap.intercept.loading import load
 from pywrap.intercept.tcp.blocking import open_blocking
-from pywrap.intercept.tcp.nonblocking import Pending
 from pywrap.intercept.tcp.state import known_error
-from pywrap.intercept.udp.methods import adopt, methods
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -121,7 +120,7 @@ def _connect_through(
         peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         timeout = originals.gettimeout(sock)
         if timeout == 0 and not runtime.is_interrupted:
-            Pending(runtime, sock, peer, verdict)
+            load("pywrap.intercept.tcp.nonblocking").Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
         open_blocking(runtime, sock, peer, verdict, timeout)
     except SocksError as err:
@@ -141,8 +140,9 @@ def _connect_datagrams(
     """A datagram socket's connect() names a peer; nothing is sent."""
     refusal = runtime.no_datagrams(verdict, originals.family_type_proto(sock)[2])
     if refusal is None:
+        datagram = load("pywrap.intercept.udp.methods")
         try:
-            methods(adopt(runtime, sock)).connect(sock, address)
+            datagram.methods(datagram.adopt(runtime, sock)).connect(sock, address)
         except OSError as err:
             return err
     return refusal

@@ -25,7 +25,7 @@ import _socket
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import host_text
 from pywrap.socks.wire import unmapped
-from pywrap.tunnel.resolver import LookupFailed
+from pywrap.tunnel.lookups import LookupFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

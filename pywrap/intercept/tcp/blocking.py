@@ -54,9 +54,11 @@ def open_blocking(
         raise
     else:
         name = runtime.name_of(attempt, sock, peer)
-        runtime.registry.establish(connected.fileno(), peer, name)
         connected.setblocking(timeout is None)
-        if connected is not real:
+        if connected is real:
+            runtime.registry.establish(number, peer, name)
+        else:
+            runtime.registry.establish(inode(connected.fileno()), peer, name)
             take_place(connected, fd, number)
     finally:
         real.close()

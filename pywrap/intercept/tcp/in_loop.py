@@ -160,8 +160,10 @@ class Opening:
         self._stop()
         runtime, sock = self._runtime, self._attempt.sock
         name = runtime.name_of(self._attempt, self._real, self._peer)
-        runtime.registry.establish(sock.fileno(), self._peer, name)
-        if sock is not self._real:
+        if sock is self._real:
+            runtime.registry.establish(self._number, self._peer, name)
+        else:
+            runtime.registry.establish(inode(sock.fileno()), self._peer, name)
             take_place(sock, self._fd, self._number)
         self._real.close()
         runtime.opened(self._verdict, self._attempt.path, self._started)

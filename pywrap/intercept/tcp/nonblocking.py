@@ -167,7 +167,8 @@ class Pending:
     def _succeed(self, attempt: TunnelAttempt) -> None:
         registry, sock = self._runtime.registry, attempt.sock
         name = self._runtime.name_of(attempt, self.real, self._peer)
-        number = registry.establish(sock.fileno(), self._peer, name)
+        number = inode(sock.fileno())
+        registry.establish(number, self._peer, name)
         waiting = self._waiting()
         for fd in waiting:
             if not epoll.is_registered(fd):
