@@ -69,9 +69,13 @@ def handshake(
     asks.append((command, destination))
     bound = _NOWHERE
     if not pipelined:
-        for number, ask in enumerate(asks):
-            asking(number)
-            bound = yield from _ask(chain, number, *ask, None, b"")
+        number = 0
+        try:
+            for number, ask in enumerate(asks):
+                asking(number)
+                bound = yield from _request(chain[number], *ask)
+        except SocksError as err:
+            raise _located(err, chain, number, *asks[number]) from err.__cause__
         return bound
     said: list[list[bytes]] = []
     for number in range(len(chain)):

@@ -64,7 +64,6 @@ class Opening:
         "_real",
         "_runtime",
         "_started",
-        "_timer",
         "_verdict",
         "_wants",
         "_watched",
@@ -89,10 +88,9 @@ class Opening:
         self._number = inode(self._fd)
         self._real = Own.duplicate(sock, self._number)
         self._attempt: TunnelAttempt = runtime.attempt(self._real, verdict, runtime.deadline(None))
-        # What the loop watches, for which event, and its timer.
+        # What the loop watches, and for which event.
         self._watched: _socket.socket | None = None
         self._wants = 0
-        self._timer: Any = None
 
     def starts(self) -> bool:
         """Begin; False if a name has to be looked up first."""
@@ -120,13 +118,14 @@ class Opening:
     def _advance(self) -> None:
         self._step(self._attempt.advance)
 
-    def _is_late(self) -> None:
-        self._timer = None
-        if self._attempt.deadline.remaining() > 0:
-            # The deadline has been put off since.
-            self._set_timer()
-        else:
-            self._step(self._attempt.expire)
+    @property
+    def moment(self) -> float:
+        """When ``expire`` is to be called, on the monotonic clock."""
+        return self._attempt.deadline.moment
+
+    def expire(self) -> None:
+        """``moment`` has passed."""
+        self._step(self._attempt.expire)
 
     def _watch(self) -> None:
         sock, wants = self._attempt.sock, self._attempt.wants
@@ -135,13 +134,7 @@ class Opening:
             watch = self._loop._add_reader if wants == POLLIN else self._loop._add_writer
             watch(sock.fileno(), self._advance)
             self._watched, self._wants = sock, wants
-        if self._timer is None or self._attempt.deadline.moment < self._timer.when():
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._attempt.deadline.remaining(), self._is_late)
+        _timer_of(self._loop).watch(self)
 
     def _unwatch(self) -> None:
         # A socket that is not used any more is open until the next step.
@@ -152,9 +145,7 @@ class Opening:
 
     def _stop(self) -> None:
         self._unwatch()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        _timer_of(self._loop).forget(self)
 
     def _succeed(self) -> None:
         self._stop()
@@ -188,3 +179,55 @@ class Opening:
         """The future is done: by one of the above, or the program has cancelled it."""
         if originals.fileno(self._real) >= 0:
             self._abandon()
+
+
+class Timer:
+    """One for all the openings of a loop: a timer for each would cost as much as two of its system calls."""
+
+    __slots__ = ("_due", "_handle", "_loop", "_openings")
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._openings: set[Opening] = set()
+        # When the loop calls ``_check``, on the monotonic clock; and what would cancel that.
+        self._due = _NEVER
+        self._handle: Any = None
+
+    def watch(self, opening: Opening) -> None:
+        """Call ``opening.expire`` at its moment, which may have changed."""
+        self._openings.add(opening)
+        if opening.moment < self._due:
+            self._arm(opening.moment)
+
+    def forget(self, opening: Opening) -> None:
+        """It has ended. The loop may call once more for nothing."""
+        self._openings.discard(opening)
+
+    def _arm(self, moment: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._due = moment
+        self._handle = self._loop.call_later(max(0.0, moment - monotonic()), self._check)
+
+    def _check(self) -> None:
+        self._due, self._handle = _NEVER, None
+        now = monotonic()
+        for opening in [opening for opening in self._openings if opening.moment <= now]:
+            opening.expire()
+        if self._openings:
+            self._arm(min(opening.moment for opening in self._openings))
+
+
+_NEVER = float("inf")
+
+
+def _timer_of(loop: Any) -> Timer:
+    # An attribute: it lives as long as the loop does.
+    timer: Timer | None = getattr(loop, _ATTRIBUTE, None)
+    if timer is None:
+        timer = Timer(loop)
+        setattr(loop, _ATTRIBUTE, timer)
+    return timer
+
+
+_ATTRIBUTE = "_pysocksify_timer"
