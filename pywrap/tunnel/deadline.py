@@ -39,6 +39,10 @@ class Deadline:
 
     def share(self, part: float, seconds: float = _NEVER) -> None:
         """Begin one of several attempts: it gets ``part`` (0 to 1) of the time left, at most ``seconds``."""
+        if part == 1 and seconds == _NEVER:
+            # The only one.
+            self._attempt = self._end
+            return
         now = monotonic()
         end = self._end if self._program is None else min(self._end, self._program)
         # A part of 1 leaves it to the program's own timeout to end first.

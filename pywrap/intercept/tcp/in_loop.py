@@ -8,6 +8,7 @@ when the tunnel is open.
 from __future__ import annotations
 
 import _socket
+import errno
 from time import monotonic
 
 from pywrap.errors import SocksError, to_oserror
@@ -114,6 +115,10 @@ class Opening:
             self._fail(to_oserror(err), err)
         except OSError as err:
             self._fail(err, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
+        except Exception as err:
+            # A bug of ours: the program would wait for ever.
+            words = f"internal error, please report it: {err!r}"
+            self._fail(OSError(errno.EIO, words), SocksError(words, errno.EIO))
 
     def _advance(self) -> None:
         self._step(self._attempt.advance)
