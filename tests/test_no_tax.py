@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import pywrap
-from tests.support import destinations
+from tests.support import destinations, strace
 from tests.support.child import source_of
 from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
@@ -193,6 +193,32 @@ def test_a_connection_that_fails_leaves_nothing_at_all(interpreter, proxy, refus
     assert before == after
 
 
+# ---------------------------------------------------------------- system calls
+
+COUNT = 50
+# For each connection, its socket() and close() included. By hand, without a timeout, it is 7.
+MOST_CALLS = {"blocking": 24, "timeout": 25, "asyncio": 29, "nonblocking": 90}
+
+
+@pytest.mark.parametrize("how", MOST_CALLS)
+def test_a_connection_makes_few_system_calls(how, proxy, echo_server, trace):
+    words = *program("connect_often.py"), how, echo_server.host, echo_server.port, COUNT
+    calls = strace.counted(*through(proxy), *words)
+    assert len(proxy.asked) == COUNT + 1
+    if how == "nonblocking":
+        # How often its threads wait for each other depends on the machine.
+        del calls["futex"]
+    else:
+        assert not calls["futex"] and not calls["clone3"] and not calls["clone"], calls
+    # A busy machine may cut an answer in two; and closed sockets are swept out of the tables now and then.
+    assert calls.total() / COUNT < MOST_CALLS[how] + 1, calls
+
+
+def test_seven_system_calls_are_what_a_connection_takes_by_hand(proxy, echo_server, trace):
+    words = *program("connect_often.py"), "by_hand", echo_server.host, echo_server.port, COUNT, proxy.port
+    assert 7 <= strace.counted(*words).total() / COUNT < 8
+
+
 # ---------------------------------------------------------------- imports
 
 # DESIGN 3.8; what costs most, and a few that would bring these along.
@@ -251,6 +277,55 @@ def test_a_connection_imports_none_of_what_takes_long(interpreter, proxy, echo_s
     command = [interpreter, "-c", f"{code}\nimport sys\nprint('\"', *sys.modules, '\"')"]
     wrapped = set(run(*through(proxy), *command).json.split())
     assert (wrapped - bare) & EXPENSIVE == set()
+
+
+# What the first connection of a program adds, to a name and through a strict chain of SOCKS5 proxies.
+ROAD = {
+    *("pywrap.config", "pywrap.config.matching", "pywrap.config.settings", "pywrap.config.settings_env"),
+    *("pywrap.errors", "pywrap.frozen", "pywrap.messages"),
+    *("pywrap.intercept.addresses", "pywrap.intercept.events", "pywrap.intercept.hop_probes"),
+    *("pywrap.intercept.own", "pywrap.intercept.own_addresses", "pywrap.intercept.patches.connect"),
+    *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),
+    *("pywrap.intercept.remote_names", "pywrap.intercept.runtime", "pywrap.intercept.tcp"),
+    *("pywrap.intercept.tcp.blocking", "pywrap.intercept.hand_over", "pywrap.intercept.tcp.state"),
+    *("pywrap.intercept.tcp.unconnected", "pywrap.socks", "pywrap.socks.v5", "pywrap.socks.wire"),
+    *("pywrap.tunnel", "pywrap.tunnel.attempt", "pywrap.tunnel.chain", "pywrap.tunnel.deadline"),
+    *("pywrap.tunnel.first_hop", "pywrap.tunnel.hops", "pywrap.tunnel.lookups", "pywrap.tunnel.name_list"),
+    *("pywrap.tunnel.placeholders", "pywrap.tunnel.policy", "pywrap.tunnel.round_robin"),
+    *("pywrap.tunnel.routes", "pywrap.tunnel.selection", "pywrap.tunnel.shared_names"),
+    # Not later: what needs it may be a want of descriptors, with which nothing can be imported.
+    *("pywrap.tunnel.sockopts", "pywrap.tunnel.strict_policy", "fcntl"),
+}
+ADDED = """
+import json, sys
+before = set(sys.modules)
+{code}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def added_by(interpreter, proxy, before, code):
+    text = before + ADDED.format(code=code)
+    words = pysocksify("-x", proxy.url(), "--loopback", "proxy")
+    return set(run(*words, interpreter, "-c", text).json)
+
+
+def test_a_first_connection_imports_nothing_of_udp_bind_probes_and_other_chains(interpreter, proxy):
+    # The proxy refuses it: no server has this name.
+    connect = "try: socket.create_connection(('name.invalid', 80))\nexcept OSError: pass"
+    added = added_by(interpreter, proxy, "import encodings.idna, socket", connect)
+    assert added == ROAD
+
+
+def test_asyncio_needs_no_thread_and_no_placeholder(interpreter, proxy, echo_server):
+    connect = (
+        "async def main():\n"
+        f"    (await asyncio.open_connection('127.0.0.1', {echo_server.port}))[1].close()\n"
+        "asyncio.run(main())"
+    )
+    added = added_by(interpreter, proxy, "import asyncio, encodings.idna", connect)
+    ours = {name for name in added if name.startswith("pywrap")}
+    assert ours - ROAD == {"pywrap.intercept.tcp.in_loop"}
 
 
 def test_a_library_that_watches_modules_finds_socket_as_it_is(interpreter):

@@ -7,20 +7,14 @@ unknown directives in it, the hint considers the directives of all formats.
 
 from __future__ import annotations
 
-from pywrap.config import proxychains, torsocks, tsocks
+from pywrap.config import proxychains
 from pywrap.config.words import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.partial_settings import PartialSettings
 
-PARSERS = {"proxychains": proxychains.parse, "tsocks": tsocks.parse, "torsocks": torsocks.parse}
-FORMATS = tuple(PARSERS)
-WORDS = {
-    "proxychains": tuple(proxychains.DIRECTIVES),
-    "tsocks": tsocks.DIRECTIVES,
-    "torsocks": tuple(torsocks.DIRECTIVES),
-}
+FORMATS = ("proxychains", "tsocks", "torsocks")
 
 
 def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSettings:
@@ -30,8 +24,17 @@ def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSe
         ConfigError: something in it is wrong.
     """
     told = file_format or _by_name(source) or _by_content(data)
+    # Imported when they are met: most starts read no file, or one of proxychains.
+    if told == "tsocks":
+        from pywrap.config import tsocks
+
+        return tsocks.parse(data, source)
+    if told == "torsocks":
+        from pywrap.config import torsocks
+
+        return torsocks.parse(data, source)
     if told:
-        return PARSERS[told](data, source)
+        return proxychains.parse(data, source)
     return proxychains.parse(data, source, _hint_where_nothing_tells)
 
 
@@ -55,11 +58,22 @@ def _format_of(word: str) -> str:
     if word.startswith("["):
         # The other formats have no sections.
         return "proxychains"
-    return next((name for name, words in WORDS.items() if word in words), "")
+    return next((name for name, words in directives().items() if word in words), "")
+
+
+def directives() -> dict[str, tuple[str, ...]]:
+    """The words of each format."""
+    from pywrap.config import torsocks, tsocks
+
+    return {
+        "proxychains": tuple(proxychains.DIRECTIVES),
+        "tsocks": tsocks.DIRECTIVES,
+        "torsocks": tuple(torsocks.DIRECTIVES),
+    }
 
 
 def _hint_where_nothing_tells(word: str) -> str:
-    near = nearest(word.rstrip("{"), [each for words in WORDS.values() for each in words])
+    near = nearest(word.rstrip("{"), [each for words in directives().values() for each in words])
     found = _format_of(near)
     if found == "proxychains":
         return f"did you mean `{near}`?"

@@ -21,7 +21,8 @@ from pywrap.confine.dns_message import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_F
 from pywrap.errors import ProtocolError, Rejected, SocksError
 from pywrap.socks import dns, v5
 from pywrap.socks.wire import Endpoint, packed, unpacked
-from pywrap.tunnel.resolver import OF_TOR, LookupFailed, has_addresses, name_server
+from pywrap.tunnel.lookups import LookupFailed, has_addresses
+from pywrap.tunnel.resolver import OF_TOR, name_server
 from pywrap.tunnel.routes import address_of
 from pywrap.tunnel.shared_names import NOT_OWN, OWN, asked_whether_own
 

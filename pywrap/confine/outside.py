@@ -26,7 +26,7 @@ from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe, unknown
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes
 from pywrap.tunnel.selection import Fixed, selection
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Association
-    from pywrap.tunnel.retry_policy import SingleAttempt
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+    from pywrap.tunnel.strict_policy import SingleAttempt
 
     Path: TypeAlias = tuple[Proxy, ...]
     Failed: TypeAlias = Callable[[SocksError], None]
@@ -219,10 +219,10 @@ class Outside:
         deadline: Deadline | None = None,
     ) -> TunnelAttempt:
         settings = self.settings
-        plan = RetryPolicy(
+        attempts = policy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), plan, deadline or Deadline(settings), self._securing.take)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._securing.take)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed

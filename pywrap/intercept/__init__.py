@@ -190,6 +190,8 @@ def _patch_keeper(module: Any) -> None:
     assert _patches is not None and _registry is not None, "importing socket has patched it"
     if module.__name__ == import_hook.TRIO:
         load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
+    elif module.__name__ == import_hook.ASYNCIO:
+        load("pywrap.intercept.patches.asyncio").install(_patches, module, current)
     elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     elif module.__name__ in import_hook.SEAMS:
@@ -216,6 +218,8 @@ def _name_of(literal: str) -> str:
 
 def _announced(name: str) -> None:
     runtime = current()
+    if name in import_hook.GREEN:
+        load("pywrap.intercept.patches.implementations").complete()
     if runtime is not None and name in import_hook.FOREIGN:
         load("pywrap.intercept.unsupported").check(runtime, name)
 
@@ -225,6 +229,9 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         return
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
         # Each datagram that we send to a relay comes by here.
+        return
+    if _runtime is not None and event == "socket.connect" and type(args[0]) is _runtime.own_class:
+        # A socket of ours, which connects to a first hop.
         return
     runtime = current()
     if runtime is not None:

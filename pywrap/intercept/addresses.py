@@ -88,6 +88,9 @@ def host_text(host: Any) -> str | None:
 
 def _plain(host: str) -> bool:
     """Would the idna codec leave it as it is? It takes milliseconds to import."""
+    if len(host) < 64 and host[:1] != "." and ".." not in host:
+        # No label is empty or too long.
+        return True
     labels = host.split(".")
     if not labels[-1]:
         labels.pop()

@@ -172,6 +172,11 @@ def leave(fd: int) -> None:
         epoll._leave(fd)
 
 
+def is_registered(fd: int) -> bool:
+    """Has an epoll object of Python's ``fd``?"""
+    return any(reference() is not None and fd in reference()._events for reference in list(_alive.values()))
+
+
 def rejoin(fd: int) -> None:
     """Register ``fd``, which is another file now, with the epoll objects that the program wants it in."""
     for epoll in _with(fd):

@@ -26,7 +26,8 @@ class Events(Messages):
 
     def connected(self, destination: Endpoint, path: Path, started: float) -> None:
         """A tunnel is open."""
-        self.say(1, f"{destination} via {_list(path)}: connected in {_milliseconds(started)}")
+        if self.verbosity >= 1:
+            self.say(1, f"{destination} via {_list(path)}: connected in {_milliseconds(started)}")
 
     def failed(self, destination: Endpoint, error: SocksError) -> None:
         """A tunnel failed, of which the program sees the errno only."""

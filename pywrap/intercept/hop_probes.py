@@ -11,18 +11,16 @@ import _socket
 from pywrap.frozen import replace
 from pywrap.intercept.own_socket import Own
 from pywrap.tunnel.attempt import TunnelAttempt
-from pywrap.tunnel.background import Task
 from pywrap.tunnel.deadline import Deadline
-from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
-from pywrap.tunnel.pipelining_probe import HURRY, PassingProbe, PipeliningProbe, unknown, unseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pywrap.config.settings import Path, Settings
+    from pywrap.tunnel.background import Task
     from pywrap.tunnel.hops import Hops
-    from pywrap.tunnel.retry_policy import SingleAttempt
+    from pywrap.tunnel.strict_policy import SingleAttempt
 
 
 class HopProbes:
@@ -35,15 +33,21 @@ class HopProbes:
 
     def probe_liveness(self, path: Path) -> None:
         """Probe whether the last hop of ``path``, which keeps a connection waiting, is alive."""
+        from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
+
         self._ask(LivenessProbe(self._hops, path), self._within(PATIENCE))
 
     def probe_pipelining(self, path: Path) -> None:
         """Probe whether the last hop of ``path`` supports pipelining, which is not known yet."""
+        from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe
+
         self._ask(PipeliningProbe(self._hops, path), self._within(HURRY))
 
     def learn(self, path: Path) -> None:
         """A connection through ``path`` is open: probe its hops for pipelining, if that is not known yet."""
         if self._settings.pipeline == "auto":
+            from pywrap.tunnel.pipelining_probe import PassingProbe, PipeliningProbe, unknown, unseen
+
             for to_ask in unknown(self._hops, path):
                 if not self._ask(PipeliningProbe(self._hops, to_ask), Deadline(self._settings)):
                     # Not probed: the next connection may do it.
@@ -57,6 +61,8 @@ class HopProbes:
         return Deadline(replace(self._settings, read_timeout=reply_limit))
 
     def _ask(self, question: SingleAttempt, deadline: Deadline) -> bool:
+        from pywrap.tunnel.background import Task
+
         sock = None
         try:
             sock = fresh()

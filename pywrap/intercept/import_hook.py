@@ -49,14 +49,16 @@ SEAMS = {
 SELECT = "select"
 
 # These keep functions of ``socket`` (``patches.trio``, ``patches.multiprocessing``), or would send a
-# placeholder address to their own proxy (``socks_libraries``).
+# placeholder address to their own proxy (``socks_libraries``), or have something else replaced.
 TRIO = "trio._socket"
 SOCKS_LIBRARIES = frozenset(
     {"socks", *(f"python_socks._protocols.{name}" for name in ("http", "socks4", "socks5"))}
 )
+# Connects by itself (``patches.asyncio``).
+ASYNCIO = "asyncio.selector_events"
 # Starts child processes (``patches.spawn``).
 FORK_EXEC = "_posixsubprocess"
-KEEPERS = frozenset({TRIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
+KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
 
 LOADED = KEEPERS | {"socket", "_socket", SELECT}
 

@@ -6,6 +6,7 @@ must neither close nor write to.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from pywrap.intercept import originals
@@ -28,10 +29,23 @@ class Own(originals.Socket):
         super().__init__(family, type, proto, fileno)
         self._inode = inode(originals.fileno(self))
 
+    @property
+    def number(self) -> int:
+        """Its inode."""
+        return self._inode
+
+    @classmethod
+    def duplicate(cls, sock: _socket.socket, number: int) -> Own:
+        """Another descriptor of ``sock``, whose inode is ``number``."""
+        self = cls.__new__(cls)
+        self._inode = number
+        originals.Socket.__init__(self, *originals.family_type_proto(sock), os.dup(originals.fileno(sock)))
+        return self
+
     def is_lost(self) -> bool:
         """Has the program closed it?"""
-        fd = originals.fileno(self)
-        return fd >= 0 and self._inode >= 0 and not is_open(fd, self._inode)
+        fd, number = originals.fileno(self), self._inode
+        return fd >= 0 and number >= 0 and not is_open(fd, number)
 
     def close(self) -> None:
         if self.is_lost():

@@ -104,9 +104,11 @@ class SocketRegistry:
         flows = self.flows or {}
         return self.pending.get(number) or self.listening.get(number) or flows.get(number)
 
-    def establish(self, fd: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
-        """``fd`` is a tunnel to ``peer``; getsockname() returns ``name``, or the kernel's answer if None."""
-        number = inode(fd)
+    def establish(self, number: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
+        """The socket ``number`` is a tunnel to ``peer``.
+
+        getsockname() returns ``name`` for it, or the kernel's answer if that is None.
+        """
         self.established[number] = peer
         if name is not None:
             self.names[number] = name
@@ -134,17 +136,18 @@ class SocketRegistry:
         with self.lock:
             return self.listening.get(inode(fd))
 
-    def error_of(self, fd: int) -> int:
-        """SO_ERROR of ``fd``: an errno once, as of the kernel's, then 0."""
+    def error_of(self, fd: int) -> int | None:
+        """SO_ERROR of ``fd``: an errno once, and 0 while a connect() is pending; None: ask the kernel."""
         if not self.pending and not self._lingering:
-            return 0
-        number = inode(fd)
+            return None
+        # The inode too: in the middle of a hand-over, ``fd`` is neither the placeholder nor the tunnel.
         with self.lock:
+            number = inode(fd)
             placeholder = self._lingering.pop(number, None)
             if placeholder is not None:
                 _close(*placeholder)
             pending = self.pending.get(number)
-            return pending.take_error() if pending is not None else 0
+            return pending.take_error() if pending is not None else None
 
     def keep_failed(self, number: int, failed: Pending) -> None:
         """Keep ``failed`` at the inode of its placeholder until the program reads its errno."""

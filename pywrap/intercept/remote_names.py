@@ -15,7 +15,7 @@ from _socket import EAI_FAIL
 
 from pywrap.errors import SocksError
 from pywrap.frozen import replace
-from pywrap.tunnel.resolver import LookupFailed, has_addresses
+from pywrap.tunnel.lookups import LookupFailed, has_addresses
 from pywrap.tunnel.routes import TUNNEL, address_of
 
 TYPE_CHECKING = False

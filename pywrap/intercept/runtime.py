@@ -18,17 +18,14 @@ from pywrap.intercept.own_socket import Own, own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import dns, v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
-from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
-from pywrap.tunnel.background import Background
-from pywrap.tunnel.binding import advertised_address
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hops import Hops
+from pywrap.tunnel.lookups import LookupFailed, is_host_name
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.resolver import LookupFailed, is_host_name, lookup, name_server
-from pywrap.tunnel.retry_policy import RetryPolicy
+from pywrap.tunnel.policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
@@ -45,9 +42,14 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
+    from pywrap.tunnel.association import Associating
     from pywrap.tunnel.attempt import Waited
+    from pywrap.tunnel.background import Background
+    from pywrap.tunnel.resolver import Resolver
+    from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+    from pywrap.tunnel.strict_policy import StrictPolicy
 
 # Protocols of a datagram socket that UDP ASSOCIATE can stand for.
 _UDP = (0, _socket.IPPROTO_UDP)
@@ -57,14 +59,21 @@ class Runtime:
     """One installation of the patches.
 
     ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
-    (``patches.implementations``). ``log``: None when the user wants none.
+    (``patches.implementations``), which makes it of this object. ``log``: None when the user wants none.
     """
 
-    def __init__(self, settings: Settings, registry: SocketRegistry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: SocketRegistry,
+        functions: Callable[[Runtime], dict[str, Callable[..., Any]]] = lambda runtime: {},
+    ) -> None:
         self.settings = settings
         self.messages = Events(settings.verbosity)
         self.registry = registry
-        self.functions: dict[str, Callable[..., Any]] = {}
+        self.functions = functions(self)
+        # The audit hook lets the program's traffic pass by verdicts, and that of this class without any.
+        self.own_class = Own
         self.is_confined = is_confined()
         self.names: Placeholders
         if self.is_confined:
@@ -94,13 +103,23 @@ class Runtime:
         self.routes = Routes(settings, firsts, self.names, self.hosts, is_here)
         self.chains = _chains(settings)
         self._selections = self._choose()
-        self.background = self._background()
-        self.remote_names = RemoteNames(
-            lookup(settings.dns, self._converse), self.routes, self.names, self.messages
-        )
+        self._backgrounds: dict[str, Background] = {}
+        self.remote_names = RemoteNames(self._lookup(), self.routes, self.names, self.messages)
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
         self.log = self.messages.log = self._recorder() if settings.log else None
+
+    @property
+    def background(self) -> Background:
+        """The thread that opens tunnels for sockets that must not block; made when it is first needed."""
+        known = self._backgrounds.get("")
+        if known is not None:
+            return known
+        from pywrap.tunnel.background import Background
+
+        # setdefault() is atomic: another thread or a signal handler may make one as well.
+        made = Background(originals.start_new_thread, self._lock, originals.epoll)
+        return self._backgrounds.setdefault("", made)
 
     @property
     def is_interrupted(self) -> bool:
@@ -132,23 +151,21 @@ class Runtime:
         self, sock: _socket.socket, verdict: Verdict, deadline: Deadline, begun: Begun | None = None
     ) -> TunnelAttempt:
         """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
-        plan = self._plan(self._selections[verdict.chain], verdict.destination)
-        attempt = TunnelAttempt(sock, plan, deadline)
+        attempts = self._policy(self._selections[verdict.chain], verdict.destination)
+        attempt = TunnelAttempt(sock, attempts, deadline)
         if begun is not None:
             attempt.times = begun.times
         return attempt
 
-    def _plan(
+    def _policy(
         self,
         selection: Selection,
         destination: Endpoint,
         command: int = v5.CONNECT,
         then: Callable[[], Dialogue[None]] | None = None,
-    ) -> RetryPolicy:
+    ) -> RetryPolicy | StrictPolicy:
         settings = self.settings
-        return RetryPolicy(
-            self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then
-        )
+        return policy(self.hops, selection, destination, command, settings.pipeline, settings.fast_open, then)
 
     def ask_name_server(self, about: str, query: bytes, timeout: float | None) -> bytes:
         """The answer of the name server of ``dns tcp://`` to ``query``, a whole message about a name.
@@ -158,6 +175,8 @@ class Runtime:
         Raises:
             SocksError, OSError: a hop, or the server, fails.
         """
+        from pywrap.tunnel.resolver import name_server
+
         server = name_server(self.settings.dns)
         assert server is not None, "the settings name one"
         answers: list[bytes] = []
@@ -182,8 +201,8 @@ class Runtime:
         """
         # For all ports: "", the default chain, where the rules say direct or nothing.
         chain = self.routes.verdict(about, 0).chain
-        plan = self._plan(self._selections[chain], destination, command, then)
-        attempt = TunnelAttempt(fresh(), plan, self.deadline(timeout))
+        attempts = self._policy(self._selections[chain], destination, command, then)
+        attempt = TunnelAttempt(fresh(), attempts, self.deadline(timeout))
         try:
             self.wait_for(attempt)
         finally:
@@ -197,8 +216,10 @@ class Runtime:
     def associating(self, chain: str, deadline: Deadline, begun: Begun | None = None) -> Associating:
         """A UDP association through ``chain``, not started."""
 
+        from pywrap.tunnel.association import UNKNOWN, Associating
+
         def ask(selection: Selection) -> TunnelAttempt:
-            return TunnelAttempt(fresh(), self._plan(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            return TunnelAttempt(fresh(), self._policy(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
         last = ask(self._selections[chain])
         if begun is not None:
@@ -271,7 +292,7 @@ class Runtime:
         last of them.
         """
         selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
-        return TunnelAttempt(sock, self._plan(selection, expected, v5.BIND), deadline)
+        return TunnelAttempt(sock, self._policy(selection, expected, v5.BIND), deadline)
 
     def expected(self, ipv6: bool) -> Endpoint:
         """The peer that the last proxy is asked to accept, for a socket of that family.
@@ -301,6 +322,8 @@ class Runtime:
         """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
         if self.settings.listen == "bind":
+            from pywrap.tunnel.binding import advertised_address
+
             bound = advertised_address(attempt)
             if bound is not None and (ipv6 or ":" not in bound.host):
                 return self.peer(bound, (bound.host, bound.port), ipv6)
@@ -429,8 +452,9 @@ class Runtime:
     def forked(self) -> None:
         """In a child after fork(), which has neither the background thread nor the owner of a lock."""
         self.registry.lock = Lock()
-        self.background.forked()
-        self.background = self._background()
+        for background in self._backgrounds.values():
+            background.forked()
+        self._backgrounds = {}
         self.registry.forked()
         self.names.forked(self._lock)
         self.hops.forked()
@@ -455,8 +479,13 @@ class Runtime:
         """The lock of the process (``lock``), which is another one after fork()."""
         return self.registry.lock
 
-    def _background(self) -> Background:
-        return Background(originals.start_new_thread, self._lock, originals.epoll)
+    def _lookup(self) -> Resolver | None:
+        """The resolver of ``dns``; None where names are not looked up through the chain."""
+        if self.settings.dns in ("remote", "local"):
+            return None
+        from pywrap.tunnel.resolver import lookup
+
+        return lookup(self.settings.dns, self._converse)
 
     def _choose(self) -> dict[str, Selection]:
         """How each chain selects its proxies, by the chain's name."""

@@ -140,6 +140,13 @@ def granting_reply(username: bytes | None) -> bytes:
 # ---------------------------------------------------------------- the client's half
 
 
+# A part of every conversation: made once.
+_TWO = Recv(2)
+_GREETING = RecvGreeting(2)
+_LOGIN = RecvLogin(2)
+_SIX = Recv(6)
+
+
 def authenticate(
     username: bytes | None, password: bytes | None, single_method: bool = False
 ) -> Dialogue[None]:
@@ -164,7 +171,7 @@ def authenticate(
     # +----+----------+----------+
     yield Send(bytes([VERSION, len(methods)]) + methods)
     try:
-        version, method = yield RecvGreeting(2)
+        version, method = yield _GREETING
         if version != VERSION:
             raise ProtocolError(not_socks(VERSION, bytes([version, method])))
     except SocksError as err:
@@ -181,7 +188,7 @@ def authenticate(
         yield Send(credentials)
         # The version byte should be 1; curl does not look at it either, and servers
         # that answer 5 exist.
-        _, status = yield RecvLogin(2)
+        _, status = yield _LOGIN
         if status != 0:
             raise AuthenticationFailed("the proxy refused the username or the password")
 
@@ -226,7 +233,7 @@ def read_reply() -> Dialogue[Endpoint]:
     # +----+-----+-------+------+----------+----------+
     # | 1  |  1  | X'00' |  1   | Variable |    2     |
     # +----+-----+-------+------+----------+----------+
-    version, code = yield Recv(2)
+    version, code = yield _TWO
     if version != VERSION:
         raise ProtocolError(f"expected a SOCKS version 5 reply, got version {version}")
     if code != SUCCEEDED:
@@ -234,7 +241,11 @@ def read_reply() -> Dialogue[Endpoint]:
         unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
         text, number = REFUSALS.get(code, unknown)
         raise Rejected(text, number, code)
-    _, kind = yield Recv(2)
+    _, kind = yield _TWO
+    if kind == IPV4:
+        # By far the most common, without another generator.
+        data = yield _SIX
+        return Endpoint(unpacked(data[:4]), int.from_bytes(data[4:], "big"))
     try:
         return (yield from read_endpoint(kind))
     except Rejected as err:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.first_hop import ProxyAddress
-    from pywrap.tunnel.retry_policy import Attempt, RetryPolicy, SingleAttempt
+    from pywrap.tunnel.retry_policy import RetryPolicy
+    from pywrap.tunnel.strict_policy import Attempt, SingleAttempt
 
     class Waited(Protocol):
         """What ``wait_for`` and ``background`` run: a ``TunnelAttempt``, or what implements this."""
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
 # up earlier may not need the connection any more.
 _LONG = 2.0
 
+# What an attempt has before it begins.
+_NOTHING = Send()
+_NOWHERE = Endpoint("", 0)
+_NO_ADDRESSES: Iterator[ProxyAddress] = iter(())
+
 # Of Linux 4.11; the module does not have it.
 _TCP_FASTOPEN_CONNECT = 30
 
@@ -76,16 +82,18 @@ class TunnelAttempt:
     __slots__ = (
         "_addresses",
         "_aside",
-        "_buffer",
+        "_attempt",
         "_deferred",
         "_dialogue",
         "_failure",
         "_given",
+        "_got",
+        "_is_begun",
         "_policy",
         "_step",
         "_underway",
+        "_used_up",
         "_waiting",
-        "_attempt",
         "bound",
         "deadline",
         "sock",
@@ -109,15 +117,19 @@ class TunnelAttempt:
         self._waiting: _socket.socket | None = None
         self._policy = policy
         self._attempt: Attempt = policy.start()
-        self.bound = Endpoint("", 0)
-        self._addresses: Iterator[ProxyAddress] = iter(())
+        self.bound = _NOWHERE
+        self._addresses: Iterator[ProxyAddress] = _NO_ADDRESSES
         self._failure: SocksError | None = None
         self._underway = False
         # With TCP Fast Open the dialogue begins before the first hop has answered.
         self._deferred = False
         self._dialogue: Dialogue[Endpoint] | None = None
-        self._step: Send | Recv = Send()
-        self._buffer = bytearray()
+        # The present step, what has been received for it, and whether the deadline has been told of it.
+        self._step: Send | Recv = _NOTHING
+        self._got = b""
+        self._is_begun = False
+        # A replaced socket that the caller may have registered: it is closed with the next step.
+        self._used_up: _socket.socket | None = None
         self.times: HandshakeTimes | None = None
 
     @property
@@ -126,13 +138,22 @@ class TunnelAttempt:
         return self._dialogue is not None
 
     @property
+    def is_ready(self) -> bool:
+        """Are the first hop's addresses known, so that ``start`` sends a SYN at once?"""
+        return self._attempt.first.is_fresh
+
+    @property
     def path(self) -> tuple[Proxy, ...]:
         """The hops of the present attempt."""
         return self._attempt.path
 
     def start(self) -> bool:
         """Begin; the result is that of ``advance``."""
-        return self._try(self._set_out)
+        self._underway = True
+        try:
+            return self._set_out() and self._stands()
+        except SocksError as err:
+            return self._try_others(err)
 
     def advance(self) -> bool:
         """Go as far as possible without waiting; return whether the tunnel is open.
@@ -140,7 +161,12 @@ class TunnelAttempt:
         Raises:
             SocksError: it never will be.
         """
-        return self._try(self._advance)
+        self._check()
+        try:
+            done = self._converse() if self._dialogue is not None else self._approach()
+        except SocksError as err:
+            return self._try_others(err)
+        return done and self._stands()
 
     def expire(self) -> bool:
         """The deadline's moment has passed: go on with the next address or another attempt, or give up.
@@ -149,34 +175,40 @@ class TunnelAttempt:
             TimeoutError: the program's own timeout ended.
             SocksError: one of ours did.
         """
-        return self._try(self._expire)
+        self._check()
+        try:
+            return self._expire() and self._stands()
+        except SocksError as err:
+            return self._try_others(err)
 
-    def _try(self, step: Callable[[], bool]) -> bool:
-        """Do ``step``; when it fails, begin other attempts as long as there are any."""
-        if is_lost(self.sock) or is_lost(self._given):
+    def _check(self) -> None:
+        """Before a step after a wait: is the descriptor still the socket's?"""
+        if self._used_up is not None:
+            self._close_used_up()
+        if is_lost(self.sock) or (self.sock is not self._given and is_lost(self._given)):
             # No hop has failed. The descriptor may be another file of the program's by now.
             self._underway = False
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
-        self._underway = True
+
+    def _stands(self) -> bool:
+        self._underway = False
+        self._policy.succeeded()
+        return True
+
+    def _try_others(self, err: SocksError) -> bool:
+        """The present attempt has failed: begin others as long as there are any."""
         while True:
+            error = self._with_failure(err)
+            other = self._policy.next_after(error)
+            if other is None or self.deadline.ended:
+                self._underway = False
+                error = self._policy.error_to_report(error)
+                raise error from error.__cause__
+            self._attempt = other
             try:
-                done = step()
-            except SocksError as err:
-                error = self._with_failure(err)
-                other = self._policy.next_after(error)
-                if other is None or self.deadline.ended:
-                    self._underway = False
-                    error_to_report = self._policy.error_to_report(error)
-                    if error_to_report is err:
-                        raise
-                    raise error_to_report from error_to_report.__cause__
-                self._attempt = other
-                step = self._set_out
-            else:
-                if done:
-                    self._underway = False
-                    self._policy.succeeded()
-                return done
+                return self._set_out() and self._stands()
+            except SocksError as next_err:
+                err = next_err
 
     def _with_failure(self, error: SocksError) -> SocksError:
         """``error``, of the first hop where it comes from before the dialogue."""
@@ -215,7 +247,7 @@ class TunnelAttempt:
 
     def _end_waiting(self) -> None:
         if self._waiting is not None:
-            self.sock.close()
+            self._retire(self.sock)
             self.sock, self._waiting = self._waiting, None
 
     def _hang_up(self) -> None:
@@ -226,11 +258,10 @@ class TunnelAttempt:
             # The other end did that already.
             pass
 
-    def _advance(self) -> bool:
+    def _approach(self) -> bool:
+        """The first hop's name has been looked up, or the connection to it has been made, or has failed."""
         if self._waiting is not None:
             return self._named()
-        if self._dialogue is not None:
-            return self._converse()
         error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
         if error:
             self._failure = self._attempt.first.unreachable(OSError(error, ""))
@@ -266,8 +297,8 @@ class TunnelAttempt:
         if self._dialogue is not None and not self._is_unconnected():
             if deferred:
                 # It has been connected meanwhile, of which no event tells.
-                self._wait()
-                return False
+                self._is_begun = False
+                return self._wait()
             self._dialogue.throw(timeout)
             raise AssertionError("no dialogue survives a timeout")
         self._dialogue = None
@@ -283,6 +314,7 @@ class TunnelAttempt:
             self._underway = False
             self._give_up()
         self._use(self._given)
+        self._close_used_up()
 
     def _give_up(self) -> None:
         """Report the hop that kept the program waiting until it gave up.
@@ -302,9 +334,21 @@ class TunnelAttempt:
         self._policy.given_up(error)
 
     def _use(self, sock: _socket.socket) -> None:
-        if self.sock is not self._given and self.sock is not sock:
-            self.sock.close()
-        self.sock = sock
+        before, self.sock = self.sock, sock
+        if before is not self._given and before is not sock:
+            self._retire(before)
+
+    def _retire(self, sock: _socket.socket) -> None:
+        # Of those that one step replaces, only the first may have been registered by the caller.
+        if self._used_up is None:
+            self._used_up = sock
+        else:
+            sock.close()
+
+    def _close_used_up(self) -> None:
+        if self._used_up is not None:
+            self._used_up.close()
+            self._used_up = None
 
     def _dial(self) -> bool:
         for address in self._addresses:
@@ -337,26 +381,30 @@ class TunnelAttempt:
 
     def _take(self, step: Send | Recv) -> None:
         self._step = step
+        self._got = b""
+        self._is_begun = False
         if self.times is not None and not isinstance(step, Send):
             self.times.expect(self._policy.asked, step.phase)
-        self._buffer = bytearray(step if isinstance(step, Send) else b"")
-        if not self._deferred:
-            self._wait()
 
-    def _wait(self) -> None:
-        self.deadline.waiting(self._policy.waits_for_destination, self._attempt.reply_limit)
-        if self._attempt.watched and not isinstance(self._step, Send):
-            self.deadline.look()
+    def _wait(self) -> bool:
+        """Have the caller wait for the present step; return False, as ``advance`` does then."""
+        if not self._is_begun and not self._deferred:
+            self._is_begun = True
+            self.deadline.waiting(self._policy.waits_for_destination, self._attempt.reply_limit)
+            if self._attempt.watched and not isinstance(self._step, Send):
+                self.deadline.look()
+        return False
 
     def _converse(self) -> bool:
         """Do what the dialogue asks for, until it ends or the socket makes us wait."""
         assert self._dialogue is not None
+        resume = self._dialogue.send
         try:
             while True:
                 try:
                     answer = self._perform()
                 except BlockingIOError:
-                    return False
+                    return self._wait()
                 except OSError as err:
                     if err.errno != errno.ECONNRESET and self._is_unconnected():
                         return self._redial(err)
@@ -365,33 +413,46 @@ class TunnelAttempt:
                     # Thrown into the dialogue, which knows the hop.
                     self._take(self._dialogue.throw(err))
                 else:
-                    self._take(self._dialogue.send(answer))
+                    step = resume(answer)
+                    self._take(step)
+                    if not answer and not isinstance(step, (Send, Aside)):
+                        # A message was sent: its answer takes a round trip.
+                        self.wants = POLLIN
+                        return self._wait()
         except StopIteration as end:
             self.bound = end.value
             return True
 
     def _perform(self) -> bytes:
-        # Not by the mode of the file alone: that is the program's too, and a signal handler or another thread
-        # of it may call setblocking(True) meanwhile.
-        step, buffer = self._step, self._buffer
+        """Do the present step, completely; return the answer to the dialogue.
+
+        Raises:
+            BlockingIOError: the rest has to wait for ``wants``.
+        """
+        # MSG_DONTWAIT: the mode of the file is the program's too, which may call setblocking(True) meanwhile, in
+        # a signal handler or another thread.
+        step = self._step
         if isinstance(step, Send):
             self.wants = POLLOUT
-            while buffer:
-                del buffer[: self.sock.send(buffer, MSG_DONTWAIT)]
+            sent = self.sock.send(step, MSG_DONTWAIT)
+            while sent < len(step):
+                self._step = step = Send(step[sent:])
+                sent = self.sock.send(step, MSG_DONTWAIT)
             return b""
         if isinstance(step, Aside):
             self._step_aside(step)
             return b""
         self.wants = POLLIN
-        while len(buffer) < step:
-            chunk = self.sock.recv(step - len(buffer), MSG_DONTWAIT)
+        while True:
+            chunk = self.sock.recv(step - len(self._got), MSG_DONTWAIT)
             if not chunk and self._secured_failure is not None:
                 raise self._secured_failure
             if not chunk:
-                raise ProxyClosed(f"the proxy hung up after {len(buffer)} of {counted(step, 'byte')}")
+                raise ProxyClosed(f"the proxy hung up after {len(self._got)} of {counted(step, 'byte')}")
             self._deferred = False
-            buffer += chunk
-        return bytes(buffer)
+            self._got += chunk
+            if len(self._got) == step:
+                return self._got
 
     @property
     def _secured_failure(self) -> ProtocolError | None:
@@ -441,13 +502,16 @@ def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
     try:
         done = attempt.start()
         poller = poll()
+        registered = -1
         while not done:
             fd = attempt.sock.fileno()
+            if fd != registered and registered >= 0:
+                poller.unregister(registered)
+            registered = fd
+            # Changes what was registered, if it is the same descriptor.
             poller.register(fd, attempt.wants)
             # One millisecond more than a truncation: a poll that ends early would only spin.
             ready = poller.poll(int(attempt.deadline.remaining() * 1000) + 1)
-            # The next step may be about another socket.
-            poller.unregister(fd)
             done = attempt.advance() if ready else attempt.expire()
     except BaseException:
         attempt.abandon()

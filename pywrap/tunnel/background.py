@@ -43,26 +43,48 @@ _PARKING = 1.0
 
 
 class Task:
-    """A tunnel to open, and the function to call then.
+    """A tunnel to open, and what to call at the end.
 
-    ``open`` makes the ``TunnelAttempt``, on the thread.
-    ``report(opening, error)`` is called once, on the thread; without an error the tunnel stands.
-    ``abandoned_fd`` reports a hang-up when the program gives up the tunnel; -1: ``cancel`` is called then.
-    ``begin`` is the moment of the monotonic clock before which nothing is done.
+    ``open`` makes the ``TunnelAttempt``, on the thread; or ``started`` is one that was started, and waits.
+    ``report(attempt, error)`` is called once, on the thread; without an error the tunnel is open.
+    ``abandoned_fd`` reports a hang-up when the program has given up the tunnel; -1 where ``cancel`` is called
+    then. ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
 
-    __slots__ = ("abandoned_fd", "attempt", "begin", "cancelled", "is_submitted", "open", "report")
+    __slots__ = (
+        "abandoned_fd",
+        "attempt",
+        "begin",
+        "cancelled",
+        "fd",
+        "is_submitted",
+        "open",
+        "report",
+        "sock",
+        "started",
+        "wants",
+    )
 
     def __init__(
-        self, open: AttemptFactory, report: Report, abandoned_fd: int = -1, begin: float = 0.0
+        self,
+        open: AttemptFactory,
+        report: Report,
+        abandoned_fd: int = -1,
+        begin: float = 0.0,
+        started: Waited | None = None,
     ) -> None:
         self.open = open
         self.report = report
         self.abandoned_fd = abandoned_fd
         self.begin = begin
-        self.attempt: Waited | None = None
+        self.attempt: Waited | None = started
+        self.started = started is not None
         self.cancelled = False
         self.is_submitted = False
+        # What the epoll has: the socket, its descriptor (-1: nothing), and for which event.
+        self.sock: Any = None
+        self.fd = -1
+        self.wants = 0
 
 
 class Background:
@@ -119,6 +141,13 @@ class Background:
                     self._open |= {task}
                     self._new += [task]
                 elif not self._new:
+                    return
+                if task.started and self._is_running():
+                    assert self._loop is not None, "it runs"
+                    if task in self._new:
+                        self._new.remove(task)
+                        self._adopt(self._loop, task)
+                    # Otherwise the thread has it, by a signal handler that waits for it.
                     return
                 self._callers += 1
                 try:
@@ -200,21 +229,36 @@ class Background:
         if self._loop is not None:
             self._loop.close()
 
-    def _wake(self) -> bool:
-        """Have what runs look at what is new; False when nothing does. Under the lock."""
+    def _adopt(self, loop: _Loop, task: Task) -> None:
+        """Have the kernel wake up the thread for ``task``, which waits. Under the lock."""
+        try:
+            loop.adopt(task)
+        except BaseException:
+            self._open.discard(task)
+            raise
+
+    def _is_running(self) -> bool:
+        """Is there a loop, with the descriptors that it was made with? Under the lock."""
         loop = self._loop
         if loop is None:
             return False
         if loop.is_ours():
-            loop.wake()
             return True
         self._loop = None
         self._orphans += loop.lose()
         return False
 
+    def _wake(self) -> bool:
+        """Have what runs look at what is new; False when nothing does. Under the lock."""
+        if self._is_running():
+            assert self._loop is not None, "it runs"
+            self._loop.wake()
+            return True
+        return False
+
     def _start(self) -> None:
         # Everything that can fail (EMFILE) here, where connect() can report it.
-        loop = _Loop(self._epoll, self._report)
+        loop = _Loop(self._epoll, self._lock, self._report)
         if self._loop is not None:
             # A signal handler has been faster.
             loop.close()
@@ -353,7 +397,7 @@ class _Loop:
     """The tasks that wait, by the descriptors that they wait for."""
 
     def __init__(
-        self, make_epoll: Callable[[], Any], report: Callable[[Task, SocksError | None], None]
+        self, make_epoll: Callable[[], Any], lock: Any, report: Callable[[Task, SocksError | None], None]
     ) -> None:
         self._bell = _Bell()
         try:
@@ -362,16 +406,18 @@ class _Loop:
             self._bell.close()
             raise
         self._epoll.register(self._bell.reads, POLLIN)
+        self._lock = lock
         self._report = report
         # Does a thread run it, or has one been started to?
         self.is_running = False
         self._is_lost = False
         self._by_fd: dict[int, Task] = {}
-        # The descriptor that each of them waits on; -1 during a step, and before the first.
-        self._waiting: dict[Task, int] = {}
+        self._waiting: set[Task] = set()
         # No deadline is earlier than this. Looking at all of them on every turn would cost a
         # thousand pending tunnels a million looks.
         self._soonest = _NEVER
+        # Until when the thread sleeps, if no descriptor is ready: 0 while it is awake.
+        self._sleeps_until = 0.0
 
     @property
     def busy(self) -> bool:
@@ -407,8 +453,22 @@ class _Loop:
     def lose(self) -> list[Task]:
         """Give up all that waits: the result. Another thread may still wait, or be inside a step."""
         self.close()
-        tasks, self._waiting, self._by_fd = list(self._waiting), {}, {}
+        tasks, self._waiting, self._by_fd = list(self._waiting), set(), {}
         return tasks
+
+    def adopt(self, task: Task) -> None:
+        """Wait for ``task``, which has been started. In any thread, under the lock.
+
+        Raises:
+            OSError: the kernel cannot watch its socket.
+        """
+        try:
+            self._wait(task)
+        except BaseException:
+            self._forget(task)
+            raise
+        if _moment(task) < self._sleeps_until:
+            self.wake()
 
     def turn(
         self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool], is_called: bool
@@ -420,7 +480,8 @@ class _Loop:
         Raises:
             _Lost: the program has closed what is waited by.
         """
-        self._check()
+        if new or cancelled:
+            self._check()
         for task in cancelled:
             task.cancelled = True
             if task in self._waiting:
@@ -429,7 +490,12 @@ class _Loop:
             self._step(task, self._begin)
         if not self._waiting and not is_called:
             return
-        events = self._epoll.poll(self._wait_seconds() if may_wait() else 0)
+        # Until it is known for how long: ``adopt`` wakes it up then.
+        self._sleeps_until = _NEVER
+        seconds = self._wait_seconds() if may_wait() else 0
+        self._sleeps_until = monotonic() + seconds
+        events = self._epoll.poll(seconds)
+        self._sleeps_until = 0.0
         self._check()
         for fd, _ in events:
             if fd == self._bell.reads:
@@ -451,14 +517,17 @@ class _Loop:
 
     def _expire_late(self) -> None:
         now = monotonic()
-        for task in [task for task in self._waiting if _moment(task) <= now]:
+        for task in [task for task in list(self._waiting) if _moment(task) <= now]:
             self._step(task, self._begin if task.attempt is None else self._expire)
-        self._soonest = min(map(_moment, self._waiting), default=_NEVER)
+        # Another thread may add one (``adopt``).
+        with self._lock:
+            self._soonest = min(map(_moment, self._waiting), default=_NEVER)
 
     def _begin(self, task: Task) -> bool:
-        if task.begin > monotonic():
+        if task.started or task.begin > monotonic():
             return False
         task.attempt = task.open()
+        task.started = True
         return task.attempt.start()
 
     def _advance(self, task: Task) -> bool:
@@ -470,8 +539,6 @@ class _Loop:
     def _step(self, task: Task, step: Callable[[Task], bool]) -> None:
         if self._is_lost:
             raise _Lost
-        # A step may close the registered socket, and put another in its place.
-        self._let_go(task)
         error: SocksError | None = None
         try:
             if task.cancelled:
@@ -496,38 +563,49 @@ class _Loop:
         return not self.is_ours() or (task.attempt is not None and is_lost(task.attempt.sock))
 
     def _wait(self, task: Task) -> None:
-        if task.begin > monotonic():
+        """Have the epoll tell when ``task`` can go on.
+
+        A step may have put another socket in the place of the registered one. That is open still: an attempt
+        closes it with its next step.
+        """
+        attempt = task.attempt if task.started else None
+        moment = task.begin
+        if attempt is None:
             self._watch(task)
-            self._soonest = min(self._soonest, task.begin)
-            return
-        attempt = _opening(task)
-        fd, wants = attempt.sock.fileno(), attempt.wants
-        # Before the other, which would be left over if this failed.
-        self._watch(task)
-        self._epoll.register(fd, wants)
-        self._by_fd[fd] = task
-        self._waiting[task] = fd
-        self._soonest = min(self._soonest, attempt.deadline.moment)
+        else:
+            sock, wants = attempt.sock, attempt.wants
+            if sock is not task.sock:
+                self._let_go(task)
+                # Before the other, which would be left over if this failed.
+                self._watch(task)
+                task.sock, task.fd = sock, sock.fileno()
+                self._by_fd[task.fd] = task
+                self._epoll.register(task.fd, wants)
+            elif wants != task.wants:
+                self._epoll.modify(task.fd, wants)
+            task.wants = wants
+            moment = attempt.deadline.moment
+        if moment < self._soonest:
+            self._soonest = moment
 
     def _watch(self, task: Task) -> None:
         """Have epoll report when the program has given up ``task``."""
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
                 # No interest of its own: a hang-up is always told.
-                self._epoll.register(task.abandoned_fd, 0)
                 self._by_fd[task.abandoned_fd] = task
-            self._waiting[task] = -1
+                self._epoll.register(task.abandoned_fd, 0)
+            self._waiting.add(task)
 
     def _let_go(self, task: Task) -> None:
-        fd = self._waiting.get(task, -1)
+        fd, task.fd, task.sock = task.fd, -1, None
         if fd >= 0:
-            self._waiting[task] = -1
             self._leave(fd)
 
     def _forget(self, task: Task) -> None:
+        self._let_go(task)
         if task in self._waiting:
-            self._let_go(task)
-            del self._waiting[task]
+            self._waiting.discard(task)
             if task.abandoned_fd >= 0:
                 self._leave(task.abandoned_fd)
 
@@ -542,7 +620,7 @@ class _Loop:
 
 def _moment(task: Task) -> float:
     """When something is to be done for ``task`` by itself."""
-    return task.begin if task.attempt is None else task.attempt.deadline.moment
+    return task.attempt.deadline.moment if task.started and task.attempt is not None else task.begin
 
 
 def _opening(task: Task) -> Waited:

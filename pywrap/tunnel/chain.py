@@ -15,9 +15,8 @@ from pywrap.errors import (
     SocksError,
     Unencodable,
 )
-from pywrap.socks import http, v4, v5
+from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, Secure, packed
-from pywrap.tunnel.pipelining import rehearse, replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +71,17 @@ def handshake(
     asks = [(v5.CONNECT, Endpoint(onward.host, onward.port)) for onward in chain[1:]]
     asks.append((command, destination))
     bound = _NOWHERE
+    if not pipelined:
+        number = 0
+        try:
+            for number, ask in enumerate(asks):
+                asking(number)
+                if chain[number].tls is not None:
+                    yield Secure(chain[number])
+                bound = yield from _request(chain[number], *ask)
+        except SocksError as err:
+            raise _located(err, chain, number, *asks[number]) from err.__cause__
+        return bound
     said: list[list[bytes]] = []
     for number in range(len(chain)):
         if not said and any(pipelined[number : number + 1]):
@@ -105,6 +115,8 @@ def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
     try:
         if chain[-1].scheme in ("socks5", "socks5h"):
             return (yield from v5.read_reply())
+        from pywrap.socks import v4
+
         return (yield from v4.read_reply())
     except SocksError as err:
         is_late = isinstance(err, Rejected) and err.code == v5.TTL_EXPIRED
@@ -125,6 +137,8 @@ def hop_label(chain: tuple[Proxy, ...], number: int) -> str:
 
 
 def _say(chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint) -> list[bytes]:
+    from pywrap.tunnel.pipelining import rehearse
+
     hop = chain[number]
     try:
         return rehearse(_request(hop, command, destination, single_method=True), _granting_reply(hop))
@@ -145,6 +159,8 @@ def _ask(
             yield Secure(chain[number])
         dialogue = _request(chain[number], command, destination, single_method=said is not None)
         if said is not None:
+            from pywrap.tunnel.pipelining import replay
+
             dialogue = replay(dialogue, said, burst)
         return (yield from dialogue)
     except SocksError as err:
@@ -215,7 +231,10 @@ def _request(
     if hop.scheme in ("http", "raw") and command != v5.CONNECT:
         kind = "HTTP CONNECT" if hop.scheme == "http" else "a raw hop"
         raise Unencodable(f"{kind} has no {_COMMANDS[command]}", errno.EOPNOTSUPP)
+    # Each protocol is imported when a chain has it: SOCKS5 is by far the most common.
     if hop.scheme == "http":
+        from pywrap.socks import http
+
         return http.connect(destination, hop.username, hop.password)
     if hop.scheme == "raw":
         return _nothing()
@@ -223,6 +242,8 @@ def _request(
         raise Unencodable(f"SOCKS4 has no {_COMMANDS[command]}", errno.EOPNOTSUPP)
     if hop.scheme not in ("socks4", "socks4a"):
         raise Unencodable(f"no tunnel through `{hop.scheme}` proxies yet", errno.EOPNOTSUPP)
+    from pywrap.socks import v4
+
     return v4.request(command, destination, hop.username, names=hop.scheme == "socks4a")
 
 
@@ -235,4 +256,6 @@ def _nothing() -> Dialogue[Endpoint]:
 def _granting_reply(hop: Proxy) -> bytes:
     if not is_one_message(hop):
         return v5.granting_reply(hop.username)
+    from pywrap.socks import http, v4
+
     return http.granting_reply() if hop.scheme == "http" else v4.granting_reply()

@@ -39,6 +39,10 @@ class Deadline:
 
     def share(self, part: float, seconds: float = _NEVER) -> None:
         """Begin one of several attempts: it gets ``part`` (0 to 1) of the time left, at most ``seconds``."""
+        if part == 1 and seconds == _NEVER:
+            # The only one.
+            self._attempt = self._end
+            return
         now = monotonic()
         end = self._end if self._program is None else min(self._end, self._program)
         # A part of 1 leaves it to the program's own timeout to end first.
@@ -79,12 +83,13 @@ class Deadline:
     @property
     def moment(self) -> float:
         """When the present step ends, or the next check is due (``look``), on the monotonic clock."""
-        step = min(self._step, self._look)
-        return step if self._program is None else min(step, self._program)
+        step = self._step if self._step < self._look else self._look
+        return step if self._program is None or step < self._program else self._program
 
     def remaining(self) -> float:
         """Seconds until ``moment``; 0 when it has passed."""
-        return max(0.0, self.moment - monotonic())
+        left = self.moment - monotonic()
+        return left if left > 0 else 0.0
 
     def over(self) -> ProxyTimeout | None:
         """The error to report now that ``moment`` has passed; None when only a check was due (``look``).

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pywrap.errors import UNHEARD, ProxyTimeout
 from pywrap.tunnel.chain import ITSELF, handshake
-from pywrap.tunnel.retry_policy import Attempt, SingleAttempt
+from pywrap.tunnel.strict_policy import Attempt, SingleAttempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from pywrap.errors import AUTHENTICATED, UNHEARD, ProxyClosed, Rejected
 from pywrap.socks import v5
 from pywrap.socks.wire import IMPOSSIBLE, Endpoint
 from pywrap.tunnel.chain import ITSELF, handshake, is_one_message
-from pywrap.tunnel.retry_policy import MISREAD, PIPELINING_SECONDS, Attempt, SingleAttempt
+from pywrap.tunnel.retry_policy import MISREAD, PIPELINING_SECONDS
+from pywrap.tunnel.strict_policy import Attempt, SingleAttempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from _socket import EAI_FAIL, EAI_MEMORY
 
 from pywrap.config.settings import PLACEHOLDERS
 from pywrap.socks.wire import packed, unpacked
+from pywrap.tunnel.lookups import LookupFailed
 from pywrap.tunnel.name_list import NameList
-from pywrap.tunnel.resolver import LookupFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

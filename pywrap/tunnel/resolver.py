@@ -11,7 +11,7 @@ Names are asked for as they are: the search list of resolv.conf belongs to the l
 from __future__ import annotations
 
 import errno
-from _socket import EAI_AGAIN, EAI_FAIL, EAI_MEMORY, EAI_NODATA, EAI_NONAME, gaierror, herror
+from _socket import EAI_AGAIN, EAI_FAIL, EAI_NODATA, EAI_NONAME
 from time import monotonic
 
 from pywrap.errors import (
@@ -25,6 +25,7 @@ from pywrap.errors import (
 from pywrap.frozen import frozen, replace
 from pywrap.socks import dns, v4, v5
 from pywrap.socks.wire import Endpoint, packed, unpacked
+from pywrap.tunnel.lookups import LookupFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,36 +52,7 @@ MOST = 4096
 LONGEST = 3600
 OF_TOR = 60
 
-# The texts of the C library for the errors of getaddrinfo() (gai_strerror), and below of gethostbyaddr().
-_WORDS = {
-    EAI_NONAME: "Name or service not known",
-    EAI_NODATA: "No address associated with hostname",
-    EAI_AGAIN: "Temporary failure in name resolution",
-    EAI_FAIL: "Non-recoverable failure in name resolution",
-    EAI_MEMORY: "Memory allocation failure",
-}
-_UNKNOWN_HOST = (1, "Unknown host")
-_OF_HOSTS = {EAI_AGAIN: (2, "Host name lookup failure"), EAI_FAIL: (3, "Unknown server error")}
-
 _RCODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
-
-
-class LookupFailed(SocksError):
-    """A look-up found nothing. ``errno``: an error of getaddrinfo(3), EAI_NONAME and so on."""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the source has answered that there is nothing; else it has failed to answer."""
-        return self.errno in (EAI_NONAME, EAI_NODATA)
-
-    def as_gaierror(self) -> gaierror:
-        """What getaddrinfo() raises."""
-        words = _WORDS[self.errno]
-        return gaierror(self.errno, words if self.is_final else f"{words} ({self})")
-
-    def as_herror(self) -> herror:
-        """What gethostbyaddr() raises for an address."""
-        return herror(*_OF_HOSTS.get(self.errno, _UNKNOWN_HOST))
 
 
 @frozen
@@ -285,16 +257,3 @@ def name_server(setting: str) -> Endpoint | None:
         return None
     host, _, port = setting.removeprefix("tcp://").rpartition(":")
     return Endpoint(host.strip("[]"), int(port))
-
-
-def has_addresses(name: str) -> bool:
-    """Whether ``name`` can have addresses: names below .onion have none (RFC 7686)."""
-    return not name.lower().rstrip(".").endswith(".onion")
-
-
-def is_host_name(name: str) -> bool:
-    """Whether ``name`` has only characters of host names (RFC 952), or underscores, which are in use too."""
-    return not name.encode("utf-8", "replace").translate(None, _OF_NAMES)
-
-
-_OF_NAMES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."

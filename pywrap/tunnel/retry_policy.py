@@ -1,6 +1,7 @@
 """How a connection is opened: which attempts are made, one after the other.
 
-After a failed attempt, in this order:
+A strict chain without pipelining has one attempt (``policy``). In all other cases, after a failed attempt, in
+this order:
 
 1. messages were pipelined, and that may be the reason: the same path, one message at a time;
 2. a hop closed the connection, and there are other paths: the same path again, since a refusal is given
@@ -33,10 +34,10 @@ from pywrap.errors import (
     Rejected,
     SocksError,
 )
-from pywrap.frozen import frozen
 from pywrap.socks import v5
 from pywrap.tunnel.chain import handshake, is_joined, is_one_message
 from pywrap.tunnel.hops import reason
+from pywrap.tunnel.strict_policy import NEVER, Attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,11 +45,8 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue, Endpoint
-    from pywrap.tunnel.first_hop import FirstHop
     from pywrap.tunnel.hops import Hops
     from pywrap.tunnel.selection import Selection
-
-_NEVER = float("inf")
 
 # The part of the remaining time for an attempt that may be followed by another. The last hop may take all of
 # the time for its request.
@@ -65,55 +63,6 @@ PIPELINING_SECONDS = 5.0
 
 # How a hop fails that does not support pipelining. A refusal is not among them: the messages were understood.
 MISREAD = (NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout)
-
-
-@frozen
-class Attempt:
-    """One attempt: the hops in order, the addresses of the first, and ``talk()``, the dialogue with all.
-
-    It may take a ``part`` of the remaining time and at most ``seconds``. An attempt that may be followed by
-    another has ``connect_limit`` seconds to connect to the first hop, and ``reply_limit`` for each answer;
-    0 for no limit. ``early``: the first message may be sent with the SYN. ``watched``: call
-    ``RetryPolicy.should_abandon`` now and then while an answer is awaited.
-    """
-
-    path: tuple[Proxy, ...]
-    first: FirstHop
-    talk: Callable[[], Dialogue[Endpoint]]
-    part: float = 1.0
-    seconds: float = _NEVER
-    connect_limit: float = 0.0
-    reply_limit: float = 0.0
-    early: bool = False
-    watched: bool = False
-
-
-class SingleAttempt:
-    """One attempt and no other; implements what ``TunnelAttempt`` uses of ``RetryPolicy``."""
-
-    waits_for_destination = False
-    asked = 0
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._only = attempt
-
-    def start(self) -> Attempt:
-        return self._only
-
-    def next_after(self, error: SocksError) -> Attempt | None:
-        return None
-
-    def error_to_report(self, error: SocksError) -> SocksError:
-        return error
-
-    def should_abandon(self) -> bool:
-        return False
-
-    def given_up(self, error: SocksError) -> None:
-        """Learn nothing from it."""
-
-    def succeeded(self) -> None:
-        """Learn nothing from it."""
 
 
 class RetryPolicy:
@@ -272,7 +221,7 @@ class RetryPolicy:
         self._swallows = tuple(self._may_swallow(hop) for hop in path)
         self._begun = monotonic()
         self._at = 0
-        part, seconds, connect_limit, reply_limit = 1.0, _NEVER, 0.0, 0.0
+        part, seconds, connect_limit, reply_limit = 1.0, NEVER, 0.0, 0.0
         if self._has_another():
             part, connect_limit, reply_limit = _PART, _CONNECT_LIMIT, _REPLY_LIMIT
         # Decided now: another connection may learn meanwhile that a hop does not support it.

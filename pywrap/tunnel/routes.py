@@ -25,7 +25,7 @@ sends them means the local network.
 from __future__ import annotations
 
 import errno
-from _socket import inet_aton
+from _socket import AF_INET, inet_aton, inet_pton
 
 from pywrap.config.matching import Destinations
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
@@ -426,6 +426,12 @@ def address_of(host: str) -> bytes | None:
     Includes the old forms of inet_aton(3), such as ``127.1`` and ``0x7f000001``. An IPv4-mapped IPv6
     address (RFC 4291 section 2.5.5.2) gives 4 bytes, those of the IPv4 address.
     """
+    if host[:1].isdigit():
+        try:
+            return inet_pton(AF_INET, host)
+        except (OSError, ValueError):
+            # An old form, IPv6, or a name: see below.
+            pass
     if host == "":
         # The socket module takes "" for INADDR_ANY, which connects to this machine.
         return bytes(4)

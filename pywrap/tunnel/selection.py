@@ -36,10 +36,10 @@ class Fixed(Selection):
     """One path and no other: a strict chain."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def pick(self, without: Path, including: Proxy | None = None) -> Path:
-        return () if without else self._path
+        return () if without else self.path
 
     def has_another(self, without: Path) -> bool:
         return False

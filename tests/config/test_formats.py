@@ -1,6 +1,6 @@
 import pytest
 
-from pywrap.config.formats import FORMATS, WORDS, parse
+from pywrap.config.formats import FORMATS, directives, parse
 from pywrap.config.settings import Proxy
 from pywrap.errors import ConfigError
 
@@ -39,8 +39,8 @@ def test_our_own_name_is_our_own_format():
 
 
 def test_the_first_directive_tells():
-    for name, words in WORDS.items():
-        others = {word for other, known in WORDS.items() if other != name for word in known}
+    for name, words in directives().items():
+        others = {word for other, known in directives().items() if other != name for word in known}
         assert not others & set(words)
     assert parse(b"# TorPort 1\n\npath {\nreaches = 10.0.0.0/8\nserver=a\n}\n", "x").chains[0].name == "path1"
     assert parse(b"\xef\xbb\xbfTorPort\t1\n", "x").proxies == (Proxy("socks5h", "127.0.0.1", 1),)

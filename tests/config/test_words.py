@@ -1,7 +1,7 @@
 import pytest
 
 from pywrap.cli import WITH_VALUE, WITHOUT_VALUE
-from pywrap.config.formats import WORDS
+from pywrap.config.formats import directives
 from pywrap.config.words import digits, milliseconds, nearest, one_of, seconds, suggest
 from pywrap.errors import ConfigError
 
@@ -52,7 +52,7 @@ def test_capitals_are_near():
 
 
 OPTIONS = (*WITH_VALUE, *WITHOUT_VALUE)
-DIRECTIVES = tuple(word for words in WORDS.values() for word in words)
+DIRECTIVES = tuple(word for words in directives().values() for word in words)
 
 
 @pytest.mark.parametrize(

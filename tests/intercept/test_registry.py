@@ -20,7 +20,7 @@ def sockets():
 
 
 def establish(registry, sock):
-    registry.establish(sock.fileno(), ("192.0.2.1", 80))
+    registry.establish(inode(sock.fileno()), ("192.0.2.1", 80))
     return inode(sock.fileno())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,3 +88,27 @@ def traced(*command: str | Path, **options: Any) -> tuple[Ran, Trace]:
         ran = run(strace, *words, "-o", output, *command, **options)
         with output.open(errors="backslashreplace") as lines:
             return ran, Trace(lines)
+
+
+def counted(*command: str | Path, **options: Any) -> Counter[str]:
+    """The system calls between the first two of getppid(2), by all threads of ``command``, by their names.
+
+    Raises:
+        Missing: strace is not installed.
+    """
+    strace = peers.find("strace", package="strace")
+    with tempfile.TemporaryDirectory(prefix="pysocksify-strace-") as directory:
+        output = Path(directory, "trace")
+        run(strace, "-f", "-qq", "-e", "signal=none", "-o", output, *command, **options)
+        found: Counter[str] = Counter()
+        marks = 0
+        for line in output.read_text(errors="backslashreplace").splitlines():
+            call = _CALL.match(line)
+            if call is None or " resumed>" in line:
+                continue
+            if call[1] == "getppid":
+                marks += 1
+            elif marks == 1:
+                found[call[1]] += 1
+        assert marks == 2, "the program marks what is to be counted"
+        return found

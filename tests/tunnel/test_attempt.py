@@ -331,7 +331,7 @@ def test_who_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, d
             while attempt.wants == select.POLLOUT:
                 select.select([], [sock], [], PATIENCE)
                 attempt.advance()
-            while CHOICE in script and attempt._buffer != REPLY[:1]:
+            while CHOICE in script and attempt._got != REPLY[:1]:
                 assert select.select([sock], [], [], PATIENCE)[0]
                 attempt.advance()
             clock.now += waited

@@ -12,8 +12,8 @@ import pytest
 from pywrap.socks.wire import packed
 from pywrap.tunnel import placeholders as module
 from pywrap.tunnel import round_robin
+from pywrap.tunnel.lookups import LookupFailed
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.resolver import LookupFailed
 
 
 @pytest.fixture

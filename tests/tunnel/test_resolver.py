@@ -19,8 +19,9 @@ from pywrap.errors import (
 )
 from pywrap.socks import dns, v4, v5
 from pywrap.socks.wire import Endpoint
-from pywrap.tunnel import resolver
-from pywrap.tunnel.resolver import Found, LookupFailed, NameServer, Resolver, Tor
+from pywrap.tunnel import lookups, resolver
+from pywrap.tunnel.lookups import LookupFailed
+from pywrap.tunnel.resolver import Found, NameServer, Resolver, Tor
 from tests.support.play import Party
 
 BOTH = Found(("192.0.2.7", "2001:db8::7"), "web.example", 60)
@@ -314,4 +315,4 @@ def test_the_setting_names_the_source():
     ("name", "expected"), [("x.onion", False), ("X.ONION.", False), ("onion", True), ("x.onion.org", True)]
 )
 def test_onions_have_no_addresses(name, expected):
-    assert resolver.has_addresses(name) is expected
+    assert lookups.has_addresses(name) is expected

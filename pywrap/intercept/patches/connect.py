@@ -6,9 +6,11 @@ What happens to a connect():
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
 3. refused: EPERM or what the verdict says;
 4. a datagram socket: ``udp.methods``, which sends nothing yet;
-5. a stream that may block, or has a timeout: ``tcp.blocking``;
+5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket
+   (``tcp.blocking``);
 6. a stream that may not: EINPROGRESS, and ``tcp.nonblocking`` goes on with it. In a signal handler that has
-   interrupted code of ours (``Runtime.is_interrupted``), as in 5.
+   interrupted code of ours (``Runtime.is_interrupted``), as in 5. asyncio's own do not come here
+   (``patches.asyncio``).
 
 bind() is replaced for its names, for which the C library would ask a name server. It also notes which sockets
 are bound to port 0, for ``bind.listener``.
@@ -23,10 +25,9 @@ import os
 from pywrap.errors import SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.sockets import inode
-from pywrap.intercept.tcp.blocking import connect_here
-from pywrap.intercept.tcp.nonblocking import Pending
-from pywrap.intercept.udp.methods import adopt, methods
+from pywrap.intercept.loading import load
+from pywrap.intercept.tcp.blocking import open_blocking
+from pywrap.intercept.tcp.state import known_error
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -118,22 +119,21 @@ def _connect_through(
     """
     if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
-    _, kind, proto = originals.family_type_proto(sock)
+    family, kind, proto = originals.family_type_proto(sock)
     if kind == _socket.SOCK_DGRAM:
         return _connect_datagrams(runtime, sock, address, verdict)
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return runtime.no_datagrams(verdict, -1)
     try:
-        known = _state(runtime, sock)
+        known = known_error(runtime.registry, sock)
         if known:
             return OSError(known, os.strerror(known))
-        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
-        peer = runtime.peer(verdict.destination, address, ipv6)
+        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         timeout = originals.gettimeout(sock)
         if timeout == 0 and not runtime.is_interrupted:
-            Pending(runtime, sock, peer, verdict)
+            load("pywrap.intercept.tcp.nonblocking").Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
-        connect_here(runtime, sock, peer, verdict)
+        open_blocking(runtime, sock, peer, verdict, timeout)
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
         error = to_oserror(err)
@@ -151,30 +151,9 @@ def _connect_datagrams(
     """A datagram socket's connect() names a peer; nothing is sent."""
     refusal = runtime.no_datagrams(verdict, originals.family_type_proto(sock)[2])
     if refusal is None:
+        datagram = load("pywrap.intercept.udp.methods")
         try:
-            methods(adopt(runtime, sock)).connect(sock, address)
+            datagram.methods(datagram.adopt(runtime, sock)).connect(sock, address)
         except OSError as err:
             return err
     return refusal
-
-
-def _state(runtime: Runtime, sock: _socket.socket) -> int:
-    """The errno for a socket that has been connected before, 0 for one that has not."""
-    fd = originals.fileno(sock)
-    failed = runtime.registry.error_of(fd)
-    if failed:
-        return failed
-    if runtime.registry.pending_of(fd) is not None or inode(fd) in runtime.registry.connecting:
-        return errno.EALREADY
-    if runtime.registry.listener_of(fd) is not None:
-        return errno.EISCONN
-    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
-        return errno.EISCONN
-    try:
-        originals.getpeername(sock)
-    except OSError as err:
-        if err.errno == errno.ENOTCONN:
-            return 0
-        raise
-    # Twisted calls connect_ex() once more after SO_ERROR.
-    return errno.EISCONN

@@ -1,26 +1,66 @@
 """Every function that replaces one of ``socket`` and decides about traffic, for one ``Runtime``.
 
-Made at the first call of a function of ``lazy``, so that a program without network traffic imports none of
-it. Everything is imported here and at once, so that nothing is left to import when gevent has replaced the
-locks of the import system.
+A program without network traffic imports none of it, and one that opens connections nothing of UDP and BIND:
+each is loaded at its first call.
 """
 
 from __future__ import annotations
 
-# The last two are called by the package's ``__init__`` and by ``sockopt``.
-from pywrap.intercept import audit, groups, unsupported  # noqa: F401
-from pywrap.intercept.patches import connect, getaddrinfo, listen, sendto
+from pywrap.intercept.loading import load
 from pywrap.intercept.runtime import Runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pywrap.config.settings import Settings
     from pywrap.intercept.registry import SocketRegistry
+
+_CONNECT = "pywrap.intercept.patches.connect"
+_SENDTO = "pywrap.intercept.patches.sendto"
+_LISTEN = "pywrap.intercept.patches.listen"
+_GETADDRINFO = "pywrap.intercept.patches.getaddrinfo"
+
+_MODULES = {
+    **dict.fromkeys(("bind", "connect", "connect_ex"), _CONNECT),
+    **dict.fromkeys(("sendmsg", "sendto"), _SENDTO),
+    "listen": _LISTEN,
+    **dict.fromkeys(
+        ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo"), _GETADDRINFO
+    ),
+}
+
+# What functions load when they meet it, in the target process.
+_RARE = (
+    *("pywrap.intercept.audit", "pywrap.intercept.groups", "pywrap.intercept.unsupported"),
+    *("pywrap.intercept.tcp.nonblocking", "pywrap.intercept.udp.methods", "pywrap.socks.http"),
+    *("pywrap.socks.v4", "pywrap.tunnel.association", "pywrap.tunnel.background", "pywrap.tunnel.binding"),
+    *("pywrap.tunnel.liveness", "pywrap.tunnel.pipelining", "pywrap.tunnel.pipelining_probe"),
+    *("pywrap.tunnel.resolver", "pywrap.tunnel.retry_policy"),
+)
+
+
+class Functions(dict[str, "Callable[..., Any]"]):
+    """The implementations by the names of the functions, each loaded when it is looked up first."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self._runtime = runtime
+
+    def __missing__(self, name: str) -> Callable[..., Any]:
+        for each, function in load(_MODULES[name]).functions(self._runtime).items():
+            # The first one that was made stays, should a signal handler make one as well.
+            self.setdefault(each, function)
+        return self[name]
 
 
 def new_runtime(settings: Settings, registry: SocketRegistry) -> Runtime:
     """A ``Runtime`` with its ``functions``."""
-    made = Runtime(settings, registry)
-    for module in (connect, sendto, listen, getaddrinfo):
-        made.functions.update(module.functions(made))
-    return made
+    return Runtime(settings, registry, Functions)
+
+
+def complete() -> None:
+    """Load everything: gevent and eventlet are about to replace the locks of the import system."""
+    for name in (*_MODULES.values(), *_RARE):
+        load(name)

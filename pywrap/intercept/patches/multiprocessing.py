@@ -72,5 +72,5 @@ def rebuild(
     """The socket that ``function`` makes of ``arguments``, with its names in the tables."""
     sock = function(*arguments)
     if _registry is not None:
-        _registry.establish(originals.fileno(sock), peer, name)
+        _registry.establish(inode(originals.fileno(sock)), peer, name)
     return sock

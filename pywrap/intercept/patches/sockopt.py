@@ -43,19 +43,19 @@ def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> 
     """getsockopt(level, optname[, buflen]) -> int or bytes."""
     fd = originals.fileno(self)
     is_error = level == _socket.SOL_SOCKET and optname == _socket.SO_ERROR and fd >= 0 and not buflen
-    if is_error and (error := _registry.error_of(fd)):
+    if is_error and (error := _registry.error_of(fd)) is not None:
+        # The kernel's SO_ERROR of the real socket is for the attempt that connects it.
         return error
     if _registry.listening:
         with _registry.lock:
             listener = _registry.listener_of(fd)
             if listener is not None:
                 return listener.getsockopt(self, level, optname, *buflen)
-    if _registry.pending:
+    if _registry.pending and not is_error:
         with _registry.lock:
             pending = _registry.pending_of(fd)
             if pending is not None:
-                # The kernel's SO_ERROR of the real socket is for the attempt that connects it.
-                return 0 if is_error else pending.real.getsockopt(level, optname, *buflen)
+                return pending.real.getsockopt(level, optname, *buflen)
     return originals.getsockopt(self, level, optname, *buflen)
 
 

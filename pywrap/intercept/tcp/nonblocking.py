@@ -4,7 +4,7 @@
    bind() survive.
 2. One end of a socketpair takes its place. It is filled so that it is neither readable nor writable, as a
    socket that is connecting.
-3. The background thread opens the tunnel on ``real``.
+3. ``real`` connects to the first hop; the background thread does the rest of the tunnel on it.
 4. When the tunnel is open, ``real`` is put on the program's descriptor, and the far end of the socketpair is
    closed: that wakes up every poller, which finds the socket writable.
 5. When it failed, only the far end is closed. The placeholder then reports POLLERR and POLLHUP, as a refused
@@ -22,7 +22,8 @@ import errno
 import os
 from time import monotonic
 
-from pywrap.intercept import originals
+from pywrap.errors import SocksError
+from pywrap.intercept import epoll, originals
 from pywrap.intercept.hand_over import put
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own_socket import Own
@@ -35,7 +36,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pywrap.errors import SocksError
     from pywrap.intercept.runtime import Runtime
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.routes import Verdict
@@ -55,19 +55,21 @@ class Pending:
         fd = originals.fileno(sock)
         self.fds = {fd}
         self.error = 0
-        self.real: Own = Own(*originals.family_type_proto(sock), fileno=os.dup(fd))
+        self.real: Own = Own.duplicate(sock, inode(fd))
         self._runtime = runtime
         self._peer = peer
         self._verdict = verdict
         self._started = monotonic()
         self._begun = runtime.begin()
         self._settled = Event()
+        # Does this thread take the first step of the attempt?
+        self._is_starting = False
         # Whether the sockets below are closed by us.
         self._is_reported = False
         near = None
         try:
             near, self._far = placeholder()
-            self.number = inode(near.fileno())
+            self.number = near.number
             self._start(near, fd)
         except BaseException:
             self.real.close()
@@ -77,20 +79,16 @@ class Pending:
                 near.close()
 
     def _start(self, near: _socket.socket, fd: int) -> None:
-        deadline = self._runtime.deadline(None)
-        real = self.real
-        self._task = Task(
-            lambda: self._runtime.attempt(real, self._verdict, deadline, self._begun),
-            self._report,
-            self._far.fileno(),
-        )
-        registry = self._runtime.registry
+        runtime, registry = self._runtime, self._runtime.registry
+        attempt = runtime.attempt(self.real, self._verdict, runtime.deadline(None), self._begun)
+        self._task = Task(lambda: attempt, self._report, self._far.fileno())
         try:
             with registry.lock:
                 # First: a signal handler that finds the placeholder must find this object as well.
                 registry.pending[self.number] = self
                 put(near, fd)
-            self._runtime.background.submit(self._task)
+            if not attempt.is_ready or not self._has_ended(attempt):
+                runtime.background.submit(self._task)
         except BaseException:
             with registry.lock:
                 if registry.pending.pop(self.number, None) is not None and is_open(fd, self.number):
@@ -98,10 +96,35 @@ class Pending:
             self._far.close()
             raise
 
+    def _has_ended(self, attempt: TunnelAttempt) -> bool:
+        """Start ``attempt`` in this thread, which takes no time; has that opened the tunnel, or failed?"""
+        self._is_starting = True
+        if self._task.is_submitted:
+            # By a signal handler that waits for it: the background thread starts it.
+            self._is_starting = False
+            return False
+        try:
+            done = attempt.start()
+        except SocksError as err:
+            attempt.abandon()
+            self._report(None, err)
+            return True
+        finally:
+            self._is_starting = False
+        if done:
+            self._report(attempt, None)
+        else:
+            self._task.attempt, self._task.started = attempt, True
+        return done
+
     def wait(self, timeout: float | None) -> None:
         """Block until the tunnel is open or has failed, ``timeout`` seconds at most."""
-        # A signal handler may have interrupted ``_start``.
-        self._runtime.background.submit(self._task)
+        if self._is_starting:
+            # A signal handler has interrupted that, and would wait for its own thread.
+            return
+        # It may have interrupted ``_start`` before that.
+        if not self._is_reported:
+            self._runtime.background.submit(self._task)
         self._runtime.registry.lock.released(lambda: self._settled.wait(timeout))
 
     def look(self) -> None:
@@ -118,7 +141,7 @@ class Pending:
         self.look()
         # Out of the table first: a signal handler that calls this as well must not do it once more.
         if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
-            self._hand_over(self.real)
+            self._hand_over(self.real, self._waiting())
             self.real.close()
         return self.error
 
@@ -170,10 +193,13 @@ class Pending:
     def _succeed(self, attempt: TunnelAttempt) -> None:
         registry, sock = self._runtime.registry, attempt.sock
         name = self._runtime.name_of(attempt, self.real, self._peer)
-        registry.establish(sock.fileno(), self._peer, name)
-        for fd in self._waiting():
-            registry.linger(inode(sock.fileno()), fd)
-        self._hand_over(sock)
+        number = inode(sock.fileno())
+        registry.establish(number, self._peer, name)
+        waiting = self._waiting()
+        for fd in waiting:
+            if not epoll.is_registered(fd):
+                registry.linger(number, fd)
+        self._hand_over(sock, waiting)
         # Last: callers that find nothing pending do not take the lock.
         del registry.pending[self.number]
         sock.close()
@@ -189,11 +215,12 @@ class Pending:
         else:
             self.drop()
 
-    def _hand_over(self, sock: _socket.socket) -> None:
-        """Put ``sock`` where the program waits."""
-        for fd in self._waiting():
-            # The program may have changed the mode of the placeholder.
-            sock.setblocking(os.get_blocking(fd))
+    def _hand_over(self, sock: _socket.socket, waiting: list[int]) -> None:
+        """Put ``sock``, which does not block, on the descriptors that the program waits on."""
+        for fd in waiting:
+            if os.get_blocking(fd):
+                # The program has changed the mode of the placeholder.
+                sock.setblocking(True)
             put(sock, fd)
 
     def _waiting(self) -> list[int]:

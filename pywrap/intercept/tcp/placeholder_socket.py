@@ -10,15 +10,15 @@ import _socket
 from pywrap.intercept import originals
 from pywrap.intercept.own_socket import Own, own
 
+_FILLING = bytes(1 << 16)
+
 
 def placeholder() -> tuple[Own, Own]:
     """A socketpair whose first end is neither readable nor writable, as a socket that is connecting."""
-    near, far = map(own, originals.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM))
-    near.setblocking(False)
+    kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+    near, far = map(own, originals.socketpair(_socket.AF_UNIX, kind))
     # The kernel's minimum, since each placeholder holds that much memory.
     near.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)
-    try:
-        while True:
-            near.send(bytes(1024))
-    except BlockingIOError:
-        return near, far
+    # More than fits: a socket that does not block takes as much as it has room for.
+    near.send(_FILLING)
+    return near, far

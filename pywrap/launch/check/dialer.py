@@ -15,7 +15,7 @@ from pywrap.tunnel.attempt import TunnelAttempt, wait_for
 from pywrap.tunnel.chain import handshake
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.first_hop import FirstHop
-from pywrap.tunnel.retry_policy import Attempt, SingleAttempt
+from pywrap.tunnel.strict_policy import Attempt, SingleAttempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

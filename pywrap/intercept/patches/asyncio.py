@@ -1,0 +1,32 @@
+"""asyncio's ``loop.sock_connect()``: the event loop opens the tunnel itself (``tcp.in_loop``).
+
+All of its TCP connections come by there. Other event loops that are written in Python wait for a placeholder
+(``tcp.nonblocking``), which costs the background thread and its switches.
+"""
+
+from __future__ import annotations
+
+from pywrap.intercept import originals
+from pywrap.intercept.loading import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+
+
+def install(patches: originals.Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace the method in ``module``, which is ``asyncio.selector_events``."""
+    original = module.BaseSelectorEventLoop._sock_connect
+
+    def _sock_connect(self: Any, fut: Any, sock: _socket.socket, address: Any) -> None:
+        runtime = current() if originals.is_inet(sock) else None
+        if runtime is None or not load("pywrap.intercept.tcp.in_loop").opens(
+            runtime, self, fut, sock, address
+        ):
+            original(self, fut, sock, address)
+
+    patches.replace(module.BaseSelectorEventLoop, "_sock_connect", _sock_connect)

@@ -1,0 +1,250 @@
+"""A connect() of asyncio's: its event loop opens the tunnel, as it would wait for the connection itself.
+
+The program awaits ``loop.sock_connect()``. So no placeholder is needed, and no thread: the loop watches
+another descriptor of the program's socket, and takes the steps of the ``TunnelAttempt``. The future is set
+when the tunnel is open.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+from time import monotonic
+
+from pywrap.errors import SocksError, to_oserror
+from pywrap.intercept import originals
+from pywrap.intercept.addresses import target
+from pywrap.intercept.hand_over import take_place
+from pywrap.intercept.own_socket import Own
+from pywrap.intercept.sockets import inode
+from pywrap.intercept.tcp.state import known_error
+from pywrap.intercept.tcp.unconnected import unconnected
+from pywrap.tunnel.attempt import POLLIN
+from pywrap.tunnel.routes import TUNNEL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.runtime import Runtime
+    from pywrap.tunnel.attempt import TunnelAttempt
+    from pywrap.tunnel.routes import Verdict
+
+
+def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, address: Any) -> bool:
+    """Open a tunnel for ``sock``, and set ``future`` then; False, and nothing done, if connect() must.
+
+    That is for what is no ordinary tunnel: direct and refused destinations, errors of the socket's state, and
+    names that have to be looked up.
+    """
+    family, kind, proto = originals.family_type_proto(sock)
+    if kind != _socket.SOCK_STREAM or proto not in originals.TCP or originals.gettimeout(sock) != 0:
+        return False
+    found = target(sock, address)
+    if found is None or not runtime.is_literal(found.host):
+        return False
+    verdict = runtime.routes.verdict(found.host, found.port, found.ipv6)
+    if verdict.kind != TUNNEL or known_error(runtime.registry, sock):
+        return False
+    peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
+    opening = Opening(runtime, loop, future, sock, peer, verdict)
+    return opening.starts()
+
+
+class Opening:
+    """One tunnel on its way."""
+
+    __slots__ = (
+        "_attempt",
+        "_begun",
+        "_fd",
+        "_future",
+        "_loop",
+        "_number",
+        "_peer",
+        "_real",
+        "_runtime",
+        "_started",
+        "_verdict",
+        "_wants",
+        "_watched",
+    )
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        loop: Any,
+        future: Any,
+        sock: _socket.socket,
+        peer: tuple[Any, ...],
+        verdict: Verdict,
+    ) -> None:
+        self._runtime = runtime
+        self._loop = loop
+        self._future = future
+        self._peer = peer
+        self._verdict = verdict
+        self._started = monotonic()
+        self._begun = runtime.begin()
+        self._fd = originals.fileno(sock)
+        self._number = inode(self._fd)
+        self._real = Own.duplicate(sock, self._number)
+        self._attempt: TunnelAttempt = runtime.attempt(
+            self._real, verdict, runtime.deadline(None), self._begun
+        )
+        # What the loop watches, and for which event.
+        self._watched: _socket.socket | None = None
+        self._wants = 0
+
+    def starts(self) -> bool:
+        """Begin; False if a name has to be looked up first."""
+        if not self._attempt.is_ready:
+            self._real.close()
+            return False
+        self._future.add_done_callback(self._settled)
+        self._step(self._attempt.start)
+        return True
+
+    def _step(self, step: Callable[[], bool]) -> None:
+        if self._future.done():
+            # Cancelled: ``_settled`` is about to be called.
+            return
+        try:
+            if step():
+                self._succeed()
+            else:
+                self._watch()
+        except SocksError as err:
+            self._fail(to_oserror(err), err)
+        except OSError as err:
+            self._fail(err, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
+        except Exception as err:
+            # A bug of ours: the program would wait for ever.
+            words = f"internal error, please report it: {err!r}"
+            self._fail(OSError(errno.EIO, words), SocksError(words, errno.EIO))
+
+    def _advance(self) -> None:
+        self._step(self._attempt.advance)
+
+    @property
+    def moment(self) -> float:
+        """When ``expire`` is to be called, on the monotonic clock."""
+        return self._attempt.deadline.moment
+
+    def expire(self) -> None:
+        """``moment`` has passed."""
+        self._step(self._attempt.expire)
+
+    def _watch(self) -> None:
+        sock, wants = self._attempt.sock, self._attempt.wants
+        if sock is not self._watched or wants != self._wants:
+            self._unwatch()
+            watch = self._loop._add_reader if wants == POLLIN else self._loop._add_writer
+            watch(sock.fileno(), self._advance)
+            self._watched, self._wants = sock, wants
+        _timer_of(self._loop).watch(self)
+
+    def _unwatch(self) -> None:
+        # A socket that is not used any more is open until the next step.
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            unwatch = self._loop._remove_reader if self._wants == POLLIN else self._loop._remove_writer
+            unwatch(watched.fileno())
+
+    def _stop(self) -> None:
+        self._unwatch()
+        _timer_of(self._loop).forget(self)
+
+    def _succeed(self) -> None:
+        self._stop()
+        runtime, sock = self._runtime, self._attempt.sock
+        if runtime.log is not None and self._begun is not None:
+            runtime.log.opened(self._begun, self._verdict, sock)
+        name = runtime.name_of(self._attempt, self._real, self._peer)
+        if sock is self._real:
+            runtime.registry.establish(self._number, self._peer, name)
+        else:
+            runtime.registry.establish(inode(sock.fileno()), self._peer, name)
+            take_place(sock, self._fd, self._number)
+        self._real.close()
+        runtime.opened(self._verdict, self._attempt.path, self._started)
+        self._future.set_result(None)
+
+    def _fail(self, error: OSError, cause: SocksError) -> None:
+        self._runtime.messages.failed(self._verdict.destination, cause)
+        self._log_failure(cause)
+        self._abandon()
+        error.__cause__ = cause
+        self._future.set_exception(error)
+
+    def _abandon(self) -> None:
+        """End what is under way; the program has an unconnected socket again, unless it has closed it."""
+        self._stop()
+        self._attempt.abandon()
+        fresh = unconnected(self._real)
+        fresh.setblocking(False)
+        take_place(fresh, self._fd, self._number)
+        self._real.close()
+
+    def _settled(self, _: Any) -> None:
+        """The future is done: by one of the above, or the program has cancelled it."""
+        if originals.fileno(self._real) >= 0:
+            self._log_failure(SocksError("abandoned by the program", errno.ECONNABORTED))
+            self._abandon()
+
+    def _log_failure(self, error: SocksError) -> None:
+        if self._runtime.log is not None and self._begun is not None:
+            self._runtime.log.failed(self._begun, self._verdict, error)
+
+
+class Timer:
+    """One for all the openings of a loop: a timer for each would cost as much as two of its system calls."""
+
+    __slots__ = ("_due", "_handle", "_loop", "_openings")
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._openings: set[Opening] = set()
+        # When the loop calls ``_check``, on the monotonic clock; and what would cancel that.
+        self._due = _NEVER
+        self._handle: Any = None
+
+    def watch(self, opening: Opening) -> None:
+        """Call ``opening.expire`` at its moment, which may have changed."""
+        self._openings.add(opening)
+        if opening.moment < self._due:
+            self._arm(opening.moment)
+
+    def forget(self, opening: Opening) -> None:
+        """It has ended. The loop may call once more for nothing."""
+        self._openings.discard(opening)
+
+    def _arm(self, moment: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._due = moment
+        self._handle = self._loop.call_later(max(0.0, moment - monotonic()), self._check)
+
+    def _check(self) -> None:
+        self._due, self._handle = _NEVER, None
+        now = monotonic()
+        for opening in [opening for opening in self._openings if opening.moment <= now]:
+            opening.expire()
+        if self._openings:
+            self._arm(min(opening.moment for opening in self._openings))
+
+
+_NEVER = float("inf")
+
+
+def _timer_of(loop: Any) -> Timer:
+    # An attribute: it lives as long as the loop does.
+    timer: Timer | None = getattr(loop, _ATTRIBUTE, None)
+    if timer is None:
+        timer = Timer(loop)
+        setattr(loop, _ATTRIBUTE, timer)
+    return timer
+
+
+_ATTRIBUTE = "_pysocksify_timer"

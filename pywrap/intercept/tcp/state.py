@@ -1,0 +1,52 @@
+"""What connect() says of a stream socket that has been connected before."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+
+from pywrap.intercept import originals
+from pywrap.intercept.sockets import inode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.intercept.registry import SocketRegistry
+
+# The first byte of struct tcp_info, as in include/net/tcp_states.h.
+_TCP_SYN_SENT = 2
+_TCP_CLOSE = 7
+
+
+def known_error(registry: SocketRegistry, sock: _socket.socket) -> int:
+    """The errno for a socket that has been connected before, or listens; 0 for any other."""
+    fd = originals.fileno(sock)
+    failed = registry.error_of(fd)
+    if failed is not None:
+        return failed or errno.EALREADY
+    if registry.connecting and inode(fd) in registry.connecting:
+        # By another thread, or by what a signal handler has interrupted.
+        return errno.EALREADY
+    if registry.listener_of(fd) is not None:
+        return errno.EISCONN
+    try:
+        state = originals.getsockopt(sock, _socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
+    except OSError:
+        # MPTCP of an old kernel.
+        return _error_of_connected(sock)
+    if state == _TCP_CLOSE:
+        return 0
+    # The kernel's own connect() would not tell: after an EINPROGRESS, the next one succeeds. Twisted calls
+    # connect_ex() once more after SO_ERROR.
+    return errno.EALREADY if state == _TCP_SYN_SENT else errno.EISCONN
+
+
+def _error_of_connected(sock: _socket.socket) -> int:
+    if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+        return errno.EISCONN
+    try:
+        originals.getpeername(sock)
+    except OSError as err:
+        if err.errno == errno.ENOTCONN:
+            return 0
+        raise
+    return errno.EISCONN
