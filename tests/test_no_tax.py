@@ -284,7 +284,7 @@ ROAD = {
     *("pywrap.config", "pywrap.config.matching", "pywrap.config.settings", "pywrap.config.settings_env"),
     *("pywrap.errors", "pywrap.frozen", "pywrap.messages"),
     *("pywrap.intercept.addresses", "pywrap.intercept.events", "pywrap.intercept.hop_probes"),
-    *("pywrap.intercept.own", "pywrap.intercept.own_addresses", "pywrap.intercept.patches.connect"),
+    *("pywrap.intercept.own_socket", "pywrap.tunnel.own_addresses", "pywrap.intercept.patches.connect"),
     *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),
     *("pywrap.intercept.remote_names", "pywrap.intercept.runtime", "pywrap.intercept.tcp"),
     *("pywrap.intercept.tcp.blocking", "pywrap.intercept.hand_over", "pywrap.intercept.tcp.state"),

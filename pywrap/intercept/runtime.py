@@ -16,7 +16,7 @@ from pywrap.intercept.hop_probes import HopProbes, end, fresh
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, own
 from pywrap.intercept.remote_names import RemoteNames
-from pywrap.socks import dns, v5
+from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
 from pywrap.tunnel.chain import hop_label
@@ -175,6 +175,7 @@ class Runtime:
         Raises:
             SocksError, OSError: a hop, or the server, fails.
         """
+        from pywrap.socks import dns
         from pywrap.tunnel.resolver import name_server
 
         server = name_server(self.settings.dns)

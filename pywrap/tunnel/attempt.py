@@ -429,8 +429,8 @@ class TunnelAttempt:
         Raises:
             BlockingIOError: the rest has to wait for ``wants``.
         """
-        # MSG_DONTWAIT: the mode of the file is the program's too, which may call setblocking(True) meanwhile, in
-        # a signal handler or another thread.
+        # MSG_DONTWAIT: the program may have called setblocking(True) meanwhile, in a signal handler or another
+        # thread.
         step = self._step
         if isinstance(step, Send):
             self.wants = POLLOUT

@@ -40,6 +40,8 @@ _LONGEST_WAIT = 10.0
 # Seconds that fork() waits for the thread to stop at the most. Its steps do not block, but other threads may
 # keep it from the GIL, or from the lock.
 _PARKING = 1.0
+# So many threads that may have ended are remembered.
+_MANY = 16
 
 
 class Task:
@@ -58,6 +60,7 @@ class Task:
         "cancelled",
         "fd",
         "is_submitted",
+        "is_waiting",
         "open",
         "report",
         "sock",
@@ -81,6 +84,8 @@ class Task:
         self.started = started is not None
         self.cancelled = False
         self.is_submitted = False
+        # Has the program's thread started it, so that the background thread has only to wait?
+        self.is_waiting = self.started
         # What the epoll has: the socket, its descriptor (-1: nothing), and for which event.
         self.sock: Any = None
         self.fd = -1
@@ -140,14 +145,14 @@ class Background:
                     task.is_submitted = True
                     self._open |= {task}
                     self._new += [task]
-                elif not self._new:
-                    return
-                if task.started and self._is_running():
+                if task.is_waiting and self._is_running():
                     assert self._loop is not None, "it runs"
                     if task in self._new:
                         self._new.remove(task)
+                    if task.sock is None:
                         self._adopt(self._loop, task)
-                    # Otherwise the thread has it, by a signal handler that waits for it.
+                    return
+                if not self._new:
                     return
                 self._callers += 1
                 try:
@@ -230,12 +235,18 @@ class Background:
             self._loop.close()
 
     def _adopt(self, loop: _Loop, task: Task) -> None:
-        """Have the kernel wake up the thread for ``task``, which waits. Under the lock."""
+        """Have the kernel wake up the thread for ``task``, which waits. Under the lock.
+
+        A signal handler in the middle may do that as well.
+        """
         try:
             loop.adopt(task)
         except BaseException:
             self._open.discard(task)
             raise
+        if task not in self._open:
+            # A signal handler in the middle has done the same, and waited until the tunnel was open.
+            loop.forget(task)
 
     def _is_running(self) -> bool:
         """Is there a loop, with the descriptors that it was made with? Under the lock."""
@@ -279,7 +290,8 @@ class Background:
     def _run(self, loop: _Loop) -> None:
         new: list[Task] = []
         try:
-            self._has_threads()
+            if len(self._threads) > _MANY:
+                self._has_threads()
             with self._lock:
                 self._threads.add(get_native_id())
             while True:
@@ -465,7 +477,7 @@ class _Loop:
         try:
             self._wait(task)
         except BaseException:
-            self._forget(task)
+            self.forget(task)
             raise
         if _moment(task) < self._sleeps_until:
             self.wake()
@@ -555,7 +567,7 @@ class _Loop:
             error = _internal(err)
         if error is not None and not task.cancelled and self._is_of_closing(task):
             error = _lost()
-        self._forget(task)
+        self.forget(task)
         self._report(task, error)
 
     def _is_of_closing(self, task: Task) -> bool:
@@ -578,9 +590,10 @@ class _Loop:
                 self._let_go(task)
                 # Before the other, which would be left over if this failed.
                 self._watch(task)
-                task.sock, task.fd = sock, sock.fileno()
-                self._by_fd[task.fd] = task
-                self._epoll.register(task.fd, wants)
+                fd = sock.fileno()
+                self._by_fd[fd] = task
+                self._register(fd, wants)
+                task.sock, task.fd = sock, fd
             elif wants != task.wants:
                 self._epoll.modify(task.fd, wants)
             task.wants = wants
@@ -594,15 +607,23 @@ class _Loop:
             if task.abandoned_fd >= 0:
                 # No interest of its own: a hang-up is always told.
                 self._by_fd[task.abandoned_fd] = task
-                self._epoll.register(task.abandoned_fd, 0)
+                self._register(task.abandoned_fd, 0)
             self._waiting.add(task)
+
+    def _register(self, fd: int, wants: int) -> None:
+        try:
+            self._epoll.register(fd, wants)
+        except FileExistsError:
+            # By a signal handler in the middle of this.
+            self._epoll.modify(fd, wants)
 
     def _let_go(self, task: Task) -> None:
         fd, task.fd, task.sock = task.fd, -1, None
         if fd >= 0:
             self._leave(fd)
 
-    def _forget(self, task: Task) -> None:
+    def forget(self, task: Task) -> None:
+        """Wait for ``task`` no more."""
         self._let_go(task)
         if task in self._waiting:
             self._waiting.discard(task)

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from pywrap.config.settings import Proxy
-from pywrap.errors import ProxyClosed, Rejected, SocksError
+from pywrap.errors import UNHEARD, Failure, ProxyClosed, Rejected, SocksError
 from pywrap.socks import v5
 from pywrap.tunnel import hops as module
 from pywrap.tunnel.hops import DEAD_FOR, Hops, reason
@@ -40,14 +40,12 @@ class Probes:
     def probe_liveness(self, path):
         self.asked.append(("alive", path))
 
-    def set_pipelining(self, path):
+    def probe_pipelining(self, path):
         self.asked.append(("pipelining", path))
 
 
 def refused(hop, by=None, code=5):
-    error = Rejected("refused", errno.ECONNREFUSED, code)
-    error.hop = by or hop
-    return error
+    return Rejected("refused", errno.ECONNREFUSED, code).copy(failure=Failure(by or hop, hop))
 
 
 @pytest.fixture
@@ -191,9 +189,7 @@ def test_who_is_dead_by_the_word_of_another_hop_is_known(hops, clock):
 
 
 def test_a_hop_that_was_not_heard_has_accused_no_other(hops):
-    error = refused(B, by=A)
-    error.unheard = True
-    hops.died(B, error)
+    hops.died(B, refused(B, by=A).copy(stage=UNHEARD))
     assert hops.is_dead(B)
     assert hops.accused_by(A, 5) == ()
 
@@ -203,5 +199,4 @@ def test_a_hang_up_in_place_of_a_reply_is_a_general_failure():
     assert reason(SocksError("no answer")) is None
     hung_up = ProxyClosed("the proxy hung up")
     assert reason(hung_up) is None
-    hung_up.in_doubt = True
-    assert reason(hung_up) == v5.GENERAL_FAILURE
+    assert reason(hung_up.copy(failure=Failure(A, certain=False))) == v5.GENERAL_FAILURE

@@ -114,7 +114,7 @@ class Pending:
         if done:
             self._report(attempt, None)
         else:
-            self._task.attempt, self._task.started = attempt, True
+            self._task.attempt, self._task.started, self._task.is_waiting = attempt, True, True
         return done
 
     def wait(self, timeout: float | None) -> None:
