@@ -2,7 +2,7 @@
 
 The thread ends as soon as nothing is pending. A program that has no other thread may then fork()
 without Python 3.12's warning about it, and pays nothing for connections long made. While a UDP association
-stands, its control connection is pending: nobody else could wake up a recv() when that ends.
+stands, its control connection is pending: a recv() would not wake up otherwise when that ends.
 """
 
 from __future__ import annotations
