@@ -429,8 +429,7 @@ class TunnelAttempt:
         Raises:
             BlockingIOError: the rest has to wait for ``wants``.
         """
-        # MSG_DONTWAIT: the program may have called setblocking(True) meanwhile, in a signal handler or another
-        # thread.
+        # MSG_DONTWAIT: a signal handler or another thread of the program may have called setblocking(True).
         step = self._step
         if isinstance(step, Send):
             self.wants = POLLOUT

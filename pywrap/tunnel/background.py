@@ -145,17 +145,17 @@ class Background:
                     task.is_submitted = True
                     self._open |= {task}
                     self._new += [task]
-                if task.is_waiting and self._is_running():
-                    assert self._loop is not None, "it runs"
-                    if task in self._new:
-                        self._new.remove(task)
-                    if task.sock is None:
-                        self._adopt(self._loop, task)
-                    return
-                if not self._new:
-                    return
                 self._callers += 1
                 try:
+                    if task.is_waiting and self._is_running():
+                        assert self._loop is not None, "it does not end while there are callers"
+                        if task in self._new:
+                            self._new.remove(task)
+                        if task.sock is None:
+                            self._adopt(self._loop, task)
+                        return
+                    if not self._new:
+                        return
                     if not self._wake():
                         self._start()
                 except BaseException:

@@ -1,8 +1,8 @@
-"""A dialogue whose part was said in advance: everything in one flight, and then the answers are read.
+"""Pipelining: all messages of a dialogue are sent at once, and then the answers are read.
 
-What a client will say is known as soon as the answers are assumed. So a dialogue is rehearsed first, against
-the answers of a proxy that grants everything, and then run with the real ones; it must say the same again.
-There is one state machine, and it does not know.
+The messages of a client are known as soon as the answers are assumed. So a dialogue is rehearsed first, with
+the answers of a proxy that grants everything, and then run with the real answers; it must send the same
+messages again. The dialogue itself is the same as without pipelining.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 
 from pywrap.errors import SocksError
 from pywrap.intercept.lock import Lock
+from pywrap.tunnel import background as background_module
 from pywrap.tunnel.background import Background, Task
 
 PATIENCE = 30.0
@@ -161,3 +162,36 @@ def test_no_thread_left_after_a_fork_is_told_to_what_was_pending(ends):
     _, error = told.get(timeout=PATIENCE)
     assert error.errno == errno.ENOBUFS
     assert "no thread is left" in str(error)
+
+
+def test_an_attempt_that_was_started_elsewhere_needs_no_wake_up_unless_it_is_late_first(ends, monkeypatch):
+    near, far = ends
+    rung = []
+    ring = background_module._Bell.ring
+    monkeypatch.setattr(background_module._Bell, "ring", lambda bell: (rung.append(1), ring(bell)))
+    background = Background(_thread.start_new_thread, Lock, select.epoll)
+    told = queue.SimpleQueue()
+
+    def submit(attempt):
+        report = lambda *report: told.put(report)  # noqa: E731
+        background.submit(Task(lambda: attempt, report, started=attempt))
+
+    # Keeps the thread, which sleeps.
+    waiting = TunnelAttempt(near.dup())
+    submit(waiting)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ready = TunnelAttempt(socket.create_connection(listener.getsockname()))
+        ready.wants = select.POLLOUT
+        submit(ready)
+        assert told.get(timeout=PATIENCE) == (ready, None)
+        assert rung == []
+        late = TunnelAttempt(socket.create_connection(listener.getsockname()))
+        late.expire = lambda: True
+        late.deadline = SimpleNamespace(moment=0.0)
+        submit(late)
+        assert told.get(timeout=PATIENCE) == (late, None)
+        for attempt in (ready, late):
+            attempt.sock.close()
+    far.send(b"!")
+    assert told.get(timeout=PATIENCE) == (waiting, None)
+    waiting.sock.close()
