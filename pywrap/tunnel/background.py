@@ -151,7 +151,7 @@ class Background:
                         assert self._loop is not None, "it does not end while there are callers"
                         if task in self._new:
                             self._new.remove(task)
-                        if task.sock is None:
+                        if task.sock is None and task in self._open:
                             self._adopt(self._loop, task)
                         return
                     if not self._new:
@@ -242,8 +242,9 @@ class Background:
         try:
             loop.adopt(task)
         except BaseException:
-            self._open.discard(task)
-            raise
+            if task in self._open:
+                self._open.discard(task)
+                raise
         if task not in self._open:
             # A signal handler in the middle has done the same, and waited until the tunnel was open.
             loop.forget(task)
