@@ -104,7 +104,7 @@ class Hops:
 
     def accused_by(self, proxy: Proxy, code: int) -> tuple[Proxy, ...]:
         """Who is dead because ``proxy`` says so, with this ``code``."""
-        deaths, now = tuple(self._deaths.items()), monotonic()
+        deaths, now = tuple(self._deaths.copy().items()), monotonic()
         return tuple(
             dead for dead, death in deaths if (death.by, death.code) == (proxy, code) and death.until > now
         )
@@ -183,7 +183,7 @@ class Hops:
         """In a child after fork(): what was about to be learned of a hop is not learned here."""
         self._uses.clear()
         self._rest_until.clear()
-        for first in self._firsts.values():
+        for first in list(self._firsts.values()):
             first.forked()
 
 
