@@ -8,7 +8,7 @@ locks of the import system.
 from __future__ import annotations
 
 # The last two are called by the package's ``__init__`` and by ``sockopt``.
-from pywrap.intercept import audit, groups, unsupported  # noqa: F401
+from pywrap.intercept import audit, multicast, unsupported  # noqa: F401
 from pywrap.intercept.patches import connect, getaddrinfo, listen, sendto
 from pywrap.intercept.runtime import Runtime
 
