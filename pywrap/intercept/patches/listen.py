@@ -10,8 +10,6 @@ import _socket
 import errno
 
 from pywrap.intercept import originals
-from pywrap.intercept.bind.listener import Listener
-from pywrap.intercept.bind.methods import listener_classes
 from pywrap.intercept.sockets import inode
 from pywrap.socks.wire import Endpoint, is_loopback
 from pywrap.tunnel.routes import address_of
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.registry import Listener
     from pywrap.intercept.runtime import Runtime
 
 
@@ -34,7 +33,14 @@ class Listening:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._classes = listener_classes(runtime.registry)
+        self._new_listener: Callable[[Runtime, _socket.socket], Listener] | None = None
+        if runtime.settings.listen == "bind":
+            # Not on top, for programs that do not need it; and not later, when gevent may have replaced the
+            # locks of the import system.
+            from pywrap.intercept.bind import listener, methods
+
+            self._new_listener = listener.Listener
+            self._classes = methods.listener_classes(runtime.registry)
 
     def listen(self, sock: _socket.socket, /, *backlog: Any) -> None:
         """listen([backlog])."""
@@ -43,11 +49,11 @@ class Listening:
             why = f"{_name(sock)} refused: listening for others than this machine is blocked (--listen)"
             runtime.messages.say(1, why)
             raise OSError(errno.EPERM, why)
-        if runtime.settings.listen != "bind" or not self._is_for_the_proxy(sock):
+        if self._new_listener is None or not self._is_for_the_proxy(sock):
             return originals.listen(sock, *backlog)
         registry, fd = runtime.registry, originals.fileno(sock)
         with registry.lock:
-            listener = registry.listener_of(fd) or Listener(runtime, sock)
+            listener = registry.listener_of(fd) or self._new_listener(runtime, sock)
             try:
                 self._classes.put_on(sock)
             except TypeError:
