@@ -19,15 +19,17 @@ lock leaves the tables consistent after each step:
 * what a handler has to find is entered in its table first, and put to use then;
 * what only one caller may end is taken out of its table first, and ended then;
 * what must be one step is one call of C code (``dict.pop``, ``list.append``, ``next(count)``), or has no call
-  in it: handlers run after calls, at the beginning of functions and at the end of loops.
+  in it: handlers run after calls, at the beginning of functions and at the end of loops;
+* a loop over a table goes over a copy (``d.copy()``, ``list(d.values())``). ``list(d.items())`` is not one
+  step: it makes tuples, and the collector of 3.11, with the finalizers of the program, may run at each.
 
 A handler that has interrupted code under the lock, and then *waits* for the background thread or for another
 thread, would wait for a thread that waits for the lock. So ``released`` gives up the lock until the wait is
 over. Other threads then see the tables as the interrupted code has left them, which is consistent, and change
 them, as the handler might itself. What the handler connects is opened in its own thread
 (``Runtime.is_interrupted``): it may wait for that by select(), which is not replaced, and so cannot release
-the lock. For the same reason, a handler still waits until its own time-out if it calls select(), or recv() on
-a datagram socket, for a connection that was pending when it interrupted code under the lock.
+the lock. For the same reason, a handler still waits until its own time-out if it calls select() for a
+connection that was pending when it interrupted code under the lock.
 
 An exception may come out of a handler at all these places (KeyboardInterrupt). ``with`` releases a lock of C
 code in every case. Where something else is held, ``finally`` goes by what is held (``is_mine``), and not by a

@@ -234,19 +234,19 @@ class SocketRegistry:
         self._sweep_at = _NEVER
         try:
             # Before the listing: a tunnel that another thread establishes meanwhile is not in it.
-            established, pending = list(self.established.items()), list(self.pending.values())
-            listening, any_port = list(self.listening.items()), set(self.any_port)
+            established, pending = self.established.copy(), self.pending.copy()
+            listening, any_port = self.listening.copy(), self.any_port.copy()
             alive = _open_inodes()
             self.any_port -= any_port - alive
-            for number, peer in established:
+            for number, peer in established.items():
                 if number not in alive and self.established.get(number) is peer:
                     self.established.pop(number, None)
                     self.names.pop(number, None)
             with self.lock:
-                for number, listener in listening:
+                for number, listener in listening.items():
                     if number not in alive and listener.number == number:
                         listener.drop()
-                for tunnel in pending:
+                for tunnel in pending.values():
                     if tunnel.number not in alive:
                         tunnel.drop()
         except OSError:

@@ -109,7 +109,7 @@ class Hops:
 
     def accused_by(self, proxy: Proxy, code: int) -> tuple[Proxy, ...]:
         """The hops that are believed dead because ``proxy`` refused a connection to them with ``code``."""
-        deaths, now = tuple(self._deaths.items()), monotonic()
+        deaths, now = tuple(self._deaths.copy().items()), monotonic()
         return tuple(
             dead for dead, death in deaths if (death.by, death.code) == (proxy, code) and death.until > now
         )
@@ -188,7 +188,7 @@ class Hops:
         """In a child after fork(): probes that were under way report to the parent, so they are due again."""
         self._uses.clear()
         self._rest_until.clear()
-        for first in self._firsts.values():
+        for first in list(self._firsts.values()):
             first.forked()
 
 

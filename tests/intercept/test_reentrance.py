@@ -327,17 +327,20 @@ def test_threads_that_connect_at_once_load_us_once(proxy, echo_server):
 
 
 @pytest.mark.parametrize("outer", ["connect", "listen", "close", "option"])
-def test_what_waits_in_a_signal_handler_under_the_lock_gets_what_it_waits_for(outer, proxy, echo_server):
+def test_what_waits_in_a_signal_handler_under_the_lock_gets_what_it_waits_for(
+    outer, proxy, echo_server, echo
+):
     """Other threads can take the lock meanwhile."""
     ran = run(
         *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--listen", "bind"),
         *program("wait_under_lock.py"),
-        *(echo_server.host, echo_server.port, outer),
+        *(echo_server.host, echo_server.port, echo.port, outer),
     )
     assert ran.json == dict.fromkeys(
         [
             *("another socket, without a limit", "another socket, with a limit", "the same socket"),
             *("a listener", "the name of a listener", "a connection", "getaddrinfo"),
+            *("a datagram, without a limit", "a datagram, with a limit"),
         ],
         [["True"], True],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 
@@ -76,6 +77,36 @@ def test_threads_that_come_during_a_sweep_do_not_sweep_as_well(sockets, monkeypa
     for sock in sockets(64):
         establish(registry, sock)
     assert len(sweeps) == 1
+
+
+def test_a_finalizer_that_opens_a_tunnel_during_a_sweep_does_not_end_it(sockets):
+    """The garbage collector of Python 3.11 may run whenever an object is made, also in C code."""
+    registry = SocketRegistry()
+    (kept,) = sockets(1)
+    opened = []
+
+    class Cycle:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            # In the table alone, lest this sweeps as well.
+            opened.append(len(opened) - 1000)
+            registry.established[opened[-1]] = ("192.0.2.2", 80)
+            if len(opened) < 500:
+                Cycle()
+
+    # More tuples than the interpreter keeps for reuse.
+    registry.established.update((number, ("192.0.2.3", 80)) for number in range(5000))
+    thresholds = gc.get_threshold()
+    Cycle()
+    gc.set_threshold(1, 1000, 1000)
+    try:
+        establish(registry, kept)
+    finally:
+        gc.set_threshold(*thresholds)
+    assert opened
+    assert inode(kept.fileno()) in registry.established
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, OSError(24, "Too many open files")])

@@ -2,7 +2,7 @@
 
 A signal handler comes after a call, or at the beginning of one, and so does a profile function.
 
-    wait_under_lock.py HOST PORT OUTER
+    wait_under_lock.py HOST PORT UDP_PORT OUTER
 
 Prints the results of each of INNER, and whether there were many places.
 """
@@ -17,7 +17,7 @@ import warnings
 from pywrap import intercept
 
 PATIENCE = 30
-HOST, PORT = sys.argv[1], int(sys.argv[2])
+HOST, PORT, UDP_PORT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
 def pending():
@@ -54,6 +54,18 @@ def block(sock):
     return True
 
 
+def sent():
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.sendto(b"hello", (HOST, UDP_PORT))
+    return sock
+
+
+def answered(sock, timeout):
+    sock.settimeout(timeout)
+    return sock.recv(10) == b"hello"
+
+
 def listens():
     with socket.socket() as sock:
         sock.listen()
@@ -66,32 +78,42 @@ def reach():
 
 
 class Sockets:
-    """``new``; ``other`` and ``closed`` are pending; for ``asked``, a proxy is asked for a port."""
+    """``new``, and those of the others that are named.
 
-    def __init__(self):
+    ``other`` and ``closed`` are pending; for ``asked``, a proxy is asked for a port; what ``datagram`` has
+    sent waits for an association.
+    """
+
+    MAKE = {"other": pending, "closed": pending, "asked": listening, "datagram": sent}
+
+    def __init__(self, *names):
         self.new = socket.socket()
         self.new.setblocking(False)
-        self.other, self.closed, self.asked = pending(), pending(), listening()
+        for name in names:
+            setattr(self, name, self.MAKE[name]())
 
     def close(self):
         for sock in vars(self).values():
             sock.close()
 
 
+# By name: the socket that it needs, and the function.
 INNER = {
-    "another socket, without a limit": lambda all: blocks(all.other, None),
-    "another socket, with a limit": lambda all: blocks(all.other, PATIENCE),
-    "the same socket": lambda all: block(all.new),
-    "a listener": lambda all: listens(),
-    "the name of a listener": lambda all: all.asked.getsockname()[1] > 0,
-    "a connection": lambda all: reach(),
-    "getaddrinfo": lambda all: socket.getaddrinfo("host.test", 80)[0][4][1] == 80,
+    "another socket, without a limit": ("other", lambda all: blocks(all.other, None)),
+    "another socket, with a limit": ("other", lambda all: blocks(all.other, PATIENCE)),
+    "the same socket": (None, lambda all: block(all.new)),
+    "a listener": (None, lambda all: listens()),
+    "the name of a listener": ("asked", lambda all: all.asked.getsockname()[1] > 0),
+    "a connection": (None, lambda all: reach()),
+    "a datagram, without a limit": ("datagram", lambda all: answered(all.datagram, None)),
+    "a datagram, with a limit": ("datagram", lambda all: answered(all.datagram, PATIENCE)),
+    "getaddrinfo": (None, lambda all: socket.getaddrinfo("host.test", 80)[0][4][1] == 80),
 }
 OUTER = {
-    "connect": lambda all: all.new.connect_ex((HOST, PORT)) in (0, errno.EINPROGRESS),
-    "listen": lambda all: all.new.listen() is None,
-    "close": lambda all: all.closed.close() is None,
-    "option": lambda all: all.closed.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0,
+    "connect": (None, lambda all: all.new.connect_ex((HOST, PORT)) in (0, errno.EINPROGRESS)),
+    "listen": (None, lambda all: all.new.listen() is None),
+    "close": ("closed", lambda all: all.closed.close() is None),
+    "option": ("closed", lambda all: all.closed.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0),
 }
 
 
@@ -125,10 +147,12 @@ def outcome(function, sockets):
 
 def walk(outer, inner):
     """The results of both, and whether there were many places."""
+    (outer_name, outer), (inner_name, inner) = outer, inner
+    names = [name for name in (outer_name, inner_name) if name is not None]
     results, place = set(), 0
     while True:
         place += 1
-        sockets = Sockets()
+        sockets = Sockets(*names)
         intruder = Intruder(place, inner, sockets)
         sys.setprofile(intruder)
         try:
@@ -143,4 +167,4 @@ def walk(outer, inner):
 
 warnings.simplefilter("ignore")
 faulthandler.dump_traceback_later(50, exit=True)
-print(json.dumps({name: walk(OUTER[sys.argv[3]], inner) for name, inner in INNER.items()}))
+print(json.dumps({name: walk(OUTER[sys.argv[4]], inner) for name, inner in INNER.items()}))

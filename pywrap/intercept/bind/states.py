@@ -34,23 +34,23 @@ CLOSED = "closed"
 STATES = (IDLE, ASKING, ANSWERED, LISTENING, ARRIVED, SHUT, CLOSED)
 
 
-class Event(dict[str, str]):
-    """The state that the event ``name`` leads to, by the state in which it happens.
+class Transitions(dict[str, str]):
+    """The state that the event ``event`` leads to, by the state in which it happens.
 
     A dictionary, because a look-up in one has no call in it: a signal handler that calls the listener as well
     comes before it or after it (``lock``).
     """
 
-    def __init__(self, name: str, following: dict[str, str]) -> None:
+    def __init__(self, event: str, following: dict[str, str]) -> None:
         super().__init__(following)
-        self.name = name
+        self.event = event
 
     def __missing__(self, state: str) -> str:
-        raise AssertionError(f"impossible: {self.name} of a listener that is {state}")
+        raise AssertionError(f"impossible: {self.event} of a listener that is {state}")
 
 
 # The program calls listen(). While there is a port, or one is asked for, that changes nothing.
-LISTEN = Event(
+LISTEN = Transitions(
     "listen",
     {
         IDLE: IDLE,
@@ -62,26 +62,26 @@ LISTEN = Event(
     },
 )
 # The proxy is to be asked for a port.
-ASK = Event("ask", {IDLE: ASKING})
+ASK = Transitions("ask", {IDLE: ASKING})
 # The first reply: the proxy listens.
-ANSWER = Event("answer", {ASKING: ANSWERED})
+ANSWER = Transitions("answer", {ASKING: ANSWERED})
 # The first reply: it does not. Or there is none.
-FAIL = Event("fail", {ASKING: IDLE})
+FAIL = Transitions("fail", {ASKING: IDLE})
 # The control connection takes the place of the placeholder.
-PLACE = Event("place", {ANSWERED: LISTENING})
+PLACE = Transitions("place", {ANSWERED: LISTENING})
 # The second reply: a peer has connected.
-ARRIVE = Event("arrive", {LISTENING: ARRIVED})
+ARRIVE = Transitions("arrive", {LISTENING: ARRIVED})
 # The second reply: no peer will connect. Or the proxy has hung up.
-LAPSE = Event("lapse", {LISTENING: IDLE})
+LAPSE = Transitions("lapse", {LISTENING: IDLE})
 # accept() returns the connection to the peer.
-ACCEPT = Event("accept", {ARRIVED: IDLE})
+ACCEPT = Transitions("accept", {ARRIVED: IDLE})
 # accept() closes the connection to the peer, whose address cannot be the true one.
-REJECT = Event("reject", {ARRIVED: IDLE})
+REJECT = Transitions("reject", {ARRIVED: IDLE})
 # The program calls shutdown() for receiving. An answer is put in its place before that.
-SHUTDOWN = Event("shutdown", {IDLE: SHUT, ASKING: SHUT, LISTENING: SHUT, ARRIVED: SHUT})
+SHUTDOWN = Transitions("shutdown", {IDLE: SHUT, ASKING: SHUT, LISTENING: SHUT, ARRIVED: SHUT})
 # The process is a child after fork(), which has no thread that waits for the first reply. But it accepts the
 # peer of a port that the parent has asked for.
-FORK = Event(
+FORK = Transitions(
     "fork",
     {
         IDLE: IDLE,
@@ -94,6 +94,6 @@ FORK = Event(
 )
 # The last descriptor is closed, or listen() has failed for the first time. It may happen twice: the program
 # closes the descriptor, and the registry sweeps.
-DROP = Event("drop", dict.fromkeys(STATES, CLOSED))
+DROP = Transitions("drop", dict.fromkeys(STATES, CLOSED))
 
 EVENTS = (LISTEN, ASK, ANSWER, FAIL, PLACE, ARRIVE, LAPSE, ACCEPT, REJECT, SHUTDOWN, FORK, DROP)

@@ -33,7 +33,7 @@ _MODULES = {
 
 # What functions load when they meet it, in the target process.
 _RARE = (
-    *("pywrap.intercept.audit", "pywrap.intercept.groups", "pywrap.intercept.unsupported"),
+    *("pywrap.intercept.audit", "pywrap.intercept.multicast", "pywrap.intercept.unsupported"),
     *("pywrap.intercept.tcp.nonblocking", "pywrap.intercept.udp.methods", "pywrap.socks.http"),
     *("pywrap.socks.v4", "pywrap.tunnel.association", "pywrap.tunnel.background", "pywrap.tunnel.binding"),
     *("pywrap.tunnel.liveness", "pywrap.tunnel.pipelining", "pywrap.tunnel.pipelining_probe"),

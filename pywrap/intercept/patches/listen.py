@@ -11,8 +11,6 @@ import errno
 
 from pywrap.intercept import originals
 from pywrap.intercept.bind.eligibility import is_for_the_proxy, is_local
-from pywrap.intercept.bind.listener import Listener
-from pywrap.intercept.bind.methods import listener_classes
 from pywrap.socks.wire import Endpoint
 
 TYPE_CHECKING = False
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.registry import Listener
     from pywrap.intercept.runtime import Runtime
 
 
@@ -33,7 +32,14 @@ class Listening:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._classes = listener_classes(runtime.registry)
+        self._new_listener: Callable[[Runtime, _socket.socket], Listener] | None = None
+        if runtime.settings.listen == "bind":
+            # Not on top, for programs that do not need it; and not later, when gevent may have replaced the
+            # locks of the import system.
+            from pywrap.intercept.bind import listener, methods
+
+            self._new_listener = listener.Listener
+            self._classes = methods.listener_classes(runtime.registry)
 
     def listen(self, sock: _socket.socket, /, *backlog: Any) -> None:
         """listen([backlog])."""
@@ -44,14 +50,14 @@ class Listening:
             if runtime.log is not None:
                 runtime.log.refused(errno.EPERM, why, protocol="tcp")
             raise OSError(errno.EPERM, why)
-        if runtime.settings.listen != "bind" or not is_for_the_proxy(runtime, sock):
+        if self._new_listener is None or not is_for_the_proxy(runtime, sock):
             originals.listen(sock, *backlog)
             if runtime.log is not None:
                 runtime.log.listens_here(sock)
             return None
         registry, fd = runtime.registry, originals.fileno(sock)
         with registry.lock:
-            listener = registry.listener_of(fd) or Listener(runtime, sock)
+            listener = registry.listener_of(fd) or self._new_listener(runtime, sock)
             try:
                 self._classes.put_on(sock)
             except TypeError:

@@ -1,7 +1,7 @@
 """socket.getsockopt() and setsockopt(): SO_ERROR has the errno of a tunnel.
 
 While there is a placeholder, the other options are those of the socket that will take its place. Multicast
-groups are not joined (``groups``).
+groups are not joined (``multicast``).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> 
 def setsockopt(self: _socket.socket, *args: Any) -> None:
     """setsockopt(level, optname, value[, optlen])."""
     if len(args) == 3 and _may_join(args[0], args[1]) and (runtime := _current()) is not None:
-        load("pywrap.intercept.groups").check(runtime, args)
+        load("pywrap.intercept.multicast").check(runtime, args)
     if _registry.listening:
         with _registry.lock:
             listener = _registry.listener_of(originals.fileno(self))

@@ -250,7 +250,7 @@ class Associations:
 
     def forked(self) -> None:
         """In a child after fork(): the associations are the same, and this process has to watch them too."""
-        for channel in self._state.channels.values():
+        for channel in list(self._state.channels.values()):
             channel.is_opening = False
             if channel.task is not None:
                 # The parent goes on with it; what waits is the parent's to send.

@@ -42,7 +42,7 @@ class Closing:
         channel.queue, channel.queued = [], 0
 
     def _give_up_all(self) -> None:
-        for channel in self._state.channels.values():
+        for channel in list(self._state.channels.values()):
             self.give_up(channel)
 
     # ------------------------------------------------------------ errors
@@ -85,8 +85,9 @@ class Closing:
                 state.error = error
                 raise
             # A signal handler may have sent something meanwhile: its association stays.
-            state.relays = {relay: channel for relay, channel in state.relays.items() if channel.association}
-            for channel in state.channels.values():
+            relays = state.relays.copy()
+            state.relays = {relay: channel for relay, channel in relays.items() if channel.association}
+            for channel in list(state.channels.values()):
                 channel.ended = None
             return error
 
@@ -120,7 +121,7 @@ class Closing:
     @property
     def has_rest(self) -> bool:
         """Does a datagram wait to be sent?"""
-        return any(channel.queue for channel in self._state.channels.values())
+        return any(channel.queue for channel in list(self._state.channels.values()))
 
     def drop_if_closed(self) -> None:
         """End the flow, if the program has closed the socket in a way that passes no patch."""

@@ -151,7 +151,7 @@ class FlowTable(dict[int, "Flow"]):
     def _has_rest(self) -> bool:
         # Under the lock: a flow that is sending its queue has emptied it already.
         with self.registry.lock:
-            return any(flow.closing.has_rest for flow in self.values())
+            return any(flow.closing.has_rest for flow in list(self.values()))
 
 
 def table_of(registry: SocketRegistry) -> FlowTable:

@@ -76,6 +76,10 @@ class Receiver:
 
     def _next(self, take: Take, sock: _socket.socket, size: int, flags: int, ancillary: int = 0) -> Message:
         state = self._state
+        if not state.relays and state.runtime.is_interrupted:
+            # In a signal handler: the background thread needs the lock to associate.
+            lock = state.runtime.registry.lock
+            return lock.released(lambda: self._next(take, sock, size, flags, ancillary))
         handles = state.kernel.handles
         timeout = originals.gettimeout(sock)
         until = monotonic() + timeout if timeout else None
@@ -170,7 +174,7 @@ class Receiver:
     def _remember(self, source: SockAddr, known: bool) -> None:
         if len(self._known) >= _SOURCES:
             # Forget all unwanted sources, and half of the others.
-            admitted = [each for each, admitted in list(self._known.items()) if admitted]
+            admitted = [each for each, admitted in self._known.copy().items() if admitted]
             self._known = dict.fromkeys(admitted[-(_SOURCES // 2) :], True)
         self._known[source] = known
 

@@ -140,7 +140,7 @@ class Routing:
         of_peer = None if state.route is None else state.route[0]
         idle = [
             (channel.used, key)
-            for key, channel in state.channels.items()
+            for key, channel in state.channels.copy().items()
             if channel.chain == chain and channel is not of_peer and not channel.is_busy
         ]
         if not idle:
@@ -159,6 +159,7 @@ class Routing:
             state.relays[old.relay] = ABANDONED
         self._closing.give_up(old)
         old.is_recycled = True
-        state.routes = {address: route for address, route in state.routes.items() if route[0] is not old}
+        routes = state.routes.copy()
+        state.routes = {address: route for address, route in routes.items() if route[0] is not old}
         channel = state.channels[key] = self._new_channel(chain)
         return channel

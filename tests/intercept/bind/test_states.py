@@ -38,7 +38,7 @@ def expected():
             yield name, state, following
 
 
-EVENT = {event.name: event for event in EVENTS}
+EVENT = {row.event: row for row in EVENTS}
 
 
 def test_every_event_and_every_state_are_in_the_table():

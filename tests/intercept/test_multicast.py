@@ -10,7 +10,7 @@ import pytest
 
 from pywrap.config.rules import parse_route
 from pywrap.config.settings import Chain, Settings
-from pywrap.intercept import groups
+from pywrap.intercept import multicast
 from pywrap.socks.wire import packed
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.routes import Routes
@@ -141,5 +141,5 @@ def test_which_rules_let_this_machine_be_a_member(rules, expected):
     routes = Routes(Settings((Chain(),), compiled), [], names, Hosts("/dev/null"))
     assert routes.may_join(packed("239.1.2.3")) == expected
     value = packed("239.1.2.3") + bytes(4)
-    assert groups._group(0, 35, value) == packed("239.1.2.3")
-    assert groups._group(0, 42, struct.pack("I0P", 1) + struct.pack("=HH", 2, 0) + value) == value[:4]
+    assert multicast._group(0, 35, value) == packed("239.1.2.3")
+    assert multicast._group(0, 42, struct.pack("I0P", 1) + struct.pack("=HH", 2, 0) + value) == value[:4]
