@@ -106,11 +106,16 @@ class Broker:
         if syn.destination_port == _DNS_PORT:
             request.admit(None)
             return
-        if _is_loopback(syn.destination) and self._listeners.has(
+        is_loopback = _is_loopback(syn.destination)
+        if (is_loopback or self._outside.routes.is_own(syn.destination)) and self._listeners.has(
             syn.destination, syn.destination_port, syn.source, syn.port
         ):
-            # The packet filter has let it pass. One that listens since then gets the SYN when it is repeated.
-            self._gate.forget(request)
+            if is_loopback:
+                # The packet filter has let it pass. One that listens since then gets the SYN when it is
+                # repeated.
+                self._gate.forget(request)
+            else:
+                self._gate.pass_inside(request)
             return
         verdict = self._outside.verdict(syn.destination, syn.destination_port)
         if verdict.kind == REFUSE:

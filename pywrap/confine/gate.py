@@ -17,6 +17,8 @@ of SYNs: what is known of them is bounded, and those beyond are left to come aga
 from __future__ import annotations
 
 import errno
+import struct
+from _socket import SOL_SOCKET
 from time import monotonic
 
 from pywrap.confine import packets, ruleset
@@ -44,6 +46,10 @@ _SWEEP = 1.0
 _GIVEN_UP = 3.6
 # Seconds in which a repeated SYN gets the same answer, and an admitted one must become a connection.
 _REMEMBERED = 5.0
+
+# Another mark than the socket's own, for one packet (socket(7): SO_MARK).
+_SO_MARK = 36
+_TO_INSIDE = [(SOL_SOCKET, _SO_MARK, struct.pack("=I", ruleset.INSIDE))]
 
 # errno: (ICMP type, code) for IPv4, and for ICMPv6. Those of the kernel's icmp_err_convert and
 # icmpv6_err_convert that a connect() reports. Of IPv4 there is none that means EACCES.
@@ -147,6 +153,11 @@ class Gate:
             # As a network loses a packet: what was answered by it will be repeated.
             if err.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.EMSGSIZE):
                 raise
+
+    def pass_inside(self, request: Request) -> None:
+        """Let a server inside answer, at an address that the packet filter does not know for one."""
+        self.forget(request)
+        self._socket.sendmsg([packets.again(request.syn)], _TO_INSIDE)
 
     def forget(self, request: Request) -> None:
         """As if it had never been asked for."""

@@ -40,7 +40,11 @@ _SYSCTLS_4 = (
     # Answers of the broker to sockets on 127.0.0.1 come from addresses that are not there.
     *(("conf/all/route_localnet", "1"), ("conf/lo/route_localnet", "1")),
 )
-_SYSCTLS_6 = (("conf/all/disable_ipv6", "0"), ("conf/lo/disable_ipv6", "0"))
+_SYSCTLS_6 = (
+    *(("conf/all/disable_ipv6", "0"), ("conf/lo/disable_ipv6", "0")),
+    # A server may bind the machine's addresses, as it may those of IPv4, all of which are local here.
+    ("ip_nonlocal_bind", "1"),
+)
 
 # linux/capability.h: what could undo the namespaces, reach into processes outside, load code into the
 # kernel, or touch hardware. A file that wants one of them cannot be executed (ping, of some distributions).

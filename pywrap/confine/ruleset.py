@@ -6,6 +6,7 @@ One chain, in which each packet arrives when it comes back in through ``lo``, be
       chain arriving {
         type filter hook prerouting priority mangle; policy drop;
         meta l4proto tcp tcp flags & (syn|ack) != syn accept     # of connections that stand
+        meta mark INSIDE accept                                   # for a server inside, from the broker
         meta mark OURS meta l4proto tcp meta nfproto ipv4 tproxy ip to :1 accept
         meta mark OURS meta l4proto tcp meta nfproto ipv6 tproxy ip6 to :1 accept
         meta mark OURS accept                                     # answers of the broker
@@ -34,8 +35,9 @@ from pywrap.confine.netlink import ACK, APPEND, CREATE, attribute, message, nest
 # The port of the transparent sockets. One below 1024: no program without privileges can bind it.
 PORT = 1
 
-# What tells the packets that the broker sends: only a privileged process can set it.
-OURS = 81
+# What tells the packets that the broker sends: only a privileged process can set it. Those with the second
+# mark go to the socket that their destination names, and not to the broker's listener.
+OURS, INSIDE = 81, 82
 
 # The program's own addresses: of the shared space (RFC 6598), which no destination has, and a local one.
 OWN_4 = bytes([100, 64, 0, 1])
@@ -93,7 +95,7 @@ def batch(ipv6: bool) -> list[bytes]:
 def _rules() -> list[tuple[int, list[bytes]]]:
     """Each with the address family that it is of, 0 for both."""
     tcp, udp = _protocol(TCP), _protocol(UDP)
-    ours = [_meta(_META_MARK), _compare(_EQUAL, struct.pack("=I", OURS))]
+    ours, inside = ([_meta(_META_MARK), _compare(_EQUAL, struct.pack("=I", mark))] for mark in (OURS, INSIDE))
     no_syn = [_payload(_TRANSPORT, 13, 1), _mask(bytes([_SYN_ACK])), _compare(_UNEQUAL, bytes([_SYN]))]
     accept = [_verdict(_ACCEPT)]
     own_4 = [_payload(_NETWORK, 16, 4), _compare(_EQUAL, OWN_4)]
@@ -104,6 +106,7 @@ def _rules() -> list[tuple[int, list[bytes]]]:
     unreachable_6 = [_payload(_TRANSPORT, 0, 1), _compare(_EQUAL, bytes([_UNREACHABLE_6]))]
     return [
         (0, [*tcp, *no_syn, *accept]),
+        (0, [*inside, *accept]),
         (_IPV4, [*ours, *tcp, *_to_broker(_IPV4), *accept]),
         (_IPV6, [*ours, *tcp, *_to_broker(_IPV6), *accept]),
         (0, [*ours, *accept]),

@@ -14,8 +14,9 @@ would be one more tunnel to the same host. So a request whose twin of the other 
 
 from __future__ import annotations
 
-import errno
 from time import monotonic
+
+from pywrap.confine.gate import EXHAUSTED, SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class Twins:
         twin = self._end(request, destination)
         if twin is not None:
             twin.refuse(number)
-        elif number != errno.ETIMEDOUT:
-            # Not what is answered by silence, for which a program would wait once more.
+        elif number not in SILENT and number not in EXHAUSTED:
+            # Not what is answered by silence, for which a program would wait once more, nor our own trouble.
             if len(self._failed) >= _MOST:
                 self._failed.clear()
             self._failed[destination] = monotonic(), len(request.syn.source), number

@@ -16,7 +16,9 @@ import pytest
 from tests.confine import servers
 from tests.confine.test_programs import PAGE, need
 from tests.support import peers
-from tests.support.run import TESTS, run
+from tests.support.datagram_servers import http3_server
+from tests.support.run import TESTS, program, pysocksify, run
+from tests.support.servers import reference_server
 
 NAME = "four.test"
 SITE = f"http://{NAME}:{servers.FILES}"
@@ -274,7 +276,7 @@ def test_chromium(client, folder):
 
 
 @pytest.mark.parametrize(
-    ("program", "command", "said"),
+    ("name", "command", "said"),
     [
         ("ntpdate", ("ntpdate", "-q", NAME), "198.18."),
         (
@@ -285,7 +287,19 @@ def test_chromium(client, folder):
     ],
     ids=["ntpdate", "chronyd"],
 )
-def test_the_time(client, ntp, program, command, said):
-    need(program)
+def test_the_time(client, ntp, name, command, said):
+    need(name)
     ran = client.run(*command, options=())
     assert said in ran.out + ran.err, str(ran)
+
+
+def test_http3_in_a_python_that_is_not_patched(cannot_confine):
+    """On this machine's loopback, as whoever runs the tests: aioquic is in their venv alone."""
+    if cannot_confine:
+        pytest.skip(cannot_confine)
+    python, script = program("udp_http3.py")
+    with reference_server(listen=[("127.0.0.2", 0)]) as relay, http3_server() as server:
+        command = pysocksify("--confine", "on", "-x", relay.url(), "--loopback", "proxy")
+        words = (server.host, server.port, "localhost", server.ca_pem, 100_000)
+        assert run(*command, python, "-I", script, *words).json["bytes"] == 100_000
+        assert {*relay.udp_peers} == {(server.host, server.port)}

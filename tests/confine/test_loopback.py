@@ -93,6 +93,23 @@ def test_an_own_address_of_the_machine_is_the_machine(client, own_address, mode,
         assert said == f"{refused}\n"
 
 
+@pytest.mark.parametrize("host", CLIENT.values())
+@pytest.mark.parametrize("bound", ["the address", "any"])
+def test_a_server_inside_is_reached_at_an_own_address_of_the_machine(client, host, bound):
+    """Which the host's name in /etc/hosts may stand for."""
+    code = f"""
+import socket
+family = socket.AF_INET6 if ":" in {host!r} else socket.AF_INET
+listen = {host!r} if {bound!r} == "the address" else "::" if family == socket.AF_INET6 else "0.0.0.0"
+with socket.create_server((listen, 0), family=family) as server:
+    port = server.getsockname()[1]
+    with socket.create_connection(({host!r}, port), 30) as sock, server.accept()[0] as there:
+        there.sendall(b"inside")
+        print(sock.recv(100).decode(), sock.getpeername()[:2] == ({host!r}, port))
+"""
+    assert client.run(client.python, "-I", "-c", code).out == "inside True\n"
+
+
 def test_nothing_listens(client):
     for host in ("127.0.0.1", "::1"):
         assert client.inside("connect", host, 9)[0] == "ECONNREFUSED"

@@ -50,8 +50,9 @@ def test_another_port_and_another_host_are_no_twins(world):
     assert not world.twins.wait(Asked(16), Endpoint("other.test", 80))
 
 
-def test_a_time_out_is_not_passed_on_to_what_comes_later(world):
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EMFILE])
+def test_what_needs_no_answer_is_not_passed_on_to_what_comes_later(world, number):
     first = Asked(4)
     world.twins.wait(first, HOST)
-    world.twins.failed(first, HOST, errno.ETIMEDOUT)
+    world.twins.failed(first, HOST, number)
     assert not world.twins.wait(Asked(16), HOST)
