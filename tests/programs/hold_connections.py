@@ -14,7 +14,12 @@ while True:
             sock, _ = listener.accept()
             held[sock.fileno()] = sock
             poll.register(sock, select.EPOLLIN)
-        elif data := held[fd].recv(4096):
+            continue
+        try:
+            data = held[fd].recv(4096)
+        except OSError:
+            data = b""
+        if data:
             held[fd].sendall(data)
         else:
             held.pop(fd).close()
