@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Handshake:
     """Runs ``dialogue``; ``send`` must take every message whole.
 
-    While ``is_waiting``, for something on this side, nothing goes on; when that is there, ``resumed`` is
+    While ``is_waiting`` for the check of a password, nothing goes on; with its result, ``resumed`` is
     called, which is to call ``feed`` again, with b"" at least. ``wrap(codec, early)`` is to bring the rest
     through a codec, ``early`` being what has come of it.
     """

@@ -292,7 +292,7 @@ class Dial:
         assert sock is not None
         bound = sock.getsockname()
         if bound[:2] == self._address[:2]:
-            # Nobody listens there, and the kernel chose that very port for us: TCP then
+            # Nothing listens there, and the kernel chose that very port for us: TCP then
             # connects a socket to itself.
             error = errno.ECONNREFUSED
         if error:
