@@ -1,7 +1,7 @@
 """One epoll loop: descriptors, timers, and calls from other threads.
 
 Level-triggered, so a handler may do a bounded piece of work and return: what is left is
-reported again, after everyone else had a turn. All handlers run in the thread of ``run()``;
+reported again, after all other descriptors had a turn. All handlers run in the thread of ``run()``;
 only ``call`` and ``stop`` may come from another one, or from a signal handler.
 
 A handler that raises ends its owner and nothing else. What a handler registers belongs to the

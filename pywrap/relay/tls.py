@@ -43,7 +43,7 @@ def client_context(hop: Proxy) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca or None)
         if tls.pin and not tls.ca:
-            # The one certificate that the user knows: whoever has signed it. ``Tls`` compares it.
+            # The user knows this one certificate, and no authority. ``Tls`` compares it.
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if tls.certificate:

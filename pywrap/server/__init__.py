@@ -1,14 +1,16 @@
 """The reference SOCKS server: one epoll loop, no thread per connection, no dependency.
 
-From the bottom up: ``loop`` (descriptors, timers; a handler that raises ends its owner), ``threads`` (calls
-that block, with a share for each client), ``descriptors`` (a reserve of them), ``handshake`` (a dialogue fed
-as bytes come), ``dial`` (names and connections), ``pumps`` and ``relay`` (moving the bytes), ``connect``
-(that command), ``session`` (one client), ``server`` (the listeners). Datagrams have ``outbound`` (the sockets
-to the peers), ``names`` (peers that are names), ``datagrams`` (between the client and them) and ``associate``
-(that command).
+Below it, in ``pywrap.relay``, which the confinement's broker shares: ``loop`` (descriptors, timers; a
+handler that raises ends its owner), ``descriptors`` (a reserve of them), ``pumps`` and ``relay`` (moving the
+bytes), ``wrapped`` with ``tls`` and ``kerberos`` (connections whose bytes are wrapped), ``securing`` (these
+for hops).
 
-What a client may do: ``rules``, ``limits``, ``users`` and ``passwords``, ``ident``, ``kerberos``. Clients
-whose bytes are wrapped: ``wrapped``, ``tls``. Through other proxies: ``upstream``, ``onward``. As a program
-it is ``__main__``, with ``options``, ``log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and
-``workers``.
+Here, from the bottom up: ``threads`` (calls that block, with a share for each client), ``tcp.dial`` (names
+and connections), ``handshake`` (a dialogue fed as bytes come), ``commands`` (a file each), ``session`` (one
+client), ``server`` (the listeners). Datagrams have ``udp.outbound`` (the sockets to the peers),
+``udp.names`` (peers that are names) and ``udp.datagrams`` (between the client and them).
+
+What a client may do: ``rules``, ``limits``, ``users`` and ``passwords``, ``ident``. Through other proxies:
+``upstream``, ``onward`` (datagrams), ``advertised``. As a program it is ``__main__``, with ``options``,
+``log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and ``workers``.
 """

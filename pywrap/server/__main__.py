@@ -281,7 +281,7 @@ def _gssapi(options: Options) -> Gssapi | None:
 
 
 def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
-    """Is everyone served who can reach the server, from other machines too?"""
+    """Is the server without users, and can other machines reach it?"""
     if options.gssapi or options.client_ca and not options.listen and not sockets:
         return False
     hosts = [host for host, _ in (*options.listen, *options.listen_tls)] + [

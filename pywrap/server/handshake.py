@@ -7,7 +7,7 @@ at a time. What comes after the request is the client's first data for its desti
 from __future__ import annotations
 
 from pywrap.errors import ProxyClosed
-from pywrap.socks.wire import Later, Send, Wrap
+from pywrap.socks.wire import Later, Recv, Send, Wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from pywrap.relay.wrapped import Codec
     from pywrap.socks.serve import Request
-    from pywrap.socks.wire import Dialogue, Recv
+    from pywrap.socks.wire import Dialogue
 
 
 class Handshake:
     """Runs ``dialogue``; ``send`` must take every message whole.
 
-    While ``is_waiting``, for something on this side, nothing goes on; when that is there, ``resumed`` is
+    While ``is_waiting`` for the check of a password, nothing goes on; with its result, ``resumed`` is
     called, which is to call ``feed`` again, with b"" at least. ``wrap(codec, early)`` is to bring the rest
     through a codec, ``early`` being what has come of it.
     """
@@ -45,7 +45,7 @@ class Handshake:
         self.is_waiting = False
         self._dialogue = dialogue
         self._send = send
-        self._received = bytearray()
+        self._received = b""
         self._step: Send | Recv = next(dialogue)
         self.begun = False
 
@@ -56,37 +56,39 @@ class Handshake:
             SocksError: the client was refused; the dialogue has told it.
         """
         self.begun = self.begun or bool(data)
-        received = self._received
-        received += data
+        received, at = self._received + data, 0
+        dialogue, step = self._dialogue, self._step
         try:
             while True:
-                step = self._step
-                if isinstance(step, Send):
+                # The commonest first: this runs some six times for each client.
+                if type(step) is Recv:
+                    end = at + step
+                    if len(received) < end:
+                        return None
+                    piece, at = received[at:end], end
+                    step = dialogue.send(piece)
+                elif isinstance(step, Send):
                     self._send(step)
-                    self._step = self._dialogue.send(b"")
+                    step = dialogue.send(b"")
                 elif isinstance(step, Wrap):
-                    early = bytes(received)
-                    received.clear()
+                    early, received, at = received[at:], b"", 0
                     assert self._wrap is not None, "the server has one"
                     self._wrap(step.codec, early)
-                    self._step = self._dialogue.send(b"")
-                elif isinstance(step, Later):
+                    step = dialogue.send(b"")
+                else:
+                    assert isinstance(step, Later), "no dialogue of the server asks for more"
                     if self._answer is None:
                         if not self.is_waiting:
                             self.is_waiting = True
                             step.start(self._resume)
                         return None
                     answer, self._answer = self._answer, None
-                    self._step = self._dialogue.send(b"\1" if answer else b"")
-                elif len(received) >= step:
-                    piece = bytes(received[:step])
-                    del received[:step]
-                    self._step = self._dialogue.send(piece)
-                else:
-                    return None
+                    step = dialogue.send(b"\1" if answer else b"")
         except StopIteration as stop:
             request: Request = stop.value
             return request
+        finally:
+            self._received, self._step = received[at:], step
 
     def _resume(self, answer: bool) -> None:
         if self._resumed is not None:
@@ -110,4 +112,4 @@ class Handshake:
     @property
     def rest(self) -> bytes:
         """What came after the request."""
-        return bytes(self._received)
+        return self._received

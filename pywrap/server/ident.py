@@ -1,4 +1,4 @@
-"""The ident check of SOCKS4: the client's machine is asked who has made the connection (RFC 1413).
+"""The ident check of SOCKS4: the client's machine is asked for the user of the connection (RFC 1413).
 
 The protocol's description has the server do this before it serves a request, and has two replies for it: 92
 when no identd can be reached, 93 when it names another user than the request. It proves as much as that

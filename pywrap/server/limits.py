@@ -1,4 +1,4 @@
-"""How much a client may have: connections, time, bytes per second; and who has how much now.
+"""How much a client may have: connections, time, bytes per second; and how much each client has now.
 
 Each limit answers in words: a client beyond it goes through its handshake and is refused with reply 1, as
 long as there are descriptors for that. Of half-open handshakes, which could be any number for nothing, the

@@ -533,7 +533,7 @@ def _read_arguments(argv: list[str]) -> Iterator[Arguments]:
 def _check_values(given: list[Arguments]) -> None:
     for each in given:
         if each.option.metavar and not each.text:
-            # Of a variable that is not set, say: without its users, the server would serve everyone.
+            # Of a variable that is not set, say: without its users, the server would serve any client.
             raise UsageError(f"no value for `{each.shown}`", _SEE_HELP)
 
 

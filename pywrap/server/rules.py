@@ -130,7 +130,7 @@ def _parse_destinations(items: Iterable[str]) -> list[Destinations]:
 
 
 class Guard:
-    """What is refused unless a rule names it, where everyone is served who can reach the server.
+    """What is refused unless a rule names it, of a server without users that other machines can reach.
 
     ``is_own(address, port)``: is that this server itself?
     """

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 # Errors of accept() that concern us and not the client: they would come back at once.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-# How long nobody is accepted then, unless a connection ends before.
+# Seconds without an accept() then, unless a connection ends before.
 _PAUSE = 1.0
 
 # Clients accepted in a row, before those that are there have a turn.
@@ -96,7 +96,7 @@ class Server:
 
     ``users`` (name to password, or its hash) makes SOCKS5 with a password necessary. ``record`` is called
     for every request when its outcome is known, and before the client knows it; ``arrived``
-    again for a BIND, with the peer that came as its answer, or why nobody did; ``closed``
+    again for a BIND, with the peer that came as its answer, or why none did; ``closed``
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
     ``trouble`` with a line about a broken client or a lack of resources.
 

@@ -212,7 +212,7 @@ class Session:
             return self._end_handshake(self.hang_up)
         assert self._handshake is not None
         if not data and not self._handshake.begun:
-            # Someone looked whether the port is open.
+            # A look whether the port is open.
             return self._end_handshake(self.hang_up)
         self._go_on(data, not data)
 

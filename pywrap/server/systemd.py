@@ -55,7 +55,7 @@ def notify(*lines: str) -> None:
         sock.connect("\0" + path[1:] if path.startswith("@") else path)
         sock.send("\n".join(lines).encode())
     except OSError:
-        # The manager is gone, or does not listen: that is its own affair.
+        # The manager is gone, or does not listen: the server goes on.
         pass
     finally:
         sock.close()

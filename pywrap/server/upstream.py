@@ -1,7 +1,7 @@
 """Going through other proxies: which destinations do, and the way there.
 
 Destinations are written as in the client's routes, and as there a name is that name: it is not looked up here
-when it goes through a proxy, whose own view of it counts.
+when it goes through a proxy: the address counts that the proxy finds.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ STEPS = {
     "handshake": ("pywrap.server.handshake.Handshake.feed", b""),
     "command": ("pywrap.server.commands.connect.Connect.__init__", b"\x01\x00\x01"),
     "dial": ("pywrap.server.tcp.dial.Dial._resolved", b"\x01\x00\x01"),
-    "connected": ("pywrap.server.tcp.dial.Dial._on_writable", b"\x01\x00\x01"),
+    "connected": ("pywrap.server.tcp.dial.Dial._reached", b"\x01\x00\x01"),
     "look-up": ("pywrap.server.tcp.dial.NameLookup._answered", b"\x01\x00\x03"),
     "reply": ("pywrap.server.session.Session.say", b"\x01\x00\x01"),
     "tunnel": ("pywrap.relay.relay.Direction.run", b"\x01\x00\x01"),

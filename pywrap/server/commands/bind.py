@@ -1,7 +1,7 @@
-"""The command BIND: listen for one peer, say where, say who came, carry the bytes.
+"""The command BIND: listen for one peer, tell the address, tell the peer that came, carry the bytes.
 
 The client has two replies. Between them nothing of what it sends is read: it stays in the
-kernel until there is somebody to give it to.
+kernel until the peer is there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pywrap.server.tcp.dial import SockAddr
     from pywrap.socks.serve import Request
 
-# Strangers who knock while one is being sent away, and the peer behind them.
+# Connections that wait while another one is refused, the peer perhaps among them.
 _BACKLOG = 16
 
 _EVERYWHERE = {AF_INET: "0.0.0.0", AF_INET6: "::"}
@@ -50,7 +50,7 @@ class Bind:
     """One request, from its listener to its tunnel.
 
     The request names the peer that is expected, by its address; its port is not compared, as
-    an FTP server connects from port 20 or from any. 0.0.0.0 and :: are everybody.
+    an FTP server connects from port 20 or from any. 0.0.0.0 and :: let any peer in.
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Bind:
         self._session = session
         self._request = request
         self._early = early
-        self._expected: set[bytes | None] = set()  # empty: everybody
+        self._expected: set[bytes | None] = set()  # empty: any peer
         self._listener: socket | None = None
         self._record: Record | None = None
         self._timer: Timer | None = None
@@ -152,7 +152,7 @@ class Bind:
         try:
             fd, address = self._listener._accept()  # type: ignore[attr-defined]
         except (BlockingIOError, ConnectionAbortedError):
-            # Who knocked is gone.
+            # The connection is gone already.
             return
         except OSError as err:
             # No descriptor for the peer: it would knock again at once, and for ever.
@@ -223,7 +223,7 @@ class Bind:
 
 
 def _address_towards(peer: Any, family: int, client: socket) -> Any:
-    """Where to listen such that ``peer`` can come; None is everybody."""
+    """Where to listen such that ``peer`` can come; None is any peer."""
     if peer is not None:
         # The machine may have several addresses, and the one that the client has connected to
         # can be on its side only.

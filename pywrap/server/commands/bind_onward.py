@@ -73,11 +73,11 @@ class BindOnward:
             if not self._session.say(self._request.reply(v5.SUCCEEDED, place)):
                 self._give_up("the client went away")
 
-    def _came(self, peer: socket, who: Endpoint) -> None:
-        """The second reply: who has come."""
+    def _came(self, peer: socket, source: Endpoint) -> None:
+        """The second reply: the peer has connected, from ``source``."""
         self._dial = None
-        record = self._note("", who)
-        self._session.tunnel(peer, record, self._request.reply(v5.SUCCEEDED, who), self._early)
+        record = self._note("", source)
+        self._session.tunnel(peer, record, self._request.reply(v5.SUCCEEDED, source), self._early)
 
     # ------------------------------------------------------------ the end
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Resolve:
-    """One look-up. The connection ends with its answer, and what else the client sends is nobody's."""
+    """One look-up. The connection ends with its answer, and what else the client sends is dropped."""
 
     __slots__ = ("_dial", "_lookup", "_request", "_session")
 
@@ -106,7 +106,7 @@ class Resolve:
             self._failed(v5.HOST_UNREACHABLE, str(err))
             return
         if packed(name) is not None:
-            # Whoever owns an address writes its PTR record, and the reply would have the form
+            # The owner of an address writes its PTR record, and the reply would have the form
             # of another answer.
             self._failed(v5.HOST_UNREACHABLE, "its name is an address")
             return

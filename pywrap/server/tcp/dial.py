@@ -264,7 +264,7 @@ class Dial:
                 # What is near by has answered already, and need not be waited for.
                 error = sock.connect_ex(self._address)
                 if not error:
-                    self._on_writable(0)
+                    self._reached(0)
                     return
                 if error not in _UNDER_WAY:
                     self._drop(error)
@@ -282,13 +282,17 @@ class Dial:
         self._fail(CODES.get(self._error, v5.GENERAL_FAILURE), words)
 
     def _on_writable(self, events: int) -> None:
+        assert self._sock is not None
+        self._stop_timer()
+        self._reached(self._sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR))
+
+    def _reached(self, error: int) -> None:
+        """The connection stands, or does not for ``error``."""
         sock = self._sock
         assert sock is not None
-        self._stop_timer()
-        error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         bound = sock.getsockname()
         if bound[:2] == self._address[:2]:
-            # Nobody listens there, and the kernel chose that very port for us: TCP then
+            # Nothing listens there, and the kernel chose that very port for us: TCP then
             # connects a socket to itself.
             error = errno.ECONNREFUSED
         if error:

@@ -1,4 +1,4 @@
-"""The datagrams of one association: from its client to everybody, and the answers back."""
+"""The datagrams of one association: from its client to any peer, and the answers back."""
 
 from __future__ import annotations
 

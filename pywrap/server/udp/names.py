@@ -1,7 +1,7 @@
 """The names that an association sends to: each is resolved once, and datagrams wait meanwhile.
 
 A name keeps its address as long as that works, since its peer may have a state for us. Until an
-address has answered, the last datagram is kept: when the network says that nobody is there, as it
+address has answered, the last datagram is kept: when the network says that nothing is there, as it
 does for ``localhost`` with ::1 before 127.0.0.1, it goes to the next one.
 """
 
@@ -122,7 +122,7 @@ class PeerNames:
             name.settled, name.kept = True, b""
 
     def refused(self, sockaddr: Any) -> None:
-        """Nobody is at an address: its name tries the next one."""
+        """Nothing listens at an address: its name tries the next one."""
         if (name := self._untried.pop(sockaddr, None)) is not None and self._move_on(name):
             self._deliver(name, name.kept)
 

@@ -1,8 +1,8 @@
 """An association's sockets to the peers that its client sends to: one for each family.
 
 They are not connected, so one socket is the client's address for all its peers, as a socket of its
-own would be. The kernel tells an ICMP error to whoever uses such a socket next; whom it was about is
-in the error queue, and everybody else must not notice.
+own would be. The kernel reports an ICMP error to the next call on such a socket, whatever peer that call is
+about. The error queue has the peer that the error belongs to; datagrams of the others go on.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def words_for(err: OSError) -> str:
 class UdpRules:
     """What associations may do.
 
-    ``any_peer``: answers come from anybody, not only from those that the client has sent to, of which the
+    ``any_peer``: answers come from any peer, not only from those that the client has sent to, of which the
     ``peers`` latest are remembered. ``addresses``, one for each family, are what clients are told in place
     of the address that they have connected to, when a NAT is between.
     """
@@ -125,7 +125,7 @@ class Outbound:
         self._heard = heard
         self._refused = refused
         self._socks: dict[int, socket] = {}
-        # Who was sent to, the latest last, with the header of an answer.
+        # Peers that were sent to, the latest last, with the header of an answer.
         self._contacted: dict[Any, bytes] = {}
 
     def send(self, address: SockAddr, payload: bytes | memoryview) -> None:
