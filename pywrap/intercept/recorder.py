@@ -35,6 +35,10 @@ class Recorder:
         self._log = Log(settings.log, settings.run, say=say)
         self._how = how
 
+    def close(self) -> None:
+        """Give back the log's descriptor; a line that comes later opens it again."""
+        self._log.close()
+
     def begin(self) -> Begun:
         """The program asks for something in this thread, now."""
         return self._log.begin()

@@ -195,6 +195,24 @@ def test_a_descriptor_can_be_the_log_also_of_children_that_do_not_have_it(echo_s
     assert [line["event"] for line in lines] == ["run", "connection"]
 
 
+@pytest.mark.parametrize("confine", ["off", "on"])
+def test_a_pipe_is_found_by_processes_whose_own_stdout_is_another(confine, echo_server):
+    child = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
+    code = (
+        "import subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True, stdout=subprocess.DEVNULL)\n"
+        # A number that is another file by now is not written to.
+        "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 1)\n"
+        f"exec({child!r})"
+    )
+    with reference_server() as proxy:
+        ran = run(*logged("-", proxy.url(), "--confine", confine), sys.executable, "-c", code, status=None)
+    lines = [line for line in of("connection", valid(ran.out)) if line["by"] == "patch"]
+    # The second has nobody left to ask for the pipe but pysocksify itself, which confined programs cannot.
+    assert len(lines) == 1
+    assert "loses lines" in ran.err
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
@@ -220,3 +238,36 @@ def test_install_takes_a_log_too(file, echo_server):
         )
         run(sys.executable, "-c", code)
     assert [line["event"] for line in read(file)] == ["run", "connection"]
+
+
+def test_uninstall_gives_the_descriptor_back(file, echo_server):
+    with reference_server() as proxy:
+        code = (
+            "import os, pywrap, socket\n"
+            "links = lambda: map('/proc/self/fd/'.__add__, os.listdir('/proc/self/fd'))\n"
+            f"logs = lambda: [link for link in links() if os.path.realpath(link) == {str(file)!r}]\n"
+            f"pywrap.install({proxy.url()!r}, loopback='proxy', log={str(file)!r})\n"
+            f"socket.create_connection(({echo_server.host!r}, {echo_server.port}))\n"
+            "print(len(logs()), pywrap.uninstall(), len(logs()))"
+        )
+        assert run(sys.executable, "-c", code).out == "1 None 0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        *(
+            ("fetch_gevent.py", "__main__"),
+            ("fetch_eventlet.py", "__main__"),
+            ("fetch_twisted.py", "twisted"),
+        ),
+        *(("fetch_tornado.py", "tornado"), ("fetch_aiohttp.py", "aiohttp"), ("fetch_httpx.py", "httpcore")),
+        ("fetch_requests.py", "urllib3"),
+    ],
+)
+def test_each_library_is_named_and_does_not_notice(name, library, file, http_server):
+    with reference_server() as proxy:
+        run(*logged(file, proxy.url()), *program(name), http_server.url())
+    connections = of("connection", read(file))
+    assert connections and {line["result"] for line in connections} == {"ok"}
+    assert {line["library"] for line in connections} == {library}
