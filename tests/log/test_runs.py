@@ -111,6 +111,18 @@ def test_a_program_that_is_not_python_is_in_the_log(file, proxy, http_server):
     assert {line["name"] for line in of("name", lines)} == {"nowhere.invalid"}
 
 
+def test_the_broker_finds_out_which_process_has_asked(file, proxy, http_server):
+    url = f"http://{http_server.host}:{http_server.port}/"
+    script = (
+        f"curl -sS -o {os.devnull} {url}; wget -q -O {os.devnull} {url}; exec curl -sS -o {os.devnull} {url}"
+    )
+    run(*logged(file, proxy.url("alice", "s3cret")), "sh", "-c", script)
+    connections = of("connection", read(file))
+    assert [line["program"] for line in connections] == ["curl", "wget", "curl"]
+    assert len({line["pid"] for line in connections}) == 3
+    assert {line["program"] for line in of("run", read(file))} == {"sh"}
+
+
 @pytest.mark.parametrize("dns", ["local", "tor"])
 def test_names_say_who_answered(dns, file, proxy):
     code = (
@@ -141,6 +153,22 @@ def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
     (listener,) = of("listener", lines)
     assert (listener["route"], listener["result"]) == ("tunnel", "ok")
     assert of("accepted", lines)[0]["hops"][0]["proxy"].endswith(str(proxy.port))
+
+
+def test_a_direct_connection_is_one_line_however_often_a_loop_asks_for_its_state(file, echo_server):
+    code = (
+        "import select, socket\n"
+        "sock = socket.socket()\n"
+        "sock.setblocking(False)\n"
+        f"place = {echo_server.host!r}, {echo_server.port}\n"
+        "sock.connect_ex(place)\n"
+        "select.select([], [sock], [], 20)\n"
+        "print([sock.connect_ex(place) for _ in range(3)])"
+    )
+    run(*pysocksify("-x", "socks5h://127.0.0.1:1", "--log", file), sys.executable, "-c", code)
+    (line,) = of("connection", read(file))
+    assert (line["route"], line["reason"]) == ("direct", "this machine")
+    assert line["result"] in ("ok", "unknown")
 
 
 def test_a_chain_with_a_dead_hop_says_how_many_ways_were_tried(file, refusing_port, echo_server):
