@@ -299,3 +299,21 @@ def test_each_library_is_named_and_does_not_notice(name, library, file, http_ser
     connections = of("connection", read(file))
     assert connections and {line["result"] for line in connections} == {"ok"}
     assert {line["library"] for line in connections} == {library}
+
+
+def test_every_interpreter_writes_the_same_lines(interpreter, file, echo_server):
+    code = (
+        "import asyncio, socket\n"
+        f"place = {echo_server.host!r}, {echo_server.port}\n"
+        "socket.create_connection(place).close()\n"
+        "async def main():\n"
+        "    _, writer = await asyncio.open_connection(*place)\n"
+        "    writer.close()\n"
+        "asyncio.run(main())"
+    )
+    with reference_server() as proxy:
+        run(*logged(file, proxy.url()), interpreter, "-c", code)
+    connections = of("connection", read(file))
+    assert [(line["library"], line["thread"], line["result"]) for line in connections] == [
+        ("__main__", "MainThread", "ok")
+    ] * 2
