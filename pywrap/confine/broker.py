@@ -59,6 +59,10 @@ class Broker:
         self._outside = Outside(settings, loop, program)
         self._names = NameServer(self._outside, ipv6=len(sockets.listeners) > 1)
         self._listeners = Listeners(sockets.questions, pid)
+        if self._outside.log is not None:
+            from pywrap.confine.askers import Askers
+
+            self._outside.askers = Askers(self._listeners, pid)
         self._gate = Gate(loop, sockets.packets, self._ask, repeats)
         self._twins = Twins(self._ask, self._settle)
         self._datagrams = Datagrams(self._outside, self._names, sockets.datagrams, self._gate.send)

@@ -26,7 +26,8 @@ import sys
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 
 from pywrap.confine import kernel
-from pywrap.confine.left_behind import processes, take_over
+from pywrap.confine.left_behind import take_over
+from pywrap.confine.processes import processes
 from pywrap.errors import ConfigError
 from pywrap.relay.loop import IN, Loop
 

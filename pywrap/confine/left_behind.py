@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from pywrap.confine.processes import processes
 from pywrap.relay.loop import IN
 
 TYPE_CHECKING = False
@@ -55,17 +56,3 @@ class _Watch:
         if not self._open:
             # Their children, which were not there at the last look.
             self.look()
-
-
-def processes(namespace: str) -> list[int]:
-    """The processes whose network is ``namespace``, a target of ``/proc/PID/ns/net``, without this one."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.readlink(f"/proc/{name}/ns/net") == namespace:
-                    found.append(int(name))
-            except OSError:
-                # It has ended, or is another user's.
-                continue
-    return found

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _BY_FAMILY = 20
 _ALL_STATES = 0xFFFFFFFF
 _NO_COOKIE = b"\xff" * 8
+# idiag_inode, the last field of struct inet_diag_msg.
+_INODE = struct.Struct("=I")
+_INODE_AT = 68
 # Of a table below /proc (net/tcp_states.h).
 _LISTENING = "0A"
 
@@ -56,14 +59,22 @@ class Listeners:
                 continue
         return False
 
+    def inode(self, local: bytes, port: int, remote: bytes, remote_port: int) -> int:
+        """The inode of the TCP socket with these ends; 0 when there is none, or the kernel does not tell."""
+        answer = self._answer(local, port, remote, remote_port) if self.can_ask else None
+        return 0 if answer is None else int(_INODE.unpack_from(answer, _INODE_AT)[0])
+
     def _ask(self, destination: bytes, port: int, source: bytes, source_port: int) -> bool:
+        return self._answer(destination, port, source, source_port) is not None
+
+    def _answer(self, destination: bytes, port: int, source: bytes, source_port: int) -> bytes | None:
         self._questions.send(_question(destination, port, source, source_port))
         try:
             data = self._questions.recv(65536)
         except BlockingIOError:
             # The kernel answers before send() returns.
-            return False
-        return any(kind == _BY_FAMILY for kind, _ in netlink.replies(data))
+            return None
+        return next((bytes(body) for kind, body in netlink.replies(data) if kind == _BY_FAMILY), None)
 
 
 def _swapped(address: bytes) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.config.settings import Chain, Proxy, Settings
+    from pywrap.confine.askers import Askers
     from pywrap.confine.packets import Syn
     from pywrap.confine.recorder import Recorder
     from pywrap.log.events import Begun
@@ -66,6 +67,8 @@ class Outside:
         self.loop = loop
         self.messages = Messages(settings.verbosity)
         self.log = self._recorder(program) if settings.log else None
+        # For the log: the broker's, which has the sockets that it takes.
+        self.askers: Askers | None = None
         # By the descriptor of a connection outside: what to call when it ends, for the log.
         self._on_end: dict[int, OnEnd] = {}
         self.resolver = Resolver(loop)
@@ -128,7 +131,9 @@ class Outside:
         """
         started = monotonic()
         destination = verdict.destination
-        begun = None if self.log is None else self.log.begin()
+        begun = None
+        if self.log is not None:
+            begun = self.log.begin(None if self.askers is None else self.askers.of(syn))
 
         def done(attempt: TunnelAttempt) -> None:
             self._tunnel_stands(attempt, destination, started)

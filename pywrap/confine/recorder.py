@@ -36,9 +36,11 @@ class Recorder:
     def __init__(self, settings: Settings, program: str, say: Callable[[str], None]) -> None:
         self._log = Log(settings.log, settings.run, BROKER, say, program)
 
-    def begin(self) -> Begun:
-        """A program inside asks for something, now."""
-        return self._log.begin()
+    def begin(self, asker: tuple[int, str] | None = None) -> Begun:
+        """A program inside asks for something, now. ``asker``: its pid and its name, where it is known."""
+        begun = self._log.begin()
+        begun.asker = asker
+        return begun
 
     def connection(
         self,

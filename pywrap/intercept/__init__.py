@@ -111,6 +111,8 @@ def uninstall() -> None:
     import_hook.uninstall()
     if "pywrap.intercept.patches.spawn" in sys.modules:
         sys.modules["pywrap.intercept.patches.spawn"].uninstall()
+    if _runtime is not None and _runtime.log is not None:
+        _runtime.log.close()
     if "pywrap.marker" in sys.modules:
         sys.modules["pywrap.marker"].remove()
     if _patches is not None:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pywrap.tunnel.routes import Verdict
 
 # What a non-blocking connect() says while the kernel connects: its result is not seen here.
-_UNDERWAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
+_UNDERWAY = (errno.EINPROGRESS, errno.EAGAIN)
+# To another connect() of the same connection, by which event loops ask for its state.
+_ASKED_AGAIN = (errno.EALREADY, errno.EISCONN)
 
 
 class Recorder:
@@ -34,6 +36,10 @@ class Recorder:
     def __init__(self, settings: Settings, say: Callable[[str], None], how: Callable[[str], str]) -> None:
         self._log = Log(settings.log, settings.run, say=say)
         self._how = how
+
+    def close(self) -> None:
+        """Give back the log's descriptor; a line that comes later opens it again."""
+        self._log.close()
 
     def begin(self) -> Begun:
         """The program asks for something in this thread, now."""
@@ -77,8 +83,9 @@ class Recorder:
         Raises:
             OSError: what ``connect`` raises.
         """
-        if originals.is_datagram(sock):
-            # It sends nothing; its datagrams have a line of their own.
+        if originals.is_datagram(sock) or _ends(sock)[1] is not None:
+            # It sends nothing; its datagrams have a line of their own. Or it is connected already, and an
+            # event loop asks for that.
             return connect(sock, address)
         begun = self._log.begin()
         try:
@@ -90,6 +97,8 @@ class Recorder:
         return result
 
     def _direct(self, begun: Begun, verdict: Verdict, sock: _socket.socket, error: OSError | None) -> None:
+        if error is not None and error.errno in _ASKED_AGAIN:
+            return
         destination = verdict.destination
         underway = error is not None and error.errno in _UNDERWAY
         local, remote = _ends(sock) if error is None else (None, None)

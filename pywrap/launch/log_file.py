@@ -2,8 +2,7 @@
 
 The programs get the path of the file alone, and each process opens it for itself: descriptors are closed in
 the children of ``subprocess``. For a descriptor that was given (``fd:3``, ``-``) that is the path of its
-file; for a pipe, its path below /proc, which is good as long as this process, which becomes the program, has
-it.
+file; for a pipe, what finds it in the processes that still have it (``log.writer``).
 """
 
 from __future__ import annotations
@@ -62,7 +61,8 @@ def _open(target: str) -> str:
     try:
         path = _path_of(int(target[3:])) if is_descriptor else target
         # For this user alone: it tells what a program did.
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+        name = f"/proc/self/fd/{target[3:]}" if path.startswith("fd:") else path
+        fd = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
     except OSError as err:
         what = f"descriptor {target[3:]}" if is_descriptor else target
         raise ConfigError(f"cannot open the log {what}: {err.strerror}", _hint(err)) from err
@@ -80,7 +80,7 @@ def _hint(err: OSError) -> str:
 
 
 def _path_of(fd: int) -> str:
-    """A path by which other processes can open the file of ``fd``.
+    """A path by which other processes can open the file of ``fd``, or its ``descriptor``.
 
     Raises:
         OSError: ``fd`` is not open for writing.
@@ -101,5 +101,7 @@ def _path_of(fd: int) -> str:
         known = None
     if known is not None and (known.st_dev, known.st_ino) == (status.st_dev, status.st_ino):
         return path
+    from pywrap.log.writer import descriptor
+
     os.set_inheritable(fd, True)
-    return f"/proc/{os.getpid()}/fd/{fd}"
+    return descriptor(fd)

@@ -50,15 +50,19 @@ _FEW = 12
 
 
 class Begun:
-    """Something that was asked for: when, by which thread and which library; and the times of its hops."""
+    """Something that was asked for: when, by which thread and which library; and the times of its hops.
 
-    __slots__ = ("library", "started", "thread", "time", "times")
+    ``asker``: the pid and the name of the process that has asked, if that is not this one.
+    """
+
+    __slots__ = ("asker", "library", "started", "thread", "time", "times")
 
     def __init__(self, thread: str | None, library: str | None) -> None:
         self.time = time()
         self.started = monotonic()
         self.thread = thread
         self.library = library
+        self.asker: tuple[int, str] | None = None
         self.times = HandshakeTimes()
 
 
@@ -228,13 +232,10 @@ class Log:
             self._pid = pid
             # What the parent has lost, the parent tells.
             self._reported = self._writer.lost
-            program = self._program or asker.program()
-            self._head = (
-                f'{{"v":{VERSION},"run":{quoted(self._run)},"by":"{self._by}",'
-                f'"pid":{pid},"program":{quoted(program)},"event":'
-            )
+            self._head = self._head_of(pid, self._program or asker.program())
+        head = self._head if begun.asker is None else self._head_of(*begun.asker)
         line = (
-            f'{self._head}"{event}","time":{begun.time:.6f},"thread":{or_null(begun.thread)},'
+            f'{head}"{event}","time":{begun.time:.6f},"thread":{or_null(begun.thread)},'
             f'"library":{or_null(begun.library)},{fields}}}\n'
         )
         if self._writer.lost != self._reported:
@@ -243,6 +244,12 @@ class Log:
         if longest and len(line) > longest:
             line = _shortened(line)
         self._writer.write(line.encode("ascii"))
+
+    def _head_of(self, pid: int, program: str) -> str:
+        return (
+            f'{{"v":{VERSION},"run":{quoted(self._run)},"by":"{self._by}",'
+            f'"pid":{pid},"program":{quoted(program)},"event":'
+        )
 
     def _report_lost(self) -> None:
         lost = self._writer.lost - self._reported

@@ -5,7 +5,8 @@
   next one.
 * A pipe takes up to PIPE_BUF bytes whole or not at all (pipe(7)), so no line is longer than that there. It
   is opened anew by its path below /proc: O_NONBLOCK is then of our own open file alone, and not of the
-  program's. The same is true for terminals.
+  program's. The same is true for terminals. Which process has the pipe still, the writer finds out: itself,
+  the one that became the program, or a parent of its own (``descriptor``).
 * Nothing waits. A line that cannot be written at once is lost, and counted (``lost``).
 
 A program may close our descriptor, as a daemon closes all, and get the number again for a file of its own. So
@@ -24,7 +25,7 @@ from stat import S_ISFIFO, S_ISREG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # The lowest descriptor to take, as in ``tunnel.round_robin``: programs use the small numbers themselves.
 _HIGH = 64
@@ -33,8 +34,24 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOTHING = (0, 0)
 
 
+# Parents that are asked for a pipe.
+_FARTHEST = 16
+
+
+def descriptor(fd: int) -> str:
+    """What names the file of ``fd``, which has no path, for ``LineWriter`` in any process of the run.
+
+    Raises:
+        OSError: ``fd`` is not open.
+    """
+    status = fstat(fd)
+    return f"fd:{fd}:{os.getpid()}:{status.st_dev}:{status.st_ino}"
+
+
 class LineWriter:
-    """Appends to the file at ``path``. ``on_loss(error)`` is called when the first line is lost.
+    """Appends to the file at ``path``, or to that of a ``descriptor``.
+
+    ``on_loss(error)`` is called when the first line is lost.
 
     ``lost``: lines that could not be written. ``longest``: the bytes of the longest line that is written
     whole; 0 for no limit.
@@ -58,7 +75,7 @@ class LineWriter:
         Raises:
             OSError: that is not possible.
         """
-        fd = os.open(self.path, _FLAGS)
+        fd = self._open_descriptor() if self.path.startswith("fd:") else os.open(self.path, _FLAGS)
         try:
             high = fcntl(fd, F_DUPFD_CLOEXEC, _HIGH)
         except OSError:
@@ -70,6 +87,23 @@ class LineWriter:
         self._fd, self._file = high, (status.st_dev, status.st_ino)
         self._is_pipe = S_ISFIFO(status.st_mode)
         self.longest = 0 if S_ISREG(status.st_mode) else PIPE_BUF
+
+    def _open_descriptor(self) -> int:
+        number, pid, *file = map(int, self.path.split(":")[1:])
+        failure: OSError | None = None
+        for each in ("self", pid, *_parents()):
+            try:
+                fd = os.open(f"/proc/{each}/fd/{number}", _FLAGS)
+            except OSError as err:
+                # It has closed that, or this process may not look.
+                failure = failure or err
+                continue
+            status = fstat(fd)
+            if [status.st_dev, status.st_ino] == file:
+                return fd
+            # Another file by now.
+            os.close(fd)
+        raise failure or OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def write(self, line: bytes) -> bool:
         """Append ``line``, which ends with a line feed; tell whether all of it was written."""
@@ -127,3 +161,18 @@ class LineWriter:
         if not self._has_lost:
             self._has_lost = True
             self._on_loss(error)
+
+
+def _parents() -> Iterator[int]:
+    """The pids of the parent of this process, of its parent, and so on."""
+    pid = os.getppid()
+    for _ in range(_FARTHEST):
+        if pid <= 1:
+            return
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+                # proc_pid_stat(5): the name, in parentheses, may contain any of them.
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            return

@@ -85,7 +85,7 @@ DIRECTIVES = tuple(word for words in directives().values() for word in words)
         # Words of other programs, and of none.
         ("--bogus", OPTIONS, ""),
         ("--user", OPTIONS, ""),
-        ("--port", OPTIONS, ""),
+        ("--socket", OPTIONS, ""),
         ("--debug", OPTIONS, ""),
         ("--foo", OPTIONS, ""),
         ("--bypass", OPTIONS, ""),

@@ -111,6 +111,18 @@ def test_a_program_that_is_not_python_is_in_the_log(file, proxy, http_server):
     assert {line["name"] for line in of("name", lines)} == {"nowhere.invalid"}
 
 
+def test_the_broker_finds_out_which_process_has_asked(file, proxy, http_server):
+    url = f"http://{http_server.host}:{http_server.port}/"
+    script = (
+        f"curl -sS -o {os.devnull} {url}; wget -q -O {os.devnull} {url}; exec curl -sS -o {os.devnull} {url}"
+    )
+    run(*logged(file, proxy.url("alice", "s3cret")), "sh", "-c", script)
+    connections = of("connection", read(file))
+    assert [line["program"] for line in connections] == ["curl", "wget", "curl"]
+    assert len({line["pid"] for line in connections}) == 3
+    assert {line["program"] for line in of("run", read(file))} == {"sh"}
+
+
 @pytest.mark.parametrize("dns", ["local", "tor"])
 def test_names_say_who_answered(dns, file, proxy):
     code = (
@@ -141,6 +153,22 @@ def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
     (listener,) = of("listener", lines)
     assert (listener["route"], listener["result"]) == ("tunnel", "ok")
     assert of("accepted", lines)[0]["hops"][0]["proxy"].endswith(str(proxy.port))
+
+
+def test_a_direct_connection_is_one_line_however_often_a_loop_asks_for_its_state(file, echo_server):
+    code = (
+        "import select, socket\n"
+        "sock = socket.socket()\n"
+        "sock.setblocking(False)\n"
+        f"place = {echo_server.host!r}, {echo_server.port}\n"
+        "sock.connect_ex(place)\n"
+        "select.select([], [sock], [], 20)\n"
+        "print([sock.connect_ex(place) for _ in range(3)])"
+    )
+    run(*pysocksify("-x", "socks5h://127.0.0.1:1", "--log", file), sys.executable, "-c", code)
+    (line,) = of("connection", read(file))
+    assert (line["route"], line["reason"]) == ("direct", "this machine")
+    assert line["result"] in ("ok", "unknown")
 
 
 def test_a_chain_with_a_dead_hop_says_how_many_ways_were_tried(file, refusing_port, echo_server):
@@ -195,6 +223,24 @@ def test_a_descriptor_can_be_the_log_also_of_children_that_do_not_have_it(echo_s
     assert [line["event"] for line in lines] == ["run", "connection"]
 
 
+@pytest.mark.parametrize("confine", ["off", "on"])
+def test_a_pipe_is_found_by_processes_whose_own_stdout_is_another(confine, echo_server):
+    child = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
+    code = (
+        "import subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True, stdout=subprocess.DEVNULL)\n"
+        # A number that is another file by now is not written to.
+        "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 1)\n"
+        f"exec({child!r})"
+    )
+    with reference_server() as proxy:
+        ran = run(*logged("-", proxy.url(), "--confine", confine), sys.executable, "-c", code, status=None)
+    lines = [line for line in of("connection", valid(ran.out)) if line["by"] == "patch"]
+    # The second has nobody left to ask for the pipe but pysocksify itself, which confined programs cannot.
+    assert len(lines) == 1
+    assert "loses lines" in ran.err
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
@@ -220,3 +266,54 @@ def test_install_takes_a_log_too(file, echo_server):
         )
         run(sys.executable, "-c", code)
     assert [line["event"] for line in read(file)] == ["run", "connection"]
+
+
+def test_uninstall_gives_the_descriptor_back(file, echo_server):
+    with reference_server() as proxy:
+        code = (
+            "import os, pywrap, socket\n"
+            "links = lambda: map('/proc/self/fd/'.__add__, os.listdir('/proc/self/fd'))\n"
+            f"logs = lambda: [link for link in links() if os.path.realpath(link) == {str(file)!r}]\n"
+            f"pywrap.install({proxy.url()!r}, loopback='proxy', log={str(file)!r})\n"
+            f"socket.create_connection(({echo_server.host!r}, {echo_server.port}))\n"
+            "print(len(logs()), pywrap.uninstall(), len(logs()))"
+        )
+        assert run(sys.executable, "-c", code).out == "1 None 0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        *(
+            ("fetch_gevent.py", "__main__"),
+            ("fetch_eventlet.py", "__main__"),
+            ("fetch_twisted.py", "twisted"),
+        ),
+        *(("fetch_tornado.py", "tornado"), ("fetch_aiohttp.py", "aiohttp"), ("fetch_httpx.py", "httpcore")),
+        ("fetch_requests.py", "urllib3"),
+    ],
+)
+def test_each_library_is_named_and_does_not_notice(name, library, file, http_server):
+    with reference_server() as proxy:
+        run(*logged(file, proxy.url()), *program(name), http_server.url())
+    connections = of("connection", read(file))
+    assert connections and {line["result"] for line in connections} == {"ok"}
+    assert {line["library"] for line in connections} == {library}
+
+
+def test_every_interpreter_writes_the_same_lines(interpreter, file, echo_server):
+    code = (
+        "import asyncio, socket\n"
+        f"place = {echo_server.host!r}, {echo_server.port}\n"
+        "socket.create_connection(place).close()\n"
+        "async def main():\n"
+        "    _, writer = await asyncio.open_connection(*place)\n"
+        "    writer.close()\n"
+        "asyncio.run(main())"
+    )
+    with reference_server() as proxy:
+        run(*logged(file, proxy.url()), interpreter, "-c", code)
+    connections = of("connection", read(file))
+    assert [(line["library"], line["thread"], line["result"]) for line in connections] == [
+        ("__main__", "MainThread", "ok")
+    ] * 2

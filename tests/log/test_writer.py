@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import resource
@@ -8,7 +9,7 @@ from select import PIPE_BUF
 
 import pytest
 
-from pywrap.log.writer import LineWriter
+from pywrap.log.writer import LineWriter, descriptor
 from tests.support.run import program, run
 
 
@@ -130,3 +131,29 @@ def test_a_forked_child_appends_to_the_same_file(file):
     writer.write(b"parent\n")
     writer.close()
     assert file.read_text() == "parent\nchild\nparent\n"
+
+
+def test_a_descriptor_that_is_another_file_by_now_is_not_written_to(tmp_path):
+    reader, writer = os.pipe()
+    name = descriptor(writer)
+    log = LineWriter(name)
+    assert log.write(b"one\n") and os.read(reader, 100) == b"one\n"
+    log.close()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    os.dup2(other, writer)
+    losses = []
+    assert not LineWriter(name, losses.append).write(b"two\n")
+    assert losses[0].errno == errno.ENOENT and (tmp_path / "other").read_bytes() == b""
+    for fd in (reader, writer, other):
+        os.close(fd)
+
+
+def test_a_pipe_of_a_parent_is_found_by_a_child_that_has_closed_it():
+    code = (
+        "import sys; from pywrap.log.writer import LineWriter; print(LineWriter(sys.argv[1]).write(b'x\\n'))"
+    )
+    reader, writer = os.pipe()
+    assert run(sys.executable, "-c", code, descriptor(writer)).out == "True\n"
+    assert os.read(reader, 100) == b"x\n"
+    for fd in (reader, writer):
+        os.close(fd)

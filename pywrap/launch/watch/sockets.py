@@ -1,6 +1,6 @@
 """The IP sockets of processes, as /proc has them.
 
-psutil reads the tables of its own network only, and programs in a confinement have another one.
+psutil reads the tables of its own network only (giampaolo/psutil#1611), and the confined have another one.
 """
 
 from __future__ import annotations

@@ -177,3 +177,11 @@ def test_print_has_the_rows_and_no_buttons(page):
     assert it.run("getComputedStyle(document.getElementById('controls')).display") == "none"
     assert it.run("document.getElementById('waterfall').scrollHeight") >= 500 * 22
     it.run("dispatchEvent(new Event('afterprint'))")
+
+
+@pytest.mark.parametrize("width", [600, 760, 1000, 1600])
+def test_there_is_room_for_the_bars_on_any_screen(width, page, tmp_path):
+    it = page(*LINES)
+    it.open(tmp_path / "run.html", width)
+    assert it.run("document.querySelector('.bars').clientWidth") >= 150
+    assert it.run("document.documentElement.scrollWidth") <= width

@@ -80,6 +80,18 @@ def test_a_patched_program_goes_to_its_hop_and_is_no_alarm(proxy, echo_server):
     assert (seen["unprotected"], seen["neither"]) == ([], 0)
 
 
+def test_settings_with_a_password_are_read_from_their_file_and_shown_without(echo_server):
+    with reference_server(users={b"alice": b"s3cret"}) as proxy:
+        options = "--loopback", "proxy", "--confine", "off"
+        words = *pysocksify("-x", proxy.url("alice", "s3cret"), *options), sys.executable, "-c", WAITS
+        with running(*words, echo_server.host, echo_server.port) as (process, _):
+            seen = watched(process.pid, 0)
+            # Without a number: the latest run, which is this or one of another test.
+            latest = json.loads(run(*WATCH, "--json", status=None).out)
+    assert seen["processes"][0]["connections"][0]["goes"] == "hop" and "s3cret" not in json.dumps(seen)
+    assert latest["run"] >= seen["run"]
+
+
 def test_children_that_slipped_away_are_marked_each_with_the_reason(proxy, echo_server):
     if shutil.which("ncat") is None:
         pytest.skip("no ncat")
