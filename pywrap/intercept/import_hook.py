@@ -32,10 +32,12 @@ FOREIGN = frozenset(
     }
 )
 
+DNSPYTHON = "dns.resolver"
+
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
 SEAMS = {
-    "dns.resolver": "dnspython",
+    DNSPYTHON: "dnspython",
     "psycopg._connection_base": "psycopg",
     "psycopg.generators": "psycopg",
     "psycopg2": "psycopg2",
