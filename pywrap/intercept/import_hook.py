@@ -24,7 +24,17 @@ GREEN = frozenset({"eventlet", "gevent"})
 # Their sockets are their own, and there is nothing in them to patch (``unsupported``).
 FOREIGN = frozenset(
     {
-        *("awscrt", "confluent_kafka", "curl_cffi", "duckdb", "gevent.resolver.cares", "glide", "grpc"),
+        *(
+            "adbc_driver_manager",
+            "av",
+            "awscrt",
+            "confluent_kafka",
+            "curl_cffi",
+            "cv2",
+            "deltalake",
+            "duckdb",
+        ),
+        *("gevent.resolver.cares", "glide", "grpc"),
         *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
         *("pyodbc", "wreq", "zmq"),
         # pandas imports pyarrow, and none of these.
