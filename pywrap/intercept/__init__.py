@@ -205,8 +205,9 @@ def _patch_keeper(module: Any) -> None:
 def _patch_library(module: Any) -> None:
     """Replace what ``module``, of a library with sockets of its own, does by them."""
     runtime = current()
-    # In a confinement, the kernel sees to its sockets.
-    if runtime is not None and not runtime.is_confined:
+    # In a confinement, the kernel sees to its sockets; dnspython's are Python's.
+    is_covered = runtime is None or (runtime.is_confined and module.__name__ != import_hook.DNSPYTHON)
+    if not is_covered:
         load(f"pywrap.intercept.patches.{import_hook.SEAMS[module.__name__]}").install(
             _patches, module, current
         )

@@ -24,7 +24,17 @@ GREEN = frozenset({"eventlet", "gevent"})
 # Their sockets are their own, and there is nothing in them to patch (``unsupported``).
 FOREIGN = frozenset(
     {
-        *("awscrt", "confluent_kafka", "curl_cffi", "duckdb", "gevent.resolver.cares", "glide", "grpc"),
+        *(
+            "adbc_driver_manager",
+            "av",
+            "awscrt",
+            "confluent_kafka",
+            "curl_cffi",
+            "cv2",
+            "deltalake",
+            "duckdb",
+        ),
+        *("gevent.resolver.cares", "glide", "grpc"),
         *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
         *("pyodbc", "wreq", "zmq"),
         # pandas imports pyarrow, and none of these.
@@ -32,10 +42,12 @@ FOREIGN = frozenset(
     }
 )
 
+DNSPYTHON = "dns.resolver"
+
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
 SEAMS = {
-    "dns.resolver": "dnspython",
+    DNSPYTHON: "dnspython",
     "psycopg._connection_base": "psycopg",
     "psycopg.generators": "psycopg",
     "psycopg2": "psycopg2",

@@ -20,14 +20,20 @@ REFUSED = {
 
 _ALL = "its connections and name look-ups"
 _REQUESTS = "its requests and name look-ups"
-_STORES = "what it exchanges with object stores and web servers"
+_STORES = "its requests to object stores and web servers"
+
+_STREAMS = "connections and name look-ups of the streams that it opens"
 
 # What leaves, by the module; ``import_hook.FOREIGN`` has their names for a program's start.
 LEAVES = {
+    "adbc_driver_manager": "connections and name look-ups of its drivers",
+    "av": _STREAMS,
     "awscrt": _REQUESTS,
     "confluent_kafka": _ALL,
     "curl_cffi": _REQUESTS,
-    "duckdb": "what its extensions fetch, and where it fetches them from",
+    "cv2": _STREAMS,
+    "deltalake": _STORES,
+    "duckdb": "downloads of its extensions, and by them",
     "glide": _ALL,
     "grpc": _ALL,
     "hf_xet": _REQUESTS,

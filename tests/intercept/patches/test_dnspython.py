@@ -102,3 +102,14 @@ print("done")
 
 def test_uninstall_leaves_no_trace():
     assert run(sys.executable, "-c", UNDONE).out == "done\n"
+
+
+def test_in_a_confinement_it_is_told_as_much(proxy):
+    command = pysocksify("-x", proxy.url(), "--confine", "on")
+    ran = run(
+        *command, *program("names_dnspython.py"), "elsewhere.test", "198.18.0.1", "blocking", status=None
+    )
+    if "cannot be confined" in ran.err:
+        pytest.skip(ran.err)
+    assert len(ran.json["A"]) == 1 and ran.json["MX"][0] == "NoNameservers", str(ran)
+    assert ran.json["took"] < AT_ONCE
