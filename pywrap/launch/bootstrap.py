@@ -51,22 +51,12 @@ def _from_file(value: str) -> str:
 
     The file is read at the start, since it may be gone when the program makes its first connection.
     """
-    path = value[len(PREFIX) :]
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            status = os.fstat(fd)
-            # Any user could have made the folder, which may be below /tmp.
-            if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0 or status.st_mode & 0o077:
-                raise PermissionError(1, "it is not this user's alone")
-            text = os.read(fd, status.st_size).decode("ascii")
-        finally:
-            os.close(fd)
-    except OSError as err:
-        raise RuntimeError(f"cannot read the settings in {path}: {err.strerror}") from None
     # Imported here, as most programs have no such file.
     import atexit
 
+    from pywrap.launch import settings_file
+
+    text = settings_file.text_of(value)
     atexit.register(_ended, value)
     return text
 
