@@ -23,6 +23,7 @@ LISTEN = ("local", "bind", "block")
 BIND_PEER = ("latest", "any")
 PIPELINE = ("off", "on", "auto")
 CONFINE = ("auto", "on", "off")
+CHILDREN = ("auto", "confine", "warn", "refuse", "direct")
 PROTOCOLS = ("tcp", "udp")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
 DEFAULT_PORT = 1080
@@ -131,7 +132,8 @@ class Settings:
     host that was connected to last, or any. ``isolate_streams``: SOCKS5 proxies without a username get one
     that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names.
     ``confine``: which programs run in a network of their own (``pywrap.confine``); auto: those that the
-    patches cannot cover.
+    patches cannot cover. ``children``: what becomes of children that are not Python; auto: confined where the
+    machine allows it, else told of.
 
     ``timeout``, ``connect_timeout``, ``read_timeout``: seconds for a connection through the whole chain, for
     reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
@@ -139,7 +141,8 @@ class Settings:
     program sees the variables that name proxies (``config.variables``); else they are hidden from it, and
     ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
     path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
-    for none.
+    for none. ``run``: a random text that no other run has, by which its processes find the confinement of
+    their children (``new_run``).
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -148,6 +151,7 @@ class Settings:
     dns: str = "remote"
     placeholders: str = PLACEHOLDERS
     confine: str = "auto"  # one of CONFINE
+    children: str = "auto"  # one of CHILDREN
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN
@@ -161,9 +165,18 @@ class Settings:
     keep_env: bool = False
     proxy_variables: tuple[tuple[str, str], ...] = ()
     shared_file: str = ""
+    run: str = ""
     verbosity: int = 0
 
     @property
     def chain(self) -> tuple[Proxy, ...]:
         """The proxies of the default chain."""
         return self.chains[0].proxies
+
+
+def new_run() -> str:
+    """A text for ``Settings.run``."""
+    # The target reads settings, and makes none.
+    import os
+
+    return os.urandom(16).hex()

@@ -56,7 +56,8 @@ class Outside:
         self.messages = Messages(settings.verbosity)
         self.resolver = Resolver(loop)
         self.hosts = Hosts()
-        self.names = Placeholders(_Lock, settings.placeholders)
+        # One table for the run: a program that is not confined gives its children addresses too.
+        self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
         self._hops.hop_probes = self
         firsts = [

@@ -77,7 +77,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if handed is not None:
         from pywrap.intercept.patches import spawn
 
-        spawn.install(handed)
+        spawn.install(handed, settings)
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True

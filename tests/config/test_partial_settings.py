@@ -23,6 +23,7 @@ FILE = PartialSettings(
     dns="local",
     placeholders="10.0.0.0/8",
     confine="on",
+    children="warn",
     loopback="deny",
     udp="block",
     listen="bind",
@@ -82,8 +83,8 @@ def test_a_named_chain_replaces_the_one_of_that_name():
 
 
 def test_every_setting_can_be_chosen():
-    # `shared_file` and `proxy_variables` are the launcher's own.
-    assert {*SINGLE, "chains", "rules", "rewrites", "shared_file", "proxy_variables"} == set(
+    # `shared_file`, `run` and `proxy_variables` are the launcher's own.
+    assert {*SINGLE, "chains", "rules", "rewrites", "shared_file", "run", "proxy_variables"} == set(
         Settings.__match_args__
     )
     settled = settle(FILE)

@@ -582,6 +582,7 @@ def test_our_sample_loads_uncommented():
         dns="remote",
         placeholders="224.128.0.0/9",
         confine="auto",
+        children="auto",
         loopback="direct",
         rules=(
             direct("192.168.0.0/16"),

@@ -26,6 +26,7 @@ EVERYTHING = Settings(
     dns="tcp://[::1]:53",
     placeholders="127.42.42.0/24",
     confine="on",
+    children="warn",
     loopback="deny",
     udp="block",
     listen="bind",
@@ -39,6 +40,7 @@ EVERYTHING = Settings(
     keep_env=True,
     proxy_variables=(("http_proxy", "http://u:p w@h,=1"), ("ALL_PROXY", "")),
     shared_file="/proc/4121/fd/64",
+    run="5f3a",
     verbosity=-1,
 )
 EVERYTHING_VALUE = (
@@ -47,7 +49,7 @@ EVERYTHING_VALUE = (
     + "(Rule('10.0.0.0/8,',0,0,','direct),Rule('fd00::/8,',443,499,'tcp,'work),"
     + "Rule(','*.corp.example,80,0,'udp,'),Rule(',',0,0,','block)),"
     + "(Rewrite('192.0.2.1,80,'::1,81),Rewrite('::1,0,'192.0.2.1,0)),"
-    + "'tcp://[::1]:53,'127.42.42.0/24,'on,'deny,'block,'bind,'any,'auto,on,on,7.5,8.0,15.0,on,(('http_proxy,'http://u:p%20w%40h%2C%3D1),('ALL_PROXY,')),'/proc/4121/fd/64,-1)"
+    + "'tcp://[::1]:53,'127.42.42.0/24,'on,'warn,'deny,'block,'bind,'any,'auto,on,on,7.5,8.0,15.0,on,(('http_proxy,'http://u:p%20w%40h%2C%3D1),('ALL_PROXY,')),'/proc/4121/fd/64,'5f3a,-1)"
 )
 EVERYTHING_TEXT = encode(EVERYTHING)
 
@@ -82,6 +84,7 @@ all_settings = st.builds(
     dns=st.sampled_from(["remote", "local", "tor", "tcp://192.0.2.1:53"]),
     placeholders=st.sampled_from(["198.18.0.0/15", "127.42.42.0/24", "0.128.0.0/9"]),
     confine=st.sampled_from(["auto", "on", "off"]),
+    children=st.sampled_from(["auto", "warn"]),
     loopback=st.sampled_from(["direct", "proxy", "deny"]),
     udp=st.sampled_from(["associate", "block", "direct"]),
     listen=st.sampled_from(["local", "bind"]),
@@ -96,6 +99,7 @@ all_settings = st.builds(
     read_timeout=seconds,
     verbosity=st.integers(-1, 2),
     shared_file=st.text(),
+    run=st.text(),
 )
 
 

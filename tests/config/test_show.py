@@ -46,6 +46,7 @@ tcp_connect_time_out 500                 # command line
 dns remote                               # default
 placeholders 198.18.0.0/15               # default
 confine auto                             # default
+children auto                            # default
 loopback direct                          # default
 udp associate                            # default
 listen local                             # default
