@@ -32,11 +32,11 @@ from pywrap.confine import namespaces, notes
 from pywrap.confine.broker import Broker, allow_many_descriptors
 from pywrap.confine.launcher import CannotConfine, receive_sockets, set_up
 from pywrap.confine.left_behind import processes
-from pywrap.confine.publish import Maker
+from pywrap.confine.publish import Maker, Publication, listen
 from pywrap.confine.remedies import explain
 from pywrap.confine.sockets import Sockets
 from pywrap.errors import ConfigError
-from pywrap.programs.joining import FOLDER, Note
+from pywrap.programs.joining import FOLDER, LOOK, Note
 from pywrap.relay.loop import IN, Loop
 
 TYPE_CHECKING = False
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pywrap.config.settings import Settings
+    from pywrap.confine.publish import Published
 
 _SCM_RIGHTS = 1
 _BACKLOG = 128
@@ -77,7 +78,8 @@ def serve(settings: Settings, address: bytes, run: str, owner: int, ready: int) 
         _Refusal(loop, listener, run, owner, *_why(err)).run()
         return
     _turn_stderr(settings.verbosity, owner)
-    _Service(loop, listener, inside, run, owner).run()
+    servers = _Servers(loop, inside) if settings.loopback == "direct" else None
+    _Service(loop, listener, inside, servers, run, owner).run()
 
 
 def _leave(ready: int) -> None:
@@ -127,8 +129,8 @@ def _why(err: CannotConfine | ConfigError) -> tuple[str, str]:
 class _Inside:
     """The namespaces, with the broker that serves what is in there.
 
-    ``names``: of each namespace that is not this process's own, with a descriptor. ``namespace``: what
-    identifies them.
+    ``maker``: makes sockets inside. ``names``: of each namespace that is not this process's own, with a
+    descriptor. ``namespace``: what identifies them.
     """
 
     def __init__(self, settings: Settings, loop: Loop) -> None:
@@ -144,11 +146,11 @@ class _Inside:
             for name in ("user", "net", "mnt")
             if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
         }
-        maker = Maker(pid)
+        self.maker = Maker(pid)
         near.close()
         os.waitpid(pid, 0)
-        self.broker = Broker(settings, Sockets(made), loop, repeats, maker.pid)
-        self.broker.publish([], maker)
+        self.broker = Broker(settings, Sockets(made), loop, repeats, self.maker.pid)
+        self.broker.publish([], self.maker)
 
     @property
     def processes(self) -> set[int]:
@@ -168,6 +170,52 @@ def _make(channel: socket, settings: Settings) -> NoReturn:
         os._exit(status)
 
 
+class _Servers:
+    """What children listen at on loopback is reached there from outside too, as if they were not confined.
+
+    Nothing tells of a new listener: they are looked for now and then, and when a program of the run is about
+    to connect to this machine.
+    """
+
+    def __init__(self, loop: Loop, inside: _Inside) -> None:
+        self._loop = loop
+        self._inside = inside
+        self._published: dict[tuple[str, int], Published] = {}
+        self._look_again()
+
+    def look(self) -> None:
+        """Publish those that are new; end those that are gone."""
+        wanted = {
+            (host, port)
+            for address, port in self._inside.broker.servers()
+            for host in _HOSTS.get(address, ())
+        }
+        for place in set(self._published) - wanted:
+            self._published.pop(place).close()
+        for host, port in wanted - set(self._published):
+            try:
+                listener = listen(Publication(host, port, port))
+            except ConfigError:
+                # Another program has the port outside.
+                continue
+            broker, maker = self._inside.broker, self._inside.maker
+            self._published[host, port] = broker.publish_server(listener, port, maker)
+
+    def _look_again(self) -> None:
+        self.look()
+        self._loop.after(_INTERVAL, self._look_again)
+
+
+_INTERVAL = 0.25
+# By the address inside, those outside.
+_HOSTS = {
+    bytes([127, 0, 0, 1]): ("127.0.0.1",),
+    bytes(4): ("127.0.0.1",),
+    bytes(15) + b"\1": ("::1",),
+    bytes(16): ("::1", "127.0.0.1"),
+}
+
+
 class _Requests:
     """Accepts connections at ``listener``, and calls ``asked`` for each, with the process it stays for."""
 
@@ -179,6 +227,9 @@ class _Requests:
     def answer(self, sock: socket, pid: int, owner: int) -> None:
         """Answer the process ``pid``."""
         raise NotImplementedError
+
+    def look(self) -> None:
+        """Look for servers inside."""
 
     def _accept(self, events: int) -> None:
         try:
@@ -197,7 +248,10 @@ class _Requests:
     def _read(self, sock: socket, pid: int) -> None:
         try:
             text = sock.recv(64)
-            if text.isdigit():
+            if text == LOOK:
+                self.look()
+                sock.send(text)
+            elif text.isdigit():
                 self.answer(sock, pid, int(text))
         except OSError:
             # It has ended.
@@ -225,8 +279,11 @@ class _Refusal(_Requests):
 class _Service(_Requests):
     """Hands out the namespaces while there are processes to stay for."""
 
-    def __init__(self, loop: Loop, listener: socket, inside: _Inside, run: str, owner: int) -> None:
+    def __init__(
+        self, loop: Loop, listener: socket, inside: _Inside, servers: _Servers | None, run: str, owner: int
+    ) -> None:
         super().__init__(loop, listener)
+        self._servers = servers
         self._inside = inside
         self._run = run
         self._note = ""
@@ -239,6 +296,10 @@ class _Service(_Requests):
     def run(self) -> None:
         self.loop.run()
         self._inside.broker.close()
+
+    def look(self) -> None:
+        if self._servers is not None:
+            self._servers.look()
 
     def answer(self, sock: socket, pid: int, owner: int) -> None:
         numbers = list(self._inside.names.values())

@@ -35,6 +35,9 @@ _FORMATS = "/proc/sys/fs/binfmt_misc"
 
 _S_ISUID = 0o4000
 
+# Seconds for the broker's answer.
+_PATIENCE = 1.0
+
 
 def is_inside(environ: Mapping[str, str]) -> bool:
     """Is this process in the confinement that ``environ`` names? The variable alone proves nothing."""
@@ -114,6 +117,29 @@ class Children:
             return None
         self._tell_of_privileges(path)
         return self._confined(file, argv, environ, start, note)
+
+    def find_servers(self) -> None:
+        """Have the broker look for servers among the children, which this process is about to connect to."""
+        if self._settings is None:
+            # No child that is not Python was started here.
+            return
+        note = self._current()
+        if note is None or note.cause:
+            return
+        from pywrap.intercept import originals
+
+        joining = load("pywrap.programs.joining")
+        sock = originals.Socket(originals.AF_UNIX, originals.SOCK_SEQPACKET | originals.SOCK_CLOEXEC)
+        try:
+            originals.settimeout(sock, _PATIENCE)
+            originals.connect(sock, joining.address(self.settings.run))
+            originals.send(sock, joining.LOOK)
+            originals.recv(sock, len(joining.LOOK))
+        except OSError:
+            # The broker has just ended, with the last child.
+            pass
+        finally:
+            originals.close(sock)
 
     def _confined(
         self,

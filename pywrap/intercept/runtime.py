@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import sys
 from _operator import index
 
 from pywrap.errors import ProtocolError, Unencodable, to_oserror
@@ -266,8 +267,16 @@ class Runtime:
         elif verdict.kind == DIRECT:
             if not datagram:
                 self.routes.used_directly(verdict.destination)
+                self._find_servers(literal or to.host)
             self.messages.say(2, f"{verdict.destination}: direct")
         return verdict
+
+    @staticmethod
+    def _find_servers(host: str) -> None:
+        """Have servers that children are found, if ``host`` is this machine (``Children.find_servers``)."""
+        spawn = sys.modules.get("pywrap.intercept.patches.spawn")
+        if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
+            spawn.find_servers()
 
     def _resolved(self, to: Target) -> str:
         """The address of a name that C would resolve now, where names become addresses; else ""."""

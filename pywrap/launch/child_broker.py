@@ -17,7 +17,7 @@ def main() -> None:
     sys.path.append(ROOT)
     from pywrap.config.settings_env import decode
     from pywrap.confine.children import serve
-    from pywrap.launch.joiner import address
+    from pywrap.programs.joining import address
 
     run, owner, ready = sys.argv[1:]
     settings = decode(sys.stdin.read())

@@ -113,7 +113,7 @@ def _ask(told: Joining) -> tuple[bytes, list[int]]:
     for _ in range(_ATTEMPTS):
         sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         try:
-            sock.connect(address(told.run))
+            sock.connect(joining.address(told.run))
         except ConnectionRefusedError:
             sock.close()
             _start_broker(told.run, told.owner)
@@ -129,11 +129,6 @@ def _ask(told: Joining) -> tuple[bytes, list[int]]:
                 os.set_inheritable(number, False)
             return data, list(numbers)
     raise EOFError("the process that is to carry its traffic has ended")
-
-
-def address(run: str) -> bytes:
-    """The abstract address (unix(7)) of the broker of ``run``: only this network namespace knows it."""
-    return f"\0pysocksify/{os.geteuid()}/{run}".encode()
 
 
 def _owner(sock: socket) -> int:

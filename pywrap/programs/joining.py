@@ -30,6 +30,8 @@ NOTE = "children-"
 # In the words of a note: the current folder of the child.
 FOLDER = "{folder}"
 YES, NO = "yes", "no"
+# What asks the broker to look for servers among the children.
+LOOK = b"look"
 
 
 @frozen
@@ -146,3 +148,8 @@ def read_note(run: str) -> Note | None:
             return Note((), cause=first, remedy=second)
         return Note(tuple(words), first, second)
     return None
+
+
+def address(run: str) -> bytes:
+    """The abstract address (unix(7)) of the broker of ``run``: only this network namespace knows it."""
+    return f"\0pysocksify/{os.geteuid()}/{run}".encode()

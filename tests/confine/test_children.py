@@ -88,6 +88,11 @@ def test_a_connection_that_a_child_inherits_works(program):
     assert ran.err == "hello\n"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_server_that_is_a_child_is_reached(program, host):
+    assert program("serve", host).json == [host, host]
+
+
 def test_git_clones(client, program, files):
     need("git")
     target = client.package / f"cloned-{client.user}"

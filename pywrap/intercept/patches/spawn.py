@@ -267,6 +267,12 @@ def _covered(
     return (*found, changed)
 
 
+def find_servers() -> None:
+    """As ``Children.find_servers``, if any child was started."""
+    if _children is not None:
+        _children.find_servers()
+
+
 def _placed() -> Children:
     global _children
     if _children is None:
