@@ -14,6 +14,7 @@ import os
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.scripts import SHELLS, started_by
 from pywrap.launch.wrappers import Command
+from pywrap.programs import cover
 from pywrap.programs.python import is_python_name, is_too_old, parse
 
 HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
@@ -41,7 +42,15 @@ def look_through(words: list[str]) -> tuple[str, Command]:
         if command.has_other_path and "/" not in word:
             # Make the wrapper execute the file that was examined here: it may search another path.
             command.words[command.at] = os.path.abspath(inner)
-    check(inner, command.words[command.at + 1 :])
+    if command.folder:
+        inner = os.path.abspath(inner)
+    isolated = cover.command(inner, command.words[command.at :])
+    if isolated is None:
+        check(inner, command.words[command.at + 1 :])
+    else:
+        # A Python with -I, -E or -S, behind a wrapper.
+        _refuse_unknown(isolated[0])
+        command.words[command.at :] = isolated[1]
     return file, command
 
 
