@@ -364,6 +364,14 @@ class Runtime:
         except OSError as err:
             self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
 
+    def share_names(self) -> str:
+        """Share the list of placeholders with another interpreter; return its path, "" if there is none.
+
+        In a confinement, the broker has the list.
+        """
+        self.about_to_fork()
+        return self.names.shared_path
+
     def forked(self) -> None:
         """In a child after fork(), which has neither the background thread nor the owner of a lock."""
         self.registry.lock = Lock()

@@ -31,7 +31,11 @@ def start(directory: str, hides: bool = True) -> None:
     Raises:
         RuntimeError: the launcher's settings are missing or cannot be read.
     """
-    value = os.environ.get(VARIABLE)
+    value = os.environ.get(VARIABLE) or _at_start()
+    if not value and _is_subinterpreter():
+        # Another end than of the process: the program lives. Who made it will arm it, or nothing goes out.
+        sys.addaudithook(_refuse)
+        return
     if not value:
         raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
     text = _from_file(value) if value.startswith(PREFIX) else value
@@ -44,6 +48,30 @@ def start(directory: str, hides: bool = True) -> None:
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
     if hides:
         run_hidden()
+
+
+def _at_start() -> str:
+    """Our variable as this process got it; "" if that is not known. A program may have cleaned ``os.environ``
+    before it makes a subinterpreter, and that comes by here."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            rows = file.read().split(b"\0")
+    except OSError:
+        return ""
+    prefix = VARIABLE.encode() + b"="
+    return next((os.fsdecode(row[len(prefix) :]) for row in rows if row.startswith(prefix)), "")
+
+
+def _is_subinterpreter() -> bool:
+    interpreters = __import__("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    # A pair, of which the second tells who made it; before 3.13 the number alone.
+    current = interpreters.get_current()
+    return int(current[0] if isinstance(current, tuple) else current) != 0
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    if event in intercept.WATCHED and not intercept.active():
+        raise PermissionError(1, f"pysocksify refused: {VARIABLE} was taken away from this interpreter")
 
 
 def _from_file(value: str) -> str:
