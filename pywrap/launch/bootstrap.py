@@ -43,11 +43,20 @@ def start(directory: str, hides: bool = True) -> None:
         from pywrap.config import variables
 
         variables.hide()
+    if "_socket" in sys.modules:
+        _tell_of_earlier(settings(text))
     intercept.arm(lambda: settings(text), lambda: value)
     # sys.path becomes what it would be without pysocksify. Children get our folder from PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
     if hides:
         run_hidden()
+
+
+def _tell_of_earlier(known: Settings) -> None:
+    """``site`` runs the import lines of .pth files, and 3.15 the entry points of .start files, before us."""
+    if not load("pywrap.intercept.children").is_inside(os.environ):
+        text = "socket was imported before pysocksify, by a .pth or .start file: what that sent left directly"
+        load("pywrap.messages").Messages(known.verbosity).say(1, text)
 
 
 def _at_start() -> str:
