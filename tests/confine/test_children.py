@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from tests.confine.conftest import ECHO
+from tests.confine.conftest import ECHO, python_of
 from tests.confine.test_forbidden import PROXY, forbidden
 from tests.confine.test_launching import start
 from tests.confine.test_programs import FILES, PAGE, files, need
-from tests.support.namespaces import SERVER
+from tests.support.namespaces import SERVER, url
 from tests.support.run import PROGRAMS, pysocksify, run
 
 __all__ = ["files", "forbidden"]
@@ -86,6 +86,28 @@ def test_a_child_that_is_left_behind_keeps_its_network(client, target, how, tmp_
 def test_a_connection_that_a_child_inherits_works(program):
     ran = program("connected", SERVER[4], ECHO)
     assert ran.err == "hello\n"
+
+
+def test_a_child_that_is_another_user_is_confined(client, target):
+    if client.user != "root":
+        pytest.skip("only root may")
+    # One that the other user may execute as well, since it enters by itself after preexec_fn.
+    python = python_of("nobody")
+    *lines, outside = client.run(python, target, "become", options=()).out.splitlines()
+    users, groups, networks, capabilities = (lines[at::4] for at in range(4))
+    assert users == ["65534"] * 3
+    assert groups == ["65534", "65534 7 8", "65534"]
+    assert outside not in networks
+    assert {line.split()[1].strip("0") for line in capabilities} == {""}
+
+
+def test_install_confines_them_and_uninstall_does_not(client, target):
+    need("curl")
+    words = client.command()
+    words = (*words[: words.index("-m")], target, "installed", url(4), PAGE)
+    hello, after, outside, alone, refused = run(*words, cwd=client.package).out.splitlines()
+    assert (hello, refused) == ("hello", "refused")
+    assert after == outside == alone
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -222,6 +222,43 @@ async def ask(host: str, port: int) -> str:
     return said.decode()
 
 
+def become() -> None:
+    """As root: children that are another user, in three ways."""
+
+    def demote() -> None:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+    command = ["sh", "-c", "id -u; id -G; readlink /proc/self/ns/net; grep CapEff /proc/self/status"]
+    for options in (
+        {"user": 65534, "group": 65534, "extra_groups": []},
+        {"user": 65534, "group": 65534, "extra_groups": [7, 8]},
+        {"preexec_fn": demote},
+    ):
+        subprocess.run(command, **options)
+    print(os.readlink("/proc/self/ns/net"))
+
+
+def installed(proxy: str, url: str) -> None:
+    """Without the command."""
+    import pywrap
+
+    pywrap.install(proxy)
+    subprocess.run(["curl", "-sS", url])
+    pywrap.uninstall()
+    subprocess.run(["readlink", "/proc/self/ns/net"])
+    print(os.readlink("/proc/self/ns/net"), flush=True)
+    pywrap.install(proxy, children=False)
+    subprocess.run(["readlink", "/proc/self/ns/net"])
+    pywrap.uninstall()
+    pywrap.install(proxy, children="refuse")
+    try:
+        subprocess.run(["true"])
+    except PermissionError:
+        print("refused")
+
+
 def refused() -> None:
     for start in (
         lambda: subprocess.run(["true"]),
