@@ -10,7 +10,7 @@ from tests.confine.test_forbidden import PROXY, forbidden
 from tests.confine.test_launching import start
 from tests.confine.test_programs import FILES, PAGE, files, need
 from tests.support.namespaces import SERVER, url
-from tests.support.run import PROGRAMS, pysocksify, run
+from tests.support.run import PROGRAMS, find_interpreter, pysocksify, run
 
 __all__ = ["files", "forbidden"]
 
@@ -99,6 +99,15 @@ def test_a_child_that_is_another_user_is_confined(client, target):
     assert groups == ["65534", "65534 7 8", "65534"]
     assert outside not in networks
     assert {line.split()[1].strip("0") for line in capabilities} == {""}
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10"])
+def test_a_python_that_cannot_be_covered_is_confined(client, program, version):
+    other = find_interpreter(version)
+    if other is None or client.user != "root":
+        pytest.skip(f"no CPython {version} that {client.user} may execute")
+    ran = program("other_python", other, PAGE)
+    assert (ran.out, ran.err) == ("hello\n" * 2, "")
 
 
 def test_install_confines_them_and_uninstall_does_not(client, target):

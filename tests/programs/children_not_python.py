@@ -222,6 +222,13 @@ async def ask(host: str, port: int) -> str:
     return said.decode()
 
 
+def other_python(file: str, page: str) -> None:
+    """An interpreter that the patches do not know, twice."""
+    code = f"from urllib.request import urlopen; print(urlopen('{page}').read().decode().strip())"
+    for _ in range(2):
+        subprocess.run([file, "-c", code])
+
+
 def become() -> None:
     """As root: children that are another user, in three ways."""
 
