@@ -10,7 +10,7 @@ from tests.confine.test_forbidden import PROXY, forbidden
 from tests.confine.test_launching import start
 from tests.confine.test_programs import FILES, PAGE, files, need
 from tests.support.namespaces import SERVER, url
-from tests.support.run import PROGRAMS, find_interpreter, pysocksify, run
+from tests.support.run import PROGRAMS, find_interpreter, interpreters, pysocksify, run
 
 __all__ = ["files", "forbidden"]
 
@@ -49,12 +49,18 @@ def test_it_fetches_through_the_proxies(program, way):
     assert (ran.out, ran.err) == ("hello\n" * 2, "")
 
 
-def test_a_child_sees_what_it_would_see_without_us(client, target, program):
+@pytest.mark.parametrize("version", ["3.11", "3.14", "3.15"])
+def test_a_child_sees_what_it_would_see_without_us(client, target, version):
+    """subprocess starts it by fork_exec, and from 3.14 on by posix_spawn."""
+    python = client.python if version == "3.11" else interpreters().get(version)
+    if python is None or (version != "3.11" and client.user != "root"):
+        pytest.skip(f"no CPython {version} that {client.user} may execute")
     folder = client.package / f"folder-{client.user}"
     folder.mkdir(exist_ok=True)
     words = client.command()
-    plain = run(*words[: words.index("-m")], target, "look", folder, cwd=client.package).json
-    assert program("look", folder).json == plain
+    before = words[: words.index("-m") - 1]
+    plain = run(*before, python, target, "look", folder, cwd=client.package).json
+    assert client.run(python, target, "look", folder, options=()).json == plain
 
 
 def test_many_children_leave_nothing(program):
