@@ -90,8 +90,10 @@ class Broker:
 
     def publish_server(self, listener: socket, port: int, maker: Maker) -> Published:
         """Serve one more, for a program that is itself on this machine, and sees no difference."""
+        from pywrap.confine import publish
+
         source = "127.0.0.1"
-        return Published(self.loop, maker, self._listeners, listener, port, self._carry, source)
+        return publish.Published(self.loop, maker, self._listeners, listener, port, self._carry, source)
 
     # ------------------------------------------------------------ connections
 
