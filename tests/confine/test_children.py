@@ -1,6 +1,7 @@
 """Children that are not Python, of a patched Python program: in the confinement of the run, or not at all."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -141,6 +142,36 @@ def test_git_clones(client, program, files):
     )
     ran = client.run(client.python, "-c", code, target / "here", options=())
     assert (target / "here" / "file").read_text() == "hello\n", str(ran)
+
+
+def test_pip_installs_from_git(client, files, tmp_path):
+    """By git, and by a build in a child that is a Python."""
+    need("git")
+    if client.user != "root":
+        pytest.skip("only this interpreter has pip and hatchling")
+    project = files / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "p"\nversion = "1"\n'
+    )
+    (project / "p.py").write_text("hello = 1\n")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", project)
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "p"), ("update-server-info",)):
+        run(*git, *words)
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-cache-dir",
+    )
+    source = f"git+http://four.test:{FILES}/project/.git"
+    client.run(*pip, "--root-user-action=ignore", "--target", tmp_path / "to", source, options=())
+    assert (tmp_path / "to" / "p.py").read_text() == "hello = 1\n"
 
 
 # ---------------------------------------------------------------- --children
