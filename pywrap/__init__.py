@@ -26,18 +26,19 @@ def install(
     direct: str | Sequence[str] = (),
     route: str | Sequence[str] = (),
     dnat: str | Sequence[str] = (),
-    children: bool = True,
+    children: bool | str = True,
     **settings: str | float | bool | None,
 ) -> None:
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither is
     given, one is searched for as the command does. ``direct``, ``route`` and ``dnat`` are texts of the
-    command's options, one or several. ``children``: Pythons that this process starts are covered as well.
-    ``settings`` are its other options, with underscores for dashes (``pysocksify --help`` lists them):
-    numbers for times (seconds), truth values for on and off, texts for the rest, None for what is not decided
-    here. ``verbosity`` from -1 to 2 is its -q, -v and -vv. Connections that exist already stay as they are.
-    Variables that name proxies are hidden from ``os.environ``, unless ``keep_env``.
+    command's options, one or several. ``children``: what this process starts is covered as well; a text is
+    the option ``--children``, about those that are not Python. ``settings`` are its other options, with
+    underscores for dashes (``pysocksify --help`` lists them): numbers for times (seconds), truth values for
+    on and off, texts for the rest, None for what is not decided here. ``verbosity`` from -1 to 2 is its -q,
+    -v and -vv. Connections that exist already stay as they are. Variables that name proxies are hidden from
+    ``os.environ``, unless ``keep_env``.
 
     Raises:
         TypeError: there is no such setting.
@@ -51,6 +52,8 @@ def install(
     from pywrap.config import variables
     from pywrap.config.arguments import NAMES, Arguments
     from pywrap.config.search import load
+    from pywrap.config.settings import new_run
+    from pywrap.frozen import replace
     from pywrap.messages import Messages
 
     arguments = Arguments("install()")
@@ -64,6 +67,8 @@ def install(
             raise TypeError(f"install() got an unexpected keyword argument: {name}")
         if value is not None:
             arguments.take(name, ("off", "on")[value] if isinstance(value, bool) else str(value))
+    if isinstance(children, str):
+        arguments.take("children", children)
     given = settings.get("verbosity")
     messages = Messages(int(given) if given else 0)
     loaded = load(
@@ -78,6 +83,8 @@ def install(
 
         message, hint = needs_relay(hop)
         raise ConfigError(message, f"pysocksify PROGRAM, with {hint}")
+    # A run of its own, as each command has one.
+    loaded = replace(loaded, run=new_run())
     if loaded.log:
         from pywrap.launch import log_file
 

@@ -14,11 +14,12 @@ from pywrap.config.arguments import NAMES, Arguments
 from pywrap.config.options import OPTIONS
 from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import gather, has_file, load, no_file
-from pywrap.config.settings import PLACEHOLDERS, Chain, Settings
+from pywrap.config.settings import PLACEHOLDERS, Chain, Settings, new_run
 from pywrap.config.url import parse_proxy
 from pywrap.config.variables import complete
 from pywrap.config.words import nearest
 from pywrap.errors import ConfigError, mask
+from pywrap.frozen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _run(argv: list[str]) -> int:
         _refuse_secured(settings.secured_hops)
         from pywrap.launch.shell import exports
 
-        return _print(exports(settings, complete(os.environ)))
+        return _print(exports(replace(settings, run=new_run()), complete(os.environ)))
 
     # Here, not on top: help and the errors above need none of it.
     from pywrap.launch.command import LaunchError, launch

@@ -60,6 +60,7 @@ TARGET = (
     "pywrap.config.settings_env",
     "pywrap.config.variables",
     "pywrap.launch.secrets",
+    "pywrap.launch.settings_file",
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
 READERS = {

@@ -248,6 +248,7 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
         # atexit, which is built in: there is a password, and so a file that has to go.
         *("pywrap.intercept.patches", "pywrap.intercept.patches.spawn"),
         *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "__future__", "atexit"),
+        "pywrap.launch.settings_file",
     }
 
 

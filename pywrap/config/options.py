@@ -11,6 +11,7 @@ from pywrap.config import values
 from pywrap.config.settings import (
     BIND_PEER,
     CHAIN_TYPES,
+    CHILDREN,
     CONFINE,
     DNS,
     FOREIGN,
@@ -258,6 +259,22 @@ proxies, and there is nothing to say.""",
         "MODE",
         words=FOREIGN,
         read=_one_of(FOREIGN),
+    ),
+    Option(
+        "children",
+        TRAFFIC,
+        "what a Python starts that is not Python: confine, warn, refuse, direct [default: auto]",
+        """\
+What becomes of programs that are not Python, such as git and curl, when a Python that is covered starts them.
+confine: they run in a network of their own, as with --confine, one for all children of the run; where the
+machine does not allow that, they are not started. warn: they run outside, where what they send leaves
+directly; a line on stderr names each program once. refuse: they are not started (EPERM). direct: as warn,
+without a word. auto, the default: confine where the machine allows it, else warn, which it is with --confine
+off too. A child that is confined gains no privileges by sudo and its like.""",
+        "auto|confine|warn|refuse|direct",
+        "MODE",
+        words=CHILDREN,
+        read=_one_of(CHILDREN),
     ),
     Option(
         "publish",

@@ -24,6 +24,7 @@ BIND_PEER = ("latest", "any")
 PIPELINE = ("off", "on", "auto")
 CONFINE = ("auto", "on", "off")
 FOREIGN = ("warn", "refuse", "quiet")
+CHILDREN = ("auto", "confine", "warn", "refuse", "direct")
 PROTOCOLS = ("tcp", "udp")
 PROTECTIONS = ("none", "integrity", "confidentiality")
 CHAIN_TYPES = ("strict", "dynamic", "random", "round_robin")
@@ -167,7 +168,8 @@ class Settings:
     that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names.
     ``confine``: which programs run in a network of their own (``pywrap.confine``); auto: those that the
     patches cannot cover. ``foreign``: what is done about an import of a library with sockets of its own that
-    cannot be patched.
+    cannot be patched. ``children``: what becomes of children that are not Python; auto: confined where the
+    machine allows it, else told of.
 
     ``timeout``, ``connect_timeout``, ``read_timeout``: seconds for a connection through the whole chain, for
     reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
@@ -176,7 +178,8 @@ class Settings:
     ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
     path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
     for none. ``log``: the path of the file for the log (``pywrap.log``), or ``fd:NUMBER`` before the launcher
-    has opened it; "" for none. ``run``: what tells this run from others, in the log and for --watch.
+    has opened it; "" for none. ``run``: what tells this run from others (``new_run``): in the log, for
+    --watch, and for its processes, which find the confinement of their children by it.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -186,6 +189,7 @@ class Settings:
     placeholders: str = PLACEHOLDERS
     confine: str = "auto"  # one of CONFINE
     foreign: str = "warn"  # one of FOREIGN
+    children: str = "auto"  # one of CHILDREN
     loopback: str = "direct"  # one of LOOPBACK
     udp: str = "associate"  # one of UDP
     listen: str = "local"  # one of LISTEN
@@ -213,3 +217,12 @@ class Settings:
     def chain(self) -> tuple[Proxy, ...]:
         """The proxies of the default chain."""
         return self.chains[0].proxies
+
+
+def new_run() -> str:
+    """A text for ``Settings.run``, which cannot be guessed; of two, the later one sorts behind."""
+    # The target reads settings, and makes none.
+    import os
+    from time import gmtime, strftime
+
+    return f"{strftime('%Y%m%dT%H%M%S', gmtime())}-{os.getpid()}-{os.urandom(12).hex()}"

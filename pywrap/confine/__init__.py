@@ -22,6 +22,7 @@ were made inside and handed to it. Where to find what:
 * ``broker``: everything outside; ``gate`` and ``packets``: the SYNs; ``attempts``: connections that are being
   opened, and ``twins``: one for both families; ``outside``: the rules and the chains; ``datagrams``: UDP;
   ``name_server``, ``name_stream`` and ``dns_message``: names
+* ``children``: the broker for what a patched program starts; ``notes``: how its processes find it
 * ``listeners``: does a program inside listen on loopback?
 * ``remedies``: why it is not possible here, and what to do
 

@@ -102,6 +102,17 @@ class Broker:
             for listener, port in places
         ]
 
+    def servers(self) -> set[tuple[bytes, int]]:
+        """As ``Listeners.all``."""
+        return self._listeners.all()
+
+    def publish_server(self, listener: socket, port: int, maker: Maker) -> Published:
+        """Serve one more, for a program that is itself on this machine, and sees no difference."""
+        from pywrap.confine import publish
+
+        source = "127.0.0.1"
+        return publish.Published(self.loop, maker, self._listeners, listener, port, self._carry, source)
+
     # ------------------------------------------------------------ connections
 
     def _ask(self, request: Request) -> None:

@@ -32,6 +32,7 @@ _AT_FDCWD = -100
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 _PR_CAPBSET_DROP = 24
 _PR_SET_DUMPABLE = 4
 
@@ -54,6 +55,11 @@ def join(path: str) -> None:
             _check(-1, f"setns {path}")
     finally:
         os.close(fd)
+
+
+def enter(fd: int) -> None:
+    """setns(2): enter the namespace of the descriptor ``fd``."""
+    _check(_libc.setns(fd, 0), "setns")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
@@ -90,6 +96,13 @@ def attach(mount: int, target: str) -> None:
 def die_with_parent(signal: int) -> None:
     """Have the kernel send ``signal`` to this process when the thread that forked it ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl")
+
+
+def signal_of_parent() -> int:
+    """The signal of ``die_with_parent``; 0 for none."""
+    number = ctypes.c_int(0)
+    _check(_libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0), "prctl")
+    return number.value
 
 
 def drop_from_bounding_set(capability: int) -> None:

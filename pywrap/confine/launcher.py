@@ -102,7 +102,7 @@ def run(
     from pywrap.confine.broker import Broker, allow_many_descriptors
     from pywrap.confine.sockets import Sockets
 
-    made, repeats, namespace = _receive_sockets(near, pid)
+    made, repeats, namespace = receive_sockets(near, pid)
     allow_many_descriptors()
     loop = Loop()
     broker = Broker(settings, Sockets(made), loop, repeats, pid, os.path.basename(file))
@@ -145,27 +145,33 @@ def _become_program(
     status = 125
     try:
         kernel.die_with_parent(signal.SIGKILL)
-        try:
-            _set_up(channel, settings)
-        except ConfigError as err:
-            channel.send(b"C" + f"{err}\0{err.hint}".encode())
-        except OSError as err:
-            channel.send(b"E" + f"{err.errno} {err.strerror}".encode())
-        else:
-            if not must_wait or channel.recv(2) == b"go":
-                variables = dict(environment(os.readlink("/proc/self/ns/net")))
-                # Python ignores these, and what is ignored stays so through an exec.
-                for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                    signal.signal(number, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_SETMASK, set())
-                try:
-                    os.execve(file, command, variables)
-                except OSError as err:
-                    channel.send(str(err.errno).encode())
+        if set_up(channel, settings) and (not must_wait or channel.recv(2) == b"go"):
+            variables = dict(environment(os.readlink("/proc/self/ns/net")))
+            # Python ignores these, and what is ignored stays so through an exec.
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, set())
+            try:
+                os.execve(file, command, variables)
+            except OSError as err:
+                channel.send(str(err.errno).encode())
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def set_up(channel: socket, settings: Settings) -> bool:
+    """Take this process into namespaces of its own; hand the sockets, or what went wrong, to ``channel``."""
+    try:
+        _set_up(channel, settings)
+    except ConfigError as err:
+        channel.send(b"C" + f"{err}\0{err.hint}".encode())
+    except OSError as err:
+        channel.send(b"E" + f"{err.errno} {err.strerror}".encode())
+    else:
+        return True
+    return False
 
 
 def _set_up(channel: socket, settings: Settings) -> None:
@@ -191,7 +197,12 @@ def _set_up(channel: socket, settings: Settings) -> None:
 # ---------------------------------------------------------------- in the launcher
 
 
-def _receive_sockets(channel: socket, pid: int) -> tuple[list[socket], bool, str]:
+def receive_sockets(channel: socket, pid: int) -> tuple[list[socket], bool, str]:
+    """What ``set_up`` in the child ``pid`` hands out: sockets, whether SYNs are repeated, the namespace.
+
+    Raises:
+        CannotConfine, ConfigError: the child has ended with this.
+    """
     data, extra, *_ = channel.recvmsg(4096, 256)
     if data[:1] == b"S":
         numbers = struct.unpack(f"@{len(extra[0][2]) // 4}i", extra[0][2])

@@ -16,9 +16,12 @@ from pywrap.confine.ruleset import PORT, TCP
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterator
 
 # linux/sock_diag.h, linux/inet_diag.h
 _BY_FAMILY = 20
+_DUMP = 0x300
+_STATE_LISTEN = 10
 _ALL_STATES = 0xFFFFFFFF
 _NO_COOKIE = b"\xff" * 8
 # idiag_inode, the last field of struct inet_diag_msg.
@@ -42,6 +45,31 @@ class Listeners:
         if self.can_ask:
             return self._ask(destination, port, source, source_port)
         return self._is_listed(destination, port)
+
+    def all(self) -> set[tuple[bytes, int]]:
+        """Where programs inside listen, addresses and ports; none where the kernel cannot be asked."""
+        if not self.can_ask:
+            return set()
+        found = set()
+        for family, size in ((AF_INET, 4), (AF_INET6, 16)):
+            head = struct.pack("=BBBxI", family, TCP, 0, 1 << _STATE_LISTEN)
+            self._questions.send(netlink.message(_BY_FAMILY, _DUMP, head + bytes(40) + _NO_COOKIE))
+            for body in self._answers():
+                port, address = struct.unpack_from("!H", body, 4)[0], body[8 : 8 + size]
+                if body[0] == family and port != PORT:
+                    found.add((address, port))
+        return found
+
+    def _answers(self) -> Iterator[bytes]:
+        while True:
+            try:
+                data = self._questions.recv(65536)
+            except BlockingIOError:
+                return
+            for kind, body in netlink.replies(data):
+                if kind != _BY_FAMILY:
+                    return
+                yield body
 
     def _is_listed(self, destination: bytes, port: int) -> bool:
         """The same from the tables below /proc, where the kernel has no inet_diag."""

@@ -125,6 +125,11 @@ def give_up_capabilities() -> None:
             kernel.drop_from_bounding_set(number)
 
 
+def given_up() -> str:
+    """The same as ``give_up_capabilities``, as setpriv(1) reads it."""
+    return ",".join(f"-{name.removeprefix('CAP_').lower()}" for name in _LEADING_OUT)
+
+
 def refuse_foreign_sockets() -> None:
     """Make sure that the program inherits no socket of the network outside.
 

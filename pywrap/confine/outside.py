@@ -73,7 +73,8 @@ class Outside:
         self._on_end: dict[int, OnEnd] = {}
         self.resolver = Resolver(loop)
         self.hosts = Hosts()
-        self.names = Placeholders(_Lock, settings.placeholders)
+        # One table for the run: a program that is not confined gives its children addresses too.
+        self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
         self._hops.hop_probes = self

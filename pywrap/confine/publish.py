@@ -156,7 +156,10 @@ def _serve(channel: socket, program: int, other_end: socket) -> None:
 
 
 class Published:
-    """Accepts at ``listener`` and connects to ``port`` inside; ``carry(outer, inner)`` has the bytes."""
+    """Accepts at ``listener`` and connects to ``port`` inside; ``carry(outer, inner)`` has the bytes.
+
+    ``source``: the IPv4 address that the server inside sees.
+    """
 
     def __init__(
         self,
@@ -166,7 +169,9 @@ class Published:
         listener: socket,
         port: int,
         carry: Callable[[socket, socket], None],
+        source: str = SOURCE,
     ) -> None:
+        self._source = source
         self._loop = loop
         self._maker = maker
         self._listeners = listeners
@@ -199,7 +204,7 @@ class Published:
 
     def _connect(self) -> socket | None:
         """The way to the server inside; None when nothing listens there."""
-        for family, host, source in ((AF_INET, "127.0.0.1", SOURCE), (AF_INET6, "::1", "::1")):
+        for family, host, source in ((AF_INET, "127.0.0.1", self._source), (AF_INET6, "::1", "::1")):
             address, own = packed(host), packed(source)
             assert address is not None and own is not None
             if not self._listeners.has(address, self._port, own, 1):

@@ -53,6 +53,7 @@ AF_PACKET = 17
 _PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "names", "lifecycle", "c_socket"))
 
 _settings: Callable[[], Settings] | None = None
+_handed: Callable[[], str] | None = None
 _registry: SocketRegistry | None = None
 _runtime: Runtime | None = None
 _patches: Patches | None = None
@@ -70,12 +71,12 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
 
     ``handed()`` is the text of the settings in the environment of children; None leaves children alone.
     """
-    global _settings, _hooked
-    _settings = settings
+    global _settings, _handed, _hooked
+    _settings, _handed = settings, handed
     if handed is not None:
         from pywrap.intercept.patches import spawn
 
-        spawn.install(handed)
+        spawn.install(handed, settings)
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
@@ -85,6 +86,9 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if "socket" in sys.modules:
         # In a running program; or a .pth file has imported it before us.
         _patch(sys.modules["socket"])
+    for name in import_hook.INTERPRETERS:
+        if name in sys.modules:
+            _patch_interpreters(sys.modules[name])
     for name in import_hook.KEEPERS - {import_hook.FORK_EXEC}:
         if name in sys.modules:
             _patch_keeper(sys.modules[name])
@@ -137,7 +141,9 @@ def _imported(module: Any) -> None:
     if module.__name__ == import_hook.FORK_EXEC:
         sys.modules["pywrap.intercept.patches.spawn"].patch_fork_exec(module)
         return
-    if module.__name__ in import_hook.KEEPERS:
+    if module.__name__ in import_hook.INTERPRETERS:
+        _patch_interpreters(module)
+    elif module.__name__ in import_hook.KEEPERS:
         _patch_keeper(module)
     elif module.__name__ == import_hook.SELECT:
         _patch_select(module)
@@ -153,6 +159,21 @@ def _patch_select(module: Any) -> None:
     if _patches is None:
         _patches = patches
     epoll.install(_patches, module)
+
+
+def _patch_interpreters(module: Any) -> None:
+    global _patches
+    if _patches is None:
+        _patches = load("pywrap.intercept.patching").Patches()
+    load("pywrap.intercept.patches.interpreters").install(_patches, module, _text_for_interpreters, _handed)
+
+
+def _text_for_interpreters() -> str:
+    """The settings as text, with the list of placeholders that a new interpreter shares."""
+    runtime = current()
+    assert runtime is not None, "the patch is gone otherwise"
+    text = load("pywrap.intercept.patches.interpreters").text_of
+    return text(runtime.settings, runtime.share_names())  # type: ignore[no-any-return]
 
 
 def _prepare() -> None:

@@ -70,9 +70,13 @@ SOCKS_LIBRARIES = frozenset(
 ASYNCIO = "asyncio.selector_events"
 # Starts child processes (``patches.spawn``).
 FORK_EXEC = "_posixsubprocess"
+# Makes interpreters (``interpreters``); before 3.13 it had the other name.
+INTERPRETERS = frozenset({"_interpreters", "_xxsubinterpreters"})
 KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
 
-LOADED = KEEPERS | {"socket", "_socket", SELECT}
+# These have nothing of ``socket``.
+WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}
+LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
 
 _finder: Finder | None = None
 
@@ -124,8 +128,8 @@ class Finder:
 
                     self._announced(name)
                 elif spec.loader is not None:
-                    # ``expected`` imports the first two itself, and to start a process takes no socket.
-                    expected = _nothing if name in ("_socket", SELECT, FORK_EXEC) else self._expected
+                    # What is expected of us needs these itself, or it is not needed.
+                    expected = _nothing if name == "_socket" or name in WITHOUT_SOCKETS else self._expected
                     then = _import_socket if name == "_socket" else self._imported
                     spec.loader = Loader(spec, expected, then)  # type: ignore[assignment]
                 return spec

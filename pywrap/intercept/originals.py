@@ -14,6 +14,7 @@ from pywrap.intercept import epoll as _epoll
 from pywrap.intercept.patching import Patches as Patches
 
 Socket = _socket.socket
+AF_UNIX, SOCK_SEQPACKET, SOCK_CLOEXEC = _socket.AF_UNIX, _socket.SOCK_SEQPACKET, _socket.SOCK_CLOEXEC
 
 accept = _socket.socket._accept  # type: ignore[attr-defined]
 bind = _socket.socket.bind

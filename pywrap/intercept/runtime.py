@@ -351,10 +351,18 @@ class Runtime:
         elif verdict.kind == DIRECT:
             if not datagram:
                 self.routes.used_directly(verdict.destination)
+                self._find_servers(literal or to.host)
             self.messages.say(2, f"{verdict.destination}: direct")
         if self.log is not None:
             self.log.judged(verdict, datagram)
         return verdict
+
+    @staticmethod
+    def _find_servers(host: str) -> None:
+        """Have servers that children are found, if ``host`` is this machine (``Children.find_servers``)."""
+        spawn = sys.modules.get("pywrap.intercept.patches.spawn")
+        if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
+            spawn.find_servers()
 
     def _resolved(self, to: Target) -> str:
         """The address of a name that C would resolve now, where names become addresses; else ""."""
@@ -449,6 +457,14 @@ class Runtime:
         """In the parent after fork(), and after one that failed."""
         if sys.version_info >= (3, 12):
             self.background.unpark()
+
+    def share_names(self) -> str:
+        """Share the list of placeholders with another interpreter; return its path, "" if there is none.
+
+        In a confinement, the broker has the list.
+        """
+        self.about_to_fork()
+        return self.names.shared_path
 
     def forked(self) -> None:
         """In a child after fork(), which has neither the background thread nor the owner of a lock."""

@@ -31,7 +31,11 @@ def start(directory: str, hides: bool = True) -> None:
     Raises:
         RuntimeError: the launcher's settings are missing or cannot be read.
     """
-    value = os.environ.get(VARIABLE)
+    value = os.environ.get(VARIABLE) or _at_start()
+    if not value and _is_subinterpreter():
+        # Another end than of the process: the program lives. Who made it will arm it, or nothing goes out.
+        sys.addaudithook(_refuse)
+        return
     if not value:
         raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
     text = _from_file(value) if value.startswith(PREFIX) else value
@@ -39,6 +43,8 @@ def start(directory: str, hides: bool = True) -> None:
         from pywrap.config import variables
 
         variables.hide()
+    if "_socket" in sys.modules:
+        _tell_of_earlier(settings(text))
     intercept.arm(lambda: settings(text), lambda: value)
     # sys.path becomes what it would be without pysocksify. Children get our folder from PYTHONPATH.
     sys.path[:] = [entry for entry in sys.path if not _same(entry, directory)]
@@ -46,27 +52,48 @@ def start(directory: str, hides: bool = True) -> None:
         run_hidden()
 
 
+def _tell_of_earlier(known: Settings) -> None:
+    """``site`` runs the import lines of .pth files, and 3.15 the entry points of .start files, before us."""
+    if not load("pywrap.intercept.children").is_inside(os.environ):
+        text = "socket was imported before pysocksify, by a .pth or .start file: what that sent left directly"
+        load("pywrap.messages").Messages(known.verbosity).say(1, text)
+
+
+def _at_start() -> str:
+    """Our variable as this process got it; "" if that is not known. A program may have cleaned ``os.environ``
+    before it makes a subinterpreter, and that comes by here."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            rows = file.read().split(b"\0")
+    except OSError:
+        return ""
+    prefix = VARIABLE.encode() + b"="
+    return next((os.fsdecode(row[len(prefix) :]) for row in rows if row.startswith(prefix)), "")
+
+
+def _is_subinterpreter() -> bool:
+    interpreters = __import__("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    # A pair, of which the second tells who made it; before 3.13 the number alone.
+    current = interpreters.get_current()
+    return int(current[0] if isinstance(current, tuple) else current) != 0
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    if event in intercept.WATCHED and not intercept.active():
+        raise PermissionError(1, f"pysocksify refused: {VARIABLE} was taken away from this interpreter")
+
+
 def _from_file(value: str) -> str:
     """The settings in a file of ``pywrap.launch.secrets``.
 
     The file is read at the start, since it may be gone when the program makes its first connection.
     """
-    path = value[len(PREFIX) :]
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            status = os.fstat(fd)
-            # Any user could have made the folder, which may be below /tmp.
-            if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0 or status.st_mode & 0o077:
-                raise PermissionError(1, "it is not this user's alone")
-            text = os.read(fd, status.st_size).decode("ascii")
-        finally:
-            os.close(fd)
-    except OSError as err:
-        raise RuntimeError(f"cannot read the settings in {path}: {err.strerror}") from None
     # Imported here, as most programs have no such file.
     import atexit
 
+    from pywrap.launch import settings_file
+
+    text = settings_file.text_of(value)
     atexit.register(_ended, value)
     return text
 

@@ -12,13 +12,15 @@ import os
 
 from pywrap.config import settings_env
 from pywrap.config.security import needs_relay
+from pywrap.config.settings import new_run
 from pywrap.config.variables import complete, is_proxy_variable
 from pywrap.frozen import replace
 from pywrap.launch import log_file
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.program import find, look_through
-from pywrap.launch.secrets import PREFIX, take_back
+from pywrap.launch.secrets import take_back
+from pywrap.launch.settings_file import PREFIX
 from pywrap.programs import cover
 from pywrap.tunnel import round_robin
 
@@ -62,6 +64,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
             settings = _prefixed(settings, bundled.start(settings.verbosity))
         except OSError as err:
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
+    settings = replace(settings, run=new_run())
     try:
         settings = replace(settings, shared_file=round_robin.create())
     except OSError as err:

@@ -12,7 +12,6 @@ import fcntl
 import os
 import stat
 import sys
-from time import gmtime, strftime
 
 from pywrap import __version__
 from pywrap.errors import ConfigError
@@ -25,20 +24,14 @@ if TYPE_CHECKING:
 _KINDS = "a file, a pipe or a terminal can be a log"
 
 
-def new_run() -> str:
-    """What tells a run from all others of this machine; of two, the later one sorts behind."""
-    return f"{strftime('%Y%m%dT%H%M%S', gmtime())}-{os.getpid()}"
-
-
 def begin(settings: Settings, program: str, confined: bool) -> Settings:
-    """``settings`` with a name for this run; with its log opened once, where there is one.
+    """``settings`` with the log opened once, where there is one.
 
     ``program``: the name of PROGRAM, for the first line.
 
     Raises:
         ConfigError: the log cannot be opened.
     """
-    settings = replace(settings, run=new_run())
     if not settings.log:
         return settings
     # Here, not on top: most runs have no log.

@@ -14,7 +14,8 @@ import os
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.scripts import SHELLS, started_by
 from pywrap.launch.wrappers import Command
-from pywrap.programs.python import is_python_name, parse
+from pywrap.programs import cover
+from pywrap.programs.python import is_python_name, is_too_old, parse
 
 HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
 
@@ -22,8 +23,6 @@ HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or it
 ENOUGH = 4096
 # How many scripts may start each other: a shim, a wrapper of Nix, a wrapper of the project.
 MOST_SCRIPTS = 5
-
-_OLD = {f"python3.{minor}" for minor in range(11)}
 
 
 def look_through(words: list[str]) -> tuple[str, Command]:
@@ -43,7 +42,15 @@ def look_through(words: list[str]) -> tuple[str, Command]:
         if command.has_other_path and "/" not in word:
             # Make the wrapper execute the file that was examined here: it may search another path.
             command.words[command.at] = os.path.abspath(inner)
-    check(inner, command.words[command.at + 1 :])
+    if command.folder:
+        inner = os.path.abspath(inner)
+    isolated = cover.command(inner, command.words[command.at :])
+    if isolated is None:
+        check(inner, command.words[command.at + 1 :])
+    else:
+        # A Python with -I, -E or -S, behind a wrapper.
+        _refuse_unknown(isolated[0])
+        command.words[command.at :] = isolated[1]
     return file, command
 
 
@@ -129,9 +136,8 @@ def _refuse_blind(arguments: list[str], file: str) -> None:
 
 def _refuse_unknown(file: str) -> None:
     """Where the name tells that this interpreter would end by itself, since the patches do not know it."""
-    name = os.path.basename(os.path.realpath(file))
-    old = name.startswith("python2") or name in _OLD
-    if old or name.startswith("pypy"):
+    if is_too_old(file):
+        name = os.path.basename(os.path.realpath(file))
         raise NotCovered(
             f"`{file}` is {name}, not CPython 3.11 or later, so its traffic would leave directly; "
             "not started",

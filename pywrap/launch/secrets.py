@@ -18,11 +18,11 @@ from __future__ import annotations
 import os
 import stat
 
+from pywrap.launch.settings_file import PREFIX
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-PREFIX = "file="
 
 # The prefix of the file of a wrapped shell, which is kept until the shell is unwrapped or ends.
 _OF_SHELL = "shell-"

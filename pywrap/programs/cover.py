@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from pywrap.programs.python import SCRIPT, interpreter_of, parse
+from pywrap.programs.python import SCRIPT, interpreter_of, is_too_old, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
     if EVENTLET in os.environ:
         changed.setdefault(EVENTLET, os.environ[EVENTLET])
     return changed
+
+
+def is_coverable(file: str) -> bool:
+    """Is ``file`` run by a Python that the patches know?"""
+    words = interpreter_of(file)
+    return words is not None and not is_too_old(words[0] if words else file)
 
 
 def command(file: str, argv: Sequence[str]) -> tuple[str, list[str]] | None:

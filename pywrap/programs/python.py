@@ -100,6 +100,14 @@ def is_python_name(file: str) -> bool:
     return False
 
 
+def is_too_old(file: str) -> bool:
+    """Does the name tell that ``file``, an interpreter, is none that the patches know?"""
+    name = os.path.basename(os.path.realpath(file))
+    return name.startswith(("python2", "pypy")) or name in _OLD
+
+
+_OLD = {f"python3.{minor}" for minor in range(11)}
+
 # The bytes of a file that are looked at: Linux itself reads no more of a `#!` line (BINPRM_BUF_SIZE).
 _HEAD = 256
 # The results of ``interpreter_of`` by path: inode, time and size of the file, and what it is.

@@ -36,7 +36,7 @@ class NameList:
     """
 
     def __init__(self, path: str, most: int) -> None:
-        self._path = path
+        self.path = path
         self._most = most
         self._number: dict[str, int] = {}
         self._name: dict[int, str] = {}
@@ -83,12 +83,12 @@ class NameList:
         Raises:
             OSError: no descriptor left.
         """
-        fd = round_robin.open_shared(self._path)
+        fd = round_robin.open_shared(self.path)
         if fd >= 0:
             os.close(fd)
         elif not self._is_lost:
             # There was no file, or the program has closed all descriptors, as a daemon does.
-            self._path = round_robin.create()
+            self.path = round_robin.create()
             self._shared(self._write_all)
 
     def _write_all(self, fd: int) -> None:
@@ -120,14 +120,14 @@ class NameList:
 
     def _shared(self, use: Callable[[int], T]) -> T | None:
         """The result of ``use(descriptor)`` on the file; None when there is no file."""
-        fd = round_robin.open_shared(self._path, os.O_APPEND)
+        fd = round_robin.open_shared(self.path, os.O_APPEND)
         if fd < 0:
             return None
         try:
             return use(fd)
         except OSError:
             # For example ENOSPC, no memory for another record. This process goes on with a list of its own.
-            self._path = ""
+            self.path = ""
             self._is_lost = True
             return None
         finally:

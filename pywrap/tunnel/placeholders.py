@@ -139,6 +139,11 @@ class Placeholders:
     def _address(self, number: int) -> bytes:
         return (self._first + number).to_bytes(4, "big")
 
+    @property
+    def shared_path(self) -> str:
+        """The path of the list of names, "" when no other interpreter has it."""
+        return self._list.path
+
     def share(self) -> None:
         """Before a fork(): make parent and child share one list of names."""
         with self._lock:

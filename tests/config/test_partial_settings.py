@@ -24,6 +24,7 @@ FILE = PartialSettings(
     placeholders="10.0.0.0/8",
     confine="on",
     foreign="refuse",
+    children="warn",
     loopback="deny",
     udp="block",
     listen="bind",

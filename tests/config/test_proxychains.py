@@ -575,6 +575,7 @@ def test_our_sample_loads_uncommented():
         placeholders="224.128.0.0/9",
         confine="auto",
         foreign="warn",
+        children="auto",
         loopback="direct",
         rules=(
             direct("192.168.0.0/16"),

@@ -27,6 +27,7 @@ EVERYTHING = Settings(
     placeholders="127.42.42.0/24",
     confine="on",
     foreign="refuse",
+    children="warn",
     loopback="deny",
     udp="block",
     listen="bind",
@@ -52,7 +53,7 @@ EVERYTHING_VALUE = (
     + "(Rule('10.0.0.0/8,',0,0,','direct),Rule('fd00::/8,',443,499,'tcp,'work),"
     + "Rule(','*.corp.example,80,0,'udp,'),Rule(',',0,0,','block)),"
     + "(Rewrite('192.0.2.1,80,'::1,81),Rewrite('::1,0,'192.0.2.1,0)),"
-    + "'tcp://[::1]:53,'127.42.42.0/24,'on,'refuse,'deny,'block,'bind,'any,'auto,on,on,7.5,8.0,15.0,on,(('http_proxy,'http://u:p%20w%40h%2C%3D1),('ALL_PROXY,')),'/proc/4121/fd/64,-1,'/home/al%20ice/run.jsonl,'20261128T111530-4121)"
+    + "'tcp://[::1]:53,'127.42.42.0/24,'on,'refuse,'warn,'deny,'block,'bind,'any,'auto,on,on,7.5,8.0,15.0,on,(('http_proxy,'http://u:p%20w%40h%2C%3D1),('ALL_PROXY,')),'/proc/4121/fd/64,-1,'/home/al%20ice/run.jsonl,'20261128T111530-4121)"
 )
 EVERYTHING_TEXT = encode(EVERYTHING)
 
@@ -94,6 +95,7 @@ all_settings = st.builds(
     placeholders=st.sampled_from(["198.18.0.0/15", "127.42.42.0/24", "0.128.0.0/9"]),
     confine=st.sampled_from(["auto", "on", "off"]),
     foreign=st.sampled_from(["warn", "refuse", "quiet"]),
+    children=st.sampled_from(["auto", "warn"]),
     loopback=st.sampled_from(["direct", "proxy", "deny"]),
     udp=st.sampled_from(["associate", "block", "direct"]),
     listen=st.sampled_from(["local", "bind"]),
@@ -108,6 +110,7 @@ all_settings = st.builds(
     read_timeout=seconds,
     verbosity=st.integers(-1, 2),
     shared_file=st.text(),
+    run=st.text(),
 )
 
 

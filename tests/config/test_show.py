@@ -47,6 +47,7 @@ dns remote                               # default
 placeholders 198.18.0.0/15               # default
 confine auto                             # default
 foreign warn                             # default
+children auto                            # default
 loopback direct                          # default
 udp associate                            # default
 listen local                             # default

@@ -112,7 +112,7 @@ def client(
     request: pytest.FixtureRequest, network: namespaces.Networks, sniffer: Sniffer, package: Path
 ) -> Iterator[Client]:
     """Each of the two users in turn; nothing of what it runs may have left the confinement."""
-    found = Client(network, sniffer, request.param, package, _python(request.param))
+    found = Client(network, sniffer, request.param, package, python_of(request.param))
     _need_confinement(found)
     yield found
     assert sniffer.leaks() == []
@@ -136,7 +136,7 @@ def _skip(reason: str) -> None:
     pytest.skip(reason)
 
 
-def _python(user: str) -> str:
+def python_of(user: str) -> str:
     """An interpreter that ``user`` may execute: a home directory's is root's alone."""
     candidates = [sys.executable, *interpreters().values(), "/usr/bin/python3"]
     for python in candidates:

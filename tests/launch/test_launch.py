@@ -131,6 +131,18 @@ def test_a_hidden_sitecustomize_that_fails_is_reported_as_by_site(bare, tmp_path
     assert is_protected(ours.json)
 
 
+def test_what_runs_before_the_start_up_file_is_told_of(tmp_path):
+    made = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", made)
+    (packages,) = made.glob("lib/python*/site-packages")
+    (packages / "early.pth").write_text("import socket\n")
+    python = made / "bin" / "python"
+    ran = run(*pysocksify("-v", "-x", "socks5h://192.0.2.99"), python, "-c", REPORT)
+    assert "socket was imported before pysocksify" in ran.err
+    assert is_protected(ran.json)
+    assert run(*WRAPPED, python, "-c", "").err == ""
+
+
 def test_children_are_protected_too(bare):
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {REPORT!r}], check=True)"
     assert is_protected(run(*WRAPPED, bare, "-c", code).json)

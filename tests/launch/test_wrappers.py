@@ -210,10 +210,34 @@ def test_a_python_behind_a_real_wrapper_is_covered(wrapper: str) -> None:
     assert ran.json == ["connect", "1", ["/x"] if "PYTHONPATH=/x" in words else theirs]
 
 
+ISOLATED = """
+import json, socket, sys
+print(json.dumps([socket.socket.connect.__qualname__, sys.flags.isolated, sys.flags.no_site, sys.argv]))
+"""
+
+
+@pytest.mark.parametrize("wrapper", ["nice", "env -i", "timeout 60 nice -n 1", "env -C / FOO=1", "setsid -w"])
+@pytest.mark.parametrize("confine", ["auto", "off"])
+def test_an_isolated_python_behind_a_wrapper_is_covered(wrapper: str, confine: str) -> None:
+    words = pysocksify("--confine", confine, "-x", "socks5h://192.0.2.99")
+    ran = run(*words, *wrapper.split(), sys.executable, "-I", "-c", ISOLATED, "a", "-I")
+    assert ran.json == ["connect", 1, 0, ["-c", "a", "-I"]]
+
+
+def test_an_isolated_script_behind_a_wrapper_is_covered(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "folder" / "tool"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable} -IS\n{ISOLATED}")
+    script.chmod(0o755)
+    assert run(*UNCONFINED, "nice", script, "a").json == ["connect", 1, 1, [str(script), "a"]]
+    ran = run(*UNCONFINED, "env", "-C", "folder", "./tool", "a")
+    assert ran.json[:3] == ["connect", 1, 1]
+
+
 def test_what_is_behind_a_wrapper_is_refused_as_without() -> None:
     assert "`/" in (err := run(*UNCONFINED, "timeout", "5", "ls", status=126).err)
     assert "is a binary, not a Python program" in err
-    assert "runs Python with `-I`" in run(*UNCONFINED, "nice", sys.executable, "-I", "-c", "", status=126).err
     assert run(*UNCONFINED, "nice", "no-such-program", status=127).err == (
         "pysocksify: error: program not found: no-such-program\n"
     )

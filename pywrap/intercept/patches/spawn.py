@@ -5,7 +5,8 @@ A child that is a Python reads our start-up file, whatever environment and optio
 ``_posixsubprocess.fork_exec``, or from Python 3.14 on through os.posix_spawn; os.spawn* and the others of
 os.exec* through os.execv and os.execve; os.popen through ``subprocess``.
 
-A shell is no Python: it passes on the environment, which is right, and what it starts is beyond this file.
+What is no Python goes where ``children`` says. A shell is none: what it starts is where the shell is, and the
+Pythons among that find our start-up file by the environment.
 """
 
 from __future__ import annotations
@@ -20,18 +21,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from pywrap.config.settings import Settings
+    from pywrap.intercept.children import Children
+
 FORK_EXEC = "_posixsubprocess"
 
 # What is in the place of a function, by the module and the name, and what was there before.
 _replaced: list[tuple[Any, str, Any, Any]] = []
 # The text of the settings, for the environment of children; None: children are left alone.
 _handed: Callable[[], str] | None = None
+# Their content.
+_settings: Callable[[], Settings] | None = None
+_children: Children | None = None
+# What the environment of this process says of the confinement that it is in; "" where it is in none.
+_inside = ""
+
+_CONFINED = "PYSOCKSIFY_CONFINED"
 
 
-def install(handed: Callable[[], str]) -> None:
-    """Cover the children that are started from now on. ``handed()`` is the text of the settings for them."""
-    global _handed
-    _handed = handed
+def install(handed: Callable[[], str], settings: Callable[[], Settings]) -> None:
+    """Cover the children that are started from now on.
+
+    ``handed()`` is the text of the settings for them, and ``settings()`` their content.
+    """
+    global _handed, _settings, _children, _inside
+    _handed, _settings, _children = handed, settings, None
+    _inside = os.environ.get(_CONFINED, "")
+    if _inside and not load("pywrap.intercept.children").is_inside(os.environ):
+        _inside = ""
     if _replaced:
         return
     import posix
@@ -114,7 +131,7 @@ def _execve(original: Any) -> Callable[..., Any]:
 def _posix_spawn(original: Any) -> Callable[..., Any]:
     def posix_spawn(path: Any, argv: Any, env: Any, /, **options: Any) -> Any:
         files = [path] if original.__name__ == "posix_spawn" else _on_path(path)
-        found = _covered(files, argv, env)
+        found = _covered(files, argv, env, is_reset=_SIGPIPE in (options.get("setsigdef") or ()))
         if found is None:
             return original(path, argv, env, **options)
         file, words, environ = found
@@ -123,34 +140,60 @@ def _posix_spawn(original: Any) -> Callable[..., Any]:
     return posix_spawn
 
 
+# Of the 23 arguments of fork_exec (22 from 3.14 on), these have the same place in all versions.
+_FOLDER, _ENVIRONMENT, _RESETS, _GROUP, _GROUPS, _USER, _PREPARES = 4, 5, 14, 17, 18, 19, 21
+
+
 def _fork_exec(original: Any) -> Callable[..., Any]:
-    def fork_exec(args: Any, executables: Any, *rest: Any) -> Any:
-        # Of 23 arguments (22 in 3.14) these come next in all versions: close_fds, pass_fds, cwd, environment.
-        given = None if rest[3] is None else _decoded(rest[3])
-        found = _covered(executables, args, given, rest[2])
+    def fork_exec(*given: Any) -> Any:
+        env = None if given[_ENVIRONMENT] is None else _decoded(given[_ENVIRONMENT])
+        becomes = (given[_USER], given[_GROUP], given[_GROUPS]) if os.geteuid() == 0 else (None, None, None)
+        found = _covered(
+            *(given[1], given[0], env, given[_FOLDER]),
+            is_reset=bool(given[_RESETS]),
+            prepared=given[_PREPARES] is not None,
+            becomes=becomes,
+        )
         if found is None:
-            return original(args, executables, *rest)
+            return original(*given)
         file, words, environ = found
+        changed = list(given)
+        changed[0] = [os.fsencode(word) for word in words]
+        changed[1] = (os.fsencode(file),)
         if environ is not None:
-            rows = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
-            rest = (*rest[:3], rows, *rest[4:])
-        return original([os.fsencode(word) for word in words], (os.fsencode(file),), *rest)
+            changed[_ENVIRONMENT] = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
+        if _is_joining(words):
+            # It has to be root to enter, and becomes another user then.
+            changed[_USER] = changed[_GROUP] = changed[_GROUPS] = None
+        return original(*changed)
 
     return fork_exec
 
 
 def _system(original: Any) -> Callable[..., Any]:
     def system(command: Any) -> Any:
-        cover = _cover()
-        if _handed is None or not isinstance(command, (str, bytes)) or cover.has_all(os.environ):
+        if _handed is None or not isinstance(command, (str, bytes)):
             return original(command)
-        changed = cover.environment(os.environ, _handed())
-        exports = "".join(
-            f"{name}={_quoted(changed[name])}; export {name}\n" for name in ("PYTHONPATH", cover.VARIABLE)
-        )
-        return original(os.fsencode(exports) + os.fsencode(command))
+        found = _covered(["/bin/sh"], ["sh", "-c", os.fsdecode(command)], None)
+        if found is None:
+            return original(command)
+        _, words, environ = found
+        exports = b""
+        if environ is not None:
+            # Not by an env(1) before it: those on $PATH may differ.
+            exports = b"".join(
+                os.fsencode(f"{name}={_quoted(environ[name])}; export {name}\n")
+                for name in environ
+                if environ[name] != os.environ.get(name)
+            )
+        if words[0] == "sh":
+            return original(exports + os.fsencode(command))
+        return original(exports + b"exec " + b" ".join(os.fsencode(_quoted(word)) for word in words))
 
     return system
+
+
+_SIGPIPE = 13
 
 
 def _cover() -> Any:
@@ -173,11 +216,20 @@ def _on_path(name: Any) -> list[str]:
 
 
 def _covered(
-    files: Sequence[Any], argv: Any, env: Mapping[Any, Any] | None, folder: Any = None
+    files: Sequence[Any],
+    argv: Any,
+    env: Mapping[Any, Any] | None,
+    folder: Any = None,
+    *,
+    is_reset: bool = False,
+    prepared: bool = False,
+    becomes: tuple[Any, Any, Any] = (None, None, None),
 ) -> tuple[str, list[str], dict[str, str] | None] | None:
     """The file, the words and the environment to execute; None where those that were given will do.
 
     The environment is None where that can stay. ``env`` None is the environment of this process.
+    ``is_reset``: signals that a Python ignores are not ignored in the child. ``prepared`` and ``becomes`` are
+    as in ``children.Start``: whether code of the program runs in it before, and user, group and groups.
     """
     handed = _handed
     if handed is None:
@@ -186,21 +238,69 @@ def _covered(
     try:
         environ = os.environ if env is None else {os.fsdecode(n): os.fsdecode(v) for n, v in env.items()}
         words = [os.fsdecode(word) for word in argv]
-        file = _first([os.fsdecode(each) for each in files], folder)
+        where = None if folder is None else os.path.abspath(os.fsdecode(folder))
+        file, path = _first([_path(each) for each in files], where)
     except (TypeError, AttributeError, ValueError):
         # Of a type that C refuses, in its own words.
         return None
     changed = None if cover.has_all(environ) else cover.environment(environ, handed())
-    found = cover.command(file, words) if file else None
+    if _inside and environ.get(_CONFINED) != _inside:
+        changed = {**(environ if changed is None else changed), _CONFINED: _inside}
+    if not path:
+        return None if changed is None else (os.fsdecode(files[0]), words, changed)
+    if not cover.is_coverable(path):
+        placed = None
+        if not _inside:
+            if env is None:
+                # With the variables that are hidden from this program, as C passes them on.
+                environ = load("pywrap.config.variables").complete(os.environ)
+                changed = None if changed is None else {**environ, **changed}
+            start = load("pywrap.intercept.children").Start(
+                where, not is_reset and _ignores_broken_pipes(), prepared, *becomes
+            )
+            placed = _placed().place(file, path, words, environ if changed is None else changed, start)
+        if placed is not None:
+            return placed
+    found = cover.command(path, words)
     if found is None:
-        return None if changed is None else (file or os.fsdecode(files[0]), words, changed)
+        return None if changed is None else (file, words, changed)
     return (*found, changed)
 
 
-def _first(files: list[str], folder: Any) -> str:
-    """The file that is executed, of candidates in this order; "" when there is none."""
+def find_servers() -> None:
+    """As ``Children.find_servers``, if any child was started."""
+    if _children is not None:
+        _children.find_servers()
+
+
+def _placed() -> Children:
+    global _children
+    if _children is None:
+        assert _settings is not None, "they come with the text"
+        _children = load("pywrap.intercept.children").Children(_settings, load("pywrap.messages").Messages)
+    return _children
+
+
+def _is_joining(words: list[str]) -> bool:
+    joining = sys.modules.get("pywrap.programs.joining")
+    return joining is not None and joining.JOIN in words[:5]
+
+
+def _ignores_broken_pipes() -> bool:
+    import _signal  # type: ignore[import-not-found]
+
+    return bool(_signal.getsignal(_SIGPIPE) == _signal.SIG_IGN)
+
+
+def _path(given: Any) -> str:
+    # os.execve() takes a descriptor.
+    return os.readlink(f"/proc/self/fd/{given}") if isinstance(given, int) else os.fsdecode(given)
+
+
+def _first(files: list[str], folder: str | None) -> tuple[str, str]:
+    """The file that is executed, of candidates in this order, and its path from here; "" for none."""
     for file in files:
-        path = file if folder is None else os.path.join(os.fsdecode(folder), file)
+        path = file if folder is None else os.path.join(folder, file)
         if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path if len(files) > 1 or "/" in file else file
-    return ""
+            return file, path
+    return "", ""

@@ -49,8 +49,8 @@ _BINDING = "_pysocksify_binding"
 
 
 def methods(sock: _socket.socket) -> Any:
-    """The class with the methods of ``DatagramSocket``: not ``sock``'s own, which may be the program's."""
-    return next(cls for cls in type(sock).__mro__ if _BINDING in vars(cls))
+    """The methods of ``DatagramSocket`` themselves: those of ``sock``'s class may be the program's."""
+    return DatagramSocket
 
 
 def has_flow(registry: SocketRegistry, sock: _socket.socket) -> bool:
@@ -115,7 +115,36 @@ def _closing_method(base: type) -> str:
 
 def _members(base: type, table: FlowTable) -> dict[str, Any]:
     """The members of the class derived from ``base``."""
-    return {_BINDING: _Binding(base, table), _closing_method(base): _close, "__del__": _delete, **_METHODS}
+    yielding = {name: _yielding(name, method, base) for name, method in _METHODS.items()}
+    return {_BINDING: _Binding(base, table), _closing_method(base): _close, "__del__": _delete, **yielding}
+
+
+def _yielding(name: str, method: Any, base: type) -> Any:
+    """``method``; or what the program puts into ``base`` under that name later, as mock.patch does."""
+    attributes = vars(base)
+    expected: Any = None
+
+    def yielding(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal expected
+        now = attributes.get(name)
+        if now is expected or now is None:
+            return method(self, *args, **kwargs)
+        if _is_known(now, base):
+            expected = now
+            return method(self, *args, **kwargs)
+        bind = getattr(type(now), "__get__", None)
+        return (now if bind is None else bind(now, self, type(self)))(*args, **kwargs)
+
+    yielding.__name__, yielding.__doc__ = method.__name__, method.__doc__
+    # Python's messages about wrong arguments have it.
+    yielding.__qualname__ = method.__qualname__
+    return yielding
+
+
+def _is_known(function: Any, base: type) -> bool:
+    """Is ``function`` one that ``base`` was written with, or one of ours?"""
+    module = getattr(function, "__globals__", {}).get("__name__", "")
+    return bool(module == base.__module__ or module.startswith("pywrap."))
 
 
 def _binding(sock: Any) -> _Binding:

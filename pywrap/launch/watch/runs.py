@@ -24,7 +24,7 @@ from pywrap import marker
 from pywrap.config import settings_env
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
-from pywrap.launch.secrets import PREFIX
+from pywrap.launch.settings_file import PREFIX
 from pywrap.launch.watch.judge import NEITHER, Judge, Way
 from pywrap.launch.watch.sockets import Socket, sockets_of, tables_of
 from pywrap.launch.wrappers import WRAPPERS

@@ -4,7 +4,7 @@
 function __pysocksify_program
     set -l tokens (commandline -opc) (commandline -ct)
     set -e tokens[1]
-    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'init' 'show-config' 'env=?' 'check' 'check-target=+' 'report=+' 'o/output=+' 'watch' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
+    argparse -s 'x/proxy=+' 'f/config=+' 'config-format=+' 'chain-type=+' 'isolate-streams=+' 'pipeline=+' 'fast-open=+' 'keep-env' 'timeout=+' 'connect-timeout=+' 'read-timeout=+' 'dns=+' 'placeholders=+' 'confine=+' 'foreign=+' 'children=+' 'publish=+' 'loopback=+' 'direct=+' 'route=+' 'dnat=+' 'udp=+' 'listen=+' 'bind-peer=+' 'init' 'show-config' 'env=?' 'check' 'check-target=+' 'report=+' 'o/output=+' 'watch' 'json' 'q/quiet' 'v/verbose' 'log=+' 'h/help' 'version' -- $tokens 2>/dev/null
     or return 1
     set -q _flag_check
     and return 1
@@ -44,6 +44,7 @@ complete -c pysocksify -n __pysocksify_in_options -l dns -x -a 'remote tor local
 complete -c pysocksify -n __pysocksify_in_options -l placeholders -x -d 'the addresses that stand for names until then'
 complete -c pysocksify -n __pysocksify_in_options -l confine -x -a 'auto on off' -d 'a network of its own, out of which only the proxies lead'
 complete -c pysocksify -n __pysocksify_in_options -l foreign -x -a 'warn refuse quiet' -d 'libraries whose own sockets cannot be covered: warn, refuse, quiet'
+complete -c pysocksify -n __pysocksify_in_options -l children -x -a 'auto confine warn refuse direct' -d 'what a Python starts that is not Python: confine, warn, refuse, direct'
 complete -c pysocksify -n __pysocksify_in_options -l publish -x -d 'reach a server there, by a port here'
 complete -c pysocksify -n __pysocksify_in_options -l loopback -x -a 'direct proxy deny' -d 'connections to this machine: direct, proxy, deny'
 complete -c pysocksify -n __pysocksify_in_options -l direct -x -d 'networks, addresses and names that need no proxy'

@@ -1,0 +1,91 @@
+"""Writes the notes of ``pywrap.programs.joining``, and removes those whose writers have ended."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from pywrap.programs.joining import FOLDERS, NO, NOTE, YES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.programs.joining import Note
+
+
+def write(run: str, note: Note, keeper: int) -> str:
+    """Write the note of ``run``; return its path. It may be removed when the process ``keeper`` has ended.
+
+    Raises:
+        OSError: there is no folder that only this user can change.
+    """
+    folder = _folder()
+    _sweep(folder)
+    kind = [NO, note.cause, note.remedy] if note.cause else [YES, note.namespace, note.link]
+    path = os.path.join(folder, NOTE + run)
+    half = f"{path}.{os.getpid()}"
+    fd = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("\n".join([kind[0], _start(keeper), *kind[1:], *note.words]))
+    os.rename(half, path)
+    return path
+
+
+def remove(path: str) -> None:
+    """Remove the note at ``path``."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        # Another start has removed it.
+        pass
+
+
+def _sweep(folder: str) -> None:
+    for name in os.listdir(folder):
+        if name.startswith(NOTE):
+            path = os.path.join(folder, name)
+            try:
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    keeper = file.read().split("\n", 2)[1]
+            except (OSError, IndexError):
+                # Another has removed it, or is writing it.
+                continue
+            pid = keeper.partition(" ")[0]
+            # Only those of this PID namespace: the folder may be shared with a container.
+            if pid.isdigit() and keeper.endswith(_namespace()) and _start(int(pid)) != keeper:
+                remove(path)
+
+
+def _start(pid: int) -> str:
+    """The process ``pid``, its start (clock ticks since boot) and its PID namespace."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            # proc_pid_stat(5): the second field is a name in parentheses, and may contain any of them.
+            ticks = file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        ticks = "ended"
+    return f"{pid} {ticks} {_namespace()}"
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
+def _folder() -> str:
+    user = os.geteuid()
+    failure: OSError | None = None
+    for each in FOLDERS:
+        place = each.format(user=user)
+        try:
+            os.mkdir(place, 0o700)
+        except FileExistsError:
+            # Its type, owner and mode are checked below.
+            pass
+        except OSError as err:
+            failure = err
+            continue
+        status = os.lstat(place)
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & 0o077:
+            return place
+        failure = PermissionError(1, f"{place} can be changed by others")
+    assert failure is not None, "each place either returned or failed"
+    raise failure

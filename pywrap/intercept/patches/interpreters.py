@@ -1,0 +1,83 @@
+"""_interpreters.create(): subinterpreters, each of which has modules of its own and is patched by itself.
+
+Under the command they run our start-up file, as every interpreter does at its start. After
+``pywrap.install()`` nothing leads them to it: so each is patched when it has been made. They get the settings
+from here, with the list of placeholders, which is one for all interpreters of a process. One that C code
+makes (Py_NewInterpreter) is not seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.intercept.loading import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pywrap.intercept.patching import Patches
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# Runs in the new interpreter, and leaves nothing in its ``__main__``.
+_ARM = """
+def _pysocksify():
+    import sys
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import spec_from_file_location
+    package, text, handed = {arguments!r}
+    if "pywrap" not in sys.modules:
+        file = package + "/__init__.py"
+        spec = spec_from_file_location("pywrap", file, submodule_search_locations=[package])
+        sys.modules["pywrap"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["pywrap"])
+    from pywrap import intercept
+    if not intercept.active():
+        def settings():
+            from pywrap.config.settings_env import decode
+            return decode(text)
+        intercept.arm(settings, (lambda: handed) if handed is not None else None)
+try:
+    _pysocksify()
+finally:
+    del _pysocksify
+"""
+
+
+def install(patches: Patches, module: Any, text: Callable[[], str], handed: Callable[[], str] | None) -> None:
+    """Replace ``create`` in ``module``. ``text()``: the settings; ``handed``: as for ``intercept.arm``."""
+    original = module.create
+
+    def create(*args: Any, **options: Any) -> Any:
+        made = original(*args, **options)
+        code = _ARM.format(arguments=(_PACKAGE, text(), handed() if handed is not None else None))
+        try:
+            # Of 3.13 and later; that of 3.12 and before raises what the other returns.
+            run = getattr(module, "exec", None) or module.run_string
+            failed = run(made, code)
+        except Exception as err:
+            failed = err
+        if failed is not None:
+            module.destroy(made)
+            raise RuntimeError(f"pysocksify cannot cover a new interpreter: {_shown(failed)}")
+        return made
+
+    create.__name__ = create.__qualname__ = "create"
+    create.__doc__ = original.__doc__
+    patches.replace(module, "create", create)
+
+
+def _shown(failed: Any) -> str:
+    return str(getattr(failed, "formatted", failed))
+
+
+def text_of(settings: Any, path: str) -> str:
+    """The text of ``settings``, with the list of placeholders at ``path``."""
+    replace = load("pywrap.frozen").replace
+    text = load("pywrap.config.settings_env").encode(
+        replace(settings, shared_file=path or settings.shared_file)
+    )
+    assert isinstance(text, str)
+    return text

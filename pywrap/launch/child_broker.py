@@ -1,0 +1,27 @@
+"""Run as a script: the broker of the children of a run that are not Python (``pywrap.confine.children``).
+
+    python -I -S -E child_broker.py RUN OWNER READY
+
+The settings are read from stdin. READY is a descriptor, which is closed when connections are accepted. Python
+starts it itself, and not the program: so it has no thread, no lock and no library of that.
+"""
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def main() -> None:
+    # Behind the standard library.
+    sys.path.append(ROOT)
+    from pywrap.config.settings_env import decode
+    from pywrap.confine.children import serve
+    from pywrap.programs.joining import address
+
+    run, owner, ready = sys.argv[1:]
+    settings = decode(sys.stdin.read())
+    serve(settings, address(run), run, int(owner), int(ready))
+
+
+main()

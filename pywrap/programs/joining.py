@@ -1,0 +1,155 @@
+"""How a child that is not Python gets into the confinement of its run: by the words before its command line.
+
+The first such child of a process is started by our script ``launch/join.py``. It finds the broker of the run,
+or starts one, enters the namespaces and becomes the program. The broker leaves a note with the words that
+enter by nsenter(1), which takes a millisecond instead of the start of a Python: later children have those.
+
+The note is a file of the user alone, named after the run. Of a broker that is gone it is not believed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pywrap.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_LAUNCH = os.path.join(os.path.dirname(_HERE), "launch")
+# Scripts of ours, for an interpreter with these options.
+JOIN = os.path.join(_LAUNCH, "join.py")
+BROKER = os.path.join(_LAUNCH, "child_broker.py")
+ALONE = ("-I", "-S", "-E")
+
+# The folders of notes, of which the first that can be had is taken (``launch.secrets`` has others besides).
+FOLDERS = ("/dev/shm/pysocksify-{user}", "/tmp/pysocksify-{user}")
+NOTE = "children-"
+# In the words of a note: the current folder of the child.
+FOLDER = "{folder}"
+YES, NO = "yes", "no"
+# What asks the broker to look for servers among the children.
+LOOK = b"look"
+
+
+@frozen
+class Note:
+    """What the broker has written.
+
+    ``words``: those before a command that enter the confinement; () where nsenter(1) cannot.
+    ``namespace``: what ``/proc/self/ns/net`` says there. ``link``: a path that says the same while the broker
+    runs. ``cause``, ``remedy``: why there is no confinement; "" where there is one.
+    """
+
+    words: tuple[str, ...]
+    namespace: str = ""
+    link: str = ""
+    cause: str = ""
+    remedy: str = ""
+
+    @property
+    def is_valid(self) -> bool:
+        """Is the broker that wrote it still there?"""
+        try:
+            return bool(self.cause) or os.readlink(self.link) == self.namespace
+        except OSError:
+            return False
+
+
+@frozen
+class Joining:
+    """What ``join.py`` is told in one word.
+
+    ``run``: of the settings. ``owner``: the pid of the process that starts the child, for which the broker
+    stays; 0 for none. ``must``: it is not started where there is no confinement. ``ignores``: it inherits
+    SIGPIPE and SIGXFSZ as ignored signals, which a Python ignores in any case. ``user``, ``group``,
+    ``groups``: what it is to become, as os.setuid() and its like take it; None: what it is.
+    """
+
+    run: str
+    owner: int = 0
+    must: bool = False
+    ignores: bool = False
+    user: int | None = None
+    group: int | None = None
+    groups: tuple[int, ...] | None = None
+
+    def encode(self) -> str:
+        groups = None if self.groups is None else ",".join(map(str, self.groups))
+        values = (self.run, self.owner, int(self.must), int(self.ignores), self.user, self.group, groups)
+        return ":".join("-" if value is None else str(value) for value in values)
+
+
+def decode(text: str) -> Joining:
+    """Read a text of ``Joining.encode``."""
+    run, owner, must, ignores, user, group, groups = text.split(":")
+    return Joining(
+        run,
+        int(owner),
+        must == "1",
+        ignores == "1",
+        None if user == "-" else int(user),
+        None if group == "-" else int(group),
+        None if groups == "-" else tuple(int(each) for each in groups.split(",") if each),
+    )
+
+
+def joined(python: str, told: Joining, file: str, argv: Sequence[str]) -> list[str]:
+    """The command line that enters by ``join.py``, executed by the interpreter ``python``."""
+    return [python, *ALONE, JOIN, told.encode(), file, *argv]
+
+
+def entering(note: Note, folder: str, file: str, argv: Sequence[str], path: str | None) -> list[str] | None:
+    """The command line that enters by nsenter(1), to execute ``file`` with ``argv`` in ``folder``.
+
+    ``path``: the child's $PATH. None: nsenter(1) cannot give the program this argv.
+    """
+    if not note.words or not argv:
+        return None
+    # It is called by its first argument, and searched as execvp(3) does.
+    if argv[0] != file and ("/" in argv[0] or not path or not _is_found(argv[0], path, file)):
+        return None
+    return [*(word.replace(FOLDER, folder) for word in note.words), *argv]
+
+
+def _is_found(name: str, path: str, file: str) -> bool:
+    for each in path.split(os.pathsep):
+        found = os.path.join(each, name)
+        if os.path.isfile(found) and os.access(found, os.X_OK):
+            return os.path.isabs(found) and os.path.samefile(found, file)
+    return False
+
+
+# ---------------------------------------------------------------- notes
+
+
+def read_note(run: str) -> Note | None:
+    """The note of ``run``; None where there is none."""
+    user = os.geteuid()
+    for folder in FOLDERS:
+        try:
+            fd = os.open(
+                os.path.join(folder.format(user=user), NOTE + run), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            )
+        except OSError:
+            continue
+        try:
+            status = os.fstat(fd)
+            if status.st_uid != user or status.st_mode & 0o077:
+                continue
+            kind, _, first, second, *words = (
+                os.read(fd, status.st_size).decode("utf-8", "surrogateescape").split("\n")
+            )
+        finally:
+            os.close(fd)
+        if kind == NO:
+            return Note((), cause=first, remedy=second)
+        return Note(tuple(words), first, second)
+    return None
+
+
+def address(run: str) -> bytes:
+    """The abstract address (unix(7)) of the broker of ``run``: only this network namespace knows it."""
+    return f"\0pysocksify/{os.geteuid()}/{run}".encode()
