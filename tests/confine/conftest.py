@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import namespaces, peers
-from tests.support.confined import HTTP, NAMES
-from tests.support.run import Ran, interpreters, run
+from tests.support.confined import FILES, HTTP, NAMES, as_user, python_of, skip_where_forbidden
+from tests.support.namespaces import SERVER
+from tests.support.run import Ran, run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -42,7 +42,7 @@ class Client:
 
     def command(self, *options: str | Path, proxy: str = namespaces.url(4)) -> tuple[str, ...]:
         """The words before a program."""
-        words = (*self.made.at("client"), *_as(self.user))
+        words = (*self.made.at("client"), *as_user(self.user))
         return (*words, self.python, "-m", "pywrap", "-x", proxy, *map(str, options), "--")
 
     def run(self, *program: str | Path, options: tuple[str, ...] = ("--confine", "on"), **how: object) -> Ran:
@@ -104,7 +104,7 @@ def network() -> Iterator[namespaces.Networks]:
                 _ip(made, "client", f"-{family}", "route", "add", "default", "via", gateway)
             yield made
     except peers.Missing as err:
-        _skip(str(err))
+        skip_where_forbidden(str(err))
 
 
 @pytest.fixture(params=["root", "nobody"])
@@ -126,33 +126,7 @@ def _need_confinement(client: Client) -> None:
         ran = run(*client.command("--confine", "on"), "true", status=None, cwd=client.package)
         _reasons[client.user] = ran.err if ran.status else ""
     if _reasons[client.user]:
-        _skip(_reasons[client.user])
-
-
-def _skip(reason: str) -> None:
-    """Where the machine forbids it; but CI's must not."""
-    if os.environ.get("CI", "").lower() in ("true", "1"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
-def python_of(user: str) -> str:
-    """An interpreter that ``user`` may execute: a home directory's is root's alone."""
-    candidates = [sys.executable, *interpreters().values(), "/usr/bin/python3"]
-    for python in candidates:
-        command = (python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))")
-        if subprocess.run([*_as(user), *command], capture_output=True).returncode == 0:
-            return python
-    _skip(f"no Python 3.11 or later that {user} may execute")
-    raise AssertionError("skipped")
-
-
-def _as(user: str) -> tuple[str, ...]:
-    """The words before a command that ``user`` is to run."""
-    if user == "root":
-        return ()
-    # Not setpriv itself: it keeps root's capabilities until it executes something.
-    return ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "env", "HOME=/nonexistent")
+        skip_where_forbidden(_reasons[client.user])
 
 
 def _ip(made: namespaces.Networks, place: str, *words: str) -> None:
@@ -184,3 +158,29 @@ def _services(made: namespaces.Networks) -> Iterator[None]:
     command = (sys.executable, str(HERE / "services.py"), *namespaces.SERVER.values())
     with namespaces.running(made, "server", *command, ready=(namespaces.SERVER[6], HTTP)):
         yield
+
+
+@pytest.fixture(scope="session")
+def files(network, tmp_path_factory):
+    """A web server with a git repository and a package in it."""
+    root = tmp_path_factory.mktemp("files")
+    repository = root / "repository"
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(repository))
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    (repository / "file").write_text("hello\n")
+    for words in (("add", "."), ("commit", "-qm", "hello"), ("update-server-info",)):
+        subprocess.run([*git, *words], check=True)
+    command = (sys.executable, "-m", "http.server", "-d", str(root), "--bind", SERVER[4], str(FILES))
+    with namespaces.running(network, "server", *command, ready=(SERVER[4], FILES)):
+        yield root
+
+
+FORBID = "echo 0 >/proc/sys/user/max_user_namespaces; echo 0 >/proc/sys/user/max_net_namespaces"
+
+
+@pytest.fixture
+def forbidden():
+    words = (peers.find("unshare", package="util-linux"), "--user", "--map-root-user", "sh", "-c")
+    if subprocess.run([*words, FORBID], capture_output=True).returncode:
+        pytest.skip("this machine has no user namespaces whose limits could be lowered")
+    return *words, f'{FORBID}; exec "$@"', "sh"

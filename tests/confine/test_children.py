@@ -6,14 +6,10 @@ import time
 
 import pytest
 
-from tests.confine.conftest import ECHO, python_of
-from tests.confine.test_forbidden import PROXY, forbidden
-from tests.confine.test_launching import start
-from tests.confine.test_programs import FILES, PAGE, files, need
+from tests.support.confined import ECHO, FILES, PAGE, need, python_of, start
+from tests.support.confined import NEVER_REACHED as PROXY
 from tests.support.namespaces import SERVER, url
 from tests.support.run import PROGRAMS, find_interpreter, interpreters, pysocksify, run
-
-__all__ = ["files", "forbidden"]
 
 PROGRAM = "children_not_python.py"
 PATIENCE = 60

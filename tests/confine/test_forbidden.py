@@ -3,23 +3,10 @@
 Each in a user namespace of its own, whose limits are its own to lower.
 """
 
-import subprocess
-
 import pytest
 
-from tests.support import peers
+from tests.support.confined import NEVER_REACHED as PROXY
 from tests.support.run import pysocksify, run
-
-PROXY = "socks5h://192.0.2.99:1080"
-FORBID = "echo 0 >/proc/sys/user/max_user_namespaces; echo 0 >/proc/sys/user/max_net_namespaces"
-
-
-@pytest.fixture
-def forbidden():
-    words = (peers.find("unshare", package="util-linux"), "--user", "--map-root-user", "sh", "-c")
-    if subprocess.run([*words, FORBID], capture_output=True).returncode:
-        pytest.skip("this machine has no user namespaces whose limits could be lowered")
-    return *words, f'{FORBID}; exec "$@"', "sh"
 
 
 @pytest.mark.parametrize("options", [("--confine", "on"), ()])

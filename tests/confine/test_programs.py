@@ -4,19 +4,13 @@ Those that are not installed are left out; CI installs the first ones (``scripts
 """
 
 import asyncio
-import shutil
 import subprocess
-import sys
 
 import pytest
 
-from tests.support import namespaces
 from tests.support.child import source_of
-from tests.support.confined import CLOSED, ECHO, HTTP, UDP_ECHO, start
+from tests.support.confined import CLOSED, ECHO, FILES, HTTP, PAGE, UDP_ECHO, need, start
 from tests.support.namespaces import SERVER
-
-FILES = 8080
-PAGE = "http://four.test/"
 
 NODE = f"require('http').get('{PAGE}', r => r.on('data', d => process.stdout.write(d)))"
 NODE_REFUSED = (
@@ -52,11 +46,6 @@ int main(void) {
   return 0;
 }
 """
-
-
-def need(name):
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed")
 
 
 @pytest.mark.parametrize(
@@ -116,21 +105,6 @@ def test_a_static_program(client):
         pytest.skip("no static C library is installed")
     binary.chmod(0o755)
     assert client.run(binary, options=()).out == "Connection refused\n"
-
-
-@pytest.fixture(scope="session")
-def files(network, tmp_path_factory):
-    """A web server with a git repository and a package in it."""
-    root = tmp_path_factory.mktemp("files")
-    repository = root / "repository"
-    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(repository))
-    subprocess.run(["git", "init", "-q", repository], check=True)
-    (repository / "file").write_text("hello\n")
-    for words in (("add", "."), ("commit", "-qm", "hello"), ("update-server-info",)):
-        subprocess.run([*git, *words], check=True)
-    command = (sys.executable, "-m", "http.server", "-d", str(root), "--bind", SERVER[4], str(FILES))
-    with namespaces.running(network, "server", *command, ready=(SERVER[4], FILES)):
-        yield root
 
 
 def test_git_clones(client, files):

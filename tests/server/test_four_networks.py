@@ -19,9 +19,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import installed
-from tests.server.conftest import receive
 from tests.support import peers
 from tests.support.namespaces import running
+from tests.support.raw_sockets import receive
 from tests.support.run import program
 
 PLACES = ("client", "server", "upstream", "target")

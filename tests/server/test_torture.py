@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from pywrap.server import threads
-from tests.server.conftest import receive, receive_all
-from tests.server.test_main import PYSOCKSD, Program, program  # noqa: F401
+from tests.support.pysocksd import PYSOCKSD, Program
+from tests.support.raw_sockets import receive, receive_all
 from tests.support.run import program as python_program
 from tests.support.servers import PATIENCE, reference_server
 
