@@ -1,8 +1,8 @@
 """The broker of children: one confinement for all programs that are not Python and that a run starts.
 
-The first of them starts it (``pywrap.launch.joiner``), whichever process of the run that is a child of. It is
-no child of the run, has neither its terminal nor its descriptors, and has made namespaces in which there is
-nothing yet. Whoever asks at its Unix socket gets descriptors of these, and enters them by itself (setns(2)).
+The first of them starts it (``pywrap.launch.joiner``), in whichever process of the run. The broker is no
+child of the run, has neither its terminal nor its descriptors, and makes namespaces in which there is nothing
+yet. A process that asks at its Unix socket gets descriptors of these, and enters them by itself (setns(2)).
 
 It stays while one of the processes is there that have started such children, or a process inside; and a
 moment longer, since a child between its start and its entry is neither.
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _SCM_RIGHTS = 1
 _BACKLOG = 128
-# Seconds that it stays without anybody.
+# Seconds that it stays without a process to stay for.
 _GRACE = 2.0
 
 

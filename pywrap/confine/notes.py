@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pywrap.programs.joining import Note
 
 
+# In the place of the start of a process that has ended.
+_ENDED = "ended"
+
+
 def write(run: str, note: Note, keeper: int) -> str:
     """Write the note of ``run``; return its path. It may be removed when the process ``keeper`` has ended.
 
@@ -51,7 +55,8 @@ def _sweep(folder: str) -> None:
                 continue
             pid = keeper.partition(" ")[0]
             # Only those of this PID namespace: the folder may be shared with a container.
-            if pid.isdigit() and keeper.endswith(_namespace()) and _start(int(pid)) != keeper:
+            is_here = pid.isdigit() and keeper.endswith(_namespace())
+            if is_here and (_ENDED in keeper or _start(int(pid)) != keeper):
                 remove(path)
 
 
@@ -62,7 +67,7 @@ def _start(pid: int) -> str:
             # proc_pid_stat(5): the second field is a name in parentheses, and may contain any of them.
             ticks = file.read().rpartition(")")[2].split()[19]
     except OSError:
-        ticks = "ended"
+        ticks = _ENDED
     return f"{pid} {ticks} {_namespace()}"
 
 

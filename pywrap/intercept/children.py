@@ -97,7 +97,7 @@ class Children:
         mode = self.settings.children
         if mode == "auto" and self.settings.confine == "off":
             mode = "warn"
-        if mode == "direct":
+        if mode == "direct" or _has_no_traffic(path):
             return None
         if mode == "refuse":
             what = f"pysocksify refused: `{file}` is not Python (--children refuse)"
@@ -196,6 +196,23 @@ class Children:
             self._told.add(file)
             text = f"`{file}` is setuid, and gains no privileges in a confinement of an ordinary user"
             self._make_messages(self.settings.verbosity).say(0, text)
+
+
+# Of the system's own programs, those that libraries run when they are imported (``ctypes.util.find_library``,
+# ``platform``), and that have nothing to do with a network.
+_WITHOUT_TRAFFIC = frozenset(
+    f"{folder}/{name}"
+    for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin")
+    for name in ("ldconfig", "uname", "getconf")
+)
+
+
+def _has_no_traffic(file: str) -> bool:
+    if file not in _WITHOUT_TRAFFIC:
+        return False
+    status = os.stat(file)
+    # Root alone can have put it there.
+    return status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _is_executed(file: str) -> bool:

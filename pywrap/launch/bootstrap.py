@@ -33,7 +33,8 @@ def start(directory: str, hides: bool = True) -> None:
     """
     value = os.environ.get(VARIABLE) or _at_start()
     if not value and _is_subinterpreter():
-        # Another end than of the process: the program lives. Who made it will arm it, or nothing goes out.
+        # The process must not end for it. The patch of the interpreter that made it arms it now; where C code
+        # made it, nothing goes out.
         sys.addaudithook(_refuse)
         return
     if not value:

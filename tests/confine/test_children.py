@@ -184,6 +184,12 @@ def test_warned_of_once_for_each_program(program):
     assert program("warned", 2, options=("-q", "--children", "warn")).err.count("warning") == 2
 
 
+def test_what_libraries_run_at_their_import_makes_no_confinement(client):
+    code = "import subprocess; subprocess.run(['/sbin/ldconfig', '-p'], stdout=-3); subprocess.run(['uname'])"
+    ran = client.run(client.python, "-c", code, options=("--children", "warn"))
+    assert (ran.out, ran.err) == ("Linux\n", "")
+
+
 def test_nothing_is_said_of_direct_ones(program):
     assert program("warned", 1, options=("--children", "direct")).err == ""
 
