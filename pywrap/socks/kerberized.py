@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pywrap.errors import NoCommonMethod, ProtocolError, SocksError
+from pywrap.errors import AUTHENTICATED, UNHEARD, NoCommonMethod, ProtocolError, SocksError
 from pywrap.socks import gssapi, v5
 from pywrap.socks.wire import Establish, Recv, Send, Wrap
 
@@ -35,8 +35,7 @@ def request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoin
         if version != v5.VERSION:
             raise ProtocolError(v5.not_socks(v5.VERSION, bytes([version, method])))
     except SocksError as err:
-        err.unheard = True
-        raise
+        raise err.copy(stage=UNHEARD) from err.__cause__
     if method == v5.NO_ACCEPTABLE_METHODS:
         raise NoCommonMethod("the proxy does not accept GSSAPI")
     if method != gssapi.METHOD:
@@ -52,5 +51,4 @@ def request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoin
     try:
         return (yield from v5.read_reply())
     except SocksError as err:
-        err.authenticated = True
-        raise
+        raise err.copy(stage=AUTHENTICATED) from err.__cause__

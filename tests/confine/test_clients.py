@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.confine import servers
-from tests.confine.test_programs import PAGE, need
 from tests.support import peers
+from tests.support.confined import PAGE, need
 from tests.support.datagram_servers import http3_server
 from tests.support.run import TESTS, program, pysocksify, run
 from tests.support.servers import reference_server

@@ -90,7 +90,7 @@ def test_a_module_that_is_not_installed_is_not_announced(name):
 
 
 def test_a_module_with_sockets_of_its_own_is_announced_before_it_is_executed(tmp_path):
-    (tmp_path / "uvloop.py").write_text("print('executed')\n")
+    (tmp_path / "grpc.py").write_text("print('executed')\n")
 
     def program(folder):
         sys.path.insert(0, folder)
@@ -102,11 +102,11 @@ def test_a_module_with_sockets_of_its_own_is_announced_before_it_is_executed(tmp
 
         import_hook.install(lambda: None, lambda module: None, announced)
         try:
-            import uvloop  # noqa: F401
+            import grpc  # noqa: F401
         except ModuleNotFoundError as err:
             print(err)
 
-    assert ran(program, str(tmp_path)).out == "announced uvloop True\nrefused\n"
+    assert ran(program, str(tmp_path)).out == "announced grpc True\nrefused\n"
 
 
 @pytest.mark.parametrize("fails", ["expected", "imported"])
@@ -133,4 +133,6 @@ def test_a_program_does_not_go_on_with_a_module_that_is_half_patched(fails):
 
     done = ran(program, status=125)
     assert done.out == ""
-    assert "pysocksify: error: cannot patch the socket module: ImportError('no patch')" in done.err
+    # `socket` imports `select`, which is patched first.
+    name = "socket" if fails == "expected" else "select"
+    assert f"pysocksify: error: cannot patch the {name} module: ImportError('no patch')" in done.err

@@ -36,7 +36,7 @@ def report():
     print(
         json.dumps(
             {
-                "door": socket.socket.connect.__qualname__ == "connect",
+                "door": type(socket.socket.connect).__name__ == "function",
                 "path": [p for p in sys.path if "startup" in p],
                 "argv": sys.argv,
                 "site": getattr(sys.modules.get("sitecustomize"), "__file__", None),

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import installed
 from tests.support import destinations, peers
 from tests.support.destinations import HELLO
+from tests.support.installed import installed
 from tests.support.kerberos import realm
 from tests.support.servers import PATIENCE, reference_server
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import installed
 from tests.support import peers
+from tests.support.installed import installed
 from tests.support.namespaces import running
 from tests.support.raw_sockets import receive
 from tests.support.run import program

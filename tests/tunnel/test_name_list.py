@@ -80,11 +80,11 @@ def test_a_list_that_is_shared_late_keeps_its_numbers():
     assert [names.number_of(name) for name in "ab"] == [0, 1]
     names.share()
     try:
-        child = NameList(names._path, MOST)
+        child = NameList(names.path, MOST)
         assert [child.number_of(name) for name in "cab"] == [2, 0, 1]
         assert names.number_of("c") == 2
     finally:
-        os.close(int(names._path.rpartition("/")[2]))
+        os.close(int(names.path.rpartition("/")[2]))
 
 
 def test_a_damaged_file_is_given_up(path):
@@ -96,4 +96,4 @@ def test_a_damaged_file_is_given_up(path):
     assert [names.number_of("b"), names.number_of("c")] == [1, 2]
     # It does not come back with the next fork.
     names.share()
-    assert names._path == ""
+    assert names.path == ""

@@ -150,11 +150,11 @@ def test_parent_and_child_go_on_with_one_list():
     names = Placeholders(threading.Lock)
     names.placeholder("before.example")
     names.share()
-    other = Placeholders(threading.Lock, path=names._list._path)
+    other = Placeholders(threading.Lock, path=names._list.path)
     assert other.placeholder("child.example") == "198.18.0.2"
     assert names.placeholder("parent.example") == "198.18.0.3"
     assert other.name_of(packed("198.18.0.1")) == "before.example"
-    os.close(int(names._list._path.rpartition("/")[2]))
+    os.close(int(names._list.path.rpartition("/")[2]))
     # Without the file, each goes on by itself, behind what it knows.
     assert names.placeholder("later.example") == "198.18.0.4"
     assert names.name_of(packed("198.18.0.2")) == "child.example"

@@ -36,7 +36,7 @@ from pywrap.intercept.bind.descriptors import Descriptors, read_now
 from pywrap.intercept.bind.failures import Failures
 from pywrap.intercept.bind.request import BindRequest
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import is_open
+from pywrap.intercept.sockets import inode, is_open
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.first_hop import clone_socket
@@ -347,7 +347,7 @@ class Listener:
         # Some proxies do not say which host it is. To connect to 0.0.0.0 would reach this machine.
         host = peer.host if any(address_of(peer.host) or b"\1") else runtime.names.unknown
         address = runtime.peer(peer, (host, peer.port), self._is_ipv6)
-        runtime.registry.establish(new, address, self._name)
+        runtime.registry.establish(inode(new), address, self._name)
         runtime.messages.accepted(peer, self._binding.path)
         return new, address
 

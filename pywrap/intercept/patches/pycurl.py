@@ -74,8 +74,7 @@ def _curl_class(module: Any, current: Callable[[], Runtime | None]) -> Any:
                 return perform(*args)
             except module.error as err:
                 number, text, *rest = err.args
-                err.args = (_meaning(number, text), text, *rest)
-                raise
+                raise type(err)(_meaning(number, text), text, *rest) from None
 
         def perform(self) -> Any:
             return self._perform(super().perform, ())

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import installed
+from tests.support.installed import installed
 from tests.support.naming_proxy import naming_proxy
 from tests.support.postgres import PASSWORD, USER, postgres
 from tests.support.run import program, pysocksify, run

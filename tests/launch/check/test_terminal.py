@@ -66,7 +66,7 @@ def test_wide_ones_have_the_proxies_in_the_table_and_narrow_ones_above_it():
     wide = on_terminal([WORKS], PLACEHOLDERS, 160, colour=False).splitlines()
     assert wide[2].startswith("1  socks5h://127.0.0.1:9050  yes")
     middle = on_terminal([WORKS], PLACEHOLDERS, 80, colour=False).splitlines()
-    assert middle[0] == "1  socks5h://127.0.0.1:9050" and middle[4].startswith("1 yes")
+    assert middle[0] == "1  socks5h://127.0.0.1:9050" and middle[4].split()[:2] == ["1", "yes"]
     narrow = on_terminal([WORKS], PLACEHOLDERS, 40, colour=False).splitlines()
     assert narrow[0] == "1  socks5h://127.0.0.1:9050" and narrow[1].split()[:2] == ["reachable", "yes"]
 
