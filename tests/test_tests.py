@@ -54,6 +54,7 @@ ELSEWHERE = {
         "launch/startup/sitecustomize": "launch/test_launch.py test_interpreters.py",
         "programs/cover": "launch/test_launch.py confine/test_programs.py",
         "programs/isolated": "launch/test_program.py",
+        "programs/private_folder": "launch/test_secrets.py confine/test_notes.py",
         "programs/python": "launch/test_program.py test_interpreters.py",
     },
     "Parts of one machine, which is driven from its end: a relay, a flow, a check.": {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from pywrap.programs.joining import FOLDERS, NO, NOTE, YES
+from pywrap.programs.private_folder import private_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,20 +77,4 @@ def _namespace() -> str:
 
 def _folder() -> str:
     user = os.geteuid()
-    failure: OSError | None = None
-    for each in FOLDERS:
-        place = each.format(user=user)
-        try:
-            os.mkdir(place, 0o700)
-        except FileExistsError:
-            # Its type, owner and mode are checked below.
-            pass
-        except OSError as err:
-            failure = err
-            continue
-        status = os.lstat(place)
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & 0o077:
-            return place
-        failure = PermissionError(1, f"{place} can be changed by others")
-    assert failure is not None, "each place either returned or failed"
-    raise failure
+    return private_folder(each.format(user=user) for each in FOLDERS)

@@ -16,9 +16,9 @@ start then (``bootstrap``).
 from __future__ import annotations
 
 import os
-import stat
 
 from pywrap.launch.settings_file import PREFIX
+from pywrap.programs.private_folder import private_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,19 +150,4 @@ def _folder(environ: Mapping[str, str]) -> str:
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         places.insert(0, f"{runtime.rstrip('/')}/pysocksify")
-    failure: OSError | None = None
-    for place in places:
-        try:
-            os.mkdir(place, 0o700)
-        except FileExistsError:
-            # Its type, owner and mode are checked below.
-            pass
-        except OSError as err:
-            failure = err
-            continue
-        status = os.lstat(place)
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & 0o077:
-            return place
-        failure = PermissionError(1, f"{place} can be changed by others")
-    assert failure is not None, "each place either returned or failed"
-    raise failure
+    return private_folder(places)
