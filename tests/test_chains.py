@@ -295,7 +295,9 @@ def test_strict_names_both(three, echo_server):
 
     with scripted(*LIARS["hangs up"]) as liar:
         said = through(Chain((proxy(liar), proxy(three[0]))), program, echo_server.port, 1)["error"]
-    assert f"hop 2 of 2, proxy {proxy(three[0])}: the proxy hung up" in said
+    # The liar closes its connection with or without something unread in it, which makes a FIN or a RST.
+    ends = "the proxy hung up", "the connection to the proxy broke"
+    assert any(f"hop 2 of 2, proxy {proxy(three[0])}: {end}" in said for end in ends)
     assert f"hop 1 of 2, proxy {proxy(liar)}, granted a connection to it that it does not have" in said
 
 

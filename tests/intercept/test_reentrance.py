@@ -336,11 +336,11 @@ def test_what_waits_in_a_signal_handler_under_the_lock_gets_what_it_waits_for(
         *program("wait_under_lock.py"),
         *(echo_server.host, echo_server.port, echo.port, outer),
     )
-    assert ran.json == dict.fromkeys(
-        [
-            *("another socket, without a limit", "another socket, with a limit", "the same socket"),
-            *("a listener", "the name of a listener", "a connection", "getaddrinfo"),
-            *("a datagram, without a limit", "a datagram, with a limit"),
-        ],
-        [["True"], True],
-    )
+    inner = [
+        *("another socket, without a limit", "another socket, with a limit", "the same socket"),
+        *("a listener", "the name of a listener", "a connection", "getaddrinfo"),
+        *("a datagram, without a limit", "a datagram, with a limit"),
+    ]
+    assert {name: results for name, (results, _) in ran.json.items()} == dict.fromkeys(inner, ["True"])
+    # Fewer where what is pending has ended before: most have not.
+    assert sum(were_many for _, were_many in ran.json.values()) > len(inner) / 2
