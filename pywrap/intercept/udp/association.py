@@ -95,10 +95,16 @@ class Associations:
             if channel.queue and channel.queued + len(message) > room:
                 number = errno.EAGAIN if originals.gettimeout(sock) == 0 else errno.ENOBUFS
                 raise OSError(number, os.strerror(number))
-            if not channel.is_busy:
-                self._open_elsewhere(channel)
+            # First: a signal handler in the middle may give up the lock while it waits. The
+            # association may be open then, and has sent what was in the queue.
             channel.queue.append(message)
             channel.queued += len(message)
+            if not channel.is_busy and channel.association is None:
+                try:
+                    self._open_elsewhere(channel)
+                except BaseException:
+                    channel.queue, channel.queued = [], 0
+                    raise
             return True
 
     # ------------------------------------------------------------ opening
