@@ -69,6 +69,7 @@ ELSEWHERE = {
         "launch/check/report": "launch/check/test_check.py launch/check/test_probes.py",
         "relay/pumps": "relay/test_relay.py",
         "server/commands/connect": "server/test_server.py server/tcp/test_dial.py",
+        "server/commands/two_replies": "server/commands/test_bind.py server/test_upstream.py",
         "server/counters": "server/test_operation.py",
         "server/explain": "server/test_rules.py",
         "server/onward": "server/test_upstream.py",

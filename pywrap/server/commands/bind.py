@@ -1,8 +1,4 @@
-"""The command BIND: listen for one peer, tell the address, tell the peer that came, carry the bytes.
-
-The client has two replies. Between them nothing of what it sends is read: it stays in the
-kernel until the peer is there.
-"""
+"""The command BIND: listen for one peer, tell the address, tell the peer that came, carry the bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +14,11 @@ from _socket import (
     socket,
 )
 
-from pywrap.frozen import replace
 from pywrap.relay.descriptors import is_reserved, open_socket
-from pywrap.relay.loop import ERR, IN, RDHUP
+from pywrap.relay.loop import IN
 from pywrap.relay.relay import prepare, reset
 from pywrap.server.commands.bind_onward import BindOnward
+from pywrap.server.commands.two_replies import TwoReplies
 from pywrap.server.tcp.dial import CODES, NameLookup
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, packed
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.relay.timers import Timer
-    from pywrap.server.record import Record
     from pywrap.server.session import Session
     from pywrap.server.tcp.dial import SockAddr
     from pywrap.socks.serve import Request
@@ -46,27 +41,21 @@ _EVERYWHERE = {AF_INET: "0.0.0.0", AF_INET6: "::"}
 _DISCARD = 9
 
 
-class Bind:
+class Bind(TwoReplies):
     """One request, from its listener to its tunnel.
 
     The request names the peer that is expected, by its address; its port is not compared, as
     an FTP server connects from port 20 or from any. 0.0.0.0 and :: let any peer in.
     """
 
-    __slots__ = (
-        "_early", "_expected", "_listener", "_lookup", "_record", "_request", "_session", "_timer",
-    )  # fmt: skip
+    __slots__ = ("_expected", "_listener", "_lookup", "_timer")
 
     def __init__(self, session: Session, request: Request, early: bytes) -> None:
-        self._session = session
-        self._request = request
-        self._early = early
+        super().__init__(session, request, early)
         self._expected: set[bytes | None] = set()  # empty: any peer
         self._listener: socket | None = None
-        self._record: Record | None = None
         self._timer: Timer | None = None
         shared = session.shared
-        shared.loop.watch(session.client.fileno(), RDHUP, self._on_client)
         self._lookup: NameLookup | None = NameLookup(
             shared.loop,
             session.resolver,
@@ -86,26 +75,6 @@ class Bind:
             self._session.go_on_with(BindOnward(self._session, self._request, self._early, chain))
         else:
             self._lookup.start()
-
-    def abort(self) -> None:
-        """End it now, whatever it is doing."""
-        self._give_up("the server stopped")
-
-    # ------------------------------------------------------------ the client
-
-    def _on_client(self, events: int) -> None:
-        client = self._session.client
-        if not events & ERR and (self._early or self._session.has_unread):
-            # It has said all it has to say to the peer. If it is gone, a RST will tell.
-            self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
-        else:
-            self._give_up("the client went away")
-
-    def _give_up(self, words: str) -> None:
-        self._stop()
-        self._note(words)
-        reset(self._session.client)
-        self._session.hang_up()
 
     # ------------------------------------------------------------ the peer
 
@@ -188,11 +157,6 @@ class Bind:
         words = os.strerror(err.errno or errno.EIO)
         self._fail(CODES.get(err.errno or 0, v5.GENERAL_FAILURE), words[:1].lower() + words[1:])
 
-    def _fail(self, code: int, words: str) -> None:
-        self._stop()
-        self._note(words)
-        self._session.dismiss(self._request.reply(code))
-
     def _stop(self) -> None:
         """Look no name up and listen no more."""
         loop = self._session.shared.loop
@@ -211,15 +175,6 @@ class Bind:
                 pass
             loop.close(self._listener)
             self._listener = None
-
-    def _note(self, outcome: str, answer: Endpoint | None = None) -> Record:
-        """Tell what the next reply will say, or why there will be none."""
-        if self._record is None:
-            self._record = self._session.record(self._request, outcome, answer)
-        else:
-            self._record = replace(self._record, outcome=outcome, answer=answer)
-            self._session.shared.arrived(self._record)
-        return self._record
 
 
 def _address_towards(peer: Any, family: int, client: socket) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pywrap.frozen import replace
-from pywrap.relay.loop import ERR, RDHUP
-from pywrap.relay.relay import reset
 from pywrap.server.advertised import advertised, host_of
+from pywrap.server.commands.two_replies import TwoReplies
 from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, packed
@@ -14,28 +12,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
-    from pywrap.server.record import Record
     from pywrap.server.session import Session
     from pywrap.server.upstream import Chain
     from pywrap.socks.serve import Request
 
 
-class BindOnward:
-    """One request. Between the replies, nothing of what the client sends is read, as in ``bind``.
+class BindOnward(TwoReplies):
+    """One request, through ``chain``."""
 
-    ``early`` is what it has sent behind its request, for the peer.
-    """
-
-    __slots__ = ("_chain", "_dial", "_early", "_record", "_request", "_session")
+    __slots__ = ("_chain", "_dial")
 
     def __init__(self, session: Session, request: Request, early: bytes, chain: Chain) -> None:
-        self._session = session
-        self._request = request
-        self._early = early
+        super().__init__(session, request, early)
         self._chain = chain
-        self._record: Record | None = None
         shared = session.shared
-        shared.loop.watch(session.client.fileno(), RDHUP, self._on_client)
         self._dial: ChainDial | None = ChainDial(
             *(shared.loop, session.resolver, chain, v5.BIND, request.destination),
             *(shared.census.limits.connect, self._came, self._fail, shared.policy.upstream.securing),
@@ -45,18 +35,6 @@ class BindOnward:
     def start(self) -> None:
         assert self._dial is not None
         self._dial.start()
-
-    def abort(self) -> None:
-        """End it now, whatever it is doing."""
-        self._give_up("the server stopped")
-
-    def _on_client(self, events: int) -> None:
-        client = self._session.client
-        if not events & ERR and (self._early or self._session.has_unread):
-            # It has said all it has to say to the peer. If it is gone, a RST will tell.
-            self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
-        else:
-            self._give_up("the client went away")
 
     def _listens(self, sock: socket, bound: Endpoint) -> None:
         """The first reply: where the peer has to come."""
@@ -79,29 +57,7 @@ class BindOnward:
         record = self._note("", source)
         self._session.tunnel(peer, record, self._request.reply(v5.SUCCEEDED, source), self._early)
 
-    # ------------------------------------------------------------ the end
-
-    def _give_up(self, words: str) -> None:
-        self._stop()
-        self._note(words)
-        reset(self._session.client)
-        self._session.hang_up()
-
-    def _fail(self, code: int, words: str) -> None:
-        self._stop()
-        self._note(words)
-        self._session.dismiss(self._request.reply(code))
-
     def _stop(self) -> None:
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
-
-    def _note(self, outcome: str, answer: Endpoint | None = None) -> Record:
-        """Tell what the next reply will say, or why there will be none."""
-        if self._record is None:
-            self._record = self._session.record(self._request, outcome, answer)
-        else:
-            self._record = replace(self._record, outcome=outcome, answer=answer)
-            self._session.shared.arrived(self._record)
-        return self._record
