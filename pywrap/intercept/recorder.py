@@ -50,30 +50,11 @@ class Recorder:
     def opened(self, begun: Begun, verdict: Verdict, sock: _socket.socket) -> None:
         """The tunnel on ``sock`` is open."""
         local, remote = _ends(sock)
-        destination = verdict.destination
-        self._log.connection(
-            begun,
-            destination.host,
-            destination.port,
-            TO_TUNNEL,
-            name=_name(destination),
-            chain=verdict.chain,
-            local=local,
-            remote=remote,
-        )
+        self._connection(begun, verdict, TO_TUNNEL, chain=verdict.chain, local=local, remote=remote)
 
     def failed(self, begun: Begun, verdict: Verdict, error: BaseException) -> None:
         """A tunnel has failed."""
-        destination = verdict.destination
-        self._log.connection(
-            begun,
-            destination.host,
-            destination.port,
-            TO_TUNNEL,
-            name=_name(destination),
-            chain=verdict.chain,
-            error=error,
-        )
+        self._connection(begun, verdict, TO_TUNNEL, chain=verdict.chain, error=error)
 
     def directly(
         self, connect: Callable[..., int | None], sock: _socket.socket, address: Any, verdict: Verdict
@@ -99,21 +80,23 @@ class Recorder:
     def _direct(self, begun: Begun, verdict: Verdict, sock: _socket.socket, error: OSError | None) -> None:
         if error is not None and error.errno in _ASKED_AGAIN:
             return
-        destination = verdict.destination
         underway = error is not None and error.errno in _UNDERWAY
         local, remote = _ends(sock) if error is None else (None, None)
-        self._log.connection(
+        self._connection(
             begun,
-            destination.host,
-            destination.port,
+            verdict,
             TO_DIRECT,
-            name=_name(destination),
             reason=verdict.reason,
             error=None if underway else error,
             result=UNKNOWN if underway else "",
             local=local,
             remote=remote,
         )
+
+    def _connection(self, begun: Begun, verdict: Verdict, route: str, **rest: Any) -> None:
+        destination = verdict.destination
+        name = _name(destination)
+        self._log.connection(begun, destination.host, destination.port, route, name=name, **rest)
 
     # ------------------------------------------------------------ datagrams
 
