@@ -66,6 +66,23 @@ def is_direct(runtime: Runtime, host: str, port: int) -> bool:
     return runtime.is_literal(host) and runtime.routes.verdict(host, port, ":" in host).kind == DIRECT
 
 
+def to_forward(
+    runtime: Runtime, parameters: Mapping[str, Any], error: type[Exception]
+) -> list[tuple[str, str, int]]:
+    """The ``destinations``; [] where libpq may connect by itself, or has the words for what is wrong.
+
+    Raises:
+        error: the destination cannot be told.
+    """
+    try:
+        hosts = destinations(parameters)
+    except ServiceNotRead:
+        raise error("pysocksify: where a service is cannot be told; name the host instead") from None
+    except ValueError:
+        return []
+    return [] if all(is_direct(runtime, where, port) for _, where, port in hosts) else hosts
+
+
 def described(host: str, where: str, port: int) -> str:
     """The destination in libpq's words."""
     place = f'"{host}"' if host == where else f'"{host}" ({where})'

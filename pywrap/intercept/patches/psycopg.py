@@ -73,14 +73,8 @@ def _connect(
     texts = sys.modules["psycopg.conninfo"]
     error = module.e.OperationalError
     parameters = texts.conninfo_to_dict(conninfo)
-    try:
-        hosts = libpq.destinations(parameters)
-    except libpq.ServiceNotRead:
-        raise error("pysocksify: where a service is cannot be told; name the host instead") from None
-    except ValueError:
-        # libpq has the words for it, and connects to nothing.
-        return (yield from original(conninfo, *args, **options))
-    if all(libpq.is_direct(runtime, where, port) for _, where, port in hosts):
+    hosts = libpq.to_forward(runtime, parameters, error)
+    if not hosts:
         return (yield from original(conninfo, *args, **options))
     forwards: list[Forward | None] = []
     try:

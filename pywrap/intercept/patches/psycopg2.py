@@ -33,14 +33,8 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
         if runtime is None:
             return original(dsn, connection_factory, **options)
         parameters = extensions.parse_dsn(dsn)
-        try:
-            hosts = libpq.destinations(parameters)
-        except libpq.ServiceNotRead:
-            raise error("pysocksify: where a service is cannot be told; name the host instead") from None
-        except ValueError:
-            # libpq has the words for it, and connects to nothing.
-            return original(dsn, connection_factory, **options)
-        if all(libpq.is_direct(runtime, where, port) for _, where, port in hosts):
+        hosts = libpq.to_forward(runtime, parameters, error)
+        if not hosts:
             return original(dsn, connection_factory, **options)
         hosts, forwards = _opened(runtime, error, parameters, hosts)
         cls = connection_factory or extensions.connection
