@@ -282,11 +282,11 @@ class Outside:
     # ------------------------------------------------------------ what hops are asked beside it (``Hops``)
 
     def probe_liveness(self, path: Path) -> None:
-        """Ask the last hop of ``path``, which keeps a connection waiting, whether it is alive."""
+        """Probe whether the last hop of ``path``, which keeps a connection waiting, is alive."""
         self._ask(LivenessProbe(self._hops, path), self._within(PATIENCE))
 
     def probe_pipelining(self, path: Path) -> None:
-        """Ask the last hop of ``path``, which has answered no flight yet, whether it takes one."""
+        """Probe whether the last hop of ``path`` supports pipelining, which is not known yet."""
         self._ask(PipeliningProbe(self._hops, path), self._within(HURRY))
 
     def _learn(self, path: Path) -> None:
