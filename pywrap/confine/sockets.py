@@ -104,7 +104,7 @@ def make(ipv6: bool) -> list[socket]:
         OSError: the kernel refuses, or has no such sockets.
     """
     families = (AF_INET, AF_INET6) if ipv6 else (AF_INET,)
-    made = [_packets(), _questions()]
+    made = [_packets(), questions()]
     for family in families:
         listener = _transparent(family, SOCK_STREAM)
         listener.listen(_BACKLOG)
@@ -124,7 +124,7 @@ def _packets() -> socket:
     return sock
 
 
-def _questions() -> socket:
+def questions() -> socket:
     return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, netlink.SOCK_DIAG)
 
 
