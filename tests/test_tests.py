@@ -58,7 +58,6 @@ ELSEWHERE = {
         "programs/python": "launch/test_program.py test_interpreters.py",
     },
     "Parts of one machine, which is driven from its end: a relay, a flow, a check.": {
-        "intercept/hop_probes": "tunnel/test_liveness.py tunnel/test_pipelining_probe.py test_chains.py",
         "intercept/udp/association": "intercept/udp/test_flow.py test_udp_failures.py",
         "intercept/udp/closing": "intercept/udp/test_kernel_socket.py intercept/udp/test_methods.py",
         "intercept/udp/routing": "intercept/udp/test_methods.py intercept/test_remote_names.py",
