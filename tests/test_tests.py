@@ -28,6 +28,7 @@ ELSEWHERE = {
         "intercept/originals": "intercept/test_install.py intercept/test_own_socket.py",
         "intercept/udp/state": "intercept/udp/test_flow.py",
         "launch/errors": "test_cli.py launch/test_program.py",
+        "server/option_table": "test_documents.py server/test_command_line.py server/test_chosen_options.py",
         "server/record": "server/test_log.py",
     },
     "What a start does: it shows in a child alone, and in each interpreter.": {
