@@ -215,21 +215,8 @@ def sources() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(TESTS)), path.read_text()
 
 
-# Written while the rule was: to be moved to ``tests/support``. No other may follow.
-IMPORTING_YET = {
-    "confine/test_services.py",
-    "intercept/bind/test_peers.py",
-    "intercept/bind/test_states.py",
-    "launch/report/test_page.py",
-    "launch/report/test_rows.py",
-    "server/test_secured_upstream.py",
-}
-
-
 def test_no_helper_is_imported_from_a_test_module():
-    found = {path: found for path, source in sources() if (found := imports_of_tests(source))}
-    assert {path: names for path, names in found.items() if path not in IMPORTING_YET} == {}
-    assert IMPORTING_YET <= found.keys(), "it is no exception any more"
+    assert {path: found for path, source in sources() if (found := imports_of_tests(source))} == {}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +243,6 @@ TEXTS = {
     "test_tests.py": "what this is tried on",
     "programs/start_children.py": "what its children get by -c, as a file and as a package",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
-    "config/test_settings_env.py": "a class that is made twice",
 }
 
 
@@ -293,39 +279,10 @@ def is_program(text: str) -> bool:
     return len(tree.body) > 1 and any(isinstance(node, kinds) for node in ast.walk(tree))
 
 
-# Written while the rule was: to become functions. No other may follow.
-IN_STRINGS_YET = {
-    "confine/servers.py",
-    "confine/test_clients.py",
-    "confine/test_loopback.py",
-    "confine/test_races.py",
-    "confine/test_secured.py",
-    "confine/test_services.py",
-    "intercept/bind/test_peers.py",
-    "intercept/bind/test_states.py",
-    "intercept/patches/test_dnspython.py",
-    "intercept/patches/test_interpreters.py",
-    "intercept/patches/test_psycopg.py",
-    "intercept/patches/test_pycares.py",
-    "intercept/patches/test_pycurl.py",
-    "intercept/patches/test_qh3.py",
-    "intercept/tcp/test_in_loop.py",
-    "intercept/test_interrupted_connect.py",
-    "launch/watch/test_watch.py",
-    "log/test_runs.py",
-    "log/test_writer.py",
-    "programs/children_not_python.py",
-    "programs/stray_children.py",
-    "test_marker.py",
-    "test_no_tax.py",
-}
-
-
 def test_programs_are_no_strings():
     found = {path: lines for path, source in sources() if (lines := programs(source))}
-    allowed = IN_STRINGS_YET | TEXTS.keys()
-    assert {path: lines for path, lines in found.items() if path not in allowed} == {}
-    assert IN_STRINGS_YET <= found.keys(), "it is no exception any more"
+    assert {path: lines for path, lines in found.items() if path not in TEXTS} == {}
+    assert TEXTS.keys() <= found.keys(), "it is no exception any more"
 
 
 PROGRAM = """

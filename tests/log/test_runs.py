@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.log import of, read, valid
 from tests.support.run import environment, program, pysocksify, run
 from tests.support.servers import reference_server
@@ -125,13 +126,16 @@ def test_the_broker_finds_out_which_process_has_asked(file, proxy, http_server):
 
 @pytest.mark.parametrize("dns", ["local", "tor"])
 def test_names_say_who_answered(dns, file, proxy):
-    code = (
-        "import socket\n"
-        "for name in ('localhost', 'nowhere.invalid'):\n"
-        "    try: socket.getaddrinfo(name, 80)\n"
-        "    except OSError: pass"
-    )
-    run(*logged(file, proxy.url("alice", "s3cret"), "--dns", dns), sys.executable, "-c", code)
+    def program():
+        import socket
+
+        for name in ("localhost", "nowhere.invalid"):
+            try:
+                socket.getaddrinfo(name, 80)
+            except OSError:
+                pass
+
+    run(*logged(file, proxy.url("alice", "s3cret"), "--dns", dns), sys.executable, "-c", source_of(program))
     names = {line["name"]: line for line in of("name", read(file))}
     assert names["nowhere.invalid"]["how"] == dns and names["nowhere.invalid"]["result"] == "failed"
     assert names["nowhere.invalid"]["errno"].startswith("EAI_")
@@ -139,16 +143,23 @@ def test_names_say_who_answered(dns, file, proxy):
 
 
 def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
-    code = (
-        "import socket\n"
-        "listener = socket.socket()\n"
-        "listener.bind(('0.0.0.0', 0)); listener.listen()\n"
-        "peer = socket.socket()\n"
-        "peer.connect(listener.getsockname())\n"
-        "listener.accept()"
-    )
+    def program():
+        import socket
+
+        listener = socket.socket()
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        peer = socket.socket()
+        peer.connect(listener.getsockname())
+        listener.accept()
+
     with reference_server() as proxy:
-        run(*logged(file, proxy.url(), "--listen", "bind", "--bind-peer", "any"), sys.executable, "-c", code)
+        run(
+            *logged(file, proxy.url(), "--listen", "bind", "--bind-peer", "any"),
+            sys.executable,
+            "-c",
+            source_of(program),
+        )
     lines = read(file)
     (listener,) = of("listener", lines)
     assert (listener["route"], listener["result"]) == ("tunnel", "ok")
@@ -156,16 +167,18 @@ def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
 
 
 def test_a_direct_connection_is_one_line_however_often_a_loop_asks_for_its_state(file, echo_server):
-    code = (
-        "import select, socket\n"
-        "sock = socket.socket()\n"
-        "sock.setblocking(False)\n"
-        f"place = {echo_server.host!r}, {echo_server.port}\n"
-        "sock.connect_ex(place)\n"
-        "select.select([], [sock], [], 20)\n"
-        "print([sock.connect_ex(place) for _ in range(3)])"
-    )
-    run(*pysocksify("-x", "socks5h://127.0.0.1:1", "--log", file), sys.executable, "-c", code)
+    def program(host, port):
+        import select
+        import socket
+
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex((host, port))
+        select.select([], [sock], [], 20)
+        print([sock.connect_ex((host, port)) for _ in range(3)])
+
+    command = *pysocksify("-x", "socks5h://127.0.0.1:1", "--log", file), sys.executable
+    run(*command, "-c", source_of(program, echo_server.host, echo_server.port))
     (line,) = of("connection", read(file))
     assert (line["route"], line["reason"]) == ("direct", "this machine")
     assert line["result"] in ("ok", "unknown")
@@ -225,14 +238,18 @@ def test_a_descriptor_can_be_the_log_also_of_children_that_do_not_have_it(echo_s
 
 @pytest.mark.parametrize("confine", ["off", "on"])
 def test_a_pipe_is_found_by_processes_whose_own_stdout_is_another(confine, echo_server):
-    child = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
-    code = (
-        "import subprocess, sys\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], check=True, stdout=subprocess.DEVNULL)\n"
+    def program(connect):
+        import os
+        import subprocess
+        import sys
+
+        subprocess.run([sys.executable, "-c", connect], check=True, stdout=subprocess.DEVNULL)
         # A number that is another file by now is not written to.
-        "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 1)\n"
-        f"exec({child!r})"
-    )
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        exec(connect)
+
+    connect = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
+    code = source_of(program, connect)
     with reference_server() as proxy:
         ran = run(*logged("-", proxy.url(), "--confine", confine), sys.executable, "-c", code, status=None)
     lines = [line for line in of("connection", valid(ran.out)) if line["by"] == "patch"]
@@ -269,16 +286,23 @@ def test_install_takes_a_log_too(file, echo_server):
 
 
 def test_uninstall_gives_the_descriptor_back(file, echo_server):
+    def program(url, file, host, port):
+        import os
+        import socket
+
+        import pywrap
+
+        def descriptors_of_it():
+            links = map("/proc/self/fd/".__add__, os.listdir("/proc/self/fd"))
+            return sum(os.path.realpath(link) == file for link in links)
+
+        pywrap.install(url, loopback="proxy", log=file)
+        socket.create_connection((host, port))
+        print(descriptors_of_it(), pywrap.uninstall(), descriptors_of_it())
+
     with reference_server() as proxy:
-        code = (
-            "import os, pywrap, socket\n"
-            "links = lambda: map('/proc/self/fd/'.__add__, os.listdir('/proc/self/fd'))\n"
-            f"logs = lambda: [link for link in links() if os.path.realpath(link) == {str(file)!r}]\n"
-            f"pywrap.install({proxy.url()!r}, loopback='proxy', log={str(file)!r})\n"
-            f"socket.create_connection(({echo_server.host!r}, {echo_server.port}))\n"
-            "print(len(logs()), pywrap.uninstall(), len(logs()))"
-        )
-        assert run(sys.executable, "-c", code).out == "1 None 0\n"
+        words = proxy.url(), str(file), echo_server.host, echo_server.port
+        assert run(sys.executable, "-c", source_of(program, *words)).out == "1 None 0\n"
 
 
 @pytest.mark.parametrize(
@@ -302,16 +326,19 @@ def test_each_library_is_named_and_does_not_notice(name, library, file, http_ser
 
 
 def test_every_interpreter_writes_the_same_lines(interpreter, file, echo_server):
-    code = (
-        "import asyncio, socket\n"
-        f"place = {echo_server.host!r}, {echo_server.port}\n"
-        "socket.create_connection(place).close()\n"
-        "async def main():\n"
-        "    _, writer = await asyncio.open_connection(*place)\n"
-        "    writer.close()\n"
-        "asyncio.run(main())"
-    )
+    def program(host, port):
+        import asyncio
+        import socket
+
+        async def main():
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+
+        socket.create_connection((host, port)).close()
+        asyncio.run(main())
+
     with reference_server() as proxy:
+        code = source_of(program, echo_server.host, echo_server.port)
         run(*logged(file, proxy.url()), interpreter, "-c", code)
     connections = of("connection", read(file))
     assert [(line["library"], line["thread"], line["result"]) for line in connections] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.run import PROGRAMS, pysocksify, run
 from tests.support.servers import reference_server
 
@@ -33,19 +34,20 @@ def test_after_install(interpreter, proxy, sink_server):
     assert names == [True, True]
 
 
-CREATE = """
-import pywrap, sys
-try:
-    import _interpreters as made
-except ModuleNotFoundError:
-    import _xxsubinterpreters as made
-before = made.create
-pywrap.install("socks5h://127.0.0.1:1")
-assert made.create is not before
-pywrap.uninstall()
-assert made.create is before
-"""
+def create():
+
+    import pywrap
+
+    try:
+        import _interpreters as made
+    except ModuleNotFoundError:
+        import _xxsubinterpreters as made
+    before = made.create
+    pywrap.install("socks5h://127.0.0.1:1")
+    assert made.create is not before
+    pywrap.uninstall()
+    assert made.create is before
 
 
 def test_uninstall_takes_it_back(interpreter):
-    run(interpreter, "-W", "ignore", "-c", CREATE, env={"PYTHONPATH": ROOT})
+    run(interpreter, "-W", "ignore", "-c", source_of(create), env={"PYTHONPATH": ROOT})
