@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -12,15 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
-from pywrap.config.settings import Settings
-from pywrap.launch.watch.judge import Way
-from pywrap.launch.watch.runs import Connection, Process
-from pywrap.launch.watch.seen import Seen
-from pywrap.launch.watch.sockets import Socket
-from pywrap.launch.watch.terminal import drawn
-from pywrap.launch.watch.view import as_text
 from tests.support.child import source_of
 from tests.support.run import environment, program, pysocksify, run
 from tests.support.servers import reference_server
@@ -185,45 +176,3 @@ def test_what_cannot_be_watched_is_an_error(words, message):
 
 
 # ---------------------------------------------------------------- what is shown
-
-
-def stray(name="curl"):
-    sock = Socket("tcp", "connected", "10.0.0.5", 40000, "192.0.2.7", 443)
-    way = Connection(sock, Way("neither", "no hop, and no rule makes it direct"))
-    return Process(7, 5, 2.0, name, ("unprotected",), "not a Python, and not confined", (way, way))
-
-
-def parent():
-    sock = Socket("tcp", "connected", "127.0.0.1", 40000, "::1", 9050)
-    return Process(5, 1, 1.0, "python3", ("patched",), "", (Connection(sock, Way("hop", "[::1]:9050")),))
-
-
-def test_the_tree_is_indented_and_like_connections_are_one_line():
-    assert as_text(Settings(run="r"), [parent(), stray()]).splitlines() == [
-        "run r through no proxy: 2 processes",
-        "  5 python3: patched",
-        "      tcp to [::1]:9050: hop, [::1]:9050",
-        "    7 curl: UNPROTECTED: not a Python, and not confined",
-        "        tcp to 192.0.2.7:443: NEITHER a hop nor direct by a rule  (2 of them)",
-    ]
-
-
-def test_a_terminal_shows_strays_in_red_and_takes_no_orders_from_names():
-    seen = Seen()
-    seen.note([stray("[red]\x1b[2J")])
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=100, color_system="standard")
-    console.print(drawn(Settings(run="r"), [parent(), stray("[red]\x1b[2J")], seen))
-    text = out.getvalue()
-    assert "\x1b[2J" not in text and "[red]\\x1b" in text
-    assert "\x1b[1;31mtcp to 192.0.2.7:443: NEITHER" in text and "\x1b[32mpatched" in text
-    assert "past the proxies" in text
-
-
-def test_a_process_without_a_socket_counts_when_it_is_seen_twice():
-    quiet = Process(7, 5, 2.0, "sh", ("unprotected",), "not a Python, and not confined")
-    seen = Seen()
-    seen.note([quiet])
-    assert not seen.anything and seen.summary() == "seen: nothing unprotected"
-    seen.note([quiet])
-    assert seen.anything and seen.summary() == "seen: 1 unprotected process: sh (7)"
