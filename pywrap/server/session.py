@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pywrap.server.record import Traffic
     from pywrap.server.rules import Rules
     from pywrap.server.tcp.dial import Resolver
+    from pywrap.server.udp.batch import Batch
     from pywrap.server.udp.outbound import UdpRules
     from pywrap.socks.serve import Gssapi, Request
     from pywrap.socks.wire import Later
@@ -89,6 +90,7 @@ class Shared:
     resolver: Resolver
     pipes: Pipes
     buffer: memoryview
+    batch: Callable[[], Batch]
     policy: Policy
     census: Census
     wrapped: set[Wrapped]
