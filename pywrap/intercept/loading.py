@@ -11,6 +11,9 @@ everything a hundred times. But not for ever: the one that loads may be interrup
 for the other.
 
 The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
+
+While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
+run and use sockets: they get what was executed before (``_loaded``), or an OSError.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ _ATTEMPTS = 16
 # Seconds that a thread waits for another one that loads. Loading takes a hundredth of that.
 _PATIENCE = 1.0
 
-# The names of what has been executed here.
-_loaded: list[str] = []
+# The modules that have been executed here.
+_loaded: list[Any] = []
 _here = _thread._local()
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
 _turn = _thread.allocate_lock()
@@ -47,11 +50,13 @@ def load(name: str) -> Any:
     """The module ``name`` of ours, completely executed.
 
     Raises:
-        OSError: this thread is in the middle of that too many times.
+        OSError: this thread is in the middle of that too many times; or Python shuts down.
     """
     known = sys.modules.get(name)
     if known is not None:
         return known
+    if sys.is_finalizing():
+        return _load_no_more(name)
     turn = _take_turn()
     try:
         return _load_alone(name)
@@ -112,10 +117,20 @@ def _load_alone(name: str) -> Any:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
+def _load_no_more(name: str) -> Any:
+    for module in _loaded:
+        if module.__name__ == name:
+            return module
+    # ECANCELED: the module errno cannot be imported now.
+    raise OSError(125, f"Python is shutting down, and {name} of pysocksify was not loaded before")
+
+
 def _load(name: str) -> Any:
     known = sys.modules.get(name)
     if known is not None:
         return known
+    if sys.is_finalizing():
+        return _load_no_more(name)
     parent, _, own = name.rpartition(".")
     package = _load(parent)
     spec = PathFinder.find_spec(name, package.__path__)
@@ -130,7 +145,7 @@ def _load(name: str) -> Any:
     # One step of C code: the first that has executed the module.
     module = sys.modules.setdefault(name, module)
     setattr(package, own, module)
-    _loaded.append(name)
+    _loaded.append(module)
     return module
 
 
