@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import keep, known, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
         from pywrap.intercept.patches import spawn
 
         spawn.install(handed, settings)
+    keep()
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
@@ -113,12 +114,14 @@ def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _runtime, _patches
     import_hook.uninstall()
-    if "pywrap.intercept.patches.spawn" in sys.modules:
-        sys.modules["pywrap.intercept.patches.spawn"].uninstall()
+    spawn = known("pywrap.intercept.patches.spawn")
+    if spawn is not None:
+        spawn.uninstall()
     if _runtime is not None and _runtime.log is not None:
         _runtime.log.close()
-    if "pywrap.marker" in sys.modules:
-        sys.modules["pywrap.marker"].remove()
+    marker = known("pywrap.marker")
+    if marker is not None:
+        marker.remove()
     if _patches is not None:
         _patches.undo()
     _settings = _runtime = _patches = None
@@ -139,7 +142,7 @@ def current() -> Runtime | None:
 
 def _imported(module: Any) -> None:
     if module.__name__ == import_hook.FORK_EXEC:
-        sys.modules["pywrap.intercept.patches.spawn"].patch_fork_exec(module)
+        known("pywrap.intercept.patches.spawn").patch_fork_exec(module)
         return
     if module.__name__ in import_hook.INTERPRETERS:
         _patch_interpreters(module)

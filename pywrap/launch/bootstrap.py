@@ -100,9 +100,7 @@ def _from_file(value: str) -> str:
 
 
 def _ended(value: str) -> None:
-    from pywrap.launch import secrets
-
-    secrets.discard(value)
+    load("pywrap.launch.secrets").discard(value)
 
 
 def settings(text: str) -> Settings:
