@@ -45,6 +45,9 @@ WATCHED = frozenset(
     }
 )
 
+# That of a look-up in a C library by ctypes: ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = "ctypes.dlsym"
+
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
@@ -252,6 +255,9 @@ def _announced(name: str) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if event == _SYMBOL:
+        _looked_up(args[1])
+        return
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
         return
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
@@ -263,6 +269,16 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     runtime = current()
     if runtime is not None:
         load("pywrap.intercept.audit").check(runtime, event, args)
+
+
+def _looked_up(name: Any) -> None:
+    if not active():
+        return
+    unsupported = load("pywrap.intercept.unsupported")
+    if name in unsupported.SYMBOLS:
+        runtime = current()
+        if runtime is not None:
+            unsupported.check_symbol(runtime, name)
 
 
 def _present() -> Runtime | None:
