@@ -76,10 +76,10 @@ WAYS = {
     "-IS script, env={}": lambda: started(PYTHON, "-I", "-S", SCRIPT, env={}),
     "-Em": lambda: started(PYTHON, "-Em", "script", "a", cwd=FOLDER),
     "-I compiled": lambda: started(
-        PYTHON, "-I", py_compile.compile(str(SCRIPT), FOLDER / "compiled.pyc"), "a"
+        PYTHON, "-I", py_compile.compile(str(SCRIPT), str(FOLDER / "compiled.pyc")), "a"
     ),
     "-I compiled, unnamed": lambda: started(
-        PYTHON, "-I", py_compile.compile(str(SCRIPT), FOLDER / "compiled")
+        PYTHON, "-I", py_compile.compile(str(SCRIPT), str(FOLDER / "compiled"))
     ),
     "-I package": lambda: started(PYTHON, "-I", PACKAGE, "a"),
     "-I stdin": lambda: started(PYTHON, "-I", input=CODE),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import known, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _placed() -> Children:
 
 
 def _is_joining(words: list[str]) -> bool:
-    joining = sys.modules.get("pywrap.programs.joining")
+    joining = known("pywrap.programs.joining")
     return joining is not None and joining.JOIN in words[:5]
 
 
