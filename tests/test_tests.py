@@ -207,6 +207,7 @@ TEXTS = {
     "test_readme.py": "a document's example",
     "test_tests.py": "what this is tried on",
     "programs/start_children.py": "what its children get by -c, as a file and as a package",
+    "programs/start_every_way.py": "what its children get, likewise, and by pip as a build backend",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
 }
 

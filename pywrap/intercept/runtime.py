@@ -11,6 +11,7 @@ from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
+from pywrap.intercept.loading import known
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames
@@ -354,7 +355,7 @@ class Runtime:
     @staticmethod
     def _find_servers(host: str) -> None:
         """Have servers that children are found, if ``host`` is this machine (``Children.find_servers``)."""
-        spawn = sys.modules.get("pywrap.intercept.patches.spawn")
+        spawn = known("pywrap.intercept.patches.spawn")
         if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
             spawn.find_servers()
 
