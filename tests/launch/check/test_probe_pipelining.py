@@ -14,7 +14,7 @@ from tests.support.examined import (
 from tests.support.swallower import swallower
 
 
-def test_microsocks_hangs_on_a_single_flight(microsocks):
+def test_microsocks_hangs_on_pipelined_messages(microsocks):
     told = examined(url_of(microsocks))
     assert verdicts(told) == {**TCP, **METHOD_NONE, **MICROSOCKS}
     assert told["udp"]["why"] == "command not supported by the proxy"
