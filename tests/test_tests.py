@@ -153,6 +153,50 @@ def test_the_tests_that_hold_a_module_instead_exist():
     assert {place for place in places if not (TESTS / place).exists()} == set()
 
 
+# ---------------------------------------------------------------- docstrings
+
+
+def undocumented(source: str) -> list[str]:
+    """The public functions, classes and methods of ``source`` that have no docstring."""
+    found = []
+
+    def visit(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                if node.name.startswith("_"):
+                    continue
+                name = prefix + node.name
+                if ast.get_docstring(node) is None:
+                    found.append(name)
+                if isinstance(node, ast.ClassDef):
+                    visit(node.body, f"{name}.")
+
+    visit(ast.parse(source).body, "")
+    return found
+
+
+def test_what_is_public_has_a_docstring():
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if (names := undocumented(path.read_text()))
+    }
+    # What a file of patches installs, its first line says.
+    patches = {path: names for path, names in found.items() if path.startswith("intercept/patches/")}
+    assert {name for names in patches.values() for name in names} <= {"install"}
+    assert found == patches
+
+
+def test_each_module_begins_with_a_docstring():
+    without = [path for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert without == []
+
+
+def test_a_function_without_a_docstring_is_noticed():
+    source = 'class A:\n    """A."""\n    def f(self): ...\n    def _g(self): ...\n\nasync def h(): ...'
+    assert undocumented(source) == ["A.f", "h"]
+
+
 # ---------------------------------------------------------------- helpers
 
 

@@ -199,7 +199,7 @@ class Chained:
         return TunnelAttempt(sock, plan, Deadline(settings, program))
 
     def open(self, **limits):
-        """Open a tunnel in this thread; return the opening."""
+        """Open a tunnel in this thread; return the attempt."""
         given = socket.socket()
         attempt = self.attempt(given, **limits)
         try:
@@ -214,7 +214,7 @@ class Chained:
 
 @pytest.fixture
 def in_thread():
-    """``in_thread(opening)``: what the background thread reports of it."""
+    """``in_thread(attempt)``: what the background thread reports of it."""
     background = Background(_thread.start_new_thread, Lock, select.epoll)
     near, far = socket.socketpair()
 
