@@ -145,10 +145,10 @@ class Outside:
 
         if verdict.kind == DIRECT:
             return self._connect_directly(verdict, stands, has_failed)
-        opening = self._opening(self._selections[verdict.chain], destination)
+        attempt = self._attempt(self._selections[verdict.chain], destination)
         if begun is not None:
-            opening.times = begun.times
-        return self._start(opening, done, has_failed)
+            attempt.times = begun.times
+        return self._start(attempt, done, has_failed)
 
     def _note_end(self, begun: Begun, number: str, sock: socket) -> None:
         log = self.log
@@ -173,7 +173,7 @@ class Outside:
             done(attempt.bound)
 
         chain = self.routes.verdict(about, 0).chain
-        return self._start(self._opening(self._selections[chain], destination, command, then), ended, failed)
+        return self._start(self._attempt(self._selections[chain], destination, command, then), ended, failed)
 
     def associate(
         self, chain: str, done: Callable[[Association], None], failed: Failed
@@ -184,7 +184,7 @@ class Outside:
         begun = None if self.log is None else self.log.begin()
 
         def ask(chosen: Selection) -> TunnelAttempt:
-            return self._opening(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
+            return self._attempt(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
 
         def stands(attempt: Associating) -> None:
             assert attempt.association is not None, "it stands"
@@ -208,7 +208,7 @@ class Outside:
         associating = Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
         return self._start(associating, stands, has_failed)
 
-    def _opening(
+    def _attempt(
         self,
         chosen: Selection,
         destination: Endpoint,
