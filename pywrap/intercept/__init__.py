@@ -200,6 +200,9 @@ def _text_for_interpreters() -> str:
 def _prepare() -> None:
     """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
     global _registry
+    if sys.is_finalizing():
+        # Nothing can be imported any more; what is loaded serves finalizers (``loading``).
+        return
     # First: the modules below import it as well, and it would be patched in the middle of their own loading.
     import select
 

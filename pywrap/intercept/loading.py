@@ -12,6 +12,9 @@ for the other.
 
 The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
 Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
+
+While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
+run and use sockets: they get what was executed before (``_modules``), or an OSError.
 """
 
 from __future__ import annotations
@@ -51,11 +54,13 @@ def load(name: str) -> Any:
     """The module ``name`` of ours, completely executed.
 
     Raises:
-        OSError: this thread is in the middle of that too many times.
+        OSError: this thread is in the middle of that too many times; or Python shuts down.
     """
     module = known(name)
     if module is not None:
         return module
+    if sys.is_finalizing():
+        raise _too_late(name)
     turn = _take_turn()
     try:
         return _load_alone(name)
@@ -134,10 +139,17 @@ def _load_alone(name: str) -> Any:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
+def _too_late(name: str) -> OSError:
+    # ECANCELED: the module errno cannot be imported now.
+    return OSError(125, f"Python is shutting down, and {name} of pysocksify was not loaded before")
+
+
 def _load(name: str) -> Any:
     found = known(name)
     if found is not None:
         return found
+    if sys.is_finalizing():
+        raise _too_late(name)
     parent, _, own = name.rpartition(".")
     package = _load(parent)
     spec = PathFinder.find_spec(name, _folders.get(parent) or package.__path__)
