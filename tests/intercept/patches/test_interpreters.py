@@ -78,3 +78,36 @@ assert made.create is before
 
 def test_uninstall_takes_it_back(interpreter):
     run(interpreter, "-W", "ignore", "-c", CREATE, env={"PYTHONPATH": ROOT})
+
+
+DISARM = """
+import pywrap
+try:
+    import _interpreters as module
+except ModuleNotFoundError:
+    import _xxsubinterpreters as module
+run = getattr(module, "exec", None) or module.run_string
+connect = "import socket; socket.create_connection(('127.0.0.1', {port})).close()"
+names = module.__name__, run.__name__
+nest = "import {{0}} as module; below = module.create(); run = module.{{1}}".format(*names)
+early = module.create()
+pywrap.install({url!r}, loopback="proxy")
+made, outer, ended = module.create(), module.create(), module.create()
+module.destroy(ended)
+run(outer, nest)
+below = "run(below, " + repr(connect) + ")"
+for _ in range(2):
+    for each, code in (early, connect), (made, connect), (outer, below):
+        failed = run(each, code)
+        assert failed is None, failed
+    pywrap.uninstall()
+assert run(made, "assert not [name for name in globals() if 'pysocksify' in name]") is None
+"""
+
+
+def test_uninstall_takes_back_those_that_were_made(interpreter, proxy, sink_server):
+    code = DISARM.format(port=sink_server.port, url=proxy.url())
+    run(interpreter, "-W", "ignore", "-c", code, env={"PYTHONPATH": ROOT})
+    # Before that: by the one that was made, and by the one that another of them has made; not by the one that
+    # is older than the patches.
+    assert proxy.asked == [("CONNECT", "127.0.0.1", sink_server.port)] * 2
