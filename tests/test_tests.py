@@ -97,6 +97,7 @@ ELSEWHERE = {
         "confine/outside": "confine/test_publish.py confine/test_connections.py",
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/sockets": "confine/test_connections.py confine/test_udp.py",
+        "confine/tickets": "confine/test_secured.py",
     },
     "Written while this list was: tests of the subject hold them, and none has their name yet.": {
         "config/security": "config/test_url.py",

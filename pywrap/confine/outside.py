@@ -11,6 +11,7 @@ import os
 from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
+from pywrap.confine.tickets import Tickets
 from pywrap.errors import SocksError
 from pywrap.frozen import replace
 from pywrap.messages import Messages
@@ -76,6 +77,7 @@ class Outside:
         # One table for the run: a program that is not confined gives its children addresses too.
         self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
         self._hops.hop_probes = self
         firsts = [
@@ -228,7 +230,7 @@ class Outside:
         attempts = policy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._securing.take)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._tickets.take)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -301,7 +303,7 @@ class Outside:
     def _ask(self, question: SingleAttempt, deadline: Deadline) -> None:
         # Its errors are the answer, and ``question`` learns of them. From the loop: not in the middle of the
         # step of another opening, which is where the question comes from.
-        attempt = TunnelAttempt(fresh(), question, deadline, self._securing.take)
+        attempt = TunnelAttempt(fresh(), question, deadline, self._tickets.take)
         self.loop.after(0, lambda: _discard(self._start(attempt, lambda ended: ended.sock.close(), _ignore)))
 
     # ------------------------------------------------------------
@@ -315,6 +317,7 @@ class Outside:
     def forked(self) -> None:
         """In a child after fork(): the threads that look up names are not here."""
         self.resolver = Resolver(self.loop)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops.forked()
 
 
