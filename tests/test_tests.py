@@ -128,6 +128,7 @@ ELSEWHERE = {
         "confine/recorder": "log/test_runs.py",
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/sockets": "confine/test_connections.py confine/test_udp.py",
+        "confine/tickets": "confine/test_secured.py",
     },
 }
 
