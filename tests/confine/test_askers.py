@@ -104,6 +104,14 @@ def test_what_nobody_has_is_nobodys(found):
     assert found(0) == 0 and found(1) == 0
 
 
+def test_where_the_first_process_has_ended_before_its_namespace_is_read_none_is_found(kernel):
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        pass
+    with socket.socket() as sock:
+        kernel.inode_now = os.fstat(sock.fileno()).st_ino
+        assert Askers(kernel, child.pid).of(ENDS) is None
+
+
 def test_the_name_is_that_of_the_program_that_it_is_now(kernel):
     # Byte by byte: what it has read is not for cat.
     script = "import os; os.read(0, 1); os.execv('/bin/cat', ['cat'])"

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.run import environment, program, pysocksify, run
 from tests.support.servers import reference_server
 
@@ -54,12 +55,15 @@ def test_the_status_is_that_of_the_program_that_was_watched(code, status, proxy)
 
 
 def test_signals_are_passed_on_to_the_program(proxy):
-    code = (
-        "import signal, sys\n"
-        "signal.signal(15, lambda *_: sys.exit(5))\n"
-        "print('up', flush=True)\n"
-        "signal.pause()"
-    )
+    def program():
+        import signal
+        import sys
+
+        signal.signal(15, lambda *_: sys.exit(5))
+        print("up", flush=True)
+        signal.pause()
+
+    code = source_of(program)
     command = *pysocksify("--watch", "-x", proxy.url()), sys.executable, "-c", code
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
     with process:
