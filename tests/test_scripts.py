@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.machinery
@@ -236,3 +237,17 @@ def test_what_is_fuzzed_can_be_called(monkeypatch):
     for target in fuzz.TARGETS.values():
         for data in SAID:
             target(data)
+
+
+def test_what_scripts_import_of_this_repository_is_there():
+    """Some of it only where it is used, far from a start that would fail."""
+    missing = []
+    for path in SCRIPTS.iterdir():
+        if not path.is_file() or not path.read_text().startswith("#!/usr/bin/env python3"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.partition(".")[0] in ("pywrap", "tests"):
+                if importlib.util.find_spec(module) is None:
+                    missing.append((path.name, module))
+    assert missing == []

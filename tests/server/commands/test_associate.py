@@ -27,13 +27,25 @@ def batch(request, monkeypatch):
     monkeypatch.setattr(server_module, "make_batch", request.param)
 
 
+def port_without_listeners():
+    """A port at which nothing listens on the addresses that the tests use: some of them have to be silent."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            port = 0
+            for host in "127.0.0.1", "127.0.0.2", "127.0.0.3":
+                sock = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+                sock.bind((host, port))
+                port = sock.getsockname()[1]
+            return port
+
+
 class Peer:
     """A UDP socket of the test, and its address as datagrams carry it."""
 
     def __init__(self, host="127.0.0.1", port=0):
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.settimeout(PATIENCE)
-        self.sock.bind((host, port))
+        self.sock.bind((host, port or port_without_listeners()))
         self.host, self.port = self.sock.getsockname()[:2]
 
     def __enter__(self):
