@@ -425,10 +425,13 @@ def test_tls_on_a_pending_socket(proxy, https_server):
 
 def test_what_is_said_of_a_connection_is_said_before_the_program_can_end(proxy, echo_server):
     def program(host, port):
-        wait_writable(start(host, port))
-        os._exit(0)
+        # Forked: each of them has a thread of ours of its own, and starts sooner than an interpreter.
+        for _ in range(20):
+            if os.fork() == 0:
+                wait_writable(start(host, port))
+                os._exit(0)
+            os.wait()
 
     command = pysocksify("-v", "-x", proxy.url(), "--loopback", "proxy")
-    for _ in range(20):
-        ran = run(*command, sys.executable, "-c", source_of(program, echo_server.host, echo_server.port))
-        assert "connected in" in ran.err
+    ran = run(*command, sys.executable, "-c", source_of(program, echo_server.host, echo_server.port))
+    assert ran.err.count("connected in") == 20
