@@ -83,3 +83,36 @@ def create():
 
 def test_uninstall_takes_it_back(interpreter):
     run(interpreter, "-W", "ignore", "-c", source_of(create), env={"PYTHONPATH": ROOT})
+
+
+def uninstall_twice(url, port):
+    import pywrap
+
+    try:
+        import _interpreters as module
+    except ModuleNotFoundError:
+        import _xxsubinterpreters as module
+
+    run = getattr(module, "exec", None) or module.run_string
+    connect = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
+    nest = f"import {module.__name__} as module; below = module.create(); run = module.{run.__name__}"
+    early = module.create()
+    pywrap.install(url, loopback="proxy")
+    made, outer, ended = module.create(), module.create(), module.create()
+    module.destroy(ended)
+    run(outer, nest)
+    below = f"run(below, {connect!r})"
+    for _ in range(2):
+        for each, code in (early, connect), (made, connect), (outer, below):
+            failed = run(each, code)
+            assert failed is None, failed
+        pywrap.uninstall()
+    assert run(made, "assert not [name for name in globals() if 'pysocksify' in name]") is None
+
+
+def test_uninstall_takes_back_those_that_were_made(interpreter, proxy, sink_server):
+    code = source_of(uninstall_twice, proxy.url(), sink_server.port)
+    run(interpreter, "-W", "ignore", "-c", code, env={"PYTHONPATH": ROOT})
+    # Before that: by the one that was made, and by the one that another of them has made; not by the one that
+    # is older than the patches.
+    assert proxy.asked == [("CONNECT", "127.0.0.1", sink_server.port)] * 2
