@@ -110,3 +110,9 @@ def hold(dialogue: Dialogue[Any], sock: socket.socket) -> Any:
                     dialogue.throw(ProxyClosed("hung up"))
     except StopIteration as stop:
         return stop.value
+
+
+def echoes(sock: socket.socket) -> bool:
+    """Whether what is at the other end of ``sock`` echoes."""
+    sock.sendall(b"are you there")
+    return sock.recv(len(b"are you there"), socket.MSG_WAITALL) == b"are you there"
