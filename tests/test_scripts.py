@@ -1,4 +1,4 @@
-"""The scripts run, and say what they are for; what they measure is nobody's business here."""
+"""The scripts run, and say what they are for; what they measure is not judged here."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ class _Smtp(socketserver.StreamRequestHandler):
 
 @contextlib.contextmanager
 def ssh_server(host: str = "127.0.0.1") -> Iterator[Destination]:
-    """Lets anybody in with the password ``secret``, and knows one command: ``echo``."""
+    """Lets any user in with the password ``secret``, and knows one command: ``echo``."""
     with _serving(_Ssh, host) as destination:
         yield destination
 
@@ -410,7 +410,7 @@ def blackhole_proxy(host: str = "127.0.0.1") -> Iterator[Blackhole]:
 
 @contextlib.contextmanager
 def refusing_port(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port that refuses connections as long as the context lasts: bound, so nobody else gets it."""
+    """A port that refuses connections as long as the context lasts: bound, so no other process gets it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
         sock.bind((host, 0))

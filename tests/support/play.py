@@ -90,7 +90,7 @@ def converse(client: Dialogue[Any], server: Dialogue[Any], piece: int = 1 << 16)
             heard[me] += len(said)
             ends[me].hear(said)
         assert heard != before, "each end waits for the other"
-    # Nothing was said that nobody read.
+    # Nothing was said that was not read.
     assert [end.rest for end in ends] == [b"", b""]
     return ends[0].result, ends[1].result
 

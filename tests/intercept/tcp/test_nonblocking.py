@@ -353,7 +353,7 @@ def test_the_tables_do_not_grow_with_closed_sockets(proxy, echo_server):
     assert said == {"established": True, "pending": 0}
 
 
-def test_failures_that_nobody_asks_about_leave_nothing(proxy, refusing_port):
+def test_failures_that_are_not_asked_about_leave_nothing(proxy, refusing_port):
     def program(host, port):
         from pywrap import intercept
 
