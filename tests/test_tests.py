@@ -131,6 +131,7 @@ ELSEWHERE = {
         "confine/recorder": "log/test_runs.py",
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/sockets": "confine/test_connections.py confine/test_udp.py",
+        "confine/tickets": "confine/test_secured.py",
     },
 }
 
@@ -256,6 +257,7 @@ TEXTS = {
     "test_tests.py": "what this is tried on",
     "programs/start_children.py": "what its children get by -c, as a file and as a package",
     "programs/start_every_way.py": "what its children get, likewise, and by pip as a build backend",
+    "launch/test_lazy_imports.py": "imports are lazy at the top of a module only, and in a grammar of 3.15",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
 }
 
