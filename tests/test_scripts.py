@@ -1,4 +1,4 @@
-"""The scripts run, and say what they are for; what they measure is nobody's business here."""
+"""The scripts run, and say what they are for; what they measure is not judged here."""
 
 from __future__ import annotations
 
@@ -95,18 +95,14 @@ def test_round_trips_of_a_connect():
     assert re.search(r"^PySocks +\d+\.\d\d +\d+\.\d\d +-$", ran.out, re.M), ran
 
 
-def test_demo_shows_both_ends(demo_environment):
+def test_demo_shows_both_ends_and_leaves_nothing_behind(demo_environment, tmp_path):
     ran = run(SCRIPTS / "demo", env=demo_environment)
     assert ran.out.count("the program got: Hello from the web page\n") == 4, ran
     assert len(re.findall(r"the proxy saw: .* SOCKS5 CONNECT 127\.0\.0\.1:\d+: connected\n", ran.out)) == 2
     assert ran.out.endswith("All four went through a proxy.\n")
-
-
-def test_demo_leaves_nothing_behind(demo_environment, tmp_path):
-    run(SCRIPTS / "demo", env=demo_environment)
     assert list(tmp_path.iterdir()) == []
-    # Whoever is still there has this directory in his environment. The embedded server notices the end of
-    # its program by itself.
+    # A process of it has this folder in its environment. The embedded server notices the end of its program
+    # by itself.
     patience = time.monotonic() + 10
     while (left := processes_with(f"TMPDIR={tmp_path}")) and time.monotonic() < patience:
         time.sleep(0.05)

@@ -287,7 +287,7 @@ def test_errors_of_sending_are_for_that_datagram_alone(server, association, peer
     }
 
 
-def test_nobody_there_does_not_disturb_the_others(server, association, peers):
+def test_a_destination_that_is_not_there_does_not_disturb_the_others(server, association, peers):
     nobody, peer = peers(), peers()
     # Bound, so that no process gets the port, and connected elsewhere: it takes nothing from the server.
     nobody.sock.connect(("127.0.0.1", 9))
@@ -403,7 +403,7 @@ def test_an_address_that_has_answered_is_kept(association, peers, addresses):
     _, source = first.receive()
     first.sock.sendto(b"yes", source)
     association.receive()
-    # Even when the network says that nobody is there now: it may be back in a moment.
+    # Even when the network says that the destination is not there now: it may be back in a moment.
     first.sock.close()
     association.send(named(b"both", first) + b"lost")
     association.send(b"\0\0\0" + second.address + b"sent by now")
@@ -530,7 +530,7 @@ def test_a_sequence_of_fragments_ends_with_its_timer(association, peer, monkeypa
     assert peer.receive()[0] == b"alone"
 
 
-# ---------------------------------------------------------------- who may send
+# ---------------------------------------------------------------- which peers may send
 
 
 def test_strangers_are_dropped(server, association, peers):
@@ -725,7 +725,7 @@ def test_the_end_of_the_connection_ends_the_association(server, association, pee
     with socket.create_connection(server.address, PATIENCE) as sock:
         sock.sendall(GREETING)
         receive(sock, 2)
-        # The sockets are free: connected, ours hears that nobody is there.
+        # The sockets are free: connected, ours hears that nothing is there.
         association.udp.sock.connect(association.relay)
         association.udp.sock.send(b"\0\0\0" + peer.address + b"hello")
         with pytest.raises(ConnectionRefusedError):
