@@ -261,7 +261,7 @@ class _Requests:
 
 
 class _Refusal(_Requests):
-    """Tells those who ask that there is no confinement, and leaves a note that says so."""
+    """Tells processes that ask that there is no confinement, and leaves a note that says so."""
 
     def __init__(self, loop: Loop, listener: socket, run: str, owner: int, cause: str, remedy: str) -> None:
         super().__init__(loop, listener)

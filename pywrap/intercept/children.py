@@ -88,6 +88,7 @@ class Children:
 
     @property
     def settings(self) -> Settings:
+        """The settings of this process, decoded when the first child is started."""
         if self._settings is None:
             self._settings = self._read()
         return self._settings

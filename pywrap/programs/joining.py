@@ -79,6 +79,7 @@ class Joining:
     groups: tuple[int, ...] | None = None
 
     def encode(self) -> str:
+        """A text without blanks, which ``decode`` reads."""
         groups = None if self.groups is None else ",".join(map(str, self.groups))
         values = (self.run, self.owner, int(self.must), int(self.ignores), self.user, self.group, groups)
         return ":".join("-" if value is None else str(value) for value in values)
