@@ -100,7 +100,7 @@ def test_one_that_has_not_asked_when_its_sister_did_is_found_later(found, no_sea
         assert found(inode_of_second) == second
 
 
-def test_what_nobody_has_is_nobodys(found):
+def test_a_socket_that_no_process_has_is_not_found(found):
     assert found(0) == 0 and found(1) == 0
 
 

@@ -182,7 +182,7 @@ def test_an_association_through_a_chain_has_the_times_of_each_hop(file):
 
 
 @pytest.mark.parametrize("dns", ["local", "tor"])
-def test_names_say_who_answered(dns, file, proxy):
+def test_names_say_what_answered(dns, file, proxy):
     def program():
         import socket
 
