@@ -36,6 +36,7 @@ ENVIRONMENT = "env"
 HINT_ENV = 'eval "$(pysocksify --env [OPTIONS])", and back: eval "$(pysocksify --env=off)"'
 HINT_CHECK = "usage: pysocksify [OPTIONS] --check [--json] [URL]..., all options before the URLs"
 HINT_REPORT = "usage: pysocksify --report LOG [-o PAGE]"
+HINT_WATCH = "it looks once at a run: usage: pysocksify --watch --json [PID]"
 HINT_USAGE = "usage: pysocksify [OPTIONS] [--] PROGRAM [ARG]..., and -h for a summary"
 
 
@@ -81,9 +82,12 @@ def _run(argv: list[str]) -> int:
             raise ConfigError(f"`--report` runs no PROGRAM: `{options.command[0]}`", HINT_REPORT)
         return _print(report(options.file, options.output))
     if options.action == "--watch":
-        from pywrap.launch.watch import watch
+        from pywrap.launch.watch import is_program, watch
 
-        return watch(options.command, options.json)
+        if not is_program(options.command):
+            return watch(options.command, options.json)
+        if options.json:
+            raise ConfigError(f"`--watch --json` starts no PROGRAM: `{options.command[0]}`", HINT_WATCH)
     if options.output is not None and options.action != "--init":
         raise ConfigError("`--output` without `--report` or `--init`", HINT_REPORT)
     if options.json or options.target is not None:
@@ -118,6 +122,12 @@ def _run(argv: list[str]) -> int:
 
         return _print(exports(replace(settings, run=new_run()), complete(os.environ)))
 
+    if options.action == "--watch":
+        from pywrap.launch.watch.started import start_and_watch
+
+        watched = start_and_watch()
+        if watched is not None:
+            return watched
     # Here, not on top: help and the errors above need none of it.
     from pywrap.launch.command import LaunchError, launch
 

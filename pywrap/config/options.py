@@ -451,9 +451,10 @@ file. - is stdout.""",
 Show the processes of the run of PID, or of the run that was started last, until it ends: each is patched,
 confined or unprotected, and each of its connections goes to a hop, directly by a rule, or neither. It tells
 what was seen, of connections that lived long enough. The exit status is 3 if anything unprotected was seen.
-With --json, one look is printed, for scripts.""",
+With --json, one look is printed, for scripts. With a PROGRAM instead, that is started and watched: it keeps
+the terminal, what is unprotected has a line on stderr, and the status is PROGRAM's, or 3 instead of 0.""",
         # Not a value, as with --check.
-        "[PID]",
+        "[PID | PROGRAM [ARG]...]",
     ),
     Option(
         "json",

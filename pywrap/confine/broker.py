@@ -27,6 +27,7 @@ from pywrap.tunnel.routes import REFUSE, TUNNEL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Settings
+    from pywrap.confine.askers import Asker
     from pywrap.confine.gate import Request
     from pywrap.confine.outside import OnEnd
     from pywrap.confine.publish import Maker, Published
@@ -149,7 +150,8 @@ class Broker:
             else:
                 self._gate.pass_inside(request)
             return
-        verdict = self._outside.verdict(syn.destination, syn.destination_port)
+        asker = self._outside.asker(syn.key)
+        verdict = self._outside.verdict(syn.destination, syn.destination_port, asker=asker)
         if verdict.kind == REFUSE:
             self._outside.messages.say(1, verdict.reason)
             request.refuse(verdict.errno)
@@ -157,18 +159,18 @@ class Broker:
 
         if verdict.kind == TUNNEL and packed(verdict.destination.host) is None:
             if not self._twins.wait(request, verdict.destination):
-                self._open_for_twins(request, verdict)
+                self._open_for_twins(request, verdict, asker)
             return
 
         def failed(err: SocksError) -> None:
             request.refuse(err.errno)
 
         # It may end before it returns.
-        cancel = self._outside.connect(verdict, request.admit, failed, syn)
+        cancel = self._outside.connect(verdict, request.admit, failed, syn, asker)
         if not request.is_over:
             request.cancel = cancel
 
-    def _open_for_twins(self, request: Request, verdict: Verdict) -> None:
+    def _open_for_twins(self, request: Request, verdict: Verdict, asker: Asker | None) -> None:
         """Open a tunnel to a name, for which a program may ask by both families."""
         twins, destination = self._twins, verdict.destination
 
@@ -180,7 +182,7 @@ class Broker:
             twins.failed(request, destination, err.errno)
             request.refuse(err.errno)
 
-        cancel = self._outside.connect(verdict, connected, failed, request.syn)
+        cancel = self._outside.connect(verdict, connected, failed, request.syn, asker)
 
         def give_up() -> None:
             cancel()
@@ -224,7 +226,7 @@ class Broker:
             client.close()
             return
         if request.upstream is None:
-            NameStream(self.loop, self._names, client)
+            NameStream(self.loop, self._names, client, key)
             return
         self._carry(client, request.upstream, self._outside.on_end(request.upstream))
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.confine.name_server import NameServer
-    from pywrap.confine.outside import Outside
+    from pywrap.confine.outside import OnDatagramsEnd, Outside
     from pywrap.tunnel.association import Association
     from pywrap.tunnel.routes import Verdict
 
@@ -116,7 +116,11 @@ class Datagrams:
     def _on_datagram(self, source: Place, destination: Place, data: bytes) -> None:
         if destination[1] == _NAMES:
             self._names.ask(
-                data, source, lambda answer: self.answer(source, destination, answer), datagram=True
+                data,
+                source,
+                lambda answer: self.answer(source, destination, answer),
+                (*source, *destination),
+                datagram=True,
             )
             return
         flow = self._flows.get(source)
@@ -207,7 +211,8 @@ class Flow:
 
     def _attempt(self, destination: Place) -> Callable[[bytes], None]:
         outside = self.datagrams.outside
-        verdict = outside.verdict(*destination, datagram=True)
+        asker = outside.asker((*self.program, *destination), datagram=True)
+        verdict = outside.verdict(*destination, datagram=True, asker=asker)
         if verdict.kind == REFUSE:
             outside.messages.say(1, verdict.reason)
             return lambda _: self.datagrams.refuse(self.program, destination)
@@ -326,14 +331,17 @@ class Channel:
     """
 
     __slots__ = (
-        "_answers", "_association", "_cancel", "_failed_until", "_flow", "_owners", "_queue", "_reassembly",
-        "_sock", "_watches", "chain",
+        "_answers", "_association", "_cancel", "_failed_until", "_flow", "_on_end", "_owners", "_queue",
+        "_reassembly", "_received", "_sent", "_sock", "_watches", "chain",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, chain: str) -> None:
         self.chain = chain
         self._flow = flow
         self._association: Association | None = None
+        # For the log: what to call at the end of the association, and its bytes and datagrams.
+        self._on_end: OnDatagramsEnd | None = None
+        self._sent = self._received = (0, 0)
         self._sock: socket | None = None
         self._watches: list[Watch] = []
         self._cancel: Callable[[], None] | None = None
@@ -372,7 +380,8 @@ class Channel:
             if self._cancel is None:
                 self._cancel = _nothing
                 outside = self._flow.datagrams.outside
-                cancel = outside.associate(self.chain, self._stands, self._failed)
+                asker = outside.asker((*self._flow.program, *destination), datagram=True)
+                cancel = outside.associate(self.chain, self._stands, self._failed, asker)
                 if self._cancel is not None:
                     self._cancel = cancel
 
@@ -384,8 +393,10 @@ class Channel:
         self._queue.clear()
         self._drop_association()
 
-    def _stands(self, association: Association) -> None:
+    def _stands(self, association: Association, on_end: OnDatagramsEnd | None) -> None:
         self._cancel = None
+        self._on_end = on_end
+        self._sent = self._received = (0, 0)
         loop = self._flow.datagrams.outside.loop
         relay = association.relay
         address = packed(relay.host)
@@ -402,6 +413,7 @@ class Channel:
                 raise
         except OSError as err:
             association.close()
+            self._tell_end()
             self._failed(SocksError(f"no way to the UDP relay {relay}: {err.strerror}", err.errno))
             return
         self._association, self._sock = association, sock
@@ -429,6 +441,7 @@ class Channel:
         assert self._association is not None and self._sock is not None
         try:
             self._sock.send(self._association.prefix + header + data)
+            self._sent = self._sent[0] + len(data), self._sent[1] + 1
         except BlockingIOError:
             # As a network drops what is too much.
             pass
@@ -453,6 +466,12 @@ class Channel:
             loop.close(watch.sock)
         self._watches.clear()
         self._association = None
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self._sent, self._received)
 
     def _on_readable(self, events: int) -> None:
         for _ in range(_BATCH):
@@ -487,6 +506,7 @@ class Channel:
         source = self._source(header.endpoint)
         if source is not None:
             self._flow.used = monotonic()
+            self._received = self._received[0] + len(payload), self._received[1] + 1
             self._flow.sent = 0.0
             self._flow.datagrams.answer(self._flow.program, source, payload)
 

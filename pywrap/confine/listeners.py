@@ -11,7 +11,7 @@ import struct
 from _socket import AF_INET, AF_INET6
 
 from pywrap.confine import netlink
-from pywrap.confine.ruleset import PORT, TCP
+from pywrap.confine.ruleset import PORT, TCP, UDP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,14 +89,23 @@ class Listeners:
 
     def inode(self, local: bytes, port: int, remote: bytes, remote_port: int) -> int:
         """The inode of the TCP socket with these ends; 0 when there is none, or the kernel does not tell."""
-        answer = self._answer(local, port, remote, remote_port) if self.can_ask else None
+        return self._inode(_question(local, port, remote, remote_port)) if self.can_ask else 0
+
+    def udp_inode(self, local: bytes, port: int, remote: bytes, remote_port: int) -> int:
+        """The inode of the UDP socket that datagrams from ``remote`` to ``local`` go to; 0 as ``inode``."""
+        # The kernel has the two ends of such a question the other way round (udp_dump_one() in udp_diag.c).
+        question = _question(remote, remote_port, local, port, UDP)
+        return self._inode(question) if self.can_ask else 0
+
+    def _inode(self, question: bytes) -> int:
+        answer = self._answer(question)
         return 0 if answer is None else int(_INODE.unpack_from(answer, _INODE_AT)[0])
 
     def _ask(self, destination: bytes, port: int, source: bytes, source_port: int) -> bool:
-        return self._answer(destination, port, source, source_port) is not None
+        return self._answer(_question(destination, port, source, source_port)) is not None
 
-    def _answer(self, destination: bytes, port: int, source: bytes, source_port: int) -> bytes | None:
-        self._questions.send(_question(destination, port, source, source_port))
+    def _answer(self, question: bytes) -> bytes | None:
+        self._questions.send(question)
         try:
             data = self._questions.recv(65536)
         except BlockingIOError:
@@ -111,9 +120,9 @@ def _swapped(address: bytes) -> str:
     return "".join(f"{word:08X}" for word in words)
 
 
-def _question(destination: bytes, port: int, source: bytes, source_port: int) -> bytes:
+def _question(destination: bytes, port: int, source: bytes, source_port: int, protocol: int = TCP) -> bytes:
     family = AF_INET if len(destination) == 4 else AF_INET6
-    head = struct.pack("=BBBxI", family, TCP, 0, _ALL_STATES)
+    head = struct.pack("=BBBxI", family, protocol, 0, _ALL_STATES)
     ports = struct.pack("!HH", port, source_port)
     addresses = destination.ljust(16, b"\0") + source.ljust(16, b"\0")
     return netlink.message(_BY_FAMILY, 0, head + ports + addresses + bytes(4) + _NO_COOKIE)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from pywrap.confine.askers import Ends
     from pywrap.confine.outside import Outside
     from pywrap.socks.wire import Dialogue
 
@@ -64,8 +65,11 @@ class NameServer:
         # By the question without its number: until when it holds, and the answer.
         self._known: dict[bytes, tuple[float, bytes]] = {}
 
-    def ask(self, message: bytes, client: Client, respond: Respond, datagram: bool) -> None:
-        """Answer ``message``, a question that came from ``client``, in a ``datagram`` or over TCP."""
+    def ask(self, message: bytes, client: Client, respond: Respond, ends: Ends, datagram: bool) -> None:
+        """Answer ``message``, a question that came from ``client``, in a ``datagram`` or over TCP.
+
+        ``ends``: those of the program's socket, and of what it has asked.
+        """
         try:
             question = dns_message.read_question(message)
         except ProtocolError:
@@ -78,7 +82,7 @@ class NameServer:
             return
         self._asked.add(key)
         log = self._outside.log
-        begun = None if log is None else log.begin()
+        begun = None if log is None else log.begin(self._outside.asker(ends, datagram))
 
         def once(answer: bytes) -> None:
             self._asked.discard(key)

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
+    from pywrap.confine.askers import Ends
     from pywrap.confine.name_server import NameServer
     from pywrap.relay.loop import Loop
 
@@ -16,11 +17,12 @@ _IDLE = 30.0
 
 
 class NameStream:
-    """One connection, which belongs to it."""
+    """One connection, which belongs to it; ``ends`` are the program's and the one that it has asked."""
 
-    __slots__ = ("_held", "_loop", "_names", "_open", "_sock", "_timer")
+    __slots__ = ("_ends", "_held", "_loop", "_names", "_open", "_sock", "_timer")
 
-    def __init__(self, loop: Loop, names: NameServer, sock: socket) -> None:
+    def __init__(self, loop: Loop, names: NameServer, sock: socket, ends: Ends) -> None:
+        self._ends = ends
         self._loop = loop
         self._names = names
         self._sock = sock
@@ -48,7 +50,7 @@ class NameStream:
                 break
             message = bytes(self._held[2 : 2 + size])
             del self._held[: 2 + size]
-            self._names.ask(message, self, self._answer, datagram=False)
+            self._names.ask(message, self, self._answer, self._ends, datagram=False)
             if not self._open:
                 return
 

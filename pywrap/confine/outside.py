@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from pywrap.config.settings import Settings
-    from pywrap.confine.askers import Askers
+    from pywrap.config.settings import Proxy, Settings
+    from pywrap.confine.askers import Asker, Askers, Ends
     from pywrap.confine.packets import Syn
     from pywrap.confine.recorder import Recorder
     from pywrap.log.events import Begun
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     Failed: TypeAlias = Callable[[SocksError], None]
     # Told of the end of a connection: the bytes sent and received, and whether both ends have closed it.
     OnEnd: TypeAlias = Callable[[int, int, bool], None]
+    # Told of the end of an association: bytes and datagrams that were sent, and received.
+    OnDatagramsEnd: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], None]
 
 
 # Seconds, when the program has ended, for its last bytes to be sent within TLS.
@@ -91,11 +93,17 @@ class Outside:
                 # the program starts.
                 first.look_up().close()
 
-    def verdict(self, address: bytes, port: int, datagram: bool = False) -> Verdict:
-        """What becomes of a connection to ``address``, or of a datagram."""
+    def asker(self, ends: Ends, datagram: bool = False) -> Asker | None:
+        """The process inside that asks for something by the socket of these ``ends``; None without a log."""
+        return None if self.askers is None else self.askers.of(ends, datagram)
+
+    def verdict(
+        self, address: bytes, port: int, datagram: bool = False, asker: Asker | None = None
+    ) -> Verdict:
+        """What becomes of a connection of ``asker`` to ``address``, or of a datagram."""
         verdict = self.routes.verdict(unpacked(address), port, len(address) == 16, datagram)
         if self.log is not None:
-            self.log.judged(verdict, datagram)
+            self.log.judged(verdict, datagram, asker)
         return verdict
 
     def how(self, name: str) -> str:
@@ -118,17 +126,20 @@ class Outside:
     # ------------------------------------------------------------ connections
 
     def connect(
-        self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed, syn: Syn
+        self,
+        verdict: Verdict,
+        connected: Callable[[socket], None],
+        failed: Failed,
+        syn: Syn,
+        asker: Asker | None,
     ) -> Callable[[], None]:
         """Open a tunnel as ``verdict`` says, or a direct connection; return what gives it up.
 
-        ``syn`` is what the program inside has sent for it.
+        ``syn`` is what the program inside, ``asker``, has sent for it.
         """
         started = monotonic()
         destination = verdict.destination
-        begun = None
-        if self.log is not None:
-            begun = self.log.begin(None if self.askers is None else self.askers.of(syn))
+        begun = None if self.log is None else self.log.begin(asker)
 
         def done(attempt: TunnelAttempt) -> None:
             self._tunnel_stands(attempt, destination, started)
@@ -159,6 +170,11 @@ class Outside:
             number, begun, sent, received, complete
         )
 
+    def _noting_datagrams(self, begun: Begun, number: str) -> OnDatagramsEnd:
+        log = self.log
+        assert log is not None, "it has given the number"
+        return lambda sent, received: log.datagrams_end(number, begun, sent, received)
+
     def converse(
         self,
         about: str,
@@ -178,12 +194,19 @@ class Outside:
         return self._start(self._attempt(self._selections[chain], destination, command, then), ended, failed)
 
     def associate(
-        self, chain: str, done: Callable[[Association], None], failed: Failed
+        self,
+        chain: str,
+        done: Callable[[Association, OnDatagramsEnd | None], None],
+        failed: Failed,
+        asker: Asker | None,
     ) -> Callable[[], None]:
-        """Open a UDP association through ``chain``; return what gives it up."""
+        """Open a UDP association of ``asker`` through ``chain``; return what gives it up.
+
+        ``done`` gets the association, and what to call at its end, for the log.
+        """
         deadline = Deadline(self.settings)
         started = monotonic()
-        begun = None if self.log is None else self.log.begin()
+        begun = None if self.log is None else self.log.begin(asker)
 
         def ask(chosen: Selection) -> TunnelAttempt:
             return self._attempt(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
@@ -193,10 +216,12 @@ class Outside:
             seconds = monotonic() - started
             hops = ", ".join(map(str, attempt.path))
             self.messages.say(1, f"UDP via {hops}: associated in {seconds * 1000:.0f} ms")
+            on_end = None
             if self.log is not None and begun is not None:
-                self.log.association(begun, attempt.path, relay=attempt.association.relay)
+                number = self.log.association(begun, attempt.path, relay=attempt.association.relay)
+                on_end = self._noting_datagrams(begun, number)
             self._hop_probes.learn(attempt.path)
-            done(attempt.association)
+            done(attempt.association, on_end)
 
         def has_failed(err: SocksError) -> None:
             self.messages.say(1, f"no UDP: {err}")
@@ -207,7 +232,14 @@ class Outside:
         last = ask(self._selections[chain])
         if begun is not None:
             last.times = begun.times
-        associating = Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
+
+        def other(path: tuple[Proxy, ...], number: int) -> TunnelAttempt:
+            attempt = ask(Fixed(path[: number + 1]))
+            if begun is not None:
+                attempt.times = begun.next_times()
+            return attempt
+
+        associating = Associating(last, other, deadline)
         return self._start(associating, stands, has_failed)
 
     def _attempt(

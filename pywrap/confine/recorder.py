@@ -6,7 +6,7 @@ as direct ones; ``client`` of these is ``local`` of the program's line, which ha
 
 from __future__ import annotations
 
-from pywrap.confine.dns_message import AAAA, NAME_ERROR, NO_ERROR, A
+from pywrap.confine.dns_message import AAAA, NAME_ERROR, NO_ERROR, PTR, A
 from pywrap.errors import SocksError
 from pywrap.log.events import BROKER, DIRECT, TUNNEL, Log
 from pywrap.socks import dns
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Path, Settings
+    from pywrap.confine.askers import Asker
     from pywrap.confine.dns_message import Question
     from pywrap.confine.packets import Syn
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.routes import Verdict
 
-_ADDRESSES = (A, AAAA)
+_ANSWERED = (A, AAAA, PTR)
 
 
 class Recorder:
@@ -36,7 +37,7 @@ class Recorder:
     def __init__(self, settings: Settings, program: str, say: Callable[[str], None]) -> None:
         self._log = Log(settings.log, settings.run, BROKER, say, program)
 
-    def begin(self, asker: tuple[int, str] | None = None) -> Begun:
+    def begin(self, asker: Asker | None = None) -> Begun:
         """A program inside asks for something, now. ``asker``: its pid and its name, where it is known."""
         begun = self._log.begin()
         begun.asker = asker
@@ -74,21 +75,28 @@ class Recorder:
         """The connection ``number`` has ended; the bytes are those of the program's two directions."""
         self._log.end(number, begun, sent, received, complete)
 
-    def judged(self, verdict: Verdict, datagram: bool) -> None:
+    def datagrams_end(
+        self, number: str, begun: Begun, sent: tuple[int, int], received: tuple[int, int]
+    ) -> None:
+        """The association ``number`` has ended; bytes and datagrams of the program's two directions."""
+        self._log.end(number, begun, sent[0], received[0], None, sent[1], received[1])
+
+    def judged(self, verdict: Verdict, datagram: bool, asker: Asker | None) -> None:
         """A destination was judged: what is refused has a line, and what takes datagrams."""
         host, port = verdict.destination.host, verdict.destination.port
         if verdict.kind == REFUSE:
-            self._log.refusal(host, port, "udp" if datagram else "tcp", verdict.errno, verdict.reason)
+            protocol = "udp" if datagram else "tcp"
+            self._log.refusal(host, port, protocol, verdict.errno, verdict.reason, self.begin(asker))
         elif datagram and verdict.kind == IS_DIRECT:
-            self._log.datagrams(host, port, DIRECT, verdict.reason, None)
+            self._log.datagrams(host, port, DIRECT, verdict.reason, None, self.begin(asker))
         elif datagram:
-            self._log.datagrams(host, port, TUNNEL, None, verdict.chain)
+            self._log.datagrams(host, port, TUNNEL, None, verdict.chain, self.begin(asker))
 
     def association(
         self, begun: Begun, path: Path, error: SocksError | None = None, relay: Endpoint | None = None
-    ) -> None:
-        """An association is open, or has failed."""
-        self._log.association(begun, path, error, None if relay is None else str(relay))
+    ) -> str:
+        """An association is open, or has failed; return its id."""
+        return self._log.association(begun, path, error, None if relay is None else str(relay))
 
     def answered(self, begun: Begun, question: Question, how: str, answer: bytes) -> None:
         """The name server has answered ``question``."""
@@ -99,13 +107,15 @@ class Recorder:
             error = SocksError("no such name (NXDOMAIN)")
         elif code != NO_ERROR:
             error = SocksError(f"no answer (DNS code {code})")
-        elif question.kind in _ADDRESSES:
+        elif question.kind in _ANSWERED:
             try:
                 answers = dns.parse_answer(answer, question.name, question.kind).values
             except SocksError:
                 # There are none of this family, or the answer is truncated.
                 pass
-        self._log.name(begun, question.name, how, answers, error)
+        address = dns.reversed_address(question.name) if question.kind == PTR else None
+        name = question.name if address is None else unpacked(address)
+        self._log.name(begun, name, how, answers, error, reverse=question.kind == PTR)
 
 
 def _end(ask: Callable[[], Any]) -> str | None:

@@ -105,7 +105,7 @@ def make(ipv6: bool) -> list[socket]:
         OSError: the kernel refuses, or has no such sockets.
     """
     families = (AF_INET, AF_INET6) if ipv6 else (AF_INET,)
-    made = [_packets(), _questions()]
+    made = [_packets(), questions()]
     for family in families:
         listener = _transparent(family, SOCK_STREAM)
         prepare(listener)
@@ -126,7 +126,8 @@ def _packets() -> socket:
     return sock
 
 
-def _questions() -> socket:
+def questions() -> socket:
+    """A netlink socket for sock_diag(7), of the namespace that this process is in."""
     return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, netlink.SOCK_DIAG)
 
 

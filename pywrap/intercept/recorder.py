@@ -31,11 +31,21 @@ _ASKED_AGAIN = (errno.EALREADY, errno.EISCONN)
 
 
 class Recorder:
-    """``how(name)`` tells where the answers to a look-up come from, as ``Log.name`` takes it."""
+    """``how(name)`` tells where the answers to a look-up come from, as ``Log.name`` takes it.
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], how: Callable[[str], str]) -> None:
+    ``how_of(address)``: where the names of an address come from.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        how: Callable[[str], str],
+        how_of: Callable[[str], str],
+    ) -> None:
         self._log = Log(settings.log, settings.run, say=say)
         self._how = how
+        self._how_of = how_of
 
     def close(self) -> None:
         """Give back the log's descriptor; a line that comes later opens it again."""
@@ -141,6 +151,12 @@ class Recorder:
     def looked_up(self, begun: Begun, name: str, answers: list[str], error: OSError | None = None) -> None:
         """The look-up of ``name`` has ended."""
         self._log.name(begun, name, self._how(name), answers, error)
+
+    def looked_up_names_of(
+        self, begun: Begun, literal: str, names: list[str], error: OSError | None = None
+    ) -> None:
+        """The look-up of the names of an address has ended."""
+        self._log.name(begun, literal, self._how_of(literal), names, error, reverse=True)
 
     def judged(self, verdict: Verdict, datagram: bool) -> None:
         """A destination was judged: what is refused has a line, and what takes datagrams."""

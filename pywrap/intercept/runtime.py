@@ -217,10 +217,16 @@ class Runtime:
         def ask(selection: Selection) -> TunnelAttempt:
             return TunnelAttempt(fresh(), self._policy(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
 
+        def other(path: tuple[Proxy, ...], number: int) -> TunnelAttempt:
+            attempt = ask(Fixed(path[: number + 1]))
+            if begun is not None:
+                attempt.times = begun.next_times()
+            return attempt
+
         last = ask(self._selections[chain])
         if begun is not None:
             last.times = begun.times
-        return Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
+        return Associating(last, other, deadline)
 
     def local_host(self, chain: str, family: int) -> str:
         """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
@@ -477,7 +483,7 @@ class Runtime:
         # Here, not on top: most programs have no log.
         from pywrap.intercept.recorder import Recorder
 
-        return Recorder(self.settings, lambda text: self.messages.say(0, text), self._how)
+        return Recorder(self.settings, lambda text: self.messages.say(0, text), self._how, self._how_of)
 
     def _how(self, name: str) -> str:
         """Where the answers to a look-up of ``name`` come from, for the log."""
@@ -486,6 +492,13 @@ class Runtime:
         if self.resolves_here(name):
             return "local"
         return self.settings.dns.partition(":")[0] if self.remote_names.takes(name) else "placeholder"
+
+    def _how_of(self, literal: str) -> str:
+        """The same of a look-up of the name of an address."""
+        if self.names_of(literal):
+            return "placeholder" if self.name_behind(literal) else "hosts"
+        # With ``dns remote``, nothing is asked for it.
+        return "placeholder" if self.settings.dns == "remote" else self.settings.dns.partition(":")[0]
 
     def _start_probe(self, probe: SingleAttempt, deadline: Deadline) -> bool:
         """Run ``probe`` in the background thread; False without a descriptor (EMFILE) or thread for it."""

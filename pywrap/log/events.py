@@ -42,6 +42,9 @@ UNKNOWN = "unknown"
 # The phases and their keys.
 _KEYS = tuple((phase, f'"{phase}":') for phase in PHASES)
 
+# What gethostbyaddr() raises has numbers of its own (netdb.h).
+_HERRORS = {1: "HOST_NOT_FOUND", 2: "TRY_AGAIN", 3: "NO_RECOVERY", 4: "NO_DATA"}
+
 # Destinations of datagrams that are remembered, so that each is written once.
 _MOST = 4096
 # The longest text, and the most hops, of a line that a pipe would not take whole.
@@ -52,10 +55,11 @@ _FEW = 12
 class Begun:
     """Something that was asked for: when, by which thread and which library; and the times of its hops.
 
+    ``others``: of an association through a chain, the times of the connections to the hops before the last.
     ``asker``: the pid and the name of the process that has asked, if that is not this one.
     """
 
-    __slots__ = ("asker", "library", "started", "thread", "time", "times")
+    __slots__ = ("asker", "library", "others", "started", "thread", "time", "times")
 
     def __init__(self, thread: str | None, library: str | None) -> None:
         self.time = time()
@@ -64,6 +68,12 @@ class Begun:
         self.library = library
         self.asker: tuple[int, str] | None = None
         self.times = HandshakeTimes()
+        self.others: list[HandshakeTimes] = []
+
+    def next_times(self) -> HandshakeTimes:
+        """The times of one more connection, which begins now, as the one before it is open."""
+        self.others.append(HandshakeTimes())
+        return self.others[-1]
 
 
 class Log:
@@ -90,7 +100,7 @@ class Log:
         self._head = ""
         self._numbers = count(1)
         self._hops: dict[Proxy, str] = {}
-        self._told: set[tuple[str, int, str]] = set()
+        self._told: set[tuple[str, int, str, tuple[int, str] | None]] = set()
         # Of the lost lines, those that a line in the log tells of.
         self._reported = 0
 
@@ -136,39 +146,67 @@ class Log:
         self._write("connection", begun, fields)
         return number
 
-    def end(self, number: str, begun: Begun, sent: int, received: int, complete: bool) -> None:
-        """The connection ``number``, whose bytes were relayed here, has ended."""
+    def end(
+        self,
+        number: str,
+        begun: Begun,
+        sent: int,
+        received: int,
+        complete: bool | None,
+        datagrams_sent: int | None = None,
+        datagrams_received: int | None = None,
+    ) -> None:
+        """The connection or the association ``number``, whose bytes were relayed here, has ended."""
         fields = (
             f'"id":{quoted(number)},"seconds":{seconds(monotonic() - begun.started)},'
-            f'"sent":{sent},"received":{received},"complete":{"true" if complete else "false"}'
+            f'"sent":{sent},"received":{received},"complete":{encoded(complete)},'
+            f'"datagrams_sent":{encoded(datagrams_sent)},"datagrams_received":{encoded(datagrams_received)}'
         )
         # Its time is that of the end.
-        self._write("end", Begun(None, None), fields)
+        ended = Begun(None, None)
+        ended.asker = begun.asker
+        self._write("end", ended, fields)
 
     def association(
         self, begun: Begun, path: Path, error: BaseException | None = None, relay: str | None = None
-    ) -> None:
-        """A UDP association through ``path`` is open, or has failed with ``error``."""
+    ) -> str:
+        """A UDP association through ``path`` is open, or has failed with ``error``; return its id."""
         now = monotonic()
         times = begun.times
-        hops: Sequence[HopTimes] = times.hops(now) if times.ways else [(hop, {}) for hop in path]
+        # Each connection begins when the one before it is open.
+        ends = [*(each.begun for each in begun.others), now]
+        hops: Sequence[HopTimes] = times.hops(ends[0]) if times.ways else [(hop, {}) for hop in path]
+        others = [
+            self._list(each.hops(end)) for each, end in zip(begun.others, ends[1:], strict=True) if each.ways
+        ]
+        number = f"{os.getpid()}-{next(self._numbers)}"
         fields = (
-            f'"route":"{TUNNEL}","hops":{self._list(hops)},"relay":{or_null(relay)},'
+            f'"id":"{number}","route":"{TUNNEL}","hops":{self._list(hops)},"others":[{",".join(others)}],'
+            f'"ways":{times.ways},"waited":{seconds(times.waited)},"relay":{or_null(relay)},'
             f'"seconds":{seconds(now - begun.started)},"result":"{OK if error is None else FAILED}",'
-            f"{_failure(error)}"
+            f'{_failure(error)},"end":null,"sent":null,"received":null'
         )
         self._write("association", begun, fields)
+        return number
 
-    def datagrams(self, host: str, port: int, route: str, reason: str | None, chain: str | None) -> None:
-        """This process sends its first datagram to a destination; later ones are not written."""
-        key = host, port, route
+    def datagrams(
+        self,
+        host: str,
+        port: int,
+        route: str,
+        reason: str | None,
+        chain: str | None,
+        begun: Begun | None = None,
+    ) -> None:
+        """A process sends its first datagram to a destination; later ones are not written."""
+        key = host, port, route, None if begun is None else begun.asker
         if key in self._told:
             return
         if len(self._told) >= _MOST:
             self._told.clear()
         self._told.add(key)
         fields = f'"route":"{route}",{_place(host, port)},"reason":{or_null(reason)},"chain":{or_null(chain)}'
-        self._write("datagrams", self.begin(), fields)
+        self._write("datagrams", begun or self.begin(), fields)
 
     def listener(
         self, place: str | None, route: str, path: Path = (), error: BaseException | None = None
@@ -187,23 +225,39 @@ class Log:
         self._write("accepted", self.begin(), fields)
 
     def name(
-        self, begun: Begun, name: str, how: str, answers: Sequence[str], error: BaseException | None = None
+        self,
+        begun: Begun,
+        name: str,
+        how: str,
+        answers: Sequence[str],
+        error: BaseException | None = None,
+        *,
+        reverse: bool = False,
     ) -> None:
-        """``name`` was looked up; ``how``: where the answers come from."""
+        """``name`` was looked up; ``how``: where the answers come from.
+
+        ``reverse``: the names of an address were, and ``name`` is the address.
+        """
         fields = (
-            f'"name":{quoted(name)},"how":"{how}","answers":{encoded(list(answers))},'
+            f'"name":{quoted(name)},"reverse":{encoded(reverse)},"how":"{how}","answers":{encoded(list(answers))},'
             f'"seconds":{seconds(monotonic() - begun.started)},"result":"{OK if error is None else FAILED}",'
             f"{_failure(error)}"
         )
         self._write("name", begun, fields)
 
     def refusal(
-        self, host: str | None, port: int | None, protocol: str | None, number: int, why: str
+        self,
+        host: str | None,
+        port: int | None,
+        protocol: str | None,
+        number: int,
+        why: str,
+        begun: Begun | None = None,
     ) -> None:
         """Something was refused here, and no proxy was asked. ``number``: the errno that the program gets."""
         place = f'"host":{or_null(host)},"port":{"null" if port is None else port}'
         fields = f'{place},"protocol":{or_null(protocol)},"errno":"{_errno(number)}","error":{quoted(why)}'
-        self._write("refusal", self.begin(), fields)
+        self._write("refusal", begun or self.begin(), fields)
 
     def run(self, version: str, confined: bool, chains: Sequence[tuple[str, str, Path]]) -> None:
         """A run begins. ``chains``: name, type and proxies of each."""
@@ -299,7 +353,10 @@ def _failure(error: BaseException | None) -> str:
     number = getattr(error, "errno", None)
     # gaierror has a number of its own (EAI_NONAME is -2), and a timeout of the program's own has none.
     if isinstance(number, int):
-        code = _eai(number) if number < 0 else _errno(number)
+        is_herror = type(error).__name__ == "herror"
+        code = (
+            _HERRORS.get(number, str(number)) if is_herror else _eai(number) if number < 0 else _errno(number)
+        )
     else:
         code = "ETIMEDOUT" if isinstance(error, TimeoutError) else type(error).__name__
     words = getattr(error, "strerror", None) or str(error)

@@ -30,15 +30,15 @@ class HandshakeTimes:
     """Taken by ``tunnel.attempt``, for the path that it tries at present.
 
     ``ways``: the paths that were tried so far, the present one included. ``waited``: seconds until the
-    present one was begun.
+    present one was begun. ``begun``: the moment (monotonic) of the first.
     """
 
-    __slots__ = ("_begun", "_marks", "path", "ways")
+    __slots__ = ("_marks", "begun", "path", "ways")
 
     def __init__(self) -> None:
         self.path: Path = ()
         self.ways = 0
-        self._begun = monotonic()
+        self.begun = monotonic()
         # When each phase began: the hop, the phase, and the moment.
         self._marks: list[tuple[int, str, float]] = []
 
@@ -57,7 +57,7 @@ class HandshakeTimes:
     @property
     def waited(self) -> float:
         """Seconds until the present path was begun."""
-        return self._marks[0][2] - self._begun if self._marks else 0.0
+        return self._marks[0][2] - self.begun if self._marks else 0.0
 
     def hops(self, end: float) -> Sequence[HopTimes]:
         """The hops that were reached; the last phase ended, or was given up, at ``end`` (monotonic)."""

@@ -37,7 +37,9 @@ def test_each_kind_of_line_keeps_to_the_schema(log, file):
     log.connection(log.begin(), "127.0.0.1", 1, "direct", reason="this machine", result="unknown")
     log.connection(begun, "example.org", 443, "tunnel", error=SocksError("no", errno.EACCES))
     log.end(number, begun, 1, 2, True)
-    log.association(begun, (HOP,), relay="[::1]:2")
+    begun.next_times().begin((HOP,))
+    number = log.association(begun, (HOP,), relay="[::1]:2")
+    log.end(number, begun, 1, 2, None, 1, 2)
     log.association(log.begin(), (HOP,), TimeoutError("timed out"))
     log.datagrams("192.0.2.1", 53, "tunnel", None, "work")
     log.listener("0.0.0.0:1", "direct")
@@ -45,18 +47,20 @@ def test_each_kind_of_line_keeps_to_the_schema(log, file):
     log.accepted("192.0.2.1", 2, (HOP,))
     log.name(begun, "example.org", "placeholder", ["198.18.0.1"])
     log.name(begun, "example.org", "tor", [], _socket.gaierror(_socket.EAI_NONAME, "not known"))
+    log.name(begun, "192.0.2.1", "hosts", ["example.org"], reverse=True)
+    log.name(begun, "192.0.2.1", "local", [], _socket.herror(1, "Unknown host"), reverse=True)
     log.refusal("192.0.2.1", 3, "udp", errno.EPERM, "blocked")
     log.refusal(None, None, None, errno.EPERM, "refused")
     log.run("0.1", False, [("", "strict", (HOP,))])
     lines = read(file)
-    assert len(lines) == 15
+    assert len(lines) == 18
     assert {line["event"] for line in lines} == {
         *("connection", "end", "association", "datagrams", "listener", "accepted"),
         *("name", "refusal", "run"),
     }
     assert {(line["run"], line["by"], line["pid"]) for line in lines} == {("run-1", "patch", os.getpid())}
     assert [line["errno"] for line in lines if line.get("errno")] == [
-        *("EACCES", "ETIMEDOUT", "ECONNREFUSED", "EAI_NONAME", "EPERM", "EPERM")
+        *("EACCES", "ETIMEDOUT", "ECONNREFUSED", "EAI_NONAME", "HOST_NOT_FOUND", "EPERM", "EPERM")
     ]
     assert lines[0]["hops"][0]["reply"] is None and lines[0]["hops"][0]["greeting"] is not None
 
@@ -69,6 +73,27 @@ def test_no_line_has_credentials(log, file):
     text = file.read_text()
     assert "proxy.example:1080" in text
     assert "secret" not in text and "alice" not in text
+
+
+def test_an_association_has_the_times_of_the_connections_to_all_its_hops(log, file):
+    path = HOP, Proxy("socks5", "192.0.2.7", 1080)
+    begun = log.begin()
+    begun.times.begin(path)
+    begun.times.expect(0, "reply")
+    begun.times.expect(1, "reply")
+    other = begun.next_times()
+    other.begin(path[:1])
+    other.expect(0, "reply")
+    log.association(begun, path, relay="192.0.2.9:1")
+    (line,) = read(file)
+    assert [hop["proxy"] for hop in line["hops"]] == [
+        "socks5://proxy.example:1080",
+        "socks5://192.0.2.7:1080",
+    ]
+    ((only,),) = line["others"]
+    assert only["proxy"] == "socks5://proxy.example:1080" and only["reply"] is not None
+    phases = [each for hop in (*line["hops"], only) for each in hop.values() if isinstance(each, float)]
+    assert sum(phases) <= line["seconds"] + 1e-5
 
 
 def test_a_destination_of_datagrams_is_written_once(log, file):

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.support.child import source_of
+from tests.support.datagram_servers import answering
 from tests.support.log import of, read
 from tests.support.logged import logged
 from tests.support.run import program, pysocksify, run
@@ -106,7 +107,78 @@ def test_the_broker_finds_out_which_process_has_asked(file, proxy, http_server):
     connections = of("connection", read(file))
     assert [line["program"] for line in connections] == ["curl", "wget", "curl"]
     assert len({line["pid"] for line in connections}) == 3
+    ends = {line["id"]: line["pid"] for line in of("end", read(file))}
+    assert ends == {line["id"]: line["pid"] for line in connections}
     assert {line["program"] for line in of("run", read(file))} == {"sh"}
+
+
+def test_names_datagrams_and_refusals_in_a_confinement_are_of_the_process_that_has_asked(file, proxy):
+    rules = "--confine", "on", "--route", "192.0.2.99 block"
+    # With -S it is not patched.
+    words = "sh", "-c", '"$0" -IS "$@"; exit 0', sys.executable, program("ask_by_datagrams.py")[-1]
+    with answering(lambda data, source: data) as echo:
+        words = *words, "127.0.0.1", echo.port, "192.0.2.99"
+        run(*logged(file, proxy.url("alice", "s3cret"), *rules), *words)
+    lines = [line for line in read(file) if line["by"] == "broker"]
+    asked = of("name", lines) + of("datagrams", lines) + of("association", lines) + of("refusal", lines)
+    assert len({line["pid"] for line in asked}) == 1
+    assert all(line["program"].startswith("python") for line in asked)
+    assert {line["event"] for line in asked} == {"name", "datagrams", "association", "refusal"}
+    forward = [line for line in of("name", lines) if not line["reverse"]]
+    (reverse,) = (line for line in of("name", lines) if line["reverse"])
+    assert {line["name"] for line in forward} == {"nowhere.invalid"}
+    assert (reverse["name"], reverse["result"]) == ("192.0.2.7", "failed")
+    (association,) = of("association", lines)
+    (end,) = (end for end in of("end", lines) if end["id"] == association["id"])
+    assert (end["datagrams_sent"], end["datagrams_received"]) == (2, 2)
+    assert (end["sent"], end["received"], end["complete"]) == (8, 8, None)
+
+
+@pytest.mark.parametrize("dns", ["remote", "local"])
+def test_the_name_of_an_address_has_a_line(dns, file, proxy):
+    def program():
+        import contextlib
+        import socket
+
+        for ask in (
+            lambda: socket.gethostbyaddr("127.0.0.1"),
+            lambda: socket.getnameinfo(("127.0.0.1", 80), 0),
+            lambda: socket.gethostbyaddr("192.0.2.7"),
+            lambda: socket.getnameinfo(("192.0.2.7", 80), socket.NI_NUMERICHOST),
+        ):
+            with contextlib.suppress(OSError):
+                ask()
+
+    words = *logged(file, proxy.url("alice", "s3cret"), "--dns", dns), sys.executable, "-c"
+    run(*words, source_of(program))
+    names = [line for line in of("name", read(file)) if line["reverse"]]
+    # The last one asks for no name.
+    assert [line["name"] for line in names] == ["127.0.0.1", "127.0.0.1", "192.0.2.7"]
+    assert all("localhost" in line["answers"] for line in names[:2])
+    assert (names[2]["result"], names[2]["answers"]) == ("failed", [])
+
+
+def test_an_association_through_a_chain_has_the_times_of_each_hop(file):
+    def program():
+        import socket
+        import sys
+
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.settimeout(20)
+        sock.sendto(b"x", ("127.0.0.1", int(sys.argv[1])))
+        sock.recv(9)
+
+    code = source_of(program)
+    echo = answering(lambda data, source: data)
+    with reference_server() as first, reference_server() as second, echo as destination:
+        chain = "-x", first.url(), "-x", second.url(), "--loopback", "proxy", "--log", file
+        run(*pysocksify(*chain), sys.executable, "-c", code, destination.port)
+        run(*pysocksify(*chain, "--confine", "on"), sys.executable, "-ISc", code, destination.port)
+    patched, confined = of("association", read(file))
+    for line in (patched, confined):
+        assert len(line["hops"]) == 2 and all(hop["reply"] > 0 for hop in line["hops"])
+        ((only,),) = line["others"]
+        assert only["proxy"].endswith(f":{first.port}") and only["dial"] > 0 and only["reply"] > 0
 
 
 @pytest.mark.parametrize("dns", ["local", "tor"])

@@ -118,7 +118,7 @@ class RemoteLookups:
             literals, canonical = _look_up(self._runtime, host, 0)
             literal, otherwise = literals[0], [canonical]
         try:
-            names = self._runtime.names_of(literal) or self._runtime.remote_names.names(literal) or otherwise
+            names = _look_up_names(self._runtime, literal) or otherwise
         except LookupFailed as err:
             raise err.as_herror() from err
         if not names:
@@ -233,6 +233,26 @@ class LocalLookups:
             self._note(hostname, asked.found(found[2]))
             return found
 
+    def gethostbyaddr(self, ip_address: Any, /) -> tuple[str, list[str], list[str]]:
+        """gethostbyaddr(host) -> (name, aliaslist, addresslist)."""
+        host = host_text(ip_address)
+        if self._runtime.log is None or host is None:
+            return originals.gethostbyaddr(ip_address)
+        with _AskedNames(self._runtime, host) as asked:
+            found = originals.gethostbyaddr(ip_address)
+            asked.found([found[0], *found[1]])
+            return found
+
+    def getnameinfo(self, sockaddr: Any, flags: int, /) -> tuple[str, str]:
+        """getnameinfo(sockaddr, flags) -> (host, port)."""
+        if self._runtime.log is None or _is_malformed(sockaddr, flags) or flags & _socket.NI_NUMERICHOST:
+            return originals.getnameinfo(sockaddr, flags)
+        with _AskedNames(self._runtime, sockaddr[0]) as asked:
+            found = originals.getnameinfo(sockaddr, flags)
+            # Without a name, the answer is the address.
+            asked.found([] if self._runtime.is_literal(found[0]) else [found[0]])
+            return found
+
     def _note(self, host: Any, literals: list[str]) -> None:
         name = host_text(host)
         if name and not self._runtime.is_literal(name):
@@ -265,6 +285,25 @@ class _Asked:
         name = host_text(self._host)
         if name and not self._runtime.is_literal(name):
             log.looked_up(self._begun, name, self._answers, error if isinstance(error, OSError) else None)
+
+
+class _AskedNames(_Asked):
+    """The look-up of the names of the address ``host``."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        log = self._runtime.log
+        if log is None or self._begun is None:
+            return
+        failure: OSError | None = None
+        if isinstance(error, LookupFailed):
+            failure = error.as_gaierror()
+        elif isinstance(error, OSError):
+            failure = error
+        elif not self._answers:
+            failure = _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
+        log.looked_up_names_of(self._begun, self._host, self._answers, failure)
 
 
 def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[list[str], str]:
@@ -327,13 +366,22 @@ def _as_ipv4(literal: str) -> str:
     return unmapped(literal)
 
 
+def _look_up_names(runtime: Runtime, literal: str) -> list[str]:
+    """The names of an address, known here or asked for.
+
+    Raises:
+        LookupFailed: they could not be asked for.
+    """
+    if runtime.log is None:
+        return runtime.names_of(literal) or runtime.remote_names.names(literal)
+    with _AskedNames(runtime, literal) as asked:
+        return asked.found(runtime.names_of(literal) or runtime.remote_names.names(literal))
+
+
 def _names(runtime: Runtime, literal: str) -> list[str]:
     """The names of an address; [] where it has none, since the caller falls back on the address."""
-    known = runtime.names_of(literal)
-    if known:
-        return known
     try:
-        return runtime.remote_names.names(literal)
+        return _look_up_names(runtime, literal)
     except LookupFailed as err:
         if err.is_final:
             return []

@@ -14,7 +14,7 @@ from pywrap.config.search import default_path
 from pywrap.errors import ConfigError
 from pywrap.launch.check.destination import Listener
 from pywrap.launch.check.probes import probe_proxy
-from pywrap.launch.check.report import SUBJECTS, YES
+from pywrap.launch.check.report import SUBJECTS, UNKNOWN, YES
 from pywrap.launch.init.candidates import find_candidates
 from pywrap.launch.init.text import file_text
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 # Seconds for each test of each proxy.
 PATIENCE = 3.0
 
+# How each did, as it is told: a connection was seen; it speaks SOCKS5, and none was seen; or neither.
+WORKS, ANSWERS, FAILS = "+", "~", "-"
+
+_METHODS = "method_none", "method_password"
 # What is told of one that works.
 _TOLD = ("names", "udp", "ipv6")
 
@@ -54,11 +58,13 @@ def init(
         raise ConfigError(f"{path} is there already, and is not overwritten", "`-o -` prints another one")
     found = find_candidates(environ, root)
     results = _test(found, patience)
-    lines = [
-        f"{_mark(works)} {each.origin}: {words}\n"
-        for each, (works, words) in zip(found, results, strict=True)
-    ]
-    working = [each for each, (works, _) in zip(found, results, strict=True) if works]
+    lines = [f"{grade} {each.origin}: {words}\n" for each, (grade, words) in zip(found, results, strict=True)]
+    by_grade = {
+        mark: [each for each, (grade, _) in zip(found, results, strict=True) if grade == mark]
+        for mark in (WORKS, ANSWERS)
+    }
+    # Tor, and most proxies that are elsewhere, lead to no address of this machine.
+    working = by_grade[WORKS] or by_grade[ANSWERS]
     if not working:
         print("".join(lines), end="", file=sys.stderr)
         hint = "start one, or name one: pysocksify -x socks5h://HOST:PORT PROGRAM"
@@ -74,32 +80,42 @@ def init(
     return "".join([*lines, f"{path}: through {proxies}\n", "next: pysocksify -v PROGRAM\n"])
 
 
-def _mark(works: bool) -> str:
-    return "+" if works else "-"
-
-
-def _test(found: Sequence[Candidate], patience: float) -> list[tuple[bool, str]]:
+def _test(found: Sequence[Candidate], patience: float) -> list[tuple[str, str]]:
     """Of each, whether a connection through it came about, and what to say of it."""
 
-    def test(candidate: Candidate) -> tuple[bool, str]:
+    def test(candidate: Candidate) -> tuple[str, str]:
         if candidate.problem:
-            return False, candidate.problem
+            return FAILS, candidate.problem
         reports = []
         hops = candidate.chain.proxies
         # In a chain of another type any hop may be the first, so each is tested by itself.
         paths = [hops] if candidate.chain.type in ("strict", "dynamic") else [(hop,) for hop in hops]
         for path in paths:
             reports.append(probe_proxy(path, patience, None, listener, lambda what: None))
-        works = any(report.works for report in reports)
-        return works, _words(reports, works)
+        if any(report.works for report in reports):
+            return WORKS, _words(reports)
+        if all(_answers(report) for report in reports):
+            return ANSWERS, _words_of_answering(reports[-1])
+        return FAILS, next((report.error for report in reports if report.error), "not seen to work")
 
     with Listener() as listener, ThreadPoolExecutor(max(len(found), 1)) as pool:
         return list(pool.map(test, found))
 
 
-def _words(reports: Sequence[Report], works: bool) -> str:
-    if not works:
-        return next((report.error for report in reports if report.error), "not seen to work")
+def _answers(report: Report) -> bool:
+    """Does it speak SOCKS5, and nothing tells that it would not connect to another destination?"""
+    findings = report.findings
+    picks = any(findings[method].verdict == YES for method in _METHODS)
+    return picks and findings["connect"].verdict == UNKNOWN
+
+
+def _words_of_answering(report: Report) -> str:
+    is_tor = report.findings["resolve"].verdict == YES
+    what = "answers, as Tor does" if is_tor else "answers"
+    return f"{what}, and leads to no address of this machine, so no connection was seen"
+
+
+def _words(reports: Sequence[Report]) -> str:
     report = next(report for report in reports if report.works)
     can = [SUBJECTS[subject] for subject in _TOLD if report.findings[subject].verdict == YES]
     return ", ".join(["works", *can])

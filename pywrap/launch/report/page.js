@@ -285,6 +285,7 @@ function choose(index, open) {
 const LABELS = {
   sent: "bytes from the program", received: "bytes to the program", open: "was open for", waited: "before this path",
   ways: "paths tried", how: "answered by", place: "listens at", client: "the program's end", by: "written by",
+  datagrams_sent: "datagrams from the program", datagrams_received: "datagrams to the program",
 };
 function showDetails(row) {
   const details = $("details"), list = make("dl");

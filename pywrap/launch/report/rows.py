@@ -26,13 +26,17 @@ PHASES = ("dial", "greeting", "login", "reply")
 
 VERSION = 1
 
+# Of the line of an end.
+_COUNTS = ("sent", "received", "datagrams_sent", "datagrams_received")
 # Fields of a line that are shown in the details of its row, besides those with a place of their own.
 _MORE = (
     *("thread", "library", "name", "reason", "chain", "ways", "waited", "client", "local", "remote"),
-    *("relay", "place", "how", "answers", "protocol", "by", "id"),
+    *("relay", "place", "how", "answers", "reverse", "protocol", "by", "id"),
 )
 # Of _MORE, fields that say nothing with this value.
-_USUAL: dict[str, tuple[object, ...]] = {"ways": (0, 1), "waited": (0,), "by": ("patch",), "answers": ([],)}
+_USUAL: dict[str, tuple[object, ...]] = {
+    **{"ways": (0, 1), "waited": (0,), "by": ("patch",), "answers": ([],), "reverse": (False,)},
+}
 
 
 class Rows:
@@ -75,8 +79,8 @@ class Rows:
         elif event == "end":
             row = self._connections.get((run, str(line["id"])))
             if row is not None:
-                bytes_of = {"sent": int(line["sent"]), "received": int(line["received"])}
-                row[12].update(bytes_of, open=float(line["seconds"]))
+                counted = {name: int(line[name]) for name in _COUNTS if line.get(name) is not None}
+                row[12].update(counted, open=float(line["seconds"]))
         elif event in KINDS:
             self._add_row(event, run, line)
 
@@ -105,8 +109,10 @@ class Rows:
             run,
         ]
         self._rows.append(row)
-        if event == "connection":
+        # Of an earlier version, an association has no id.
+        if line.get("id") is not None:
             self._connections[run, str(line["id"])] = row
+        if event == "connection":
             if line["by"] == "patch" and line["local"]:
                 self._patched[run, str(line["local"])] = row
             elif line["client"]:

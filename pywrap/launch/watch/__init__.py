@@ -13,14 +13,12 @@ from time import sleep
 from pywrap.errors import ConfigError
 from pywrap.launch.watch.runs import Watched, find
 from pywrap.launch.watch.seen import Seen
+from pywrap.launch.watch.started import UNPROTECTED
 from pywrap.launch.watch.view import PlainView, View, as_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# Exit status: something unprotected was seen.
-UNPROTECTED = 3
 
 # Seconds between two looks.
 _PAUSE = 0.5
@@ -56,11 +54,17 @@ def watch(words: Sequence[str], json: bool) -> int:
     return UNPROTECTED if seen.anything else 0
 
 
+def is_program(words: Sequence[str]) -> bool:
+    """Do ``words`` name a PROGRAM to start, and not a process?"""
+    return bool(words) and not (words[0].isascii() and words[0].isdigit())
+
+
 def _pid(words: Sequence[str]) -> int | None:
     if not words:
         return None
-    if len(words) > 1 or not (words[0].isascii() and words[0].isdigit()):
-        raise ConfigError(f"`--watch` takes one process: `{' '.join(words)}`", "its number, or nothing")
+    if len(words) > 1 or is_program(words):
+        hint = "its number, or nothing; a PROGRAM of digits is ./NAME"
+        raise ConfigError(f"`--watch` takes one process: `{' '.join(words)}`", hint)
     return int(words[0])
 
 

@@ -90,13 +90,22 @@ def find(pid: int | None = None) -> str:
     """
     if pid is not None:
         for each in _with_ancestors(pid):
-            text = _settings_text(each)
+            text = settings_text(each)
             if text:
                 return text
+        # It may be the broker of a run, or what has started pysocksify. All processes are those of init.
+        below = {text for each in (descendants(pid) if pid > 1 else ()) if (text := settings_text(each))}
+        if len(below) == 1:
+            return below.pop()
+        if below:
+            raise ConfigError(
+                f"process {pid} has started {len(below)} runs",
+                "name a process of one: pysocksify --watch PID",
+            )
         raise ConfigError(
             f"process {pid} is of no run that can be seen", "pysocksify --watch, without a number"
         )
-    texts = {text for each in psutil.pids() if (text := _settings_text(each))}
+    texts = {text for each in psutil.pids() if (text := settings_text(each))}
     if not texts:
         raise ConfigError("no run of pysocksify is seen", "start one in another terminal: pysocksify PROGRAM")
     return max(texts, key=lambda text: _run_of(text))
@@ -285,6 +294,14 @@ def _with_ancestors(pid: int) -> list[int]:
         raise ConfigError(f"no process {pid}") from None
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that ``pid`` has started, and those these have; none when it has ended."""
+    try:
+        return [each.pid for each in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _environment(pid: int) -> bytes:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
@@ -294,7 +311,8 @@ def _environment(pid: int) -> bytes:
         return b""
 
 
-def _settings_text(pid: int) -> str:
+def settings_text(pid: int) -> str:
+    """The settings in the environment of the process ``pid``; "" where there are none, or it has ended."""
     return _variables(_environment(pid)).get(settings_env.VARIABLE, "")
 
 

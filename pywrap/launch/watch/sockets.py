@@ -78,17 +78,18 @@ def tables_of(pid: int) -> dict[int, Socket]:
 def _read(lines: Iterator[str], protocol: str, family: int) -> Iterator[tuple[int, Socket]]:
     next(lines, None)
     for line in lines:
-        fields = line.split()
+        fields = line.split(None, 10)
         number = int(fields[3], 16)
+        if protocol == "tcp" and number not in _SHOWN:
+            # Most of a busy machine: in TIME_WAIT.
+            continue
         local, local_port = _place(fields[1], family)
         remote, remote_port = _place(fields[2], family)
         has_peer = remote_port != 0
         if protocol == "udp":
             state = "connected" if has_peer else "open"
-        elif number in _SHOWN:
-            state = _SHOWN[number]
         else:
-            continue
+            state = _SHOWN[number]
         peer = (remote, remote_port) if has_peer else ("", 0)
         yield int(fields[9]), Socket(protocol, state, local, local_port, *peer)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socketserver
 import sys
+import threading
 
 import pytest
 
@@ -15,6 +18,28 @@ from tests.support.run import run
 from tests.support.servers import reference_server
 
 PATIENCE = 5.0
+
+
+class Refusing(socketserver.BaseRequestHandler):
+    """SOCKS5 without authentication, and "general failure" to every request (RFC 1928 section 6)."""
+
+    def handle(self):
+        if self.request.recv(262)[:1] != b"\x05":
+            return
+        self.request.sendall(b"\x05\x00")
+        if self.request.recv(262):
+            self.request.sendall(b"\x05\x01\x00\x01" + bytes(6))
+
+
+@contextlib.contextmanager
+def refusing_server():
+    """Yields its port."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 # ---------------------------------------------------------------- what it finds
@@ -103,3 +128,17 @@ def test_a_first_try_says_in_three_lines_how_to_begin(tmp_path):
         assert lines[0] == "pysocksify: error: no proxy configured"
         assert lines[1].startswith("hint: for one run: pysocksify -x socks5h://HOST:PORT PROGRAM; ")
         assert lines[2].startswith("hint: `pysocksify --init`") and len(lines) == 3
+
+
+def test_one_that_reaches_no_address_of_this_machine_is_taken_where_none_is_better(root, tmp_path, no_ports):
+    """As Tor, which refuses all of them, and proxies that are elsewhere."""
+    path = tmp_path / "made.conf"
+    with refusing_server() as port:
+        environ = {"ALL_PROXY": f"socks5h://127.0.0.1:{port}"}
+        told = init(str(path), environ, None, str(root), PATIENCE)
+        assert told.startswith("~ $ALL_PROXY: answers, and leads to no address of this machine")
+        assert read(str(path)).proxies == (Proxy("socks5h", "127.0.0.1", port),)
+        with reference_server() as better:
+            (root / "etc/proxychains.conf").write_text(f"[ProxyList]\nsocks5 127.0.0.1 {better.port}\n")
+            init(str(tmp_path / "better.conf"), environ, None, str(root), PATIENCE)
+    assert read(str(tmp_path / "better.conf")).proxies == (Proxy("socks5", "127.0.0.1", better.port),)

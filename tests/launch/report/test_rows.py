@@ -42,6 +42,15 @@ def test_the_end_of_a_connection_is_added_to_it():
     assert data["rows"][0][12]["sent"] == 5 and data["rows"][0][12]["open"] == 10.0
 
 
+def test_the_end_of_an_association_brings_its_datagrams():
+    opened = line("association", 10.0, id="4121-2", route="tunnel", hops=[], relay="192.0.2.1:9", result="ok")
+    counted = {"sent": 5, "received": 7, "complete": None, "datagrams_sent": 2, "datagrams_received": 3}
+    data, rows = read(opened, line("end", 20.0, id="4121-2", seconds=10.0, by="broker", **counted))
+    (row,) = data["rows"]
+    assert (row[12]["datagrams_sent"], row[12]["datagrams_received"], row[12]["received"]) == (2, 3, 7)
+    assert rows.strange == 0
+
+
 def test_a_patched_program_gets_the_bytes_that_the_broker_has_counted():
     relayed = connection(
         10.1,

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -27,6 +28,30 @@ HOLD = program("hold_connection.py")
 def proxy():
     with reference_server() as running:
         yield running
+
+
+class SilentHttp:
+    """Takes connections and never answers."""
+
+    def __init__(self):
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.host, self.port = self._sock.getsockname()
+        self._kept = []
+
+    def wait_for(self, count):
+        while len(self._kept) < count:
+            self._kept.append(self._sock.accept()[0])
+
+    def close(self):
+        for sock in (self._sock, *self._kept):
+            sock.close()
+
+
+@pytest.fixture
+def silent_http():
+    server = SilentHttp()
+    yield server
+    server.close()
 
 
 @contextlib.contextmanager
@@ -104,6 +129,27 @@ def test_children_that_slipped_away_are_marked_each_with_the_reason(proxy, echo_
     assert json.loads(text)["run"] == seen["run"]
 
 
+def test_children_that_leave_directly_by_the_setting_are_marked(proxy, silent_http):
+    """``--children direct``: a curl, a Python with ``env={}`` and a shell's; the first Python is covered."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl")
+    options = "--loopback", "proxy", "--confine", "auto", "--children", "direct"
+    words = *pysocksify("-x", proxy.url(), *options), *program("direct_children.py")
+    with running(*words, silent_http.host, silent_http.port) as (process, said):
+        curl, bare, clean = map(int, said.split())
+        silent_http.wait_for(3)
+        seen = watched(process.pid, 3)
+    processes = {each["pid"]: each for each in seen["processes"]}
+    assert processes[clean]["states"] == ["patched"]
+    assert [each["goes"] for each in processes[clean]["connections"]] == ["hop"]
+    assert processes[curl]["why"] == "not a Python, and not confined"
+    assert processes[bare]["why"] == "a Python that was started without the settings of pysocksify"
+    for pid in (curl, bare):
+        assert processes[pid]["states"] == ["unprotected"]
+        assert {each["goes"] for each in processes[pid]["connections"]} == {"neither"}
+    assert seen["unprotected"] == sorted((curl, bare))
+
+
 def test_in_a_confinement_everything_is_protected_and_the_broker_is_seen(proxy, echo_server):
     words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "on"), "sh", "-c"
     arguments = 'exec "$0" -S "$@"', *HOLD, echo_server.host, echo_server.port
@@ -111,6 +157,8 @@ def test_in_a_confinement_everything_is_protected_and_the_broker_is_seen(proxy, 
         assert said == "up\n"
         inside = int(run("pgrep", "-P", process.pid).out)
         seen = watched(inside, 0)
+        # By the number that messages have: that of the broker.
+        assert watched(process.pid, 0)["run"] == seen["run"]
     processes = {each["pid"]: each for each in seen["processes"]}
     assert processes[inside]["states"] == ["confined"]
     assert [each["goes"] for each in processes[inside]["connections"]] == ["broker"]
@@ -140,8 +188,6 @@ def test_a_server_and_its_clients_are_no_alarm(proxy):
 
     words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "off"), sys.executable, "-c"
     with running(*words, source_of(program)) as (process, said):
-        import socket
-
         with socket.create_connection(("127.0.0.1", int(said))):
             assert process.stdout.readline() == "up\n"
             seen = watched(process.pid, 0)
@@ -164,7 +210,7 @@ def test_watching_ends_with_the_run_and_says_what_was_seen(proxy, echo_server):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("x",), "`--watch` takes one process: `x`"),
+        (("--json", "x"), "`--watch --json` starts no PROGRAM: `x`"),
         (("1", "2"), "`--watch` takes one process: `1 2`"),
         (("999999999",), "no process 999999999"),
         (("1",), "process 1 is of no run that can be seen"),
