@@ -244,10 +244,10 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
     added = modules(interpreter) - modules(interpreter, wrapped=False)
     # Debian's Python has a sitecustomize of its own already.
     assert added - {"sitecustomize"} == {
-        *("pywrap", "pywrap.intercept", "pywrap.intercept.import_hook", "pywrap.launch"),
+        *("pywrap", "pywrap.archive", "pywrap.intercept", "pywrap.intercept.import_hook", "pywrap.launch"),
         # atexit, which is built in: there is a password, and so a file that has to go.
         *("pywrap.intercept.patches", "pywrap.intercept.patches.spawn"),
-        *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "__future__", "atexit"),
+        *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "atexit"),
         "pywrap.launch.settings_file",
     }
 
@@ -263,7 +263,6 @@ def test_importing_socket_imports_only_ours_in_addition(interpreter):
     # From 3.14 on socket imports these no more, both in C: select has what is to be replaced.
     allowed = {"sitecustomize", "select", "_operator"}
     assert {name for name in added if not name.startswith("pywrap")} - allowed == {
-        "__future__",
         "atexit",
         "mmap",
     }

@@ -33,6 +33,7 @@ ELSEWHERE = {
     "What a start does: it shows in a child alone, and in each interpreter.": {
         "auto": "test_programs.py",
         "intercept/derived_class": "intercept/udp/test_methods.py intercept/bind/test_listener.py",
+        "launch/archives": "test_archive.py",
         "intercept/loading": "intercept/test_reentrance.py test_no_tax.py",
         "intercept/patches/accept": "intercept/bind/test_listener.py",
         "intercept/patches/implementations": "intercept/test_reentrance.py",

@@ -10,23 +10,20 @@ Another thread waits for the one that loads, so that a hundred threads that conn
 everything a hundred times. But not for ever: the one that loads may be interrupted by a handler that waits
 for the other.
 
-The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
+How a module is found and executed is in ``pywrap.archive``.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import _thread
-import builtins
 import sys
-from _frozen_importlib import module_from_spec
-from _frozen_importlib_external import PathFinder
+
+from pywrap import archive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_OURS = "pywrap."
 
 # How many loads may be in the middle of each other in a thread, with no module completed in between. An audit
 # hook that connects whenever a file is opened would interrupt each load by another one, without end.
@@ -35,16 +32,16 @@ _ATTEMPTS = 16
 # Seconds that a thread waits for another one that loads. Loading takes a hundredth of that.
 _PATIENCE = 1.0
 
-# The names of what has been executed here.
-_loaded: list[str] = []
 _here = _thread._local()
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
 _turn = _thread.allocate_lock()
 _owner = 0
 
 
-def load(name: str) -> Any:
+def load(name: str, stage: str = "") -> Any:
     """The module ``name`` of ours, completely executed.
+
+    ``stage``: the archive that has it and all that will be needed soon; "" if that is at hand.
 
     Raises:
         OSError: this thread is in the middle of that too many times.
@@ -54,7 +51,7 @@ def load(name: str) -> Any:
         return known
     turn = _take_turn()
     try:
-        return _load_alone(name)
+        return _load_alone(name, stage)
     finally:
         if turn is not None:
             _end_turn(turn)
@@ -90,9 +87,9 @@ def _end_turn(turn: Any) -> None:
     turn.release()
 
 
-def _load_alone(name: str) -> Any:
+def _load_alone(name: str, stage: str) -> Any:
     before, then = getattr(_here, "attempts", (0, -1))
-    now = len(_loaded)
+    now = len(archive.loaded)
     attempts = before + 1 if now == then else 1
     if attempts > _ATTEMPTS:
         # Here, because each import at the start of a program costs time (tests/test_no_tax.py).
@@ -105,49 +102,10 @@ def _load_alone(name: str) -> Any:
     is_second = before > 0
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()) if is_second else None
     try:
-        return _load(name)
+        if stage:
+            archive.read(stage)
+        return archive.load(name)
     finally:
         _here.attempts = before, then
         if mask is not None:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-
-
-def _load(name: str) -> Any:
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
-    parent, _, own = name.rpartition(".")
-    package = _load(parent)
-    spec = PathFinder.find_spec(name, package.__path__)
-    code = None if spec is None else _code(spec)
-    if spec is None or code is None:
-        # The program was frozen (PyInstaller): its modules are neither in files nor in an archive.
-        __import__(name)
-        return sys.modules[name]
-    module = module_from_spec(spec)
-    vars(module)["__builtins__"] = _builtins
-    exec(code, vars(module))
-    # One step of C code: the first that has executed the module.
-    module = sys.modules.setdefault(name, module)
-    setattr(package, own, module)
-    _loaded.append(name)
-    return module
-
-
-def _code(spec: Any) -> Any:
-    get_code = getattr(spec.loader, "get_code", None)
-    return None if get_code is None else get_code(spec.name)
-
-
-def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-    """__import__() of our modules, which import one another by their whole names."""
-    if level or not fromlist or not (name + ".").startswith(_OURS):
-        return builtins.__import__(name, globals, locals, fromlist, level)
-    module = _load(name)
-    for each in fromlist:
-        if not hasattr(module, each):
-            _load(f"{name}.{each}")
-    return module
-
-
-_builtins = {**vars(builtins), "__import__": _import}
