@@ -35,11 +35,8 @@ else:
         for name in ("__repr__", "__str__"):
             if name in vars(cls):
                 body[name] = vars(cls)[name]
-        made = type(cls)(cls.__name__, cls.__bases__, body)
-        _compile_later(made, "__init__", defaults, _init_source)
-        _compile_later(made, "__hash__", defaults, _hash_source)
-        _compile_later(made, "__eq__", defaults, _eq_source)
-        return made
+        body["_defaults"] = defaults
+        return type(cls)(cls.__name__, cls.__bases__, body)
 
     def _init_source(names: tuple[str, ...], defaults: dict[str, Any]) -> str:
         parameters = ", ".join(f"{name}=_default_{name}" if name in defaults else name for name in names)
@@ -61,36 +58,42 @@ else:
     # How many values of a class are made before its ``__init__`` is compiled: that takes as long as these
     # do without it. For Settings, of which a program has one, it is 0.6 ms.
     _FEW = 16
+    _made: dict[type[Any], int] = {}
 
-    def _compile_later(
-        cls: type[Any], name: str, defaults: dict[str, Any], source: Callable[..., str]
-    ) -> None:
-        """Give ``cls`` the method ``name``, whose ``source`` is compiled when it is needed.
+    def _compiled(
+        cls: type[Any], name: str, source: Callable[[tuple[str, ...], dict[str, Any]], str]
+    ) -> Callable[..., Any]:
+        """Compile the method ``name`` of ``cls``, and give it to the class.
 
         The generated code is as fast as that of a dataclass. Compiling it at import would make each program
         start slower, although a program uses only some of these methods.
         """
-        made = 0
+        names, defaults = cls.__slots__, cls._defaults
+        namespace = {f"_set_{each}": vars(cls)[each].__set__ for each in names}
+        namespace.update({f"_default_{each}": value for each, value in defaults.items()})
+        exec(source(names, defaults), namespace)
+        method = namespace[name]
+        method.__qualname__ = f"{cls.__qualname__}.{name}"
+        method.__module__ = cls.__module__
+        setattr(cls, name, method)
+        return method
 
-        def first_calls(self, *args, **fields):
-            nonlocal made
-            if name == "__init__" and made < _FEW:
-                made += 1
-                if _fill(self, args, fields, defaults):
-                    return None
-            names = cls.__slots__
-            namespace = {f"_set_{each}": vars(cls)[each].__set__ for each in names}
-            namespace.update({f"_default_{each}": value for each, value in defaults.items()})
-            exec(source(names, defaults), namespace)
-            method = namespace[name]
-            method.__qualname__ = f"{cls.__qualname__}.{name}"
-            method.__module__ = cls.__module__
-            setattr(cls, name, method)
-            return method(self, *args, **fields)
+    # Until the method of the class is compiled.
 
-        first_calls.__name__ = name
-        first_calls.__qualname__ = f"{cls.__qualname__}.{name}"
-        setattr(cls, name, first_calls)
+    def _init(self, *args, **fields) -> None:
+        cls = type(self)
+        made = _made.get(cls, 0)
+        if made < _FEW:
+            _made[cls] = made + 1
+            if _fill(self, args, fields, cls._defaults):
+                return
+        _compiled(cls, "__init__", _init_source)(self, *args, **fields)
+
+    def _hash(self) -> int:
+        return _compiled(type(self), "__hash__", _hash_source)(self)
+
+    def _eq(self, other: object) -> bool:
+        return _compiled(type(self), "__eq__", _eq_source)(self, other)
 
     def _fill(self, args: tuple[Any, ...], fields: dict[str, Any], defaults: dict[str, Any]) -> bool:
         """Set the fields; False if they are not the right ones, which the compiled method says in words."""
@@ -121,6 +124,9 @@ else:
         return type(self), _fields(self)
 
     _VALUE = {
+        "__init__": _init,
+        "__hash__": _hash,
+        "__eq__": _eq,
         "__repr__": _repr,
         "__setattr__": _refuse,
         "__delattr__": _refuse,
