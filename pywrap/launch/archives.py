@@ -34,6 +34,35 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     # The configuration, where that is a file in the usual format.
     "file": ("config.directives", "config.file_parser", "config.proxychains"),
+    # A command that does not begin with its Python.
+    "wrapper": ("launch.scripts", "launch.wrappers"),
+    # A confined program: before the launcher forks, in the child, and in the launcher.
+    "confined": (
+        *("confine", "confine.kernel", "confine.launcher", "confine.left_behind", "confine.processes"),
+        *("confine.remedies", "launch.confined", "messages", "relay", "relay.loop", "relay.timers"),
+    ),
+    "namespaces": (
+        *(f"confine.{name}" for name in ("mounts", "namespaces", "netlink", "ruleset", "sockets")),
+    ),
+    "broker": (
+        *(
+            "config.matching",
+            "confine.attempts",
+            "confine.broker",
+            "confine.datagrams",
+            "confine.dns_message",
+        ),
+        *("confine.gate", "confine.listeners", "confine.name_server", "confine.name_stream"),
+        *("confine.netlink", "confine.outside", "confine.packets", "confine.ruleset", "confine.sockets"),
+        *("confine.twins", "relay.descriptors", "relay.pumps", "relay.relay", "relay.securing"),
+        *("relay.wrapped", "server", "server.tcp", "server.tcp.dial", "server.threads"),
+        *("socks", "socks.address_scope", "socks.datagram", "socks.dns", "socks.v4", "socks.v5"),
+        *("socks.wire", "tunnel.association", "tunnel.attempt", "tunnel.background", "tunnel.chain"),
+        *("tunnel.deadline", "tunnel.first_hop", "tunnel.hops", "tunnel.liveness", "tunnel.lookups"),
+        *("tunnel.name_list", "tunnel.own_addresses", "tunnel.pipelining_probe", "tunnel.placeholders"),
+        *("tunnel.policy", "tunnel.resolver", "tunnel.retry_policy", "tunnel.routes", "tunnel.selection"),
+        *("tunnel.shared_names", "tunnel.sockopts", "tunnel.strict_policy"),
+    ),
     "start": (
         *("", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
         *("intercept.patches.spawn", "launch", "launch.bootstrap"),

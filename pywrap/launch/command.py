@@ -77,6 +77,8 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
         settings = log_file.begin(settings, os.path.basename(command[0]), confined=covered is None)
     environ = plain_environment(settings) if secured else environment(settings, complete(os.environ))
     if covered is None:
+        _write_archives()
+        archive.read("confined")
         from pywrap.launch import confined
 
         confined.launch(settings, find(command[0]), command, environ, uncovered, publications)
@@ -93,10 +95,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
     # Python ignores these signals, and an ignored signal stays ignored through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    if archive.missing or not os.path.exists(archive.path_of("connection")):
-        from pywrap.launch import archives
-
-        archives.write()
+    _write_archives()
     try:
         os.execve(covered.file, covered.words(environ), environ)
     except OSError as err:
@@ -132,6 +131,14 @@ class Covered:
 
     def words(self, environ: Mapping[str, str]) -> list[str]:
         return self._words if self._through is None else self._through.with_environment(environ)
+
+
+def _write_archives() -> None:
+    """Where they are not there, or not those of these modules."""
+    if archive.missing or not os.path.exists(archive.path_of("connection")):
+        from pywrap.launch import archives
+
+        archives.write()
 
 
 def plain_environment(settings: Settings) -> dict[str, str]:

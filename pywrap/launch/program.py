@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
+from pywrap import archive
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.programs import cover
 from pywrap.programs.python import is_python_name, is_too_old, parse
@@ -39,6 +40,7 @@ def look_through(words: list[str]) -> tuple[str, Command | None]:
         check(file, words[1:])
         return file, None
     # Imported here, as most commands begin with their Python.
+    archive.read("wrapper")
     from pywrap.launch.wrappers import Command
 
     command = Command(words)
