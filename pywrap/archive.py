@@ -7,6 +7,7 @@ the time and the size of its source, as in a .pyc: a module that has changed sin
 loaded as Python loads it.
 
 The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
+Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
 A module enters ``sys.modules`` after its execution (``pywrap.intercept.loading`` has why); a package before.
 
 Executed before all other modules of ours, and not by itself: so without the import of ``__future__``.
@@ -41,6 +42,9 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 _entries: "dict[str, Entry]" = {}
 # The names of what has been executed here.
 loaded: list[str] = []
+# All modules of ours by their names, and where those of a package are.
+_modules: "dict[str, Any]" = {}
+_folders: dict[str, list[str]] = {}
 # The stages whose archive is not there, and the modules whose code in it is not that of their file.
 missing: list[str] = []
 
@@ -81,11 +85,41 @@ def read(stage: str) -> None:
         missing.append(stage)
 
 
+def known(name: str) -> "Any":
+    """The module ``name`` of ours; None when it has not been executed."""
+    return sys.modules.get(name) or _modules.get(name)
+
+
+def keep() -> None:
+    """Remember the modules of ours that the import system has executed."""
+    for name, module in list(sys.modules.items()):
+        if (name + ".").startswith(_OURS):
+            _remember(name, module)
+
+
+def _remember(name: str, module: "Any") -> None:
+    _modules[name] = module
+    if hasattr(module, "__path__"):
+        _folders.setdefault(name, list(module.__path__))
+
+
+def too_late(name: str) -> OSError:
+    """The error for a module that was not loaded before Python began to shut down."""
+    # ECANCELED: the module errno cannot be imported now.
+    return OSError(125, f"Python is shutting down, and {name} of pysocksify was not loaded before")
+
+
 def load(name: str) -> "Any":
-    """The module ``name`` of ours, completely executed."""
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    """The module ``name`` of ours, completely executed.
+
+    Raises:
+        OSError: Python shuts down.
+    """
+    module = known(name)
+    if module is not None:
+        return module
+    if sys.is_finalizing():
+        raise too_late(name)
     parent, _, own = name.rpartition(".")
     package = load(parent) if parent else None
     found = _from_archive(name) or _from_file(name, package)
@@ -104,6 +138,7 @@ def load(name: str) -> "Any":
     module = sys.modules.setdefault(name, module)
     if package is not None:
         setattr(package, own, module)
+    _remember(name, module)
     _entries.pop(name, None)
     loaded.append(name)
     return module
@@ -136,7 +171,7 @@ def _from_file(name: str, package: "Any") -> "tuple[Any, Any] | None":
             name, os.path.join(FOLDER, "__init__.py"), submodule_search_locations=[FOLDER]
         )
     else:
-        spec = PathFinder.find_spec(name, package.__path__)
+        spec = PathFinder.find_spec(name, _folders.get(package.__name__) or package.__path__)
     get_code = getattr(None if spec is None else spec.loader, "get_code", None)
     code = None if get_code is None else get_code(name)
     return None if code is None else (spec, code)
@@ -164,4 +199,6 @@ def _import(
     return module
 
 
-_builtins = {**vars(builtins), "__import__": _import}
+# From 3.15 on, ``-X lazy_imports=all`` has imports take the second name. Ours are made at once: a module that
+# is imported at its first use may be needed when no descriptor is left, or in a signal handler.
+_builtins = {**vars(builtins), "__import__": _import, "__lazy_import__": _import}

@@ -10,6 +10,9 @@ Another thread waits for the one that loads, so that a hundred threads that conn
 everything a hundred times. But not for ever: the one that loads may be interrupted by a handler that waits
 for the other.
 
+While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
+run and use sockets: they get what was executed before, or an OSError.
+
 How a module is found and executed is in ``pywrap.archive``.
 """
 
@@ -44,11 +47,13 @@ def load(name: str, stage: str = "") -> Any:
     ``stage``: the archive that has it and all that will be needed soon; "" if that is at hand.
 
     Raises:
-        OSError: this thread is in the middle of that too many times.
+        OSError: this thread is in the middle of that too many times; or Python shuts down.
     """
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    module = archive.known(name)
+    if module is not None:
+        return module
+    if sys.is_finalizing():
+        raise archive.too_late(name)
     turn = _take_turn()
     try:
         return _load_alone(name, stage)
