@@ -2,6 +2,7 @@
 
 import sys
 
-from pywrap.cli import main
+from pywrap import archive
 
-sys.exit(main())
+archive.read("launcher")
+sys.exit(archive.load("pywrap.cli").main())

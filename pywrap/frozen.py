@@ -11,6 +11,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypeVar, dataclass_transform
 
     T = TypeVar("T", bound=type[Any])
@@ -34,46 +35,80 @@ else:
         for name in ("__repr__", "__str__"):
             if name in vars(cls):
                 body[name] = vars(cls)[name]
-        made = type(cls)(cls.__name__, cls.__bases__, body)
-        _compile_later(made, "__init__", _init_source(names, defaults), defaults)
-        fields = "".join(f"self.{name}, " for name in names)
-        others = fields.replace("self.", "other.")
-        _compile_later(made, "__hash__", f"def __hash__(self):\n return hash(({fields}))")
-        _compile_later(
-            made,
-            "__eq__",
-            "def __eq__(self, other):\n if other.__class__ is not self.__class__: return NotImplemented\n"
-            f" return ({fields}) == ({others})",
-        )
-        return made
+        body["_defaults"] = defaults
+        return type(cls)(cls.__name__, cls.__bases__, body)
 
     def _init_source(names: tuple[str, ...], defaults: dict[str, Any]) -> str:
         parameters = ", ".join(f"{name}=_default_{name}" if name in defaults else name for name in names)
         lines = [f" _set_{name}(self, {name})" for name in names]
         return "\n".join([f"def __init__(self, {parameters}):", *(lines or [" pass"])])
 
-    def _compile_later(
-        cls: type[Any], name: str, source: str, defaults: dict[str, Any] | None = None
-    ) -> None:
-        """Give ``cls`` the method ``name``, whose ``source`` is compiled at its first call.
+    def _hash_source(names: tuple[str, ...], defaults: dict[str, Any]) -> str:
+        return f"def __hash__(self):\n return hash(({_tuple('self', names)}))"
+
+    def _eq_source(names: tuple[str, ...], defaults: dict[str, Any]) -> str:
+        return (
+            "def __eq__(self, other):\n if other.__class__ is not self.__class__: return NotImplemented\n"
+            f" return ({_tuple('self', names)}) == ({_tuple('other', names)})"
+        )
+
+    def _tuple(value: str, names: tuple[str, ...]) -> str:
+        return "".join(f"{value}.{name}, " for name in names)
+
+    # How many values of a class are made before its ``__init__`` is compiled: that takes as long as these
+    # do without it. For Settings, of which a program has one, it is 0.6 ms.
+    _FEW = 16
+    _made: dict[type[Any], int] = {}
+
+    def _compiled(
+        cls: type[Any], name: str, source: Callable[[tuple[str, ...], dict[str, Any]], str]
+    ) -> Callable[..., Any]:
+        """Compile the method ``name`` of ``cls``, and give it to the class.
 
         The generated code is as fast as that of a dataclass. Compiling it at import would make each program
         start slower, although a program uses only some of these methods.
         """
+        names, defaults = cls.__slots__, cls._defaults
+        namespace = {f"_set_{each}": vars(cls)[each].__set__ for each in names}
+        namespace.update({f"_default_{each}": value for each, value in defaults.items()})
+        exec(source(names, defaults), namespace)
+        method = namespace[name]
+        method.__qualname__ = f"{cls.__qualname__}.{name}"
+        method.__module__ = cls.__module__
+        setattr(cls, name, method)
+        return method
 
-        def first_call(self, *args, **fields):
-            namespace = {f"_set_{each}": vars(cls)[each].__set__ for each in cls.__slots__}
-            namespace.update({f"_default_{each}": value for each, value in (defaults or {}).items()})
-            exec(source, namespace)
-            method = namespace[name]
-            method.__qualname__ = f"{cls.__qualname__}.{name}"
-            method.__module__ = cls.__module__
-            setattr(cls, name, method)
-            return method(self, *args, **fields)
+    # Until the method of the class is compiled.
 
-        first_call.__name__ = name
-        first_call.__qualname__ = f"{cls.__qualname__}.{name}"
-        setattr(cls, name, first_call)
+    def _init(self, *args, **fields) -> None:
+        cls = type(self)
+        made = _made.get(cls, 0)
+        if made < _FEW:
+            _made[cls] = made + 1
+            if _fill(self, args, fields, cls._defaults):
+                return
+        _compiled(cls, "__init__", _init_source)(self, *args, **fields)
+
+    def _hash(self) -> int:
+        return _compiled(type(self), "__hash__", _hash_source)(self)
+
+    def _eq(self, other: object) -> bool:
+        return _compiled(type(self), "__eq__", _eq_source)(self, other)
+
+    def _fill(self, args: tuple[Any, ...], fields: dict[str, Any], defaults: dict[str, Any]) -> bool:
+        """Set the fields; False if they are not the right ones, which the compiled method says in words."""
+        given = dict(zip(self.__slots__, args, strict=False))
+        values = {**defaults, **given, **fields}
+        if len(values) != len(self.__slots__) or len(given) != len(args) or given.keys() & fields.keys():
+            return False
+        for name in self.__slots__:
+            if name not in values:
+                return False
+            _set(self, name, values[name])
+        return True
+
+    # That of the classes themselves refuses.
+    _set = object.__setattr__
 
     def _fields(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
@@ -89,6 +124,9 @@ else:
         return type(self), _fields(self)
 
     _VALUE = {
+        "__init__": _init,
+        "__hash__": _hash,
+        "__eq__": _eq,
         "__repr__": _repr,
         "__setattr__": _refuse,
         "__delattr__": _refuse,

@@ -27,7 +27,7 @@ FLOORS = (
     ("pywrap.relay",),
     ("pywrap.socks",),
     ("pywrap.programs", "pywrap.log"),
-    ("pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.marker", "pywrap.messages"),
+    ("pywrap.archive", "pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.marker", "pywrap.messages"),
 )
 # On one floor, and not to know each other.
 STRANGERS = {"pywrap.tunnel", "pywrap.server"}
@@ -42,6 +42,7 @@ START_UP = "pywrap.launch.startup.sitecustomize"
 # What is imported in the target process: before the program, or with its first connection.
 TARGET = (
     "pywrap",
+    "pywrap.archive",
     "pywrap.launch",
     START_UP,
     BOOTSTRAP,

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import pywrap
+from pywrap.launch import archives
 from tests.support import destinations, strace
 from tests.support.child import source_of
 from tests.support.run import program, pysocksify, run
@@ -245,10 +246,10 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
     added = modules(interpreter) - modules(interpreter, wrapped=False)
     # Debian's Python has a sitecustomize of its own already.
     assert added - {"sitecustomize"} == {
-        *("pywrap", "pywrap.intercept", "pywrap.intercept.import_hook", "pywrap.launch"),
+        *("pywrap", "pywrap.archive", "pywrap.intercept", "pywrap.intercept.import_hook", "pywrap.launch"),
         # atexit, which is built in: there is a password, and so a file that has to go.
         *("pywrap.intercept.patches", "pywrap.intercept.patches.spawn"),
-        *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "__future__", "atexit"),
+        *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "atexit"),
         "pywrap.launch.settings_file",
     }
 
@@ -264,7 +265,6 @@ def test_importing_socket_imports_only_ours_in_addition(interpreter):
     # From 3.14 on socket imports these no more, both in C: select has what is to be replaced.
     allowed = {"sitecustomize", "select", "_operator"}
     assert {name for name in added if not name.startswith("pywrap")} - allowed == {
-        "__future__",
         "atexit",
         "mmap",
     }
@@ -318,6 +318,11 @@ def test_a_first_connection_imports_nothing_of_udp_bind_probes_and_other_chains(
     connect = "try: socket.create_connection(('name.invalid', 80))\nexcept OSError: pass"
     added = added_by(interpreter, proxy, "import encodings.idna, socket", connect)
     assert added == ROAD
+
+
+def test_the_archives_have_the_whole_road():
+    stages = {*archives.STAGES["start"], *archives.STAGES["socket"], *archives.STAGES["connection"]}
+    assert {name for name in ROAD if name.startswith("pywrap.")} <= {f"pywrap.{name}" for name in stages}
 
 
 def test_asyncio_needs_no_thread_and_no_placeholder(interpreter, proxy, echo_server):

@@ -39,6 +39,7 @@ ELSEWHERE = {
         "intercept/children": "confine/test_children.py",
         "intercept/derived_class": "intercept/udp/test_methods.py intercept/bind/test_listener.py",
         "intercept/fork": "intercept/udp/test_methods.py intercept/test_lock.py",
+        "launch/archives": "test_archive.py",
         "intercept/loading": "intercept/test_reentrance.py test_no_tax.py",
         "intercept/patches/accept": "intercept/bind/test_listener.py",
         "intercept/patches/asyncio": "intercept/tcp/test_in_loop.py test_programs.py",

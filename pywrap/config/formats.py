@@ -7,7 +7,7 @@ unknown directives in it, the hint considers the directives of all formats.
 
 from __future__ import annotations
 
-from pywrap.config import proxychains
+from pywrap import archive
 from pywrap.config.words import nearest
 
 TYPE_CHECKING = False
@@ -24,7 +24,8 @@ def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSe
         ConfigError: something in it is wrong.
     """
     told = file_format or _by_name(source) or _by_content(data)
-    # Imported when they are met: most starts read no file, or one of proxychains.
+    # Imported when they are met: a start reads no file, or one.
+    archive.read("file")
     if told == "tsocks":
         from pywrap.config import tsocks
 
@@ -33,6 +34,8 @@ def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSe
         from pywrap.config import torsocks
 
         return torsocks.parse(data, source)
+    from pywrap.config import proxychains
+
     if told:
         return proxychains.parse(data, source)
     return proxychains.parse(data, source, _hint_where_nothing_tells)
@@ -63,7 +66,7 @@ def _format_of(word: str) -> str:
 
 def directives() -> dict[str, tuple[str, ...]]:
     """The words of each format."""
-    from pywrap.config import torsocks, tsocks
+    from pywrap.config import proxychains, torsocks, tsocks
 
     return {
         "proxychains": tuple(proxychains.DIRECTIVES),

@@ -21,7 +21,6 @@ from pywrap.config.settings import (
     UDP,
 )
 from pywrap.config.words import one_of, seconds, switch
-from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,9 +33,8 @@ MESSAGES = "Messages, on stderr"
 GROUPS = (PROXIES, TRAFFIC, ACTIONS, MESSAGES)
 
 
-@frozen
 class Option:
-    """One option.
+    """One option. (Not ``frozen``: at each start, all of them are made.)
 
     ``summary``: its line in -h. ``text``: its paragraphs in --help and the manual. ``metavar``: the name of
     its value, "" when it takes none; ``brief``: a shorter one for -h. ``words``: the possible values, if they
@@ -44,22 +42,32 @@ class Option:
     option add up. ``directive``: its name in files if that is another, "-" when files have another form.
     """
 
-    name: str
-    group: str
-    summary: str
-    text: str
-    metavar: str = ""
-    brief: str = ""
-    short: str = ""
-    words: tuple[str, ...] = ()
-    read: Reader | None = None
-    adds: bool = False
-    directive: str = ""
-
-    @property
-    def flag(self) -> str:
-        """The option on the command line, with its dashes."""
-        return "--" + self.name.replace("_", "-")
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        summary: str,
+        text: str,
+        metavar: str = "",
+        brief: str = "",
+        short: str = "",
+        words: tuple[str, ...] = (),
+        read: Reader | None = None,
+        adds: bool = False,
+        directive: str = "",
+    ) -> None:
+        self.name = name
+        self.group = group
+        self.summary = summary
+        self.text = text
+        self.metavar = metavar
+        self.brief = brief
+        self.short = short
+        self.words = words
+        self.read = read
+        self.adds = adds
+        self.directive = directive
+        self.flag = "--" + name.replace("_", "-")
 
 
 def _one_of(words: tuple[str, ...]) -> Reader:

@@ -25,6 +25,7 @@ import struct
 import sys
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 
+from pywrap import archive
 from pywrap.confine import kernel
 from pywrap.confine.last_bytes import MOMENT, LastBytes
 from pywrap.confine.left_behind import take_over
@@ -100,6 +101,7 @@ def run(
     far.close()
 
     # While the child sets itself up.
+    archive.read("broker")
     from pywrap.confine.broker import Broker, allow_many_descriptors
     from pywrap.confine.sockets import Sockets
 
@@ -176,6 +178,7 @@ def set_up(channel: socket, settings: Settings) -> bool:
 
 
 def _set_up(channel: socket, settings: Settings) -> None:
+    archive.read("namespaces")
     from pywrap.confine import mounts, namespaces, sockets
 
     namespaces.refuse_foreign_sockets()

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import sys
 
+from pywrap.archive import keep, known
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import keep, known, load
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def current() -> Runtime | None:
     settings = _settings
     if _runtime is None and settings is not None:
         _prepare()
-        made = load("pywrap.intercept.patches.implementations").new_runtime(settings(), _registry)
+        implementations = load("pywrap.intercept.patches.implementations", "connection")
+        made = implementations.new_runtime(settings(), _registry)
         if _runtime is None and _settings is settings:
             # Otherwise a signal handler or another thread has made one meanwhile, which has what it opened.
             _runtime = made
@@ -175,7 +177,7 @@ def _imported(module: Any) -> None:
 def _patch_select(module: Any) -> None:
     """Replace ``epoll`` in ``module``, which is ``select``; eventlet makes a second one of it."""
     global _patches
-    epoll = load("pywrap.intercept.epoll")
+    epoll = load("pywrap.intercept.epoll", "socket")
     patches = load("pywrap.intercept.patching").Patches()
     if _patches is None:
         _patches = patches

@@ -7,11 +7,11 @@ import errno
 import sys
 from _operator import index
 
+from pywrap.archive import known
 from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
-from pywrap.intercept.loading import known
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames

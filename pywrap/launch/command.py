@@ -10,16 +10,14 @@ import _signal as signal  # type: ignore[import-not-found]
 import errno
 import os
 
+from pywrap import archive
 from pywrap.config import settings_env
-from pywrap.config.security import needs_relay
 from pywrap.config.settings import new_run
 from pywrap.config.variables import complete, is_proxy_variable
 from pywrap.frozen import replace
-from pywrap.launch import log_file
 from pywrap.launch.environment import environment
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.program import find, look_through
-from pywrap.launch.secrets import take_back
 from pywrap.launch.settings_file import PREFIX
 from pywrap.programs import cover
 from pywrap.tunnel import round_robin
@@ -48,6 +46,8 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
     uncovered: NotCovered | None = None
     secured = next(iter(settings.secured_hops), None)
     if secured is not None and settings.confine == "off":
+        from pywrap.config.security import needs_relay
+
         raise LaunchError(*needs_relay(secured), 125)
     if settings.confine != "on" and secured is None:
         try:
@@ -71,9 +71,14 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
         # Without the shared file each process counts for itself, and all would begin with the same proxy.
         if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
-    settings = log_file.begin(settings, os.path.basename(command[0]), confined=covered is None)
+    if settings.log:
+        from pywrap.launch import log_file
+
+        settings = log_file.begin(settings, os.path.basename(command[0]), confined=covered is None)
     environ = plain_environment(settings) if secured else environment(settings, complete(os.environ))
     if covered is None:
+        _write_archives()
+        archive.read("confined")
         from pywrap.launch import confined
 
         confined.launch(settings, find(command[0]), command, environ, uncovered, publications)
@@ -90,9 +95,12 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
     # Python ignores these signals, and an ignored signal stays ignored through an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    _write_archives()
     try:
         os.execve(covered.file, covered.words(environ), environ)
     except OSError as err:
+        from pywrap.launch.secrets import take_back
+
         take_back(environ[settings_env.VARIABLE])
         # ENOENT although the file exists: the interpreter of its `#!` line is missing.
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN
@@ -109,7 +117,7 @@ class Covered:
 
     def __init__(self, command: list[str]) -> None:
         rewritten = cover.command(find(command[0]), command)
-        self._through = None
+        self._through, self._words = None, command
         if rewritten is not None:
             # A Python with -I, -E or -S, which reads our file by a script of ours.
             self.file, self._words = rewritten
@@ -124,6 +132,14 @@ class Covered:
     def words(self, environ: Mapping[str, str]) -> list[str]:
         """The command line, for a program with the variables ``environ``."""
         return self._words if self._through is None else self._through.with_environment(environ)
+
+
+def _write_archives() -> None:
+    """Where they are not there, or not those of these modules."""
+    if archive.missing or not os.path.exists(archive.path_of("connection")):
+        from pywrap.launch import archives
+
+        archives.write()
 
 
 def plain_environment(settings: Settings) -> dict[str, str]:

@@ -11,11 +11,14 @@ from __future__ import annotations
 import errno
 import os
 
+from pywrap import archive
 from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
-from pywrap.launch.scripts import SHELLS, started_by
-from pywrap.launch.wrappers import Command
 from pywrap.programs import cover
 from pywrap.programs.python import is_python_name, is_too_old, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pywrap.launch.wrappers import Command
 
 HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
 
@@ -25,15 +28,22 @@ ENOUGH = 4096
 MOST_SCRIPTS = 5
 
 
-def look_through(words: list[str]) -> tuple[str, Command]:
-    """The file to execute for the command line ``words``, and the command line, looked through.
+def look_through(words: list[str]) -> tuple[str, Command | None]:
+    """The file to execute for the command line ``words``, and that, looked through; None for no wrapper.
 
     Raises:
         LaunchError: it does not become a Python that reads our start-up file, so its traffic would leave
             directly; or there is no such file.
     """
-    command = Command(words)
     file = inner = find(words[0])
+    if _is_for_python(file):
+        check(file, words[1:])
+        return file, None
+    # Imported here, as most commands begin with their Python.
+    archive.read("wrapper")
+    from pywrap.launch.wrappers import Command
+
+    command = Command(words)
     while not _is_for_python(inner) and command.enter():
         if command.is_python:
             return file, command
@@ -102,6 +112,8 @@ def check(file: str, arguments: list[str]) -> None:
                     # A wrapper script called like an interpreter passes its arguments on to one.
                     _refuse_blind(arguments, file)
                     return
+                from pywrap.launch.scripts import SHELLS, started_by
+
                 started = started_by(file) if os.path.basename(words[0]) in SHELLS else None
                 if started is not None:
                     file, seen = find(started[0]), seen + 1

@@ -27,7 +27,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 
-from pywrap.intercept import loading  # noqa: E402
+from pywrap import archive  # noqa: E402
 
-times = collections.Counter(loading._loaded)
+times = collections.Counter(archive.loaded)
 print(json.dumps({"connected": len(connected), "twice": [name for name in times if times[name] > 1]}))

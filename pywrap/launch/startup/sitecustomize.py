@@ -37,18 +37,17 @@ def _start():
 
     # The package that this file is a part of, and nothing else from beside it: the program's own
     # sys.path must not see what the launcher was installed with.
-    from _frozen_importlib import module_from_spec
-    from _frozen_importlib_external import spec_from_file_location
+    archive = sys.modules.get("pywrap.archive")
+    if archive is None:
+        from _frozen_importlib import module_from_spec
+        from _frozen_importlib_external import spec_from_file_location
 
-    if "pywrap" not in sys.modules:
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        spec = spec_from_file_location(
-            "pywrap", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
-        )
-        sys.modules["pywrap"] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["pywrap"])
-
-    from pywrap.launch import bootstrap
+        spec = spec_from_file_location("pywrap.archive", os.path.join(package, "archive.py"))
+        archive = sys.modules["pywrap.archive"] = module_from_spec(spec)
+        spec.loader.exec_module(archive)
+        archive.read("start")
+    bootstrap = archive.load("pywrap.launch.bootstrap")
 
     # Under another name it is executed by programs/isolated.py, and hides no other sitecustomize.
     bootstrap.start(os.path.dirname(os.path.abspath(__file__)), __name__ == "sitecustomize")

@@ -1,0 +1,186 @@
+"""Writes the archives of ``pywrap.archive``: which modules each stage of a run has, and their code.
+
+Every run looks whether they are there; the first one of an installation writes them, if its user may. A user
+who may not, such as one of a system's package, has them after root has run the command once.
+
+The code is without docstrings and without the annotations of functions, which nothing here reads when it
+runs: a quarter of the time that reading it takes.
+"""
+
+from __future__ import annotations
+
+import ast
+import marshal
+import os
+import sys
+
+from pywrap import archive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType
+
+# By stage, in the order of a run. A module that is missing here is loaded from its own file.
+STAGES: dict[str, tuple[str, ...]] = {
+    "launcher": (
+        *("", "cli", "config", "config.arguments", "config.formats", "config.host", "config.options"),
+        *("config.partial_settings", "config.rules", "config.search", "config.security"),
+        *("config.settings", "config.settings_env", "config.url", "config.values", "config.variables"),
+        *("config.words", "errors", "frozen"),
+        *("launch", "launch.command", "launch.environment", "launch.errors"),
+        *("launch.program", "launch.settings_file", "programs", "programs.cover", "programs.python"),
+        *("tunnel", "tunnel.round_robin"),
+    ),
+    # The configuration, where that is a file in the usual format.
+    "file": ("config.directives", "config.file_parser", "config.proxychains"),
+    # A command that does not begin with its Python.
+    "wrapper": ("launch.scripts", "launch.wrappers"),
+    # A confined program: before the launcher forks, in the child, and in the launcher.
+    "confined": (
+        *(
+            "confine",
+            "confine.kernel",
+            "confine.last_bytes",
+            "confine.launcher",
+            "confine.left_behind",
+            "confine.processes",
+        ),
+        *(
+            "confine.remedies",
+            "launch.confined",
+            "messages",
+            "relay",
+            "relay.descriptors",
+            "relay.loop",
+            "relay.pumps",
+        ),
+        *("relay.relay", "relay.timers"),
+    ),
+    "namespaces": (
+        *(f"confine.{name}" for name in ("mounts", "namespaces", "netlink", "ruleset", "sockets")),
+    ),
+    "broker": (
+        *(
+            "config.matching",
+            "confine.attempts",
+            "confine.broker",
+            "confine.datagrams",
+            "confine.dns_message",
+        ),
+        *("confine.gate", "confine.listeners", "confine.name_server", "confine.name_stream"),
+        *("confine.netlink", "confine.outside", "confine.packets", "confine.ruleset", "confine.sockets"),
+        *("confine.twins", "relay.securing"),
+        *("relay.wrapped", "server", "server.tcp", "server.tcp.dial", "server.threads"),
+        *("socks", "socks.address_scope", "socks.datagram", "socks.dns", "socks.v4", "socks.v5"),
+        *("socks.wire", "tunnel.association", "tunnel.attempt", "tunnel.background", "tunnel.chain"),
+        *("tunnel.deadline", "tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.isolation"),
+        *("tunnel.liveness", "tunnel.lookups"),
+        *("tunnel.name_list", "tunnel.own_addresses", "tunnel.pipelining_probe", "tunnel.placeholders"),
+        *("tunnel.policy", "tunnel.resolver", "tunnel.retry_policy", "tunnel.routes", "tunnel.selection"),
+        *("tunnel.shared_names", "tunnel.sockopts", "tunnel.strict_policy"),
+    ),
+    "start": (
+        *("", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
+        *("intercept.patches.spawn", "launch", "launch.bootstrap"),
+    ),
+    "socket": (
+        *(f"intercept.{name}" for name in ("epoll", "fork", "lock", "originals", "patching", "registry")),
+        *(f"intercept.patches.{name}" for name in ("accept", "c_socket", "lazy", "lifecycle", "names")),
+        *("intercept.patches.sockopt", "intercept.sockets", "marker"),
+    ),
+    "connection": (
+        *("config", "config.matching", "config.settings", "config.settings_env"),
+        *("errors", "frozen", "messages"),
+        *("intercept.addresses", "intercept.audit", "intercept.events", "intercept.hand_over"),
+        *("intercept.own_socket", "intercept.remote_names", "intercept.runtime"),
+        *("intercept.patches.connect", "intercept.patches.getaddrinfo", "intercept.patches.implementations"),
+        *("intercept.tcp", "intercept.tcp.blocking", "intercept.tcp.state", "intercept.tcp.unconnected"),
+        *("socks", "socks.v5", "socks.wire"),
+        *(
+            "tunnel",
+            "tunnel.attempt",
+            "tunnel.chain",
+            "tunnel.deadline",
+            "tunnel.first_hop",
+            "tunnel.hop_probes",
+        ),
+        *("tunnel.hops", "tunnel.lookups", "tunnel.name_list", "tunnel.own_addresses", "tunnel.placeholders"),
+        *("tunnel.policy", "tunnel.round_robin", "tunnel.routes", "tunnel.selection"),
+        *("tunnel.shared_names", "tunnel.sockopts", "tunnel.strict_policy"),
+    ),
+}
+
+
+def write() -> None:
+    """Write the archives that are not there, or all of them when a module of the launcher has changed."""
+    if sys.dont_write_bytecode or not sys.implementation.cache_tag:
+        return
+    for stage, names in STAGES.items():
+        path = archive.path_of(stage)
+        if archive.missing or not os.path.exists(path):
+            try:
+                _write(path, names)
+            except OSError:
+                # The modules are another user's, or on a file system that cannot be written to, or that is
+                # full. They are loaded as ever then, as Python does it without its .pyc files.
+                return
+
+
+def _write(path: str, names: Sequence[str]) -> None:
+    entries = {}
+    for name in names:
+        module = f"pywrap.{name}".rstrip(".")
+        file = name.replace(".", "/")
+        if os.path.isdir(os.path.join(archive.FOLDER, file)):
+            file = os.path.join(file, "__init__")
+        source = os.path.join(archive.FOLDER, f"{file}.py")
+        status = os.stat(source)
+        with open(source, "rb") as opened:
+            code = _code(opened.read(), source)
+        entries[module] = (f"{file}.py", status.st_mtime_ns, status.st_size, code)
+    # Whole or not at all, for those that read it meanwhile.
+    new = f"{path}.{os.getpid()}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        with open(fd, "wb") as opened:
+            opened.write(marshal.dumps((archive.head(), entries)))
+        os.replace(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+
+
+def _code(source: bytes, name: str) -> CodeType:
+    return compile(_Bare().visit(ast.parse(source, name)), name, "exec", dont_inherit=True)
+
+
+class _Bare(ast.NodeTransformer):
+    """Leaves out docstrings and annotations. Those of a class's fields stay: ``frozen`` reads them."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._without_docstring(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self._without_docstring(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        return self._without_docstring(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def _without_docstring(
+        self, node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    ) -> ast.AST:
+        self.generic_visit(node)
+        first = node.body[0] if node.body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            node.body[:1] = [] if node.body[1:] else [ast.copy_location(ast.Pass(), first)]
+        return node
