@@ -16,6 +16,8 @@ from pywrap.intercept.hop_probes import HopProbes, end, fresh
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, own
 from pywrap.intercept.remote_names import RemoteNames
+from pywrap.intercept.tcp.straight import HopAddress, StraightAttempt
+from pywrap.intercept.tcp.straight import road as find_road
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.recorder import Recorder
     from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.tcp.straight import Road
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Associating
@@ -74,6 +77,8 @@ class Runtime:
         self.functions = functions(self)
         # The audit hook lets the program's traffic pass by verdicts, and that of this class without any.
         self.own_class = Own
+        # So it does with an address of this class.
+        self.address_class = HopAddress
         self.is_confined = is_confined()
         self.names: Placeholders
         if self.is_confined:
@@ -103,6 +108,8 @@ class Runtime:
         self.routes = Routes(settings, firsts, self.names, self.hosts, is_here)
         self.chains = _chains(settings)
         self._selections = self._choose()
+        # By the chain's name; None for a chain without one.
+        self._roads: dict[str, Road | None] = {}
         self._backgrounds: dict[str, Background] = {}
         self.remote_names = RemoteNames(self._lookup(), self.routes, self.names, self.messages)
         # Of the latest connection: the destination, and the proxies.
@@ -137,7 +144,10 @@ class Runtime:
             SocksError: a proxy is not reachable, or refuses.
             TimeoutError: the program's own timeout ended.
         """
-        return self.registry.lock.released(lambda: wait_for(attempt, originals.poll))
+        lock = self.registry.lock
+        if not lock.is_mine:
+            return wait_for(attempt, originals.poll)
+        return lock.released(lambda: wait_for(attempt, originals.poll))
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -147,15 +157,39 @@ class Runtime:
         """The program asks for something in this thread, now: for its line in the log. None without a log."""
         return None if self.log is None else self.log.begin()
 
+    def road(self, verdict: Verdict, sock: _socket.socket) -> Road | None:
+        """The straight road of the chain of ``verdict``, for ``sock``; None where it has none."""
+        try:
+            road = self._roads[verdict.chain]
+        except KeyError:
+            road = find_road(self.settings, self.hops, self._selections[verdict.chain])
+            self._roads[verdict.chain] = road
+        return road if road is not None and originals.family(sock) == road.family else None
+
     def attempt(
-        self, sock: _socket.socket, verdict: Verdict, deadline: Deadline, begun: Begun | None = None
-    ) -> TunnelAttempt:
-        """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
-        attempts = self._policy(self._selections[verdict.chain], verdict.destination)
-        attempt = TunnelAttempt(sock, attempts, deadline)
-        if begun is not None:
-            attempt.times = begun.times
-        return attempt
+        self,
+        sock: _socket.socket,
+        verdict: Verdict,
+        deadline: Deadline,
+        begun: Begun | None = None,
+        road: Road | None = None,
+        number: int = 0,
+    ) -> TunnelAttempt | StraightAttempt:
+        """A tunnel through the chain of ``verdict``, on ``sock``, not started.
+
+        With a ``road``, along that; ``number`` is the inode of ``sock`` then.
+        """
+
+        def general(sock: _socket.socket) -> TunnelAttempt:
+            attempts = self._policy(self._selections[verdict.chain], verdict.destination)
+            attempt = TunnelAttempt(sock, attempts, deadline)
+            if begun is not None:
+                attempt.times = begun.times
+            return attempt
+
+        if road is None:
+            return general(sock)
+        return StraightAttempt(sock, number, road, verdict.destination, deadline, general)
 
     def _policy(
         self,
@@ -318,11 +352,11 @@ class Runtime:
         return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
 
     def name_of(
-        self, attempt: TunnelAttempt, sock: _socket.socket, peer: tuple[Any, ...]
+        self, attempt: TunnelAttempt | StraightAttempt, sock: _socket.socket, peer: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
         """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
         ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
-        if self.settings.listen == "bind":
+        if self.settings.listen == "bind" and isinstance(attempt, TunnelAttempt):
             from pywrap.tunnel.binding import advertised_address
 
             bound = advertised_address(attempt)
@@ -477,6 +511,7 @@ class Runtime:
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
+        self._roads = {}
 
     def _recorder(self) -> Recorder:
         # Here, not on top: most programs have no log.

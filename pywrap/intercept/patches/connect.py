@@ -125,12 +125,12 @@ def _connect_through(
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return runtime.no_datagrams(verdict, -1)
     try:
-        known = known_error(runtime.registry, sock)
-        if known:
-            return OSError(known, os.strerror(known))
-        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         timeout = originals.gettimeout(sock)
+        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         if timeout == 0 and not runtime.is_interrupted:
+            known = known_error(runtime.registry, sock)
+            if known:
+                return OSError(known, os.strerror(known))
             load("pywrap.intercept.tcp.nonblocking").Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
         open_blocking(runtime, sock, peer, verdict, timeout)

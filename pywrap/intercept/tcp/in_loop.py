@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.runtime import Runtime
+    from pywrap.intercept.tcp.straight import StraightAttempt
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.routes import Verdict
 
@@ -90,8 +91,13 @@ class Opening:
         self._fd = originals.fileno(sock)
         self._number = inode(self._fd)
         self._real = Own.duplicate(sock, self._number)
-        self._attempt: TunnelAttempt = runtime.attempt(
-            self._real, verdict, runtime.deadline(None), self._begun
+        self._attempt: TunnelAttempt | StraightAttempt = runtime.attempt(
+            self._real,
+            verdict,
+            runtime.deadline(None),
+            self._begun,
+            runtime.road(verdict, sock),
+            self._number,
         )
         # What the loop watches, and for which event.
         self._watched: _socket.socket | None = None
