@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from pywrap.tunnel.selection import Selection
     from pywrap.tunnel.strict_policy import StrictPolicy
 
+# How many names are kept in ``left_to_proxy``.
+_MOST_LEFT = 1 << 12
+
 # Protocols of a datagram socket that UDP ASSOCIATE can stand for.
 _UDP = (0, _socket.IPPROTO_UDP)
 
@@ -112,6 +115,9 @@ class Runtime:
         self._roads: dict[str, Road | None] = {}
         self._backgrounds: dict[str, Background] = {}
         self.remote_names = RemoteNames(self._lookup(), self.routes, self.names, self.messages)
+        # The placeholders of the names that were looked up last, by the name and the family that was wanted,
+        # each with the version of ``hosts``: the settings and that decided that the last proxy has the name.
+        self.left_to_proxy: dict[tuple[str, bool | None], tuple[int, str]] = {}
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
         self.log = self.messages.log = self._recorder() if settings.log else None
@@ -355,7 +361,7 @@ class Runtime:
         self, attempt: TunnelAttempt | StraightAttempt, sock: _socket.socket, peer: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
         """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
-        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
+        ipv6 = originals.family(sock) == _socket.AF_INET6
         if self.settings.listen == "bind" and isinstance(attempt, TunnelAttempt):
             from pywrap.tunnel.binding import advertised_address
 
@@ -376,7 +382,7 @@ class Runtime:
         Raises:
             socket.gaierror: names become addresses, and this one has none.
         """
-        literal = self._resolved(to)
+        literal = "" if address_of(to.host) is not None else self._resolved(to)
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
         if literal and not verdict.literal:
             verdict = replace(verdict, literal=literal)
@@ -400,8 +406,6 @@ class Runtime:
 
     def _resolved(self, to: Target) -> str:
         """The address of a name that C would resolve now, where names become addresses; else ""."""
-        if self.is_literal(to.host):
-            return ""
         if self.settings.dns == "local":
             family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
             rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
@@ -442,6 +446,12 @@ class Runtime:
         address = address_of(literal)
         return (self.names.name_of(address) or "") if address is not None else ""
 
+    def leave_to_proxy(self, name: str, ipv6: bool | None, version: int, placeholder: str) -> None:
+        """Note that ``placeholder`` stands for ``name``, so that the next look-up finds it at once."""
+        if len(self.left_to_proxy) >= _MOST_LEFT:
+            self.left_to_proxy.clear()
+        self.left_to_proxy[name, ipv6] = version, placeholder
+
     def names_of(self, literal: str) -> list[str]:
         """The names of an address that are known here, the canonical name first."""
         address = address_of(literal)
@@ -474,8 +484,10 @@ class Runtime:
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
         self._latest = verdict.destination, path
-        self.messages.connected(verdict.destination, path, started)
-        self.hop_probes.learn(path)
+        if self.messages.verbosity >= 1:
+            self.messages.connected(verdict.destination, path, started)
+        if self.settings.pipeline == "auto":
+            self.hop_probes.learn(path)
 
     def about_to_fork(self) -> None:
         """In the parent: share the list of placeholders, each of which stands for one name in both."""

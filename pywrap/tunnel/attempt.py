@@ -552,6 +552,10 @@ def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
         registered = -1
         while not done:
             fd = attempt.sock.fileno()
+            if fd < 0:
+                # A signal handler has closed it, which ends the attempt.
+                done = attempt.advance()
+                continue
             if fd != registered and registered >= 0:
                 poller.unregister(registered)
             registered = fd

@@ -88,7 +88,10 @@ class Deadline:
 
     def remaining(self) -> float:
         """Seconds until ``moment``; 0 when it has passed."""
-        left = self.moment - monotonic()
+        moment = self._step if self._step < self._look else self._look
+        if self._program is not None and self._program < moment:
+            moment = self._program
+        left = moment - monotonic()
         return left if left > 0 else 0.0
 
     def over(self) -> ProxyTimeout | None:

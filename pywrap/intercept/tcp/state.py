@@ -24,13 +24,15 @@ def known_error(registry: SocketRegistry, sock: _socket.socket) -> int:
 
 def tabled_error(registry: SocketRegistry, sock: _socket.socket, number: int) -> int:
     """The same, as far as it is in our tables; ``number`` is the inode of ``sock``."""
+    if number in registry.connecting:
+        # By another thread, or by what a signal handler has interrupted.
+        return errno.EALREADY
+    if not registry.has_unconnected:
+        return 0
     fd = originals.fileno(sock)
     failed = registry.error_of(fd)
     if failed is not None:
         return failed or errno.EALREADY
-    if number in registry.connecting:
-        # By another thread, or by what a signal handler has interrupted.
-        return errno.EALREADY
     return errno.EISCONN if registry.listener_of(fd) is not None else 0
 
 

@@ -173,12 +173,13 @@ class StraightAttempt:
     def advance(self) -> bool:
         if self._general is not None:
             return self._leave(TunnelAttempt.advance)
-        self._check()
+        if not self.is_ours():
+            raise self._closed()
         return self._talk()
 
     def expire(self) -> bool:
-        if self._general is None:
-            self._check()
+        if self._general is None and not self.is_ours():
+            raise self._closed()
         return self._leave(TunnelAttempt.expire)
 
     def abandon(self) -> None:
@@ -189,11 +190,10 @@ class StraightAttempt:
         """Is the descriptor still that of ``sock``?"""
         return originals.fileno(self.sock) == self._fd and is_open(self._fd, self._number)
 
-    def _check(self) -> None:
-        if not self.is_ours():
-            # As C says it of a socket that was closed while it connects.
-            number = errno.EBADF if originals.fileno(self.sock) < 0 else errno.ECONNABORTED
-            raise SocksError("abandoned: the program has closed its descriptor", number)
+    def _closed(self) -> SocksError:
+        # As C says it of a socket that was closed while it connects.
+        number = errno.EBADF if originals.fileno(self.sock) < 0 else errno.ECONNABORTED
+        return SocksError("abandoned: the program has closed its descriptor", number)
 
     def _talk(self) -> bool:
         """Go on with the script, until it ends or the socket makes us wait."""
