@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -350,6 +351,34 @@ def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
         # The probe's.
         assert server.lost() == 1
         assert server.pieces[-1] == OF_ONE_HOP
+
+
+def test_the_broker_finds_out_what_a_hop_loses_as_a_patched_program_does(three, echo_server, cannot_confine):
+    if cannot_confine:
+        pytest.skip(cannot_confine)
+
+    def program():
+        # Until stdin ends; no more than some seconds of it.
+        while not select.select([0], [], [], 0)[0] and len(fetched) < 500:
+            fetched.append(fetch())
+        say(fetched=all(fetched))
+
+    fetched = []
+    with swallower() as server:
+        options = ("--confine", "on", "-v", "--pipeline", "auto", "-x", f"socks5h://127.0.0.1:{server.port}")
+        options = (*options, "-x", three[0].url())
+        # Without the patches, which would send probes of their own.
+        python = (sys.executable, "-I", "-S", "-c", source_of(program), str(echo_server.port))
+        command = [*pysocksify(*options, "--loopback", "proxy"), *python]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, env=clean_environment(), text=True, **pipes) as process:
+            told = next((line for line in process.stderr if "loses what comes right behind" in line), "")
+            out, err = process.communicate()
+            assert process.returncode == 0, err
+        assert told, "the program has ended before"
+        assert json.loads(out) == {"fetched": True}
+        # The probe's.
+        assert server.lost() == 1
 
 
 # ---------------------------------------------------------------- hops

@@ -286,7 +286,7 @@ def test_a_connection_imports_none_of_what_takes_long(interpreter, proxy, echo_s
 ROAD = {
     *("pywrap.config", "pywrap.config.matching", "pywrap.config.settings", "pywrap.config.settings_env"),
     *("pywrap.errors", "pywrap.frozen", "pywrap.messages"),
-    *("pywrap.intercept.addresses", "pywrap.intercept.events", "pywrap.intercept.hop_probes"),
+    *("pywrap.intercept.addresses", "pywrap.intercept.events"),
     *("pywrap.intercept.own_socket", "pywrap.tunnel.own_addresses", "pywrap.intercept.patches.connect"),
     *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),
     *("pywrap.intercept.remote_names", "pywrap.intercept.runtime", "pywrap.intercept.tcp"),
@@ -299,7 +299,8 @@ ROAD = {
         "pywrap.socks.wire",
     ),
     *("pywrap.tunnel", "pywrap.tunnel.attempt", "pywrap.tunnel.chain", "pywrap.tunnel.deadline"),
-    *("pywrap.tunnel.first_hop", "pywrap.tunnel.hops", "pywrap.tunnel.lookups", "pywrap.tunnel.name_list"),
+    *("pywrap.tunnel.first_hop", "pywrap.tunnel.hop_probes", "pywrap.tunnel.hops", "pywrap.tunnel.lookups"),
+    "pywrap.tunnel.name_list",
     *("pywrap.tunnel.placeholders", "pywrap.tunnel.policy", "pywrap.tunnel.round_robin"),
     *("pywrap.tunnel.routes", "pywrap.tunnel.selection", "pywrap.tunnel.shared_names"),
     # Not later: what needs it may be a want of descriptors, with which nothing can be imported.

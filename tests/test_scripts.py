@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -10,6 +12,7 @@ import re
 import shutil
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -199,3 +202,27 @@ def test_an_accepted_difference_has_a_reason(tmp_path):
     ran = run(sys.executable, SUITES, "--accepted", tmp_path / "accepted", status=1)
     assert "no reason for test.test_epoll.*" in ran.err
     assert run(sys.executable, SUITES, "--python", "no-such-python", status=2).out == ""
+
+
+# What the other end may say: methods and replies of SOCKS5, a request, SOCKS4, HTTP, a datagram, DNS, GSSAPI.
+SAID = (
+    *(b"", b"\x00", b"\x00\x05\x00" + b"\x05\x00\x00\x01" + bytes(6) + b"more", b"\x01\x05\x02\x01\x00"),
+    *(b"\x00\x05\x01\x00" + b"\x05\x01\x00\x03\x01a\x00\x50", b"\x00\x04\x01\x00\x50\x7f\x00\x00\x01\x00"),
+    *(b"\x00\x5a" + bytes(6), b"HTTP/1.1 200 OK\r\n\r\n", b"\x00\x00\x00\x01" + bytes(6) + b"data"),
+    *(b"\x00\x00\x00\x0c" + bytes(12), b"\x00\x01\x01\x00\x01t", b"socks5://user@host:1080"),
+)
+
+
+def test_what_is_fuzzed_can_be_called(monkeypatch):
+    """Without the fuzzer, which not every machine has: a target that is broken would find nothing."""
+    atheris = types.ModuleType("atheris")
+    atheris.instrument_imports = lambda **kw: contextlib.nullcontext()
+    monkeypatch.setitem(sys.modules, "atheris", atheris)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    loader = importlib.machinery.SourceFileLoader("fuzz", str(SCRIPTS / "fuzz"))
+    fuzz = importlib.util.module_from_spec(importlib.util.spec_from_loader("fuzz", loader))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader.exec_module(fuzz)
+    for target in fuzz.TARGETS.values():
+        for data in SAID:
+            target(data)

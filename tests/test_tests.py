@@ -28,6 +28,7 @@ ELSEWHERE = {
         "intercept/originals": "intercept/test_install.py intercept/test_own_socket.py",
         "intercept/udp/state": "intercept/udp/test_flow.py",
         "launch/errors": "test_cli.py launch/test_program.py",
+        "server/option_table": "test_documents.py server/test_command_line.py server/test_chosen_options.py",
         "server/record": "server/test_log.py",
     },
     "What a start does: it shows in a child alone, and in each interpreter.": {
@@ -58,7 +59,6 @@ ELSEWHERE = {
         "programs/python": "launch/test_program.py test_interpreters.py",
     },
     "Parts of one machine, which is driven from its end: a relay, a flow, a check.": {
-        "intercept/hop_probes": "tunnel/test_liveness.py tunnel/test_pipelining_probe.py test_chains.py",
         "intercept/udp/association": "intercept/udp/test_flow.py test_udp_failures.py",
         "intercept/udp/closing": "intercept/udp/test_kernel_socket.py intercept/udp/test_methods.py",
         "intercept/udp/routing": "intercept/udp/test_methods.py intercept/test_remote_names.py",
@@ -255,6 +255,7 @@ TEXTS = {
     "test_readme.py": "a document's example",
     "test_tests.py": "what this is tried on",
     "programs/start_children.py": "what its children get by -c, as a file and as a package",
+    "programs/start_every_way.py": "what its children get, likewise, and by pip as a build backend",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
     "config/test_settings_env.py": "a class that is made twice",
 }

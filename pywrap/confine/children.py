@@ -30,6 +30,7 @@ from _socket import (
 
 from pywrap.confine import namespaces, notes
 from pywrap.confine.broker import Broker, allow_many_descriptors
+from pywrap.confine.last_bytes import PATIENCE, LastBytes
 from pywrap.confine.launcher import CannotConfine, receive_sockets, set_up
 from pywrap.confine.processes import processes
 from pywrap.confine.publish import Maker, Publication, listen
@@ -336,11 +337,23 @@ class _Service(_Requests):
             self.loop.after(_GRACE, self._end)
 
     def _end(self) -> None:
-        if self._watched or self._inside.processes:
-            self._write_note()
-            self._consider()
-        else:
+        """Nothing was inside for a while: end, once all is sent that it has sent."""
+        if not self._is_needed_again():
+            LastBytes(
+                self.loop, self._inside.broker, PATIENCE, sent=self._end_at_last, late=self._end_at_last
+            )
+
+    def _end_at_last(self) -> None:
+        if not self._is_needed_again():
             self.loop.stop()
+
+    def _is_needed_again(self) -> bool:
+        """Tell whether there are processes to stay for, and go on for them."""
+        if not self._watched and not self._inside.processes:
+            return False
+        self._write_note()
+        self._consider()
+        return True
 
     def _write_note(self) -> None:
         link = f"/proc/{os.getpid()}/fd/{self._inside.names['net']}"

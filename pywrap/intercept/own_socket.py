@@ -6,6 +6,7 @@ must neither close nor write to.
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 
@@ -14,7 +15,6 @@ from pywrap.intercept.sockets import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
 
 
@@ -56,6 +56,13 @@ class Own(originals.Socket):
         """In the place of C's, which would close the descriptor unseen. At exit, the kernel closes it."""
         if not is_finalizing():
             self.close()
+
+
+def fresh() -> Own:
+    """A socket for a ``TunnelAttempt``, which replaces it where the proxy has no IPv4 address."""
+    sock = Own(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    sock.setblocking(False)
+    return sock
 
 
 def own(sock: _socket.socket) -> Own:

@@ -100,6 +100,11 @@ class Relay:
         """Bytes that were taken from either end."""
         return 0 if self.over else self._up.carried + self._down.carried
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether all that the client sent, and the end of it, was given to the target's socket."""
+        return self.over or self._up.is_done
+
     def start(self, early: bytes) -> None:
         """Begin, with what the client sent before there was a tunnel."""
         self._down.want()
@@ -167,6 +172,11 @@ class Direction:
         self._shut = False  # and the sink knows
         self._events = -1  # what epoll was asked for; nothing yet
         self._brake: Brake | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the source has ended, and the sink knows."""
+        return self._shut
 
     def throttle(self, bucket: Bucket) -> None:
         """Be no faster than ``bucket`` says, which others may share."""

@@ -20,7 +20,7 @@ from _socket import (
     TCP_FASTOPEN,
     socket,
 )
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 
 from pywrap.errors import ConfigError
@@ -39,6 +39,7 @@ from pywrap.server.rules import Guard, Rules
 from pywrap.server.session import Policy, Session, Shared
 from pywrap.server.tcp.dial import Resolver
 from pywrap.server.threads import Pool
+from pywrap.server.udp.mmsg import make_batch
 from pywrap.server.udp.outbound import UdpRules
 from pywrap.server.upstream import Upstream
 from pywrap.socks import v5
@@ -178,6 +179,8 @@ class Server:
             resolver=self._resolver,
             pipes=self._pipes,
             buffer=memoryview(bytearray(BUFFER)),
+            # Most servers carry no datagrams, and it brings ctypes along.
+            batch=cache(make_batch),
             policy=Policy(None, Rules()),
             census=self._census,
             wrapped=self._wrapped,

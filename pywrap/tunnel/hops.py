@@ -13,10 +13,10 @@ from pywrap.tunnel.first_hop import FirstHop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
-    from pywrap.config.settings import Proxy
+    from pywrap.config.settings import Chain, Proxy
     from pywrap.errors import SocksError
 
     class HopProbes(Protocol):
@@ -82,6 +82,14 @@ class Hops:
             return known
         first = FirstHop(proxy, self._getaddrinfo, self._start_thread, self._socketpair)
         return self._firsts.setdefault((proxy.host, proxy.port), first)
+
+    def firsts(self, chains: Iterable[Chain]) -> list[FirstHop]:
+        """Where the tunnels of ``chains`` begin: at the first proxy of a strict one, at any of another."""
+        return [
+            self.first(proxy)
+            for chain in chains
+            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
+        ]
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
         """Believe ``proxy`` dead for DEAD_FOR seconds, because of ``error``.

@@ -140,6 +140,15 @@ def test_git_clones(client, program, files):
     assert (target / "here" / "file").read_text() == "hello\n", str(ran)
 
 
+def test_gitpython_clones(client, files, tmp_path):
+    need("git")
+    if client.user != "root":
+        pytest.skip("only this interpreter has GitPython")
+    code = f"import git, sys; git.Repo.clone_from('http://four.test:{FILES}/repository/.git', sys.argv[1])"
+    client.run(client.python, "-c", code, tmp_path / "here", options=())
+    assert (tmp_path / "here" / "file").read_text() == "hello\n"
+
+
 def test_pip_installs_from_git(client, files, tmp_path):
     """By git, and by a build in a child that is a Python."""
     need("git")

@@ -293,13 +293,14 @@ def test_the_time(client, ntp, name, command, said):
     assert said in ran.out + ran.err, str(ran)
 
 
-def test_http3_in_a_python_that_is_not_patched(cannot_confine):
-    """On this machine's loopback, as whoever runs the tests: aioquic is in their venv alone."""
+@pytest.mark.parametrize("library", ["aioquic", "qh3"])
+def test_http3_in_a_python_that_is_not_patched(cannot_confine, library):
+    """On this machine's loopback, as the user that runs the tests: the libraries are in their venv alone."""
     if cannot_confine:
         pytest.skip(cannot_confine)
     python, script = program("udp_http3.py")
     with reference_server(listen=[("127.0.0.2", 0)]) as relay, http3_server() as server:
         command = pysocksify("--confine", "on", "-x", relay.url(), "--loopback", "proxy")
-        words = (server.host, server.port, "localhost", server.ca_pem, 100_000)
+        words = (server.host, server.port, "localhost", server.ca_pem, 100_000, library)
         assert run(*command, python, "-I", script, *words).json["bytes"] == 100_000
         assert {*relay.udp_peers} == {(server.host, server.port)}

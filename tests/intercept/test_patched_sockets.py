@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import destinations
 from tests.support.datagrams import udp_echo
-from tests.support.run import PROGRAMS, pysocksify, run
+from tests.support.run import PROGRAMS, ROOT, pysocksify, run
 from tests.support.servers import reference_server
 
 PROGRAM = PROGRAMS / "patch_sockets.py"
@@ -40,3 +40,33 @@ def test_it_sees_what_it_would_see_without_us(proxy, port, how, connections):
     ours = run(*pysocksify("-x", proxy.url(), "--loopback", "proxy"), *command).json
     assert ours == plain
     assert len(proxy.asked) == connections
+
+
+@pytest.mark.parametrize("how", ["replaced_by_pysocks"])
+def test_patched_before_us_it_sees_the_same(proxy, port, how):
+    command = (sys.executable, PROGRAM, how, "127.0.0.1", port)
+    plain = run(*command).json
+    assert run(*command, proxy.url(), env={"PYTHONPATH": str(ROOT)}).json == plain
+    assert proxy.asked == [("CONNECT", "127.0.0.1", port)]
+
+
+def test_a_suite_that_pytest_socket_guards_passes(proxy, port, tmp_path):
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--disable-socket", "--allow-unix-socket")
+    command = (sys.executable, "-m", "pytest", *options, PROGRAMS / "suite_with_guards.py")
+    env = {"HOST": "127.0.0.1", "PORT": str(port)}
+    plain = run(*command, env=env, cwd=tmp_path)
+    ours = run(*pysocksify("-x", proxy.url(), "--loopback", "proxy"), *command, env=env, cwd=tmp_path)
+    assert "6 passed" in plain.out and "6 passed" in ours.out
+    assert proxy.asked == [("CONNECT", "127.0.0.1", port)] * 5
+
+
+def test_cassettes_of_vcrpy_are_recorded_and_played(proxy, http_server, tmp_path):
+    found = []
+    for name, words in (("plain", ()), ("ours", pysocksify("-x", proxy.url(), "--loopback", "proxy"))):
+        (tmp_path / name).mkdir()
+        command = (sys.executable, PROGRAMS / "replay.py", http_server.url(), tmp_path / name)
+        found.append(run(*words, *command).json)
+    assert found[0] == found[1]
+    assert found[1]["requests"][2] == 1
+    # What is played connects to nothing.
+    assert len(proxy.asked) == 2 * 3

@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,12 @@ WAYS = {
     "-S script": lambda: started(PYTHON, "-S", SCRIPT, "a"),
     "-IS script, env={}": lambda: started(PYTHON, "-I", "-S", SCRIPT, env={}),
     "-Em": lambda: started(PYTHON, "-Em", "script", "a", cwd=FOLDER),
+    "-I compiled": lambda: started(
+        PYTHON, "-I", py_compile.compile(str(SCRIPT), str(FOLDER / "compiled.pyc")), "a"
+    ),
+    "-I compiled, unnamed": lambda: started(
+        PYTHON, "-I", py_compile.compile(str(SCRIPT), str(FOLDER / "compiled"))
+    ),
     "-I package": lambda: started(PYTHON, "-I", PACKAGE, "a"),
     "-I stdin": lambda: started(PYTHON, "-I", input=CODE),
     "-I stdin -": lambda: started(PYTHON, "-I", "-", "a", input=CODE),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import known, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,6 +146,9 @@ _FOLDER, _ENVIRONMENT, _RESETS, _GROUP, _GROUPS, _USER, _PREPARES = 4, 5, 14, 17
 
 def _fork_exec(original: Any) -> Callable[..., Any]:
     def fork_exec(*given: Any) -> Any:
+        if given[_PREPARES] is not None and sys.is_finalizing() and sys.version_info >= (3, 12):
+            # An error, in its own words.
+            return original(*given)
         env = None if given[_ENVIRONMENT] is None else _decoded(given[_ENVIRONMENT])
         becomes = (given[_USER], given[_GROUP], given[_GROUPS]) if os.geteuid() == 0 else (None, None, None)
         found = _covered(
@@ -239,9 +242,11 @@ def _covered(
         environ = os.environ if env is None else {os.fsdecode(n): os.fsdecode(v) for n, v in env.items()}
         words = [os.fsdecode(word) for word in argv]
         where = None if folder is None else os.path.abspath(os.fsdecode(folder))
+        if any(number is not None and number >> 32 > 0 for number in (*becomes[:2], *(becomes[2] or ()))):
+            raise ValueError("no number of a user or group")
         file, path = _first([_path(each) for each in files], where)
     except (TypeError, AttributeError, ValueError):
-        # Of a type that C refuses, in its own words.
+        # What C refuses, in its own words.
         return None
     changed = None if cover.has_all(environ) else cover.environment(environ, handed())
     if _inside and environ.get(_CONFINED) != _inside:
@@ -282,7 +287,7 @@ def _placed() -> Children:
 
 
 def _is_joining(words: list[str]) -> bool:
-    joining = sys.modules.get("pywrap.programs.joining")
+    joining = known("pywrap.programs.joining")
     return joining is not None and joining.JOIN in words[:5]
 
 

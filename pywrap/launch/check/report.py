@@ -123,10 +123,11 @@ def guards_of(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
 # ---------------------------------------------------------------- for programs
 
 
-def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
+def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS, early: Sequence[str] = ()) -> str:
     whole = {
         "works": all_work(reports),
         "guards": guards_of(reports, placeholders),
+        "before_pysocksify": list(early),
         "proxies": [_as_json(report) for report in reports],
     }
     return json.dumps(whole, indent=1) + "\n"
@@ -172,7 +173,7 @@ CELL_LEGEND = {
 }
 
 
-def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
+def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS, early: Sequence[str] = ()) -> str:
     paths = [report.path for report in reports]
     # All numbers are as wide as the last one.
     numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
@@ -183,8 +184,15 @@ def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str
     legend = [*LEGEND, *(text for cell, text in CELL_LEGEND.items() if cell in cells)]
     verdicts = [f"{mode} {CELLS[verdict]}" for mode, verdict in guards_of(reports, placeholders).items()]
     guards = [f"SSRF guards take the addresses of --dns {', '.join(verdicts)}"]
-    blocks = [names, aligned([HEAD, *rows]), notes, legend, guards, [verdict_of(numbers, reports)]]
+    verdict = [verdict_of(numbers, reports)]
+    blocks = [names, aligned([HEAD, *rows]), notes, legend, [*guards, *before_us(early)], verdict]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks if block)
+
+
+def before_us(early: Sequence[str]) -> list[str]:
+    """The line about code that runs before our patches; none where there is no such code."""
+    files = ", ".join(early)
+    return [f"run before pysocksify, and what they send leaves directly: {files}"] if early else []
 
 
 def verdict_of(numbers: Sequence[str], reports: Sequence[Report]) -> str:

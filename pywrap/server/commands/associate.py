@@ -90,6 +90,7 @@ class Associate:
             shared.loop,
             session.resolver,
             shared.buffer,
+            shared.batch(),
             sock,
             _client(session.peer, request.destination),
             shared.udp,

@@ -26,6 +26,35 @@ def test_under_the_command(interpreter, proxy, sink_server, clean):
     assert names == [True, True]
 
 
+@pytest.mark.parametrize("clean", ["", "file"])
+def test_with_a_password(interpreter, sink_server, clean):
+    # Its file goes with the process, and not with an interpreter: each but the first needs it after another's
+    # end.
+    with reference_server(users={b"alice": b"right"}) as proxy:
+        through = pysocksify("-x", proxy.url("alice", "right"), "--loopback", "proxy")
+        ran = run(*through, interpreter, PROGRAM, "127.0.0.1", sink_server.port, env={"CLEAN": clean})
+        connections, *names = ran.json
+        assert proxy.asked == [("CONNECT", "127.0.0.1", sink_server.port)] * connections
+        assert (names, ran.err) == ([True, True], "")
+
+
+def test_the_file_with_the_password_outlives_an_interpreter(interpreter, sink_server):
+    code = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(PROGRAMS)!r})
+sys.argv[1:] = ["127.0.0.1", "{sink_server.port}"]
+import make_interpreters
+make_interpreters.by_hand(make_interpreters.CODE)
+subprocess.run([sys.executable, "-c", make_interpreters.CODE], check=True)
+print(os.path.exists(os.environ["PYSOCKSIFY_SETTINGS"].removeprefix("file=")) and 1)
+"""
+    with reference_server(users={b"alice": b"right"}) as proxy:
+        through = pysocksify("-x", proxy.url("alice", "right"), "--loopback", "proxy")
+        ran = run(*through, interpreter, "-c", code)
+        assert (ran.json, ran.err) == (1, "")
+        assert proxy.asked == [("CONNECT", "127.0.0.1", sink_server.port)] * 2
+
+
 def test_after_install(interpreter, proxy, sink_server):
     words = (PROGRAM, "127.0.0.1", sink_server.port, proxy.url())
     connections, *names = run(interpreter, *words, env={"PYTHONPATH": ROOT}).json

@@ -912,6 +912,7 @@ def test_keys_of_the_json():
     assert json.loads(in_json([reported("socks4://u@h", error="it burns")])) == {
         "works": False,
         "guards": {"remote": "no", "tor": "unknown", "tcp": "yes", "local": "yes"},
+        "before_pysocksify": [],
         "proxies": [
             {
                 "proxy": "socks4://u@h:1080",
