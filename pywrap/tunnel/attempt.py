@@ -549,7 +549,7 @@ def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
     try:
         done = attempt.start()
         poller = poll()
-        registered = -1
+        registered, wants = -1, 0
         while not done:
             fd = attempt.sock.fileno()
             if fd < 0:
@@ -558,9 +558,10 @@ def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
                 continue
             if fd != registered and registered >= 0:
                 poller.unregister(registered)
-            registered = fd
-            # Changes what was registered, if it is the same descriptor.
-            poller.register(fd, attempt.wants)
+            if fd != registered or attempt.wants != wants:
+                registered, wants = fd, attempt.wants
+                # Changes what was registered, if it is the same descriptor.
+                poller.register(fd, wants)
             # One millisecond more than a truncation: a poll that ends early would only spin.
             ready = poller.poll(int(attempt.deadline.remaining() * 1000) + 1)
             done = attempt.advance() if ready else attempt.expire()
