@@ -236,6 +236,7 @@ class Options:
             self._check_env(argv)
 
     def partial(self) -> PartialSettings:
+        """The settings that the command line has, without proxies where the bundled server comes first."""
         return self._given.partial(without_proxies=self.embedded)
 
     def announce(self, text: str) -> None:

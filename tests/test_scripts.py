@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.confined import skip_where_forbidden
 from tests.support.run import PROGRAMS, run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -58,6 +59,15 @@ def test_ratios_of_a_connect():
         assert {"pysocksify", row["base"]} <= set(row["figures"])
         assert all(each["cpu"] > 0 and each["peak"] > 0 for each in row["figures"].values())
     assert rows["many"]["figures"]["pysocksify"]["late"] > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="measures two users, for which it needs root")
+def test_ratios_of_a_child():
+    ran = run(sys.executable, SCRIPTS / "bench-children", "--quick", status=None)
+    if ran.status:
+        skip_where_forbidden(ran.err)
+    for name, count in (("subprocess", 2), ("os.posix_spawn", 2), ("preexec_fn=", 2), ("user=", 1)):
+        assert len(re.findall(rf"^  {name} +(\d+\.\d\d +){{2}}-?\d+\.\d\d ", ran.out, re.M)) == count, ran
 
 
 def test_one_script_runs_all_benchmarks():

@@ -39,16 +39,16 @@ _NEVER = float("inf")
 class Attempt(Generic[W]):
     """Goes on with ``attempt`` whenever it can; ends in one of two calls, unless it is cancelled.
 
-    ``done(opening)``: it stands, and is the callee's. ``failed(error)``: all that it opened is closed.
+    ``done(attempt)``: it stands, and is the callee's. ``failed(error)``: all that it opened is closed.
     """
 
-    __slots__ = ("_done", "_failed", "_fd", "_loop", "_opening", "_timer", "_timer_moment")
+    __slots__ = ("_done", "_failed", "_fd", "_loop", "_attempt", "_timer", "_timer_moment")
 
     def __init__(
         self, loop: Loop, attempt: W, done: Callable[[W], None], failed: Callable[[SocksError], None]
     ) -> None:
         self._loop = loop
-        self._opening: W | None = attempt
+        self._attempt: W | None = attempt
         self._done = done
         self._failed = failed
         self._fd = -1
@@ -56,22 +56,23 @@ class Attempt(Generic[W]):
         self._timer_moment = 0.0
 
     def start(self) -> None:
-        assert self._opening is not None, "it is started once"
-        self._step(self._opening.start)
+        """Begin. Either call may come before this returns."""
+        assert self._attempt is not None, "it is started once"
+        self._step(self._attempt.start)
 
     def cancel(self) -> None:
         """Give up silently. Nothing happens when it has ended."""
-        if self._opening is not None:
+        if self._attempt is not None:
             self._leave()
-            attempt, self._opening = self._opening, None
+            attempt, self._attempt = self._attempt, None
             _close(attempt)
 
     def _on_ready(self, events: int) -> None:
-        assert self._opening is not None, "it is watched only while it goes on"
-        self._step(self._opening.advance)
+        assert self._attempt is not None, "it is watched only while it goes on"
+        self._step(self._attempt.advance)
 
     def _on_late(self) -> None:
-        attempt = self._opening
+        attempt = self._attempt
         assert attempt is not None, "its timer ends with it"
         self._timer = None
         if attempt.deadline.remaining() > 0:
@@ -81,7 +82,7 @@ class Attempt(Generic[W]):
             self._step(attempt.expire)
 
     def _step(self, step: Callable[[], bool]) -> None:
-        attempt = self._opening
+        attempt = self._attempt
         assert attempt is not None
         try:
             stands = step()
@@ -92,7 +93,7 @@ class Attempt(Generic[W]):
         else:
             if stands:
                 self._leave()
-                self._opening = None
+                self._attempt = None
                 self._done(attempt)
                 return
             # Mostly the same as before, for which there is no system call. A socket that the step has
@@ -118,7 +119,7 @@ class Attempt(Generic[W]):
 
     def _fail(self, attempt: W, error: SocksError) -> None:
         self._leave()
-        self._opening = None
+        self._attempt = None
         _close(attempt)
         self._failed(error)
 

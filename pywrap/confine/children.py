@@ -37,7 +37,7 @@ from pywrap.confine.publish import Maker, Publication, listen
 from pywrap.confine.remedies import explain
 from pywrap.confine.sockets import Sockets
 from pywrap.errors import ConfigError
-from pywrap.programs.joining import FOLDER, LOOK, Note
+from pywrap.programs.joining import BECOME, FOLDER, LOOK, Note
 from pywrap.relay.loop import IN, Loop
 
 TYPE_CHECKING = False
@@ -261,7 +261,7 @@ class _Requests:
 
 
 class _Refusal(_Requests):
-    """Tells those who ask that there is no confinement, and leaves a note that says so."""
+    """Tells processes that ask that there is no confinement, and leaves a note that says so."""
 
     def __init__(self, loop: Loop, listener: socket, run: str, owner: int, cause: str, remedy: str) -> None:
         super().__init__(loop, listener)
@@ -382,7 +382,7 @@ def _words(names: dict[str, int]) -> tuple[str, ...]:
     drop = shutil.which("setpriv")
     if drop is None or not _can(drop, "--bounding-set"):
         return ()
-    return (enter, *words, "--", drop, "--bounding-set", namespaces.given_up(), "--")
+    return (enter, *words, "--", drop, "--bounding-set", namespaces.given_up(), BECOME, "--")
 
 
 def _can(program: str, *options: str) -> bool:

@@ -286,6 +286,7 @@ class DirectSocket:
             self._expected[address, port] = destination
 
     def send(self, place: tuple[str, int], data: bytes, destination: Place) -> None:
+        """Send ``data`` to ``place``, which stands for ``destination`` of the program."""
         try:
             self._sock.sendto(data, place)
         except BlockingIOError:
@@ -296,6 +297,7 @@ class DirectSocket:
                 self._flow.datagrams.refuse(self._flow.program, destination)
 
     def close(self) -> None:
+        """Close the socket; nothing of it arrives any more."""
         self._flow.datagrams.outside.loop.close(self._sock)
 
     def _on_readable(self, events: int) -> None:

@@ -10,6 +10,7 @@ import errno
 from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
+from pywrap.confine.tickets import Tickets
 from pywrap.errors import SocksError
 from pywrap.messages import Messages
 from pywrap.relay.securing import Securing
@@ -73,6 +74,7 @@ class Outside:
         # One table for the run: a program that is not confined gives its children addresses too.
         self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
         self._hop_probes = self._hops.hop_probes = HopProbes(settings, self._hops, self._start_probe)
         firsts = self._hops.firsts(settings.chains)
@@ -145,10 +147,10 @@ class Outside:
 
         if verdict.kind == DIRECT:
             return self._connect_directly(verdict, stands, has_failed)
-        opening = self._opening(self._selections[verdict.chain], destination)
+        attempt = self._attempt(self._selections[verdict.chain], destination)
         if begun is not None:
-            opening.times = begun.times
-        return self._start(opening, done, has_failed)
+            attempt.times = begun.times
+        return self._start(attempt, done, has_failed)
 
     def _note_end(self, begun: Begun, number: str, sock: socket) -> None:
         log = self.log
@@ -173,7 +175,7 @@ class Outside:
             done(attempt.bound)
 
         chain = self.routes.verdict(about, 0).chain
-        return self._start(self._opening(self._selections[chain], destination, command, then), ended, failed)
+        return self._start(self._attempt(self._selections[chain], destination, command, then), ended, failed)
 
     def associate(
         self, chain: str, done: Callable[[Association], None], failed: Failed
@@ -184,7 +186,7 @@ class Outside:
         begun = None if self.log is None else self.log.begin()
 
         def ask(chosen: Selection) -> TunnelAttempt:
-            return self._opening(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
+            return self._attempt(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
 
         def stands(attempt: Associating) -> None:
             assert attempt.association is not None, "it stands"
@@ -208,7 +210,7 @@ class Outside:
         associating = Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
         return self._start(associating, stands, has_failed)
 
-    def _opening(
+    def _attempt(
         self,
         chosen: Selection,
         destination: Endpoint,
@@ -220,7 +222,7 @@ class Outside:
         attempts = policy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._securing.take)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._tickets.take)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -273,7 +275,7 @@ class Outside:
 
     def _start_probe(self, probe: SingleAttempt, deadline: Deadline) -> bool:
         try:
-            attempt = TunnelAttempt(fresh(), probe, deadline, self._securing.take)
+            attempt = TunnelAttempt(fresh(), probe, deadline, self._tickets.take)
         except OSError:
             # No descriptor is left (EMFILE).
             return False
@@ -293,6 +295,7 @@ class Outside:
     def forked(self) -> None:
         """In a child after fork(): the threads that look up names are not here."""
         self.resolver = Resolver(self.loop)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops.forked()
 
 

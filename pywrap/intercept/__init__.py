@@ -102,15 +102,30 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
-        RuntimeError: it is patched already.
+        RuntimeError: it is patched already, by us, or by gevent or eventlet.
     """
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
+    _refuse_green_sockets()
     arm(lambda: settings, handed)
     import socket  # noqa: F401
 
     # At once: a program that calls this will connect, and gevent may replace locks before it does.
     current()
+
+
+def _refuse_green_sockets() -> None:
+    """Their sockets keep C's own functions, as they were before ours: nothing of them would be tunnelled."""
+    if "socket" not in sys.modules:
+        return
+    import _socket
+    import select
+    import socket
+
+    if not (issubclass(socket.socket, _socket.socket) and hasattr(select, "epoll")):
+        raise RuntimeError(
+            "gevent or eventlet has patched sockets already; call pywrap.install() before that"
+        )
 
 
 def uninstall() -> None:

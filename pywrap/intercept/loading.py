@@ -185,4 +185,6 @@ def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = 
     return module
 
 
-_builtins = {**vars(builtins), "__import__": _import}
+# From 3.15 on, ``-X lazy_imports=all`` has imports take the second name. Ours are made at once: a module that
+# is imported at its first use may be needed when no descriptor is left, or in a signal handler.
+_builtins = {**vars(builtins), "__import__": _import, "__lazy_import__": _import}

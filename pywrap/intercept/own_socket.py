@@ -48,6 +48,7 @@ class Own(originals.Socket):
         return fd >= 0 and number >= 0 and not is_open(fd, number)
 
     def close(self) -> None:
+        """Close the descriptor, unless it is the program's by now."""
         if self.is_lost():
             self.detach()
         originals.close(self)

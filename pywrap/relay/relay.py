@@ -130,6 +130,7 @@ class Relay:
             self.close(complete=False)
 
     def close(self, complete: bool = True) -> None:
+        """Close both connections, and report the bytes; ``complete``: whether both ends had closed theirs."""
         self.over = True
         up, down = self._up, self._down
         for direction in (up, down):
@@ -191,6 +192,7 @@ class Direction:
             self._brake.timer = None
 
     def prepend(self, data: bytes) -> None:
+        """Send ``data`` first, which came before the relay was made."""
         self._pump = CopyPump(self.relay.buffer, data)
         self.carried = len(data)
 

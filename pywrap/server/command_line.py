@@ -28,7 +28,7 @@ Examples:
 """
 
 EPILOG = """\
-Where everyone is served who can reach it, without --users on more than loopback, private, loopback and
+Where any client is served, without --users on more than loopback, private, loopback and
 link-local destinations are refused, and so is the server itself, but for those that an --allow names.
 """
 

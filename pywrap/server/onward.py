@@ -69,6 +69,7 @@ class Associating:
         ]
 
     def start(self) -> None:
+        """Begin to open the associations."""
         for dial in list(self._dials):
             # One that failed at once has cancelled the others.
             if self._dials:
@@ -163,6 +164,7 @@ class Onward:
             self._sock.send(self._prefix + datagram)
 
     def close(self) -> None:
+        """Close the associations; nothing is reported any more."""
         if self._lost is not None:
             self._lost = self._answer = None
             for control in self._controls:

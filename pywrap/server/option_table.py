@@ -91,7 +91,7 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "ident",
-                "ask the machines of SOCKS4 clients for their users (RFC 1413): require serves nobody"
+                "ask the machines of SOCKS4 clients for their users (RFC 1413): require serves none"
                 " without, log tells what differs [default: off]",
                 values.ident_mode,
                 "MODE",
@@ -234,7 +234,7 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "drain",
-                "on SIGTERM, accept nobody, and end tunnels only after so long [default: 0]",
+                "on SIGTERM, accept no client, and end tunnels only after so long [default: 0]",
                 values.seconds_or_none,
                 "SECONDS",
             ),

@@ -251,6 +251,7 @@ class Server:
 
     @property
     def is_draining(self) -> bool:
+        """Whether it accepts no client any more and waits for the last to end."""
         return self._draining
 
     def drain(self, patience: float) -> int:
@@ -323,9 +324,11 @@ class Server:
         self._shared.policy.upstream = upstream
 
     def set_tls(self, tls: SSLContext) -> None:
+        """Serve clients that come from now on by the context ``tls``."""
         self._tls = tls
 
     def set_limits(self, limits: Limits) -> None:
+        """Have ``limits`` from now on."""
         self._census.limits = limits
         if self._sweep is not None:
             self._loop.cancel(self._sweep)
@@ -380,7 +383,7 @@ class Server:
                 return
             except OSError as err:
                 if err.errno in _EXHAUSTED:
-                    self._trouble(f"accepting nobody for the moment: {err.strerror}")
+                    self._trouble(f"accepting no client for the moment: {err.strerror}")
                     self._pause()
                 # The others, ECONNABORTED for one, are about a client that is gone.
                 return

@@ -121,9 +121,11 @@ class Asking:
         self._ident = Ident(shared.loop, session.outer, request.user, self._answered)
 
     def start(self) -> None:
+        """Ask for the client's user."""
         self._ident.start()
 
     def abort(self) -> None:
+        """End it: the server stops."""
         self._ident.cancel()
         self._session.record(self._request, "the server stopped")
         self._session.hang_up()
@@ -490,6 +492,7 @@ class Session:
             self.hang_up()
 
     def hang_up(self) -> None:
+        """Close the client's connection, and end."""
         self.shared.loop.close(self.client)
         self.over()
 

@@ -84,12 +84,8 @@ class Hops:
         return self._firsts.setdefault((proxy.host, proxy.port), first)
 
     def firsts(self, chains: Iterable[Chain]) -> list[FirstHop]:
-        """Where the tunnels of ``chains`` begin: at the first proxy of a strict one, at any of another."""
-        return [
-            self.first(proxy)
-            for chain in chains
-            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
-        ]
+        """The addresses of all proxies at which the tunnels of ``chains`` begin."""
+        return [self.first(proxy) for chain in chains for proxy in chain.entries]
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
         """Believe ``proxy`` dead for DEAD_FOR seconds, because of ``error``.

@@ -24,9 +24,9 @@ WAYS = (
 @pytest.fixture
 def target(client):
     """The program, where every user may read it."""
-    path = client.package / PROGRAM
-    path.write_text((PROGRAMS / PROGRAM).read_text())
-    return path
+    for name in (PROGRAM, "serve_twice.py"):
+        (client.package / name).write_text((PROGRAMS / name).read_text())
+    return client.package / PROGRAM
 
 
 @pytest.fixture

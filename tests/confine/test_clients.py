@@ -15,6 +15,7 @@ import pytest
 
 from tests.confine import servers
 from tests.support import peers
+from tests.support.child import source_of
 from tests.support.confined import PAGE, need
 from tests.support.datagram_servers import http3_server
 from tests.support.run import TESTS, program, pysocksify, run
@@ -176,30 +177,38 @@ def test_pycurl(client):
 
 
 def test_aiodns(client):
-    code = f"""
-import aiodns, asyncio
-async def main():
-    print((await aiodns.DNSResolver().query("{NAME}", "A"))[0].host)
-asyncio.run(main())
-"""
-    assert python(client, "aiodns", code).startswith("198.18.")
+    def program(name):
+        import asyncio
+
+        import aiodns
+
+        async def main():
+            print((await aiodns.DNSResolver().query(name, "A"))[0].host)
+
+        asyncio.run(main())
+
+    assert python(client, "aiodns", source_of(program, NAME)).startswith("198.18.")
 
 
 def test_uvloop(client):
-    code = f"""
-import asyncio, uvloop
-async def main():
-    reader, writer = await asyncio.open_connection("{NAME}", 80)
-    writer.write(b"GET / HTTP/1.0\\r\\n\\r\\n")
-    print((await reader.read()).decode()[-6:], end="")
-    try:
-        await asyncio.open_connection("{servers.HOST}", 27)
-    except ConnectionRefusedError:
-        print("refused")
-uvloop.install()
-asyncio.run(main())
-"""
-    assert python(client, "uvloop", code) == "hello\nrefused\n"
+    def program(name, host):
+        import asyncio
+
+        import uvloop
+
+        async def main():
+            reader, writer = await asyncio.open_connection(name, 80)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            print((await reader.read()).decode()[-6:], end="")
+            try:
+                await asyncio.open_connection(host, 27)
+            except ConnectionRefusedError:
+                print("refused")
+
+        uvloop.install()
+        asyncio.run(main())
+
+    assert python(client, "uvloop", source_of(program, NAME, servers.HOST)) == "hello\nrefused\n"
 
 
 def test_grpc(client, network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.run import PROGRAMS, ROOT, pysocksify, run
 from tests.support.servers import reference_server
 
 PROGRAM = PROGRAMS / "patch_sockets.py"
+PORTS = 20
 
 
 @pytest.fixture
@@ -23,8 +25,16 @@ def proxy():
 @pytest.fixture
 def port():
     """Of an echo server of each protocol, on 127.0.0.1."""
-    with destinations.echo_server() as server, udp_echo(port=server.port):
-        yield server.port
+    for _ in range(PORTS):
+        with destinations.echo_server() as server, contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(udp_echo(port=server.port))
+            except OSError:
+                # Another program's datagram socket has the port of this number.
+                continue
+            yield server.port
+            return
+    raise AssertionError(f"none of {PORTS} ports is free for both protocols")
 
 
 @pytest.mark.parametrize(
@@ -70,3 +80,12 @@ def test_cassettes_of_vcrpy_are_recorded_and_played(proxy, http_server, tmp_path
     assert found[1]["requests"][2] == 1
     # What is played connects to nothing.
     assert len(proxy.asked) == 2 * 3
+
+
+@pytest.mark.parametrize("how", ["gevent", "sockets", "eventlet"])
+def test_install_after_green_sockets_is_refused_and_changes_nothing(how):
+    program = (sys.executable, "-W", "ignore", PROGRAMS / "install_after_green.py", how)
+    # Its own look-ups need trio, which its sockets break.
+    ran = run(*program, env={"PYTHONPATH": str(ROOT), "EVENTLET_NO_GREENDNS": "yes"})
+    expected = "gevent or eventlet has patched sockets already; call pywrap.install() before that"
+    assert ran.out.splitlines() == [expected, "True"]

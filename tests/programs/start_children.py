@@ -40,6 +40,10 @@ def started(*words: object, **options: object) -> object:
     return json.loads(done.stdout) if done.stdout else done.stderr
 
 
+def compiled(name: str) -> str | None:
+    return py_compile.compile(str(SCRIPT), str(FOLDER / name))
+
+
 def replaced(call: str) -> object:
     """What a child prints that replaces itself, or starts another, by the expression ``call``."""
     names = f"P, S, E, C = {PYTHON!r}, {str(SCRIPT)!r}, {{}}, {CODE!r}"
@@ -75,12 +79,8 @@ WAYS = {
     "-S script": lambda: started(PYTHON, "-S", SCRIPT, "a"),
     "-IS script, env={}": lambda: started(PYTHON, "-I", "-S", SCRIPT, env={}),
     "-Em": lambda: started(PYTHON, "-Em", "script", "a", cwd=FOLDER),
-    "-I compiled": lambda: started(
-        PYTHON, "-I", py_compile.compile(str(SCRIPT), str(FOLDER / "compiled.pyc")), "a"
-    ),
-    "-I compiled, unnamed": lambda: started(
-        PYTHON, "-I", py_compile.compile(str(SCRIPT), str(FOLDER / "compiled"))
-    ),
+    "-I compiled": lambda: started(PYTHON, "-I", compiled("compiled.pyc"), "a"),
+    "-I compiled, unnamed": lambda: started(PYTHON, "-I", compiled("compiled")),
     "-I package": lambda: started(PYTHON, "-I", PACKAGE, "a"),
     "-I stdin": lambda: started(PYTHON, "-I", input=CODE),
     "-I stdin -": lambda: started(PYTHON, "-I", "-", "a", input=CODE),

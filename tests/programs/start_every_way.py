@@ -151,6 +151,7 @@ class Way:
             "pool_of": self.pool_of,
             "make_venv": self.make_venv,
             "BIN": os.path.dirname(sys.executable) + "/",
+            "PYPY": str(TABLE.parents[2] / ".pythons" / "bin" / "pypy3"),
             "PIP": ("-m", "pip", "--disable-pip-version-check", "--no-input"),
             "backend": self.backend,
             "until_answered": self.until_answered,

@@ -171,6 +171,7 @@ class StraightAttempt:
         return self._talk() if self._road.is_here else False
 
     def advance(self) -> bool:
+        """Go as far as possible without waiting; is the tunnel open?"""
         if self._general is not None:
             return self._leave(TunnelAttempt.advance)
         if not self.is_ours():
@@ -178,11 +179,13 @@ class StraightAttempt:
         return self._talk()
 
     def expire(self) -> bool:
+        """The deadline's moment has passed."""
         if self._general is None and not self.is_ours():
             raise self._closed()
         return self._leave(TunnelAttempt.expire)
 
     def abandon(self) -> None:
+        """Close what was opened here, if anything was."""
         if self._general is not None or (self._said and self.is_ours()):
             self._leave(TunnelAttempt.abandon)
 

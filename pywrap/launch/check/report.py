@@ -124,6 +124,7 @@ def guards_of(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
 
 
 def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS, early: Sequence[str] = ()) -> str:
+    """The report as JSON: what ``--check --json`` prints. ``early``: files that run before pysocksify."""
     whole = {
         "works": all_work(reports),
         "guards": guards_of(reports, placeholders),
@@ -174,6 +175,10 @@ CELL_LEGEND = {
 
 
 def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS, early: Sequence[str] = ()) -> str:
+    """The report as a table with notes: what ``--check`` prints.
+
+    ``early``: files that run before pysocksify.
+    """
     paths = [report.path for report in reports]
     # All numbers are as wide as the last one.
     numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
@@ -196,6 +201,7 @@ def before_us(early: Sequence[str]) -> list[str]:
 
 
 def verdict_of(numbers: Sequence[str], reports: Sequence[Report]) -> str:
+    """One line on all proxies: whether they work, and the ``numbers`` of those that do not."""
     failing = [number.strip() for number, report in zip(numbers, reports, strict=True) if not report.works]
     if len(reports) == 1:
         return "not seen to work" if failing else "works"
@@ -207,6 +213,7 @@ def verdict_of(numbers: Sequence[str], reports: Sequence[Report]) -> str:
 
 
 def name_of(paths: list[tuple[Proxy, ...]], number: int) -> str:
+    """The proxy of path ``number``, and the numbers of the hops before it."""
     *before, last = paths[number]
     if not before:
         return format_proxy(last)
@@ -216,6 +223,7 @@ def name_of(paths: list[tuple[Proxy, ...]], number: int) -> str:
 
 
 def row_of(number: str, report: Report) -> tuple[str, ...]:
+    """The cells of the table for one proxy."""
     cells = {subject: CELLS[finding.verdict] for subject, finding in report.findings.items()}
     return (
         number,
@@ -256,6 +264,7 @@ def _methods(report: Report) -> str:
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table whose columns are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
@@ -285,6 +294,7 @@ def _notes(number: str, report: Report) -> list[str]:
 
 
 def other_client(finding: Finding) -> str:
+    """What another client's attempt says about ours."""
     if finding.verdict == YES:
         return "gets through"
     return f"fails too: {finding.why}" if finding.verdict == NO else finding.why

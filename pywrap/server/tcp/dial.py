@@ -134,6 +134,7 @@ class NameLookup:
         self._timer: Timer | None = None
 
     def start(self) -> None:
+        """Look the name up. The result may come before this returns."""
         assert self._found is not None
         host, port = self._endpoint.host, self._endpoint.port
         if packed(host) is not None:
@@ -147,6 +148,7 @@ class NameLookup:
             self._job = self._resolver.resolve(host, port, self._answered)
 
     def reverse(self) -> None:
+        """Look up the name of the address instead."""
         self._subject = "address"
         self._timer = self._loop.after(self._timeout, self._too_slow)
         self._job = self._resolver.reverse(self._endpoint.host, self._answered)
@@ -227,6 +229,7 @@ class Dial:
         self._timer: Timer | None = None
 
     def start(self) -> None:
+        """Begin to look up and to connect."""
         host, port = self._destination.host, self._destination.port
         if packed(host) is None:
             self._lookup = NameLookup(

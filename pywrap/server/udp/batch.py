@@ -55,11 +55,14 @@ ROOM = _SLOT - HEADROOM
 
 
 class PlainBatch:
+    """Receives and sends by one system call for each datagram; implements ``Batch``."""
+
     def __init__(self) -> None:
         self.memory = memoryview(bytearray(MEMORY))
         self._added: list[tuple[int, int, bytes]] = []
 
     def receive(self, sock: socket) -> list[Received]:
+        """What has come on ``sock``, up to the room that there is."""
         family, memory = sock.family, self.memory
         # A handler that failed may have left something.
         self._added = []
@@ -76,9 +79,11 @@ class PlainBatch:
         return received
 
     def add(self, start: int, size: int, to: bytes) -> None:
+        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
         self._added.append((start, size, to))
 
     def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
+        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
         added, self._added = self._added, []
         datagrams = total = 0
         for start, size, to in added:

@@ -95,6 +95,7 @@ class Datagrams:
         loop.watch(sock.fileno(), IN, self._on_client)
 
     def close(self) -> None:
+        """Close the relay's sockets."""
         self._loop.close(self._sock)
         self._names.close()
         self._outbound.close()

@@ -108,6 +108,7 @@ class KernelBatch:
         self._longest_segment = _LONGEST_SEGMENT if _can_segment() else 0
 
     def receive(self, sock: socket) -> list[Received]:
+        """What has come on ``sock``, up to the room that there is."""
         table, memory = self._incoming, self.memory
         # A handler that failed may have left something.
         self._clear()
@@ -124,6 +125,7 @@ class KernelBatch:
         ]
 
     def add(self, start: int, size: int, to: bytes) -> None:
+        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
         table, index = self._outgoing, self._added
         self._added = index + 1
         table.pieces[2 * index] = self._base + start
@@ -157,6 +159,7 @@ class KernelBatch:
             quads[header + _CONTROL_LENGTH] = _SEGMENT.size
 
     def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
+        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
         table, messages = self._outgoing, self._messages
         ends = [*self._firsts[1:messages], self._added]
         done = first = datagrams = total = 0

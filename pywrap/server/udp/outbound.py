@@ -56,6 +56,7 @@ BUSY = "more than the network takes"
 
 
 def udp_socket(family: int) -> socket:
+    """A non-blocking UDP socket of ``family`` whose buffers hold a burst."""
     sock = open_socket(family, SOCK_DGRAM)
     for option in (SO_RCVBUF, SO_SNDBUF):
         sock.setsockopt(SOL_SOCKET, option, BURST)
@@ -193,6 +194,7 @@ class Outbound:
         self._latest = to
 
     def close(self) -> None:
+        """Close the sockets."""
         for sock in self._socks.values():
             self._loop.close(sock)
         self._socks.clear()

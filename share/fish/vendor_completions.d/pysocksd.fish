@@ -30,7 +30,7 @@ complete -c pysocksd -l udp-address -x -d 'what clients are told to send datagra
 complete -c pysocksd -l no-udp -d 'refuse UDP ASSOCIATE'
 complete -c pysocksd -l bind-address -x -d 'what clients that BIND are told, behind a NAT'
 complete -c pysocksd -s f -l config -rF -d 'read options from FILE, one a line, without the dashes'
-complete -c pysocksd -l drain -x -d 'on SIGTERM, accept nobody, and end tunnels only after so long'
+complete -c pysocksd -l drain -x -d 'on SIGTERM, accept no client, and end tunnels only after so long'
 complete -c pysocksd -l workers -x -d 'processes that serve, each with limits and counters of its own'
 complete -c pysocksd -l fast-open -d 'take a request in the first packet of a connection (TCP Fast Open)'
 complete -c pysocksd -l metrics -x -d 'counters for Prometheus there, on loopback'
