@@ -199,7 +199,7 @@ def test_a_connection_that_fails_leaves_nothing_at_all(interpreter, proxy, refus
 
 COUNT = 50
 # For each connection, its socket() and close() included. By hand, without a timeout, it is 7.
-MOST_CALLS = {"blocking": 24, "timeout": 25, "asyncio": 29, "nonblocking": 92}
+MOST_CALLS = {"blocking": 15, "timeout": 19, "asyncio": 23, "nonblocking": 60}
 
 
 @pytest.mark.parametrize("how", MOST_CALLS)
@@ -210,6 +210,8 @@ def test_a_connection_makes_few_system_calls(how, proxy, echo_server, trace):
     if how == "nonblocking":
         # How often its threads wait for each other depends on the machine.
         del calls["futex"]
+        # One thread for all, unless the machine keeps the program from its work for long.
+        assert calls["clone3"] + calls["clone"] < COUNT / 5, calls
     else:
         assert not calls["futex"] and not calls["clone3"] and not calls["clone"], calls
     # A busy machine may cut an answer in two; and closed sockets are swept out of the tables now and then.
@@ -290,7 +292,13 @@ ROAD = {
     *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),
     *("pywrap.intercept.remote_names", "pywrap.intercept.runtime", "pywrap.intercept.tcp"),
     *("pywrap.intercept.tcp.blocking", "pywrap.intercept.hand_over", "pywrap.intercept.tcp.state"),
-    *("pywrap.intercept.tcp.unconnected", "pywrap.socks", "pywrap.socks.v5", "pywrap.socks.wire"),
+    *(
+        "pywrap.intercept.tcp.straight",
+        "pywrap.intercept.tcp.unconnected",
+        "pywrap.socks",
+        "pywrap.socks.v5",
+        "pywrap.socks.wire",
+    ),
     *("pywrap.tunnel", "pywrap.tunnel.attempt", "pywrap.tunnel.chain", "pywrap.tunnel.deadline"),
     *("pywrap.tunnel.first_hop", "pywrap.tunnel.hop_probes", "pywrap.tunnel.hops", "pywrap.tunnel.lookups"),
     "pywrap.tunnel.name_list",

@@ -283,9 +283,10 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
         # Each datagram that we send to a relay comes by here.
         return
-    if _runtime is not None and event == "socket.connect" and type(args[0]) is _runtime.own_class:
-        # A socket of ours, which connects to a first hop.
-        return
+    if _runtime is not None and event == "socket.connect":
+        if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:
+            # A socket of ours, or an address, which no program can have: it connects to a first hop.
+            return
     runtime = current()
     if runtime is not None:
         load("pywrap.intercept.audit").check(runtime, event, args)

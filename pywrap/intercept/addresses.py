@@ -50,7 +50,8 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
         raise _unknown() from err
     except (TypeError, ValueError):
         return None
-    if host is not None and not _is_name(host):
+    # ``host_text`` has looked at a short one that it returns as it is.
+    if host is not None and (host is not address[0] or len(host) > 63) and not _is_name(host):
         raise _unknown()
     if host is None or not 0 <= port <= 0xFFFF:
         return None

@@ -72,6 +72,11 @@ def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
     return _family.__get__(sock), _type.__get__(sock), _proto.__get__(sock)
 
 
+def family(sock: _socket.socket) -> int:
+    """The first of them."""
+    return _family.__get__(sock)  # type: ignore[no-any-return]
+
+
 def is_inet(sock: _socket.socket) -> bool:
     """Is ``sock`` of a family that can leave this machine through a proxy, or past it?"""
     return _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)

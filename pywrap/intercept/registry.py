@@ -104,6 +104,11 @@ class SocketRegistry:
         flows = self.flows or {}
         return self.pending.get(number) or self.listening.get(number) or flows.get(number)
 
+    @property
+    def has_unconnected(self) -> bool:
+        """Is there a socket that is pending, has failed, or listens, which the kernel does not know?"""
+        return bool(self.pending or self.listening or self._lingering)
+
     def establish(self, number: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
         """The socket ``number`` is a tunnel to ``peer``.
 

@@ -15,6 +15,8 @@ from pywrap.intercept.events import Events
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames
+from pywrap.intercept.tcp.straight import HopAddress, StraightAttempt
+from pywrap.intercept.tcp.straight import road as find_road
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.recorder import Recorder
     from pywrap.intercept.registry import SocketRegistry
+    from pywrap.intercept.tcp.straight import Road
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Associating
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
     from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
+
+# How many names are kept in ``left_to_proxy``.
+_MOST_LEFT = 1 << 12
 
 # Protocols of a datagram socket that UDP ASSOCIATE can stand for.
 _UDP = (0, _socket.IPPROTO_UDP)
@@ -74,6 +80,8 @@ class Runtime:
         self.functions = functions(self)
         # The audit hook lets the program's traffic pass by verdicts, and that of this class without any.
         self.own_class = Own
+        # So it does with an address of this class.
+        self.address_class = HopAddress
         self.is_confined = is_confined()
         self.names: Placeholders
         if self.is_confined:
@@ -98,8 +106,13 @@ class Runtime:
         self.routes = Routes(settings, firsts, self.names, self.hosts, is_here)
         self.chains = _chains(settings)
         self._selections = self._choose()
+        # By the chain's name; None for a chain without one.
+        self._roads: dict[str, Road | None] = {}
         self._backgrounds: dict[str, Background] = {}
         self.remote_names = RemoteNames(self._lookup(), self.routes, self.names, self.messages)
+        # The placeholders of the names that were looked up last, by the name and the family that was wanted,
+        # each with the version of ``hosts``: the settings and that decided that the last proxy has the name.
+        self.left_to_proxy: dict[tuple[str, bool | None], tuple[int, str]] = {}
         # Of the latest connection: the destination, and the proxies.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
         self.log = self.messages.log = self._recorder() if settings.log else None
@@ -132,7 +145,10 @@ class Runtime:
             SocksError: a proxy is not reachable, or refuses.
             TimeoutError: the program's own timeout ended.
         """
-        return self.registry.lock.released(lambda: wait_for(attempt, originals.poll))
+        lock = self.registry.lock
+        if not lock.is_mine:
+            return wait_for(attempt, originals.poll)
+        return lock.released(lambda: wait_for(attempt, originals.poll))
 
     def deadline(self, program: float | None) -> Deadline:
         """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
@@ -142,15 +158,39 @@ class Runtime:
         """The program asks for something in this thread, now: for its line in the log. None without a log."""
         return None if self.log is None else self.log.begin()
 
+    def road(self, verdict: Verdict, sock: _socket.socket) -> Road | None:
+        """The straight road of the chain of ``verdict``, for ``sock``; None where it has none."""
+        try:
+            road = self._roads[verdict.chain]
+        except KeyError:
+            road = find_road(self.settings, self.hops, self._selections[verdict.chain])
+            self._roads[verdict.chain] = road
+        return road if road is not None and originals.family(sock) == road.family else None
+
     def attempt(
-        self, sock: _socket.socket, verdict: Verdict, deadline: Deadline, begun: Begun | None = None
-    ) -> TunnelAttempt:
-        """A tunnel through the chain of ``verdict``, on ``sock``, not started."""
-        attempts = self._policy(self._selections[verdict.chain], verdict.destination)
-        attempt = TunnelAttempt(sock, attempts, deadline)
-        if begun is not None:
-            attempt.times = begun.times
-        return attempt
+        self,
+        sock: _socket.socket,
+        verdict: Verdict,
+        deadline: Deadline,
+        begun: Begun | None = None,
+        road: Road | None = None,
+        number: int = 0,
+    ) -> TunnelAttempt | StraightAttempt:
+        """A tunnel through the chain of ``verdict``, on ``sock``, not started.
+
+        With a ``road``, along that; ``number`` is the inode of ``sock`` then.
+        """
+
+        def general(sock: _socket.socket) -> TunnelAttempt:
+            attempts = self._policy(self._selections[verdict.chain], verdict.destination)
+            attempt = TunnelAttempt(sock, attempts, deadline)
+            if begun is not None:
+                attempt.times = begun.times
+            return attempt
+
+        if road is None:
+            return general(sock)
+        return StraightAttempt(sock, number, road, verdict.destination, deadline, general)
 
     def _policy(
         self,
@@ -319,11 +359,11 @@ class Runtime:
         return Endpoint("::" if has_ipv6 else "0.0.0.0", 0)
 
     def name_of(
-        self, attempt: TunnelAttempt, sock: _socket.socket, peer: tuple[Any, ...]
+        self, attempt: TunnelAttempt | StraightAttempt, sock: _socket.socket, peer: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
         """What getsockname() returns for ``sock``, a tunnel to ``peer``; None for the kernel's answer."""
-        ipv6 = originals.family_type_proto(sock)[0] == _socket.AF_INET6
-        if self.settings.listen == "bind":
+        ipv6 = originals.family(sock) == _socket.AF_INET6
+        if self.settings.listen == "bind" and isinstance(attempt, TunnelAttempt):
             from pywrap.tunnel.binding import advertised_address
 
             bound = advertised_address(attempt)
@@ -343,7 +383,7 @@ class Runtime:
         Raises:
             socket.gaierror: names become addresses, and this one has none.
         """
-        literal = self._resolved(to)
+        literal = "" if address_of(to.host) is not None else self._resolved(to)
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
         if literal and not verdict.literal:
             verdict = replace(verdict, literal=literal)
@@ -367,8 +407,6 @@ class Runtime:
 
     def _resolved(self, to: Target) -> str:
         """The address of a name that C would resolve now, where names become addresses; else ""."""
-        if self.is_literal(to.host):
-            return ""
         if self.settings.dns == "local":
             family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
             rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
@@ -409,6 +447,12 @@ class Runtime:
         address = address_of(literal)
         return (self.names.name_of(address) or "") if address is not None else ""
 
+    def leave_to_proxy(self, name: str, ipv6: bool | None, version: int, placeholder: str) -> None:
+        """Note that ``placeholder`` stands for ``name``, so that the next look-up finds it at once."""
+        if len(self.left_to_proxy) >= _MOST_LEFT:
+            self.left_to_proxy.clear()
+        self.left_to_proxy[name, ipv6] = version, placeholder
+
     def names_of(self, literal: str) -> list[str]:
         """The names of an address that are known here, the canonical name first."""
         address = address_of(literal)
@@ -441,8 +485,10 @@ class Runtime:
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
         self._latest = verdict.destination, path
-        self.messages.connected(verdict.destination, path, started)
-        self.hop_probes.learn(path)
+        if self.messages.verbosity >= 1:
+            self.messages.connected(verdict.destination, path, started)
+        if self.settings.pipeline == "auto":
+            self.hop_probes.learn(path)
 
     def about_to_fork(self) -> None:
         """In the parent: share the list of placeholders, each of which stands for one name in both."""
@@ -478,6 +524,7 @@ class Runtime:
         self.hops.forked()
         self.chains = _chains(self.settings)
         self._selections = self._choose()
+        self._roads = {}
 
     def _recorder(self) -> Recorder:
         # Here, not on top: most programs have no log.

@@ -95,7 +95,8 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("intercept.addresses", "intercept.audit", "intercept.events", "intercept.hand_over"),
         *("intercept.own_socket", "intercept.remote_names", "intercept.runtime"),
         *("intercept.patches.connect", "intercept.patches.getaddrinfo", "intercept.patches.implementations"),
-        *("intercept.tcp", "intercept.tcp.blocking", "intercept.tcp.state", "intercept.tcp.unconnected"),
+        *("intercept.tcp", "intercept.tcp.blocking", "intercept.tcp.state"),
+        *("intercept.tcp.straight", "intercept.tcp.unconnected"),
         *("socks", "socks.v5", "socks.wire"),
         *(
             "tunnel",

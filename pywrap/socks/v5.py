@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pywrap.socks.wire import Dialogue
+    from pywrap.socks.wire import Dialogue, Script
 
 VERSION = 5
 
@@ -138,6 +138,25 @@ def granting_reply(username: bytes | None) -> bytes:
 
 
 # ---------------------------------------------------------------- the client's half
+
+
+# What most proxies reply to a request that they grant; 4 bytes of an address and 2 of its port follow.
+_GRANTED = bytes([VERSION, SUCCEEDED, 0, IPV4])
+_PLACE = 6
+
+
+def usual_login(username: bytes | None, password: bytes | None) -> Script:
+    """``authenticate`` with a proxy that picks the method that is expected, and takes the credentials."""
+    if username is None:
+        return Send([VERSION, 1, NO_AUTHENTICATION]), select_method(NO_AUTHENTICATION)
+    greeting = Send([VERSION, 2, NO_AUTHENTICATION, USERNAME_PASSWORD])
+    credentials = Send(pack_credentials(username, password or b""))
+    return greeting, select_method(USERNAME_PASSWORD), credentials, answer_credentials(True)
+
+
+def usual_connect(destination: Endpoint) -> Script:
+    """The request for a connection to ``destination``, and the reply to it that most proxies have."""
+    return Send(pack_request(CONNECT, destination)), _GRANTED, _PLACE
 
 
 # A part of every conversation: made once.

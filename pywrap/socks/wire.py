@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
 
+    # A conversation that is known beforehand: what to send (``Send``), the bytes that the answer to it has in
+    # most cases (bytes), and how many bytes of any kind follow (int).
+    Script: TypeAlias = tuple["Send | bytes | int", ...]
+
 # IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2): the first 12 of their bytes, and as text.
 V4_MAPPED = bytes(10) + b"\xff\xff"
 V4_MAPPED_TEXT = "::ffff:"

@@ -82,6 +82,7 @@ class TunnelAttempt:
 
     __slots__ = (
         "_addresses",
+        "_ahead",
         "_aside",
         "_attempt",
         "_deferred",
@@ -129,9 +130,14 @@ class TunnelAttempt:
         self._step: Send | Recv = _NOTHING
         self._got = b""
         self._is_begun = False
+        # What another has received before this took over.
+        self._ahead = b""
         # A replaced socket that the caller may have registered: it is closed with the next step.
         self._used_up: _socket.socket | None = None
         self.times: HandshakeTimes | None = None
+
+    # What ``intercept.tcp.straight`` makes for one of these.
+    duplicate = None
 
     @property
     def dialled(self) -> bool:
@@ -155,6 +161,44 @@ class TunnelAttempt:
             return self._set_out() and self._stands()
         except SocksError as err:
             return self._try_others(err)
+
+    def take_over(self, said: int, heard: bytes) -> None:
+        """In the place of ``start``: another has begun with ``sock``. ``advance`` or ``fail`` comes next.
+
+        It has connected to the first hop, or waits for that. It has sent the first ``said`` bytes of the
+        dialogue, and received ``heard``.
+        """
+        self._underway = True
+        if not said:
+            return
+        self._dialogue = self._attempt.talk()
+        self._take(next(self._dialogue))
+        while True:
+            step = self._step
+            if isinstance(step, Send):
+                if said < len(step):
+                    self._step = Send(step[said:])
+                    break
+                said -= len(step)
+                answer = b""
+            elif said:
+                answer, heard = heard[:step], heard[step:]
+            else:
+                break
+            self._take(self._dialogue.send(answer))
+        self._ahead = heard
+        # Its time has begun.
+        self._is_begun = True
+
+    def fail(self, err: OSError) -> bool:
+        """The connection of ``sock`` has ended with ``err``. As ``advance``."""
+        try:
+            if self._dialogue is None:
+                return self._redial(err) and self._stands()
+            self._take(self._dialogue.throw(_broken(err)))
+            raise AssertionError("no dialogue survives an error")
+        except SocksError as error:
+            return self._try_others(error)
 
     def advance(self) -> bool:
         """Go as far as possible without waiting; return whether the tunnel is open.
@@ -446,7 +490,11 @@ class TunnelAttempt:
             return b""
         self.wants = POLLIN
         while True:
-            chunk = self.sock.recv(step - len(self._got), MSG_DONTWAIT)
+            size = step - len(self._got)
+            if self._ahead:
+                chunk, self._ahead = self._ahead[:size], self._ahead[size:]
+            else:
+                chunk = self.sock.recv(size, MSG_DONTWAIT)
             if not chunk and self._secured_failure is not None:
                 raise self._secured_failure
             if not chunk:
@@ -510,14 +558,19 @@ def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
     try:
         done = attempt.start()
         poller = poll()
-        registered = -1
+        registered, wants = -1, 0
         while not done:
             fd = attempt.sock.fileno()
+            if fd < 0:
+                # A signal handler has closed it, which ends the attempt.
+                done = attempt.advance()
+                continue
             if fd != registered and registered >= 0:
                 poller.unregister(registered)
-            registered = fd
-            # Changes what was registered, if it is the same descriptor.
-            poller.register(fd, attempt.wants)
+            if fd != registered or attempt.wants != wants:
+                registered, wants = fd, attempt.wants
+                # Changes what was registered, if it is the same descriptor.
+                poller.register(fd, wants)
             # One millisecond more than a truncation: a poll that ends early would only spin.
             ready = poller.poll(int(attempt.deadline.remaining() * 1000) + 1)
             done = attempt.advance() if ready else attempt.expire()

@@ -1,7 +1,8 @@
 """Opens the tunnels of sockets that must not block: one thread, one epoll, any number of them.
 
-The thread ends as soon as nothing is pending: a program pays nothing for connections that are made. While a
-UDP association stands, its control connection is pending: nothing else could wake up a recv() when that ends.
+The thread ends when nothing has been pending for a moment: a program pays nothing for connections that are
+made, and one that opens them one after another pays for a thread once. While a UDP association stands, its
+control connection is pending: nothing else could wake up a recv() when that ends.
 
 At fork() the thread is stopped (``park``) and started again in the parent (``unpark``). Python 3.12 and later
 warn a program that forks while it has threads, and this one is not the program's. What is pending waits on in
@@ -36,6 +37,9 @@ _NEVER = float("inf")
 # Seconds that the thread sleeps at the most: when the program has closed what it sleeps on, nothing wakes it
 # up.
 _LONGEST_WAIT = 10.0
+
+# Seconds that the thread stays when nothing is pending. To start and end one takes as long as a connection.
+_LINGERING = 0.1
 
 # Seconds that fork() waits for the thread to stop at the most. Its steps do not block, but other threads may
 # keep it from the GIL, or from the lock.
@@ -215,6 +219,11 @@ class Background:
             loop = self._loop
             if self._parked or loop is None or loop.is_running:
                 return
+            if not (loop.busy or self._new or self._cancelled or self._orphans or self._callers):
+                # Its thread was about to end.
+                self._loop = None
+                loop.close()
+                return
             loop.is_running = True
             try:
                 self._start_thread(self._run, (loop,))
@@ -290,6 +299,8 @@ class Background:
 
     def _run(self, loop: _Loop) -> None:
         new: list[Task] = []
+        # When it ends, if nothing is pending until then.
+        end = _NEVER
         try:
             if len(self._threads) > _MANY:
                 self._has_threads()
@@ -306,12 +317,16 @@ class Background:
                     cancelled, self._cancelled = self._cancelled, []
                     orphans, self._orphans = self._orphans, []
                     is_called = self._callers > 0
-                    if not new and not cancelled and not orphans and not loop.busy and not is_called:
+                    if new or cancelled or orphans or loop.busy or is_called:
+                        end = _NEVER
+                    elif end == _NEVER:
+                        end = monotonic() + _LINGERING
+                    elif end <= monotonic():
                         self._loop, loop.is_running = None, False
                         loop.close()
                         return
                 self._fail(orphans, _lost())
-                loop.turn(new, cancelled, lambda: not self._cancelled, is_called)
+                loop.turn(new, cancelled, lambda: not self._cancelled, end)
         except BaseException as err:
             # Or it is a bug of ours, or no memory is left: report it, or threads would wait for ever.
             self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
@@ -483,12 +498,10 @@ class _Loop:
         if _moment(task) < self._sleeps_until:
             self.wake()
 
-    def turn(
-        self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool], is_called: bool
-    ) -> None:
+    def turn(self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool], end: float) -> None:
         """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late.
 
-        ``is_called``: ``wake`` is about to be called, so this waits for that even when no task is left.
+        When nothing is pending, it does not wait beyond ``end``, a moment of the monotonic clock.
 
         Raises:
             _Lost: the program has closed what is waited by.
@@ -501,11 +514,9 @@ class _Loop:
                 self._step(task, self._advance)
         for task in new:
             self._step(task, self._begin)
-        if not self._waiting and not is_called:
-            return
         # Until it is known for how long: ``adopt`` wakes it up then.
         self._sleeps_until = _NEVER
-        seconds = self._wait_seconds() if may_wait() else 0
+        seconds = self._wait_seconds(end) if may_wait() else 0
         self._sleeps_until = monotonic() + seconds
         events = self._epoll.poll(seconds)
         self._sleeps_until = 0.0
@@ -525,8 +536,9 @@ class _Loop:
         if not self.is_ours():
             raise _Lost
 
-    def _wait_seconds(self) -> float:
-        return min(max(0.0, self._soonest - monotonic()), _LONGEST_WAIT)
+    def _wait_seconds(self, end: float) -> float:
+        until = self._soonest if self._waiting else end
+        return min(max(0.0, until - monotonic()), _LONGEST_WAIT if self._waiting else _LINGERING)
 
     def _expire_late(self) -> None:
         now = monotonic()

@@ -198,9 +198,22 @@ class Hosts:
     def __init__(self, path: str = "/etc/hosts") -> None:
         self._path = path
         self._stamp: tuple[int, int] | None = None
+        # How often the file was read, or this machine renamed.
+        self._version = 0
+        self._own_name = ""
         self._addresses: dict[str, list[str]] = {}
         self._names: dict[bytes, list[str]] = {}
         self._canonical: dict[str, str] = {}
+
+    @property
+    def version(self) -> int:
+        """A number that is another one once any answer may be another."""
+        self._refresh()
+        name = os.uname().nodename
+        if name != self._own_name:
+            self._own_name = name
+            self._version += 1
+        return self._version
 
     def addresses(self, name: str) -> list[str]:
         """The addresses of ``name`` as literals, in the order of the file, but ::1 first; [] if unknown."""
@@ -236,8 +249,10 @@ class Hosts:
                     raise OSError
                 self._read()
                 self._stamp = stamp
+                self._version += 1
         except OSError:
             # A file that is missing or cannot be read has no entries, as for the C library.
+            self._version += self._stamp is not None
             self._stamp = None
             self._addresses, self._names, self._canonical = {}, {}, {}
 

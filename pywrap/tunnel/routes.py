@@ -25,7 +25,7 @@ sends them means the local network.
 from __future__ import annotations
 
 import errno
-from _socket import AF_INET, inet_aton, inet_pton
+from _socket import inet_aton
 
 from pywrap.config.matching import Destinations
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
@@ -46,6 +46,7 @@ REFUSE = "refuse"
 
 # How many addresses to remember the names of: a crawler with direct names resolves any number of them.
 MOST = 1 << 16
+_MOST_VERDICTS = 1 << 10
 
 # The first port that is no service's (RFC 6335 section 6): a UDP relay is there, and a name server is not.
 _EPHEMERAL = 1024
@@ -103,6 +104,8 @@ class Routes:
         self._resolved: dict[bytes, tuple[str, ...]] = {}
         # Names of /etc/hosts. Names that share an address there mean the same host.
         self._of_hosts: set[str] = set()
+        # The verdicts on the names that were met last, by name, port and whether it was a datagram's.
+        self._on_names: dict[tuple[str, int, bool], Verdict] = {}
         self._is_own = is_own
         # Addresses of first hops that the far side has also returned for other names.
         self._told: set[bytes] = set()
@@ -289,10 +292,20 @@ class Routes:
                 self._resolved.pop(old, None)
 
     def _verdict_on_name(self, name: str, port: int, datagram: bool) -> Verdict:
+        # The settings alone decide, so it stays what it was.
+        known = self._on_names.get((name, port, datagram))
+        if known is None:
+            if len(self._on_names) >= _MOST_VERDICTS:
+                self._on_names.clear()
+            known = self._on_names[name, port, datagram] = self._judge_name(name, port, datagram)
+        return known
+
+    def _judge_name(self, name: str, port: int, datagram: bool) -> Verdict:
         destination = Endpoint(name, port)
-        rule = self._match(None, (name.lower().rstrip("."),), port, datagram)
-        if rule is not None:
-            return self._obey(rule, destination, datagram)
+        if self._rules:
+            rule = self._match(None, (name.lower().rstrip("."),), port, datagram)
+            if rule is not None:
+                return self._obey(rule, destination, datagram)
         return self._through(destination, "", datagram)
 
     def _verdict_on_address(self, address: bytes, port: int, datagram: bool) -> Verdict:
@@ -307,7 +320,7 @@ class Routes:
         if not datagram and address not in self._told and self._is_first_hop(address, port):
             return Verdict(DIRECT, destination, reason="the first proxy")
         names = self._resolved.get(address, ())
-        rule = self._match(address, names, port, datagram)
+        rule = self._match(address, names, port, datagram) if self._rules else None
         if rule is not None and rule.to == TO_DIRECT and not rule.takes_address(address):
             other = self._name_that_is_not_direct(names, port, datagram)
             if other and self._is_here(address):
@@ -390,9 +403,13 @@ class Routes:
         return any(first.is_at(address, first.proxy.port) for first in self._firsts)
 
     def _is_first_hop(self, address: bytes, port: int) -> bool:
-        return (address, port) in self._first_hops_at or any(
-            first.is_at(address, port) for first in self._firsts
-        )
+        if self._first_hops_at and (address, port) in self._first_hops_at:
+            return True
+        # Not any(): each destination comes by here.
+        for first in self._firsts:
+            if port == first.proxy.port and first.is_at(address, port):
+                return True
+        return False
 
 
 class _Compiled(Destinations):
@@ -420,18 +437,28 @@ def _is_direct_somewhere(rules: Iterable[_Compiled]) -> bool:
     return False
 
 
+# What was asked last, and the answers: one connect() asks about its host several times.
+_asked: dict[str, bytes | None] = {}
+_MOST_ASKED = 1 << 10
+
+
 def address_of(host: str) -> bytes | None:
     """The 4 or 16 bytes of what the socket module and the C library take for a literal; None for a name.
 
     Includes the old forms of inet_aton(3), such as ``127.1`` and ``0x7f000001``. An IPv4-mapped IPv6
     address (RFC 4291 section 2.5.5.2) gives 4 bytes, those of the IPv4 address.
     """
-    if host[:1].isdigit():
-        try:
-            return inet_pton(AF_INET, host)
-        except (OSError, ValueError):
-            # An old form, IPv6, or a name: see below.
-            pass
+    try:
+        return _asked[host]
+    except KeyError:
+        address = _address_of(host)
+    if len(_asked) >= _MOST_ASKED:
+        _asked.clear()
+    _asked[host] = address
+    return address
+
+
+def _address_of(host: str) -> bytes | None:
     if host == "":
         # The socket module takes "" for INADDR_ANY, which connects to this machine.
         return bytes(4)

@@ -54,9 +54,10 @@ class Connecting:
     def connect(self, sock: _socket.socket, address: Any, /) -> None:
         """connect(address): connect to a remote address, through the proxies where it must be."""
         runtime = self._runtime
-        verdict = _verdict(runtime, sock, address)
-        if verdict is None:
+        found = target(sock, address)
+        if found is None:
             return originals.connect(sock, address)
+        verdict = runtime.verdict(found, found.datagram)
         if verdict.kind == DIRECT:
             _directly(runtime, originals.connect, sock, address, verdict)
             return None
@@ -68,9 +69,10 @@ class Connecting:
     def connect_ex(self, sock: _socket.socket, address: Any, /) -> int:
         """connect_ex(address) -> errno: as connect(), but returns what went wrong."""
         runtime = self._runtime
-        verdict = _verdict(runtime, sock, address)
-        if verdict is None:
+        found = target(sock, address)
+        if found is None:
             return originals.connect_ex(sock, address)
+        verdict = runtime.verdict(found, found.datagram)
         if verdict.kind == DIRECT:
             return _directly(runtime, originals.connect_ex, sock, address, verdict) or 0
         error = _connect_through(runtime, sock, address, verdict)
@@ -92,12 +94,6 @@ class Connecting:
         originals.bind(sock, address)
         if found is not None and found.port == 0 and runtime.settings.listen == "bind":
             runtime.registry.leave_port(originals.fileno(sock))
-
-
-def _verdict(runtime: Runtime, sock: _socket.socket, address: Any) -> Verdict | None:
-    """How to connect to ``address``; None when the kernel does it, as for AF_UNIX."""
-    found = target(sock, address)
-    return None if found is None else runtime.verdict(found, found.datagram)
 
 
 def _directly(
@@ -125,12 +121,12 @@ def _connect_through(
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return runtime.no_datagrams(verdict, -1)
     try:
-        known = known_error(runtime.registry, sock)
-        if known:
-            return OSError(known, os.strerror(known))
-        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         timeout = originals.gettimeout(sock)
+        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
         if timeout == 0 and not runtime.is_interrupted:
+            known = known_error(runtime.registry, sock)
+            if known:
+                return OSError(known, os.strerror(known))
             load("pywrap.intercept.tcp.nonblocking").Pending(runtime, sock, peer, verdict)
             return OSError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
         open_blocking(runtime, sock, peer, verdict, timeout)

@@ -317,6 +317,10 @@ def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[
 
 def _find(runtime: Runtime, name: str, family: int, flags: int) -> tuple[list[str], str]:
     wanted = {_socket.AF_INET: False, _socket.AF_INET6: True}.get(family)
+    version = runtime.hosts.version
+    left = runtime.left_to_proxy.get((name, wanted))
+    if left is not None and left[0] == version:
+        return [left[1]], name
     known = runtime.routes.local_addresses(name)
     if known:
         literals = _of_family(known, wanted, flags)
@@ -341,7 +345,10 @@ def _find(runtime: Runtime, name: str, family: int, flags: int) -> tuple[list[st
         return list(found.values), found.canonical
     runtime.messages.say(2, f"{name}: left to the last proxy")
     try:
-        return [runtime.names.placeholder(name, wanted)], name
+        placeholder = runtime.names.placeholder(name, wanted)
+        if runtime.messages.verbosity < 2:
+            runtime.leave_to_proxy(name, wanted, version, placeholder)
+        return [placeholder], name
     except LookupFailed as err:
         raise err.as_gaierror() from err
 

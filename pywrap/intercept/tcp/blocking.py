@@ -1,23 +1,28 @@
 """A connect() that blocks, or has a timeout: the handshake runs on the program's own socket, in its thread.
 
-It works on another descriptor of the program's socket: another thread may close the program's meanwhile, and
-the number may be another file then. When it fails, the program gets an unconnected socket back, so that it
-cannot write into half a handshake.
+A socket without a timeout is used by the object that the program has: once another thread or a signal handler
+has closed that, it has no descriptor. The methods of one with a timeout would wait for that; so it is used by
+another descriptor, as is every socket where more than the usual happens (``tcp.straight``): the program may
+close its own meanwhile, and the number may be another file then. When it fails, the program gets an
+unconnected socket back, so that it cannot write into half a handshake.
 """
 
 from __future__ import annotations
 
+import _socket
+import os
 from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.hand_over import take_place
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import inode
-from pywrap.intercept.tcp.unconnected import unconnected
+from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.tcp.state import kernel_error, tabled_error
+from pywrap.intercept.tcp.straight import HadPeer
+from pywrap.intercept.tcp.unconnected import hang_up, unconnected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from typing import Any
 
     from pywrap.intercept.runtime import Runtime
@@ -37,24 +42,38 @@ def open_blocking(
 
     Raises:
         SocksError: a proxy is not reachable, or refuses.
+        OSError: EISCONN or EALREADY; ``sock`` has been connected before, or listens.
         TimeoutError: ``timeout`` is over.
     """
     started = monotonic()
     begun = runtime.begin()
     registry, fd = runtime.registry, originals.fileno(sock)
     number = inode(fd)
-    real = Own.duplicate(sock, number)
+    road = runtime.road(verdict, sock)
+    error = tabled_error(registry, sock, number)
+    if not error and road is None:
+        # On a road, the kernel's connect() tells it.
+        error = kernel_error(sock)
+    if error:
+        raise OSError(error, os.strerror(error))
+    own = None if road is not None and timeout is None else Own.duplicate(sock, number)
+    deadline = runtime.deadline(timeout or None)
+    attempt = runtime.attempt(own or sock, verdict, deadline, begun, road, number)
     try:
         registry.connecting.add(number)
-        # The same open file as the program's socket, and so the same mode, until it is restored below.
-        real.setblocking(False)
-        attempt = runtime.attempt(real, verdict, runtime.deadline(timeout or None), begun)
+        if own is None:
+            os.set_blocking(fd, False)
+        else:
+            # The same open file as the program's socket, and so the same mode.
+            own.setblocking(False)
         connected = runtime.wait_for(attempt)
+    except HadPeer as err:
+        _block_again(sock, fd, timeout)
+        raise OSError(err.errno, os.strerror(err.errno)) from None
     except BaseException as err:
         # A handshake may be half done.
-        fresh = unconnected(real)
-        _restore_mode(fresh, sock)
-        take_place(fresh, fd, number)
+        own = own or attempt.duplicate
+        _take_back(sock, fd, number, own)
         if runtime.log is not None and begun is not None:
             runtime.log.failed(begun, verdict, err)
         raise
@@ -62,18 +81,43 @@ def open_blocking(
         if runtime.log is not None and begun is not None:
             runtime.log.opened(begun, verdict, connected)
         name = runtime.name_of(attempt, sock, peer)
-        _restore_mode(connected, sock)
-        if connected is real:
+        own = own or attempt.duplicate
+        if connected is sock or connected is own:
             registry.establish(number, peer, name)
+            _block_again(sock, fd, timeout)
         else:
             registry.establish(inode(connected.fileno()), peer, name)
+            connected.setblocking(originals.gettimeout(sock) is None)
             take_place(connected, fd, number)
     finally:
         registry.connecting.discard(number)
-        real.close()
+        if own is not None:
+            own.close()
     runtime.opened(verdict, attempt.path, started)
 
 
-def _restore_mode(sock: _socket.socket, program: _socket.socket) -> None:
-    """Give ``sock`` the present mode of ``program``: a signal handler may have changed it meanwhile."""
-    sock.setblocking(originals.gettimeout(program) is None)
+def _block_again(sock: _socket.socket, fd: int, timeout: float | None) -> None:
+    """Give ``sock``, at ``fd``, the mode that it had with ``timeout``.
+
+    A signal handler may have changed that meanwhile; what it has set is what the program wants.
+    """
+    if timeout is None and originals.gettimeout(sock) is None and originals.fileno(sock) == fd:
+        os.set_blocking(fd, True)
+
+
+def _take_back(sock: _socket.socket, fd: int, number: int, own: Own | None) -> None:
+    """Give the program an unconnected socket at ``fd``. ``own`` is another descriptor of ``sock``, if any."""
+    if own is None:
+        if originals.fileno(sock) != fd or not is_open(fd, number):
+            return
+        try:
+            own = Own.duplicate(sock, number)
+        except OSError:
+            # No descriptor is left for that.
+            hang_up(sock)
+            _block_again(sock, fd, None)
+            return
+    fresh = unconnected(own)
+    fresh.setblocking(originals.gettimeout(sock) is None)
+    take_place(fresh, fd, number)
+    own.close()

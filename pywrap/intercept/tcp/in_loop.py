@@ -17,7 +17,7 @@ from pywrap.intercept.addresses import target
 from pywrap.intercept.hand_over import take_place
 from pywrap.intercept.own_socket import Own
 from pywrap.intercept.sockets import inode
-from pywrap.intercept.tcp.state import known_error
+from pywrap.intercept.tcp.state import kernel_error, tabled_error
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.routes import TUNNEL
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.runtime import Runtime
+    from pywrap.intercept.tcp.straight import StraightAttempt
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.routes import Verdict
 
@@ -45,10 +46,13 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
     if found is None or not runtime.is_literal(found.host):
         return False
     verdict = runtime.routes.verdict(found.host, found.port, found.ipv6)
-    if verdict.kind != TUNNEL or known_error(runtime.registry, sock):
+    if verdict.kind != TUNNEL:
+        return False
+    number = inode(originals.fileno(sock))
+    if tabled_error(runtime.registry, sock, number) or kernel_error(sock):
         return False
     peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
-    opening = Opening(runtime, loop, future, sock, peer, verdict)
+    opening = Opening(runtime, loop, future, sock, number, peer, verdict)
     return opening.starts()
 
 
@@ -77,6 +81,7 @@ class Opening:
         loop: Any,
         future: Any,
         sock: _socket.socket,
+        number: int,
         peer: tuple[Any, ...],
         verdict: Verdict,
     ) -> None:
@@ -88,10 +93,15 @@ class Opening:
         self._started = monotonic()
         self._begun = runtime.begin()
         self._fd = originals.fileno(sock)
-        self._number = inode(self._fd)
+        self._number = number
         self._real = Own.duplicate(sock, self._number)
-        self._attempt: TunnelAttempt = runtime.attempt(
-            self._real, verdict, runtime.deadline(None), self._begun
+        self._attempt: TunnelAttempt | StraightAttempt = runtime.attempt(
+            self._real,
+            verdict,
+            runtime.deadline(None),
+            self._begun,
+            runtime.road(verdict, sock),
+            self._number,
         )
         # What the loop watches, and for which event.
         self._watched: _socket.socket | None = None

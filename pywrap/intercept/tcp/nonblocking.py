@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.runtime import Runtime
+    from pywrap.intercept.tcp.straight import StraightAttempt
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.routes import Verdict
 
@@ -80,7 +81,10 @@ class Pending:
 
     def _start(self, near: _socket.socket, fd: int) -> None:
         runtime, registry = self._runtime, self._runtime.registry
-        attempt = runtime.attempt(self.real, self._verdict, runtime.deadline(None), self._begun)
+        road = runtime.road(self._verdict, self.real)
+        attempt = runtime.attempt(
+            self.real, self._verdict, runtime.deadline(None), self._begun, road, self.real.number
+        )
         self._task = Task(lambda: attempt, self._report, self._far.fileno())
         try:
             with registry.lock:
@@ -96,7 +100,7 @@ class Pending:
             self._far.close()
             raise
 
-    def _has_ended(self, attempt: TunnelAttempt) -> bool:
+    def _has_ended(self, attempt: TunnelAttempt | StraightAttempt) -> bool:
         """Start ``attempt`` in this thread, which takes no time; has that opened the tunnel, or failed?"""
         self._is_starting = True
         if self._task.is_submitted:
@@ -163,7 +167,7 @@ class Pending:
             self._far.close()
             self._settled.set()
 
-    def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
+    def _report(self, attempt: TunnelAttempt | StraightAttempt | None, error: SocksError | None) -> None:
         """On the background thread: the tunnel is open, or has failed."""
         # Before the program wakes up, which may end then. Not under the lock: writing to stderr may block.
         log = self._runtime.log
@@ -190,7 +194,7 @@ class Pending:
                 self._far.close()
                 self._settled.set()
 
-    def _succeed(self, attempt: TunnelAttempt) -> None:
+    def _succeed(self, attempt: TunnelAttempt | StraightAttempt) -> None:
         registry, sock = self._runtime.registry, attempt.sock
         name = self._runtime.name_of(attempt, self.real, self._peer)
         number = inode(sock.fileno())

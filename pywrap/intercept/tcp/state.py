@@ -19,15 +19,25 @@ _TCP_CLOSE = 7
 
 def known_error(registry: SocketRegistry, sock: _socket.socket) -> int:
     """The errno for a socket that has been connected before, or listens; 0 for any other."""
+    return tabled_error(registry, sock, inode(originals.fileno(sock))) or kernel_error(sock)
+
+
+def tabled_error(registry: SocketRegistry, sock: _socket.socket, number: int) -> int:
+    """The same, as far as it is in our tables; ``number`` is the inode of ``sock``."""
+    if number in registry.connecting:
+        # By another thread, or by what a signal handler has interrupted.
+        return errno.EALREADY
+    if not registry.has_unconnected:
+        return 0
     fd = originals.fileno(sock)
     failed = registry.error_of(fd)
     if failed is not None:
         return failed or errno.EALREADY
-    if registry.connecting and inode(fd) in registry.connecting:
-        # By another thread, or by what a signal handler has interrupted.
-        return errno.EALREADY
-    if registry.listener_of(fd) is not None:
-        return errno.EISCONN
+    return errno.EISCONN if registry.listener_of(fd) is not None else 0
+
+
+def kernel_error(sock: _socket.socket) -> int:
+    """The same, as far as the kernel knows it."""
     try:
         state = originals.getsockopt(sock, _socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 
+from pywrap.intercept import originals
 from pywrap.tunnel.first_hop import clone_socket, is_lost
 
 TYPE_CHECKING = False
@@ -22,11 +23,15 @@ def unconnected(sock: T) -> T:
     try:
         return clone_socket(sock, sock.family)
     except OSError:
-        if is_lost(sock):
-            return sock
-        try:
-            sock.shutdown(_socket.SHUT_RDWR)
-        except OSError:
-            # Not connected, so there is nothing to shut down.
-            pass
+        if not is_lost(sock):
+            hang_up(sock)
         return sock
+
+
+def hang_up(sock: _socket.socket) -> None:
+    """Shut ``sock`` down, both ways."""
+    try:
+        originals.shutdown(sock, _socket.SHUT_RDWR)
+    except OSError:
+        # Not connected, so there is nothing to shut down.
+        pass
