@@ -257,6 +257,7 @@ TEXTS = {
     "programs/start_children.py": "what its children get by -c, as a file and as a package",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
     "config/test_settings_env.py": "a class that is made twice",
+    "launch/test_lazy_imports.py": "how each of them imports is what is tried",
 }
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.support.run import environment, interpreters, pysocksify, run
+from tests.support.run import PROGRAMS, environment, interpreters, pysocksify, run
 from tests.support.servers import PATIENCE, reference_server
 
 
@@ -106,20 +106,10 @@ def test_a_session_is_of_the_new_repl_and_tunnelled(python, proxy, sink_server, 
     assert shown.partition(b">>> ")[0].splitlines()[:2] == bare.partition(b">>> ")[0].splitlines()[:2]
 
 
-TARGET = """
-import time
-print('"started"', flush=True)
-wanted, end = 17, time.monotonic() + 60
-while wanted == 17 and time.monotonic() < end:
-    time.sleep(0.01)
-print(wanted)
-"""
-
-
 def test_pdb_attaches_to_a_process(python, proxy):
     through = pysocksify("-x", proxy.url())
     target = subprocess.Popen(
-        [*through, python, "-c", TARGET],
+        [*through, python, PROGRAMS / "wait_for_debugger.py"],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
