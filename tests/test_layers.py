@@ -230,8 +230,8 @@ def in_target(module: str) -> bool:
     )
 
 
-# Of the standard library, from 3.13 on.
-NEWER = {"_pyrepl"}
+# Modules of Python's own library that the interpreter of the tests may be too old for.
+NEWER = ("_pyrepl",)
 
 
 def leaves_the_target(found: Import) -> bool:
@@ -239,7 +239,7 @@ def leaves_the_target(found: Import) -> bool:
     if not in_target(found.importer) or found.for_types or found.imported == HIDDEN:
         return False
     if not is_ours(found.imported):
-        return found.imported.partition(".")[0] not in sys.stdlib_module_names | NEWER
+        return found.imported.partition(".")[0] not in {*sys.stdlib_module_names, *NEWER}
     return not in_target(found.imported) and not (found.importer == "pywrap" and found.imported in READERS)
 
 

@@ -301,7 +301,7 @@ OUTCOMES = {
     "udp sendto": REFUSED,
     "udp sendto with flags": REFUSED,
     "udp sendto over ipv6": REFUSED,
-    "udp sendto in ipv6 clothes": REFUSED,
+    "udp sendto in IPv4-mapped IPv6": REFUSED,
     "udp sendmsg": REFUSED,
     "udp connect": REFUSED,
     "udp connect_ex": REFUSED,

@@ -11,9 +11,10 @@ everything a hundred times. But not for ever: the one that loads may be interrup
 for the other.
 
 The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
+Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
 
 While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
-run and use sockets: they get what was executed before (``_loaded``), or an OSError.
+run and use sockets: they get what was executed before (``_modules``), or an OSError.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ _ATTEMPTS = 16
 # Seconds that a thread waits for another one that loads. Loading takes a hundredth of that.
 _PATIENCE = 1.0
 
-# The modules that have been executed here.
-_loaded: list[Any] = []
+# The names of what has been executed here.
+_loaded: list[str] = []
+# All modules of ours by their names, and where those of a package are.
+_modules: dict[str, Any] = {}
+_folders: dict[str, list[str]] = {}
 _here = _thread._local()
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
 _turn = _thread.allocate_lock()
@@ -52,17 +56,35 @@ def load(name: str) -> Any:
     Raises:
         OSError: this thread is in the middle of that too many times; or Python shuts down.
     """
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    module = known(name)
+    if module is not None:
+        return module
     if sys.is_finalizing():
-        return _load_no_more(name)
+        raise _too_late(name)
     turn = _take_turn()
     try:
         return _load_alone(name)
     finally:
         if turn is not None:
             _end_turn(turn)
+
+
+def known(name: str) -> Any:
+    """The module ``name`` of ours; None when it has not been executed."""
+    return sys.modules.get(name) or _modules.get(name)
+
+
+def keep() -> None:
+    """Remember the modules of ours that the import system has executed."""
+    for name, module in list(sys.modules.items()):
+        if (name + ".").startswith(_OURS):
+            _remember(name, module)
+
+
+def _remember(name: str, module: Any) -> None:
+    _modules[name] = module
+    if hasattr(module, "__path__"):
+        _folders.setdefault(name, list(module.__path__))
 
 
 def forked() -> None:
@@ -117,23 +139,20 @@ def _load_alone(name: str) -> Any:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _load_no_more(name: str) -> Any:
-    for module in _loaded:
-        if module.__name__ == name:
-            return module
+def _too_late(name: str) -> OSError:
     # ECANCELED: the module errno cannot be imported now.
-    raise OSError(125, f"Python is shutting down, and {name} of pysocksify was not loaded before")
+    return OSError(125, f"Python is shutting down, and {name} of pysocksify was not loaded before")
 
 
 def _load(name: str) -> Any:
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    found = known(name)
+    if found is not None:
+        return found
     if sys.is_finalizing():
-        return _load_no_more(name)
+        raise _too_late(name)
     parent, _, own = name.rpartition(".")
     package = _load(parent)
-    spec = PathFinder.find_spec(name, package.__path__)
+    spec = PathFinder.find_spec(name, _folders.get(parent) or package.__path__)
     code = None if spec is None else _code(spec)
     if spec is None or code is None:
         # The program was frozen (PyInstaller): its modules are neither in files nor in an archive.
@@ -145,7 +164,8 @@ def _load(name: str) -> Any:
     # One step of C code: the first that has executed the module.
     module = sys.modules.setdefault(name, module)
     setattr(package, own, module)
-    _loaded.append(module)
+    _remember(name, module)
+    _loaded.append(name)
     return module
 
 

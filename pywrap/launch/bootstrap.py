@@ -111,9 +111,7 @@ def _from_file(value: str) -> str:
 def _ended(value: str) -> None:
     # The end of a subinterpreter is not that of the process.
     if not _is_subinterpreter():
-        from pywrap.launch import secrets
-
-        secrets.discard(value)
+        load("pywrap.launch.secrets").discard(value)
 
 
 def settings(text: str) -> Settings:

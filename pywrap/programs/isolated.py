@@ -12,6 +12,7 @@ Everything is in one function: this module is ``__main__``, and is emptied befor
 
 
 def main():
+    """Load the patches, and then do what the interpreter would have done without this script."""
     import os
     import sys
 

@@ -6,7 +6,7 @@ import _socket
 
 from pywrap.config.host import is_address, split_port
 from pywrap.errors import ConfigError
-from pywrap.server.options import UsageError, check_command
+from pywrap.server.option_values import UsageError, parse_command
 from pywrap.server.rules import Guard, Party, Rules
 from pywrap.socks.wire import packed, unmapped
 
@@ -35,7 +35,7 @@ def explain(words: Sequence[str], rules: Sequence[AccessRule], guarded: bool) ->
         raise UsageError(f"not HOST:PORT: `{destination}`", "the last is the destination") from None
     address = packed(unmapped(client))
     assert address is not None
-    party = Party(address, b"" if user == "-" else user.encode(), check_command(command))
+    party = Party(address, b"" if user == "-" else user.encode(), parse_command(command))
     judge = Rules(rules, Guard(lambda *_: False) if guarded else None)
     literal = packed(unmapped(host))
     if literal is not None:

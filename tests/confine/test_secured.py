@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import namespaces
 from tests.support.authority import Authority
+from tests.support.child import source_of
 from tests.support.confined import CLOSED, ECHO, HTTP, RESETTING, UDP_ECHO
 from tests.support.kerberos import realm
 from tests.support.namespaces import INSIDE, SERVER
@@ -72,12 +73,19 @@ def test_another_authority_is_an_error_of_the_connection(client, over_tls):
 
 
 def test_datagrams_do_not_go_beside_it(client, over_tls):
-    code = (
-        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(20)\n"
-        f"s.connect(('{SERVER[4]}', {UDP_ECHO})); s.send(b'x')\n"
-        "try: print(s.recv(9))\nexcept ConnectionRefusedError: print('refused')"
-    )
-    ran = run(*over_tls("-v"), client.python, "-c", code)
+    def program(host, port):
+        import socket
+
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(20)
+            sock.connect((host, port))
+            sock.send(b"x")
+            try:
+                print(sock.recv(9))
+            except ConnectionRefusedError:
+                print("refused")
+
+    ran = run(*over_tls("-v"), client.python, "-c", source_of(program, SERVER[4], UDP_ECHO))
     assert ran.out == "refused\n"
     assert "datagrams would not be secured" in ran.err
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.support.run import PROGRAMS, environment, interpreters, pysocksify, run
+from tests.support.run import environment, interpreters, program, pysocksify, run
 from tests.support.servers import PATIENCE, reference_server
 
 
@@ -109,7 +109,7 @@ def test_a_session_is_of_the_new_repl_and_tunnelled(python, proxy, sink_server, 
 def test_pdb_attaches_to_a_process(python, proxy):
     through = pysocksify("-x", proxy.url())
     target = subprocess.Popen(
-        [*through, python, PROGRAMS / "wait_for_debugger.py"],
+        [*through, python, program("wait_for_a_debugger.py")[1]],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pywrap.server.options import Options, parse
+from pywrap.server.chosen_options import Options
+from pywrap.server.command_line import parse
 from tests.support.pysocksd import PYSOCKSD, failure, request, told
 from tests.support.raw_sockets import receive
 

@@ -10,12 +10,12 @@ import pytest
 from pywrap.config.url import parse_proxy
 from pywrap.errors import ConfigError
 from pywrap.server.upstream import Upstream
-from tests.server.test_upstream import ask, listening, name, through, visit
 from tests.support.authority import Authority
 from tests.support.kerberos import realm
 from tests.support.peers import Missing
 from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import reference_server
+from tests.support.upstream import ask, listening, name, through, visit
 
 LINGER = b"\1\0\0\0\0\0\0\0"
 

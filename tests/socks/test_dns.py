@@ -294,7 +294,7 @@ def test_dnspython_reads_what_we_ask(number, name, kind):
     assert int.from_bytes(data[:2], "big") == len(data) - 2
 
 
-# dnspython takes IPv4 in IPv6 clothes for IPv4, which is decided elsewhere here (``routes.address_of``).
+# dnspython takes IPv4-mapped IPv6 for IPv4, which is decided elsewhere here (``routes.address_of``).
 plain_addresses = st.ip_addresses().filter(lambda address: getattr(address, "ipv4_mapped", None) is None)
 
 

@@ -49,7 +49,7 @@ class Connection:
 
 
 class Opened:
-    """What is looked at of an ``TunnelAttempt``: the first reply, the hops, and where the connection goes."""
+    """What is looked at of a ``TunnelAttempt``: the first reply, the hops, and where the connection goes."""
 
     def __init__(self, said=SOMEWHERE, proxy="198.51.100.1", path=(PROXY,)):
         self.bound = said

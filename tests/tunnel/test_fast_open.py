@@ -74,7 +74,7 @@ def alone():
     return alone
 
 
-def test_the_flight_is_in_the_syn_from_the_second_connection_on(alone):
+def test_the_first_messages_are_in_the_syn_from_the_second_connection_on(alone):
     def program():
         hops = Hops(socket.getaddrinfo)
         listener, thread = serving("127.0.0.1", 1080, 3)

@@ -98,21 +98,21 @@ def test_random_takes_the_dead_only_where_the_living_are_too_few(hops):
 
 
 def test_round_robin_goes_on_where_it_left_off(hops):
-    turns = round_robin(hops, 3)
-    assert [turns.pick(()) for _ in range(4)] == [(A, B, C), (D, A, B), (C, D, A), (B, C, D)]
+    chosen = round_robin(hops, 3)
+    assert [chosen.pick(()) for _ in range(4)] == [(A, B, C), (D, A, B), (C, D, A), (B, C, D)]
 
 
 def test_round_robin_passes_the_dead(hops):
-    turns = round_robin(hops)
+    chosen = round_robin(hops)
     hops.died(B, GONE)
-    assert [turns.pick(())[0] for _ in range(5)] == [A, C, D, A, C]
+    assert [chosen.pick(())[0] for _ in range(5)] == [A, C, D, A, C]
 
 
 def test_round_robin_goes_on_behind_the_one_that_failed(hops):
-    turns = round_robin(hops)
-    assert turns.pick(()) == (A,)
-    assert turns.pick((A,)) == (B,)
-    assert turns.pick(()) == (C,)
+    chosen = round_robin(hops)
+    assert chosen.pick(()) == (A,)
+    assert chosen.pick((A,)) == (B,)
+    assert chosen.pick(()) == (C,)
 
 
 def test_round_robin_of_more_than_there_are_is_all(hops):

@@ -14,55 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.bind import BOUND, CAME, REQUEST, acceptable, at, listening, peer, readable, talk, url
 from tests.support.child import kernel, source_of
 from tests.support.inside import PATIENCE, descriptors, left_over, outcome, say
 from tests.support.run import program, pysocksify, run
 from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
-
-
-# `peer()` connects as somebody out there would: past the proxy, since loopback is direct here.
-def listening(blocking=True, family=socket.AF_INET):
-    sock = socket.socket(family)
-    sock.setblocking(blocking)
-    sock.bind(("", 0))
-    sock.listen()
-    return sock
-
-
-def peer(sock):
-    return socket.create_connection(("127.0.0.1", sock.getsockname()[1]), PATIENCE)
-
-
-def readable(sock, timeout=0):
-    polled = select.poll()
-    polled.register(sock, select.POLLIN)
-    epolled = select.epoll()
-    epolled.register(sock, select.EPOLLIN)
-    first = bool(select.select([sock], [], [], timeout)[0])
-    assert first == bool(polled.poll(timeout * 1000)) == bool(epolled.poll(timeout))
-    return first
-
-
-def talk(one, other):
-    for left, right in ((one, other), (other, one)):
-        left.sendall(b"hello")
-        assert right.recv(5, socket.MSG_WAITALL) == b"hello"
-    return "talked"
-
-
-def acceptable(sock):
-    # As an event loop does: until there is nobody, and then it polls.
-    while True:
-        try:
-            return sock.accept()
-        except BlockingIOError:
-            assert select.select([sock], [], [], PATIENCE)[0], "never readable"
-
-
-REQUEST = b"\x05\x02\x00\x01" + b"\x00\x00\x00\x00" + b"\x00\x00"
-BOUND = b"\x05\x00\x00\x01" + b"\xcb\x00\x71\x09" + b"\x12\x67"
-CAME = b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x07" + b"\x00\x14"
 
 
 @pytest.fixture(params=["reference", "dante"])
@@ -71,16 +28,6 @@ def binder(request):
     if request.param == "reference":
         return request.getfixturevalue("proxy").url()
     return url(request.getfixturevalue("dante"))
-
-
-def at(proxy, code, *args, **how):
-    """What ``code`` says, run with ``listen bind`` and with loopback reached directly."""
-    options = ("--loopback", "direct", "--listen", "bind", *how.pop("options", ()))
-    return kernel(proxy, code, *args, options=options, names=globals(), **how)
-
-
-def url(proxy, scheme="socks5h"):
-    return f"{scheme}://{proxy.host}:{proxy.port}"
 
 
 # ---------------------------------------------------------------- a peer comes

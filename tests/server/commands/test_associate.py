@@ -10,12 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pywrap.server import server as server_module
+from pywrap.server.udp.batch import PlainBatch
+from pywrap.server.udp.mmsg import KernelBatch
 from pywrap.server.udp.outbound import UdpRules
 from tests.support.raw_sockets import Exhausted, receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 GREETING = b"\x05\x01\x00"
 NOWHERE = b"\x00\x00\x00\x00" + b"\x00\x00"
+
+
+@pytest.fixture(autouse=True, params=[KernelBatch, PlainBatch])
+def batch(request, monkeypatch):
+    """All of it holds with one system call for many datagrams, and with one for each."""
+    monkeypatch.setattr(server_module, "make_batch", request.param)
 
 
 class Peer:

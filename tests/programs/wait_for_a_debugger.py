@@ -1,4 +1,4 @@
-"""Waits until a debugger that attaches has changed ``wanted``, and prints it."""
+"""Says that it runs, and ends when a debugger has changed ``wanted``: wait_for_a_debugger.py"""
 
 import time
 
