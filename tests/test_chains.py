@@ -90,12 +90,12 @@ def counts(servers):
 
 
 @pytest.mark.parametrize("code", [fetch_all, fetch_all_async])
-def test_dynamic_leaves_out_who_is_not_there(code, three, echo_server, refusing_port):
+def test_dynamic_leaves_out_a_hop_that_is_not_there(code, three, echo_server, refusing_port):
     gone = Proxy("socks5h", "127.0.0.1", refusing_port)
     a, b, _ = three
     for chain in ((gone, proxy(a), proxy(b)), (proxy(a), gone, proxy(b)), (proxy(a), proxy(b), gone)):
         assert through(Chain(chain, type="dynamic"), code, echo_server.port, 5) == {"fetched": 5}
-    # Where who is not there comes last, b passes on to nobody else and asks the destination itself.
+    # Where the hop that is not there comes last, b has no other hop and asks the destination itself.
     assert sum(record.port == echo_server.port for record in b.seen) == 15
     for server in (a, b):
         asked = sum(record.port == refusing_port for record in server.seen)
@@ -163,7 +163,7 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
 
 @contextlib.contextmanager
 def stopped(*processes):
-    """``processes`` answer to nobody meanwhile, while the kernel accepts connections for them."""
+    """``processes`` answer nothing meanwhile, while the kernel accepts connections for them."""
     for process in processes:
         process.suspend()
     try:
@@ -177,7 +177,7 @@ def stopped(*processes):
 @pytest.mark.parametrize(
     ("code", "place"), [(fetch_all, 0), (fetch_all_async, 1), (fetch_all, 2), (fetch_all_async, 2)]
 )
-def test_dynamic_leaves_out_who_is_silent(code, script, place, three, echo_server):
+def test_dynamic_leaves_out_a_silent_hop(code, script, place, three, echo_server):
     with scripted(*script) as silent:
         chain = [proxy(three[0]), proxy(three[1])]
         chain.insert(place, proxy(silent))
@@ -247,7 +247,7 @@ LIARS = {
 
 @pytest.mark.parametrize("script", LIARS.values(), ids=LIARS)
 @pytest.mark.parametrize(("code", "place"), [(fetch_all, 0), (fetch_all_async, 1)])
-def test_dynamic_leaves_out_who_grants_what_it_does_not_have(code, script, place, three, echo_server):
+def test_dynamic_leaves_out_a_hop_that_grants_what_it_does_not_have(code, script, place, three, echo_server):
     with scripted(*script) as liar:
         chain = [proxy(three[0]), proxy(three[1])]
         chain.insert(place, proxy(liar))
@@ -329,7 +329,7 @@ def test_a_hop_that_swallows_what_is_behind_its_request_costs_one_stall(
         assert server.pieces[-1] == OF_ONE_HOP
 
 
-def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
+def test_auto_loses_nothing_of_a_connection_to_a_hop_that_swallows(three, echo_server):
     def program():
         import time
 

@@ -71,7 +71,7 @@ READERS = {
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"
 
-# Milliseconds each, and some are modules that a program wants to patch before anybody has imported them.
+# Milliseconds each, and some are modules that a program wants to patch before they are imported.
 HEAVY = {
     *("re", "json", "logging", "typing", "dataclasses", "ipaddress", "threading", "asyncio"),
     *("argparse", "collections", "contextlib", "enum", "functools", "inspect", "pathlib", "subprocess"),

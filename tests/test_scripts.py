@@ -1,7 +1,8 @@
-"""The scripts run, and say what they are for; what they measure is nobody's business here."""
+"""The scripts run, and say what they are for; what they measure is not judged here."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.machinery
@@ -94,18 +95,14 @@ def test_round_trips_of_a_connect():
     assert re.search(r"^PySocks +\d+\.\d\d +\d+\.\d\d +-$", ran.out, re.M), ran
 
 
-def test_demo_shows_both_ends(demo_environment):
+def test_demo_shows_both_ends_and_leaves_nothing_behind(demo_environment, tmp_path):
     ran = run(SCRIPTS / "demo", env=demo_environment)
     assert ran.out.count("the program got: Hello from the web page\n") == 4, ran
     assert len(re.findall(r"the proxy saw: .* SOCKS5 CONNECT 127\.0\.0\.1:\d+: connected\n", ran.out)) == 2
     assert ran.out.endswith("All four went through a proxy.\n")
-
-
-def test_demo_leaves_nothing_behind(demo_environment, tmp_path):
-    run(SCRIPTS / "demo", env=demo_environment)
     assert list(tmp_path.iterdir()) == []
-    # Whoever is still there has this directory in his environment. The embedded server notices the end of
-    # its program by itself.
+    # A process of it has this folder in its environment. The embedded server notices the end of its program
+    # by itself.
     patience = time.monotonic() + 10
     while (left := processes_with(f"TMPDIR={tmp_path}")) and time.monotonic() < patience:
         time.sleep(0.05)
@@ -236,3 +233,17 @@ def test_what_is_fuzzed_can_be_called(monkeypatch):
     for target in fuzz.TARGETS.values():
         for data in SAID:
             target(data)
+
+
+def test_what_scripts_import_of_this_repository_is_there():
+    """Some of it only where it is used, far from a start that would fail."""
+    missing = []
+    for path in SCRIPTS.iterdir():
+        if not path.is_file() or not path.read_text().startswith("#!/usr/bin/env python3"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.partition(".")[0] in ("pywrap", "tests"):
+                if importlib.util.find_spec(module) is None:
+                    missing.append((path.name, module))
+    assert missing == []

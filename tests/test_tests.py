@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
 from textwrap import dedent
 
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from tests.support.run import ROOT, TESTS
 
 PACKAGE = ROOT / "pywrap"
+
+# All tests are parsed once for each rule, which is most of what a rule costs.
+parsed = functools.cache(ast.parse)
 
 # ---------------------------------------------------------------- a test module for each module
 
@@ -128,6 +131,7 @@ ELSEWHERE = {
         "confine/recorder": "log/test_runs.py",
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/sockets": "confine/test_connections.py confine/test_udp.py",
+        "confine/tickets": "confine/test_secured.py",
     },
 }
 
@@ -203,7 +207,7 @@ def test_a_function_without_a_docstring_is_noticed():
 def imports_of_tests(source: str) -> list[str]:
     """What ``source`` imports of a test module or a conftest, which pytest alone loads."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
@@ -219,9 +223,10 @@ def imports_of_tests(source: str) -> list[str]:
     return found
 
 
-def sources() -> Iterator[tuple[str, str]]:
-    for path in sorted(TESTS.rglob("*.py")):
-        yield str(path.relative_to(TESTS)), path.read_text()
+@functools.cache
+def sources() -> list[tuple[str, str]]:
+    """The path below ``tests``, and the text, of each file there."""
+    return [(str(path.relative_to(TESTS)), path.read_text()) for path in sorted(TESTS.rglob("*.py"))]
 
 
 def test_no_helper_is_imported_from_a_test_module():
@@ -252,6 +257,7 @@ TEXTS = {
     "test_tests.py": "what this is tried on",
     "programs/start_children.py": "what its children get by -c, as a file and as a package",
     "programs/start_every_way.py": "what its children get, likewise, and by pip as a build backend",
+    "launch/test_lazy_imports.py": "imports are lazy at the top of a module only, and in a grammar of 3.15",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
     "launch/test_lazy_imports.py": "how each of them imports is what is tried",
 }
@@ -259,7 +265,7 @@ TEXTS = {
 
 def programs(source: str) -> list[int]:
     """The lines of ``source`` where a string is a program of more than MOST lines."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(ast.walk(parsed(source)))
     pieces = {id(piece) for node in nodes if isinstance(node, ast.JoinedStr) for piece in node.values}
     strings = [
         node for node in nodes if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in pieces

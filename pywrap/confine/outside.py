@@ -10,6 +10,7 @@ import errno
 from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
+from pywrap.confine.tickets import Tickets
 from pywrap.errors import SocksError
 from pywrap.messages import Messages
 from pywrap.relay.securing import Securing
@@ -73,6 +74,7 @@ class Outside:
         # One table for the run: a program that is not confined gives its children addresses too.
         self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
         self._hop_probes = self._hops.hop_probes = HopProbes(settings, self._hops, self._start_probe)
         firsts = self._hops.firsts(settings.chains)
@@ -220,7 +222,7 @@ class Outside:
         attempts = policy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._securing.take)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._tickets.take)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -273,7 +275,7 @@ class Outside:
 
     def _start_probe(self, probe: SingleAttempt, deadline: Deadline) -> bool:
         try:
-            attempt = TunnelAttempt(fresh(), probe, deadline, self._securing.take)
+            attempt = TunnelAttempt(fresh(), probe, deadline, self._tickets.take)
         except OSError:
             # No descriptor is left (EMFILE).
             return False
@@ -293,6 +295,7 @@ class Outside:
     def forked(self) -> None:
         """In a child after fork(): the threads that look up names are not here."""
         self.resolver = Resolver(self.loop)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops.forked()
 
 

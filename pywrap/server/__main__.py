@@ -59,7 +59,8 @@ def run(argv: list[str]) -> int:
     if options.explain:
         from pywrap.server.explain import explain
 
-        line, allowed = explain(options.explain, options.rules, _is_guarded(options, [], users))
+        upstream = Upstream(options.proxies, options.routes)
+        line, allowed = explain(options.explain, options.rules, _is_guarded(options, [], users), upstream)
         sys.stdout.write(line)
         return 0 if allowed else REFUSED
     _occupy_standard_descriptors()

@@ -59,7 +59,7 @@ def ssh(made: namespaces.Networks, folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def postgres(made: namespaces.Networks, folder: Path) -> Iterator[None]:
-    """PostgreSQL, in which everybody is trusted."""
+    """PostgreSQL, in which any user is trusted."""
     versions = sorted(Path(POSTGRES_FOLDERS).glob("*/bin/postgres"))
     if not versions:
         raise peers.Missing("PostgreSQL is not installed (Debian: apt-get install postgresql)")

@@ -38,7 +38,7 @@ def test_the_process_that_has_the_socket_is_found_with_its_name(sock):
     assert found == (os.getpid(), Path("/proc/self/comm").read_text().strip())
 
 
-def test_a_socket_that_no_process_has_any_more_is_nobody_s(sock):
+def test_a_socket_that_no_process_has_any_more_is_not_found(sock):
     asked = Askers(Listeners(os.fstat(sock.fileno()).st_ino), os.getpid())
     sock.close()
     assert asked.of(Syn()) is None

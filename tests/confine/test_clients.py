@@ -89,7 +89,7 @@ def test_pip_install(client, files, folder):
 
 
 def _pip(package: Path) -> Path:
-    """A folder that everybody may read, with the pip that made this venv."""
+    """A folder that any user may read, with the pip that made this venv."""
     place = package / "pip"
     if not place.exists():
         import pip

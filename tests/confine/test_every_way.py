@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support import every_way
 from tests.support.confined import need
-from tests.support.run import ROOT
+from tests.support.run import ROOT, run
 
 # Those of `tools` install much: scripts/children runs them too.
 RUNS = ("command", "refuse", "warn", "c", "install")
@@ -43,12 +44,12 @@ def test_the_table_has_enough_ways():
 
 def test_no_child_is_silent(asked, network, sniffer, folder):
     sniffer.leaks()
-    portions = [(run, (0, 1)) for run in RUNS[1:]] + [("command", (part, PARTS)) for part in range(PARTS)]
+    portions = [(each, (0, 1)) for each in RUNS[1:]] + [("command", (part, PARTS)) for part in range(PARTS)]
     started = []
-    for run, part in portions:
-        place = folder / f"{run}-{part[0]}"
+    for each, part in portions:
+        place = folder / f"{each}-{part[0]}"
         place.mkdir()
-        started.append(every_way.start(network, run, place, part=part))
+        started.append(every_way.start(network, each, place, part=part))
     found = {}
     for process in started:
         found |= every_way.outcomes(process)
@@ -68,3 +69,7 @@ def test_the_table_of_the_documents_is_this_one():
     rows = re.findall(r"^\| (.+) \| (.+) \|$", text, re.M)
     written = {(name.replace("\\|", "|"), must) for name, must in rows if must != "what becomes of it"}
     assert written == {(way.name, way.must) for way in every_way.ways()}
+
+
+def test_the_script_says_what_it_is_for():
+    assert "Start children in every way" in run(sys.executable, ROOT / "scripts" / "children", "--help").out

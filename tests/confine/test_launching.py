@@ -130,7 +130,7 @@ def test_the_broker_ends_with_the_last_process(client):
 
 
 def brokers() -> list[int]:
-    """Processes of pysocksify that are nobody's child any more."""
+    """Processes of pysocksify that are no child of any any more."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

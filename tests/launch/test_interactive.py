@@ -65,7 +65,7 @@ def wait_for(terminal, wanted):
         try:
             shown += os.read(terminal, 65536)
         except OSError:
-            # EIO: the last who had the other end open has closed it.
+            # EIO: the last process that had the other end open has closed it.
             assert wanted is None, shown
             break
     return shown

@@ -60,7 +60,7 @@ def test_a_pipe_is_found_by_processes_whose_own_stdout_is_another(confine, echo_
     with reference_server() as proxy:
         ran = run(*logged("-", proxy.url(), "--confine", confine), sys.executable, "-c", code, status=None)
     lines = [line for line in of("connection", valid(ran.out)) if line["by"] == "patch"]
-    # The second has nobody left to ask for the pipe but pysocksify itself, which confined programs cannot.
+    # The second has none left to ask for the pipe but pysocksify itself, which confined programs cannot.
     assert len(lines) == 1
     assert "loses lines" in ran.err
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pywrap.log import asker
 
 
-def test_who_asks_is_the_first_package_outside_of_the_standard_library():
+def test_what_asks_is_the_first_package_outside_of_the_standard_library():
     def inside(name):
         return eval("ask()", {"__name__": name, "ask": asker.library})
 
     assert inside("urllib3.util.connection") == "urllib3"
     assert inside("__main__") == "__main__"
     assert inside("pip._vendor.urllib3.util.connection") == "urllib3"
-    # Through asyncio or ourselves, it is whoever called that: these tests.
+    # Through asyncio or ourselves, it is the caller of that: these tests.
     assert inside("asyncio.base_events") == inside("pywrap.intercept.runtime") == "tests"
 
 

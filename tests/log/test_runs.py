@@ -110,7 +110,7 @@ def test_the_broker_finds_out_which_process_has_asked(file, proxy, http_server):
 
 
 @pytest.mark.parametrize("dns", ["local", "tor"])
-def test_names_say_who_answered(dns, file, proxy):
+def test_names_say_what_answered(dns, file, proxy):
     def program():
         import socket
 

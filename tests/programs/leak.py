@@ -1,7 +1,7 @@
 """Tries to get past the proxy in every way that should be refused: leak.py [ATTEMPT]...
 
 Prints for each attempt the errno or the name of the exception, or what it got. The addresses are those for
-documentation, and whoever runs this sees to it that nothing gets there.
+documentation, and what runs this sees to it that nothing gets there.
 """
 
 import _socket

@@ -29,5 +29,5 @@ for thread in threads:
 
 from pywrap.intercept import loading  # noqa: E402
 
-times = collections.Counter(module.__name__ for module in loading._loaded)
+times = collections.Counter(loading._loaded)
 print(json.dumps({"connected": len(connected), "twice": [name for name in times if times[name] > 1]}))

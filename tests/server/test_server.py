@@ -70,7 +70,7 @@ def test_an_ipv6_listener_leaves_ipv4_alone():
             with contextlib.suppress(ConfigError), Server([("0.0.0.0", port)]) as four:
                 assert four.addresses[0].port == port
                 return
-    # Once or twice somebody else's: the kernel has chosen a port that was free for IPv6 alone.
+    # Once or twice another process's: the kernel has chosen a port that was free for IPv6 alone.
     pytest.fail("no port of an IPv6 listener can be listened on for IPv4")
 
 

@@ -102,7 +102,7 @@ def test_a_server_that_hangs_up_after_the_first_answer_has_failed_to_give_the_se
     assert (first.values, second.code) == (("192.0.2.7",), SERVER_FAILURE)
 
 
-def test_an_answer_that_nobody_asked_for_is_an_error(number):
+def test_an_answer_without_a_question_is_an_error(number):
     err, _, _ = refused(ProtocolError, ours.ask("example.org", (AAAA,)), framed(NOTHING_6))
     assert str(err) == "a garbled answer: to a question that was not asked"
 

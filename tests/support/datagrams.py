@@ -1,4 +1,4 @@
-"""UDP destinations for programs: an echo that notes who asked, in a thread."""
+"""UDP destinations for programs: an echo that notes its clients, in a thread."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def clock(monkeypatch):
         ((None,), 1, None),
     ],
 )
-def test_who_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, dead, clock):
+def test_a_hop_that_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, dead, clock):
     with scripted(*script) as silent:
         chained = Chained((silent.host, silent.port), ("127.0.0.1", 9))
         with socket.socket() as sock:
@@ -409,7 +409,7 @@ def test_a_dynamic_chain_goes_around_a_name_that_is_not_resolved(stuck):
         assert chained.hops.is_dead(chained.proxies[0])
 
 
-def test_all_who_wait_for_a_name_share_the_look_up_and_each_has_his_own_error():
+def test_all_attempts_that_wait_for_a_name_share_the_look_up_and_each_has_its_own_error():
     asked = []
     gate = threading.Barrier(5)
 

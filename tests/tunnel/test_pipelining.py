@@ -158,14 +158,14 @@ def test_what_is_not_socks_has_connect_alone(hop, command, word):
     assert f"has no {word}" in str(err)
 
 
-# ---------------------------------------------------------------- who is dead
+# ---------------------------------------------------------------- which hop is dead
 
 
 @pytest.mark.parametrize("pipelined", [(), (True, True)])
 @pytest.mark.parametrize(
     ("heard", "error", "dead", "in_doubt"),
     [
-        # Not a word: nobody is there.
+        # Not a word: nothing is there.
         (b"", ProxyClosed, 0, False),
         (b"", ProxyTimeout, 0, False),
         # It let us in, and cannot reach the next.
@@ -183,7 +183,7 @@ def test_what_is_not_socks_has_connect_alone(hop, command, word):
         (b"\x05\x00" + OK + b"\x05\x00", ProxyClosed, None, True),
     ],
 )
-def test_who_is_dead(pipelined, heard, error, dead, in_doubt):
+def test_which_hop_is_dead(pipelined, heard, error, dead, in_doubt):
     path = (FIVE, Proxy("socks5h", "two.example", 1081))
     party = Party(handshake(path, TARGET, pipelined=pipelined))
     with pytest.raises(SocksError) as caught:

@@ -207,7 +207,7 @@ def test_a_hang_up_is_compared_with_what_is_said_step_by_step(hops, step_by_step
     assert server.received == [QUESTION] * 2
 
 
-def test_who_is_not_reached_is_asked_another_time(hops, refusing_port):
+def test_a_hop_that_is_not_reached_is_probed_another_time(hops, refusing_port):
     gone = Proxy("socks5h", "127.0.0.1", refusing_port)
     with reference_server() as server:
         for path in ((gone,), (proxy(server), gone)):
@@ -237,7 +237,7 @@ def test_servers_that_others_wrote(server, login, supports, request, hops):
     assert learn(hops, proxy(peer, *login), timeout=20.0 if supports else 0.3) is supports
 
 
-def test_who_is_used_a_second_time_is_asked_once(hops):
+def test_a_hop_that_is_used_a_second_time_is_probed_once(hops):
     one, other = Proxy("socks5h", "192.0.2.1"), Proxy("socks5h", "192.0.2.2")
     http, raw = Proxy("http", "192.0.2.3"), Proxy("raw", "192.0.2.4")
     path = one, http, other, raw

@@ -186,7 +186,7 @@ def test_auto_sends_the_last_hops_only_message_behind_what_it_knows(hops, last):
 
 
 @pytest.mark.parametrize("last", [FOUR, HTTP])
-def test_auto_sends_nothing_behind_a_message_to_who_is_not_known(hops, last):
+def test_auto_sends_nothing_behind_a_message_to_a_hop_that_is_not_known(hops, last):
     hops.set_pipelining(A, True)
     assert said(pipelining(hops, last, A, pipeline="auto").start()) == said(
         RetryPolicy(hops, Fixed((last, A)), TARGET).start()
@@ -231,7 +231,7 @@ def test_a_hop_that_was_seen_to_support_pipelining_is_known(hops):
     assert attempts.next_after(failed(ProxyClosed, B, None, True)) is None
 
 
-def test_who_is_silent_may_not_have_been_told_by_the_hop_before(hops):
+def test_a_silent_hop_may_not_have_been_told_by_the_hop_before(hops):
     attempts = pipelining(hops, A, B, C)
     attempts.start()
     assert said(attempts.next_after(unheard(ProxyTimeout, B))) == GREETING
@@ -417,7 +417,7 @@ def test_whatever_its_words(hops, code):
     assert attempts.next_after(refused(A, code=code)).path == (B,)
 
 
-def test_another_word_is_of_the_destination_and_blames_nobody(hops):
+def test_another_word_is_of_the_destination_and_blames_no_hop(hops):
     attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
     attempts.start()
     assert attempts.next_after(refused(A, B, code=4)).path == (A,)
@@ -425,7 +425,7 @@ def test_another_word_is_of_the_destination_and_blames_nobody(hops):
     assert not hops.is_dead(A)
 
 
-def test_others_know_who_has_accused_whom(hops):
+def test_other_paths_know_which_hop_has_accused_which(hops):
     first, second = (
         RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET) for _ in range(2)
     )
@@ -500,7 +500,7 @@ def test_a_refusal_of_the_destination_is_an_answer_too(hops, dynamic):
     assert dynamic.next_after(unheard(ProtocolError, B)).path == (B, C)
     assert dynamic.next_after(failed(Rejected, C)) is None
     assert [hop for hop in (A, B, C) if hops.is_dead(hop)] == [A]
-    # The hop that was not heard has accused nobody.
+    # The hop that was not heard has accused no other.
     assert hops.accused_by(B, 1) == hops.accused_by(B, 5) == ()
 
 
@@ -576,7 +576,7 @@ def dynamic_of(hops, *path):
     return RetryPolicy(hops, Dynamic(Chain(path, type="dynamic"), hops), TARGET)
 
 
-def test_who_is_waited_for_is_asked_and_who_was_asked_just_now_is_not(asking, asked):
+def test_a_hop_that_is_waited_for_is_probed_and_not_twice_at_once(asking, asked):
     attempts = dynamic_of(asking, A, B, C)
     at(attempts, 1)
     assert not attempts.should_abandon()
@@ -593,7 +593,7 @@ def test_a_raw_hop_is_not_asked(asking, asked):
 
 
 @pytest.mark.parametrize(("at_hop", "found", "dead"), [(2, C, C), (2, B, B), (1, C, None), (0, A, A)])
-def test_who_is_found_dead_ends_the_way(asking, at_hop, found, dead):
+def test_a_hop_that_is_found_dead_ends_the_attempt(asking, at_hop, found, dead):
     attempts = dynamic_of(asking, A, B, C)
     at(attempts, at_hop)
     asking.died(found, failed(ProxyTimeout, found, found))
@@ -603,7 +603,7 @@ def test_who_is_found_dead_ends_the_way(asking, at_hop, found, dead):
         assert attempts.next_after(failed(ProxyTimeout, (A, B, C)[at_hop])).path == left
 
 
-def test_a_strict_chain_waits_for_whoever_is_dead(asking, asked):
+def test_a_strict_chain_waits_for_dead_hops(asking, asked):
     attempts = pipelining(asking, A)
     attempts.start()
     asking.died(A, failed(ProxyTimeout, A, A))
@@ -611,7 +611,7 @@ def test_a_strict_chain_waits_for_whoever_is_dead(asking, asked):
     assert asked == [("pipelining", (A,))]
 
 
-def test_who_is_left_out_is_told():
+def test_it_is_said_which_hop_is_left_out():
     error_to_report = []
     hops = Hops(lambda *_: [], error_to_report.append)
     for attempts in (pipelining(hops, A, pipeline="off"), dynamic_of(hops, A, B)):
@@ -621,7 +621,7 @@ def test_who_is_left_out_is_told():
     assert error_to_report == ["without the proxy a.example:1080 for 30 s: it failed"]
 
 
-def test_who_was_dead_before_is_waited_for_all_the_same(asking):
+def test_a_hop_that_was_dead_before_is_waited_for_all_the_same(asking):
     for hop in (A, B):
         asking.died(hop, failed(SocksError, hop, hop))
     attempts = dynamic_of(asking, A, B)

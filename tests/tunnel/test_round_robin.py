@@ -67,7 +67,7 @@ def test_where_there_are_only_small_numbers():
 
 
 @pytest.mark.parametrize("path", ["", "/proc/self/fd/987654", "/nowhere"])
-def test_who_cannot_reach_it_counts_for_himself(path):
+def test_a_process_that_cannot_reach_it_counts_for_itself(path):
     alone = RoundRobinCounter(path)
     assert [alone.take(following) for _ in range(3)] == [0, 1, 2]
 

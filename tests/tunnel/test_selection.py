@@ -47,11 +47,11 @@ def test_dynamic_is_all_in_order_without_the_dead(hops):
     assert dynamic.pick((B,)) == (A, C, D)
     hops.died(A, GONE)
     assert dynamic.pick((C,)) == (B, D)
-    assert dynamic.pick((B, C, D)) == (A,), "nobody else is left"
+    assert dynamic.pick((B, C, D)) == (A,), "no other is left"
     assert dynamic.pick(ALL) == ()
 
 
-def test_who_failed_comes_back_by_himself(hops):
+def test_a_hop_that_failed_comes_back_by_itself(hops):
     dynamic = Dynamic(Chain(ALL, type="dynamic"), hops)
     hops.died(B, GONE)
     Clock.now += DEAD_FOR - 1
@@ -60,7 +60,7 @@ def test_who_failed_comes_back_by_himself(hops):
     assert dynamic.pick(()) == ALL
 
 
-def test_who_is_seen_alive_is_not_dead(hops):
+def test_a_hop_that_is_seen_alive_is_not_dead(hops):
     hops.died(B, GONE)
     hops.live((A, B))
     assert not hops.is_dead(B)

@@ -25,7 +25,7 @@ def test_its_attempt_is_that_of_the_other_policy(hops, command):
     assert not StrictPolicy(hops, (RAW, A), TARGET, command, fast_open=True).start().early
 
 
-def test_a_failure_ends_it_and_other_chains_learn_who_is_dead(hops, said):
+def test_a_failure_ends_it_and_other_chains_learn_which_hop_is_dead(hops, said):
     strict = StrictPolicy(hops, (A, B), TARGET, v5.CONNECT, fast_open=False)
     error = ProxyTimeout("no answer").copy(failure=Failure(A, A))
     assert strict.next_after(error) is None and strict.error_to_report(error) is error

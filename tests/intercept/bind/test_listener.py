@@ -177,7 +177,7 @@ def test_an_ipv6_listener_is_where_the_proxy_is(host, place):
     assert said == {"place": place, "family": True, "peer": True, "long": 4, "talked": "talked"}
 
 
-# As the kernel has it for a socket that listens. (It says b"" to who receives from one that was shut down.)
+# As the kernel has it for a socket that listens. (recv() from one that was shut down gets b"".)
 def calls(sock):
     room = bytearray(10)
     return [
@@ -305,7 +305,7 @@ def test_shut_down_until_it_listens_again(binder, how, when):
 
 
 @pytest.mark.parametrize("asking", [True, False])
-def test_who_waits_in_accept_is_told_of_a_shutdown(hanging, asking):
+def test_an_accept_that_waits_is_told_of_a_shutdown(hanging, asking):
     def program():
         import threading
 
@@ -348,7 +348,7 @@ def test_shut_down_for_writing_it_listens_on(binder):
 # ---------------------------------------------------------------- and others after it
 
 
-def test_who_goes_on_accepting_gets_another_port(binder):
+def test_accepting_again_gets_another_port(binder):
     def program():
         import threading
 
@@ -547,7 +547,7 @@ def test_gevent_accepts_the_first(binder):
     assert said == {"served": ["hello"]}
 
 
-# ---------------------------------------------------------------- and when nobody comes
+# ---------------------------------------------------------------- and when no peer comes
 
 
 @pytest.fixture
@@ -674,7 +674,7 @@ def test_a_proxy_that_is_gone_is_told_of_once_and_may_come_back(how):
                 assert said.result() == {"errors": ["ECONNREFUSED"], "echoed": "hello", "serving": True}
 
 
-def test_who_is_closed_while_a_proxy_is_gone_leaves_nothing():
+def test_a_listener_that_is_closed_while_a_proxy_is_gone_leaves_nothing():
     def program():
         before = descriptors()
         sock = listening()
@@ -695,7 +695,7 @@ def test_who_is_closed_while_a_proxy_is_gone_leaves_nothing():
 # ---------------------------------------------------------------- waiting
 
 
-def test_nobody_is_there_yet(binder):
+def test_no_peer_is_there_yet(binder):
     def program():
         sock = listening()
         sock.settimeout(0.05)
@@ -1136,7 +1136,7 @@ def test_a_stranger_is_sent_away_and_the_expected_peer_comes(proxy):
 
 
 @pytest.mark.parametrize(("bind_peer", "hints"), [("latest", 2), ("any", 0)])
-def test_when_nobody_came_it_may_be_that_he_was_not_let_in(bind_peer, hints):
+def test_when_no_peer_came_it_may_not_have_been_let_in(bind_peer, hints):
     def program():
         _control = socket.create_connection(("192.0.2.9", 21))
         sock = listening()
@@ -1217,7 +1217,7 @@ def test_a_connected_socket_cannot_listen(binder, echo_server):
     assert said == {"said": "EINVAL"}
 
 
-def test_who_listens_for_others_is_refused_where_that_is_blocked(proxy):
+def test_listening_for_others_is_refused_where_that_is_blocked(proxy):
     def program():
         got = {}
         for host in "", "127.0.0.1":

@@ -53,7 +53,7 @@ def test_hops_of_a_dynamic_chain_are_examined_through_those_that_work(refusing_p
                 tuple(map(format_proxy, way)) for way in ways
             ]
             assert [each["works"] for each in told] == [way[-1] is not gone for way in ways]
-            # To ours directly as well: nobody before it works.
+            # To ours directly as well: no hop before it works.
             direct = [each["counts"] for each in told if not each["through"]]
             assert direct == [hop is ours or hop is hops[0] for hop in hops]
             assert status == 1

@@ -77,7 +77,7 @@ def test_a_server_that_grants_everything_is_not_seen_to_work(speaks_first):
         assert told["other_clients"] == {}
 
 
-def test_who_grants_everything_and_then_hangs_up_is_not_believed():
+def test_a_proxy_that_grants_everything_and_then_hangs_up_is_not_believed():
     with scripted(3, CHOICE, REQUEST_SIZE, b"\x05\x00\x00\x01" + bytes(6)) as proxy:
         told = examined(url_of(proxy), target=Endpoint("192.0.2.1", 443))
     assert told["connect"]["verdict"] == NO

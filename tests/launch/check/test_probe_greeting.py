@@ -37,7 +37,7 @@ def test_what_is_wrong_is_said_in_words_and_others_are_asked(script, error):
     }
 
 
-def test_who_does_not_speak_socks_is_asked_nothing_else():
+def test_a_server_that_does_not_speak_socks_is_asked_nothing_else():
     with scripted(3, b"HTTP/1.1 400 Bad Request\r\n\r\n") as proxy:
         told = examined(url_of(proxy))
     assert verdicts(told) == {"reachable": YES, **NOTHING_ELSE}

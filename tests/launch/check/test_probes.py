@@ -203,7 +203,7 @@ def test_a_resolver_that_never_answers_is_not_waited_for(monkeypatch):
     assert told["error"] == "cannot resolve the proxy proxy.test:1080: no answer in time"
 
 
-def test_who_cannot_be_asked_is_not_guessed_at():
+def test_what_cannot_be_asked_is_not_guessed_at():
     text, status = check.check(check.paths_of([Chain((Proxy("raw", "127.0.0.1", 3128),))]), json=True)
     (told,) = json.loads(text)["proxies"]
     assert told["error"] == "raw hops cannot be checked"
