@@ -259,7 +259,6 @@ TEXTS = {
     "programs/start_every_way.py": "what its children get, likewise, and by pip as a build backend",
     "launch/test_lazy_imports.py": "imports are lazy at the top of a module only, and in a grammar of 3.15",
     "test_interpreters.py": "a script with a coding line, whose text is what matters",
-    "launch/test_lazy_imports.py": "how each of them imports is what is tried",
 }
 
 

@@ -118,17 +118,9 @@ def test_uninstall_takes_back_those_that_were_made(interpreter, proxy, sink_serv
     assert proxy.asked == [("CONNECT", "127.0.0.1", sink_server.port)] * 2
 
 
-UNNAMED = """
-try: import _interpreters as module
-except ModuleNotFoundError: import _xxsubinterpreters as module
-run = getattr(module, "exec", None) or module.run_string
-for _ in range(2): made = module.create(); run(made, "import socket"); del made
-print(2)
-"""
-
-
 def test_an_interpreter_ends_with_the_last_reference_to_it(interpreter):
     # In 3.11 and 3.12; in later versions, with the process. With a password: something is to do at its end.
     with reference_server(users={b"alice": b"right"}) as proxy:
-        ran = run(*pysocksify("-x", proxy.url("alice", "right")), interpreter, "-W", "ignore", "-c", UNNAMED)
+        words = pysocksify("-x", proxy.url("alice", "right"))
+        ran = run(*words, interpreter, "-W", "ignore", PROGRAMS / "forget_interpreters.py")
         assert (ran.json, ran.err) == (2, "")
