@@ -5,6 +5,7 @@ Called by ``startup/sitecustomize.py``, which ends the process when anything her
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _thread
 import os
 import sys
@@ -84,8 +85,15 @@ def _at_start() -> str:
 def _is_subinterpreter() -> bool:
     if hasattr(_thread, "_is_main_interpreter"):
         return not _thread._is_main_interpreter()
-    # Python 3.11.
-    return int(__import__("_xxsubinterpreters").get_current()) != 0
+    # Python 3.11. The number that _xxsubinterpreters has for it would not do: an interpreter ends with the
+    # last of these. Only the main interpreter gets as far as to look at the handler.
+    try:
+        _signal.signal(1, None)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    raise AssertionError("None is no handler")
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:

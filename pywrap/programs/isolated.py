@@ -32,7 +32,10 @@ def main():
     def as_module(name, alter_argv=True):
         import runpy
 
-        runpy._run_module_as_main(name, alter_argv)
+        try:
+            runpy._run_module_as_main(name, alter_argv)
+        except BaseException as err:
+            leave(err)
 
     def is_package(file):
         """Whether file is a directory or a zip file, which python(1) puts on sys.path to run its __main__."""
@@ -47,39 +50,54 @@ def main():
         return True
 
     def as_code(source, name):
-        run(lambda: compile(source, name, "exec", dont_inherit=True))
+        code = None
+        try:
+            code = compile(source, name, "exec", dont_inherit=True)
+            if mode == "code" and sys.version_info >= (3, 13):
+                import linecache
+
+                # For tracebacks.
+                linecache._register_code(code if sys.version_info >= (3, 14) else name, source, name)
+            exec(code, namespace)
+        except BaseException as err:
+            leave(err)
 
     def as_compiled(loader):
-        def code():
+        try:
             try:
-                return loader.get_code("__main__")
+                code = loader.get_code("__main__")
             except ImportError:
                 raise RuntimeError("Bad magic number in .pyc file")
+            exec(code, namespace)
+        except BaseException as err:
+            leave(err)
 
-        run(code)
+    def leave(error):
+        """Raise error, so that Python shows it and ends; but without the frames of this file."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == ours:
+            trace = trace.tb_next
+        show = sys.excepthook
 
-    def run(code):
-        try:
-            exec(code(), namespace)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException:
-            # The traceback is shown without the frames of this file, as Python itself would show it.
-            kind, error, trace = sys.exc_info()
-            while trace is not None and trace.tb_frame.f_code.co_filename == ours:
-                trace = trace.tb_next
-            sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace
-            sys.last_exc = error
-            sys.excepthook(kind, error, trace)
-            sys.exit(1)
+        def hook(kind, value, _):
+            # After -i, a session follows.
+            sys.excepthook = show
+            value.__traceback__ = sys.last_traceback = trace
+            show(kind, value, trace)
+
+        sys.excepthook = hook
+        raise error
 
     def interact():
-        """As Python does with a terminal: its banner, the hook of site, and the REPL of its version."""
+        """As Python does with a terminal, or -i: its banner, the hook of site, and the REPL of its version."""
         if not sys.flags.quiet:
             sys.stderr.write("Python %s on %s\n" % (sys.version, sys.platform))
             if not sys.flags.no_site:
                 words = '"help", "copyright", "credits" or "license"'
                 sys.stderr.write("Type %s for more information.\n" % words)
+        if sys.flags.inspect:
+            # -i: the interpreter's own session follows the end of this file.
+            return
         getattr(sys, "__interactivehook__", lambda: None)()
         if sys.version_info < (3, 13):
             import code
@@ -104,6 +122,8 @@ def main():
     if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
         first = {"code": "", "stdin": "", "module": os.getcwd()}
         sys.path[0] = os.path.dirname(os.path.realpath(target)) if mode == "script" else first[mode]
+    # Python takes the absolute path of a script, but for sys.argv.
+    path = os.path.join(os.getcwd(), target[2:] if target.startswith("./") else target) if mode == "script" else ""
     sys.argv[:] = [{"code": "-c", "module": "-m"}.get(mode, target)] + arguments
 
     namespace = vars(sys.modules["__main__"])
@@ -116,7 +136,7 @@ def main():
     if mode == "module":
         as_module(target)
     elif mode == "script" and os.path.exists(target) and is_package(target):
-        sys.path.insert(0, target)
+        sys.path.insert(0, path)
         as_module("__main__", False)
     elif mode == "script":
         try:
@@ -130,19 +150,19 @@ def main():
         from importlib.util import MAGIC_NUMBER
 
         # By these, Python recognises a compiled file.
-        is_compiled = target.endswith(".pyc") or source[:2] == MAGIC_NUMBER[:2]
-        loader = (SourcelessFileLoader if is_compiled else SourceFileLoader)("__main__", target)
-        namespace.update(__file__=target, __loader__=loader)
+        is_compiled = path.endswith(".pyc") or source[:2] == MAGIC_NUMBER[:2]
+        loader = (SourcelessFileLoader if is_compiled else SourceFileLoader)("__main__", path)
+        namespace.update(__file__=path, __loader__=loader)
         if sys.version_info < (3, 15):
             namespace["__cached__"] = None
         if is_compiled:
             as_compiled(loader)
         else:
             # -x: Python skips the first line.
-            as_code(b"\n" + source.partition(b"\n")[2] if skips_line else source, target)
+            as_code(b"\n" + source.partition(b"\n")[2] if skips_line else source, path)
     elif mode == "code":
         as_code(target, "<string>")
-    elif sys.stdin is not None and sys.stdin.isatty():
+    elif sys.stdin is not None and (sys.stdin.isatty() or sys.flags.inspect):
         interact()
     elif sys.stdin is not None:
         as_code(sys.stdin.read(), "<stdin>")

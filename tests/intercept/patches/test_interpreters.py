@@ -116,3 +116,11 @@ def test_uninstall_takes_back_those_that_were_made(interpreter, proxy, sink_serv
     # Before that: by the one that was made, and by the one that another of them has made; not by the one that
     # is older than the patches.
     assert proxy.asked == [("CONNECT", "127.0.0.1", sink_server.port)] * 2
+
+
+def test_an_interpreter_ends_with_the_last_reference_to_it(interpreter):
+    # In 3.11 and 3.12; in later versions, with the process. With a password: something is to do at its end.
+    with reference_server(users={b"alice": b"right"}) as proxy:
+        words = pysocksify("-x", proxy.url("alice", "right"))
+        ran = run(*words, interpreter, "-W", "ignore", PROGRAMS / "forget_interpreters.py")
+        assert (ran.json, ran.err) == (2, "")
