@@ -166,3 +166,24 @@ asyncio.run(main())
         *(echo_server.host, echo_server.port),
     )
     assert said == {"echoed": "hello", "left": 0, "peer": [echo_server.host, echo_server.port]}
+
+
+def test_what_only_looks_like_a_socket_is_asked_to_connect_itself(proxy):
+    said = in_loop(
+        proxy.url(),
+        """
+from unittest import mock
+
+async def main():
+    for sock in mock.Mock(spec=socket.socket), mock.MagicMock():
+        sock.gettimeout.return_value = 0
+        sock.family, sock.type, sock.proto = socket.AF_INET, socket.SOCK_STREAM, 0
+        await connect(sock, "192.0.2.1", 80)
+        yield sock.connect.call_args[0][0]
+
+async def collect():
+    say(asked=[address async for address in main()])
+asyncio.run(collect())
+""",
+    )
+    assert said == {"asked": [["192.0.2.1", 80]] * 2}
