@@ -45,8 +45,13 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
     if found is None or not runtime.is_literal(found.host):
         return False
     verdict = runtime.routes.verdict(found.host, found.port, found.ipv6)
-    if verdict.kind != TUNNEL or known_error(runtime.registry, sock):
+    if verdict.kind != TUNNEL:
         return False
+    if known_error(runtime.registry, sock):
+        # The loop has yet to tell an opening that it was cancelled: the socket is connected to its first hop.
+        _timer_of(loop).settle_cancelled(originals.fileno(sock))
+        if known_error(runtime.registry, sock):
+            return False
     peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
     opening = Opening(runtime, loop, future, sock, peer, verdict)
     return opening.starts()
@@ -187,6 +192,11 @@ class Opening:
         take_place(fresh, self._fd, self._number)
         self._real.close()
 
+    def settle_cancelled(self, fd: int) -> None:
+        """End it, if it is for ``fd`` and the program has cancelled it."""
+        if self._fd == fd and self._future.cancelled():
+            self._settled(self._future)
+
     def _settled(self, _: Any) -> None:
         """The future is done: by one of the above, or the program has cancelled it."""
         if originals.fileno(self._real) >= 0:
@@ -219,6 +229,11 @@ class Timer:
     def forget(self, opening: Opening) -> None:
         """It has ended. The loop may call once more for nothing."""
         self._openings.discard(opening)
+
+    def settle_cancelled(self, fd: int) -> None:
+        """The openings for ``fd`` that the program has cancelled end now, and not in the loop's next round."""
+        for opening in list(self._openings):
+            opening.settle_cancelled(fd)
 
     def _arm(self, moment: float) -> None:
         if self._handle is not None:

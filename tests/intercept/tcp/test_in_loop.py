@@ -120,6 +120,29 @@ asyncio.run(main())
     assert said == {"pending": 1, "left": 0, "harmed": False}
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_socket_connects_anew_right_after_its_connect_was_cancelled(proxy, echo_server, rounds):
+    said = in_loop(
+        proxy.url(),
+        """
+async def main():
+    sock = fresh()
+    before = descriptors()
+    connecting = asyncio.create_task(connect(sock, "127.0.0.1", 1))
+    for _ in range(int(sys.argv[3])):
+        await asyncio.sleep(0)
+    connecting.cancel()
+    # The loop has had no round for the cancelled one.
+    again = await outcome_of(connect(sock, host, port))
+    await asyncio.wait([connecting])
+    say(again=again, left=len(descriptors()) - len(before), echoed=again is None and echo(sock))
+asyncio.run(main())
+""",
+        *(echo_server.host, echo_server.port, rounds),
+    )
+    assert said == {"again": None, "left": 0, "echoed": "hello"}
+
+
 def test_a_proxy_that_does_not_answer_in_time_is_a_timeout(hanging):
     said = in_loop(
         hanging,
