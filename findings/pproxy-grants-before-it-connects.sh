@@ -1,7 +1,7 @@
 #!/bin/sh
 # pproxy 2.7.9 (PyPI) grants CONNECT before it has a connection, and whatever becomes of it.
 #
-# Expected: reply 5, "connection refused" (RFC 1928 section 6), of a port of its own machine where nobody listens.
+# Expected: reply 5, "connection refused" (RFC 1928 section 6), of a port of its own machine where nothing listens.
 # Seen: "succeeded", and then the end of the connection.
 # Output: reply: 050000017f000001... then: b''
 # Affected: clients that would try another address or proxy after a refusal: connect() succeeds, and they believe

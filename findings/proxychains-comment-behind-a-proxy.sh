@@ -6,7 +6,7 @@
 # Seen: its first two words are the username and the password. A proxy that asks for a login gets "#" and "office";
 #   one that does not is offered that method. The same with socks4 (the user id is "#") and http (Basic).
 # Output seen: username b'#' password b'office'
-# Affected: whoever comments proxies on their lines: the login is wrong, and the comment is sent to the proxy.
+# Affected: users that comment proxies on their lines: the login is wrong, and the comment is sent to the proxy.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,7 +5,7 @@
 # Seen: the line is skipped without a word, and the chain is dynamic, which is the default of the program (not of
 #   its sample file): the connection is made without the dead proxy. So for `proxy_dns # …` and `quiet_mode # …`.
 # Output seen: without a comment: refused · with one: connected through the second proxy alone
-# Affected: whoever relies on each proxy of the chain being gone through.
+# Affected: users that rely on each proxy of the chain being gone through.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,7 +5,7 @@
 #   error. Behind SOCKS5Password a comment of any length does no harm.
 # Seen: no username and no password are sent, and nothing is said: the proxy is offered "no authentication" alone.
 # Output seen: two words: methods [2] · three words: methods [0]
-# Affected: who separates circuits by username and password (Tor's IsolateSOCKSAuth): all share one.
+# Affected: users that separate circuits by username and password (Tor's IsolateSOCKSAuth): all share one.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

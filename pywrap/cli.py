@@ -134,6 +134,7 @@ def _check(options: Options) -> int:
 
         return _print(*check_machine())
     from pywrap.launch.check import PATIENCE, check, parse_target, paths_of
+    from pywrap.launch.check.early_code import early_files
 
     for word in options.command:
         if word.startswith("-"):
@@ -163,6 +164,7 @@ def _check(options: Options) -> int:
         options.json,
         progress,
         settings.placeholders if settings is not None else partial.placeholders or PLACEHOLDERS,
+        early_files(),
     )
     return _print(text, status)
 
@@ -234,6 +236,7 @@ class Options:
             self._check_env(argv)
 
     def partial(self) -> PartialSettings:
+        """The settings that the command line has, without proxies where the bundled server comes first."""
         return self._given.partial(without_proxies=self.embedded)
 
     def announce(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 Inside ``pywrap`` a failed conversation with a proxy is a ``SocksError``. Exactly one
 place per intercepted call turns it into an ``OSError``: the errno is for the program,
-the text for the person who reads it.
+the text for the person that reads it.
 """
 
 from __future__ import annotations

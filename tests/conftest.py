@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from tests.support import destinations, peers, strace
 from tests.support import world as worlds
 from tests.support.installed import in_ci, installed
+from tests.support.play import hold
 from tests.support.raw_sockets import Client, Target
 from tests.support.run import CONFINE, VERSIONS, Ran, interpreters, is_confined, pysocksify, run
-from tests.support.servers import Running, reference_server
+from tests.support.servers import PATIENCE, Running, reference_server
 from tests.support.world import World
 
 # On a busy machine a slow example says nothing about the code.
@@ -223,3 +225,19 @@ def client() -> Iterator[Client]:
 def world(tmp_path: Path) -> Callable[..., World]:
     """``world(chain=..., direct=..., rules=..., dnat=..., **settings)``."""
     return functools.partial(worlds.world, tmp_path)
+
+
+@pytest.fixture
+def reach():
+    """``reach(peer, dialogue)``: a socket to ``peer`` on which ``dialogue`` has been held."""
+    sockets = []
+
+    def reach(peer, dialogue):
+        sock = socket.create_connection((peer.host, peer.port), timeout=PATIENCE)
+        sockets.append(sock)
+        hold(dialogue, sock)
+        return sock
+
+    yield reach
+    for sock in sockets:
+        sock.close()

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -89,12 +90,12 @@ def counts(servers):
 
 
 @pytest.mark.parametrize("code", [fetch_all, fetch_all_async])
-def test_dynamic_leaves_out_who_is_not_there(code, three, echo_server, refusing_port):
+def test_dynamic_leaves_out_a_hop_that_is_not_there(code, three, echo_server, refusing_port):
     gone = Proxy("socks5h", "127.0.0.1", refusing_port)
     a, b, _ = three
     for chain in ((gone, proxy(a), proxy(b)), (proxy(a), gone, proxy(b)), (proxy(a), proxy(b), gone)):
         assert through(Chain(chain, type="dynamic"), code, echo_server.port, 5) == {"fetched": 5}
-    # Where who is not there comes last, b passes on to nobody else and asks the destination itself.
+    # Where the hop that is not there comes last, b has no other hop and asks the destination itself.
     assert sum(record.port == echo_server.port for record in b.seen) == 15
     for server in (a, b):
         asked = sum(record.port == refusing_port for record in server.seen)
@@ -162,7 +163,7 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
 
 @contextlib.contextmanager
 def stopped(*processes):
-    """``processes`` answer to nobody meanwhile, while the kernel accepts connections for them."""
+    """``processes`` answer nothing meanwhile, while the kernel accepts connections for them."""
     for process in processes:
         process.suspend()
     try:
@@ -176,7 +177,7 @@ def stopped(*processes):
 @pytest.mark.parametrize(
     ("code", "place"), [(fetch_all, 0), (fetch_all_async, 1), (fetch_all, 2), (fetch_all_async, 2)]
 )
-def test_dynamic_leaves_out_who_is_silent(code, script, place, three, echo_server):
+def test_dynamic_leaves_out_a_silent_hop(code, script, place, three, echo_server):
     with scripted(*script) as silent:
         chain = [proxy(three[0]), proxy(three[1])]
         chain.insert(place, proxy(silent))
@@ -246,7 +247,7 @@ LIARS = {
 
 @pytest.mark.parametrize("script", LIARS.values(), ids=LIARS)
 @pytest.mark.parametrize(("code", "place"), [(fetch_all, 0), (fetch_all_async, 1)])
-def test_dynamic_leaves_out_who_grants_what_it_does_not_have(code, script, place, three, echo_server):
+def test_dynamic_leaves_out_a_hop_that_grants_what_it_does_not_have(code, script, place, three, echo_server):
     with scripted(*script) as liar:
         chain = [proxy(three[0]), proxy(three[1])]
         chain.insert(place, proxy(liar))
@@ -328,7 +329,7 @@ def test_a_hop_that_swallows_what_is_behind_its_request_costs_one_stall(
         assert server.pieces[-1] == OF_ONE_HOP
 
 
-def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
+def test_auto_loses_nothing_of_a_connection_to_a_hop_that_swallows(three, echo_server):
     def program():
         import time
 
@@ -352,6 +353,34 @@ def test_auto_loses_nothing_of_a_connection_to_who_swallows(three, echo_server):
         assert server.pieces[-1] == OF_ONE_HOP
 
 
+def test_the_broker_finds_out_what_a_hop_loses_as_a_patched_program_does(three, echo_server, cannot_confine):
+    if cannot_confine:
+        pytest.skip(cannot_confine)
+
+    def program():
+        # Until stdin ends; no more than some seconds of it.
+        while not select.select([0], [], [], 0)[0] and len(fetched) < 500:
+            fetched.append(fetch())
+        say(fetched=all(fetched))
+
+    fetched = []
+    with swallower() as server:
+        options = ("--confine", "on", "-v", "--pipeline", "auto", "-x", f"socks5h://127.0.0.1:{server.port}")
+        options = (*options, "-x", three[0].url())
+        # Without the patches, which would send probes of their own.
+        python = (sys.executable, "-I", "-S", "-c", source_of(program), str(echo_server.port))
+        command = [*pysocksify(*options, "--loopback", "proxy"), *python]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, env=clean_environment(), text=True, **pipes) as process:
+            told = next((line for line in process.stderr if "loses what comes right behind" in line), "")
+            out, err = process.communicate()
+            assert process.returncode == 0, err
+        assert told, "the program has ended before"
+        assert json.loads(out) == {"fetched": True}
+        # The probe's.
+        assert server.lost() == 1
+
+
 # ---------------------------------------------------------------- hops
 
 
@@ -373,11 +402,13 @@ def test_every_kind_of_hop_in_one_chain(
                 Chain(chain), fetch_all, echo_server.port, 3, pipeline=pipeline, fast_open=fast_open
             )
             assert said == {"fetched": 3}
-        # Those that auto asks whether they take a flight are asked through the others.
+        # Those that auto asks whether they support pipelining are asked through the others.
         assert len(ours.seen) == 9 if pipeline == "off" else len(ours.seen) >= 9
 
 
-def test_a_flight_through_hops_that_take_none(tinyproxy, microsocks_with_password, dante, echo_server):
+def test_pipelining_through_hops_that_do_not_support_it(
+    tinyproxy, microsocks_with_password, dante, echo_server
+):
     hops = (
         proxy(dante),
         proxy(microsocks_with_password, "socks5h", b"alice", b"secret"),
@@ -472,7 +503,7 @@ def test_500_connections_while_hops_die(type_, length, pipeline, echo_server):
     ports = {server.port for server in servers}
     if type_ == "dynamic":
         assert len(last.seen) >= 450
-        # With port 0, who takes a flight.
+        # With port 0: probes of pipelining.
         assert {record.port for record in last.seen} - {0} == {echo_server.port}
         assert {record.port for record in ours.seen} <= {*ports, 0}
         return
@@ -517,12 +548,12 @@ def test_auto_learns_from_the_second_connection_and_leaks_nothing(three, echo_se
         fetched += fetch()
         say(
             fetched=fetched,
-            takers=list(hops._pipelining.values()),
+            pipelining=list(hops._pipelining.values()),
             leaked=sorted(os.listdir("/proc/self/fd")) != before,
         )
 
     said = through(Chain((proxy(three[0]),)), program, echo_server.port, 3, pipeline="auto")
-    assert said == {"fetched": 3, "takers": [True], "leaked": False}
+    assert said == {"fetched": 3, "pipelining": [True], "leaked": False}
 
 
 # ---------------------------------------------------------------- from a file

@@ -10,9 +10,7 @@ from pywrap.errors import AuthenticationFailed, Rejected, to_oserror
 from pywrap.socks import http
 from pywrap.socks.wire import Endpoint
 from tests.support import destinations
-from tests.support.play import hold
-
-SECONDS = 20
+from tests.support.play import echoes
 
 
 @pytest.fixture(params=["tinyproxy", "proxy_py"])
@@ -23,27 +21,6 @@ def peer(request):
 @pytest.fixture(params=["tinyproxy_with_password", "proxy_py_with_password"])
 def peer_with_password(request):
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def reach():
-    """``reach(peer, dialogue)``: a socket to ``peer`` on which ``dialogue`` has been held."""
-    sockets = []
-
-    def reach(peer, dialogue):
-        sock = socket.create_connection((peer.host, peer.port), timeout=SECONDS)
-        sockets.append(sock)
-        hold(dialogue, sock)
-        return sock
-
-    yield reach
-    for sock in sockets:
-        sock.close()
-
-
-def echoes(sock):
-    sock.sendall(b"are you there")
-    return sock.recv(len(b"are you there"), socket.MSG_WAITALL) == b"are you there"
 
 
 def test_to_an_ipv4_address(peer, reach, echo_server):

@@ -71,7 +71,7 @@ READERS = {
 # The one that ours hides, if there is one.
 HIDDEN = "sitecustomize"
 
-# Milliseconds each, and some are modules that a program wants to patch before anybody has imported them.
+# Milliseconds each, and some are modules that a program wants to patch before they are imported.
 HEAVY = {
     *("re", "json", "logging", "typing", "dataclasses", "ipaddress", "threading", "asyncio"),
     *("argparse", "collections", "contextlib", "enum", "functools", "inspect", "pathlib", "subprocess"),
@@ -230,12 +230,16 @@ def in_target(module: str) -> bool:
     )
 
 
+# Modules of Python's own library that the interpreter of the tests may be too old for.
+NEWER = ("_pyrepl",)
+
+
 def leaves_the_target(found: Import) -> bool:
     """Would the target import a third party's module, or one of ours that is not made for it?"""
     if not in_target(found.importer) or found.for_types or found.imported == HIDDEN:
         return False
     if not is_ours(found.imported):
-        return found.imported.partition(".")[0] not in sys.stdlib_module_names
+        return found.imported.partition(".")[0] not in {*sys.stdlib_module_names, *NEWER}
     return not in_target(found.imported) and not (found.importer == "pywrap" and found.imported in READERS)
 
 

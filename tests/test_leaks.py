@@ -50,7 +50,7 @@ def outside(seen):
 
 
 def check_clean(seen, *proxies):
-    """Nothing but ``proxies`` was reached for, and nobody was asked for a name."""
+    """Nothing but ``proxies`` was reached for, and no server was asked for a name."""
     left = outside(seen)
     assert {(found.host, found.port) for found in left} == {(p.host, p.port) for p in proxies}, str(seen)
     assert {found.family for found in left} <= {"AF_INET", "AF_INET6"}, str(seen)
@@ -209,7 +209,7 @@ def relay(monkeypatch):
 
 
 def check_datagrams(seen, proxy):
-    """Connections to ``proxy``, datagrams to its relays, and nothing else; nobody was asked for a name."""
+    """Connections to ``proxy``, datagrams to its relays, and nothing else; no server was asked for a name."""
     left = outside(seen)
     assert {found.host for found in left} == {proxy.host}, str(seen)
     assert {found.family for found in left} <= {"AF_INET", "AF_INET6"}, str(seen)
@@ -301,7 +301,7 @@ OUTCOMES = {
     "udp sendto": REFUSED,
     "udp sendto with flags": REFUSED,
     "udp sendto over ipv6": REFUSED,
-    "udp sendto in ipv6 clothes": REFUSED,
+    "udp sendto in IPv4-mapped IPv6": REFUSED,
     "udp sendmsg": REFUSED,
     "udp connect": REFUSED,
     "udp connect_ex": REFUSED,
@@ -357,7 +357,7 @@ OUTCOMES = {
     "getnameinfo of a name": ["gaierror"],
 }
 
-# The C code looks a name up before its audit event, and asks nobody in between. Who has the C class itself,
+# The C code looks a name up before its audit event, and asks no server in between. Code with the C class,
 # by the way that we had to take, or its methods from before us, is beyond our reach.
 NAMES_GIVEN_TO_C = ["c class connect to a name", "c class sendto a name", "c class bind to a name"]
 
@@ -400,7 +400,7 @@ def test_attempts_to_leak_are_refused_before_a_packet_is_made(trace):
         assert seen.reached == [], str(seen)
 
 
-# With somebody to ask for names, these are asked for, in vain.
+# With a server to ask for names, these are asked for, in vain.
 ASKED_FOR = {
     name: ["gaierror", "herror"] if "an address" not in name else [["192.0.2.1"]]
     for name in OUTCOMES
@@ -471,7 +471,7 @@ def test_a_method_that_was_kept_does_not_look_up_a_name(attempt, trace, tmp_path
 
 
 @pytest.mark.confined_too
-def test_a_name_given_to_connect_is_sent_to_the_proxy_and_looked_up_by_nobody(trace, proxy, echo_server):
+def test_a_name_given_to_connect_is_sent_to_the_proxy_and_not_looked_up_here(trace, proxy, echo_server):
     def program():
         import _socket
         import socket

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from pywrap import marker
+from tests.support.child import source_of
 from tests.support.run import pysocksify, run
 
 SHOWS = "import sys; from pywrap.marker import is_put; print(is_put(open('/proc/self/maps').read()))"
@@ -58,11 +59,14 @@ def test_it_costs_no_descriptor():
 
 
 def test_install_and_uninstall_put_and_remove_it():
-    code = (
-        "import pywrap\n"
-        "from pywrap.marker import is_put\n"
-        "maps = lambda: is_put(open('/proc/self/maps').read())\n"
-        "pywrap.install('socks5h://127.0.0.1:1')\n"
-        "print(maps(), pywrap.uninstall(), maps())"
-    )
-    assert run(sys.executable, "-c", code).out == "True None False\n"
+    def program():
+        import pywrap
+        from pywrap.marker import is_put
+
+        def maps():
+            return is_put(open("/proc/self/maps").read())
+
+        pywrap.install("socks5h://127.0.0.1:1")
+        print(maps(), pywrap.uninstall(), maps())
+
+    assert run(sys.executable, "-c", source_of(program)).out == "True None False\n"

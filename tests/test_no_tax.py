@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -284,29 +285,30 @@ def test_a_connection_imports_none_of_what_takes_long(interpreter, proxy, echo_s
 ROAD = {
     *("pywrap.config", "pywrap.config.matching", "pywrap.config.settings", "pywrap.config.settings_env"),
     *("pywrap.errors", "pywrap.frozen", "pywrap.messages"),
-    *("pywrap.intercept.addresses", "pywrap.intercept.events", "pywrap.intercept.hop_probes"),
+    *("pywrap.intercept.addresses", "pywrap.intercept.events"),
     *("pywrap.intercept.own_socket", "pywrap.tunnel.own_addresses", "pywrap.intercept.patches.connect"),
     *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),
     *("pywrap.intercept.remote_names", "pywrap.intercept.runtime", "pywrap.intercept.tcp"),
     *("pywrap.intercept.tcp.blocking", "pywrap.intercept.hand_over", "pywrap.intercept.tcp.state"),
     *("pywrap.intercept.tcp.unconnected", "pywrap.socks", "pywrap.socks.v5", "pywrap.socks.wire"),
     *("pywrap.tunnel", "pywrap.tunnel.attempt", "pywrap.tunnel.chain", "pywrap.tunnel.deadline"),
-    *("pywrap.tunnel.first_hop", "pywrap.tunnel.hops", "pywrap.tunnel.lookups", "pywrap.tunnel.name_list"),
+    *("pywrap.tunnel.first_hop", "pywrap.tunnel.hop_probes", "pywrap.tunnel.hops", "pywrap.tunnel.lookups"),
+    "pywrap.tunnel.name_list",
     *("pywrap.tunnel.placeholders", "pywrap.tunnel.policy", "pywrap.tunnel.round_robin"),
     *("pywrap.tunnel.routes", "pywrap.tunnel.selection", "pywrap.tunnel.shared_names"),
     # Not later: what needs it may be a want of descriptors, with which nothing can be imported.
     *("pywrap.tunnel.sockopts", "pywrap.tunnel.strict_policy", "fcntl"),
 }
-ADDED = """
-import json, sys
-before = set(sys.modules)
-{code}
-print(json.dumps(sorted(set(sys.modules) - before)))
-"""
+
+
+def execute_and_say_what_it_imports(code):
+    before = set(sys.modules)
+    exec(code, globals())
+    print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 def added_by(interpreter, proxy, before, code):
-    text = before + ADDED.format(code=code)
+    text = f"{before}\n{source_of(execute_and_say_what_it_imports, code)}"
     words = pysocksify("-x", proxy.url(), "--loopback", "proxy")
     return set(run(*words, interpreter, "-c", text).json)
 
@@ -363,10 +365,8 @@ def test_without_a_log_nothing_of_it_is_imported(proxy, echo_server):
 
 def test_with_a_log_little_is_imported(proxy, echo_server, tmp_path):
     code = (
-        "import sys\n"
-        "import socket\n"
-        f"socket.create_connection(('127.0.0.1', {echo_server.port})).close()\n"
-        "print('\"', *sys.modules, '\"')"
+        f"import socket; socket.create_connection(('127.0.0.1', {echo_server.port})).close()\n"
+        "import sys; print('\"', *sys.modules, '\"')"
     )
     bare = set(run(*through(proxy), sys.executable, "-c", code).json.split())
     words = *through(proxy)[:-1], "--log", tmp_path / "log", "--"

@@ -115,7 +115,7 @@ def test_a_file_of_torsocks(torsocks: str, tmp_path: Path, echo_server: Any, all
     assert said["send/203.0.113.1:9"] == "EPERM"
 
 
-def test_ipv6_is_for_those_who_enable_it(torsocks: str, tmp_path: Path) -> None:
+def test_ipv6_is_for_users_that_enable_it(torsocks: str, tmp_path: Path) -> None:
     with naming_proxy() as proxy:
         file = tmp_path / "torsocks.conf"
         file.write_text(f"TorAddress {proxy.host}\nTorPort {proxy.port}\n")
@@ -126,7 +126,7 @@ def test_ipv6_is_for_those_who_enable_it(torsocks: str, tmp_path: Path) -> None:
             said = run(*command, *program("reach.py"), "2001:db8::1:80", env=env).json
             assert said["2001:db8::1:80"] in ("ENOSYS", "EPERM")
         assert proxy.asked == []
-        # Enabled, torsocks still asks nobody when its proxy has an IPv4 address.
+        # Enabled, torsocks still asks no name server when its proxy has an IPv4 address.
         file.write_text(f"{file.read_text()}EnableIPv6 1\n")
         run(*pysocksify("-f", file), *program("reach.py"), "2001:db8::1:80")
         assert proxy.asked == [("CONNECT", "2001:db8::1", 80)]

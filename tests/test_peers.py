@@ -12,30 +12,9 @@ from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Reje
 from pywrap.socks import datagram, v4, v5
 from pywrap.socks.wire import Endpoint
 from tests.support import destinations, peers
-from tests.support.play import hold
+from tests.support.play import echoes, hold
 
 SECONDS = 20
-
-
-@pytest.fixture
-def reach():
-    """``reach(peer, dialogue)``: a socket to ``peer`` on which ``dialogue`` has been held."""
-    sockets = []
-
-    def reach(peer, dialogue):
-        sock = socket.create_connection((peer.host, peer.port), timeout=SECONDS)
-        sockets.append(sock)
-        hold(dialogue, sock)
-        return sock
-
-    yield reach
-    for sock in sockets:
-        sock.close()
-
-
-def echoes(sock):
-    sock.sendall(b"are you there")
-    return sock.recv(len(b"are you there"), socket.MSG_WAITALL) == b"are you there"
 
 
 @pytest.fixture

@@ -652,7 +652,7 @@ def test_a_refusal_of_socks4():
 
 
 @pytest.mark.confined_too
-def test_a_name_that_nobody_knows_is_an_unreachable_host():
+def test_a_name_without_an_address_is_an_unreachable_host():
     with naming_proxy() as proxy:
         results = ask(through(proxy), "fail.py", FOREIGN_NAME, 80, *EVERY_WAY)
     check_failure(results, "OSError", "EHOSTUNREACH")

@@ -47,7 +47,7 @@ def test_a_program_that_hangs_is_ended_with_its_children():
         python(code, timeout=1)
 
 
-def test_proxies_of_the_person_who_tests_are_not_passed_on(monkeypatch):
+def test_proxies_of_the_environment_of_the_tests_are_not_passed_on(monkeypatch):
     for name in ("ALL_PROXY", "https_proxy", "PYTHONPATH", "PYSOCKSIFY_CONF", "REQUESTS_CA_BUNDLE"):
         monkeypatch.setenv(name, "elsewhere")
     monkeypatch.setenv("HOME", "/nowhere")

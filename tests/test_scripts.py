@@ -1,8 +1,11 @@
-"""The scripts run, and say what they are for; what they measure is nobody's business here."""
+"""The scripts run, and say what they are for; what they measure is not judged here."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -10,10 +13,12 @@ import re
 import shutil
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
+from tests.support.confined import skip_where_forbidden
 from tests.support.run import PROGRAMS, run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -57,6 +62,15 @@ def test_ratios_of_a_connect():
     assert rows["many"]["figures"]["pysocksify"]["late"] > 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="measures two users, for which it needs root")
+def test_ratios_of_a_child():
+    ran = run(sys.executable, SCRIPTS / "bench-children", "--quick", status=None)
+    if ran.status:
+        skip_where_forbidden(ran.err)
+    for name, count in (("subprocess", 2), ("os.posix_spawn", 2), ("preexec_fn=", 2), ("user=", 1)):
+        assert len(re.findall(rf"^  {name} +(\d+\.\d\d +){{2}}-?\d+\.\d\d ", ran.out, re.M)) == count, ran
+
+
 def test_one_script_runs_all_benchmarks():
     text = (SCRIPTS / "bench").read_text()
     named = set(re.findall(r'"(bench-\w+)": (?:True|False)', text))
@@ -81,18 +95,14 @@ def test_round_trips_of_a_connect():
     assert re.search(r"^PySocks +\d+\.\d\d +\d+\.\d\d +-$", ran.out, re.M), ran
 
 
-def test_demo_shows_both_ends(demo_environment):
+def test_demo_shows_both_ends_and_leaves_nothing_behind(demo_environment, tmp_path):
     ran = run(SCRIPTS / "demo", env=demo_environment)
     assert ran.out.count("the program got: Hello from the web page\n") == 4, ran
     assert len(re.findall(r"the proxy saw: .* SOCKS5 CONNECT 127\.0\.0\.1:\d+: connected\n", ran.out)) == 2
     assert ran.out.endswith("All four went through a proxy.\n")
-
-
-def test_demo_leaves_nothing_behind(demo_environment, tmp_path):
-    run(SCRIPTS / "demo", env=demo_environment)
     assert list(tmp_path.iterdir()) == []
-    # Whoever is still there has this directory in his environment. The embedded server notices the end of
-    # its program by itself.
+    # A process of it has this folder in its environment. The embedded server notices the end of its program
+    # by itself.
     patience = time.monotonic() + 10
     while (left := processes_with(f"TMPDIR={tmp_path}")) and time.monotonic() < patience:
         time.sleep(0.05)
@@ -199,3 +209,41 @@ def test_an_accepted_difference_has_a_reason(tmp_path):
     ran = run(sys.executable, SUITES, "--accepted", tmp_path / "accepted", status=1)
     assert "no reason for test.test_epoll.*" in ran.err
     assert run(sys.executable, SUITES, "--python", "no-such-python", status=2).out == ""
+
+
+# What the other end may say: methods and replies of SOCKS5, a request, SOCKS4, HTTP, a datagram, DNS, GSSAPI.
+SAID = (
+    *(b"", b"\x00", b"\x00\x05\x00" + b"\x05\x00\x00\x01" + bytes(6) + b"more", b"\x01\x05\x02\x01\x00"),
+    *(b"\x00\x05\x01\x00" + b"\x05\x01\x00\x03\x01a\x00\x50", b"\x00\x04\x01\x00\x50\x7f\x00\x00\x01\x00"),
+    *(b"\x00\x5a" + bytes(6), b"HTTP/1.1 200 OK\r\n\r\n", b"\x00\x00\x00\x01" + bytes(6) + b"data"),
+    *(b"\x00\x00\x00\x0c" + bytes(12), b"\x00\x01\x01\x00\x01t", b"socks5://user@host:1080"),
+)
+
+
+def test_what_is_fuzzed_can_be_called(monkeypatch):
+    """Without the fuzzer, which not every machine has: a target that is broken would find nothing."""
+    atheris = types.ModuleType("atheris")
+    atheris.instrument_imports = lambda **kw: contextlib.nullcontext()
+    monkeypatch.setitem(sys.modules, "atheris", atheris)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    loader = importlib.machinery.SourceFileLoader("fuzz", str(SCRIPTS / "fuzz"))
+    fuzz = importlib.util.module_from_spec(importlib.util.spec_from_loader("fuzz", loader))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader.exec_module(fuzz)
+    for target in fuzz.TARGETS.values():
+        for data in SAID:
+            target(data)
+
+
+def test_what_scripts_import_of_this_repository_is_there():
+    """Some of it only where it is used, far from a start that would fail."""
+    missing = []
+    for path in SCRIPTS.iterdir():
+        if not path.is_file() or not path.read_text().startswith("#!/usr/bin/env python3"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.partition(".")[0] in ("pywrap", "tests"):
+                if importlib.util.find_spec(module) is None:
+                    missing.append((path.name, module))
+    assert missing == []

@@ -153,7 +153,7 @@ def test_threads_in_full_flow_are_told_when_the_server_is_killed(echo, on_demand
 
 
 def test_a_program_that_forks_is_not_warned_of_our_thread(interpreter, echo, echo_server, on_demand):
-    # Python 3.12 and later warn of a fork() beside another thread, whoever has started that. As an error, the
+    # Python 3.12 and later warn of a fork() beside another thread, ours or not. As an error, the
     # warning would be lost there before 3.15.
     with pysocksd() as (port, process):
         command = *through(port), interpreter, "-W", "always", PROGRAMS / "fork_with_tunnels.py"

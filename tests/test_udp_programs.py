@@ -1,4 +1,4 @@
-"""Real programs and libraries that speak UDP, under ``pysocksify``: what each of them got, and who was asked.
+"""Programs and libraries that speak UDP, under ``pysocksify``: what each got, and which servers it asked.
 
 Through our own server, and through Dante. Loopback goes through the proxy here (``--loopback proxy``), since
 that is where the destinations are.
@@ -69,7 +69,7 @@ def ask(command, name, *args, **options):
 
 
 def came_through(proxy, destination):
-    """``destination`` was reached, and by nobody but the relay."""
+    """``destination`` was reached, and by the relay alone."""
     sources = {*(destination.seen if hasattr(destination, "seen") else destination.sources)}
     assert sources
     if isinstance(proxy, peers.Peer):

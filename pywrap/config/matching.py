@@ -23,6 +23,7 @@ class Network:
         self._network = int.from_bytes(address, "big") & self._mask
 
     def takes(self, address: bytes) -> bool:
+        """Whether ``address``, packed, is in this network; one of the other family is not."""
         return self._size == len(address) and int.from_bytes(address, "big") & self._mask == self._network
 
 
@@ -40,10 +41,12 @@ class Destinations:
 
     @property
     def takes_all_ports(self) -> bool:
+        """Whether the rule matches every port of both protocols."""
         return self._ports == (0, 0xFFFF) and not self._protocol
 
     @property
     def takes_datagrams(self) -> bool:
+        """Whether the rule can match datagrams."""
         return self._protocol != "tcp"
 
     @property
@@ -52,13 +55,16 @@ class Destinations:
         return self._network is not None
 
     def takes_port(self, port: int, datagram: bool) -> bool:
+        """Whether the rule matches ``port`` of TCP, or with ``datagram`` of UDP."""
         low, high = self._ports
         return low <= port <= high and self._protocol in ("", "udp" if datagram else "tcp")
 
     def takes_name(self, name: str) -> bool:
+        """Whether the rule matches ``name``, in lower case and without a dot at its end."""
         if self._name.startswith("*."):
             return name.endswith(self._name[1:])
         return self.is_for_everything or name == self._name
 
     def takes_address(self, address: bytes) -> bool:
+        """Whether the rule matches ``address``, packed."""
         return self.is_for_everything if self._network is None else self._network.takes(address)

@@ -58,6 +58,7 @@ class Option:
 
     @property
     def flag(self) -> str:
+        """The option on the command line, with its dashes."""
         return "--" + self.name.replace("_", "-")
 
 

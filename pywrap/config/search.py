@@ -272,7 +272,7 @@ def _hint_no_proxy(path: str | None, environ: Mapping[str, str], system_director
     if path is not None:
         return f"name one with `-x socks5h://HOST:PORT`, or below [ProxyList] in {path}"
     places = " or ".join(_default_paths(environ, system_directory))
-    # Two lines, for somebody who has just installed it.
+    # Two lines, for a user that has just installed it.
     return (
         "for one run: pysocksify -x socks5h://HOST:PORT PROGRAM; for all: [ProxyList] in "
         f"{places}\nhint: `pysocksify --init` looks for the proxies of this machine, and writes that file"

@@ -114,6 +114,11 @@ class Chain:
     type: str = "strict"
     length: int = 0
 
+    @property
+    def entries(self) -> tuple[Proxy, ...]:
+        """Where its tunnels begin: at the first proxy of a strict chain, at any of another."""
+        return self.proxies[:1] if self.type == "strict" else self.proxies
+
 
 @frozen
 class Rule:

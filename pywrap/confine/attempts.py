@@ -1,7 +1,8 @@
 """Connections that are being opened, any number of them, on the broker's loop.
 
-What opens is an ``TunnelAttempt`` of ``pywrap.tunnel``, which never waits itself, or what has its face: a UDP
-association, or ``Direct``, a plain connection from outside for what needs no proxy.
+What opens is a ``TunnelAttempt`` of ``pywrap.tunnel``, which never waits itself, or what implements its
+protocol ``Waited``: a UDP association, or ``Direct``, a plain connection from outside for what needs no
+proxy.
 """
 
 from __future__ import annotations
@@ -32,49 +33,56 @@ else:
 
     W = None
 
+_NEVER = float("inf")
+
 
 class Attempt(Generic[W]):
     """Goes on with ``attempt`` whenever it can; ends in one of two calls, unless it is cancelled.
 
-    ``done(opening)``: it stands, and is the callee's. ``failed(error)``: all that it opened is closed.
+    ``done(attempt)``: it stands, and is the callee's. ``failed(error)``: all that it opened is closed.
     """
 
-    __slots__ = ("_done", "_failed", "_fd", "_loop", "_opening", "_timer")
+    __slots__ = ("_done", "_failed", "_fd", "_loop", "_attempt", "_timer", "_timer_moment")
 
     def __init__(
         self, loop: Loop, attempt: W, done: Callable[[W], None], failed: Callable[[SocksError], None]
     ) -> None:
         self._loop = loop
-        self._opening: W | None = attempt
+        self._attempt: W | None = attempt
         self._done = done
         self._failed = failed
         self._fd = -1
         self._timer: Timer | None = None
+        self._timer_moment = 0.0
 
     def start(self) -> None:
-        assert self._opening is not None, "it is started once"
-        self._step(self._opening.start)
+        """Begin. Either call may come before this returns."""
+        assert self._attempt is not None, "it is started once"
+        self._step(self._attempt.start)
 
     def cancel(self) -> None:
         """Give up silently. Nothing happens when it has ended."""
-        if self._opening is not None:
+        if self._attempt is not None:
             self._leave()
-            attempt, self._opening = self._opening, None
+            attempt, self._attempt = self._attempt, None
             _close(attempt)
 
     def _on_ready(self, events: int) -> None:
-        assert self._opening is not None, "it is watched only while it goes on"
-        self._step(self._opening.advance)
+        assert self._attempt is not None, "it is watched only while it goes on"
+        self._step(self._attempt.advance)
 
     def _on_late(self) -> None:
-        assert self._opening is not None, "its timer ends with it"
+        attempt = self._attempt
+        assert attempt is not None, "its timer ends with it"
         self._timer = None
-        self._step(self._opening.expire)
+        if attempt.deadline.remaining() > 0:
+            # The step that the timer was set for has ended in time, and another has begun.
+            self._set_timer(attempt)
+        else:
+            self._step(attempt.expire)
 
     def _step(self, step: Callable[[], bool]) -> None:
-        # A step may close the socket that is watched, and go on with another.
-        self._leave()
-        attempt = self._opening
+        attempt = self._attempt
         assert attempt is not None
         try:
             stands = step()
@@ -84,17 +92,34 @@ class Attempt(Generic[W]):
             self._fail(attempt, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
         else:
             if stands:
-                self._opening = None
+                self._leave()
+                self._attempt = None
                 self._done(attempt)
-            else:
-                self._fd = attempt.sock.fileno()
-                self._loop.watch(self._fd, attempt.wants, self._on_ready)
-                remaining = attempt.deadline.remaining()
-                if remaining != float("inf"):
-                    self._timer = self._loop.after(remaining, self._on_late)
+                return
+            # Mostly the same as before, for which there is no system call. A socket that the step has
+            # replaced is open until the next step, so that its number is not another's (``TunnelAttempt``).
+            fd = attempt.sock.fileno()
+            if fd != self._fd and self._fd >= 0:
+                self._loop.unwatch(self._fd)
+            self._fd = fd
+            self._loop.watch(fd, attempt.wants, self._on_ready)
+            self._set_timer(attempt)
+
+    def _set_timer(self, attempt: W) -> None:
+        """Have ``_on_late`` called at the deadline's moment, or before it."""
+        moment = attempt.deadline.moment
+        if self._timer is not None:
+            if self._timer_moment <= moment:
+                return
+            self._loop.cancel(self._timer)
+            self._timer = None
+        if moment != _NEVER:
+            self._timer_moment = moment
+            self._timer = self._loop.after(attempt.deadline.remaining(), self._on_late)
 
     def _fail(self, attempt: W, error: SocksError) -> None:
-        self._opening = None
+        self._leave()
+        self._attempt = None
         _close(attempt)
         self._failed(error)
 
@@ -114,14 +139,14 @@ def _close(attempt: Waited) -> None:
 
 
 def fresh(family: int = AF_INET) -> socket:
-    """A TCP socket to begin with; an ``TunnelAttempt`` replaces it where the proxy has no IPv4."""
+    """A TCP socket to begin with; a ``TunnelAttempt`` replaces it where the proxy has no IPv4."""
     return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
 
 
 class Direct:
     """A connection from outside to the first of ``addresses`` that takes it; implements ``Waited``."""
 
-    __slots__ = ("_addresses", "_error", "_port", "deadline", "sock")
+    __slots__ = ("_addresses", "_error", "_port", "_used_up", "deadline", "sock")
 
     wants = POLLOUT
 
@@ -131,10 +156,11 @@ class Direct:
         self._error = errno.EHOSTUNREACH
         self.deadline = deadline
         self.sock = fresh()
+        # A socket that was replaced, and may be watched: it is closed with the next step.
+        self._used_up: socket | None = None
 
     def start(self) -> bool:
         """Begin; the result is that of ``advance``."""
-        self.deadline.connecting()
         return self._next()
 
     def advance(self) -> bool:
@@ -143,6 +169,7 @@ class Direct:
         Raises:
             SocksError: it never will; the errno is the kernel's.
         """
+        self.abandon()
         self._error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
         return self._next() if self._error else True
 
@@ -152,18 +179,24 @@ class Direct:
         Raises:
             SocksError: as ``advance`` raises it.
         """
+        self.abandon()
         if self.deadline.over() is None:
             return False
         self._error = errno.ETIMEDOUT
         return self._next()
 
     def abandon(self) -> None:
-        """Nothing but ``sock`` is open."""
+        """Close what is open beside ``sock``."""
+        if self._used_up is not None:
+            self._used_up.close()
+            self._used_up = None
 
     def _next(self) -> bool:
+        self._used_up = self.sock
         while self._addresses:
             address = self._addresses.pop(0)
-            self.sock.close()
+            if self.sock is not self._used_up:
+                self.sock.close()
             self.sock = fresh(AF_INET6 if ":" in address else AF_INET)
             self.deadline.connecting()
             try:

@@ -71,14 +71,31 @@ class Broker:
         self._maker: Maker | None = None
         self._watch_listeners()
 
+    def has_unsent(self) -> bool:
+        """Take what is in the sockets; tell whether something of it is still to be sent.
+
+        When no program is left inside, this becomes False sooner or later: all that they had open has ended.
+        """
+        for listener in self._sockets.listeners:
+            self._accept(listener)
+        return self._datagrams.has_unsent() or not all(relay.is_sent for relay in self._relays)
+
+    @property
+    def carried(self) -> int:
+        """Bytes of the connections that stand."""
+        return sum(relay.moved for relay in self._relays)
+
     def close(self) -> None:
-        """End everything; connections that stand by a RST."""
+        """End everything; by a RST what has not been sent completely."""
         for published in self._published:
             published.close()
         if self._maker is not None:
             self._maker.close()
         for relay in list(self._relays):
-            relay.abort()
+            if relay.is_sent:
+                relay.close(complete=False)
+            else:
+                relay.abort()
         self._datagrams.close()
         self._outside.close()
         self._pipes.close()
@@ -188,6 +205,9 @@ class Broker:
             client = socket(listener.family, listener.type, 0, fd)
             client.setblocking(False)
             self._accepted(client, peer)
+            if not len(self._gate):
+                # None can be waiting that was admitted.
+                return
 
     def _accepted(self, client: socket, peer: tuple[str, int]) -> None:
         family = client.family
@@ -209,9 +229,9 @@ class Broker:
         self._carry(client, request.upstream, self._outside.on_end(request.upstream))
 
     def _carry(self, client: socket, target: socket, on_end: OnEnd | None = None) -> None:
-        for sock in (client, target):
-            if not isinstance(sock, Near):
-                prepare(sock)
+        """Carry the bytes between a program's end, ``client``, which is prepared for it, and ``target``."""
+        if not isinstance(target, Near):
+            prepare(target)
 
         def done(sent: int, received: int) -> None:
             self._relays.discard(relay)

@@ -30,13 +30,14 @@ from _socket import (
 
 from pywrap.confine import namespaces, notes
 from pywrap.confine.broker import Broker, allow_many_descriptors
+from pywrap.confine.last_bytes import PATIENCE, LastBytes
 from pywrap.confine.launcher import CannotConfine, receive_sockets, set_up
 from pywrap.confine.processes import processes
 from pywrap.confine.publish import Maker, Publication, listen
 from pywrap.confine.remedies import explain
 from pywrap.confine.sockets import Sockets
 from pywrap.errors import ConfigError
-from pywrap.programs.joining import FOLDER, LOOK, Note
+from pywrap.programs.joining import BECOME, FOLDER, LOOK, Note
 from pywrap.relay.loop import IN, Loop
 
 TYPE_CHECKING = False
@@ -260,7 +261,7 @@ class _Requests:
 
 
 class _Refusal(_Requests):
-    """Tells those who ask that there is no confinement, and leaves a note that says so."""
+    """Tells processes that ask that there is no confinement, and leaves a note that says so."""
 
     def __init__(self, loop: Loop, listener: socket, run: str, owner: int, cause: str, remedy: str) -> None:
         super().__init__(loop, listener)
@@ -336,11 +337,23 @@ class _Service(_Requests):
             self.loop.after(_GRACE, self._end)
 
     def _end(self) -> None:
-        if self._watched or self._inside.processes:
-            self._write_note()
-            self._consider()
-        else:
+        """Nothing was inside for a while: end, once all is sent that it has sent."""
+        if not self._is_needed_again():
+            LastBytes(
+                self.loop, self._inside.broker, PATIENCE, sent=self._end_at_last, late=self._end_at_last
+            )
+
+    def _end_at_last(self) -> None:
+        if not self._is_needed_again():
             self.loop.stop()
+
+    def _is_needed_again(self) -> bool:
+        """Tell whether there are processes to stay for, and go on for them."""
+        if not self._watched and not self._inside.processes:
+            return False
+        self._write_note()
+        self._consider()
+        return True
 
     def _write_note(self) -> None:
         link = f"/proc/{os.getpid()}/fd/{self._inside.names['net']}"
@@ -369,7 +382,7 @@ def _words(names: dict[str, int]) -> tuple[str, ...]:
     drop = shutil.which("setpriv")
     if drop is None or not _can(drop, "--bounding-set"):
         return ()
-    return (enter, *words, "--", drop, "--bounding-set", namespaces.given_up(), "--")
+    return (enter, *words, "--", drop, "--bounding-set", namespaces.given_up(), BECOME, "--")
 
 
 def _can(program: str, *options: str) -> bool:

@@ -20,6 +20,7 @@ from _socket import (
     SOCK_NONBLOCK,
     socket,
 )
+from functools import partial
 from time import monotonic
 
 from pywrap.confine import packets
@@ -52,6 +53,9 @@ IDLE = 180.0
 _SWEEP = 15.0
 # Datagrams that wait for an association, for each.
 _QUEUE = 32
+# Seconds for which an association stays after the last datagram of a program that has ended. A proxy that
+# hears of its end first may drop what waits in its own socket (Dante 1.4.2).
+_LINGER = 0.2
 # Seconds for which an association that failed is not asked for again.
 _FAILED_FOR = 1.0
 # Destinations that a flow remembers.
@@ -70,23 +74,35 @@ class Datagrams:
         self.outside = outside
         self.send = send
         self._names = names
+        self._sockets = sockets
         self._flows: dict[Place, Flow] = {}
         self._is_sweeping = False
         for sock in sockets:
-            outside.loop.watch(sock.fileno(), IN, lambda events, sock=sock: self._receive(sock))  # type: ignore[misc]
+            outside.loop.watch(sock.fileno(), IN, partial(self._on_readable, sock))
 
     def close(self) -> None:
         """End all flows."""
         for flow in list(self._flows.values()):
             self._end(flow)
 
-    def _receive(self, sock: socket) -> None:
+    def has_unsent(self) -> bool:
+        """Take what is in the sockets; tell whether any datagram still waits for an association or a name."""
+        for sock in self._sockets:
+            while self._receive(sock):
+                pass
+        return any(flow.has_unsent for flow in self._flows.values())
+
+    def _on_readable(self, sock: socket, events: int) -> None:
+        self._receive(sock)
+
+    def _receive(self, sock: socket) -> bool:
+        """Take a number of datagrams; tell whether there may be more."""
         family = sock.family
         for _ in range(_BATCH):
             try:
                 data, extra, _flags, source = sock.recvmsg(_LONGEST, 64)
             except BlockingIOError:
-                return
+                return False
             except OSError:
                 # An ICMP error about a datagram of another flow.
                 continue
@@ -95,6 +111,7 @@ class Datagrams:
                 continue
             place = packed(source[0]), source[1]
             self._on_datagram(place, destination, data)  # type: ignore[arg-type]
+        return True
 
     def _on_datagram(self, source: Place, destination: Place, data: bytes) -> None:
         if destination[1] == _NAMES:
@@ -140,18 +157,31 @@ class Datagrams:
 
 
 class Flow:
-    """What a program sends from one address and port, ``program``. ``used``: when it did so last."""
+    """What a program sends from one address and port, ``program``.
 
-    __slots__ = ("_channels", "_direct", "_routes", "datagrams", "program", "used")
+    ``used``: when it last sent or got a datagram. ``sent``: when it last sent one, 0 once that was answered.
+    """
+
+    __slots__ = ("_channels", "_direct", "_routes", "_unresolved", "datagrams", "program", "sent", "used")
 
     def __init__(self, datagrams: Datagrams, program: Place) -> None:
         self.datagrams = datagrams
         self.program = program
         self.used = 0.0
+        self.sent = 0.0
         self._channels: list[Channel] = []
         self._direct: dict[int, DirectSocket] = {}
         # What becomes of a destination.
         self._routes: dict[Place, Callable[[bytes], None]] = {}
+        # What waits for the address of its destination.
+        self._unresolved: dict[Place, list[bytes]] = {}
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a datagram waits for an association or an address, or was sent a moment ago."""
+        if self._unresolved or any(channel.has_unsent for channel in self._channels):
+            return True
+        return bool(self._channels) and monotonic() - self.sent < _LINGER
 
     def close(self) -> None:
         """End it, with its associations."""
@@ -162,11 +192,14 @@ class Flow:
         self._channels.clear()
         self._direct.clear()
         self._routes.clear()
+        self._unresolved.clear()
 
     def take(self, destination: Place, data: bytes) -> None:
         """The program sends ``data`` to ``destination``."""
+        self.sent = monotonic()
         if len(self._routes) >= _DESTINATIONS:
             self._routes.clear()
+            self._unresolved.clear()
         attempt = self._routes.get(destination)
         if attempt is None:
             attempt = self._routes[destination] = self._attempt(destination)
@@ -200,11 +233,12 @@ class Flow:
             socket_for = self._direct_socket(address)
             socket_for.expect(address, port, destination)
             return lambda data: socket_for.send((unpacked(address), port), data, destination)
-        waiting: list[bytes] = []
+        waiting = self._unresolved[destination] = []
 
         def found(answer: Any) -> None:
             if self._routes.get(destination) is not wait:
                 return
+            self._unresolved.pop(destination, None)
             if isinstance(answer, OSError):
                 self.datagrams.refuse(self.program, destination)
                 del self._routes[destination]
@@ -252,6 +286,7 @@ class DirectSocket:
             self._expected[address, port] = destination
 
     def send(self, place: tuple[str, int], data: bytes, destination: Place) -> None:
+        """Send ``data`` to ``place``, which stands for ``destination`` of the program."""
         try:
             self._sock.sendto(data, place)
         except BlockingIOError:
@@ -262,6 +297,7 @@ class DirectSocket:
                 self._flow.datagrams.refuse(self._flow.program, destination)
 
     def close(self) -> None:
+        """Close the socket; nothing of it arrives any more."""
         self._flow.datagrams.outside.loop.close(self._sock)
 
     def _on_readable(self, events: int) -> None:
@@ -319,6 +355,11 @@ class Channel:
             self._answers.clear()
         self._answers[header] = place
         return True
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a datagram waits for the association."""
+        return bool(self._queue)
 
     def take(self, header: bytes, destination: Place, data: bytes) -> None:
         """Send ``data`` with ``header``, now or when the association stands."""
@@ -446,6 +487,7 @@ class Channel:
         source = self._source(header.endpoint)
         if source is not None:
             self._flow.used = monotonic()
+            self._flow.sent = 0.0
             self._flow.datagrams.answer(self._flow.program, source, payload)
 
     def _source(self, endpoint: Endpoint) -> Place | None:

@@ -109,7 +109,7 @@ def with_number(message: bytes, number: int) -> bytes:
 def _message(question: Question, code: int, records: list[bytes], extra: int = 0) -> bytes:
     flags = _RESPONSE | _RECURSION_AVAILABLE | extra | code
     flags |= question.flags & (_RECURSION_DESIRED | _CHECKING_DISABLED)
-    # Those who speak EDNS are told that we do (RFC 6891 section 7): nothing, in a datagram of any size.
+    # Resolvers that speak EDNS are told that we do (RFC 6891 section 7): nothing, in a datagram of any size.
     opt = b"\0" + _OPT.to_bytes(2, "big") + b"\xff\xff" + bytes(6) if question.edns else b""
     head = (question.number, flags, 1, len(records), 0, 1 if opt else 0)
     return b"".join(field.to_bytes(2, "big") for field in head) + question.asked + b"".join(records) + opt

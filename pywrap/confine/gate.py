@@ -42,7 +42,7 @@ MOST = 8192
 _BATCH = 128
 # Seconds between two looks at what can be forgotten.
 _SWEEP = 1.0
-# Seconds without a repeated SYN, after which nobody waits. They come every second (``namespaces``).
+# Seconds without a repeated SYN, after which no program waits. They come every second (``namespaces``).
 _GIVEN_UP = 3.6
 # Seconds in which a repeated SYN gets the same answer, and an admitted one must become a connection.
 _REMEMBERED = 5.0

@@ -26,6 +26,7 @@ import sys
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 
 from pywrap.confine import kernel
+from pywrap.confine.last_bytes import MOMENT, LastBytes
 from pywrap.confine.left_behind import take_over
 from pywrap.confine.processes import processes
 from pywrap.errors import ConfigError
@@ -227,7 +228,7 @@ def _reap(pid: int) -> None:
 
 
 class _Launcher:
-    """Serves until the program has ended, and longer if it leaves processes behind."""
+    """Serves until the program has ended, and longer if it leaves processes or unsent bytes behind."""
 
     def __init__(self, loop: Loop, broker: Broker, pid: int, namespace: str) -> None:
         self._loop = loop
@@ -274,14 +275,25 @@ class _Launcher:
                 self._program_has_ended(status)
 
     def _program_has_ended(self, status: int) -> None:
-        if not set(processes(self._namespace)).difference(self._broker.helpers):
-            self._loop.stop()
-        elif os.fork():
-            _end_as(status)
+        if set(processes(self._namespace)).difference(self._broker.helpers):
+            self._leave_a_copy(status)
         else:
-            self._status = 0
-            self._loop.unwatch(self._signals)
-            take_over(self._loop, self._broker, self._namespace)
+            LastBytes(
+                self._loop,
+                self._broker,
+                MOMENT,
+                sent=self._loop.stop,
+                late=lambda: self._leave_a_copy(status),
+                extends=False,
+            )
+
+    def _leave_a_copy(self, status: int) -> None:
+        """End as the program has; a copy of this process goes on with what is still to be done."""
+        if os.fork():
+            _end_as(status)
+        self._status = 0
+        self._loop.unwatch(self._signals)
+        take_over(self._loop, self._broker, self._namespace)
 
     def _stop_too(self, number: int) -> None:
         """The program has stopped: so does its job, as the shell that started it sees it."""

@@ -1,14 +1,15 @@
-"""Processes that the program has left behind in its network: daemons, jobs in the background.
+"""What the program has left behind in its network: daemons, jobs in the background, bytes to be sent.
 
 The launcher ends with the program, as its caller expects; a copy of it goes on as their broker. It has
 neither terminal nor output of the caller, which may wait for the end of a pipe, and ends with the last of
-them.
+the processes, when their last bytes are sent.
 """
 
 from __future__ import annotations
 
 import os
 
+from pywrap.confine.last_bytes import PATIENCE, LastBytes
 from pywrap.confine.processes import processes
 from pywrap.relay.loop import IN
 
@@ -26,20 +27,20 @@ def take_over(loop: Loop, broker: Broker, namespace: str) -> None:
         os.dup2(null, fd)
     os.close(null)
     broker.forked()
-    _Watch(loop, namespace, broker.helpers).look()
+    _Watch(loop, broker, namespace).look()
 
 
 class _Watch:
-    """Stops the loop when no process is left; a descriptor of each tells of its end."""
+    """Stops the loop when no process is left, and nothing to send; a descriptor of each tells of its end."""
 
-    def __init__(self, loop: Loop, namespace: str, helpers: tuple[int, ...]) -> None:
+    def __init__(self, loop: Loop, broker: Broker, namespace: str) -> None:
         self._loop = loop
-        self._helpers = helpers
+        self._broker = broker
         self._namespace = namespace
         self._open: set[int] = set()
 
     def look(self) -> None:
-        for pid in set(processes(self._namespace)).difference(self._helpers):
+        for pid in set(processes(self._namespace)).difference(self._broker.helpers):
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:
@@ -47,7 +48,7 @@ class _Watch:
             self._open.add(fd)
             self._loop.watch(fd, IN, lambda events, fd=fd: self._ended(fd))  # type: ignore[misc]
         if not self._open:
-            self._loop.stop()
+            LastBytes(self._loop, self._broker, PATIENCE, sent=self._loop.stop, late=self._loop.stop)
 
     def _ended(self, fd: int) -> None:
         self._loop.unwatch(fd)

@@ -171,7 +171,7 @@ class NameServer:
         if known:
             respond(dns_message.reply(question, [], NO_ERROR, OF_LOCAL, known[0]))
         elif name == "" or outside.routes.verdict(unpacked(address), 0).kind != "tunnel":
-            # A placeholder of nobody's, or what is not asked for beyond the chain.
+            # A placeholder that was given to no name, or a question that is not asked beyond the chain.
             self._reverse_here(question, address, respond)
         elif self._server is not None:
             self._forward(question, message, respond)

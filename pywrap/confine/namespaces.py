@@ -168,7 +168,7 @@ def _limit_retries(timeout: float) -> None:
     """Have the kernel give up a connect() soon after ``timeout``, rather than after two minutes.
 
     A SYN goes out again every second (tcp_syn_linear_timeouts, Linux 6.5), so many times. That it does not
-    any more tells the broker that nobody waits for the connection.
+    any more tells the broker that no program waits for the connection.
     """
     if os.path.exists(f"/proc/sys/net/ipv4/{LINEAR}"):
         _write(f"/proc/sys/net/ipv4/{LINEAR}", str(_MOST_RETRIES))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
+from pywrap.confine.tickets import Tickets
 from pywrap.errors import SocksError
-from pywrap.frozen import replace
 from pywrap.messages import Messages
 from pywrap.relay.securing import Securing
 from pywrap.server.tcp.dial import Resolver
@@ -21,10 +20,10 @@ from pywrap.socks.wire import Endpoint, packed, unpacked
 from pywrap.tunnel.association import UNKNOWN, Associating
 from pywrap.tunnel.attempt import TunnelAttempt
 from pywrap.tunnel.deadline import Deadline
+from pywrap.tunnel.hop_probes import HopProbes
 from pywrap.tunnel.hops import Hops
-from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
+from pywrap.tunnel.isolation import isolated
 from pywrap.tunnel.own_addresses import is_own
-from pywrap.tunnel.pipelining_probe import HURRY, PipeliningProbe, unknown
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 from pywrap.tunnel.policy import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from pywrap.config.settings import Chain, Proxy, Settings
+    from pywrap.config.settings import Settings
     from pywrap.confine.askers import Askers
     from pywrap.confine.packets import Syn
     from pywrap.confine.recorder import Recorder
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from pywrap.tunnel.selection import Selection
     from pywrap.tunnel.strict_policy import SingleAttempt
 
-    Path: TypeAlias = tuple[Proxy, ...]
     Failed: TypeAlias = Callable[[SocksError], None]
     # Told of the end of a connection: the bytes sent and received, and whether both ends have closed it.
     OnEnd: TypeAlias = Callable[[int, int, bool], None]
@@ -76,20 +74,16 @@ class Outside:
         # One table for the run: a program that is not confined gives its children addresses too.
         self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops = Hops(_socket.getaddrinfo, lambda text: self.messages.say(1, text))
-        self._hops.hop_probes = self
-        firsts = [
-            self._hops.first(proxy)
-            for chain in settings.chains
-            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
-        ]
+        self._hop_probes = self._hops.hop_probes = HopProbes(settings, self._hops, self._start_probe)
+        firsts = self._hops.firsts(settings.chains)
         self.routes = Routes(settings, firsts, self.names, self.hosts, _is_own)
-        self._chains = {
-            chain.name: _isolated(chain) if settings.isolate_streams else chain for chain in settings.chains
-        }
         self._selections: dict[str, Selection] = {
-            name: selection(chain, self._hops, RoundRobinCounter(settings.shared_file, place))
-            for place, (name, chain) in enumerate(self._chains.items())
+            chain.name: selection(chain, self._hops, RoundRobinCounter(settings.shared_file, place))
+            for place, chain in enumerate(
+                isolated(settings.chains) if settings.isolate_streams else settings.chains
+            )
         }
         for first in firsts:
             if not first.is_fresh:
@@ -153,10 +147,10 @@ class Outside:
 
         if verdict.kind == DIRECT:
             return self._connect_directly(verdict, stands, has_failed)
-        opening = self._opening(self._selections[verdict.chain], destination)
+        attempt = self._attempt(self._selections[verdict.chain], destination)
         if begun is not None:
-            opening.times = begun.times
-        return self._start(opening, done, has_failed)
+            attempt.times = begun.times
+        return self._start(attempt, done, has_failed)
 
     def _note_end(self, begun: Begun, number: str, sock: socket) -> None:
         log = self.log
@@ -181,7 +175,7 @@ class Outside:
             done(attempt.bound)
 
         chain = self.routes.verdict(about, 0).chain
-        return self._start(self._opening(self._selections[chain], destination, command, then), ended, failed)
+        return self._start(self._attempt(self._selections[chain], destination, command, then), ended, failed)
 
     def associate(
         self, chain: str, done: Callable[[Association], None], failed: Failed
@@ -192,7 +186,7 @@ class Outside:
         begun = None if self.log is None else self.log.begin()
 
         def ask(chosen: Selection) -> TunnelAttempt:
-            return self._opening(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
+            return self._attempt(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
 
         def stands(attempt: Associating) -> None:
             assert attempt.association is not None, "it stands"
@@ -201,7 +195,7 @@ class Outside:
             self.messages.say(1, f"UDP via {hops}: associated in {seconds * 1000:.0f} ms")
             if self.log is not None and begun is not None:
                 self.log.association(begun, attempt.path, relay=attempt.association.relay)
-            self._learn(attempt.path)
+            self._hop_probes.learn(attempt.path)
             done(attempt.association)
 
         def has_failed(err: SocksError) -> None:
@@ -216,7 +210,7 @@ class Outside:
         associating = Associating(last, lambda path, number: ask(Fixed(path[: number + 1])), deadline)
         return self._start(associating, stands, has_failed)
 
-    def _opening(
+    def _attempt(
         self,
         chosen: Selection,
         destination: Endpoint,
@@ -228,7 +222,7 @@ class Outside:
         attempts = policy(
             self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
         )
-        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._securing.take)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._tickets.take)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -277,32 +271,18 @@ class Outside:
             hops = ", ".join(map(str, attempt.path))
             seconds = monotonic() - started
             self.messages.say(1, f"{destination} via {hops}: connected in {seconds * 1000:.0f} ms")
-        self._learn(attempt.path)
+        self._hop_probes.learn(attempt.path)
 
-    # ------------------------------------------------------------ what hops are asked beside it (``Hops``)
-
-    def probe_liveness(self, path: Path) -> None:
-        """Probe whether the last hop of ``path``, which keeps a connection waiting, is alive."""
-        self._ask(LivenessProbe(self._hops, path), self._within(PATIENCE))
-
-    def probe_pipelining(self, path: Path) -> None:
-        """Probe whether the last hop of ``path`` supports pipelining, which is not known yet."""
-        self._ask(PipeliningProbe(self._hops, path), self._within(HURRY))
-
-    def _learn(self, path: Path) -> None:
-        if self.settings.pipeline == "auto":
-            for to_ask in unknown(self._hops, path):
-                self._ask(PipeliningProbe(self._hops, to_ask), Deadline(self.settings))
-
-    def _within(self, seconds: float) -> Deadline:
-        reply_limit = min(self.settings.read_timeout or seconds, seconds)
-        return Deadline(replace(self.settings, read_timeout=reply_limit))
-
-    def _ask(self, question: SingleAttempt, deadline: Deadline) -> None:
-        # Its errors are the answer, and ``question`` learns of them. From the loop: not in the middle of the
-        # step of another opening, which is where the question comes from.
-        attempt = TunnelAttempt(fresh(), question, deadline, self._securing.take)
+    def _start_probe(self, probe: SingleAttempt, deadline: Deadline) -> bool:
+        try:
+            attempt = TunnelAttempt(fresh(), probe, deadline, self._tickets.take)
+        except OSError:
+            # No descriptor is left (EMFILE).
+            return False
+        # From the loop, not now: the step of the attempt that wants the probe has not ended. ``probe`` itself
+        # learns from its errors.
         self.loop.after(0, lambda: _discard(self._start(attempt, lambda ended: ended.sock.close(), _ignore)))
+        return True
 
     # ------------------------------------------------------------
 
@@ -315,6 +295,7 @@ class Outside:
     def forked(self) -> None:
         """In a child after fork(): the threads that look up names are not here."""
         self.resolver = Resolver(self.loop)
+        self._tickets = Tickets(self._securing, self.resolver)
         self._hops.forked()
 
 
@@ -331,18 +312,6 @@ class _Lock:
 def _is_own(address: bytes) -> bool:
     """Whether ``address`` is the machine's own: this process is outside."""
     return is_own(address, _socket.socket)
-
-
-def _isolated(chain: Chain) -> Chain:
-    """``chain`` with a login for Tor's circuits that no other run has (IsolateSOCKSAuth)."""
-    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
-    hops = tuple(
-        replace(hop, username=username, password=password)
-        if hop.scheme in ("socks5", "socks5h") and hop.username is None
-        else hop
-        for hop in chain.proxies
-    )
-    return replace(chain, proxies=hops)
 
 
 def _nothing() -> None:

@@ -34,7 +34,7 @@ from pywrap.confine import kernel
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
 from pywrap.relay.loop import IN, OUT
-from pywrap.relay.relay import reset
+from pywrap.relay.relay import prepare, reset
 from pywrap.socks.wire import packed
 
 TYPE_CHECKING = False
@@ -156,7 +156,7 @@ def _serve(channel: socket, program: int, other_end: socket) -> None:
 
 
 class Published:
-    """Accepts at ``listener`` and connects to ``port`` inside; ``carry(outer, inner)`` has the bytes.
+    """Accepts at ``listener`` and connects to ``port`` inside; ``carry(inner, outer)`` has the bytes.
 
     ``source``: the IPv4 address that the server inside sees.
     """
@@ -210,6 +210,7 @@ class Published:
             if not self._listeners.has(address, self._port, own, 1):
                 continue
             sock = self._maker.make(family)
+            prepare(sock)
             try:
                 if family == AF_INET:
                     sock.bind((source, 0))
@@ -229,4 +230,4 @@ class Published:
             outer.close()
             inner.close()
         else:
-            self._carry(outer, inner)
+            self._carry(inner, outer)

@@ -33,6 +33,7 @@ from _socket import (
 )
 
 from pywrap.confine import netlink, ruleset
+from pywrap.relay.relay import prepare
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h
 _SOL_IP, _SOL_IPV6 = 0, 41
@@ -107,6 +108,7 @@ def make(ipv6: bool) -> list[socket]:
     made = [_packets(), _questions()]
     for family in families:
         listener = _transparent(family, SOCK_STREAM)
+        prepare(listener)
         listener.listen(_BACKLOG)
         made += [listener, _transparent(family, SOCK_DGRAM)]
     return made

@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import keep, known, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ WATCHED = frozenset(
         "socket.sendto",
     }
 )
+
+# That of a look-up in a C library by ctypes: ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = "ctypes.dlsym"
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
@@ -77,6 +80,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
         from pywrap.intercept.patches import spawn
 
         spawn.install(handed, settings)
+    keep()
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
@@ -98,10 +102,11 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
-        RuntimeError: it is patched already.
+        RuntimeError: it is patched already, by us, or by gevent or eventlet.
     """
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
+    _refuse_green_sockets()
     arm(lambda: settings, handed)
     import socket  # noqa: F401
 
@@ -109,16 +114,32 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     current()
 
 
+def _refuse_green_sockets() -> None:
+    """Their sockets keep C's own functions, as they were before ours: nothing of them would be tunnelled."""
+    if "socket" not in sys.modules:
+        return
+    import _socket
+    import select
+    import socket
+
+    if not (issubclass(socket.socket, _socket.socket) and hasattr(select, "epoll")):
+        raise RuntimeError(
+            "gevent or eventlet has patched sockets already; call pywrap.install() before that"
+        )
+
+
 def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _runtime, _patches
     import_hook.uninstall()
-    if "pywrap.intercept.patches.spawn" in sys.modules:
-        sys.modules["pywrap.intercept.patches.spawn"].uninstall()
+    spawn = known("pywrap.intercept.patches.spawn")
+    if spawn is not None:
+        spawn.uninstall()
     if _runtime is not None and _runtime.log is not None:
         _runtime.log.close()
-    if "pywrap.marker" in sys.modules:
-        sys.modules["pywrap.marker"].remove()
+    marker = known("pywrap.marker")
+    if marker is not None:
+        marker.remove()
     if _patches is not None:
         _patches.undo()
     _settings = _runtime = _patches = None
@@ -139,7 +160,7 @@ def current() -> Runtime | None:
 
 def _imported(module: Any) -> None:
     if module.__name__ == import_hook.FORK_EXEC:
-        sys.modules["pywrap.intercept.patches.spawn"].patch_fork_exec(module)
+        known("pywrap.intercept.patches.spawn").patch_fork_exec(module)
         return
     if module.__name__ in import_hook.INTERPRETERS:
         _patch_interpreters(module)
@@ -179,6 +200,9 @@ def _text_for_interpreters() -> str:
 def _prepare() -> None:
     """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
     global _registry
+    if sys.is_finalizing():
+        # Nothing can be imported any more; what is loaded serves finalizers (``loading``).
+        return
     # First: the modules below import it as well, and it would be patched in the middle of their own loading.
     import select
 
@@ -249,6 +273,9 @@ def _announced(name: str) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if event == _SYMBOL:
+        _looked_up(args[1])
+        return
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
         return
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
@@ -260,6 +287,16 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     runtime = current()
     if runtime is not None:
         load("pywrap.intercept.audit").check(runtime, event, args)
+
+
+def _looked_up(name: Any) -> None:
+    if not active():
+        return
+    unsupported = load("pywrap.intercept.unsupported")
+    if name in unsupported.SYMBOLS:
+        runtime = current()
+        if runtime is not None:
+            unsupported.check_symbol(runtime, name)
 
 
 def _present() -> Runtime | None:

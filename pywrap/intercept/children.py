@@ -17,14 +17,10 @@ from pywrap.intercept.loading import load
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
 
     from pywrap.config.settings import Settings
     from pywrap.messages import Messages
     from pywrap.programs.joining import Note
-
-    # The file to execute, the command line and the environment.
-    Command: TypeAlias = tuple[str, list[str], dict[str, str]]
 
 # ``config.settings_env.CONFINED``, of which a test holds the copy equal.
 CONFINED = "PYSOCKSIFY_CONFINED"
@@ -64,6 +60,19 @@ class Start:
     groups: tuple[int, ...] | None = None
 
 
+@frozen
+class Command:
+    """What to execute: a file with a command line and an environment, which makes the child another user.
+
+    ``slower``: another one, if the code of the program that runs in the child has made this one impossible.
+    """
+
+    file: str
+    words: list[str]
+    environ: dict[str, str]
+    slower: Command | None = None
+
+
 class Children:
     """Of one process, and those that are forked from it. ``settings()`` are those of the run."""
 
@@ -79,6 +88,7 @@ class Children:
 
     @property
     def settings(self) -> Settings:
+        """The settings of this process, decoded when the first child is started."""
         if self._settings is None:
             self._settings = self._read()
         return self._settings
@@ -150,17 +160,23 @@ class Children:
         note: Note | None,
     ) -> Command:
         joining = load("pywrap.programs.joining")
-        changes = (start.user, start.group, start.groups) != (None, None, None)
-        if note is not None and not start.prepared and not changes:
+        become = joining.becoming(start.user, start.group, start.groups)
+        if note is not None and not (start.prepared and become):
             try:
                 folder = os.path.join(os.getcwd(), start.folder or "")
             except OSError:
                 # It has been removed.
                 folder = ""
-            words = folder and joining.entering(note, folder, file, argv, environ.get("PATH"))
+            words = folder and joining.entering(note, folder, file, argv, environ.get("PATH"), become)
             if words:
-                return words[0], words, {**environ, CONFINED: note.namespace}
+                slower = self._by_python(file, argv, environ, start) if start.prepared else None
+                return Command(words[0], words, {**environ, CONFINED: note.namespace}, slower)
         self._registered = os.getpid()
+        return self._by_python(file, argv, environ, start)
+
+    def _by_python(self, file: str, argv: Sequence[str], environ: Mapping[str, str], start: Start) -> Command:
+        """By ``join.py``, which needs no note, and finds out by itself what it may do."""
+        joining = load("pywrap.programs.joining")
         # A program that cannot be confined is told of by join.py, once.
         self._told.add(file)
         told = joining.Joining(
@@ -173,7 +189,7 @@ class Children:
             start.groups,
         )
         python = _python()
-        return python, joining.joined(python, told, file, argv), dict(environ)
+        return Command(python, joining.joined(python, told, file, argv), dict(environ))
 
     def _current(self) -> Note | None:
         """The note of a broker that stays at least as long as this process; None when there is none."""
@@ -205,6 +221,54 @@ _WITHOUT_TRAFFIC = frozenset(
     for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin")
     for name in ("ldconfig", "uname", "getconf")
 )
+
+
+@frozen
+class Rights:
+    """What a process must still have to enter by the words of a note.
+
+    ``may_enter``: root's capability for it, which no ordinary user needs. ``root``, ``folder``: device
+    and inode of its root folder and of the current one.
+    """
+
+    user: int
+    may_enter: bool
+    root: tuple[int, int]
+    folder: tuple[int, int]
+
+
+def rights(folder: str) -> Rights:
+    """Those of this process, with ``folder`` as its current one."""
+    user = os.geteuid()
+    root, current = os.stat("/"), os.stat(folder)
+    return Rights(
+        user,
+        user != 0 or _has_capability(_CAP_SYS_ADMIN),
+        (root.st_dev, root.st_ino),
+        (current.st_dev, current.st_ino),
+    )
+
+
+_CAP_SYS_ADMIN = 21
+
+
+def _has_capability(number: int) -> bool:
+    with open("/proc/self/status", "rb") as file:
+        _, _, rest = file.read().partition(b"CapEff:")
+    return bool(int(rest.split(None, 1)[0], 16) >> number & 1)
+
+
+def inheritable() -> set[int]:
+    """The descriptors that a program gets that this process executes, beside the first three."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.add(int(name))
+        except OSError:
+            # That of the listing itself.
+            continue
+    return found
 
 
 def _has_no_traffic(file: str) -> bool:

@@ -67,6 +67,7 @@ class Epoll:
 
     @classmethod
     def fromfd(cls, fd: int) -> Epoll:
+        """As ``select.epoll.fromfd``."""
         self = cls.__new__(cls)
         self._adopt(Real.fromfd(fd))
         return self
@@ -80,16 +81,20 @@ class Epoll:
 
     @property
     def closed(self) -> bool:
+        """As that of ``select.epoll``."""
         return bool(self._real.closed)
 
     def close(self) -> None:
+        """As ``select.epoll.close``."""
         self._events.clear()
         self._real.close()
 
     def fileno(self) -> int:
+        """As ``select.epoll.fileno``."""
         return int(self._real.fileno())
 
     def register(self, fd: Any, eventmask: int = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT) -> None:
+        """As ``select.epoll.register``; the registration is noted, for ``rejoin``."""
         number = _number(fd)
         before = self._events.get(number)
         if before is not None and number in _moving:
@@ -97,9 +102,11 @@ class Epoll:
         self._note(self._real.register, number, eventmask)
 
     def modify(self, fd: Any, eventmask: int) -> None:
+        """As ``select.epoll.modify``, also of a descriptor that has become another file."""
         self._note(self._real.modify, _number(fd), eventmask)
 
     def unregister(self, fd: Any) -> None:
+        """As ``select.epoll.unregister``, also of a descriptor that is becoming another file."""
         number = _number(fd)
         moves = _moves.get(number)
         before = self._events.pop(number, None)

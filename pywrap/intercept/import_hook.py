@@ -114,6 +114,7 @@ class Finder:
         self._announced = announced
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """The spec of another finder with our loader, for a module that is waited for (``importlib.abc``)."""
         is_announced = name in GREEN or name in FOREIGN
         if not is_announced and name not in LOADED:
             return None
@@ -155,9 +156,11 @@ class Loader:
         self._imported = imported
 
     def create_module(self, spec: Any) -> Any:
+        """The module of the loader that stands behind this one."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
+        """Execute the module, and what waits for it."""
         # inspect and linecache ask the loader for the source.
         self._spec.loader = module.__loader__ = self._loader
         try:

@@ -11,6 +11,10 @@ everything a hundred times. But not for ever: the one that loads may be interrup
 for the other.
 
 The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
+Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
+
+While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
+run and use sockets: they get what was executed before (``_modules``), or an OSError.
 """
 
 from __future__ import annotations
@@ -37,6 +41,9 @@ _PATIENCE = 1.0
 
 # The names of what has been executed here.
 _loaded: list[str] = []
+# All modules of ours by their names, and where those of a package are.
+_modules: dict[str, Any] = {}
+_folders: dict[str, list[str]] = {}
 _here = _thread._local()
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
 _turn = _thread.allocate_lock()
@@ -47,17 +54,37 @@ def load(name: str) -> Any:
     """The module ``name`` of ours, completely executed.
 
     Raises:
-        OSError: this thread is in the middle of that too many times.
+        OSError: this thread is in the middle of that too many times; or Python shuts down.
     """
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    module = known(name)
+    if module is not None:
+        return module
+    if sys.is_finalizing():
+        raise _too_late(name)
     turn = _take_turn()
     try:
         return _load_alone(name)
     finally:
         if turn is not None:
             _end_turn(turn)
+
+
+def known(name: str) -> Any:
+    """The module ``name`` of ours; None when it has not been executed."""
+    return sys.modules.get(name) or _modules.get(name)
+
+
+def keep() -> None:
+    """Remember the modules of ours that the import system has executed."""
+    for name, module in list(sys.modules.items()):
+        if (name + ".").startswith(_OURS):
+            _remember(name, module)
+
+
+def _remember(name: str, module: Any) -> None:
+    _modules[name] = module
+    if hasattr(module, "__path__"):
+        _folders.setdefault(name, list(module.__path__))
 
 
 def forked() -> None:
@@ -112,13 +139,20 @@ def _load_alone(name: str) -> Any:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
+def _too_late(name: str) -> OSError:
+    # ECANCELED: the module errno cannot be imported now.
+    return OSError(125, f"Python is shutting down, and {name} of pysocksify was not loaded before")
+
+
 def _load(name: str) -> Any:
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    found = known(name)
+    if found is not None:
+        return found
+    if sys.is_finalizing():
+        raise _too_late(name)
     parent, _, own = name.rpartition(".")
     package = _load(parent)
-    spec = PathFinder.find_spec(name, package.__path__)
+    spec = PathFinder.find_spec(name, _folders.get(parent) or package.__path__)
     code = None if spec is None else _code(spec)
     if spec is None or code is None:
         # The program was frozen (PyInstaller): its modules are neither in files nor in an archive.
@@ -130,6 +164,7 @@ def _load(name: str) -> Any:
     # One step of C code: the first that has executed the module.
     module = sys.modules.setdefault(name, module)
     setattr(package, own, module)
+    _remember(name, module)
     _loaded.append(name)
     return module
 
@@ -150,4 +185,6 @@ def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = 
     return module
 
 
-_builtins = {**vars(builtins), "__import__": _import}
+# From 3.15 on, ``-X lazy_imports=all`` has imports take the second name. Ours are made at once: a module that
+# is imported at its first use may be needed when no descriptor is left, or in a signal handler.
+_builtins = {**vars(builtins), "__import__": _import, "__lazy_import__": _import}

@@ -6,6 +6,7 @@ must neither close nor write to.
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 
@@ -14,7 +15,6 @@ from pywrap.intercept.sockets import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
 
 
@@ -48,6 +48,7 @@ class Own(originals.Socket):
         return fd >= 0 and number >= 0 and not is_open(fd, number)
 
     def close(self) -> None:
+        """Close the descriptor, unless it is the program's by now."""
         if self.is_lost():
             self.detach()
         originals.close(self)
@@ -56,6 +57,13 @@ class Own(originals.Socket):
         """In the place of C's, which would close the descriptor unseen. At exit, the kernel closes it."""
         if not is_finalizing():
             self.close()
+
+
+def fresh() -> Own:
+    """A socket for a ``TunnelAttempt``, which replaces it where the proxy has no IPv4 address."""
+    sock = Own(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    sock.setblocking(False)
+    return sock
 
 
 def own(sock: _socket.socket) -> Own:

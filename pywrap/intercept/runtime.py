@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 import sys
 from _operator import index
 
@@ -12,15 +11,16 @@ from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.events import Events
-from pywrap.intercept.hop_probes import HopProbes, end, fresh
+from pywrap.intercept.loading import known
 from pywrap.intercept.lock import Lock
-from pywrap.intercept.own_socket import Own, own
+from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.attempt import TunnelAttempt, wait_for
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
+from pywrap.tunnel.hop_probes import HopProbes
 from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.lookups import LookupFailed, is_host_name
 from pywrap.tunnel.own_addresses import is_own
@@ -33,7 +33,7 @@ from pywrap.tunnel.shared_names import SharedNames, is_confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pywrap.config.settings import Chain, Proxy, Settings
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
-    from pywrap.tunnel.strict_policy import StrictPolicy
+    from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
 
 # Protocols of a datagram socket that UDP ASSOCIATE can stand for.
 _UDP = (0, _socket.IPPROTO_UDP)
@@ -92,14 +92,9 @@ class Runtime:
             start_thread=originals.start_new_thread,
             socketpair=_own_pair,
         )
-        self.hop_probes = HopProbes(settings, self.hops, lambda task: self.background.submit(task))
+        self.hop_probes = HopProbes(settings, self.hops, self._start_probe)
         self.hops.hop_probes = self.hop_probes
-        # A strict chain begins with its first proxy, any other with any of its own.
-        firsts = [
-            self.hops.first(proxy)
-            for chain in settings.chains
-            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
-        ]
+        firsts = self.hops.firsts(settings.chains)
         self.routes = Routes(settings, firsts, self.names, self.hosts, is_here)
         self.chains = _chains(settings)
         self._selections = self._choose()
@@ -207,7 +202,7 @@ class Runtime:
         try:
             self.wait_for(attempt)
         finally:
-            end(attempt)
+            _end(attempt)
         last = attempt.path[-1]
         if command == v5.RESOLVE and attempt.bound.port == last.port:
             # v2ray answers with its own address.
@@ -360,7 +355,7 @@ class Runtime:
     @staticmethod
     def _find_servers(host: str) -> None:
         """Have servers that children are found, if ``host`` is this machine (``Children.find_servers``)."""
-        spawn = sys.modules.get("pywrap.intercept.patches.spawn")
+        spawn = known("pywrap.intercept.patches.spawn")
         if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
             spawn.find_servers()
 
@@ -492,6 +487,22 @@ class Runtime:
             return "local"
         return self.settings.dns.partition(":")[0] if self.remote_names.takes(name) else "placeholder"
 
+    def _start_probe(self, probe: SingleAttempt, deadline: Deadline) -> bool:
+        """Run ``probe`` in the background thread; False without a descriptor (EMFILE) or thread for it."""
+        # Here, not on top: a program with one blocking connection needs no thread.
+        from pywrap.tunnel.background import Task
+
+        sock = None
+        try:
+            sock = fresh()
+            attempt = TunnelAttempt(sock, probe, deadline)
+            self.background.submit(Task(lambda: attempt, lambda *_: _end(attempt)))
+        except (OSError, RuntimeError):
+            if sock is not None:
+                sock.close()
+            return False
+        return True
+
     def _lock(self) -> Lock:
         """The lock of the process (``lock``), which is another one after fork()."""
         return self.registry.lock
@@ -516,24 +527,21 @@ def _is_own(address: bytes) -> bool:
     return is_own(address, originals.Socket)
 
 
+def _end(attempt: TunnelAttempt) -> None:
+    """Close ``attempt``, which began on a ``fresh`` socket."""
+    attempt.abandon()
+    # abandon() leaves the socket to its owner, which is this module.
+    attempt.sock.close()
+
+
 def _chains(settings: Settings) -> dict[str, Chain]:
-    """The chains by their names; with ``isolate_streams``, with credentials of this process alone."""
-    if not settings.isolate_streams:
-        return {chain.name: chain for chain in settings.chains}
-    # Tor keeps streams of different usernames or passwords on different circuits (IsolateSOCKSAuth).
-    username, password = f"pysocksify-{os.getpid()}".encode(), os.urandom(8).hex().encode()
-    return {
-        chain.name: replace(
-            chain,
-            proxies=tuple(
-                replace(hop, username=username, password=password)
-                if hop.scheme in ("socks5", "socks5h") and hop.username is None
-                else hop
-                for hop in chain.proxies
-            ),
-        )
-        for chain in settings.chains
-    }
+    """The chains by their names; with ``isolate_streams``, with a login of this process alone."""
+    chains: Iterable[Chain] = settings.chains
+    if settings.isolate_streams:
+        from pywrap.tunnel.isolation import isolated
+
+        chains = isolated(chains)
+    return {chain.name: chain for chain in chains}
 
 
 def _own_pair() -> tuple[Own, Own]:

@@ -4,6 +4,8 @@ Those that can be patched are in ``patches``. Of the others a line on stderr say
 traffic, whatever the verbosity: it is the only sign of a leak. ``--foreign`` refuses them instead, or says
 nothing. In a confinement, all of them are covered by the kernel.
 
+What a program looks up in the C library by ctypes is treated likewise.
+
 gevent's resolver in C, which asks name servers over UDP, is refused as if it were not installed, unless names
 are resolved here anyway: gevent's usual one calls getaddrinfo() in a thread, and takes its place.
 """
@@ -55,6 +57,15 @@ LEAVES = {
     "zmq": _ALL,
 }
 
+# What a program may look up by ctypes, and start programs, connect, send or ask for names by.
+SYMBOLS = frozenset(
+    {
+        *("system", "popen", "posix_spawn", "posix_spawnp", "execl", "execle", "execlp", "execv", "execve"),
+        *("execvp", "execvpe", "fexecve", "connect", "sendto", "sendmsg", "sendmmsg", "getaddrinfo"),
+        *("gethostbyname", "gethostbyname2", "gethostbyaddr", "getnameinfo", "res_query", "res_search"),
+    }
+)
+
 # One line for each library, of which several modules may be imported.
 _told: set[str] = set()
 
@@ -80,6 +91,28 @@ def check(runtime: Runtime, name: str) -> None:
             -1,
             f"warning: {library} has sockets of its own: {LEAVES[name]} leave directly, past the proxies "
             "(--confine on sends them through)",
+        )
+
+
+def check_symbol(runtime: Runtime, name: str) -> None:
+    """Look at one of ``SYMBOLS`` that the program looks up by ctypes.
+
+    Raises:
+        AttributeError: it must not have it.
+    """
+    if runtime.is_confined:
+        # The kernel sees to what it does.
+        return
+    if runtime.settings.foreign == "refuse":
+        what = f"`{name}` of the C library (--foreign)"
+        runtime.messages.say(1, f"refused: {what}")
+        raise AttributeError(f"pysocksify refused: {what}", name=name)
+    if runtime.settings.foreign == "warn" and name not in _told:
+        _told.add(name)
+        runtime.messages.say(
+            -1,
+            f"warning: the program looks up `{name}` of the C library (ctypes): what it does by that leaves "
+            "directly, past the proxies (--confine on sends it through)",
         )
 
 

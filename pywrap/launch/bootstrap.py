@@ -5,6 +5,7 @@ Called by ``startup/sitecustomize.py``, which ends the process when anything her
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 
@@ -31,15 +32,16 @@ def start(directory: str, hides: bool = True) -> None:
     Raises:
         RuntimeError: the launcher's settings are missing or cannot be read.
     """
-    value = os.environ.get(VARIABLE) or _at_start()
-    if not value and _is_subinterpreter():
+    try:
+        value = _value()
+        text = _from_file(value) if value.startswith(PREFIX) else value
+    except RuntimeError:
+        if not _is_subinterpreter():
+            raise
         # The process must not end for it. The patch of the interpreter that made it arms it now; where C code
         # made it, nothing goes out.
         sys.addaudithook(_refuse)
         return
-    if not value:
-        raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
-    text = _from_file(value) if value.startswith(PREFIX) else value
     if " keep_env " not in text and any("proxy" in name.lower() for name in os.environ):
         from pywrap.config import variables
 
@@ -60,6 +62,13 @@ def _tell_of_earlier(known: Settings) -> None:
         load("pywrap.messages").Messages(known.verbosity).say(1, text)
 
 
+def _value() -> str:
+    value = os.environ.get(VARIABLE) or _at_start()
+    if not value:
+        raise RuntimeError(f"PYTHONPATH names pysocksify, but {VARIABLE} is not set")
+    return value
+
+
 def _at_start() -> str:
     """Our variable as this process got it; "" if that is not known. A program may have cleaned ``os.environ``
     before it makes a subinterpreter, and that comes by here."""
@@ -73,15 +82,15 @@ def _at_start() -> str:
 
 
 def _is_subinterpreter() -> bool:
-    interpreters = __import__("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
-    # A pair, of which the second tells who made it; before 3.13 the number alone.
-    current = interpreters.get_current()
-    return int(current[0] if isinstance(current, tuple) else current) != 0
+    if hasattr(_thread, "_is_main_interpreter"):
+        return not _thread._is_main_interpreter()
+    # Python 3.11.
+    return int(__import__("_xxsubinterpreters").get_current()) != 0
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
     if event in intercept.WATCHED and not intercept.active():
-        raise PermissionError(1, f"pysocksify refused: {VARIABLE} was taken away from this interpreter")
+        raise PermissionError(1, "pysocksify refused: this interpreter has no settings")
 
 
 def _from_file(value: str) -> str:
@@ -100,9 +109,9 @@ def _from_file(value: str) -> str:
 
 
 def _ended(value: str) -> None:
-    from pywrap.launch import secrets
-
-    secrets.discard(value)
+    # The end of a subinterpreter is not that of the process.
+    if not _is_subinterpreter():
+        load("pywrap.launch.secrets").discard(value)
 
 
 def settings(text: str) -> Settings:

@@ -13,6 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def main() -> None:
+    """Serve the children of a run. In sys.argv: its name, its owner, and a descriptor to report to."""
     # Behind the standard library.
     sys.path.append(ROOT)
     from pywrap.config.settings_env import decode

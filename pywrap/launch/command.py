@@ -122,6 +122,7 @@ class Covered:
         return self._through is not None and self._through.says_settings
 
     def words(self, environ: Mapping[str, str]) -> list[str]:
+        """The command line, for a program with the variables ``environ``."""
         return self._words if self._through is None else self._through.with_environment(environ)
 
 

@@ -1,4 +1,4 @@
-"""Who asks for a connection: the thread, and the library of the program, as far as the stack tells."""
+"""Which thread and which library of the program ask for a connection, as far as the stack tells."""
 
 from __future__ import annotations
 

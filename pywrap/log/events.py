@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Raised when a field is taken away or changes its meaning; new fields and new kinds of lines may come.
 VERSION = 1
 
-# Who wrote a line.
+# Which part of pysocksify wrote a line.
 PATCH = "patch"
 BROKER = "broker"
 LAUNCHER = "launcher"

@@ -56,6 +56,7 @@ class HandshakeTimes:
 
     @property
     def waited(self) -> float:
+        """Seconds until the present path was begun."""
         return self._marks[0][2] - self._begun if self._marks else 0.0
 
     def hops(self, end: float) -> Sequence[HopTimes]:

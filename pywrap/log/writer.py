@@ -122,6 +122,7 @@ class LineWriter:
         return not self._is_torn
 
     def close(self) -> None:
+        """Close the log, unless its descriptor is the program's by now."""
         if self._is_open():
             os.close(self._fd)
         self._fd = -1

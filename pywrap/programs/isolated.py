@@ -4,14 +4,15 @@
     python [OPTION]... isolated.py code|module|script|script-x|stdin TARGET COUNT [WORD]... [ARG]...
 
 COUNT words follow TARGET: those of the original command before the arguments of the program. OPTION are those
-that the interpreter had there. One thing differs from Python itself: with a terminal as stdin, the session is
-one of the module ``code``. Any Python may read this file, however old: hence its style.
+that the interpreter had there. One thing differs from Python itself: with a terminal as stdin, the session of
+Python 3.11 and 3.12 is one of the module ``code``. Any Python may read this file, however old: hence its style.
 
 Everything is in one function: this module is ``__main__``, and is emptied before the program runs in it.
 """
 
 
 def main():
+    """Load the patches, and then do what the interpreter would have done without this script."""
     import os
     import sys
 
@@ -46,8 +47,20 @@ def main():
         return True
 
     def as_code(source, name):
+        run(lambda: compile(source, name, "exec", dont_inherit=True))
+
+    def as_compiled(loader):
+        def code():
+            try:
+                return loader.get_code("__main__")
+            except ImportError:
+                raise RuntimeError("Bad magic number in .pyc file")
+
+        run(code)
+
+    def run(code):
         try:
-            exec(compile(source, name, "exec", dont_inherit=True), namespace)
+            exec(code(), namespace)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
@@ -59,6 +72,26 @@ def main():
             sys.last_exc = error
             sys.excepthook(kind, error, trace)
             sys.exit(1)
+
+    def interact():
+        """As Python does with a terminal: its banner, the hook of site, and the REPL of its version."""
+        if not sys.flags.quiet:
+            sys.stderr.write("Python %s on %s\n" % (sys.version, sys.platform))
+            if not sys.flags.no_site:
+                words = '"help", "copyright", "credits" or "license"'
+                sys.stderr.write("Type %s for more information.\n" % words)
+        getattr(sys, "__interactivehook__", lambda: None)()
+        if sys.version_info < (3, 13):
+            import code
+
+            code.interact("", local=namespace, exitmsg="")
+        elif os.environ.get("PYTHON_BASIC_REPL") and not sys.flags.ignore_environment:
+            sys._baserepl()
+        else:
+            from _pyrepl.main import interactive_console
+
+            # It says what prevents it, and is the plain one then.
+            interactive_console(sys.modules["__main__"], pythonstartup=not sys.flags.ignore_environment)
 
     load()
     mode, _, skips_line = sys.argv[1].partition("-")
@@ -93,19 +126,24 @@ def main():
             error = "%s: can't open file %r: [Errno %d] %s\n"
             sys.stderr.write(error % (sys.executable, os.path.abspath(target), err.errno, err.strerror))
             sys.exit(2)
-        from importlib.machinery import SourceFileLoader
+        from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+        from importlib.util import MAGIC_NUMBER
 
-        namespace.update(__file__=target, __loader__=SourceFileLoader("__main__", target))
+        # By these, Python recognises a compiled file.
+        is_compiled = target.endswith(".pyc") or source[:2] == MAGIC_NUMBER[:2]
+        loader = (SourcelessFileLoader if is_compiled else SourceFileLoader)("__main__", target)
+        namespace.update(__file__=target, __loader__=loader)
         if sys.version_info < (3, 15):
             namespace["__cached__"] = None
-        # -x: Python skips the first line.
-        as_code(b"\n" + source.partition(b"\n")[2] if skips_line else source, target)
+        if is_compiled:
+            as_compiled(loader)
+        else:
+            # -x: Python skips the first line.
+            as_code(b"\n" + source.partition(b"\n")[2] if skips_line else source, target)
     elif mode == "code":
         as_code(target, "<string>")
     elif sys.stdin is not None and sys.stdin.isatty():
-        import code
-
-        code.interact(local=namespace, exitmsg="")
+        interact()
     elif sys.stdin is not None:
         as_code(sys.stdin.read(), "<stdin>")
 

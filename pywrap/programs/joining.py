@@ -29,6 +29,8 @@ FOLDERS = ("/dev/shm/pysocksify-{user}", "/tmp/pysocksify-{user}")
 NOTE = "children-"
 # In the words of a note: the current folder of the child.
 FOLDER = "{folder}"
+# The place of words that make the child another user, of setpriv(1), as root's notes have it.
+BECOME = "{become}"
 YES, NO = "yes", "no"
 # What asks the broker to look for servers among the children.
 LOOK = b"look"
@@ -77,6 +79,7 @@ class Joining:
     groups: tuple[int, ...] | None = None
 
     def encode(self) -> str:
+        """A text without blanks, which ``decode`` reads."""
         groups = None if self.groups is None else ",".join(map(str, self.groups))
         values = (self.run, self.owner, int(self.must), int(self.ignores), self.user, self.group, groups)
         return ":".join("-" if value is None else str(value) for value in values)
@@ -101,17 +104,36 @@ def joined(python: str, told: Joining, file: str, argv: Sequence[str]) -> list[s
     return [python, *ALONE, JOIN, told.encode(), file, *argv]
 
 
-def entering(note: Note, folder: str, file: str, argv: Sequence[str], path: str | None) -> list[str] | None:
+def becoming(user: int | None, group: int | None, groups: Sequence[int] | None) -> tuple[str, ...]:
+    """The words for BECOME. As in ``Joining``."""
+    words = [] if user is None else [f"--reuid={user}"]
+    words += [] if group is None else [f"--regid={group}"]
+    if groups:
+        words.append(f"--groups={','.join(map(str, groups))}")
+    elif groups is not None:
+        words.append("--clear-groups")
+    elif group is not None:
+        words.append("--keep-groups")
+    return tuple(words)
+
+
+def entering(
+    note: Note, folder: str, file: str, argv: Sequence[str], path: str | None, become: tuple[str, ...] = ()
+) -> list[str] | None:
     """The command line that enters by nsenter(1), to execute ``file`` with ``argv`` in ``folder``.
 
-    ``path``: the child's $PATH. None: nsenter(1) cannot give the program this argv.
+    ``path``: the child's $PATH. ``become``: of ``becoming``. None: nsenter(1) cannot give the program this
+    argv.
     """
     if not note.words or not argv:
         return None
     # It is called by its first argument, and searched as execvp(3) does.
     if argv[0] != file and ("/" in argv[0] or not path or not _is_found(argv[0], path, file)):
         return None
-    return [*(word.replace(FOLDER, folder) for word in note.words), *argv]
+    words: list[str] = []
+    for word in note.words:
+        words += become if word == BECOME else [word.replace(FOLDER, folder)]
+    return [*words, *argv]
 
 
 def _is_found(name: str, path: str, file: str) -> bool:

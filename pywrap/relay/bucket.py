@@ -21,6 +21,7 @@ class Bucket:
         self._since = monotonic()
 
     def take(self, count: int) -> None:
+        """Take ``count`` bytes, on credit if need be."""
         now = monotonic()
         self._left = min(self._burst, self._left + (now - self._since) * self.rate) - count
         self._since = now

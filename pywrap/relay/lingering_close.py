@@ -24,6 +24,11 @@ LIMIT = 1024 * 1024
 
 
 class LingeringClose:
+    """Ends the connection of ``client`` so that it can read our last bytes.
+
+    Calls ``done`` when it is closed.
+    """
+
     __slots__ = ("_buffer", "_client", "_done", "_left", "_loop", "_timer")
 
     def __init__(self, loop: Loop, buffer: memoryview, client: socket, done: Callable[[], None]) -> None:
@@ -35,6 +40,7 @@ class LingeringClose:
         self._timer = loop.after(PATIENCE, self.close)
 
     def start(self) -> None:
+        """Send the end of our bytes, and wait for that of the client's."""
         self._loop.watch(self._client.fileno(), IN, self._on_readable)
         try:
             self._client.shutdown(SHUT_WR)
@@ -42,9 +48,11 @@ class LingeringClose:
             self.close()
 
     def abort(self) -> None:
+        """Close it now."""
         self.close()
 
     def close(self) -> None:
+        """Close it now, and call ``done``."""
         self._loop.cancel(self._timer)
         self._loop.close(self._client)
         self._done()

@@ -82,6 +82,7 @@ class Loop:
         self._handlers[fd] = handler, None if shared else self.owner
 
     def unwatch(self, fd: int) -> None:
+        """Call nothing for ``fd`` any more; it may not be watched."""
         if self._handlers.pop(fd, None):
             del self._events[fd]
             self._epoll.unregister(fd)
@@ -108,6 +109,7 @@ class Loop:
         return self._timers.add(delay, call, None if shared else self.owner)
 
     def cancel(self, timer: Timer) -> None:
+        """Never call ``timer``, which may have run."""
         self._timers.cancel(timer)
 
     def call(self, function: Callable[[], None], owner: Owner | None = None) -> None:

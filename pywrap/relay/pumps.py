@@ -70,6 +70,8 @@ class SinkLost(Exception):
 
 
 class CopyPump:
+    """Moves bytes by recv() and send(); ``held`` of them wait for the sink."""
+
     __slots__ = ("_buffer", "_pending", "held")
 
     def __init__(self, buffer: memoryview, pending: bytes = b"") -> None:
@@ -78,6 +80,10 @@ class CopyPump:
         self.held = len(pending)
 
     def move(self, source: socket, sink: socket) -> int:
+        """Move one buffer; return how many bytes came, 0 at the end.
+
+        BlockingIOError where nothing has come.
+        """
         buffer = self._buffer
         try:
             count = source.recv_into(buffer)
@@ -99,6 +105,7 @@ class CopyPump:
         return count
 
     def flush(self, sink: socket) -> None:
+        """Send what is held, as far as the sink takes it."""
         try:
             sent = sink.send(self._pending)
         except BlockingIOError:
@@ -110,6 +117,8 @@ class CopyPump:
 
 
 class SplicePump:
+    """Moves bytes by splice(2) through a pipe of its own, without copying; ``held`` of them are in it."""
+
     __slots__ = ("_read", "_write", "held", "idle")
 
     def __init__(self) -> None:
@@ -125,6 +134,10 @@ class SplicePump:
             raise
 
     def move(self, source: socket, sink: socket) -> int:
+        """Move one pipe's fill; return how many bytes came, 0 at the end.
+
+        BlockingIOError where nothing has come.
+        """
         self.idle = False
         try:
             count = os.splice(source.fileno(), self._write, PIPE, flags=_FLAGS)
@@ -139,6 +152,7 @@ class SplicePump:
         return count
 
     def flush(self, sink: socket) -> None:
+        """Send what is in the pipe, as far as the sink takes it."""
         self.idle = False
         read, out = self._read, sink.fileno()
         try:
@@ -150,6 +164,7 @@ class SplicePump:
             raise SinkLost from err
 
     def close(self) -> None:
+        """Close the pipe."""
         os.close(self._read)
         os.close(self._write)
 
@@ -184,6 +199,7 @@ class Pipes:
         return pipe
 
     def take_back(self, pipe: SplicePump) -> None:
+        """Take ``pipe`` back from the direction that it was lent to."""
         del self._lent[pipe]
         if pipe.held:
             # A broken connection's bytes must never reach another one.
@@ -192,6 +208,7 @@ class Pipes:
             self._free.append(pipe)
 
     def close(self) -> None:
+        """Close all pipes, lent ones too."""
         for pipe in [*self._free, *self._lent]:
             pipe.close()
         self._free.clear()

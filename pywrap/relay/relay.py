@@ -100,6 +100,11 @@ class Relay:
         """Bytes that were taken from either end."""
         return 0 if self.over else self._up.carried + self._down.carried
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether all that the client sent, and the end of it, was given to the target's socket."""
+        return self.over or self._up.is_done
+
     def start(self, early: bytes) -> None:
         """Begin, with what the client sent before there was a tunnel."""
         self._down.want()
@@ -125,6 +130,7 @@ class Relay:
             self.close(complete=False)
 
     def close(self, complete: bool = True) -> None:
+        """Close both connections, and report the bytes; ``complete``: whether both ends had closed theirs."""
         self.over = True
         up, down = self._up, self._down
         for direction in (up, down):
@@ -168,6 +174,11 @@ class Direction:
         self._events = -1  # what epoll was asked for; nothing yet
         self._brake: Brake | None = None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the source has ended, and the sink knows."""
+        return self._shut
+
     def throttle(self, bucket: Bucket) -> None:
         """Be no faster than ``bucket`` says, which others may share."""
         self._pump = CopyPump(self.relay.buffer)
@@ -181,6 +192,7 @@ class Direction:
             self._brake.timer = None
 
     def prepend(self, data: bytes) -> None:
+        """Send ``data`` first, which came before the relay was made."""
         self._pump = CopyPump(self.relay.buffer, data)
         self.carried = len(data)
 

@@ -67,12 +67,10 @@ class Securing:
             from pywrap.relay.tls import Tls
 
             return self._wrap(sock, Tls(self._contexts[step.hop], step.hop))
-        assert isinstance(step, Establish), "there is no other"
-        self.establish(step)
-        return sock
+        raise AssertionError("a context is made by ``establish``, in a thread")
 
     def establish(self, step: Establish) -> None:
-        """Make the context. It waits for the KDC, and may do so in a thread.
+        """Make the context. It waits for the KDC, so it is not for the thread of the loop.
 
         Raises:
             AuthenticationFailed: there is no ticket for the hop.

@@ -30,6 +30,8 @@ class Timer:
 
 
 class Timers:
+    """What is to be called at a moment of the monotonic clock, in order."""
+
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._cancelled = 0
@@ -37,6 +39,7 @@ class Timers:
         self._number = count()
 
     def add(self, delay: float, call: Callable[[], None], owner: Any = None) -> Timer:
+        """Call ``call`` in ``delay`` seconds. ``owner``: for ``cancel_all``."""
         timer = Timer(call, owner)
         heappush(self._heap, (monotonic() + delay, next(self._number), timer))
         return timer
@@ -55,6 +58,7 @@ class Timers:
             self._cancelled = 0
 
     def cancel_all(self, owner: Any) -> None:
+        """Cancel what was added with ``owner``."""
         for _, _, timer in [entry for entry in self._heap if entry[2].owner is owner]:
             self.cancel(timer)
 

@@ -76,6 +76,10 @@ class Tls:
                 pass
 
     def decode(self, data: bytes) -> bytes:
+        """The plain bytes of ``data``, which came by the network.
+
+        B"" at the end, and while there are none.
+        """
         self._incoming.write(data)
         plain = []
         try:
@@ -110,6 +114,7 @@ class Tls:
                 raise ProtocolError(f"TLS: another certificate than the pinned one: {found}")
 
     def encode(self, data: bytes) -> bytes:
+        """What to send for the plain bytes ``data``."""
         if self._is_ready:
             self._object.write(data)
         else:
@@ -118,6 +123,7 @@ class Tls:
         return self._outgoing.read()
 
     def finish(self) -> bytes:
+        """What to send at the end: the close_notify alert (RFC 8446, section 6.1)."""
         try:
             self._object.unwrap()
         except ssl.SSLError:
@@ -126,4 +132,5 @@ class Tls:
         return self._outgoing.read()
 
     def take_output(self) -> bytes:
+        """What is to be sent without anything to say, as messages of the handshake."""
         return self._outgoing.read()

@@ -7,8 +7,9 @@ for hops).
 
 Here, from the bottom up: ``threads`` (calls that block, with a share for each client), ``tcp.dial`` (names
 and connections), ``handshake`` (a dialogue fed as bytes come), ``commands`` (a file each), ``session`` (one
-client), ``server`` (the listeners). Datagrams have ``udp.outbound`` (the sockets to the peers),
-``udp.names`` (peers that are names) and ``udp.datagrams`` (between the client and them).
+client), ``server`` (the listeners). Datagrams have ``udp.sockaddr``, ``udp.batch`` and ``udp.mmsg`` (many of
+them by one system call), ``udp.outbound`` (the sockets to the peers), ``udp.names`` (peers that are names)
+and ``udp.datagrams`` (between the client and them).
 
 What a client may do: ``rules``, ``limits``, ``users`` and ``passwords``, ``ident``. Through other proxies:
 ``upstream``, ``onward`` (datagrams), ``advertised``. As a program it is ``__main__``, with ``options``,

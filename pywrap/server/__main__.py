@@ -10,17 +10,11 @@ from pywrap import __version__
 from pywrap.errors import ConfigError, counted
 from pywrap.frozen import replace
 from pywrap.server import systemd, workers
+from pywrap.server.command_line import help_text, parse
 from pywrap.server.counters import Counters, Page
 from pywrap.server.log import Log
-from pywrap.server.options import (
-    DEFAULT_FILE,
-    DEFAULT_LISTEN,
-    Options,
-    UsageError,
-    help_text,
-    is_loopback,
-    parse,
-)
+from pywrap.server.option_table import DEFAULT_FILE, DEFAULT_LISTEN
+from pywrap.server.option_values import UsageError, is_loopback
 from pywrap.server.server import Server, fast_open_is_allowed
 from pywrap.server.upstream import Upstream
 from pywrap.server.users import add_user, read_users
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from ssl import SSLContext
 
+    from pywrap.server.chosen_options import Options
     from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
 
@@ -64,7 +59,8 @@ def run(argv: list[str]) -> int:
     if options.explain:
         from pywrap.server.explain import explain
 
-        line, allowed = explain(options.explain, options.rules, _is_guarded(options, [], users))
+        upstream = Upstream(options.proxies, options.routes)
+        line, allowed = explain(options.explain, options.rules, _is_guarded(options, [], users), upstream)
         sys.stdout.write(line)
         return 0 if allowed else REFUSED
     _occupy_standard_descriptors()

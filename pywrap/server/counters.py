@@ -23,15 +23,18 @@ class Counters:
         self.troubles = 0
 
     def record(self, record: Record) -> None:
+        """Count a request by its command and outcome."""
         denied = record.outcome.startswith("not allowed")
         key = record.command, "denied" if denied else "failed" if record.outcome else "succeeded"
         self.requests[key] = self.requests.get(key, 0) + 1
 
     def closed(self, up: int, down: int) -> None:
+        """Count the bytes of a connection that has ended."""
         self.bytes_up += up
         self.bytes_down += down
 
     def udp_closed(self, traffic: Traffic) -> None:
+        """Count the datagrams of an association that has ended."""
         self.datagrams_up += traffic.up
         self.datagrams_down += traffic.down
         self.datagrams_dropped += sum(traffic.dropped.values())
@@ -61,6 +64,7 @@ class Page:
         self.port: int = self._server.server_port
 
     def close(self) -> None:
+        """Stop serving the page."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

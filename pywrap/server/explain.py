@@ -1,4 +1,4 @@
-"""``--explain``: which rule decides on a request, found with the code that the server decides with."""
+"""``--explain``: which rule or route decides on a request, found with the server's own code."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import _socket
 
 from pywrap.config.host import is_address, split_port
 from pywrap.errors import ConfigError
-from pywrap.server.options import UsageError, check_command
-from pywrap.server.rules import Guard, Party, Rules
-from pywrap.socks.wire import packed, unmapped
+from pywrap.server.option_values import UsageError, parse_command
+from pywrap.server.rules import CONNECT, UDP, Decision, Guard, Party, Rules
+from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pywrap.server.rules import AccessRule, Decision
+    from pywrap.server.rules import AccessRule
+    from pywrap.server.upstream import Upstream
 
 
-def explain(words: Sequence[str], rules: Sequence[AccessRule], guarded: bool) -> tuple[str, bool]:
+def explain(
+    words: Sequence[str], rules: Sequence[AccessRule], guarded: bool, upstream: Upstream
+) -> tuple[str, bool]:
     """Lines for the four ``words`` of the option, and whether the request is allowed.
 
-    Of a name, each address that it has now; it is allowed if one of them is.
+    Of a name, each address that it has now; it is allowed if one of them is. Of a name that other proxies
+    look up, what the name says.
 
     Raises:
         UsageError: one of the words is none.
@@ -35,15 +39,25 @@ def explain(words: Sequence[str], rules: Sequence[AccessRule], guarded: bool) ->
         raise UsageError(f"not HOST:PORT: `{destination}`", "the last is the destination") from None
     address = packed(unmapped(client))
     assert address is not None
-    party = Party(address, b"" if user == "-" else user.encode(), check_command(command))
+    party = Party(address, b"" if user == "-" else user.encode(), parse_command(command))
     judge = Rules(rules, Guard(lambda *_: False) if guarded else None)
+    way = upstream.way(Endpoint(host, port), party.command == UDP)
+
+    def told(decision: Decision) -> tuple[str, bool]:
+        if decision.allowed and way.refusal:
+            decision = Decision(False, way.refusal.removeprefix("not allowed: "))
+        elif decision.allowed and not way.chain and party.command in (CONNECT, UDP) and is_unspecified(host):
+            decision = Decision(False, "an unspecified address is no destination")
+        return _line(destination, decision), decision.allowed
+
     literal = packed(unmapped(host))
     if literal is not None:
-        decision = judge.on_address(party, literal, port)
-        return _line(destination, decision), decision.allowed
+        return told(judge.on_address(party, literal, port))
     decision_on_name = judge.on_name(party, host, port)
     if decision_on_name is not None:
-        return _line(destination, decision_on_name), decision_on_name.allowed
+        return told(decision_on_name)
+    if way.chain or way.refusal:
+        return told(Decision(True, "no rule is against the name, which the last proxy looks up"))
     try:
         found = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)
     except OSError as err:

@@ -50,6 +50,7 @@ class Ident:
         self._timer: Timer | None = None
 
     def start(self) -> None:
+        """Ask the client's machine (RFC 1413)."""
         try:
             here, there = self._client.getsockname(), self._client.getpeername()
             self._sock = sock = open_socket(self._client.family, SOCK_STREAM)
@@ -67,6 +68,7 @@ class Ident:
         self._loop.watch(sock.fileno(), OUT, self._on_connected)
 
     def cancel(self) -> None:
+        """Ask no more; the answer is not told."""
         self._done = None
         if self._timer is not None:
             self._loop.cancel(self._timer)

@@ -78,6 +78,7 @@ class Census:
 
     @property
     def half_open(self) -> int:
+        """How many connections have no complete request yet."""
         return len(self._half_open)
 
     def begun(self, session: HalfOpen) -> None:
@@ -85,6 +86,7 @@ class Census:
         self._half_open.pop(session, None)
 
     def leave(self, session: HalfOpen) -> None:
+        """A connection has ended."""
         self.begun(session)
         self.total -= 1
         self.give_back("client", session.party)
@@ -97,6 +99,7 @@ class Census:
         return True
 
     def give_back(self, kind: str, key: Hashable) -> None:
+        """Count one less of ``key``, which ``take`` has counted."""
         left = self._counts[kind, key] - 1
         if left:
             self._counts[kind, key] = left

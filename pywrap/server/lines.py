@@ -36,6 +36,7 @@ class Lines:
         self._fd, self._send, self._close = _never_waiting(fd)
 
     def write(self, line: bytes) -> None:
+        """Write ``line``, which ends with a newline, or count it as lost; never waits."""
         if self._flush():
             self._rest = self._put(line)
             if self._rest == line:

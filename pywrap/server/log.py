@@ -36,39 +36,48 @@ class Log:
         self._lines.when_writable = when_writable
 
     def close(self) -> None:
+        """Write what is left, as far as that goes without waiting."""
         self._lines.close()
 
     def note(self, words: str) -> None:
+        """Something that happened to the server; not with --quiet."""
         if self.verbosity >= 0:
             self._say("note", words)
 
     def listening(self, address: Endpoint) -> None:
+        """An address that clients are accepted at."""
         self._say("listening", f"listening on {address}", host=address.host, port=address.port)
 
     def warning(self, words: str) -> None:
+        """Something that the user should change."""
         self._say("warning", f"warning: {words}")
 
     def trouble(self, words: str) -> None:
+        """Something that went wrong, and is over or tried again; not with --quiet."""
         if self.verbosity >= 0:
             self._say("trouble", words)
 
     def record(self, record: Record) -> None:
+        """A request has been answered; not with --quiet."""
         if self.verbosity >= 0:
             words = f"{_request(record)}: {record.outcome or _success(record)}"
             self._say("request", words, **_fields(record))
 
     def arrived(self, record: Record) -> None:
+        """The peer of a BIND has come, or has not; not with --quiet."""
         if self.verbosity >= 0:
             words = f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}"
             self._say("arrived", words, **_fields(record))
 
     def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
+        """A connection has ended, after ``seconds`` and with the bytes each way; with --verbose."""
         if self.verbosity >= 1:
             words = f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down"
             numbers = {"seconds": round(seconds, 3), "bytes_up": up, "bytes_down": down}
             self._say("closed", words, **_fields(record), **numbers)
 
     def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
+        """An association has ended, after ``seconds``; with --verbose."""
         if self.verbosity >= 1:
             words = f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}"
             numbers = {

@@ -12,7 +12,7 @@ from _socket import AF_INET, AF_INET6
 from pywrap.errors import ProtocolError
 from pywrap.relay.loop import IN
 from pywrap.server.advertised import advertised, host_of
-from pywrap.server.udp.outbound import BATCH, udp_socket
+from pywrap.server.udp.outbound import udp_socket
 from pywrap.server.upstream import ChainDial
 from pywrap.socks import v5
 from pywrap.socks.datagram import pack_header, unpack_header
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.server.tcp.dial import Resolver
     from pywrap.server.upstream import Upstream
+
+# Datagrams in a row, before the others have a turn.
+_BATCH = 64
 
 _ANY = Endpoint("0.0.0.0", 0)
 
@@ -66,6 +69,7 @@ class Associating:
         ]
 
     def start(self) -> None:
+        """Begin to open the associations."""
         for dial in list(self._dials):
             # One that failed at once has cancelled the others.
             if self._dials:
@@ -160,6 +164,7 @@ class Onward:
             self._sock.send(self._prefix + datagram)
 
     def close(self) -> None:
+        """Close the associations; nothing is reported any more."""
         if self._lost is not None:
             self._lost = self._answer = None
             for control in self._controls:
@@ -167,7 +172,7 @@ class Onward:
             self._loop.close(self._sock)
 
     def _on_datagram(self, events: int) -> None:
-        for _ in range(BATCH):
+        for _ in range(_BATCH):
             if self._answer is None:
                 return
             try:

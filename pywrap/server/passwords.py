@@ -127,6 +127,10 @@ class Authenticator:
         self._dummy = next((each for each in users.values() if isinstance(each, Hashed)), b"")
 
     def check(self, party: str, name: bytes, password: bytes) -> bool | Later:
+        """Whether ``password`` is that of ``name``.
+
+        A ``Later`` where the answer takes time, or has to wait.
+        """
         wait = self._wait(party)
         if not wait:
             result = self._check_quickly(name, password)
@@ -213,11 +217,13 @@ class Failures:
         self.last = 0.0
 
     def add(self, now: float) -> None:
+        """Note a failure at the moment ``now``, in seconds of the monotonic clock."""
         self._count += 1
         self.last = now
         self._next = max(self._next, now + self._delay)
 
     def queue(self, now: float) -> float:
+        """Take the next place for an attempt; return the seconds to wait for it."""
         begin = max(now, self._next)
         self._next = begin + self._delay
         return begin - now

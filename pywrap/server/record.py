@@ -38,4 +38,5 @@ class Traffic:
         self.dropped: dict[str, int] = {}
 
     def drop(self, why: str, count: int = 1) -> None:
+        """Count datagrams that were dropped, by the reason."""
         self.dropped[why] = self.dropped.get(why, 0) + count

@@ -205,6 +205,8 @@ class Party:
 
 
 class Rules:
+    """Decides by ``rules``, the first that matches, and then by ``guard``."""
+
     def __init__(self, rules: Sequence[AccessRule] = (), guard: Guard | None = None) -> None:
         self._rules = [_Compiled(rule) for rule in rules]
         self._guard = guard
@@ -278,6 +280,7 @@ class Judge:
         self._party = party
 
     def command(self) -> str:
+        """Why the command itself is refused; "" when it is not."""
         return _reason(self._rules.on_command(self._party))
 
     def name(self, name: str, port: int) -> str:

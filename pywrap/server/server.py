@@ -20,7 +20,7 @@ from _socket import (
     TCP_FASTOPEN,
     socket,
 )
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 
 from pywrap.errors import ConfigError
@@ -39,6 +39,7 @@ from pywrap.server.rules import Guard, Rules
 from pywrap.server.session import Policy, Session, Shared
 from pywrap.server.tcp.dial import Resolver
 from pywrap.server.threads import Pool
+from pywrap.server.udp.mmsg import make_batch
 from pywrap.server.udp.outbound import UdpRules
 from pywrap.server.upstream import Upstream
 from pywrap.socks import v5
@@ -178,6 +179,8 @@ class Server:
             resolver=self._resolver,
             pipes=self._pipes,
             buffer=memoryview(bytearray(BUFFER)),
+            # Most servers carry no datagrams, and it brings ctypes along.
+            batch=cache(make_batch),
             policy=Policy(None, Rules()),
             census=self._census,
             wrapped=self._wrapped,
@@ -248,6 +251,7 @@ class Server:
 
     @property
     def is_draining(self) -> bool:
+        """Whether it accepts no client any more and waits for the last to end."""
         return self._draining
 
     def drain(self, patience: float) -> int:
@@ -320,9 +324,11 @@ class Server:
         self._shared.policy.upstream = upstream
 
     def set_tls(self, tls: SSLContext) -> None:
+        """Serve clients that come from now on by the context ``tls``."""
         self._tls = tls
 
     def set_limits(self, limits: Limits) -> None:
+        """Have ``limits`` from now on."""
         self._census.limits = limits
         if self._sweep is not None:
             self._loop.cancel(self._sweep)
@@ -377,7 +383,7 @@ class Server:
                 return
             except OSError as err:
                 if err.errno in _EXHAUSTED:
-                    self._trouble(f"accepting nobody for the moment: {err.strerror}")
+                    self._trouble(f"accepting no client for the moment: {err.strerror}")
                     self._pause()
                 # The others, ECONNABORTED for one, are about a client that is gone.
                 return

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pywrap.server.record import Traffic
     from pywrap.server.rules import Rules
     from pywrap.server.tcp.dial import Resolver
+    from pywrap.server.udp.batch import Batch
     from pywrap.server.udp.outbound import UdpRules
     from pywrap.socks.serve import Gssapi, Request
     from pywrap.socks.wire import Later
@@ -89,6 +90,7 @@ class Shared:
     resolver: Resolver
     pipes: Pipes
     buffer: memoryview
+    batch: Callable[[], Batch]
     policy: Policy
     census: Census
     wrapped: set[Wrapped]
@@ -119,9 +121,11 @@ class Asking:
         self._ident = Ident(shared.loop, session.outer, request.user, self._answered)
 
     def start(self) -> None:
+        """Ask for the client's user."""
         self._ident.start()
 
     def abort(self) -> None:
+        """End it: the server stops."""
         self._ident.cancel()
         self._session.record(self._request, "the server stopped")
         self._session.hang_up()
@@ -328,6 +332,8 @@ class Session:
 
     def _take(self, request: Request) -> str:
         """Count the request against the limits; return why it is beyond them, or ""."""
+        if request.command == v5.CONNECT and not request.checked:
+            return ""
         census, limits = self.shared.census, self.shared.census.limits
         wanted: list[tuple[str, Hashable, int, str]] = []
         if request.checked:
@@ -366,6 +372,8 @@ class Session:
     @property
     def throttles(self) -> tuple[Bucket, Bucket] | None:
         """What this client's bytes up and down are counted in; None without a limit."""
+        if not self.shared.census.limits.rate:
+            return None
         up, down = (self.shared.census.bucket(self.party, each) for each in ("up", "down"))
         return None if up is None or down is None else (up, down)
 
@@ -484,6 +492,7 @@ class Session:
             self.hang_up()
 
     def hang_up(self) -> None:
+        """Close the client's connection, and end."""
         self.shared.loop.close(self.client)
         self.over()
 

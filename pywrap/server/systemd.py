@@ -6,8 +6,8 @@ By hand, since it is an environment variable each and one datagram.
 from __future__ import annotations
 
 import os
-import time
 from _socket import AF_INET, AF_INET6, AF_UNIX, SO_ACCEPTCONN, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
+from time import CLOCK_MONOTONIC, clock_gettime_ns
 
 from pywrap.errors import ConfigError
 
@@ -63,4 +63,4 @@ def notify(*lines: str) -> None:
 
 def reloading() -> tuple[str, str]:
     """The state of a service of type notify-reload that reads its configuration again."""
-    return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+    return "RELOADING=1", f"MONOTONIC_USEC={clock_gettime_ns(CLOCK_MONOTONIC) // 1000}"

@@ -43,6 +43,8 @@ class Job:
 
 
 class Worker:
+    """A thread of the pool: its queue, and since when it has nothing to do."""
+
     __slots__ = ("idle_since", "jobs")
 
     def __init__(self) -> None:

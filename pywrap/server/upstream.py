@@ -63,6 +63,7 @@ class Upstream:
         self._rules = [(Destinations(rule), rule) for rule in rules]
 
     def way(self, destination: Endpoint, datagram: bool = False) -> Way:
+        """Where ``destination`` goes: through the chain, directly, or nowhere."""
         if self._goes_directly:
             return _DIRECTLY
         address = packed(unmapped(destination.host))
@@ -182,6 +183,7 @@ class ChainDial:
         self._dial: Dial | None = Dial(loop, resolver, first, timeout, self._reached, self._unreachable)
 
     def start(self) -> None:
+        """Begin to reach the first proxy."""
         assert self._dial is not None
         self._dial.start()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import traceback
 from _socket import (
     AF_INET6,
@@ -23,6 +22,7 @@ from _socket import (
     getaddrinfo,
     socket,
 )
+from time import sleep
 
 from pywrap.errors import ConfigError, counted
 from pywrap.server import systemd
@@ -86,7 +86,7 @@ def supervise(
                 stopping, result = True, 1
             if not stopping:
                 log.warning(f"worker {pid} ended with status {status}, and is started again")
-                time.sleep(_PAUSE)
+                sleep(_PAUSE)
                 children[_start(worker, addresses, serve)] = worker
     for sock in (*held[0], *held[1]):
         sock.close()

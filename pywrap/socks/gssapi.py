@@ -102,6 +102,7 @@ def accept(context: Context, levels: Sequence[int]) -> Dialogue[int]:
 
 
 def pack(kind: int, token: bytes) -> bytes:
+    """A message of RFC 1961, section 3.4: version, type, length, token."""
     return bytes([VERSION, kind]) + len(token).to_bytes(2, "big") + token
 
 
@@ -158,6 +159,7 @@ class Encapsulation:
         return data
 
     def encode(self, data: bytes) -> bytes:
+        """``data`` in messages of RFC 1961, section 5."""
         pieces = (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
         return b"".join(map(self.encode_one, pieces))
 
@@ -169,7 +171,9 @@ class Encapsulation:
         return pack(ENCAPSULATED, token)
 
     def finish(self) -> bytes:
+        """Nothing: the end of the connection is not a message."""
         return b""
 
     def take_output(self) -> bytes:
+        """Nothing: all there is to send comes of ``encode``."""
         return b""

@@ -17,6 +17,7 @@ from pywrap.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable, Generator
     from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
@@ -124,6 +125,20 @@ class Establish(Aside):
         self.hop = hop
         self.context: Context | None = None
         self.token = b""
+        # For drivers that do it in a thread: whether that has begun, and why it has failed.
+        self.is_begun = False
+        self.error: Exception | None = None
+
+
+class Pending(Exception):
+    """An ``Aside`` takes a while: it is to be taken again as soon as ``sock`` is readable.
+
+    ``sock`` belongs to the driver.
+    """
+
+    def __init__(self, sock: socket) -> None:
+        super().__init__("it takes a while")
+        self.sock = sock
 
 
 @frozen

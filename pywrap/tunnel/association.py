@@ -102,9 +102,9 @@ class Association:
 
 
 class Associating:
-    """Opens an association, with the face of an ``TunnelAttempt``, so that the same waiters serve both.
+    """Opens an association; implements ``Waited``, so that what waits for a tunnel waits for it as well.
 
-    ``last`` is the opening that asks the last hop, and finds a path to it; ``other(path, number)`` makes the
+    ``last`` is the attempt that asks the last hop, and finds a path to it; ``other(path, number)`` makes the
     one that asks hop ``number`` of that path. Each is on a socket of its own.
     """
 
@@ -127,10 +127,12 @@ class Associating:
 
     @property
     def sock(self) -> _socket.socket:
+        """What to wait for now."""
         return self._controls[-1] if self._current is None else self._current.sock
 
     @property
     def wants(self) -> int:
+        """POLLIN or POLLOUT, for ``sock``."""
         return self._opening.wants
 
     def start(self) -> bool:
@@ -213,7 +215,7 @@ NEVER = _Never()
 
 
 class Watch:
-    """Waits for the end of a control connection, which it owns; with the face of an ``TunnelAttempt``.
+    """Waits for the end of a control connection, which it owns; implements ``Waited``.
 
     A proxy ends an association with the connection that asked for it, and has nothing else to say on it.
     """
@@ -228,9 +230,11 @@ class Watch:
         self._hop = hop
 
     def start(self) -> bool:
+        """Begin; the result is that of ``advance``."""
         return self.advance()
 
     def advance(self) -> bool:
+        """Read what the proxy says on the control connection, which means nothing; SocksError at its end."""
         if is_lost(self.sock):
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:
@@ -245,6 +249,7 @@ class Watch:
         raise _over(self._hop)
 
     def expire(self) -> bool:
+        """Never called: a control connection has no deadline."""
         raise AssertionError("a watch has no deadline")
 
     def abandon(self) -> None:

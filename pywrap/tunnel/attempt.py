@@ -10,7 +10,7 @@ import errno
 from _socket import IPPROTO_TCP, MSG_DONTWAIT, SHUT_RDWR, SO_ERROR, SOL_SOCKET
 
 from pywrap.errors import UNHEARD, Failure, ProtocolError, ProxyClosed, ProxyTimeout, SocksError, counted
-from pywrap.socks.wire import Aside, Endpoint, Send
+from pywrap.socks.wire import Aside, Endpoint, Pending, Send
 from pywrap.tunnel.first_hop import clone_socket, is_lost, socket_for
 
 TYPE_CHECKING = False
@@ -76,7 +76,8 @@ class TunnelAttempt:
     for on it before ``advance``. ``times``: takes the times of the hops, for a log; None without one.
 
     ``aside(step, sock)`` does what a dialogue wants done beside sending and receiving, and returns the socket
-    to go on with, as ``relay.securing`` does it for TLS. Without it, there is no way through such hops.
+    to go on with, as ``relay.securing`` does it for TLS; or raises ``Pending``. Without it, there is no way
+    through such hops.
     """
 
     __slots__ = (
@@ -113,7 +114,7 @@ class TunnelAttempt:
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
-        # The connection's socket, while ``sock`` is the one that tells the end of a look-up.
+        # The connection's socket, while ``sock`` is the one that tells the end of a look-up, or of an aside.
         self._waiting: _socket.socket | None = None
         self._policy = policy
         self._attempt: Attempt = policy.start()
@@ -292,7 +293,9 @@ class TunnelAttempt:
                 return False
             timeout = ProxyTimeout("no answer, as to others")
         if self._waiting is not None:
-            return self._named()
+            if self._dialogue is None:
+                return self._named()
+            self._end_waiting()
         deferred = self._deferred
         if self._dialogue is not None and not self._is_unconnected():
             if deferred:
@@ -462,7 +465,13 @@ class TunnelAttempt:
     def _step_aside(self, step: Aside) -> None:
         if self._aside is None:
             raise SocksError("it needs a relay in between: --confine on", errno.EOPNOTSUPP)
-        sock = self._aside(step, self.sock)
+        self._end_waiting()
+        try:
+            sock = self._aside(step, self.sock)
+        except Pending as pending:
+            self._waiting, self.sock = self.sock, pending.sock
+            self.wants = POLLIN
+            raise BlockingIOError from None
         if sock is not self.sock:
             if self.sock is self._given:
                 # It is in use: for another way, one like it.

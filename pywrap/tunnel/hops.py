@@ -13,10 +13,10 @@ from pywrap.tunnel.first_hop import FirstHop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
-    from pywrap.config.settings import Proxy
+    from pywrap.config.settings import Chain, Proxy
     from pywrap.errors import SocksError
 
     class HopProbes(Protocol):
@@ -82,6 +82,10 @@ class Hops:
             return known
         first = FirstHop(proxy, self._getaddrinfo, self._start_thread, self._socketpair)
         return self._firsts.setdefault((proxy.host, proxy.port), first)
+
+    def firsts(self, chains: Iterable[Chain]) -> list[FirstHop]:
+        """The addresses of all proxies at which the tunnels of ``chains`` begin."""
+        return [self.first(proxy) for chain in chains for proxy in chain.entries]
 
     def died(self, proxy: Proxy, error: SocksError, is_left_out: bool = True) -> None:
         """Believe ``proxy`` dead for DEAD_FOR seconds, because of ``error``.

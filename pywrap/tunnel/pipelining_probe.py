@@ -1,9 +1,9 @@
 """Does a hop support pipelining? A greeting, a login and an impossible command in one piece tell.
 
-Who understands all three refuses, or hangs up after letting us in (``ssh -D``). Who takes one message for
-each recv() has lost the command, and waits for it (microsocks). A hang-up may also be the end of a hop that
-waits, so the same is asked step by step then: who hangs up on that as well has understood. Nobody behind the
-hop is asked for anything.
+A hop that understands all three refuses, or hangs up after letting us in (``ssh -D``). A hop that takes one
+message for each recv() has lost the command, and waits for it (microsocks). A hang-up may also be the end of
+a hop that waits, so the same is asked step by step then: a hop that hangs up on that as well has understood.
+No machine behind the hop is asked for anything.
 
 A hang-up without a byte tells less. OpenSSH 10.6 writes its replies in one piece, and an impossible command
 ends the connection before that: it supports pipelining. trojan hangs up unless a greeting comes alone. When
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pywrap.errors import SocksError
     from pywrap.tunnel.hops import Hops
 
-# Seconds for an answer, while a connection waits for it. Who is slower is told step by step: no harm in that.
+# Seconds for an answer, while a connection waits for it. A slower hop is told step by step: no harm in that.
 HURRY = 1.0
 
 _NOWHERE = Endpoint("0.0.0.0", 0)
@@ -117,7 +117,7 @@ class PipeliningProbe(SingleAttempt):
         return None
 
     def succeeded(self) -> None:
-        """Whoever grants the impossible has read it."""
+        """A hop that grants the impossible command has read it."""
         self._hops.set_pipelining(self._asked, not self._step_by_step)
 
 
@@ -146,5 +146,5 @@ class PassingProbe(SingleAttempt):
             self._hops.passes_on(self._before, error.stage != UNHEARD)
 
     def succeeded(self) -> None:
-        """Whoever grants the impossible has read it."""
+        """A hop that grants the impossible command has read it."""
         self._hops.passes_on(self._before, True)

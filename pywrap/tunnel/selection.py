@@ -39,9 +39,11 @@ class Fixed(Selection):
         self.path = path
 
     def pick(self, without: Path, including: Proxy | None = None) -> Path:
+        """The path, unless a hop is to be left out."""
         return () if without else self.path
 
     def has_another(self, without: Path) -> bool:
+        """There is no other."""
         return False
 
 

@@ -53,15 +53,19 @@ class SingleAttempt:
         self._only = attempt
 
     def start(self) -> Attempt:
+        """The attempt."""
         return self._only
 
     def next_after(self, error: SocksError) -> Attempt | None:
+        """There is no other."""
         return None
 
     def error_to_report(self, error: SocksError) -> SocksError:
+        """``error``, of the only attempt."""
         return error
 
     def should_abandon(self) -> bool:
+        """Never: nothing is known that could tell."""
         return False
 
     def given_up(self, error: SocksError) -> None:

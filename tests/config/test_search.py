@@ -129,7 +129,7 @@ def test_a_pipe_is_read_to_its_end(places):
     assert writer.wait() == 0
 
 
-def test_a_pipe_that_nobody_writes_to_is_not_waited_for(places):
+def test_a_pipe_without_a_writer_is_not_waited_for(places):
     fifo = places.root / "fifo"
     os.mkfifo(fifo)
     with pytest.raises(ConfigError) as caught:

@@ -209,8 +209,8 @@ def test_what_has_no_form_is_a_bug_of_ours():
 
 def test_decoding_imports_nothing_else():
     code = (
-        "import sys; before = set(sys.modules); import pywrap.config.settings_env as handover;"
-        + f"handover.decode({EVERYTHING_TEXT!r});"
+        "import sys; before = set(sys.modules); import pywrap.config.settings_env as settings_env;"
+        + f"settings_env.decode({EVERYTHING_TEXT!r});"
         + "print(*sorted(set(sys.modules) - before - {'__future__', 'errno'}))"
     )
     # -I -S: neither site-packages nor its .pth files may have imported something before.

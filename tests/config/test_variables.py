@@ -103,7 +103,7 @@ def test_a_program_does_not_see_them_and_children_that_are_not_covered_do(interp
         (["--keep-env=off"], "keep_env on\n", False),
     ],
 )
-def test_whoever_wants_them_keeps_them(options: Any, line: str, kept: bool, tmp_path: Any) -> None:
+def test_a_user_that_wants_them_keeps_them(options: Any, line: str, kept: bool, tmp_path: Any) -> None:
     file = tmp_path / "pysocksify.conf"
     file.write_text(f"{line}[ProxyList]\nsocks5 192.0.2.99 1080\n")
     said = run(*pysocksify("-f", file, *options), sys.executable, "-c", source_of(look), env=PROXIES).json
@@ -111,7 +111,7 @@ def test_whoever_wants_them_keeps_them(options: Any, line: str, kept: bool, tmp_
     assert said["env"] == sorted(PROXIES)
 
 
-def test_the_settings_have_them_for_who_starts_a_child_with_a_copy() -> None:
+def test_the_settings_have_them_for_children_that_get_a_copy() -> None:
     def program():
         import json
         import os

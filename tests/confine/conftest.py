@@ -22,6 +22,7 @@ from tests.support import namespaces, peers
 from tests.support.confined import FILES, HTTP, NAMES, as_user, python_of, skip_where_forbidden
 from tests.support.namespaces import SERVER
 from tests.support.run import Ran, run
+from tests.support.sniffing import Sniffer, give_default_routes, sniffing
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -56,30 +57,10 @@ class Client:
         return self.run(*words, options=("--confine", "on", *options), **how).json
 
 
-class Sniffer:
-    """Sees every packet that leaves the client's namespace."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def leaks(self) -> list[str]:
-        """What has left since the last call and should not have."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-
 @pytest.fixture(scope="session")
 def sniffer(network: namespaces.Networks) -> Iterator[Sniffer]:
-    """In the client's namespace, beside what runs there."""
-    command = [*network.at("client"), sys.executable, str(HERE / "sniffer.py"), *namespaces.INSIDE.values()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        made = Sniffer(process)
-        made.leaks()
+    with sniffing(network) as made:
         yield made
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @pytest.fixture(scope="session")
@@ -100,8 +81,7 @@ def network() -> Iterator[namespaces.Networks]:
     try:
         peers.find("setpriv", package="util-linux")
         with namespaces.networks() as made, _proxy(made), _services(made):
-            for family, gateway in namespaces.INSIDE.items():
-                _ip(made, "client", f"-{family}", "route", "add", "default", "via", gateway)
+            give_default_routes(made)
             yield made
     except peers.Missing as err:
         skip_where_forbidden(str(err))

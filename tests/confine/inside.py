@@ -178,7 +178,7 @@ def datagram(host, port, data="hello", connected=False, bound=""):
 
 
 def datagrams(host, port, others):
-    """One socket, several destinations: who answers."""
+    """One socket, several destinations: which one answers."""
     with socket.socket(_family(host), socket.SOCK_DGRAM) as sock:
         sock.settimeout(PATIENCE)
         for place in ([host, port], *others):

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import namespaces, peers
+from tests.support.child import source_of
 
 HOST = namespaces.SERVER[4]
 FILES, SSH, POSTGRES, REDIS, GRPC = 8081, 2222, 5432, 6379, 50051
@@ -58,7 +59,7 @@ def ssh(made: namespaces.Networks, folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def postgres(made: namespaces.Networks, folder: Path) -> Iterator[None]:
-    """PostgreSQL, in which everybody is trusted."""
+    """PostgreSQL, in which any user is trusted."""
     versions = sorted(Path(POSTGRES_FOLDERS).glob("*/bin/postgres"))
     if not versions:
         raise peers.Missing("PostgreSQL is not installed (Debian: apt-get install postgresql)")
@@ -111,22 +112,25 @@ def ntp(made: namespaces.Networks, folder: Path) -> Iterator[None]:
         yield
 
 
-GRPC_SERVER = """
-import grpc, sys, threading
-from concurrent.futures import ThreadPoolExecutor
-server = grpc.server(ThreadPoolExecutor(4))
-echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Echo", {"Say": echo})])
-server.add_insecure_port(sys.argv[1])
-server.start()
-threading.Event().wait()
-"""
+def grpc_server():
+    import sys
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    import grpc
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Echo", {"Say": echo})])
+    server.add_insecure_port(sys.argv[1])
+    server.start()
+    threading.Event().wait()
 
 
 @contextlib.contextmanager
 def grpc(made: namespaces.Networks, python: str) -> Iterator[None]:
     """A service that echoes; ``python`` has grpc."""
-    command = (python, "-c", GRPC_SERVER, f"{HOST}:{GRPC}")
+    command = (python, "-c", source_of(grpc_server), f"{HOST}:{GRPC}")
     with namespaces.running(made, "server", *command, ready=(HOST, GRPC)):
         yield
 

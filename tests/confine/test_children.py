@@ -24,9 +24,9 @@ WAYS = (
 @pytest.fixture
 def target(client):
     """The program, where every user may read it."""
-    path = client.package / PROGRAM
-    path.write_text((PROGRAMS / PROGRAM).read_text())
-    return path
+    for name in (PROGRAM, "serve_twice.py"):
+        (client.package / name).write_text((PROGRAMS / name).read_text())
+    return client.package / PROGRAM
 
 
 @pytest.fixture
@@ -138,6 +138,15 @@ def test_git_clones(client, program, files):
     )
     ran = client.run(client.python, "-c", code, target / "here", options=())
     assert (target / "here" / "file").read_text() == "hello\n", str(ran)
+
+
+def test_gitpython_clones(client, files, tmp_path):
+    need("git")
+    if client.user != "root":
+        pytest.skip("only this interpreter has GitPython")
+    code = f"import git, sys; git.Repo.clone_from('http://four.test:{FILES}/repository/.git', sys.argv[1])"
+    client.run(client.python, "-c", code, tmp_path / "here", options=())
+    assert (tmp_path / "here" / "file").read_text() == "hello\n"
 
 
 def test_pip_installs_from_git(client, files, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.confine import servers
 from tests.support import peers
+from tests.support.child import source_of
 from tests.support.confined import PAGE, need
 from tests.support.datagram_servers import http3_server
 from tests.support.run import TESTS, program, pysocksify, run
@@ -88,7 +89,7 @@ def test_pip_install(client, files, folder):
 
 
 def _pip(package: Path) -> Path:
-    """A folder that everybody may read, with the pip that made this venv."""
+    """A folder that any user may read, with the pip that made this venv."""
     place = package / "pip"
     if not place.exists():
         import pip
@@ -176,30 +177,38 @@ def test_pycurl(client):
 
 
 def test_aiodns(client):
-    code = f"""
-import aiodns, asyncio
-async def main():
-    print((await aiodns.DNSResolver().query("{NAME}", "A"))[0].host)
-asyncio.run(main())
-"""
-    assert python(client, "aiodns", code).startswith("198.18.")
+    def program(name):
+        import asyncio
+
+        import aiodns
+
+        async def main():
+            print((await aiodns.DNSResolver().query(name, "A"))[0].host)
+
+        asyncio.run(main())
+
+    assert python(client, "aiodns", source_of(program, NAME)).startswith("198.18.")
 
 
 def test_uvloop(client):
-    code = f"""
-import asyncio, uvloop
-async def main():
-    reader, writer = await asyncio.open_connection("{NAME}", 80)
-    writer.write(b"GET / HTTP/1.0\\r\\n\\r\\n")
-    print((await reader.read()).decode()[-6:], end="")
-    try:
-        await asyncio.open_connection("{servers.HOST}", 27)
-    except ConnectionRefusedError:
-        print("refused")
-uvloop.install()
-asyncio.run(main())
-"""
-    assert python(client, "uvloop", code) == "hello\nrefused\n"
+    def program(name, host):
+        import asyncio
+
+        import uvloop
+
+        async def main():
+            reader, writer = await asyncio.open_connection(name, 80)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            print((await reader.read()).decode()[-6:], end="")
+            try:
+                await asyncio.open_connection(host, 27)
+            except ConnectionRefusedError:
+                print("refused")
+
+        uvloop.install()
+        asyncio.run(main())
+
+    assert python(client, "uvloop", source_of(program, NAME, servers.HOST)) == "hello\nrefused\n"
 
 
 def test_grpc(client, network):
@@ -293,13 +302,14 @@ def test_the_time(client, ntp, name, command, said):
     assert said in ran.out + ran.err, str(ran)
 
 
-def test_http3_in_a_python_that_is_not_patched(cannot_confine):
-    """On this machine's loopback, as whoever runs the tests: aioquic is in their venv alone."""
+@pytest.mark.parametrize("library", ["aioquic", "qh3"])
+def test_http3_in_a_python_that_is_not_patched(cannot_confine, library):
+    """On this machine's loopback, as the user that runs the tests: the libraries are in their venv alone."""
     if cannot_confine:
         pytest.skip(cannot_confine)
     python, script = program("udp_http3.py")
     with reference_server(listen=[("127.0.0.2", 0)]) as relay, http3_server() as server:
         command = pysocksify("--confine", "on", "-x", relay.url(), "--loopback", "proxy")
-        words = (server.host, server.port, "localhost", server.ca_pem, 100_000)
+        words = (server.host, server.port, "localhost", server.ca_pem, 100_000, library)
         assert run(*command, python, "-I", script, *words).json["bytes"] == 100_000
         assert {*relay.udp_peers} == {(server.host, server.port)}

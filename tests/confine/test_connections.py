@@ -67,7 +67,7 @@ def test_connect_tells_why(client, host, port, expected):
     options = ("--route", "10.66.0.0/16,fd00:66::/32 block")
     if host == "shut.test":
         host = client.inside("resolve", host)[0]
-        # A placeholder is of one run: here it is somebody else's.
+        # A placeholder is of one run: here it is another run's.
         assert client.inside("connect", host, port, options=options)[0] == "EHOSTUNREACH"
         return
     assert client.inside("connect", host, port, options=options)[0] == expected

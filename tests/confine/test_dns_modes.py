@@ -1,6 +1,6 @@
 """--dns tcp:// and local: names as a name server beyond the chain knows them, or the resolver outside.
 
-On the machine's own loopback, through the reference server, as whoever runs the tests.
+On the machine's own loopback, through the reference server, as the user of the tests.
 """
 
 import json

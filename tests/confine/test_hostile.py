@@ -29,7 +29,7 @@ def test_a_namespace_of_its_own_leads_nowhere(client):
 
 
 def test_a_relayed_connection_is_no_way_out(client):
-    # To where the rules let nobody go.
+    # To where the rules let no client go.
     options = ("--route", "10.2.0.99 block")
     assert client.inside("disconnect_and_go", SERVER[4], ECHO, "10.2.0.99", options=options) == "EHOSTUNREACH"
 

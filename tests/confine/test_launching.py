@@ -11,13 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.confined import start
+from tests.support.processes import children, gone, wait_until
 from tests.support.run import environment
 
 PATIENCE = 30
-
-
-def children(pid: int) -> list[int]:
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 def namespace(pid: int) -> str:
@@ -34,21 +31,6 @@ def others(inode: str) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def wait_until(condition):
-    """Poll: none of these is this process's child."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        select.select([], [], [], 0.01)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.mark.parametrize("status", [0, 7, 255])
@@ -148,7 +130,7 @@ def test_the_broker_ends_with_the_last_process(client):
 
 
 def brokers() -> list[int]:
-    """Processes of pysocksify that are nobody's child any more."""
+    """Processes of pysocksify that are no child of any any more."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

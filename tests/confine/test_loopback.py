@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.namespaces import CLIENT
 
 HOSTS = ["127.0.0.1", "127.9.9.9", "::1", "100.64.0.1", "fd00:64::1", "192.168.7.7"]
@@ -43,36 +44,49 @@ def test_a_server_outside(client, outside, mode, expected):
     assert client.inside("connect", "127.0.0.1", outside, options=options)[0] == expected
 
 
-TALK = """
-import socket, sys
-host, port = sys.argv[1], int(sys.argv[2])
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-try:
-    print(socket.create_connection((host, port), 30).recv(100).decode())
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(30)
-        sock.sendto(b"hello", (host, port))
-        print(*sock.recvfrom(100)[1][:2])
-except OSError as err:
-    print(err.errno)
-"""
+def talk():
+    import socket
+    import sys
+
+    host, port = sys.argv[1], int(sys.argv[2])
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        print(socket.create_connection((host, port), 30).recv(100).decode())
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(30)
+            sock.sendto(b"hello", (host, port))
+            print(*sock.recvfrom(100)[1][:2])
+    except OSError as err:
+        print(err.errno)
 
 
 @pytest.fixture(params=CLIENT)
 def own_address(client, request):
     """A server, TCP and UDP, at the address of an interface of the client's machine: that, and the port."""
-    code = (
-        "import socket, sys, threading\n"
-        "address, family = (sys.argv[1], 0), socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n"
-        "l = socket.create_server(address, family=family); u = socket.socket(family, socket.SOCK_DGRAM)\n"
-        "u.bind(l.getsockname()); print(l.getsockname()[1], flush=True)\n"
-        "def echo():\n"
-        "    while True: u.sendto(*u.recvfrom(100))\n"
-        "threading.Thread(target=echo, daemon=True).start()\n"
-        "while True: c, peer = l.accept(); c.sendall(peer[0].encode()); c.close()"
-    )
+
+    def program():
+        import socket
+        import sys
+        import threading
+
+        address, family = (sys.argv[1], 0), socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+        listener = socket.create_server(address, family=family)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        udp.bind(listener.getsockname())
+        print(listener.getsockname()[1], flush=True)
+
+        def echo():
+            while True:
+                udp.sendto(*udp.recvfrom(100))
+
+        threading.Thread(target=echo, daemon=True).start()
+        while True:
+            sock, peer = listener.accept()
+            sock.sendall(peer[0].encode())
+            sock.close()
+
     host = CLIENT[request.param]
-    command = [*client.made.at("client"), "python3", "-c", code, host]
+    command = [*client.made.at("client"), "python3", "-c", source_of(program), host]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield host, int(process.stdout.readline())
         process.kill()
@@ -82,7 +96,7 @@ def own_address(client, request):
 @pytest.mark.parametrize("mode", ["direct", "deny"])
 def test_an_own_address_of_the_machine_is_the_machine(client, own_address, mode, patched):
     host, port = own_address
-    python = (client.python, *(() if patched else ("-I",)), "-c", TALK)
+    python = (client.python, *(() if patched else ("-I",)), "-c", source_of(talk))
     said = client.run(*python, host, port, options=("--confine", "on", "--loopback", mode)).out
     if mode == "direct":
         # Without the proxy's help, which would come from another address.
@@ -97,17 +111,19 @@ def test_an_own_address_of_the_machine_is_the_machine(client, own_address, mode,
 @pytest.mark.parametrize("bound", ["the address", "any"])
 def test_a_server_inside_is_reached_at_an_own_address_of_the_machine(client, host, bound):
     """Which the host's name in /etc/hosts may stand for."""
-    code = f"""
-import socket
-family = socket.AF_INET6 if ":" in {host!r} else socket.AF_INET
-listen = {host!r} if {bound!r} == "the address" else "::" if family == socket.AF_INET6 else "0.0.0.0"
-with socket.create_server((listen, 0), family=family) as server:
-    port = server.getsockname()[1]
-    with socket.create_connection(({host!r}, port), 30) as sock, server.accept()[0] as there:
-        there.sendall(b"inside")
-        print(sock.recv(100).decode(), sock.getpeername()[:2] == ({host!r}, port))
-"""
-    assert client.run(client.python, "-I", "-c", code).out == "inside True\n"
+
+    def program(host, bound):
+        import socket
+
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listen = host if bound == "the address" else "::" if family == socket.AF_INET6 else "0.0.0.0"
+        with socket.create_server((listen, 0), family=family) as server:
+            port = server.getsockname()[1]
+            with socket.create_connection((host, port), 30) as sock, server.accept()[0] as there:
+                there.sendall(b"inside")
+                print(sock.recv(100).decode(), sock.getpeername()[:2] == (host, port))
+
+    assert client.run(client.python, "-I", "-c", source_of(program, host, bound)).out == "inside True\n"
 
 
 def test_nothing_listens(client):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import select
 import socket
 import subprocess
 import threading
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.run import environment, pysocksify
 
 PATIENCE = 30
@@ -57,36 +59,46 @@ def holding(code):
         thread.join()
 
 
-# ``seen``: the broker has read each SYN, since it answers a question that came later.
-PRELUDE = """
-import errno, json, select, socket
-found = socket.getaddrinfo("host.test", 80, type=socket.SOCK_STREAM)
-families = [family for family, *_ in found]
-assert families == [socket.AF_INET, socket.AF_INET6], found
+# ---------------------------------------------------------------- what runs inside
+
+
 def start(number):
+    """A socket that is connecting to the address ``number`` of the name: IPv4, IPv6."""
+    found = socket.getaddrinfo("host.test", 80, type=socket.SOCK_STREAM)
+    families = [family for family, *_ in found]
+    assert families == [socket.AF_INET, socket.AF_INET6], found
     sock = socket.socket(families[number])
     sock.setblocking(False)
     assert sock.connect_ex(found[number][4]) == errno.EINPROGRESS
     return sock
+
+
 def seen():
+    """Let the proxy answer. The broker has read each SYN, since it answers a question that came later."""
     socket.getaddrinfo("other.test", 80)
     print(json.dumps("go"), flush=True)
+
+
 def ended(sock):
     sock.settimeout(30)
     assert select.select([], [sock], [], 30)[1]
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
 def echo(sock):
     sock.sendall(b"hello")
     return sock.recv(5).decode()
-"""
+
+
+NAMES = {"start": start, "seen": seen, "ended": ended, "echo": echo, "json": json}
 
 
 def play(proxy, code):
-    """Run ``code`` inside; let the proxy answer once it says so; its result."""
+    """Run ``code``, one line, inside; let the proxy answer once it says so; its result."""
     command = (
         *pysocksify("--confine", "on", "-x", f"socks5h://127.0.0.1:{proxy.listener.getsockname()[1]}"),
     )
-    words = (*command, "python3", "-I", "-c", PRELUDE + code)
+    words = (*command, "python3", "-I", "-c", source_of(code, names=NAMES))
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert json.loads(process.stdout.readline()) == "go"
         proxy.go.set()

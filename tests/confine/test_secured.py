@@ -2,16 +2,19 @@
 
 import contextlib
 import shutil
+import socket
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.support import namespaces
 from tests.support.authority import Authority
+from tests.support.child import source_of
 from tests.support.confined import CLOSED, ECHO, HTTP, RESETTING, UDP_ECHO
-from tests.support.kerberos import realm
+from tests.support.kerberos import realm, silent_kdc
 from tests.support.namespaces import INSIDE, SERVER
 from tests.support.peers import Missing
 from tests.support.run import program, pysocksify, run
@@ -72,12 +75,19 @@ def test_another_authority_is_an_error_of_the_connection(client, over_tls):
 
 
 def test_datagrams_do_not_go_beside_it(client, over_tls):
-    code = (
-        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(20)\n"
-        f"s.connect(('{SERVER[4]}', {UDP_ECHO})); s.send(b'x')\n"
-        "try: print(s.recv(9))\nexcept ConnectionRefusedError: print('refused')"
-    )
-    ran = run(*over_tls("-v"), client.python, "-c", code)
+    def program(host, port):
+        import socket
+
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(20)
+            sock.connect((host, port))
+            sock.send(b"x")
+            try:
+                print(sock.recv(9))
+            except ConnectionRefusedError:
+                print("refused")
+
+    ran = run(*over_tls("-v"), client.python, "-c", source_of(program, SERVER[4], UDP_ECHO))
     assert ran.out == "refused\n"
     assert "datagrams would not be secured" in ran.err
 
@@ -109,6 +119,40 @@ def test_a_ticket_of_kerberos(client, http_server, tmp_path, monkeypatch, protec
                 ran = run(*words, *fetch, f"http://127.0.0.1:{http_server.port}/")
                 assert ran.out
                 assert [seen.user for seen in server.seen] == ["alice@PYSOCKSIFY.TEST"]
+    except Missing as err:
+        pytest.skip(f"no KDC: {err}")
+
+
+@pytest.mark.parametrize("client", ["root"], indirect=True)
+def test_a_kdc_that_is_silent_keeps_nothing_else_waiting(client, tmp_path, monkeypatch):
+    pytest.importorskip("gssapi", reason="the extra `gssapi` is not installed")
+    from pywrap.relay.kerberos import acceptor
+    from pywrap.socks.serve import Gssapi
+
+    def answer(kdc, listener):
+        # Not before the KDC has been asked.
+        kdc.recvfrom(4096)
+        sock, _ = listener.accept()
+        with sock:
+            sock.sendall(b"served\n")
+
+    try:
+        with realm(tmp_path) as kerberos, silent_kdc(kerberos, tmp_path) as (environ, kdc):
+            for key, value in kerberos.environ.items():
+                monkeypatch.setenv(key, value)
+            gssapi = Gssapi(acceptor(kerberos.service), (0,))
+            with (
+                reference_server(gssapi=gssapi) as server,
+                socket.create_server(("127.0.0.1", 0)) as listener,
+            ):
+                thread = threading.Thread(target=answer, args=(kdc, listener))
+                thread.start()
+                url = f"socks5h://localhost:{server.port}?gssapi"
+                port = listener.getsockname()[1]
+                other = (*program("beside_a_tunnel.py"), "192.0.2.1", "80", "127.0.0.1", str(port))
+                ran = run(*pysocksify("-x", url), *other, env=environ)
+                thread.join()
+                assert ran.out == "served\nunder way\n"
     except Missing as err:
         pytest.skip(f"no KDC: {err}")
 

@@ -1,4 +1,4 @@
-"""Requests for one name by both families, without a network: who waits for whom."""
+"""Requests for one name by both families, without a network: which waits for which."""
 
 import errno
 from types import SimpleNamespace

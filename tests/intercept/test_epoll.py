@@ -158,7 +158,7 @@ def test_a_number_that_is_used_again_is_not_registered_by_us(proxy, echo_server)
 
 
 def test_an_epoll_that_was_made_before_import_socket_is_covered(proxy, echo_server):
-    # As lazy imports do it: whoever imports select first has the class that follows a hand-over.
+    # As lazy imports do it: what imports select first has the class that follows a hand-over.
     said = run(
         *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
         *(sys.executable, "-c", source_of(early), echo_server.host, str(echo_server.port)),

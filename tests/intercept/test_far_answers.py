@@ -97,7 +97,7 @@ def test_an_address_of_the_far_side_never_leads_to_what_is_direct(reply, options
         ran = kernel(url, LOOK_UP, *where, options=("--dns", "tor", "-v", *options))
     said = ran.json["said"]
     assert len(said) == 5
-    # An IPv6 answer is none for who wants IPv4 alone.
+    # An IPv6 answer is none for a caller that wants IPv4 alone.
     wanted = said[1:3] if reply[3] == v5.IPV6 else said
     for kind, _, words in wanted:
         assert kind == "gaierror"

@@ -40,7 +40,7 @@ def test_socket_is_told_of_once_it_is_executed_and_nothing_else_is():
     assert said["finders"] == 0
 
 
-def test_who_imports_the_c_module_alone_gets_socket_imported_behind_it():
+def test_a_program_that_imports_the_c_module_alone_gets_socket_imported_behind_it():
     def program():
         from pywrap.intercept import import_hook
 

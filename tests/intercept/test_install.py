@@ -206,7 +206,7 @@ def test_the_raw_module_alone_is_covered_as_well(proxy):
     assert proxy.asked == [("CONNECT", "nowhere.invalid", 80)]
 
 
-def test_the_c_methods_that_somebody_kept_are_refused(proxy):
+def test_the_c_methods_that_a_library_kept_are_refused(proxy):
     def program():
         import json
         import socket

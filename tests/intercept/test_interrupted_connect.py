@@ -6,6 +6,10 @@ The proxy waits with its first answer until the handler has ended.
 from __future__ import annotations
 
 import contextlib
+import errno
+import faulthandler
+import os
+import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,38 +17,43 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.child import kernel
+from tests.support.inside import echo, outcome, say, start, wait_writable
 from tests.support.scripted import CHOICE, GREETING, PATIENCE, REPLY
 
 REQUEST = b"\x05\x01\x00\x01" + b"\xc0\x00\x02\x01" + b"\x00\x50"
 
-# ``in_the_middle()`` is the handler's; the main thread is in connect(), and has greeted the proxy.
-CODE = """
-import faulthandler, signal, threading
-faulthandler.dump_traceback_later(50, exit=True)
-control = socket.create_connection((host, port))
-seen, started, handled = [], threading.Event(), threading.Event()
 
-def handler(*_):
-    if started.is_set():
-        return
-    started.set()
-    seen.append(in_the_middle())
-    handled.set()
+class Interrupted:
+    """A program whose handler calls ``in_the_middle(self)``, while the main thread is in connect().
 
-def ring():
-    control.recv(1)
-    # A signal that comes right before the call that blocks does not interrupt it: once more then.
-    for _ in range(PATIENCE * 10):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-        if started.wait(0.1):
-            break
-    assert handled.wait(PATIENCE)
-    control.sendall(b"x")
+    ``sock`` is the socket that connects; it has greeted the proxy. ``seen``: what the handler has returned.
+    """
 
-signal.signal(signal.SIGUSR1, handler)
-threading.Thread(target=ring).start()
-sock = socket.socket()
-"""
+    def __init__(self, in_the_middle, control):
+        self.in_the_middle = in_the_middle
+        self.seen = []
+        self.sock = socket.socket()
+        self.number = self.sock.fileno()
+        self._control = socket.create_connection(control)
+        self._started, self._handled = threading.Event(), threading.Event()
+        signal.signal(signal.SIGUSR1, self._handle)
+        threading.Thread(target=self._ring).start()
+
+    def _handle(self, *_):
+        if not self._started.is_set():
+            self._started.set()
+            self.seen.append(self.in_the_middle(self))
+            self._handled.set()
+
+    def _ring(self):
+        self._control.recv(1)
+        # A signal that comes right before the call that blocks does not interrupt it: once more then.
+        for _ in range(PATIENCE * 10):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            if self._started.wait(0.1):
+                break
+        assert self._handled.wait(PATIENCE)
+        self._control.sendall(b"x")
 
 
 class Proxy:
@@ -78,8 +87,14 @@ class Proxy:
                 client.sendall(data)
 
 
-def interrupted(code, replies=True, options=()):
-    """What ``code`` says, and what the proxy was asked."""
+def interrupted(in_the_middle, then=None, replies=True, options=()):
+    """What ``then(it)`` says, by default ``connect_and_say``, and what the proxy was asked."""
+
+    def program(host, port):
+        faulthandler.dump_traceback_later(50, exit=True)
+        then(Interrupted(in_the_middle, (host, port)))
+
+    then = then or connect_and_say
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_server(("127.0.0.1", 0)) as control,
@@ -90,7 +105,7 @@ def interrupted(code, replies=True, options=()):
         try:
             said = kernel(
                 f"socks5h://127.0.0.1:{listener.getsockname()[1]}",
-                CODE + code,
+                program,
                 *control.getsockname(),
                 options=("--loopback", "direct", *options),
             )
@@ -101,11 +116,10 @@ def interrupted(code, replies=True, options=()):
     return said, proxy.received
 
 
-CONNECT = """
-sock.connect(("192.0.2.1", 80))
-say(seen=seen, mode=[sock.gettimeout(), os.get_blocking(sock.fileno())], peer=sock.getpeername(),
-    echoed=echo(sock))
-"""
+def connect_and_say(it):
+    it.sock.connect(("192.0.2.1", 80))
+    mode = [it.sock.gettimeout(), os.get_blocking(it.sock.fileno())]
+    say(seen=it.seen, mode=mode, peer=it.sock.getpeername(), echoed=echo(it.sock))
 
 
 @pytest.mark.parametrize(
@@ -125,59 +139,66 @@ say(seen=seen, mode=[sock.gettimeout(), os.get_blocking(sock.fileno())], peer=so
     ],
 )
 def test_the_same_socket(does, seen, mode):
-    said, received = interrupted(f"def in_the_middle():\n    return {does}\n" + CONNECT)
+    def in_the_middle(it):
+        return eval(does, {"sock": it.sock, "outcome": outcome, "errno": errno, "socket": socket})
+
+    said, received = interrupted(in_the_middle)
     assert said == {"seen": [seen], "mode": mode, "peer": ["192.0.2.1", 80], "echoed": "hello"}
     assert received == [GREETING + REQUEST]
 
 
 def test_setblocking_does_not_turn_the_time_out_off():
     """The mode is the file's, which is ours as well while it connects."""
-    code = """
-def in_the_middle():
-    return sock.setblocking(True)
-said = outcome(sock.connect, ("192.0.2.1", 80))
-say(seen=seen, said=said[1])
-"""
-    said, _ = interrupted(code, replies=False, options=("--timeout", "1"))
+
+    def in_the_middle(it):
+        return it.sock.setblocking(True)
+
+    def then(it):
+        said = outcome(it.sock.connect, ("192.0.2.1", 80))
+        say(seen=it.seen, said=said[1])
+
+    said, _ = interrupted(in_the_middle, then, replies=False, options=("--timeout", "1"))
     assert said == {"seen": [None], "said": "ETIMEDOUT"}
 
 
 def test_the_same_socket_is_closed_and_its_number_is_another_file():
-    code = """
-def in_the_middle():
-    sock.close()
-    return os.open("/dev/null", os.O_RDONLY) == number
-number = sock.fileno()
-sock.connect(("192.0.2.1", 80))
-say(seen=seen, file=os.readlink(f"/proc/self/fd/{number}"))
-"""
-    said, _ = interrupted(code)
+    def in_the_middle(it):
+        it.sock.close()
+        return os.open("/dev/null", os.O_RDONLY) == it.number
+
+    def then(it):
+        it.sock.connect(("192.0.2.1", 80))
+        say(seen=it.seen, file=os.readlink(f"/proc/self/fd/{it.number}"))
+
+    said, _ = interrupted(in_the_middle, then)
     assert said == {"seen": [True], "file": "/dev/null"}
 
 
-OTHERS = {
-    "a blocking connection": """
+def connect_another(it):
     with socket.create_connection(("192.0.2.1", 80), PATIENCE) as other:
         return echo(other) == "hello"
-""",
-    "a non-blocking connection": """
+
+
+def start_another(it):
     with start("192.0.2.1", 80) as other:
         return wait_writable(other) == 0
-""",
-    "a non-blocking connection that is waited for": """
+
+
+def start_another_and_wait_for_it(it):
     with start("192.0.2.1", 80) as other:
         other.setblocking(True)
         return echo(other) == "hello"
-""",
-    "getaddrinfo": """
+
+
+def look_a_name_up(it):
     return socket.getaddrinfo("host.test", 80)[0][4][1] == 80
-""",
-}
 
 
-@pytest.mark.parametrize("does", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize(
+    "does", [connect_another, start_another, start_another_and_wait_for_it, look_a_name_up]
+)
 def test_another_socket_and_a_name(does):
-    said, received = interrupted(f"def in_the_middle():{does}" + CONNECT)
+    said, received = interrupted(does)
     assert said == {
         "seen": [True],
         "mode": [None, True],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import pytest
 
 from tests.support import destinations
 from tests.support.datagrams import udp_echo
-from tests.support.run import PROGRAMS, pysocksify, run
+from tests.support.run import PROGRAMS, ROOT, pysocksify, run
 from tests.support.servers import reference_server
 
 PROGRAM = PROGRAMS / "patch_sockets.py"
+PORTS = 20
 
 
 @pytest.fixture
@@ -23,8 +25,16 @@ def proxy():
 @pytest.fixture
 def port():
     """Of an echo server of each protocol, on 127.0.0.1."""
-    with destinations.echo_server() as server, udp_echo(port=server.port):
-        yield server.port
+    for _ in range(PORTS):
+        with destinations.echo_server() as server, contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(udp_echo(port=server.port))
+            except OSError:
+                # Another program's datagram socket has the port of this number.
+                continue
+            yield server.port
+            return
+    raise AssertionError(f"none of {PORTS} ports is free for both protocols")
 
 
 @pytest.mark.parametrize(
@@ -40,3 +50,42 @@ def test_it_sees_what_it_would_see_without_us(proxy, port, how, connections):
     ours = run(*pysocksify("-x", proxy.url(), "--loopback", "proxy"), *command).json
     assert ours == plain
     assert len(proxy.asked) == connections
+
+
+@pytest.mark.parametrize("how", ["replaced_by_pysocks"])
+def test_patched_before_us_it_sees_the_same(proxy, port, how):
+    command = (sys.executable, PROGRAM, how, "127.0.0.1", port)
+    plain = run(*command).json
+    assert run(*command, proxy.url(), env={"PYTHONPATH": str(ROOT)}).json == plain
+    assert proxy.asked == [("CONNECT", "127.0.0.1", port)]
+
+
+def test_a_suite_that_pytest_socket_guards_passes(proxy, port, tmp_path):
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--disable-socket", "--allow-unix-socket")
+    command = (sys.executable, "-m", "pytest", *options, PROGRAMS / "suite_with_guards.py")
+    env = {"HOST": "127.0.0.1", "PORT": str(port)}
+    plain = run(*command, env=env, cwd=tmp_path)
+    ours = run(*pysocksify("-x", proxy.url(), "--loopback", "proxy"), *command, env=env, cwd=tmp_path)
+    assert "6 passed" in plain.out and "6 passed" in ours.out
+    assert proxy.asked == [("CONNECT", "127.0.0.1", port)] * 5
+
+
+def test_cassettes_of_vcrpy_are_recorded_and_played(proxy, http_server, tmp_path):
+    found = []
+    for name, words in (("plain", ()), ("ours", pysocksify("-x", proxy.url(), "--loopback", "proxy"))):
+        (tmp_path / name).mkdir()
+        command = (sys.executable, PROGRAMS / "replay.py", http_server.url(), tmp_path / name)
+        found.append(run(*words, *command).json)
+    assert found[0] == found[1]
+    assert found[1]["requests"][2] == 1
+    # What is played connects to nothing.
+    assert len(proxy.asked) == 2 * 3
+
+
+@pytest.mark.parametrize("how", ["gevent", "sockets", "eventlet"])
+def test_install_after_green_sockets_is_refused_and_changes_nothing(how):
+    program = (sys.executable, "-W", "ignore", PROGRAMS / "install_after_green.py", how)
+    # Its own look-ups need trio, which its sockets break.
+    ran = run(*program, env={"PYTHONPATH": str(ROOT), "EVENTLET_NO_GREENDNS": "yes"})
+    expected = "gevent or eventlet has patched sockets already; call pywrap.install() before that"
+    assert ran.out.splitlines() == [expected, "True"]

@@ -344,3 +344,24 @@ def test_what_waits_in_a_signal_handler_under_the_lock_gets_what_it_waits_for(
     assert {name: results for name, (results, _) in ran.json.items()} == dict.fromkeys(inner, ["True"])
     # Fewer where what is pending has ended before: most have not.
     assert sum(were_many for _, were_many in ran.json.values()) > len(inner) / 2
+
+
+# ---------------------------------------------------------------- code that takes our modules away
+
+
+def test_a_program_empties_the_tables_of_modules(proxy, echo_server):
+    """As pex does: modules of ours leave sys.modules, and paths of packages are emptied in place."""
+
+    def program():
+        import subprocess
+
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] == "pywrap":
+                getattr(module, "__path__", []).clear()
+                del sys.modules[name]
+        subprocess.run([sys.executable, "-I", "-c", "import sys; assert sys.flags.isolated"], check=True)
+        say(reached=reach())
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
+    assert said == {"reached": "hello"}
+    assert proxy.asked == [("CONNECT", echo_server.host, echo_server.port)]

@@ -110,7 +110,7 @@ def test_a_finalizer_that_opens_a_tunnel_during_a_sweep_does_not_end_it(sockets)
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, OSError(24, "Too many open files")])
-def test_nobody_fails_to_connect_because_there_is_no_listing(error, sockets, monkeypatch):
+def test_no_connect_fails_because_there_is_no_listing(error, sockets, monkeypatch):
     def fail(path):
         raise error
 

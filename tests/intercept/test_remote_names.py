@@ -583,7 +583,7 @@ def test_dnsmasq_is_understood(proxy, dnsmasq):
         "six": "both.example",
         "nodata": -5,
         "none": -2,
-        # It has nobody to ask, and says REFUSED.
+        # It has no server to ask, and says REFUSED.
         "nobodys": -4,
     }
     assert {asked for asked in proxy.asked} == {("CONNECT", dnsmasq.host, dnsmasq.port)}
@@ -595,7 +595,7 @@ def test_tor_is_understood(tor):
     assert said == {"found": ["192.0.2.7", "2001:db8::7"]}
 
 
-# ---------------------------------------------------------------- who waits
+# ---------------------------------------------------------------- what waits
 
 
 @pytest.fixture

@@ -109,3 +109,26 @@ def test_after_uninstall_they_are_nothing_special(library):
     env = library("zmq") | library("grpc")
     ran = use(env, code)
     assert (ran.out, ran.err) == ("executed\nexecuted\n", "")
+
+
+# ---------------------------------------------------------------- ctypes
+
+LOOK_UP = "import ctypes; c = ctypes.CDLL(None); c.getpid(); c.system; c.system; c['connect']"
+
+
+@pytest.mark.parametrize("verbosity", [[], ["-q"]], ids=["usual", "quiet"])
+def test_a_program_that_looks_up_functions_of_c_is_told_of(verbosity):
+    ran = use({}, LOOK_UP, *verbosity)
+    system, connect = ran.err.splitlines()
+    assert "looks up `system` of the C library (ctypes): what it does by that leaves directly" in system
+    assert "`connect`" in connect
+    assert use({}, LOOK_UP, "--foreign", "quiet").err == ""
+
+
+def test_foreign_refuse_hides_functions_of_c():
+    ran = use({}, "import ctypes\nprint(hasattr(ctypes.CDLL(None), 'system'))", "--foreign", "refuse")
+    assert (ran.out, ran.err) == ("False\n", "")
+
+
+def test_ctypes_itself_is_nothing_to_tell_of():
+    assert use({}, "import ctypes, ctypes.util, uuid; ctypes.CDLL(None).getpid()").err == ""

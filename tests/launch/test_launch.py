@@ -275,7 +275,7 @@ def test_the_bundled_server_serves_this_run_and_ends_with_it(bare, echo_server):
     echoed, children, (host, _, port) = ran.json
     assert (echoed, children) == ("hello", False)
     assert f"{echo_server.host}:{echo_server.port} via {host}:{port}: connected" in ran.err
-    assert_nobody_listens(host, int(port))
+    assert_nothing_listens(host, int(port))
 
 
 def test_a_stranger_cannot_use_the_bundled_server(bare):
@@ -289,7 +289,7 @@ def test_a_stranger_cannot_use_the_bundled_server(bare):
     assert run(*pysocksify("-x", "embedded"), bare, "-c", source_of(program)).json == "05ff"
 
 
-def assert_nobody_listens(host: str, port: int) -> None:
+def assert_nothing_listens(host: str, port: int) -> None:
     """The server ends when it sees that the program did, which is a moment later."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

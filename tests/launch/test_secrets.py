@@ -123,7 +123,7 @@ def test_a_child_that_outlives_the_program_still_has_it(runtime: Path) -> None:
         assert program.stdin is not None and program.stdout is not None
         program.wait()
         assert len(files(runtime)) == 1
-        # Another start looks for what nobody needs, and leaves this one.
+        # Another start looks for what is not needed, and leaves this one.
         run(*WRAPPED, sys.executable, "-c", "pass", env=env)
         assert len(files(runtime)) == 1
         program.stdin.close()

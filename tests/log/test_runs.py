@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import pytest
 
-from tests.support.log import of, read, valid
-from tests.support.run import environment, program, pysocksify, run
+from tests.support.child import source_of
+from tests.support.log import of, read
+from tests.support.logged import logged
+from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
-
-
-@pytest.fixture
-def proxy():
-    with reference_server(users={b"alice": b"s3cret"}) as running:
-        yield running
-
-
-@pytest.fixture
-def file(tmp_path):
-    return tmp_path / "run.jsonl"
-
-
-def logged(file, url, *options):
-    return pysocksify("-x", url, "--loopback", "proxy", "--log", file, *options)
 
 
 def test_a_run_has_a_line_for_everything_and_no_password(file, proxy, echo_server, refusing_port):
@@ -124,14 +110,17 @@ def test_the_broker_finds_out_which_process_has_asked(file, proxy, http_server):
 
 
 @pytest.mark.parametrize("dns", ["local", "tor"])
-def test_names_say_who_answered(dns, file, proxy):
-    code = (
-        "import socket\n"
-        "for name in ('localhost', 'nowhere.invalid'):\n"
-        "    try: socket.getaddrinfo(name, 80)\n"
-        "    except OSError: pass"
-    )
-    run(*logged(file, proxy.url("alice", "s3cret"), "--dns", dns), sys.executable, "-c", code)
+def test_names_say_what_answered(dns, file, proxy):
+    def program():
+        import socket
+
+        for name in ("localhost", "nowhere.invalid"):
+            try:
+                socket.getaddrinfo(name, 80)
+            except OSError:
+                pass
+
+    run(*logged(file, proxy.url("alice", "s3cret"), "--dns", dns), sys.executable, "-c", source_of(program))
     names = {line["name"]: line for line in of("name", read(file))}
     assert names["nowhere.invalid"]["how"] == dns and names["nowhere.invalid"]["result"] == "failed"
     assert names["nowhere.invalid"]["errno"].startswith("EAI_")
@@ -139,16 +128,23 @@ def test_names_say_who_answered(dns, file, proxy):
 
 
 def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
-    code = (
-        "import socket\n"
-        "listener = socket.socket()\n"
-        "listener.bind(('0.0.0.0', 0)); listener.listen()\n"
-        "peer = socket.socket()\n"
-        "peer.connect(listener.getsockname())\n"
-        "listener.accept()"
-    )
+    def program():
+        import socket
+
+        listener = socket.socket()
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        peer = socket.socket()
+        peer.connect(listener.getsockname())
+        listener.accept()
+
     with reference_server() as proxy:
-        run(*logged(file, proxy.url(), "--listen", "bind", "--bind-peer", "any"), sys.executable, "-c", code)
+        run(
+            *logged(file, proxy.url(), "--listen", "bind", "--bind-peer", "any"),
+            sys.executable,
+            "-c",
+            source_of(program),
+        )
     lines = read(file)
     (listener,) = of("listener", lines)
     assert (listener["route"], listener["result"]) == ("tunnel", "ok")
@@ -156,16 +152,18 @@ def test_a_listener_at_the_proxy_and_its_peer_have_lines(file):
 
 
 def test_a_direct_connection_is_one_line_however_often_a_loop_asks_for_its_state(file, echo_server):
-    code = (
-        "import select, socket\n"
-        "sock = socket.socket()\n"
-        "sock.setblocking(False)\n"
-        f"place = {echo_server.host!r}, {echo_server.port}\n"
-        "sock.connect_ex(place)\n"
-        "select.select([], [sock], [], 20)\n"
-        "print([sock.connect_ex(place) for _ in range(3)])"
-    )
-    run(*pysocksify("-x", "socks5h://127.0.0.1:1", "--log", file), sys.executable, "-c", code)
+    def program(host, port):
+        import select
+        import socket
+
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex((host, port))
+        select.select([], [sock], [], 20)
+        print([sock.connect_ex((host, port)) for _ in range(3)])
+
+    command = *pysocksify("-x", "socks5h://127.0.0.1:1", "--log", file), sys.executable
+    run(*command, "-c", source_of(program, echo_server.host, echo_server.port))
     (line,) = of("connection", read(file))
     assert (line["route"], line["reason"]) == ("direct", "this machine")
     assert line["result"] in ("ok", "unknown")
@@ -194,68 +192,6 @@ def test_twenty_processes_write_one_log_and_no_line_is_lost(file, echo_server):
 
 # ---------------------------------------------------------------- where it is written
 
-CONNECT = "import socket, sys; print('out'); socket.create_connection((sys.argv[1], int(sys.argv[2])))"
-
-
-def test_stdout_can_be_the_log_and_a_file_of_the_program_too(tmp_path, echo_server):
-    with reference_server() as proxy:
-        words = *logged("-", proxy.url()), sys.executable, "-uc", CONNECT, echo_server.host, echo_server.port
-        lines = run(*words).out.splitlines()
-        assert [line for line in lines if line == "out"] == ["out"]
-        assert len(valid("\n".join(line for line in lines if line != "out"))) == 2
-        # Without O_APPEND: what the program prints would overwrite the first line.
-        with open(tmp_path / "out", "w") as out:
-            subprocess.run([str(word) for word in words], stdout=out, check=True, env=environment())
-    lines = (tmp_path / "out").read_text().splitlines()
-    assert sorted(line == "out" for line in lines) == [False, False, True]
-
-
-def test_a_descriptor_can_be_the_log_also_of_children_that_do_not_have_it(echo_server):
-    child = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-    read_end, write_end = os.pipe()
-    with reference_server() as proxy:
-        words = *logged(f"fd:{write_end}", proxy.url()), sys.executable, "-c", code
-        subprocess.run([str(word) for word in words], pass_fds=[write_end], check=True, env=environment())
-    os.close(write_end)
-    with open(read_end) as reader:
-        lines = valid(reader.read())
-    assert [line["event"] for line in lines] == ["run", "connection"]
-
-
-@pytest.mark.parametrize("confine", ["off", "on"])
-def test_a_pipe_is_found_by_processes_whose_own_stdout_is_another(confine, echo_server):
-    child = f"import socket; socket.create_connection(({echo_server.host!r}, {echo_server.port}))"
-    code = (
-        "import subprocess, sys\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], check=True, stdout=subprocess.DEVNULL)\n"
-        # A number that is another file by now is not written to.
-        "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 1)\n"
-        f"exec({child!r})"
-    )
-    with reference_server() as proxy:
-        ran = run(*logged("-", proxy.url(), "--confine", confine), sys.executable, "-c", code, status=None)
-    lines = [line for line in of("connection", valid(ran.out)) if line["by"] == "patch"]
-    # The second has nobody left to ask for the pipe but pysocksify itself, which confined programs cannot.
-    assert len(lines) == 1
-    assert "loses lines" in ran.err
-
-
-@pytest.mark.parametrize(
-    ("log", "words"),
-    [
-        ("/nowhere/log", "cannot open the log /nowhere/log: No such file or directory"),
-        ("/", "cannot open the log /: Is a directory"),
-        ("fd:77", "cannot open the log descriptor 77: Bad file descriptor"),
-        ("fd:0", "cannot open the log descriptor 0: it is not open for writing"),
-        ("fd:x", "not a descriptor: `fd:x`"),
-    ],
-)
-def test_a_log_that_cannot_be_opened_is_one_error_and_nothing_starts(log, words):
-    ran = run(*logged(log, "socks5h://127.0.0.1:1"), sys.executable, "-c", "print('started')", status=125)
-    assert ran.out == ""
-    assert ran.err.splitlines()[0] == f"pysocksify: error: {words}"
-
 
 def test_install_takes_a_log_too(file, echo_server):
     with reference_server() as proxy:
@@ -269,16 +205,23 @@ def test_install_takes_a_log_too(file, echo_server):
 
 
 def test_uninstall_gives_the_descriptor_back(file, echo_server):
+    def program(url, file, host, port):
+        import os
+        import socket
+
+        import pywrap
+
+        def descriptors_of_it():
+            links = map("/proc/self/fd/".__add__, os.listdir("/proc/self/fd"))
+            return sum(os.path.realpath(link) == file for link in links)
+
+        pywrap.install(url, loopback="proxy", log=file)
+        socket.create_connection((host, port))
+        print(descriptors_of_it(), pywrap.uninstall(), descriptors_of_it())
+
     with reference_server() as proxy:
-        code = (
-            "import os, pywrap, socket\n"
-            "links = lambda: map('/proc/self/fd/'.__add__, os.listdir('/proc/self/fd'))\n"
-            f"logs = lambda: [link for link in links() if os.path.realpath(link) == {str(file)!r}]\n"
-            f"pywrap.install({proxy.url()!r}, loopback='proxy', log={str(file)!r})\n"
-            f"socket.create_connection(({echo_server.host!r}, {echo_server.port}))\n"
-            "print(len(logs()), pywrap.uninstall(), len(logs()))"
-        )
-        assert run(sys.executable, "-c", code).out == "1 None 0\n"
+        words = proxy.url(), str(file), echo_server.host, echo_server.port
+        assert run(sys.executable, "-c", source_of(program, *words)).out == "1 None 0\n"
 
 
 @pytest.mark.parametrize(
@@ -302,16 +245,19 @@ def test_each_library_is_named_and_does_not_notice(name, library, file, http_ser
 
 
 def test_every_interpreter_writes_the_same_lines(interpreter, file, echo_server):
-    code = (
-        "import asyncio, socket\n"
-        f"place = {echo_server.host!r}, {echo_server.port}\n"
-        "socket.create_connection(place).close()\n"
-        "async def main():\n"
-        "    _, writer = await asyncio.open_connection(*place)\n"
-        "    writer.close()\n"
-        "asyncio.run(main())"
-    )
+    def program(host, port):
+        import asyncio
+        import socket
+
+        async def main():
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+
+        socket.create_connection((host, port)).close()
+        asyncio.run(main())
+
     with reference_server() as proxy:
+        code = source_of(program, echo_server.host, echo_server.port)
         run(*logged(file, proxy.url()), interpreter, "-c", code)
     connections = of("connection", read(file))
     assert [(line["library"], line["thread"], line["result"]) for line in connections] == [

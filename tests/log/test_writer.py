@@ -10,6 +10,7 @@ from select import PIPE_BUF
 import pytest
 
 from pywrap.log.writer import LineWriter, descriptor
+from tests.support.child import source_of
 from tests.support.run import program, run
 
 
@@ -59,31 +60,37 @@ def test_a_pipe_whose_reader_sleeps_loses_lines_and_never_waits():
 
 
 def test_a_pipe_without_a_reader_ends_no_program(tmp_path):
-    code = (
-        "import os, signal, sys\n"
-        "from pywrap.log.writer import LineWriter\n"
-        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
-        "read, write = os.pipe()\n"
-        "writer = LineWriter(f'/proc/self/fd/{write}')\n"
-        "writer.open()\n"
-        "os.close(read)\n"
-        "print(writer.write(b'x\\n'), writer.lost, signal.sigpending())\n"
-    )
-    assert run(sys.executable, "-c", code).out == "False 1 set()\n"
+    def program():
+        import os
+        import signal
+
+        from pywrap.log.writer import LineWriter
+
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        read, write = os.pipe()
+        writer = LineWriter(f"/proc/self/fd/{write}")
+        writer.open()
+        os.close(read)
+        print(writer.write(b"x\n"), writer.lost, signal.sigpending())
+
+    assert run(sys.executable, "-c", source_of(program)).out == "False 1 set()\n"
 
 
 def test_a_line_that_was_torn_ends_before_the_next(file):
-    code = (
-        "import resource, signal, sys\n"
-        "from pywrap.log.writer import LineWriter\n"
-        "writer = LineWriter(sys.argv[1])\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, -1))\n"
-        "print(writer.write(b'first\\n'), writer.write(b'second\\n'), writer.lost)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))\n"
-        "print(writer.write(b'third\\n'))\n"
-    )
+    def program():
+        import resource
+        import sys
+
+        from pywrap.log.writer import LineWriter
+
+        writer = LineWriter(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, -1))
+        print(writer.write(b"first\n"), writer.write(b"second\n"), writer.lost)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+        print(writer.write(b"third\n"))
+
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
-    assert run(sys.executable, "-c", code, file).out == "True False 1\nTrue\n"
+    assert run(sys.executable, "-c", source_of(program), file).out == "True False 1\nTrue\n"
     assert file.read_text() == "first\nseco\nthird\n"
 
 

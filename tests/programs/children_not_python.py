@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 
 async def in_asyncio(*words: str) -> None:
@@ -190,22 +191,11 @@ def connected(host: str, port: str) -> None:
         subprocess.run(["sh", "-c", "echo hello; head -1 >&2"], stdin=sock, stdout=sock)
 
 
-SERVER = """
-import socket, sys
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-with socket.create_server((sys.argv[1], 0), family=family) as server:
-    print(server.getsockname()[1], flush=True)
-    for _ in range(2):
-        sock, peer = server.accept()
-        sock.sendall(peer[0].encode())
-        sock.close()
-"""
-
-
 def serve(host: str) -> None:
     """Connect to a server on this machine that is a child, and Python to us no more than any other."""
-    command = f'exec {sys.executable} -I -S -c "$0" {host}'
-    with subprocess.Popen(["sh", "-c", command, SERVER], stdout=subprocess.PIPE, text=True) as process:
+    words = (sys.executable, "-I", "-S", Path(__file__).with_name("serve_twice.py"), host)
+    command = ["sh", "-c", 'exec "$0" "$@"', *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         said = []

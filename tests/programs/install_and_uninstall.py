@@ -55,7 +55,7 @@ async def echo_asyncio():
 
 def kernel_peer():
     with socket.create_connection((host, port), timeout=20) as sock:
-        # Of the C class, which nobody can patch.
+        # Of the C class, which cannot be patched.
         return socket.socket.__base__.getpeername(sock)[:2]
 
 

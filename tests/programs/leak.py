@@ -1,7 +1,7 @@
 """Tries to get past the proxy in every way that should be refused: leak.py [ATTEMPT]...
 
 Prints for each attempt the errno or the name of the exception, or what it got. The addresses are those for
-documentation, and whoever runs this sees to it that nothing gets there.
+documentation, and what runs this sees to it that nothing gets there.
 """
 
 import _socket
@@ -79,7 +79,7 @@ ATTEMPTS = {
     "udp sendto": lambda: udp().sendto(MESSAGE, (HOST, 9)),
     "udp sendto with flags": lambda: udp().sendto(MESSAGE, 0, (HOST, 9)),
     "udp sendto over ipv6": lambda: udp(socket.AF_INET6).sendto(MESSAGE, (HOST_6, 9, 0, 0)),
-    "udp sendto in ipv6 clothes": lambda: udp(socket.AF_INET6).sendto(MESSAGE, (f"::ffff:{HOST}", 9)),
+    "udp sendto in IPv4-mapped IPv6": lambda: udp(socket.AF_INET6).sendto(MESSAGE, (f"::ffff:{HOST}", 9)),
     "udp sendmsg": lambda: udp().sendmsg([MESSAGE], [], 0, (HOST, 9)),
     "udp connect": lambda: udp().connect((HOST, 9)),
     "udp connect_ex": lambda: refused(udp().connect_ex((HOST, 9))),

@@ -29,7 +29,7 @@ def descriptors():
 
 
 def tasks():
-    """The kernel's threads, whoever started them."""
+    """The kernel's threads, ours and the program's."""
     return len(os.listdir("/proc/self/task"))
 
 

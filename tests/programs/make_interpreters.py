@@ -57,6 +57,9 @@ def main() -> None:
         import pywrap
 
         pywrap.install(sys.argv[3], loopback="proxy")
+    elif os.environ.get("CLEAN") == "file":
+        # As where the owner of the settings has ended.
+        os.unlink(os.environ["PYSOCKSIFY_SETTINGS"].removeprefix("file="))
     elif os.environ.get("CLEAN"):
         if os.environ["CLEAN"] == "all":
             overwrite_environment()

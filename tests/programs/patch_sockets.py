@@ -1,4 +1,7 @@
-"""Patches sockets as programs and their tests do: patch_sockets.py HOW HOST PORT; prints what it sees."""
+"""Patches sockets as programs do, and prints what it sees: patch_sockets.py HOW HOST PORT [PROXY]
+
+With PROXY, pysocksify is installed after that, by the program.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,13 @@ from typing import Any
 from unittest.mock import patch
 
 HOW, HOST, PORT = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+
+def install() -> None:
+    if len(sys.argv) > 4:
+        import pywrap
+
+        pywrap.install(sys.argv[4], loopback="proxy")
 
 
 def mocks() -> list[Any]:
@@ -118,6 +128,7 @@ def replaced_by_pysocks() -> list[Any]:
     import socks
 
     socket.socket = socks.socksocket  # type: ignore[misc]
+    install()
     with socket.create_connection((HOST, PORT)) as sock:
         sock.sendall(b"hello")
         return [type(sock).__name__, sock.recv(5).decode()]
@@ -139,10 +150,11 @@ def own_getaddrinfo() -> list[Any]:
 
 
 def green() -> list[Any]:
-    """gevent, which puts classes of its own into socket, after us; and a mock on these."""
+    """gevent, which puts classes of its own into socket, after us or before us; and a mock on these."""
     from gevent import monkey
 
     monkey.patch_all()
+    install()
     seen: list[Any] = [socket.socket.__module__]
     with socket.create_connection((HOST, PORT)) as sock:
         sock.sendall(b"hello")

@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,10 @@ def connect(_: object = None) -> str:
 def started(*words: object, **options: object) -> object:
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)  # type: ignore[call-overload]
     return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def compiled(name: str) -> str | None:
+    return py_compile.compile(str(SCRIPT), str(FOLDER / name))
 
 
 def replaced(call: str) -> object:
@@ -74,6 +79,8 @@ WAYS = {
     "-S script": lambda: started(PYTHON, "-S", SCRIPT, "a"),
     "-IS script, env={}": lambda: started(PYTHON, "-I", "-S", SCRIPT, env={}),
     "-Em": lambda: started(PYTHON, "-Em", "script", "a", cwd=FOLDER),
+    "-I compiled": lambda: started(PYTHON, "-I", compiled("compiled.pyc"), "a"),
+    "-I compiled, unnamed": lambda: started(PYTHON, "-I", compiled("compiled")),
     "-I package": lambda: started(PYTHON, "-I", PACKAGE, "a"),
     "-I stdin": lambda: started(PYTHON, "-I", input=CODE),
     "-I stdin -": lambda: started(PYTHON, "-I", "-", "a", input=CODE),

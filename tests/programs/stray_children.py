@@ -9,17 +9,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 HOST, PORT = sys.argv[1], int(sys.argv[2])
-CODE = f"""\
-import socket, sys
-kept = socket.create_connection(({HOST!r}, {PORT}))
-print('up', flush=True)
-sys.stdin.read()
-"""
+HOLD = Path(__file__).with_name("hold_connection.py"), HOST, PORT
 # By a shell, which is beyond the patches of this process.
-CLEAN = 'exec env -i "$0" -c "$1"'
-SILENT = 'exec "$0" -S -c "$1"'
+CLEAN = 'exec env -i "$0" "$@"'
+SILENT = 'exec "$0" -S "$@"'
 NCAT = 'exec ncat "$1" "$2"'
 
 
@@ -30,8 +26,8 @@ def start(script: str, *words: object) -> subprocess.Popen[str]:
 
 covered = socket.create_connection((HOST, PORT))
 children = [
-    start(CLEAN, sys.executable, CODE),
-    start(SILENT, sys.executable, CODE),
+    start(CLEAN, sys.executable, *HOLD),
+    start(SILENT, sys.executable, *HOLD),
     start(NCAT, "ncat", HOST, PORT),
 ]
 for child in children[:2]:

@@ -165,7 +165,7 @@ def test_an_ftp_client_in_active_mode_under_dantes(server, tmp_path, version):
             timeout=60,
         )
     assert (tmp_path / "down").read_bytes() == (tmp_path / "up").read_bytes(), done
-    # It does not know whom it waits for when it asks: everybody.
+    # It does not know its peer when it asks: any may come.
     assert [(seen.version, seen.command, seen.host) for seen in server.seen] == [
         (version, "BIND", "0.0.0.0")
     ] * 2

@@ -9,7 +9,7 @@ from pywrap.socks.wire import Endpoint
 CLIENT = Endpoint("127.0.0.1", 40000)
 
 
-def test_a_line_says_who_what_and_how_it_went(capfd):
+def test_a_line_has_the_client_the_request_and_the_outcome(capfd):
     log = Log(0)
     log.record(Record(5, "CONNECT", "example.org", 443, "alice", CLIENT))
     log.record(Record(4, "CONNECT", "2001:db8::1", 443, "", CLIENT, "connection refused"))

@@ -179,7 +179,7 @@ def test_a_reader_of_its_lines_that_does_not_read_does_not_stop_it(target):
             host, _, port = lines.read(100).decode().split()[-1].rpartition(":")
             for _ in range(100):
                 request(target, (host, int(port))).close()
-            # What was lost is told as soon as somebody reads, and the next request is told again.
+            # What was lost is told as soon as it is read, and the next request is told again.
             text = lines.read(4096).decode() + lines.read(4096).decode()
             request(target, (host, int(port))).close()
             text += lines.read(4096).decode()

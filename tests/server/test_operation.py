@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pywrap.server.options import Options, parse
+from pywrap.server.chosen_options import Options
+from pywrap.server.command_line import parse
 from tests.support.pysocksd import PYSOCKSD, failure, request, told
 from tests.support.raw_sockets import receive
 
@@ -188,10 +189,21 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         ),
         (["-l", "0.0.0.0:1080", "--allow", "127.0.0.1:80"], "127.0.0.1:80: allowed: allow 127.0.0.1:80", 0),
         (["--deny", "127.0.0.0/8"], "localhost:80 at 127.0.0.1: refused: deny 127.0.0.0/8", None),
+        ([], "0.0.0.0:80: refused: an unspecified address is no destination", 3),
+        ([], "[::]:80: refused: an unspecified address is no destination", 3),
+        (["-x", "socks5h://127.0.0.1:9"], "0.0.0.0:80: allowed: no rule is against it", 0),
+        (["--route", "*:25 block"], "192.0.2.1:25: refused: route *:25 block", 3),
+        (["--route", "*:25 block"], "192.0.2.1:26: allowed: no rule is against it", 0),
+        (["--route", "*:25 block", "--deny", "*:25"], "192.0.2.1:25: refused: deny *:25", 3),
+        (
+            ["-x", "socks5h://127.0.0.1:9", "--deny", "127.0.0.0/8"],
+            "unknown.test:80: allowed: no rule is against the name, which the last proxy looks up",
+            0,
+        ),
     ],
 )
 def test_a_decision_is_explained(args, words, status):
-    destination = words.split()[0].removesuffix(":")
+    destination = words.split(" ")[0].removesuffix(":")
     command = [*PYSOCKSD, *args, "--explain", "192.0.2.7", "alice", "connect", destination]
     done = subprocess.run(command, capture_output=True, text=True)
     assert words in done.stdout.splitlines()

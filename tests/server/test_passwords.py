@@ -146,7 +146,7 @@ def test_a_hash_is_computed_once_while_it_is_right(client, users, monkeypatch):
     assert calls == [b"secret", b"wrong", b"wrong", b"any"]
 
 
-def test_a_slow_hash_stops_nobody_and_a_client_may_leave(client, target, users, monkeypatch):
+def test_a_slow_hash_stops_no_other_client_and_a_client_may_leave(client, target, users, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(passwords.Hashed, "matches", lambda self, data: released.wait(30))
     with reference_server(users=users) as server:
@@ -167,7 +167,7 @@ def test_a_slow_hash_stops_nobody_and_a_client_may_leave(client, target, users, 
         assert receive(waiting[2], 2) == b"\x01\x00"
 
 
-def test_whoever_failed_waits_also_when_it_is_right(client, users, monkeypatch):
+def test_a_client_that_failed_waits_also_when_it_is_right(client, users, monkeypatch):
     monkeypatch.setattr(passwords, "_FIRST_DELAY", 0.2)
     with reference_server(users=users) as server:
         for _ in range(2):

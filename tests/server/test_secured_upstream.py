@@ -9,13 +9,17 @@ import pytest
 
 from pywrap.config.url import parse_proxy
 from pywrap.errors import ConfigError
+from pywrap.server.limits import Limits
 from pywrap.server.upstream import Upstream
-from tests.server.test_upstream import ask, listening, name, through, visit
 from tests.support.authority import Authority
-from tests.support.kerberos import realm
+from tests.support.kerberos import realm, silent_kdc
 from tests.support.peers import Missing
 from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import reference_server
+from tests.support.upstream import ask, listening, name, through, visit
+
+# Seconds.
+SHORT = 1.0
 
 LINGER = b"\1\0\0\0\0\0\0\0"
 
@@ -250,6 +254,23 @@ def test_no_ticket(client, kerberized, monkeypatch):
     with reference_server(upstream=through(url)) as server:
         assert ask(client, server, name("example.test", 80))[1] == 1
         assert "GSSAPI: " in server.seen[0].outcome
+
+
+def test_a_kdc_that_is_silent_keeps_nothing_else_waiting(client, kerberos, kerberized, tmp_path, monkeypatch):
+    with silent_kdc(kerberos, tmp_path) as (environ, kdc):
+        monkeypatch.setenv("KRB5_CONFIG", environ["KRB5_CONFIG"])
+        # A service of which no test has got a ticket.
+        chain = through(f"socks5h://localhost:{kerberized.port}?gssapi=socks/localhost.test")
+        with reference_server(upstream=chain, limits=Limits(connect=SHORT)) as server:
+            waiting = client.connect(server)
+            waiting.sendall(b"\x05\x01\x00" + b"\x05\x01\x00" + name("example.test", 80))
+            kdc.recvfrom(4096)
+            # Another client's request is refused meanwhile, as no other way leads there.
+            refused = client.connect(server)
+            refused.sendall(b"\x05\x01\x00" + b"\x05\x09\x00" + name("example.test", 80))
+            assert receive(refused, 4) == b"\x05\x00" + b"\x05\x07"
+            assert receive(waiting, 4) == b"\x05\x00" + b"\x05\x06"
+            assert [seen.command for seen in server.seen] == ["9", "CONNECT"]
 
 
 def test_a_proxy_without_kerberos(client, kerberos):

@@ -70,7 +70,7 @@ def test_an_ipv6_listener_leaves_ipv4_alone():
             with contextlib.suppress(ConfigError), Server([("0.0.0.0", port)]) as four:
                 assert four.addresses[0].port == port
                 return
-    # Once or twice somebody else's: the kernel has chosen a port that was free for IPv6 alone.
+    # Once or twice another process's: the kernel has chosen a port that was free for IPv6 alone.
     pytest.fail("no port of an IPv6 listener can be listened on for IPv4")
 
 
@@ -344,7 +344,7 @@ def test_out_of_descriptors_clients_wait_for_their_turn(server, target, client):
         assert receive(socks[0], 2) == b"\x05\x00"
         assert receive(socks[1], 2) == b"\x05\x00"
         (trouble,) = server.wait_for_troubles(1)
-        assert trouble == "accepting nobody for the moment: Too many open files"
+        assert trouble == "accepting no client for the moment: Too many open files"
         # No descriptor for its destination either: an answer, not the end of the server.
         socks[0].sendall(b"\x05\x01\x00\x01" + target.address)
         assert receive(socks[0], 10)[:2] == b"\x05\x01"

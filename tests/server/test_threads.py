@@ -1,4 +1,4 @@
-"""Calls in threads: how many a client gets, who is next, and what happens when there are no more."""
+"""Calls in threads: how many a client gets, which is next, and what happens when there are no more."""
 
 import _thread
 import threading

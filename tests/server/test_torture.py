@@ -91,7 +91,7 @@ def test_one_thread_serves_the_names_of_all(target, client, names, monkeypatch):
         assert len(started) == 1
 
 
-def test_nobody_reads_its_log(program, target):  # noqa: F811
+def test_no_process_reads_its_log(program, target):  # noqa: F811
     pysocksd = program("-l", "127.0.0.1:0")
     address = pysocksd.listening()
     # Some 80 bytes each: far more than a pipe holds.

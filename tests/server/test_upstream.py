@@ -5,28 +5,10 @@ import socket
 
 import pytest
 
-from pywrap.config.rules import parse_route
-from pywrap.config.url import parse_proxy
-from pywrap.server.upstream import Upstream
 from tests.support import peers
 from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
-
-
-def through(*urls, routes=()):
-    rules = [rule for route in routes for rule in parse_route(route.split())]
-    return Upstream([parse_proxy(url) for url in urls], rules)
-
-
-def ask(client, server, destination, command=1):
-    sock = client.connect(server)
-    sock.sendall(b"\x05\x01\x00" + bytes([5, command, 0]) + destination)
-    assert receive(sock, 2) == b"\x05\x00"
-    return sock, receive(sock, 4)[1]
-
-
-def name(text, port):
-    return b"\x03" + bytes([len(text)]) + text.encode() + port.to_bytes(2, "big")
+from tests.support.upstream import ask, listening, name, through, visit
 
 
 @contextlib.contextmanager
@@ -304,20 +286,6 @@ def test_a_hop_without_udp_is_a_refusal(client, at):
 
 
 # ---------------------------------------------------------------- BIND
-
-
-def visit(place):
-    return socket.create_connection(place, PATIENCE, ("127.0.0.1", 0))
-
-
-def listening(sock, version=5):
-    if version == 4:
-        reply = receive(sock, 8)
-        assert reply[:2] == b"\0\x5a"
-        return socket.inet_ntoa(reply[4:]), int.from_bytes(reply[2:4], "big")
-    reply = receive(sock, 10)
-    assert reply[:4] == b"\x05\0\0\x01"
-    return socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big")
 
 
 @pytest.mark.parametrize("version", [4, 5])

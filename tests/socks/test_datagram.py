@@ -94,15 +94,15 @@ def test_what_was_packed_is_read(endpoint, payload):
     data = pack_header(endpoint)
     header = unpack_header(data + payload)
     assert (header.endpoint.port, header.fragment, header.size) == (endpoint.port, 0, len(data))
-    # An IPv6 address may be written in another way, and is the same; IPv4 loses its IPv6 clothes.
-    clothes = b"\x00\x00\x00\x04" + b"\x00" * 10 + b"\xff\xff"
-    plain = b"\x00\x00\x00\x01" + data.removeprefix(clothes) if data.startswith(clothes) else data
+    # An IPv6 address may be written in another way, and is the same; IPv4-mapped IPv6 becomes IPv4.
+    mapped = b"\x00\x00\x00\x04" + b"\x00" * 10 + b"\xff\xff"
+    plain = b"\x00\x00\x00\x01" + data.removeprefix(mapped) if data.startswith(mapped) else data
     assert pack_header(header.endpoint) == plain
 
 
-def test_ipv4_in_ipv6_clothes_is_ipv4():
-    clothes = b"\x00" * 10 + b"\xff\xff" + b"\xc0\x00\x02\x01"
-    header = unpack_header(b"\x00\x00\x00\x04" + clothes + b"\x00\x35" + b"hello")
+def test_ipv4_in_ipv6_mapped_is_ipv4():
+    mapped = b"\x00" * 10 + b"\xff\xff" + b"\xc0\x00\x02\x01"
+    header = unpack_header(b"\x00\x00\x00\x04" + mapped + b"\x00\x35" + b"hello")
     assert header == Header(Endpoint("192.0.2.1", 53), 0, 22)
 
 

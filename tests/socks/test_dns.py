@@ -102,7 +102,7 @@ def test_a_server_that_hangs_up_after_the_first_answer_has_failed_to_give_the_se
     assert (first.values, second.code) == (("192.0.2.7",), SERVER_FAILURE)
 
 
-def test_an_answer_that_nobody_asked_for_is_an_error(number):
+def test_an_answer_without_a_question_is_an_error(number):
     err, _, _ = refused(ProtocolError, ours.ask("example.org", (AAAA,)), framed(NOTHING_6))
     assert str(err) == "a garbled answer: to a question that was not asked"
 
@@ -294,7 +294,7 @@ def test_dnspython_reads_what_we_ask(number, name, kind):
     assert int.from_bytes(data[:2], "big") == len(data) - 2
 
 
-# dnspython takes IPv4 in IPv6 clothes for IPv4, which is decided elsewhere here (``routes.address_of``).
+# dnspython takes IPv4-mapped IPv6 for IPv4, which is decided elsewhere here (``routes.address_of``).
 plain_addresses = st.ip_addresses().filter(lambda address: getattr(address, "ipv4_mapped", None) is None)
 
 

@@ -160,7 +160,7 @@ def test_what_is_not_socks_is_guessed_aloud(answer, guess):
     err, sent, _ = refused(ProtocolError, v5.connect(Endpoint("example.org", 443)), answer)
     assert guess in str(err)
     assert err.errno == errno.EPROTO
-    # Neither the destination nor a password goes to somebody who does not speak SOCKS.
+    # Neither the destination nor a password goes to a server that does not speak SOCKS.
     assert sent == [OFFER_NONE]
 
 

@@ -1,4 +1,4 @@
-"""UDP destinations for programs: an echo that notes who asked, in a thread."""
+"""UDP destinations for programs: an echo that notes its clients, in a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ class Echo:
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._sock.bind((host, port))
+        try:
+            self._sock.bind((host, port))
+        except OSError:
+            self._sock.close()
+            raise
         self.host, self.port = self._sock.getsockname()[:2]
         self.seen: list[tuple[str, int]] = []
         self._over = False
@@ -44,7 +48,11 @@ class Echo:
 
 @contextlib.contextmanager
 def udp_echo(host: str = "127.0.0.1", port: int = 0) -> Iterator[Echo]:
-    """An echo of datagrams on ``host``, on a free port unless that of another echo is given."""
+    """An echo of datagrams on ``host``, on a free port unless that of another echo is given.
+
+    Raises:
+        OSError: another socket has that port.
+    """
     echo = Echo(host, port)
     echo.start()
     try:

@@ -11,7 +11,7 @@ import pytest
 
 
 def shipped(package: str, path: str) -> bytes:
-    """The contents of ``path``; skips where ``package`` is not installed, or somebody has edited its file."""
+    """The contents of ``path``; skips where ``package`` is not installed, or its file was edited."""
     file = Path(path)
     if shutil.which("dpkg-query") is None or not file.exists():
         pytest.skip(f"{package} is not installed")

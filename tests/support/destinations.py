@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import paramiko
 import trustme
 
+from tests.support.closing import Closing
+
 # A name without an address, for tests in which the proxy alone knows one. RFC 6761 keeps it unused.
 ONLY_THE_PROXY_KNOWS = "only-the-proxy-knows.test"
 CERTIFIED = ("localhost", "127.0.0.1", "::1", ONLY_THE_PROXY_KNOWS)
@@ -38,7 +40,7 @@ _STOP_POLL = 0.02
 _MIB = 1 << 20
 
 
-class Destination(socketserver.ThreadingTCPServer):
+class Destination(Closing):
     allow_reuse_address = True
     # 200 threads arrive at once.
     request_queue_size = 1024
@@ -53,8 +55,6 @@ class Destination(socketserver.ThreadingTCPServer):
         self.seen: list[tuple[str, int]] = []
         self.ca_pem = ""
         self._tls = tls
-        self._open: set[Any] = set()
-        self._lock = threading.Lock()
         super().__init__((host, 0), handler)
 
     @property
@@ -110,14 +110,6 @@ class Destination(socketserver.ThreadingTCPServer):
         # Programs go away when they have what they wanted, and tests let TLS fail.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
-
-    def server_close(self) -> None:
-        with self._lock:
-            for request in self._open:
-                # Wakes its thread, which may wait for the next request of a kept connection.
-                with contextlib.suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-        super().server_close()
 
 
 @contextlib.contextmanager
@@ -284,7 +276,7 @@ class _Smtp(socketserver.StreamRequestHandler):
 
 @contextlib.contextmanager
 def ssh_server(host: str = "127.0.0.1") -> Iterator[Destination]:
-    """Lets anybody in with the password ``secret``, and knows one command: ``echo``."""
+    """Lets any user in with the password ``secret``, and knows one command: ``echo``."""
     with _serving(_Ssh, host) as destination:
         yield destination
 
@@ -418,7 +410,7 @@ def blackhole_proxy(host: str = "127.0.0.1") -> Iterator[Blackhole]:
 
 @contextlib.contextmanager
 def refusing_port(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port that refuses connections as long as the context lasts: bound, so nobody else gets it."""
+    """A port that refuses connections as long as the context lasts: bound, so no other process gets it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
         sock.bind((host, 0))

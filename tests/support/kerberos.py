@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.peers import SEARCH, DidNotStart, Missing
+from tests.support.servers import PATIENCE
 
 REALM = "PYSOCKSIFY.TEST"
 USER = f"alice@{REALM}"
@@ -70,9 +71,7 @@ def realm(folder: Path, host: str = "localhost", service: str = "socks") -> Iter
     missing = [name for name, path in programs.items() if path is None]
     if missing:
         raise Missing(f"{', '.join(missing)}: krb5-kdc, krb5-admin-server, krb5-user")
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
+    port = _free_port()
     values = {"realm": REALM, "port": port, "folder": folder}
     (folder / "krb5.conf").write_text(KRB5_CONF.format(**values))
     (folder / "kdc.conf").write_text(KDC_CONF.format(**values))
@@ -112,3 +111,28 @@ def realm(folder: Path, host: str = "localhost", service: str = "socks") -> Iter
             yield Realm(environ, f"{service}@{host}")
         finally:
             process.terminate()
+
+
+def _free_port() -> int:
+    """One that is free for TCP and UDP."""
+    while True:
+        with socket.socket() as reserved, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            reserved.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                datagrams.bind(reserved.getsockname())
+                port: int = reserved.getsockname()[1]
+                return port
+
+
+@contextlib.contextmanager
+def silent_kdc(running: Realm, folder: Path) -> Iterator[tuple[dict[str, str], socket.socket]]:
+    """Variables with which the KDC of ``running`` is one that never answers, and its UDP socket.
+
+    The user has a ticket all the same.
+    """
+    with socket.socket(type=socket.SOCK_DGRAM) as kdc:
+        kdc.settimeout(PATIENCE)
+        kdc.bind(("127.0.0.1", 0))
+        values = {"realm": REALM, "port": kdc.getsockname()[1]}
+        (folder / "silent.conf").write_text(KRB5_CONF.format(**values))
+        yield {**running.environ, "KRB5_CONFIG": str(folder / "silent.conf")}, kdc

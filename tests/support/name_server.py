@@ -19,11 +19,13 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.support.closing import Closing
+
 # Gets a question and the answer to it, and returns the bytes to send; without any it hangs up.
 Spoil = Callable[[dns.message.Message, dns.message.Message], bytes]
 
 
-class NameServer(socketserver.ThreadingTCPServer):
+class NameServer(Closing):
     """``host``, ``port``, and ``setting``, which is what ``--dns`` takes."""
 
     allow_reuse_address = True
@@ -34,8 +36,6 @@ class NameServer(socketserver.ThreadingTCPServer):
     def __init__(self, records: tuple[str, ...], spoil: Spoil) -> None:
         self.asked: list[tuple[str, str]] = []
         self.connections = 0
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
         self._spoil = spoil
         self._records: dict[tuple[str, str], dns.rrset.RRset] = {}
         for line in records:
@@ -80,13 +80,6 @@ class NameServer(socketserver.ThreadingTCPServer):
         elif not any(known == name for known, _ in self._records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer
-
-    def server_close(self) -> None:
-        with self._lock:
-            for sock in self._open:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-        super().server_close()
 
 
 def faithful(query: dns.message.Message, answer: dns.message.Message) -> bytes:

@@ -5,8 +5,8 @@
     client    10.1.0.1   ----   10.1.0.2    proxy    10.2.0.2   ----   10.2.0.1    server
               fd00:1::1         fd00:1::2            fd00:2::2         fd00:2::1
 
-Neither end has a route to the other, and the proxy's kernel forwards nothing. Ports can be fixed here: nobody
-else is.
+Neither end has a route to the other, and the proxy's kernel forwards nothing. Ports can be fixed here: no
+process else is.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def running(made: Networks, place: str, *command: str, ready: tuple[str, int]) -
 def reference(made: Networks) -> Iterator[None]:
     """The reference server, on both addresses inside."""
     listen = [word for host in INSIDE.values() for word in ("--listen", _joined(host))]
-    # Destinations are near by, which everybody that can reach it would not be allowed.
+    # Destinations are near by, which clients without a password are not allowed.
     near = ("--allow", "0.0.0.0/0,::/0")
     command = (sys.executable, "-m", "pywrap.server", *listen, *near)
     with running(made, "proxy", *command, ready=(INSIDE[6], PORT)):

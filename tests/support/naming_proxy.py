@@ -17,12 +17,13 @@ from pywrap.errors import SocksError
 from pywrap.socks import v5
 from pywrap.socks.serve import COMMANDS, receive_request
 from pywrap.socks.wire import Endpoint
+from tests.support.closing import Closing
 from tests.support.play import hold
 
 LOOPBACK = ("127.0.0.1", "::1")
 
 
-class NamingProxy(socketserver.ThreadingTCPServer):
+class NamingProxy(Closing):
     """``host``, ``port``, ``url()``, and ``asked``: (command, host, port) of each request.
 
     With ``takes_any_login``, clients have to log in, and ``logins`` has their usernames and passwords.
@@ -41,8 +42,6 @@ class NamingProxy(socketserver.ThreadingTCPServer):
         self._check = self._take_login if takes_any_login else None
         self._hosts = hosts
         self._replies = replies
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
 
     @property
@@ -100,14 +99,6 @@ class NamingProxy(socketserver.ThreadingTCPServer):
         with self._lock:
             self._open.add(sock)
         return sock
-
-    def server_close(self) -> None:
-        with self._lock:
-            for sock in self._open:
-                # Wakes the threads of tunnels that nobody has ended.
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-        super().server_close()
 
 
 @contextlib.contextmanager

@@ -236,7 +236,7 @@ def proxy_py(user: str | None = None, password: str | None = None) -> contextlib
 def tor(*mapped: str) -> contextlib.AbstractContextManager[Peer]:
     """Tor without a network: what it answers by itself is RESOLVE for names that are ``mapped``.
 
-    Each is ``NAME ADDRESS``. The directory authority that it would ask is at a port here where nobody is.
+    Each is ``NAME ADDRESS``. The directory authority that it would ask is at a port without a listener here.
     """
     binary = find("tor", package="tor")
     nobody = "0123456789ABCDEF0123456789ABCDEF01234567"
@@ -256,7 +256,7 @@ def tor(*mapped: str) -> contextlib.AbstractContextManager[Peer]:
 
 
 def dnsmasq(*options: str) -> contextlib.AbstractContextManager[Peer]:
-    """A name server that knows what ``options`` tell it of ``.example``, and asks nobody."""
+    """A name server that knows what ``options`` tell it of ``.example``, and asks no other."""
     binary = find("dnsmasq", package="dnsmasq-base")
 
     def command(port: int, directory: Path) -> list[str]:
@@ -342,7 +342,7 @@ def _start_on_a_free_port(
 
 @contextlib.contextmanager
 def _free_port() -> Iterator[int]:
-    """A port that the server can take and nobody else gets meanwhile.
+    """A port that the server can take and no other process gets meanwhile.
 
     Without that, ssh takes a while to log in and then another worker's server has the port:
     our connection was accepted, by the wrong one.

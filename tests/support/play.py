@@ -90,7 +90,7 @@ def converse(client: Dialogue[Any], server: Dialogue[Any], piece: int = 1 << 16)
             heard[me] += len(said)
             ends[me].hear(said)
         assert heard != before, "each end waits for the other"
-    # Nothing was said that nobody read.
+    # Nothing was said that was not read.
     assert [end.rest for end in ends] == [b"", b""]
     return ends[0].result, ends[1].result
 
@@ -110,3 +110,9 @@ def hold(dialogue: Dialogue[Any], sock: socket.socket) -> Any:
                     dialogue.throw(ProxyClosed("hung up"))
     except StopIteration as stop:
         return stop.value
+
+
+def echoes(sock: socket.socket) -> bool:
+    """Whether what is at the other end of ``sock`` echoes."""
+    sock.sendall(b"are you there")
+    return sock.recv(len(b"are you there"), socket.MSG_WAITALL) == b"are you there"

@@ -23,7 +23,7 @@ CONFINE = "PYSOCKSIFY_TEST_CONFINE"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 _THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-# Beginnings of names: what they say to the person who runs the tests is not for a program under test,
+# Beginnings of names: what they say to the user of the tests is not for a program under test,
 # which would choose another proxy, none, or another authority.
 _NOT_PASSED_ON = (
     *("pysocksify", "python"),

@@ -69,7 +69,7 @@ def parse(line: str) -> list[Reached]:
             continue
         address = _IPV4.search(rest) or _IPV6.search(rest)
         path = _PATH.search(rest)
-        # An IPv4 address in IPv6 clothes is IPv4.
+        # An IPv4-mapped IPv6 address is IPv4.
         host = address[2].removeprefix("::ffff:") if address else path[1].strip('"') if path else ""
         found.append(Reached(call[1], family, host, int(address[1]) if address else 0))
     return found

@@ -17,6 +17,9 @@ names = st.text(string.ascii_letters + string.digits + "-._", min_size=1, max_si
     lambda name: not _is_literal(name)
 )
 
+# Of proxies: a name of one label, one of several, and literals of both families.
+proxy_hosts = st.sampled_from(["h", "proxy.example", "::1", "192.0.2.1"])
+
 texts = st.binary(max_size=255)
 userids = texts.filter(lambda text: b"\0" not in text)
 

@@ -52,7 +52,7 @@ def associated(control, bound=BOUND.host):
 
 
 class Answered:
-    """The opening of an association, on ``sock``, that the proxy has replied to."""
+    """The attempt of an association, on ``sock``, that the proxy has replied to."""
 
     path = PATH
     bound = BOUND

@@ -199,7 +199,7 @@ class Chained:
         return TunnelAttempt(sock, plan, Deadline(settings, program))
 
     def open(self, **limits):
-        """Open a tunnel in this thread; return the opening."""
+        """Open a tunnel in this thread; return the attempt."""
         given = socket.socket()
         attempt = self.attempt(given, **limits)
         try:
@@ -214,7 +214,7 @@ class Chained:
 
 @pytest.fixture
 def in_thread():
-    """``in_thread(opening)``: what the background thread reports of it."""
+    """``in_thread(attempt)``: what the background thread reports of it."""
     background = Background(_thread.start_new_thread, Lock, select.epoll)
     near, far = socket.socketpair()
 
@@ -322,7 +322,7 @@ def clock(monkeypatch):
         ((None,), 1, None),
     ],
 )
-def test_who_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, dead, clock):
+def test_a_hop_that_kept_the_program_waiting_until_it_gave_up_is_dead(script, waited, dead, clock):
     with scripted(*script) as silent:
         chained = Chained((silent.host, silent.port), ("127.0.0.1", 9))
         with socket.socket() as sock:
@@ -409,7 +409,7 @@ def test_a_dynamic_chain_goes_around_a_name_that_is_not_resolved(stuck):
         assert chained.hops.is_dead(chained.proxies[0])
 
 
-def test_all_who_wait_for_a_name_share_the_look_up_and_each_has_his_own_error():
+def test_all_attempts_that_wait_for_a_name_share_the_look_up_and_each_has_its_own_error():
     asked = []
     gate = threading.Barrier(5)
 
@@ -451,19 +451,19 @@ def test_the_addresses_of_before_do_where_a_name_is_not_resolved_any_more(monkey
         chained.open().sock.close()
 
 
-# ---------------------------------------------------------------- flights
+# ---------------------------------------------------------------- pipelining
 
-FLIGHT = GREETING + REQUEST
+PIPELINED = GREETING + REQUEST
 
 
-def test_a_flight_is_one_segment():
-    with scripted(len(FLIGHT), CHOICE + REPLY + b"SSH-2.0", None) as proxy:
+def test_pipelined_messages_are_one_segment():
+    with scripted(len(PIPELINED), CHOICE + REPLY + b"SSH-2.0", None) as proxy:
         chained = Chained((proxy.host, proxy.port), pipeline="on")
         with chained.open().sock as sock:
             sock.settimeout(PATIENCE)
             assert sock.recv(100) == b"SSH-2.0"
         assert chained.hops.supports_pipelining(chained.proxies[0]) is True
-    assert proxy.received == [FLIGHT]
+    assert proxy.received == [PIPELINED]
 
 
 class Hasty:
@@ -489,7 +489,7 @@ class Hasty:
 
 
 @pytest.mark.parametrize("first_answer", [CHOICE, b"", b"\x05\xff", b"HTTP"])
-def test_a_proxy_that_takes_no_flight_is_asked_step_by_step(first_answer):
+def test_a_proxy_that_does_not_support_pipelining_is_asked_step_by_step(first_answer):
     hasty = Hasty(first_answer)
     with ThreadPoolExecutor(1) as pool:
         served = pool.submit(hasty.serve, 3)
@@ -497,7 +497,7 @@ def test_a_proxy_that_takes_no_flight_is_asked_step_by_step(first_answer):
         for _ in range(2):
             chained.open(timeout=1).sock.close()
         served.result()
-    assert hasty.greetings == [FLIGHT, GREETING, GREETING]
+    assert hasty.greetings == [PIPELINED, GREETING, GREETING]
 
 
 @pytest.mark.parametrize("fast_open", [False, True])

@@ -49,7 +49,7 @@ class Connection:
 
 
 class Opened:
-    """What is looked at of an ``TunnelAttempt``: the first reply, the hops, and where the connection goes."""
+    """What is looked at of a ``TunnelAttempt``: the first reply, the hops, and where the connection goes."""
 
     def __init__(self, said=SOMEWHERE, proxy="198.51.100.1", path=(PROXY,)):
         self.bound = said
@@ -103,7 +103,7 @@ def test_a_proxy_that_hangs_up_before_it_is_said(cut, end):
     assert caught.value.errno == errno.ECONNRESET
 
 
-def test_nobody_came_in_the_proxys_time():
+def test_no_peer_came_in_the_proxys_time():
     connection = Connection(b"\x05\x06" + CAME[2:])
     connection.come()
     with pytest.raises(Rejected, match="proxy proxy.example:1080: no peer came in time") as caught:
@@ -115,7 +115,7 @@ def test_nobody_came_in_the_proxys_time():
     ("expected", "only"),
     [("0.0.0.0", ""), ("::", ""), ("192.0.2.7", "192.0.2.7"), ("ftp.example", "ftp.example")],
 )
-def test_who_alone_may_come(expected, only):
+def test_which_peer_alone_may_come(expected, only):
     assert Binding(Endpoint(expected, 21)).only == only
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_reply():
         standing(ANYBODY).peer(connection.read)
 
 
-def test_a_reply_that_says_nothing_means_who_was_expected():
+def test_a_reply_that_says_nothing_means_the_expected_peer():
     connection = Connection(b"\x05\x00\x00\x01" + bytes(6))
     connection.come()
     assert standing(SERVER).peer(connection.read) == SERVER

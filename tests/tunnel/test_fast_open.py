@@ -74,7 +74,7 @@ def alone():
     return alone
 
 
-def test_the_flight_is_in_the_syn_from_the_second_connection_on(alone):
+def test_the_first_messages_are_in_the_syn_from_the_second_connection_on(alone):
     def program():
         hops = Hops(socket.getaddrinfo)
         listener, thread = serving("127.0.0.1", 1080, 3)
@@ -87,7 +87,7 @@ def test_the_flight_is_in_the_syn_from_the_second_connection_on(alone):
     assert said == [[False, "127.0.0.1"], [True, "127.0.0.1"], [True, "127.0.0.1"]]
 
 
-def test_who_is_not_there_any_more_is_not_reached_as_ever(alone):
+def test_a_proxy_that_is_gone_is_not_reached(alone):
     # The kernel has its cookie, so connect() succeeds, and it is recv() that is refused.
     def program():
         hops = Hops(socket.getaddrinfo)

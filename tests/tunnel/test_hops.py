@@ -173,13 +173,13 @@ def test_a_child_asks_anew_and_keeps_what_is_known(hops, probes):
     assert hops.supports_pipelining(A) is True
 
 
-def test_where_a_proxy_is_has_nothing_to_do_with_who_logs_in_there(hops):
+def test_where_a_proxy_is_has_nothing_to_do_with_the_login(hops):
     me = Proxy("socks5h", "192.0.2.1", 1080, b"me", b"secret")
     assert hops.first(A) is hops.first(me)
     assert hops.first(A) is not hops.first(B)
 
 
-def test_who_is_dead_by_the_word_of_another_hop_is_known(hops, clock):
+def test_a_hop_that_another_one_reports_dead_is_known(hops, clock):
     hops.died(B, refused(B, by=A))
     hops.died(C, refused(C))
     assert hops.accused_by(A, 5) == (B,)

@@ -1,4 +1,4 @@
-"""Who is alive, as told by a question that needs nobody else."""
+"""Which hops are alive, as told by a request that needs no other machine."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_any_answer_is_a_sign_of_life(hops, script, dead):
     assert server.received == [GREETING + QUESTION]
 
 
-def test_who_does_not_even_greet_is_dead(hops):
+def test_a_hop_that_does_not_even_greet_is_dead(hops):
     with scripted(None) as server:
         assert is_dead(hops, proxy(server), read_timeout=100 * MS)
 
 
-def test_who_cannot_be_reached_is_dead(hops, refusing_port):
+def test_a_hop_that_cannot_be_reached_is_dead(hops, refusing_port):
     gone = Proxy("socks5h", "127.0.0.1", refusing_port)
     with reference_server() as server:
         assert is_dead(hops, gone)

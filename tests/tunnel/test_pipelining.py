@@ -1,4 +1,4 @@
-"""Everything said in advance: what is in the flight, and how its answers are read."""
+"""Pipelining: which messages are sent at once, and how their answers are read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OK_4 = b"\x00\x5a" + b"\x00\x00" + b"\x00\x00\x00\x00"
 OK_HTTP = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-def fly(*path, without=()):
+def pipelined(*path, without=()):
     return handshake(path, TARGET, pipelined=tuple(hop not in without for hop in path))
 
 
@@ -74,22 +74,22 @@ def failure(dialogue, heard):
     ],
 )
 def test_all_of_all_hops_is_one_message(path, pipelined, answers):
-    bound, sent, rest = play(fly(*path), answers + b"SSH-2.0-server")
+    bound, sent, rest = play(pipelined(*path), answers + b"SSH-2.0-server")
     assert sent == [pipelined]
     assert rest == b"SSH-2.0-server"
     assert bound == (Endpoint("0.0.0.0", 0) if path[-1] is HTTP else Endpoint("10.0.0.7", 8080))
 
 
 def test_it_is_sent_before_anything_is_heard():
-    party = Party(fly(FIVE, FIVE_WITH_PASSWORD))
+    party = Party(pipelined(FIVE, FIVE_WITH_PASSWORD))
     party.hear(b"")
     assert len(party.sent) == 1
 
 
-def test_a_hop_that_takes_no_flight_is_told_step_by_step():
+def test_a_hop_that_does_not_support_pipelining_is_told_step_by_step():
     path = (FIVE_WITH_PASSWORD, FIVE, FOUR, HTTP)
     _, sent, _ = play(
-        fly(*path, without=(FIVE,)), b"\x05\x02" + b"\x01\x00" + OK + b"\x05\x00" + OK + OK_4 + OK_HTTP
+        pipelined(*path, without=(FIVE,)), b"\x05\x02" + b"\x01\x00" + OK + b"\x05\x00" + OK + OK_4 + OK_HTTP
     )
     ask_one = b"\x05\x01\x00\x01" + b"\xc0\x00\x02\x01" + b"\x04\x38"
     assert sent == [
@@ -101,7 +101,7 @@ def test_a_hop_that_takes_no_flight_is_told_step_by_step():
 
 
 def test_raw_hops_alone_say_nothing():
-    assert play(fly(RAW, RAW), b"SSH-2.0") == (Endpoint("0.0.0.0", 0), [], b"SSH-2.0")
+    assert play(pipelined(RAW, RAW), b"SSH-2.0") == (Endpoint("0.0.0.0", 0), [], b"SSH-2.0")
     assert play(handshake((RAW,), TARGET), b"SSH-2.0") == (Endpoint("0.0.0.0", 0), [], b"SSH-2.0")
 
 
@@ -126,7 +126,7 @@ def test_raw_hops_alone_say_nothing():
     ],
 )
 def test_a_refusal_is_that_of_the_hop_which_refused(heard, kind, text):
-    err = failure(fly(FIVE_WITH_PASSWORD, FIVE), heard)
+    err = failure(pipelined(FIVE_WITH_PASSWORD, FIVE), heard)
     assert type(err) is kind
     assert str(err).startswith(text)
 
@@ -136,14 +136,14 @@ ANSWERS = b"\x05\x00" + OK + b"\x05\x02" + b"\x01\x00" + OK_BOUND
 
 @pytest.mark.parametrize("cut", range(len(ANSWERS)))
 def test_it_is_cut_off_anywhere(cut):
-    err = failure(fly(FIVE, FIVE_WITH_PASSWORD), ANSWERS[:cut])
+    err = failure(pipelined(FIVE, FIVE_WITH_PASSWORD), ANSWERS[:cut])
     assert type(err) is ProxyClosed
     assert err.failure.hop is (FIVE if cut < len(b"\x05\x00" + OK) else FIVE_WITH_PASSWORD)
 
 
 def test_what_cannot_be_said_is_not_sent():
     plain = Proxy("socks4", "192.0.2.4", 1080)
-    party = Party(fly(FIVE, plain))
+    party = Party(pipelined(FIVE, plain))
     with pytest.raises(Unencodable, match="^hop 2 of 2, proxy 192.0.2.4:1080: SOCKS4 carries no names"):
         party.hear(b"")
     assert party.sent == []
@@ -158,14 +158,14 @@ def test_what_is_not_socks_has_connect_alone(hop, command, word):
     assert f"has no {word}" in str(err)
 
 
-# ---------------------------------------------------------------- who is dead
+# ---------------------------------------------------------------- which hop is dead
 
 
 @pytest.mark.parametrize("pipelined", [(), (True, True)])
 @pytest.mark.parametrize(
     ("heard", "error", "dead", "in_doubt"),
     [
-        # Not a word: nobody is there.
+        # Not a word: nothing is there.
         (b"", ProxyClosed, 0, False),
         (b"", ProxyTimeout, 0, False),
         # It let us in, and cannot reach the next.
@@ -183,7 +183,7 @@ def test_what_is_not_socks_has_connect_alone(hop, command, word):
         (b"\x05\x00" + OK + b"\x05\x00", ProxyClosed, None, True),
     ],
 )
-def test_who_is_dead(pipelined, heard, error, dead, in_doubt):
+def test_which_hop_is_dead(pipelined, heard, error, dead, in_doubt):
     path = (FIVE, Proxy("socks5h", "two.example", 1081))
     party = Party(handshake(path, TARGET, pipelined=pipelined))
     with pytest.raises(SocksError) as caught:

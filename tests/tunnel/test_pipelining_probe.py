@@ -1,4 +1,4 @@
-"""Which hops take a flight, as told by a greeting and an impossible command in one piece."""
+"""Which hops support pipelining, as told by a greeting and an impossible command in one piece."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def learn(hops, *path, timeout=20.0):
 
 
 @pytest.mark.parametrize(
-    ("script", "taker"),
+    ("script", "supports"),
     [
         ((len(QUESTION), CHOICE + b"\x05\x07"), True),
         ((len(QUESTION), CHOICE + b"\x05\x01\x00\x01" + b"\x00" * 6), True),
@@ -64,9 +64,9 @@ def learn(hops, *path, timeout=20.0):
         ((len(QUESTION), CHOICE, None), False),
     ],
 )
-def test_what_an_answer_tells(hops, script, taker):
+def test_what_an_answer_tells(hops, script, supports):
     with scripted(*script) as server:
-        assert learn(hops, proxy(server), timeout=0.3 if None in script else 20.0) is taker
+        assert learn(hops, proxy(server), timeout=0.3 if None in script else 20.0) is supports
     assert server.received == [QUESTION]
 
 
@@ -86,7 +86,7 @@ LET_IN = (len(GREETING), CHOICE, len(IMPOSSIBLE))
 
 
 @pytest.mark.parametrize(
-    ("step_by_step", "taker", "candidate"),
+    ("step_by_step", "supports", "candidate"),
     [
         # OpenSSH 10.6, or a server that wants its greeting alone.
         (LET_IN, None, True),
@@ -96,10 +96,10 @@ LET_IN = (len(GREETING), CHOICE, len(IMPOSSIBLE))
         ((len(GREETING),), None, False),
     ],
 )
-def test_a_hang_up_without_a_byte_is_compared_too(hops, step_by_step, taker, candidate):
+def test_a_hang_up_without_a_byte_is_compared_too(hops, step_by_step, supports, candidate):
     with scripted() as server:
         in_turn(server, (len(QUESTION),), step_by_step)
-        assert learn(hops, proxy(server)) is taker
+        assert learn(hops, proxy(server)) is supports
         assert hops.is_candidate(proxy(server)) is candidate
 
 
@@ -178,7 +178,7 @@ def test_behind_another_hop_that_passes_on(hops):
 
 
 @pytest.mark.parametrize(
-    ("step_by_step", "taker"),
+    ("step_by_step", "supports"),
     [
         # `ssh -D` has no other refusal.
         ((), True),
@@ -189,7 +189,7 @@ def test_behind_another_hop_that_passes_on(hops):
         ((None,), None),
     ],
 )
-def test_a_hang_up_is_compared_with_what_is_said_step_by_step(hops, step_by_step, taker, monkeypatch):
+def test_a_hang_up_is_compared_with_what_is_said_step_by_step(hops, step_by_step, supports, monkeypatch):
     ended = (len(GREETING), CHOICE, len(IMPOSSIBLE))
     with scripted(*ended) as server:
         scripts = [ended, (*ended, *step_by_step)]
@@ -201,13 +201,13 @@ def test_a_hang_up_is_compared_with_what_is_said_step_by_step(hops, step_by_step
 
         monkeypatch.setattr(server, "_play", play_next)
         hops.used(proxy(server))
-        assert learn(hops, proxy(server), timeout=0.5 if None in step_by_step else 20.0) is taker
+        assert learn(hops, proxy(server), timeout=0.5 if None in step_by_step else 20.0) is supports
         # Asked another time, where it is not known.
-        assert hops.used(proxy(server)) == (1 if taker is None else 2)
+        assert hops.used(proxy(server)) == (1 if supports is None else 2)
     assert server.received == [QUESTION] * 2
 
 
-def test_who_is_not_reached_is_asked_another_time(hops, refusing_port):
+def test_a_hop_that_is_not_reached_is_probed_another_time(hops, refusing_port):
     gone = Proxy("socks5h", "127.0.0.1", refusing_port)
     with reference_server() as server:
         for path in ((gone,), (proxy(server), gone)):
@@ -224,7 +224,7 @@ def test_behind_another_hop(hops):
 
 
 @pytest.mark.parametrize(
-    ("server", "login", "taker"),
+    ("server", "login", "supports"),
     [
         ("microsocks", (), False),
         ("microsocks_with_password", (b"alice", b"secret"), False),
@@ -232,12 +232,12 @@ def test_behind_another_hop(hops):
         ("ssh_dynamic", (), True),
     ],
 )
-def test_servers_that_others_wrote(server, login, taker, request, hops):
+def test_servers_that_others_wrote(server, login, supports, request, hops):
     peer = request.getfixturevalue(server)
-    assert learn(hops, proxy(peer, *login), timeout=20.0 if taker else 0.3) is taker
+    assert learn(hops, proxy(peer, *login), timeout=20.0 if supports else 0.3) is supports
 
 
-def test_who_is_used_a_second_time_is_asked_once(hops):
+def test_a_hop_that_is_used_a_second_time_is_probed_once(hops):
     one, other = Proxy("socks5h", "192.0.2.1"), Proxy("socks5h", "192.0.2.2")
     http, raw = Proxy("http", "192.0.2.3"), Proxy("raw", "192.0.2.4")
     path = one, http, other, raw

@@ -72,7 +72,7 @@ def test_an_address_means_its_name_for_ever_also_when_the_network_is_full():
     assert names.placeholder("3.example") == "192.0.2.4"
 
 
-def test_beyond_a_full_network_there_is_ipv6_for_who_takes_it(monkeypatch):
+def test_beyond_a_full_network_there_is_ipv6_for_callers_that_take_it(monkeypatch):
     monkeypatch.setattr("pywrap.tunnel.placeholders.MOST_BEYOND", 8)
     names = Placeholders(threading.Lock, "192.0.2.0/30")
     assert [names.placeholder(name) for name in ("a", "b")] == ["192.0.2.1", "192.0.2.2"]

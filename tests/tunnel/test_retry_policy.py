@@ -54,7 +54,7 @@ def dynamic(hops):
     return RetryPolicy(hops, Dynamic(Chain((A, B, C), type="dynamic"), hops), TARGET)
 
 
-def flying(hops, *path, pipeline="on"):
+def pipelining(hops, *path, pipeline="on"):
     return RetryPolicy(hops, Fixed(path), TARGET, pipeline=pipeline)
 
 
@@ -71,10 +71,10 @@ ASK_B = b"\x05\x01\x00\x03" + b"\x09b.example" + b"\x04\x38"
 
 
 def test_a_fixed_path_is_tried_once(hops):
-    plan = RetryPolicy(hops, Fixed((A, B)), TARGET)
-    assert plan.start().path == (A, B)
+    attempts = RetryPolicy(hops, Fixed((A, B)), TARGET)
+    assert attempts.start().path == (A, B)
     for error in (failed(SocksError, A, A), failed(ProxyClosed, A, B, True), failed(Rejected, B)):
-        assert plan.next_after(error) is None
+        assert attempts.next_after(error) is None
 
 
 def test_the_command_is_for_the_last_hop(hops):
@@ -99,9 +99,9 @@ def test_the_next_connection_knows(hops, dynamic):
 
 def test_success_brings_a_hop_back(hops):
     hops.died(A, failed(SocksError, A, A))
-    plan = RetryPolicy(hops, Fixed((A,)), TARGET)
-    plan.start()
-    plan.succeeded()
+    attempts = RetryPolicy(hops, Fixed((A,)), TARGET)
+    attempts.start()
+    attempts.succeeded()
     assert not hops.is_dead(A)
 
 
@@ -149,11 +149,11 @@ def test_without_others_behind_it_a_way_has_all_the_time(hops, dynamic):
     assert (attempt.part, attempt.connect_limit, attempt.reply_limit) == (1.0, 0.0, 0.0)
 
 
-# ---------------------------------------------------------------- flights
+# ---------------------------------------------------------------- pipelining
 
 
 @pytest.mark.parametrize(
-    "pipeline, taker, pipelines",
+    "pipeline, supports, pipelines",
     [
         ("off", None, False),
         ("off", True, False),
@@ -165,110 +165,112 @@ def test_without_others_behind_it_a_way_has_all_the_time(hops, dynamic):
         ("auto", False, False),
     ],
 )
-def test_who_is_sent_everything_at_once(hops, pipeline, taker, pipelines):
-    if taker is not None:
-        hops.set_pipelining(A, taker)
-    assert said(flying(hops, A, pipeline=pipeline).start()) == GREETING + (ASK_TARGET if pipelines else b"")
+def test_which_hop_is_sent_everything_at_once(hops, pipeline, supports, pipelines):
+    if supports is not None:
+        hops.set_pipelining(A, supports)
+    assert said(pipelining(hops, A, pipeline=pipeline).start()) == GREETING + (
+        ASK_TARGET if pipelines else b""
+    )
 
 
 @pytest.mark.parametrize("last", [FOUR, HTTP, RAW])
 def test_auto_sends_the_last_hops_only_message_behind_what_it_knows(hops, last):
     hops.set_pipelining(A, True)
     # It may yet lose what comes behind its request.
-    assert said(flying(hops, A, last, pipeline="auto").start()) == GREETING + (
+    assert said(pipelining(hops, A, last, pipeline="auto").start()) == GREETING + (
         ASK_B.replace(b"\x09b.", b"\x09d.")[:-2] + last.port.to_bytes(2, "big")
     )
     hops.passes_on(A, True)
     behind = said(RetryPolicy(hops, Fixed((last,)), TARGET).start())
-    assert said(flying(hops, A, last, pipeline="auto").start()).endswith(behind)
+    assert said(pipelining(hops, A, last, pipeline="auto").start()).endswith(behind)
 
 
 @pytest.mark.parametrize("last", [FOUR, HTTP])
-def test_auto_sends_nothing_behind_a_message_to_who_is_not_known(hops, last):
+def test_auto_sends_nothing_behind_a_message_to_a_hop_that_is_not_known(hops, last):
     hops.set_pipelining(A, True)
-    assert said(flying(hops, last, A, pipeline="auto").start()) == said(
+    assert said(pipelining(hops, last, A, pipeline="auto").start()) == said(
         RetryPolicy(hops, Fixed((last, A)), TARGET).start()
     )
 
 
 @pytest.mark.parametrize("kind", [NoCommonMethod, ProtocolError, ProxyClosed, ProxyTimeout])
-def test_what_a_flight_may_have_caused_is_tried_again_step_by_step(hops, kind):
-    plan = flying(hops, A)
-    assert 0 < plan.start().seconds < float("inf")
-    attempt = plan.next_after(failed(kind, A, A, authenticated=True))
+def test_what_pipelining_may_have_caused_is_tried_again_step_by_step(hops, kind):
+    attempts = pipelining(hops, A)
+    assert 0 < attempts.start().seconds < float("inf")
+    attempt = attempts.next_after(failed(kind, A, A, authenticated=True))
     assert attempt.path == (A,)
     assert attempt.seconds == float("inf")
     assert said(attempt) == GREETING
-    plan.succeeded()
+    attempts.succeeded()
     assert hops.supports_pipelining(A) is False
-    assert said(flying(hops, A).start()) == GREETING
+    assert said(pipelining(hops, A).start()) == GREETING
 
 
 def test_it_is_the_hops_fault_only_if_it_works_then(hops):
-    plan = flying(hops, A)
-    plan.start()
-    plan.next_after(failed(ProxyClosed, A, A))
-    assert plan.next_after(failed(ProxyClosed, A, A)) is None
+    attempts = pipelining(hops, A)
+    attempts.start()
+    attempts.next_after(failed(ProxyClosed, A, A))
+    assert attempts.next_after(failed(ProxyClosed, A, A)) is None
     assert hops.supports_pipelining(A) is None
 
 
 @pytest.mark.parametrize("kind", [Rejected, AuthenticationFailed, SocksError])
 def test_what_was_understood_is_not_tried_again(hops, kind):
-    plan = flying(hops, A)
-    plan.start()
-    assert plan.next_after(failed(kind, A)) is None
+    attempts = pipelining(hops, A)
+    attempts.start()
+    assert attempts.next_after(failed(kind, A)) is None
 
 
-def test_a_hop_that_took_a_flight_is_known(hops):
-    plan = flying(hops, A, B)
-    plan.start()
-    plan.succeeded()
+def test_a_hop_that_was_seen_to_support_pipelining_is_known(hops):
+    attempts = pipelining(hops, A, B)
+    attempts.start()
+    attempts.succeeded()
     assert hops.supports_pipelining(A) is True
-    plan = flying(hops, A, B)
-    assert plan.start().seconds == float("inf")
-    assert plan.next_after(failed(ProxyClosed, B, None, True)) is None
+    attempts = pipelining(hops, A, B)
+    assert attempts.start().seconds == float("inf")
+    assert attempts.next_after(failed(ProxyClosed, B, None, True)) is None
 
 
-def test_who_is_silent_may_not_have_been_told_by_the_hop_before(hops):
-    plan = flying(hops, A, B, C)
-    plan.start()
-    assert said(plan.next_after(unheard(ProxyTimeout, B))) == GREETING
-    plan.succeeded()
+def test_a_silent_hop_may_not_have_been_told_by_the_hop_before(hops):
+    attempts = pipelining(hops, A, B, C)
+    attempts.start()
+    assert said(attempts.next_after(unheard(ProxyTimeout, B))) == GREETING
+    attempts.succeeded()
     # A answered what it was sent at once, and has lost the rest: B is innocent.
     assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [True, None, None]
     assert [hops.is_passer(hop) for hop in (A, B, C)] == [False, None, None]
     # The one stall: what is for B waits from now on, and then comes at once with what is for C.
-    assert said(flying(hops, A, B, C).start()) == GREETING + ASK_B
+    assert said(pipelining(hops, A, B, C).start()) == GREETING + ASK_B
 
 
 def test_those_before_a_hop_that_failed_have_answered(hops):
-    plan = flying(hops, A, B, C)
-    plan.start()
-    plan.next_after(unheard(ProxyTimeout, C))
+    attempts = pipelining(hops, A, B, C)
+    attempts.start()
+    attempts.next_after(unheard(ProxyTimeout, C))
     assert [hops.supports_pipelining(hop) for hop in (A, B, C)] == [True, True, None]
     assert [hops.is_passer(hop) for hop in (A, B, C)] == [True, None, None]
-    plan.succeeded()
+    attempts.succeeded()
     assert hops.is_passer(B) is False
 
 
 def test_a_hop_that_answers_others_meanwhile_was_not_told(asking):
     asking.set_pipelining(A, True)
     asking.set_pipelining(B, True)
-    plan = flying(asking, A, B)
-    at(plan, 1)
-    assert not plan.should_abandon()
+    attempts = pipelining(asking, A, B)
+    at(attempts, 1)
+    assert not attempts.should_abandon()
     asking.set_pipelining(B, True)
-    assert plan.should_abandon()
-    assert said(plan.next_after(unheard(ProxyTimeout, B))) == GREETING
-    plan.succeeded()
+    assert attempts.should_abandon()
+    assert said(attempts.next_after(unheard(ProxyTimeout, B))) == GREETING
+    attempts.succeeded()
     assert (asking.is_passer(A), asking.supports_pipelining(B)) == (False, True)
 
 
 def test_a_hop_behind_that_wants_its_greeting_alone_is_the_one_to_blame(hops):
-    plan = flying(hops, A, B)
-    plan.start()
-    assert said(plan.next_after(unheard(ProxyClosed, B))) == GREETING
-    plan.succeeded()
+    attempts = pipelining(hops, A, B)
+    attempts.start()
+    assert said(attempts.next_after(unheard(ProxyClosed, B))) == GREETING
+    attempts.succeeded()
     assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
     assert hops.is_passer(A) is None
 
@@ -277,30 +279,30 @@ def test_a_hop_that_passed_on_and_does_not_any_more_is_to_be_asked_anew(hops):
     for hop in (A, B):
         hops.set_pipelining(hop, True)
     hops.passes_on(A, True)
-    plan = flying(hops, A, B)
-    plan.start()
+    attempts = pipelining(hops, A, B)
+    attempts.start()
     hops.set_pipelining(B, False)
-    plan.next_after(unheard(ProxyTimeout, B))
-    plan.succeeded()
+    attempts.next_after(unheard(ProxyTimeout, B))
+    attempts.succeeded()
     assert hops.supports_pipelining(A) is True
 
 
-def test_who_is_known_to_take_a_flight_is_not_suspected(hops):
+def test_a_hop_known_to_support_pipelining_is_not_suspected(hops):
     hops.set_pipelining(A, True)
-    plan = flying(hops, A, B)
-    assert said(plan.start()) == GREETING + ASK_B + GREETING + ASK_TARGET
-    plan.next_after(failed(ProxyTimeout, B, B))
-    plan.succeeded()
+    attempts = pipelining(hops, A, B)
+    assert said(attempts.start()) == GREETING + ASK_B + GREETING + ASK_TARGET
+    attempts.next_after(failed(ProxyTimeout, B, B))
+    attempts.succeeded()
     assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
-    assert said(flying(hops, A, B).start()) == GREETING + ASK_B
+    assert said(pipelining(hops, A, B).start()) == GREETING + ASK_B
 
 
-def test_a_flight_that_failed_costs_no_living_hop(hops):
-    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET, pipeline="on")
-    plan.start()
-    assert plan.next_after(failed(ProxyTimeout, A, A)).path == (A, B)
+def test_pipelining_that_failed_costs_no_living_hop(hops):
+    attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET, pipeline="on")
+    attempts.start()
+    assert attempts.next_after(failed(ProxyTimeout, A, A)).path == (A, B)
     assert not hops.is_dead(A)
-    assert plan.next_after(failed(ProxyTimeout, A, A)).path == (B,)
+    assert attempts.next_after(failed(ProxyTimeout, A, A)).path == (B,)
 
 
 def test_a_raw_hop_sends_nothing_early(hops):
@@ -314,71 +316,74 @@ def test_what_is_said_to_the_destination_follows_and_blames_no_hop(hops):
         yield Send(b"hello")
         yield Recv(5)
 
-    plan = RetryPolicy(hops, Fixed((A,)), TARGET, pipeline="on", then=talk)
-    party = Party(plan.start().talk())
+    attempts = RetryPolicy(hops, Fixed((A,)), TARGET, pipeline="on", then=talk)
+    party = Party(attempts.start().talk())
     party.hear(b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00" * 6)
     assert party.sent[-1] == b"hello"
     with pytest.raises(ProxyTimeout) as caught:
         party.dialogue.throw(ProxyTimeout("no answer in time"))
     assert caught.value.failure == Failure(A, None)
-    # It has taken the flight: to fly less would not help.
-    assert plan.next_after(caught.value) is None
+    # It has read the pipelined messages: to send them one by one would not help.
+    assert attempts.next_after(caught.value) is None
     assert hops.supports_pipelining(A) is True and not hops.is_dead(A)
 
 
-def test_a_flight_without_an_answer_is_looked_into(asking, asked):
+def test_pipelining_without_an_answer_is_probed(asking, asked):
     asking.set_pipelining(A, True)
-    plan = flying(asking, A, B, HTTP)
-    assert plan.start().watched
-    assert not plan.should_abandon()
+    attempts = pipelining(asking, A, B, HTTP)
+    assert attempts.start().watched
+    assert not attempts.should_abandon()
     # Also the one that has taken some: it may be another by now. The last has only one message.
-    assert [each for each in asked if each[0] == "flight"] == [("flight", (A,)), ("flight", (A, B))]
+    assert [each for each in asked if each[0] == "pipelining"] == [
+        ("pipelining", (A,)),
+        ("pipelining", (A, B)),
+    ]
     asking.set_pipelining(B, False)
-    assert plan.should_abandon()
-    assert said(plan.next_after(failed(ProxyTimeout, B, B))) == GREETING
+    assert attempts.should_abandon()
+    assert said(attempts.next_after(failed(ProxyTimeout, B, B))) == GREETING
 
 
 @pytest.mark.parametrize("kind", [NoCommonMethod, ProtocolError, ProxyClosed])
-def test_who_took_flights_may_be_another_by_now(hops, kind):
+def test_a_hop_that_supported_pipelining_may_be_another_by_now(hops, kind):
     hops.set_pipelining(A, True)
-    plan = flying(hops, A)
-    plan.start()
-    assert said(plan.next_after(failed(kind, A, A))) == GREETING
-    plan.succeeded()
+    attempts = pipelining(hops, A)
+    attempts.start()
+    assert said(attempts.next_after(failed(kind, A, A))) == GREETING
+    attempts.succeeded()
     # To be asked anew.
     assert hops.supports_pipelining(A) is None
-    assert plan.next_after(failed(kind, A, A)) is None
+    assert attempts.next_after(failed(kind, A, A)) is None
 
 
-def test_the_silence_of_a_destination_is_not_that_of_a_flight_which_is_known_to_be_taken(asking):
+def test_the_silence_of_a_destination_is_not_that_of_a_hop_known_to_support_pipelining(asking):
     asking.set_pipelining(A, True)
-    plan = flying(asking, A)
-    plan.start()
-    assert plan.next_after(failed(ProxyTimeout, A)) is None
+    attempts = pipelining(asking, A)
+    attempts.start()
+    assert attempts.next_after(failed(ProxyTimeout, A)) is None
 
 
 def test_a_refusal_step_by_step_tells_as_much_as_a_success(hops):
-    plan = flying(hops, A, B)
-    plan.start()
-    plan.next_after(failed(ProxyTimeout, B, B))
-    assert plan.next_after(failed(Rejected, B)) is None
+    attempts = pipelining(hops, A, B)
+    attempts.start()
+    attempts.next_after(failed(ProxyTimeout, B, B))
+    assert attempts.next_after(failed(Rejected, B)) is None
     assert [hops.supports_pipelining(hop) for hop in (A, B)] == [True, False]
     hops.forget_pipelining(B)
-    plan = flying(hops, B)
-    plan.start()
-    plan.next_after(failed(ProxyTimeout, B, None, authenticated=True))
-    assert plan.next_after(failed(Rejected, B)) is None
+    attempts = pipelining(hops, B)
+    attempts.start()
+    attempts.next_after(failed(ProxyTimeout, B, None, authenticated=True))
+    assert attempts.next_after(failed(Rejected, B)) is None
     assert hops.supports_pipelining(B) is False
 
 
-def test_a_flight_that_was_understood_is_not_lost(asking):
-    plan = flying(asking, A)
-    plan.start()
+def test_pipelined_messages_that_were_understood_are_not_lost(asking):
+    attempts = pipelining(asking, A)
+    attempts.start()
     asking.set_pipelining(A, True)
-    assert not plan.should_abandon()
+    assert not attempts.should_abandon()
 
 
-def test_a_flight_that_fails_after_another_found_out_is_repeated_step_by_step(hops):
+def test_pipelining_that_fails_after_another_found_out_is_repeated_step_by_step(hops):
     first, second = (RetryPolicy(hops, Fixed((A,)), TARGET, pipeline="on") for _ in range(2))
     first.start()
     second.start()
@@ -393,34 +398,34 @@ def refused(hop, dead=None, code=1):
 
 
 def test_a_hop_that_fails_at_everything_is_the_one_that_fails(hops):
-    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
-    plan.start()
-    assert plan.next_after(refused(A, B)).path == (A,)
+    attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    attempts.start()
+    assert attempts.next_after(refused(A, B)).path == (A,)
     assert hops.is_dead(B)
     # Not both of B and the destination.
-    assert plan.next_after(refused(A)).path == (B,)
+    assert attempts.next_after(refused(A)).path == (B,)
     assert not hops.is_dead(B)
-    plan.succeeded()
+    attempts.succeeded()
     assert hops.is_dead(A) and not hops.is_dead(B)
 
 
 @pytest.mark.parametrize("code", [2, 3, 4, 5])
 def test_whatever_its_words(hops, code):
-    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
-    plan.start()
-    assert plan.next_after(refused(A, B, code=code)).path == (A,)
-    assert plan.next_after(refused(A, code=code)).path == (B,)
+    attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    attempts.start()
+    assert attempts.next_after(refused(A, B, code=code)).path == (A,)
+    assert attempts.next_after(refused(A, code=code)).path == (B,)
 
 
-def test_another_word_is_of_the_destination_and_blames_nobody(hops):
-    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
-    plan.start()
-    assert plan.next_after(refused(A, B, code=4)).path == (A,)
-    assert plan.next_after(refused(A, code=5)) is None
+def test_another_word_is_of_the_destination_and_blames_no_hop(hops):
+    attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    attempts.start()
+    assert attempts.next_after(refused(A, B, code=4)).path == (A,)
+    assert attempts.next_after(refused(A, code=5)) is None
     assert not hops.is_dead(A)
 
 
-def test_others_know_who_has_accused_whom(hops):
+def test_other_paths_know_which_hop_has_accused_which(hops):
     first, second = (
         RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET) for _ in range(2)
     )
@@ -433,37 +438,37 @@ def test_others_know_who_has_accused_whom(hops):
 
 
 def test_an_accusation_ends_with_the_death_it_is_of(hops, monkeypatch):
-    plan = dynamic_of(hops, A, B)
-    plan.start()
-    plan.next_after(refused(A, B, code=3))
+    attempts = dynamic_of(hops, A, B)
+    attempts.start()
+    attempts.next_after(refused(A, B, code=3))
     later = hops_module.monotonic() + hops_module.DEAD_FOR + 1
     monkeypatch.setattr(hops_module, "monotonic", lambda: later)
     assert hops.accused_by(A, 3) == ()
 
 
 def test_a_refusal_is_told_when_the_accused_is_dead_indeed(hops):
-    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
-    plan.start()
-    plan.next_after(refused(A, B, code=5))
+    attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    attempts.start()
+    attempts.next_after(refused(A, B, code=5))
     refusal = refused(A, code=5)
-    assert plan.next_after(refusal).path == (B,)
+    assert attempts.next_after(refusal).path == (B,)
     gone = failed(SocksError, B, B)
-    assert plan.next_after(gone) is None
-    assert plan.error_to_report(gone) is refusal
+    assert attempts.next_after(gone) is None
+    assert attempts.error_to_report(gone) is refusal
     # Not on the word of A any more.
     assert hops.is_dead(B) and not hops.is_dead(A)
-    plan = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
-    assert plan.start().path == (A,)
-    assert plan.next_after(refusal) is None
+    attempts = RetryPolicy(hops, Dynamic(Chain((A, B), type="dynamic"), hops), TARGET)
+    assert attempts.start().path == (A,)
+    assert attempts.next_after(refusal) is None
 
 
 def test_a_refused_destination_takes_no_turn_of_a_round_robin(hops):
     chain = RoundRobin(Chain((A, B, C), type="round_robin", length=1), hops, RoundRobinCounter(""))
     paths = []
     for _ in range(3):
-        plan = RetryPolicy(hops, chain, TARGET)
-        paths.append(plan.start().path)
-        assert plan.next_after(refused(*paths[-1])) is None
+        attempts = RetryPolicy(hops, chain, TARGET)
+        paths.append(attempts.start().path)
+        assert attempts.next_after(refused(*paths[-1])) is None
     assert paths == [(A,), (B,), (C,)]
 
 
@@ -495,46 +500,46 @@ def test_a_refusal_of_the_destination_is_an_answer_too(hops, dynamic):
     assert dynamic.next_after(unheard(ProtocolError, B)).path == (B, C)
     assert dynamic.next_after(failed(Rejected, C)) is None
     assert [hop for hop in (A, B, C) if hops.is_dead(hop)] == [A]
-    # The hop that was not heard has accused nobody.
+    # The hop that was not heard has accused no other.
     assert hops.accused_by(B, 1) == hops.accused_by(B, 5) == ()
 
 
 @pytest.mark.parametrize("second", [SocksError, ProxyClosed, ProxyTimeout, ProtocolError])
 def test_a_hop_that_answers_in_neither_way_is_dead(hops, second):
-    plan = dynamic_of(hops, A, B)
-    plan.start()
-    attempt = plan.next_after(unheard(ProtocolError, B))
+    attempts = dynamic_of(hops, A, B)
+    attempts.start()
+    attempt = attempts.next_after(unheard(ProtocolError, B))
     assert attempt.path == (B,)
     # There is another way behind it: that has no time without end.
     assert attempt.part < 1 and attempt.connect_limit
     error = failed(second, B, B, unheard=True)
-    assert plan.next_after(error).path == (A,)
+    assert attempts.next_after(error).path == (A,)
     assert hops.is_dead(B) and not hops.is_dead(A)
-    plan.succeeded()
+    attempts.succeeded()
     assert hops.is_dead(B) and not hops.is_dead(A)
 
 
 def test_random_and_round_robin_try_the_same_hop_without_the_one_before(hops):
     chain = Chain((A, B, C), type="round_robin", length=2)
-    plan = RetryPolicy(hops, RoundRobin(chain, hops, RoundRobinCounter("")), TARGET)
-    assert plan.start().path == (A, B)
-    attempt = plan.next_after(unheard(ProtocolError, B))
+    attempts = RetryPolicy(hops, RoundRobin(chain, hops, RoundRobinCounter("")), TARGET)
+    assert attempts.start().path == (A, B)
+    attempt = attempts.next_after(unheard(ProtocolError, B))
     assert B in attempt.path and A not in attempt.path
-    plan.succeeded()
+    attempts.succeeded()
     assert hops.is_dead(A) and not hops.is_dead(B)
 
 
 def test_without_one_hop_to_spare_nothing_is_learned_of_the_one_before(hops):
-    plan = RetryPolicy(hops, Fixed((A, B)), TARGET)
-    plan.start()
-    assert plan.next_after(unheard(ProtocolError, B)) is None
+    attempts = RetryPolicy(hops, Fixed((A, B)), TARGET)
+    attempts.start()
+    assert attempts.next_after(unheard(ProtocolError, B)) is None
     assert not hops.is_dead(A)
 
 
 def test_a_program_without_patience_leaves_the_answer_to_the_question(asking, asked):
-    plan = dynamic_of(asking, A, B)
-    at(plan, 1)
-    plan.given_up(unheard(ProxyTimeout, B))
+    attempts = dynamic_of(asking, A, B)
+    at(attempts, 1)
+    attempts.given_up(unheard(ProxyTimeout, B))
     assert asked == [(A, B)]
     assert not asking.is_dead(A) and not asking.is_dead(B)
     asking.died(A, unheard(ProxyTimeout, B))
@@ -544,9 +549,9 @@ def test_a_program_without_patience_leaves_the_answer_to_the_question(asking, as
 # ---------------------------------------------------------------- silence
 
 
-def at(plan, number):
-    """Have the present way of ``plan`` wait for hop ``number``."""
-    party = Party(plan.start().talk())
+def at(attempts, number):
+    """Have the present way of ``attempts`` wait for hop ``number``."""
+    party = Party(attempts.start().talk())
     party.hear(b"" if number == 0 else (b"\x05\x00" + b"\x05\x00\x00\x01" + b"\x00" * 6) * number)
 
 
@@ -562,7 +567,7 @@ def asking(asked):
             asked.append(path)
 
         def probe_pipelining(self, path):
-            asked.append(("flight", path))
+            asked.append(("pipelining", path))
 
     return Hops(lambda *_: [], hop_probes=HopProbes())
 
@@ -571,71 +576,71 @@ def dynamic_of(hops, *path):
     return RetryPolicy(hops, Dynamic(Chain(path, type="dynamic"), hops), TARGET)
 
 
-def test_who_is_waited_for_is_asked_and_who_was_asked_just_now_is_not(asking, asked):
-    plan = dynamic_of(asking, A, B, C)
-    at(plan, 1)
-    assert not plan.should_abandon()
+def test_a_hop_that_is_waited_for_is_probed_and_not_twice_at_once(asking, asked):
+    attempts = dynamic_of(asking, A, B, C)
+    at(attempts, 1)
+    assert not attempts.should_abandon()
     assert asked == [(A,), (A, B)]
-    at(plan, 2)
-    assert not plan.should_abandon()
+    at(attempts, 2)
+    assert not attempts.should_abandon()
     assert asked == [(A,), (A, B), (A, B, C)]
 
 
 def test_a_raw_hop_is_not_asked(asking, asked):
-    at(plan := dynamic_of(asking, RAW, A), 0)
-    assert not plan.should_abandon()
+    at(attempts := dynamic_of(asking, RAW, A), 0)
+    assert not attempts.should_abandon()
     assert asked == [(RAW, A)]
 
 
 @pytest.mark.parametrize(("at_hop", "found", "dead"), [(2, C, C), (2, B, B), (1, C, None), (0, A, A)])
-def test_who_is_found_dead_ends_the_way(asking, at_hop, found, dead):
-    plan = dynamic_of(asking, A, B, C)
-    at(plan, at_hop)
+def test_a_hop_that_is_found_dead_ends_the_attempt(asking, at_hop, found, dead):
+    attempts = dynamic_of(asking, A, B, C)
+    at(attempts, at_hop)
     asking.died(found, failed(ProxyTimeout, found, found))
-    assert plan.should_abandon() == (dead is not None)
+    assert attempts.should_abandon() == (dead is not None)
     if dead:
         left = tuple(hop for hop in (A, B, C) if hop is not dead)
-        assert plan.next_after(failed(ProxyTimeout, (A, B, C)[at_hop])).path == left
+        assert attempts.next_after(failed(ProxyTimeout, (A, B, C)[at_hop])).path == left
 
 
-def test_a_strict_chain_waits_for_whoever_is_dead(asking, asked):
-    plan = flying(asking, A)
-    plan.start()
+def test_a_strict_chain_waits_for_dead_hops(asking, asked):
+    attempts = pipelining(asking, A)
+    attempts.start()
     asking.died(A, failed(ProxyTimeout, A, A))
-    assert not plan.should_abandon()
-    assert asked == [("flight", (A,))]
+    assert not attempts.should_abandon()
+    assert asked == [("pipelining", (A,))]
 
 
-def test_who_is_left_out_is_told():
+def test_it_is_said_which_hop_is_left_out():
     error_to_report = []
     hops = Hops(lambda *_: [], error_to_report.append)
-    for plan in (flying(hops, A, pipeline="off"), dynamic_of(hops, A, B)):
-        plan.start()
-        plan.next_after(failed(SocksError, A, A))
+    for attempts in (pipelining(hops, A, pipeline="off"), dynamic_of(hops, A, B)):
+        attempts.start()
+        attempts.next_after(failed(SocksError, A, A))
         hops.live((A,))
     assert error_to_report == ["without the proxy a.example:1080 for 30 s: it failed"]
 
 
-def test_who_was_dead_before_is_waited_for_all_the_same(asking):
+def test_a_hop_that_was_dead_before_is_waited_for_all_the_same(asking):
     for hop in (A, B):
         asking.died(hop, failed(SocksError, hop, hop))
-    plan = dynamic_of(asking, A, B)
-    at(plan, 1)
-    assert not plan.should_abandon()
+    attempts = dynamic_of(asking, A, B)
+    at(attempts, 1)
+    assert not attempts.should_abandon()
 
 
 def test_silence_is_the_destinations_while_the_hop_answers_others(asking):
-    plan = dynamic_of(asking, A, B)
-    at(plan, 1)
-    assert plan.waits_for_destination
-    assert plan.next_after(failed(ProxyTimeout, B)) is None
+    attempts = dynamic_of(asking, A, B)
+    at(attempts, 1)
+    assert attempts.waits_for_destination
+    assert attempts.next_after(failed(ProxyTimeout, B)) is None
     assert not asking.is_dead(B)
 
 
 @pytest.mark.parametrize("pipeline", ["off", "on"])
-def test_the_last_hop_may_take_all_the_time_unless_it_may_have_lost_a_flight(asking, pipeline):
-    plan = RetryPolicy(asking, Dynamic(Chain((A, B), type="dynamic"), asking), TARGET, pipeline=pipeline)
-    at(plan, 0)
-    assert not plan.waits_for_destination
-    at(plan, 1)
-    assert plan.waits_for_destination == (pipeline == "off")
+def test_the_last_hop_may_take_all_the_time_unless_it_may_have_lost_messages(asking, pipeline):
+    attempts = RetryPolicy(asking, Dynamic(Chain((A, B), type="dynamic"), asking), TARGET, pipeline=pipeline)
+    at(attempts, 0)
+    assert not attempts.waits_for_destination
+    at(attempts, 1)
+    assert attempts.waits_for_destination == (pipeline == "off")

@@ -30,18 +30,18 @@ def test_each_takes_the_turn_after_the_one_before(path):
     assert [one.take(following), next_after.take(following), one.take(following)] == [0, 1, 2]
 
 
-def test_chains_do_not_share_their_turns(path):
+def test_chains_do_not_share_their_counter(path):
     first, second = RoundRobinCounter(path, 0), RoundRobinCounter(path, 1)
     assert [first.take(following), first.take(following), second.take(following)] == [0, 1, 0]
 
 
 def take_200(path):
-    turns = RoundRobinCounter(path)
+    counter = RoundRobinCounter(path)
     for _ in range(200):
-        print(turns.take(lambda turn: (turn, turn + 1)))
+        print(counter.take(lambda turn: (turn, turn + 1)))
 
 
-def test_processes_that_take_turns_at_once_never_take_the_same(path):
+def test_processes_that_take_counter_at_once_never_take_the_same(path):
     # Whose descriptors are closed, as those of all children that subprocess makes.
     children = [
         subprocess.Popen([sys.executable, "-c", source_of(take_200, path)], stdout=subprocess.PIPE, text=True)
@@ -67,7 +67,7 @@ def test_where_there_are_only_small_numbers():
 
 
 @pytest.mark.parametrize("path", ["", "/proc/self/fd/987654", "/nowhere"])
-def test_who_cannot_reach_it_counts_for_himself(path):
+def test_a_process_that_cannot_reach_it_counts_for_itself(path):
     alone = RoundRobinCounter(path)
     assert [alone.take(following) for _ in range(3)] == [0, 1, 2]
 

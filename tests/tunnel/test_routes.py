@@ -189,7 +189,7 @@ def test_the_first_hops_of_all_chains_are_direct(world):
     assert it.kind("127.0.0.9", 1081) == "refuse"
 
 
-def test_the_relay_of_a_first_hop_is_direct_for_who_uses_that_hop_himself(world):
+def test_the_relay_of_a_first_hop_is_direct_for_a_program_that_uses_that_hop_itself(world):
     it = world(rules=["udp 192.0.2.99:5000 block"])
 
     def kinds(*ports):
@@ -265,7 +265,7 @@ def test_a_placeholder_is_its_name(world):
     assert it.kind(it.names.placeholder("www.corp.example")) == "direct"
 
 
-def test_a_placeholder_that_nobody_here_made_is_refused_in_words(world):
+def test_a_placeholder_that_was_not_made_here_is_refused_in_words(world):
     verdict = world().routes.verdict("198.18.5.5", 80)
     assert (verdict.kind, verdict.errno) == ("refuse", errno.EHOSTUNREACH)
     assert "placeholder" in verdict.reason

@@ -47,11 +47,11 @@ def test_dynamic_is_all_in_order_without_the_dead(hops):
     assert dynamic.pick((B,)) == (A, C, D)
     hops.died(A, GONE)
     assert dynamic.pick((C,)) == (B, D)
-    assert dynamic.pick((B, C, D)) == (A,), "nobody else is left"
+    assert dynamic.pick((B, C, D)) == (A,), "no other is left"
     assert dynamic.pick(ALL) == ()
 
 
-def test_who_failed_comes_back_by_himself(hops):
+def test_a_hop_that_failed_comes_back_by_itself(hops):
     dynamic = Dynamic(Chain(ALL, type="dynamic"), hops)
     hops.died(B, GONE)
     Clock.now += DEAD_FOR - 1
@@ -60,7 +60,7 @@ def test_who_failed_comes_back_by_himself(hops):
     assert dynamic.pick(()) == ALL
 
 
-def test_who_is_seen_alive_is_not_dead(hops):
+def test_a_hop_that_is_seen_alive_is_not_dead(hops):
     hops.died(B, GONE)
     hops.live((A, B))
     assert not hops.is_dead(B)
@@ -98,21 +98,21 @@ def test_random_takes_the_dead_only_where_the_living_are_too_few(hops):
 
 
 def test_round_robin_goes_on_where_it_left_off(hops):
-    turns = round_robin(hops, 3)
-    assert [turns.pick(()) for _ in range(4)] == [(A, B, C), (D, A, B), (C, D, A), (B, C, D)]
+    chosen = round_robin(hops, 3)
+    assert [chosen.pick(()) for _ in range(4)] == [(A, B, C), (D, A, B), (C, D, A), (B, C, D)]
 
 
 def test_round_robin_passes_the_dead(hops):
-    turns = round_robin(hops)
+    chosen = round_robin(hops)
     hops.died(B, GONE)
-    assert [turns.pick(())[0] for _ in range(5)] == [A, C, D, A, C]
+    assert [chosen.pick(())[0] for _ in range(5)] == [A, C, D, A, C]
 
 
 def test_round_robin_goes_on_behind_the_one_that_failed(hops):
-    turns = round_robin(hops)
-    assert turns.pick(()) == (A,)
-    assert turns.pick((A,)) == (B,)
-    assert turns.pick(()) == (C,)
+    chosen = round_robin(hops)
+    assert chosen.pick(()) == (A,)
+    assert chosen.pick((A,)) == (B,)
+    assert chosen.pick(()) == (C,)
 
 
 def test_round_robin_of_more_than_there_are_is_all(hops):

@@ -27,17 +27,24 @@ SAME = (
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
     functions = {name: vars(module.socket)[name] for name in SAME}
     functions["close"] = with_state(lifecycle.close, originals.close, _real=originals.close)
-    derived = _Derived("socket", (originals.Socket,), {"__slots__": (), **functions})
-    derived.__module__ = "_socket"
+    itself = {"__slots__": (), "__module__": "_socket", "__doc__": originals.Socket.__doc__}
+    derived = _Derived("socket", (originals.Socket,), {**itself, **functions})
     registry.roots.append(derived)
-    derived.__doc__ = originals.Socket.__doc__
     for name in ("socket", "SocketType"):
         patches.replace(_socket, name, derived)
     patches.replace(module, "SocketType", derived)
 
 
 class _Derived(type):
-    """Lets objects and classes of the original class count as of the derived one."""
+    """Lets objects and classes of the original class count as of the derived one, which is as immutable."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        _check_mutable(cls, name)
+        super().__setattr__(name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        _check_mutable(cls, name)
+        super().__delattr__(name)
 
     def __instancecheck__(cls, instance: Any) -> bool:
         if cls is _socket.socket:
@@ -48,3 +55,8 @@ class _Derived(type):
         if cls is _socket.socket:
             return issubclass(subclass, originals.Socket)
         return super().__subclasscheck__(subclass)
+
+
+def _check_mutable(cls: type, name: str) -> None:
+    if cls is _socket.socket:
+        raise TypeError(f"cannot set {name!r} attribute of immutable type '_socket.socket'")

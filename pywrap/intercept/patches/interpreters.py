@@ -3,7 +3,8 @@
 Under the command they run our start-up file, as every interpreter does at its start. After
 ``pywrap.install()`` nothing leads them to it: so each is patched when it has been made. They get the settings
 from here, with the list of placeholders, which is one for all interpreters of a process. One that C code
-makes (Py_NewInterpreter) is not seen.
+makes (Py_NewInterpreter) is not seen. The patches of each are taken back with those of the interpreter that
+made it; an interpreter that executes code at that moment keeps them.
 """
 
 from __future__ import annotations
@@ -45,28 +46,62 @@ finally:
     del _pysocksify
 """
 
+_DISARM = """
+def _pysocksify():
+    import sys
+    if "pywrap.intercept" in sys.modules:
+        sys.modules["pywrap.intercept"].uninstall()
+try:
+    _pysocksify()
+finally:
+    del _pysocksify
+"""
+
 
 def install(patches: Patches, module: Any, text: Callable[[], str], handed: Callable[[], str] | None) -> None:
     """Replace ``create`` in ``module``. ``text()``: the settings; ``handed``: as for ``intercept.arm``."""
     original = module.create
+    # The identifiers of all that were made; most of them are destroyed by now.
+    ours: set[int] = set()
 
     def create(*args: Any, **options: Any) -> Any:
         made = original(*args, **options)
         code = _ARM.format(arguments=(_PACKAGE, text(), handed() if handed is not None else None))
         try:
-            # Of 3.13 and later; that of 3.12 and before raises what the other returns.
-            run = getattr(module, "exec", None) or module.run_string
-            failed = run(made, code)
+            failed = _run(module, made, code)
         except Exception as err:
             failed = err
         if failed is not None:
             module.destroy(made)
             raise RuntimeError(f"pysocksify cannot cover a new interpreter: {_shown(failed)}")
+        ours.intersection_update(map(_number, module.list_all()))
+        ours.add(_number(made))
         return made
+
+    def disarm() -> None:
+        for other in module.list_all():
+            if _number(other) in ours:
+                try:
+                    _run(module, _number(other), _DISARM)
+                except getattr(module, "InterpreterError", RuntimeError):
+                    # It is executing something, or another thread has destroyed it.
+                    continue
+        ours.clear()
 
     create.__name__ = create.__qualname__ = "create"
     create.__doc__ = original.__doc__
     patches.replace(module, "create", create)
+    patches.remember(disarm)
+
+
+def _run(module: Any, interpreter: Any, code: str) -> Any:
+    """What went wrong, or None. Before 3.13 that is raised."""
+    return (getattr(module, "exec", None) or module.run_string)(interpreter, code)
+
+
+def _number(interpreter: Any) -> int:
+    # An integer, an object that counts as one (3.12 and before), or a pair of a number and of what made it.
+    return int(interpreter[0] if isinstance(interpreter, tuple) else interpreter)
 
 
 def _shown(failed: Any) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.children import Children
+    from pywrap.intercept.children import Children, Command
 
 FORK_EXEC = "_posixsubprocess"
 
@@ -111,7 +111,7 @@ def _execv(original: Any) -> Callable[..., Any]:
         found = _covered([path], argv, None)
         if found is None:
             return original(path, argv)
-        file, words, environ = found
+        file, words, environ, _ = found
         return execve(file, words, os.environ if environ is None else environ)
 
     return execv
@@ -122,7 +122,7 @@ def _execve(original: Any) -> Callable[..., Any]:
         found = _covered([path], argv, env)
         if found is None:
             return original(path, argv, env)
-        file, words, environ = found
+        file, words, environ, _ = found
         return original(file, words, env if environ is None else environ)
 
     return execve
@@ -134,18 +134,22 @@ def _posix_spawn(original: Any) -> Callable[..., Any]:
         found = _covered(files, argv, env, is_reset=_SIGPIPE in (options.get("setsigdef") or ()))
         if found is None:
             return original(path, argv, env, **options)
-        file, words, environ = found
+        file, words, environ, _ = found
         return original(file, words, env if environ is None else environ, **options)
 
     return posix_spawn
 
 
 # Of the 23 arguments of fork_exec (22 from 3.14 on), these have the same place in all versions.
-_FOLDER, _ENVIRONMENT, _RESETS, _GROUP, _GROUPS, _USER, _PREPARES = 4, 5, 14, 17, 18, 19, 21
+_CLOSES, _KEPT, _FOLDER, _ENVIRONMENT, _RESETS = 2, 3, 4, 5, 14
+_GROUP, _GROUPS, _USER, _PREPARES = 17, 18, 19, 21
 
 
 def _fork_exec(original: Any) -> Callable[..., Any]:
     def fork_exec(*given: Any) -> Any:
+        if given[_PREPARES] is not None and sys.is_finalizing() and sys.version_info >= (3, 12):
+            # An error, in its own words.
+            return original(*given)
         env = None if given[_ENVIRONMENT] is None else _decoded(given[_ENVIRONMENT])
         becomes = (given[_USER], given[_GROUP], given[_GROUPS]) if os.geteuid() == 0 else (None, None, None)
         found = _covered(
@@ -156,18 +160,50 @@ def _fork_exec(original: Any) -> Callable[..., Any]:
         )
         if found is None:
             return original(*given)
-        file, words, environ = found
+        file, words, environ, placed = found
         changed = list(given)
         changed[0] = [os.fsencode(word) for word in words]
         changed[1] = (os.fsencode(file),)
         if environ is not None:
             changed[_ENVIRONMENT] = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
-        if _is_joining(words):
+        if placed is not None and becomes != (None, None, None):
             # It has to be root to enter, and becomes another user then.
             changed[_USER] = changed[_GROUP] = changed[_GROUPS] = None
+        if placed is not None and placed.slower is not None:
+            kept = given[_KEPT] if given[_CLOSES] else None
+            folder = "." if given[_FOLDER] is None else os.fsdecode(given[_FOLDER])
+            changed[_PREPARES] = _checked(given[_PREPARES], folder, placed.slower, kept)
         return original(*changed)
 
     return fork_exec
+
+
+# That of the interpreter, for the line below that must not be covered.
+_execute = os.execve
+
+
+def _checked(
+    prepare: Callable[[], object], folder: str, slower: Command, kept: Sequence[int] | None
+) -> Callable[[], None]:
+    """The ``preexec_fn`` of the program, and then a look at what it has left of the rights to enter.
+
+    It may have become another user, or gone into another folder or a chroot: then ``slower`` is executed.
+    ``folder``: the current one of the child. ``kept``: the descriptors that the child is to have beside the
+    first three; None: all that are inheritable.
+    """
+    children = load("pywrap.intercept.children")
+    before = children.rights(folder)
+
+    def prepare_and_look() -> None:
+        prepare()
+        if children.rights(".") != before:
+            if kept is not None:
+                # As C does after this.
+                for fd in children.inheritable().difference(kept):
+                    os.set_inheritable(fd, False)
+            _execute(slower.file, slower.words, slower.environ)
+
+    return prepare_and_look
 
 
 def _system(original: Any) -> Callable[..., Any]:
@@ -177,7 +213,7 @@ def _system(original: Any) -> Callable[..., Any]:
         found = _covered(["/bin/sh"], ["sh", "-c", os.fsdecode(command)], None)
         if found is None:
             return original(command)
-        _, words, environ = found
+        _, words, environ, _ = found
         exports = b""
         if environ is not None:
             # Not by an env(1) before it: those on $PATH may differ.
@@ -224,12 +260,14 @@ def _covered(
     is_reset: bool = False,
     prepared: bool = False,
     becomes: tuple[Any, Any, Any] = (None, None, None),
-) -> tuple[str, list[str], dict[str, str] | None] | None:
+) -> tuple[str, list[str], dict[str, str] | None, Command | None] | None:
     """The file, the words and the environment to execute; None where those that were given will do.
 
-    The environment is None where that can stay. ``env`` None is the environment of this process.
-    ``is_reset``: signals that a Python ignores are not ignored in the child. ``prepared`` and ``becomes`` are
-    as in ``children.Start``: whether code of the program runs in it before, and user, group and groups.
+    The environment is None where that can stay. The last is what ``children`` said, if anything.
+
+    ``env`` None is the environment of this process. ``is_reset``: signals that a Python ignores are not
+    ignored in the child. ``prepared`` and ``becomes`` are as in ``children.Start``: whether code of the
+    program runs in it before, and user, group and groups.
     """
     handed = _handed
     if handed is None:
@@ -239,15 +277,17 @@ def _covered(
         environ = os.environ if env is None else {os.fsdecode(n): os.fsdecode(v) for n, v in env.items()}
         words = [os.fsdecode(word) for word in argv]
         where = None if folder is None else os.path.abspath(os.fsdecode(folder))
+        if any(number is not None and number >> 32 > 0 for number in (*becomes[:2], *(becomes[2] or ()))):
+            raise ValueError("no number of a user or group")
         file, path = _first([_path(each) for each in files], where)
     except (TypeError, AttributeError, ValueError):
-        # Of a type that C refuses, in its own words.
+        # What C refuses, in its own words.
         return None
     changed = None if cover.has_all(environ) else cover.environment(environ, handed())
     if _inside and environ.get(_CONFINED) != _inside:
         changed = {**(environ if changed is None else changed), _CONFINED: _inside}
     if not path:
-        return None if changed is None else (os.fsdecode(files[0]), words, changed)
+        return None if changed is None else (os.fsdecode(files[0]), words, changed, None)
     if not cover.is_coverable(path):
         placed = None
         if not _inside:
@@ -260,11 +300,11 @@ def _covered(
             )
             placed = _placed().place(file, path, words, environ if changed is None else changed, start)
         if placed is not None:
-            return placed
+            return placed.file, placed.words, placed.environ, placed
     found = cover.command(path, words)
     if found is None:
-        return None if changed is None else (file, words, changed)
-    return (*found, changed)
+        return None if changed is None else (file, words, changed, None)
+    return (*found, changed, None)
 
 
 def find_servers() -> None:
@@ -279,11 +319,6 @@ def _placed() -> Children:
         assert _settings is not None, "they come with the text"
         _children = load("pywrap.intercept.children").Children(_settings, load("pywrap.messages").Messages)
     return _children
-
-
-def _is_joining(words: list[str]) -> bool:
-    joining = sys.modules.get("pywrap.programs.joining")
-    return joining is not None and joining.JOIN in words[:5]
 
 
 def _ignores_broken_pipes() -> bool:

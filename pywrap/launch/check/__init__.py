@@ -79,12 +79,13 @@ def check(
     json: bool = False,
     progress: bool = True,
     placeholders: str = PLACEHOLDERS,
+    early: Sequence[str] = (),
 ) -> tuple[str, int]:
     """Test ``paths`` in parallel; return the report, for stdout, and the exit status.
 
     ``paths``: as ``paths_of`` returns them. ``patience``: seconds for each test. ``target``: a destination
     that the last proxies can reach. ``progress``: whether to show the progress on a terminal.
-    ``placeholders``: as in ``Settings``.
+    ``placeholders``: as in ``Settings``. ``early``: files whose code runs before ours (``early_code``).
     """
     events: SimpleQueue[tuple[int, str | Report | BaseException]] = SimpleQueue()
     results: dict[Path, Future[Report]] = {path: Future() for path in paths}
@@ -123,9 +124,9 @@ def check(
         reports += [] if report in reports else [report]
     status = WORKS if all_work(reports) else FAILS
     if not json and sys.stdout.isatty():
-        return on_terminal(reports, placeholders, width_of_stdout(), wants_colour(os.environ)), status
+        return on_terminal(reports, placeholders, width_of_stdout(), wants_colour(os.environ), early), status
     tell = in_json if json else in_words
-    return tell(reports, placeholders), status
+    return tell(reports, placeholders, early), status
 
 
 def _around(path: Path, results: Mapping[Path, Future[Report]]) -> Path:

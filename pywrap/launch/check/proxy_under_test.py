@@ -43,6 +43,7 @@ class ProxyUnderTest:
 
     @property
     def is_socks5(self) -> bool:
+        """Whether the hop speaks SOCKS5."""
         return hop_requests.is_socks5(self.hop)
 
     @property

@@ -123,10 +123,12 @@ def guards_of(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
 # ---------------------------------------------------------------- for programs
 
 
-def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
+def in_json(reports: Sequence[Report], placeholders: str = PLACEHOLDERS, early: Sequence[str] = ()) -> str:
+    """The report as JSON: what ``--check --json`` prints. ``early``: files that run before pysocksify."""
     whole = {
         "works": all_work(reports),
         "guards": guards_of(reports, placeholders),
+        "before_pysocksify": list(early),
         "proxies": [_as_json(report) for report in reports],
     }
     return json.dumps(whole, indent=1) + "\n"
@@ -172,7 +174,11 @@ CELL_LEGEND = {
 }
 
 
-def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str:
+def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS, early: Sequence[str] = ()) -> str:
+    """The report as a table with notes: what ``--check`` prints.
+
+    ``early``: files that run before pysocksify.
+    """
     paths = [report.path for report in reports]
     # All numbers are as wide as the last one.
     numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
@@ -183,11 +189,19 @@ def in_words(reports: Sequence[Report], placeholders: str = PLACEHOLDERS) -> str
     legend = [*LEGEND, *(text for cell, text in CELL_LEGEND.items() if cell in cells)]
     verdicts = [f"{mode} {CELLS[verdict]}" for mode, verdict in guards_of(reports, placeholders).items()]
     guards = [f"SSRF guards take the addresses of --dns {', '.join(verdicts)}"]
-    blocks = [names, aligned([HEAD, *rows]), notes, legend, guards, [verdict_of(numbers, reports)]]
+    verdict = [verdict_of(numbers, reports)]
+    blocks = [names, aligned([HEAD, *rows]), notes, legend, [*guards, *before_us(early)], verdict]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks if block)
 
 
+def before_us(early: Sequence[str]) -> list[str]:
+    """The line about code that runs before our patches; none where there is no such code."""
+    files = ", ".join(early)
+    return [f"run before pysocksify, and what they send leaves directly: {files}"] if early else []
+
+
 def verdict_of(numbers: Sequence[str], reports: Sequence[Report]) -> str:
+    """One line on all proxies: whether they work, and the ``numbers`` of those that do not."""
     failing = [number.strip() for number, report in zip(numbers, reports, strict=True) if not report.works]
     if len(reports) == 1:
         return "not seen to work" if failing else "works"
@@ -199,6 +213,7 @@ def verdict_of(numbers: Sequence[str], reports: Sequence[Report]) -> str:
 
 
 def name_of(paths: list[tuple[Proxy, ...]], number: int) -> str:
+    """The proxy of path ``number``, and the numbers of the hops before it."""
     *before, last = paths[number]
     if not before:
         return format_proxy(last)
@@ -208,6 +223,7 @@ def name_of(paths: list[tuple[Proxy, ...]], number: int) -> str:
 
 
 def row_of(number: str, report: Report) -> tuple[str, ...]:
+    """The cells of the table for one proxy."""
     cells = {subject: CELLS[finding.verdict] for subject, finding in report.findings.items()}
     return (
         number,
@@ -248,6 +264,7 @@ def _methods(report: Report) -> str:
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table whose columns are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
@@ -277,6 +294,7 @@ def _notes(number: str, report: Report) -> list[str]:
 
 
 def other_client(finding: Finding) -> str:
+    """What another client's attempt says about ours."""
     if finding.verdict == YES:
         return "gets through"
     return f"fails too: {finding.why}" if finding.verdict == NO else finding.why

@@ -17,6 +17,7 @@ from pywrap.launch.check.report import (
     NOT_ASKED,
     SUBJECTS,
     YES,
+    before_us,
     guards_of,
     name_of,
     other_client,
@@ -56,9 +57,11 @@ _ADVICE = (
 )
 
 
-def on_terminal(reports: Sequence[Report], placeholders: str, width: int, colour: bool) -> str:
-    """The report for a terminal of ``width`` columns."""
-    return _Terminal(width, colour).text(reports, placeholders)
+def on_terminal(
+    reports: Sequence[Report], placeholders: str, width: int, colour: bool, early: Sequence[str] = ()
+) -> str:
+    """The report for a terminal of ``width`` columns. ``early``: as of ``check``."""
+    return _Terminal(width, colour).text(reports, placeholders, early)
 
 
 def wants_colour(environ: Mapping[str, str]) -> bool:
@@ -79,7 +82,7 @@ class _Terminal:
         self._width = max(width, 20)
         self._colour = colour
 
-    def text(self, reports: Sequence[Report], placeholders: str) -> str:
+    def text(self, reports: Sequence[Report], placeholders: str, early: Sequence[str]) -> str:
         paths = [report.path for report in reports]
         numbers = [f"{number:{len(str(len(paths)))}}" for number in range(1, len(paths) + 1)]
         rows = [row_of(*each) for each in zip(numbers, reports, strict=True)]
@@ -88,6 +91,7 @@ class _Terminal:
             self._table(names, rows),
             [line for each in zip(numbers, reports, strict=True) for line in self._notes(*each)],
             self._legend(rows, guards_of(reports, placeholders)),
+            [line for text in before_us(early) for line in wrap(text, self._width, break_on_hyphens=False)],
             [self._verdict(verdict_of(numbers, reports))],
         ]
         return "\n".join("".join(f"{line}\n" for line in block) for block in blocks if block)

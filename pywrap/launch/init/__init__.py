@@ -41,7 +41,7 @@ def init(
 ) -> str:
     """Write the file, to ``output`` (``-`` for stdout) or to the user's own place; return what to print.
 
-    ``ask(question)`` returns the user's answer; None where nobody is there to ask. ``root``: the folder that
+    ``ask(question)`` returns the user's answer; None where no user is there to ask. ``root``: the folder that
     stands for / where files of other tools are looked for.
 
     Raises:

@@ -1,8 +1,8 @@
 """``pysocksify --watch``: the processes of a run, and where each of their connections goes, as it happens.
 
 It sees what /proc shows once or twice a second, of processes that this user may look at. A connection that
-lives shorter than that is missed, and who forges the mark of the patches is believed. So it says what was
-seen, and never that nothing leaks: ``--confine on`` has the kernel see to that.
+lives shorter than that is missed, and a process that forges the mark of the patches is believed. So it says
+what was seen, and never that nothing leaks: ``--confine on`` has the kernel see to that.
 """
 
 from __future__ import annotations

@@ -43,11 +43,7 @@ class Judge:
     """Judges by ``settings``, those of the run. Names of first hops are looked up here, as programs do."""
 
     def __init__(self, settings: Settings) -> None:
-        firsts = [
-            proxy
-            for chain in settings.chains
-            for proxy in (chain.proxies[:1] if chain.type == "strict" else chain.proxies)
-        ]
+        firsts = [proxy for chain in settings.chains for proxy in chain.entries]
         self._hops = {place: str(proxy) for proxy in firsts for place in _places(proxy)}
         names = Placeholders(threading.Lock, settings.placeholders)
         hops = [FirstHop(proxy, socket.getaddrinfo) for proxy in firsts]

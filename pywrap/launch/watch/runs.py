@@ -73,6 +73,7 @@ class Process:
 
     @property
     def is_unprotected(self) -> bool:
+        """Whether it is neither patched nor confined."""
         return UNPROTECTED in self.states
 
     @property

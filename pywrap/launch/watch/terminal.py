@@ -39,6 +39,7 @@ class TerminalView(View):
         self._live.stop()
 
     def show(self, settings: Settings, processes: Sequence[Process], seen: Seen) -> None:
+        """Draw ``processes`` anew."""
         self._live.update(drawn(settings, processes, seen), refresh=True)
 
 

@@ -38,6 +38,7 @@ class View(AbstractContextManager["View"]):
     """Shows what is seen, again and again."""
 
     def show(self, settings: Settings, processes: Sequence[Process], seen: Seen) -> None:
+        """Show ``processes`` of a run with ``settings``, and what was ``seen`` so far."""
         raise NotImplementedError
 
     def __exit__(
@@ -53,6 +54,7 @@ class PlainView(View):
         self._before = ""
 
     def show(self, settings: Settings, processes: Sequence[Process], seen: Seen) -> None:
+        """Print the tree, if it is another one than before."""
         text = as_text(settings, processes)
         if text != self._before:
             print(text, flush=True)
@@ -114,6 +116,7 @@ def _place(host: str, port: int) -> str:
 
 
 def as_json(settings: Settings, processes: Sequence[Process], seen: Seen) -> str:
+    """What ``--watch --json`` prints."""
     whole = {
         "run": settings.run,
         "processes": [_process_as_json(process) for process in processes],

@@ -41,6 +41,7 @@ class Associate:
         self._record: Record | None = None
 
     def start(self) -> None:
+        """Open the relay of datagrams, or refuse."""
         session, request, shared = self._session, self._request, self._session.shared
         if request.version != v5.VERSION or not shared.udp.enabled:
             # SOCKS4 has no such command.
@@ -90,6 +91,7 @@ class Associate:
             shared.loop,
             session.resolver,
             shared.buffer,
+            shared.batch(),
             sock,
             _client(session.peer, request.destination),
             shared.udp,

@@ -67,6 +67,7 @@ class Bind(TwoReplies):
         )
 
     def start(self) -> None:
+        """Listen for the peer, here or at the last proxy of a chain."""
         assert self._lookup is not None
         chain = self._session.shared.policy.upstream.way(self._request.destination).chain
         if chain:

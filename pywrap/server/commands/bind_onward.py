@@ -33,6 +33,7 @@ class BindOnward(TwoReplies):
         )
 
     def start(self) -> None:
+        """Have the last proxy of the chain listen."""
         assert self._dial is not None
         self._dial.start()
 

@@ -46,6 +46,7 @@ class Connect:
             )
 
     def start(self) -> None:
+        """Begin to reach the destination."""
         assert self._dial is not None
         self._dial.start()
 

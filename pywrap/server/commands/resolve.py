@@ -45,6 +45,7 @@ class Resolve:
         )
 
     def start(self) -> None:
+        """Look the name or the address up, here or at the last proxy of a chain."""
         request, shared = self._request, self._session.shared
         chain = shared.policy.upstream.way(request.destination).chain
         if chain and packed(request.destination.host) is None and request.command == v5.RESOLVE:

@@ -86,6 +86,8 @@ class Resolver:
 
 def party_of(host: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber's."""
+    if ":" not in host:
+        return host
     address = packed(unmapped(host))
     return host if address is None else unpacked(address if len(address) == 4 else address[:8] + bytes(8))
 
@@ -132,6 +134,7 @@ class NameLookup:
         self._timer: Timer | None = None
 
     def start(self) -> None:
+        """Look the name up. The result may come before this returns."""
         assert self._found is not None
         host, port = self._endpoint.host, self._endpoint.port
         if packed(host) is not None:
@@ -145,6 +148,7 @@ class NameLookup:
             self._job = self._resolver.resolve(host, port, self._answered)
 
     def reverse(self) -> None:
+        """Look up the name of the address instead."""
         self._subject = "address"
         self._timer = self._loop.after(self._timeout, self._too_slow)
         self._job = self._resolver.reverse(self._endpoint.host, self._answered)
@@ -195,7 +199,7 @@ class Dial:
     """
 
     __slots__ = (
-        "_loop", "_deadline", "_connected", "_failed",
+        "_loop", "_resolver", "_destination", "_timeout", "_deadline", "_connected", "_failed", "_judge",
         "_lookup", "_addresses", "_error", "_sock", "_address", "_timer",
     )  # fmt: skip
 
@@ -210,12 +214,14 @@ class Dial:
         judge: Judge | None = None,
     ) -> None:
         self._loop = loop
+        self._resolver = resolver
+        self._destination = destination
+        self._timeout = timeout
         self._deadline = monotonic() + timeout
         self._connected: Callable[[_socket.socket, Endpoint], None] | None = connected
         self._failed = failed
-        self._lookup: NameLookup | None = NameLookup(
-            loop, resolver, destination, timeout, self._resolved, self._fail, judge
-        )
+        self._judge = judge
+        self._lookup: NameLookup | None = None
         self._addresses: list[SockAddr] = []
         self._error = 0
         self._sock: _socket.socket | None = None
@@ -223,8 +229,16 @@ class Dial:
         self._timer: Timer | None = None
 
     def start(self) -> None:
-        assert self._lookup is not None
-        self._lookup.start()
+        """Begin to look up and to connect."""
+        host, port = self._destination.host, self._destination.port
+        if packed(host) is None:
+            self._lookup = NameLookup(
+                *(self._loop, self._resolver, self._destination, self._timeout),
+                *(self._resolved, self._fail, self._judge),
+            )
+            self._lookup.start()
+        else:
+            self._resolved([(AF_INET6 if ":" in host else AF_INET, (host, port))])
 
     def cancel(self) -> None:
         """Give up silently."""

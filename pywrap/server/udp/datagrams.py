@@ -8,17 +8,16 @@ from pywrap.errors import ProtocolError, SocksError
 from pywrap.relay.loop import IN
 from pywrap.server.record import Traffic
 from pywrap.server.udp.names import DENIED, PeerNames
-from pywrap.server.udp.outbound import BATCH, BUSY, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
+from pywrap.server.udp.outbound import BUSY, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
+from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.gssapi import Encapsulation
-from pywrap.socks.v5 import IPV4
 from pywrap.socks.wire import packed, unbracketed, unmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
-    from typing import Any
 
     from pywrap.relay.bucket import Bucket
     from pywrap.relay.loop import Loop
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pywrap.server.onward import Onward
     from pywrap.server.rules import Judge
     from pywrap.server.tcp.dial import Resolver, SockAddr
+    from pywrap.server.udp.batch import Batch
     from pywrap.server.udp.outbound import UdpRules
     from pywrap.server.upstream import Upstream
     from pywrap.socks.wire import Endpoint
@@ -48,7 +48,7 @@ class Datagrams:
     """
 
     __slots__ = (
-        "traffic", "_buffer", "_client", "_codec", "_judge", "_known", "_loop", "_met", "_names", "_onward",
+        "traffic", "_batch", "_client", "_codec", "_judge", "_known", "_loop", "_met", "_names", "_onward",
         "_outbound", "_reassembly", "_rules", "_sock", "_source", "_throttles", "_upstream",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class Datagrams:
         loop: Loop,
         resolver: Resolver,
         buffer: memoryview,
+        batch: Batch,
         sock: socket,
         client: Endpoint,
         rules: UdpRules,
@@ -77,22 +78,24 @@ class Datagrams:
         self._throttles = throttles
         self.traffic = Traffic()
         self._loop = loop
-        self._buffer = buffer
+        self._batch = batch
         self._sock = sock
         self._client = client
-        self._source: Any = None  # the client's address, once it is certain
+        self._source = b""  # the client's address, once it is certain
         self._rules = rules
         self._met = met
         self._reassembly = Reassembly()
-        # Destinations that are addresses, as they were written, from ATYP to the port.
-        self._known: dict[bytes, SockAddr] = {}
+        # Destinations that are addresses, as they were written, from ATYP to the port: the family, and the
+        # address as the kernel has it.
+        self._known: dict[bytes, tuple[int, bytes]] = {}
         self._names = PeerNames(resolver, self.traffic, self._send, judge)
         self._outbound = Outbound(
-            loop, buffer, self.traffic, rules, self._answer, self._names.heard, self._names.refused
+            loop, batch, self.traffic, rules, self._answer_all, self._names.heard, self._names.refused
         )
         loop.watch(sock.fileno(), IN, self._on_client)
 
     def close(self) -> None:
+        """Close the relay's sockets."""
         self._loop.close(self._sock)
         self._names.close()
         self._outbound.close()
@@ -104,59 +107,52 @@ class Datagrams:
     # ------------------------------------------------------------ from the client
 
     def _on_client(self, events: int) -> None:
-        sock, buffer = self._sock, self._buffer
-        for _ in range(BATCH):
-            try:
-                count, source = sock.recvfrom_into(buffer)
-            except BlockingIOError:
-                return
-            data = buffer[:count]
-            if self._codec is not None and (source == self._source or self._may_be(source)):
-                try:
-                    data = memoryview(self._codec.decode_one(bytes(data)))
-                except SocksError:
-                    self.traffic.drop(BROKEN)
+        outbound, known = self._outbound, self._known
+        # What most are costs least: not a fragment, to an IPv4 address that was seen before.
+        is_plain = self._codec is None and self._throttles is None
+        for start, source, data in self._batch.receive(self._sock):
+            if source == self._source and is_plain and len(data) >= 10 and not data[2]:
+                address = known.get(bytes(data[3:10]))
+                if address is not None:
+                    outbound.add(address[0], start + 10, len(data) - 10, address[1])
                     continue
-            if source == self._source:
-                self._take(data)
-            elif self._may_be(source):
-                if self._take(data):
-                    self._source = source
-            else:
-                self.traffic.drop(STRANGERS)
+            self._take(source, data)
+        outbound.flush()
 
     def take_rest(self) -> None:
         """Take what the client has sent already, within reason."""
         for _ in range(_REST):
             self._on_client(IN)
 
-    def _may_be(self, source: Any) -> bool:
-        """May this be the client? Its port is not certain before its first good datagram."""
-        host, port = self._client.host, self._client.port
-        return self._source is None and unmapped(source[0]) == host and port in (0, source[1])
-
-    def _take(self, data: memoryview) -> bool:
-        """Send a datagram on, or drop it; False when it has no header."""
-        # What most are costs least: not a fragment, to an IPv4 address that was seen before.
-        if len(data) >= 10 and data[3] == IPV4 and not data[2]:
-            address = self._known.get(bytes(data[3:10]))
-            if address is not None:
-                self._forward(address, data[10:])
-                return True
+    def _take(self, source: bytes, data: memoryview) -> None:
+        """Send a datagram on, or drop it."""
+        is_certain = source == self._source
+        if not is_certain and not self._may_be(source):
+            self.traffic.drop(STRANGERS)
+            return
         try:
+            if self._codec is not None:
+                data = memoryview(self._codec.decode_one(bytes(data)))
             header = unpack_header(data)
-        except ProtocolError:
+        except SocksError:
             self.traffic.drop(BROKEN)
-            return False
+            return
         payload: bytes | memoryview = data[header.size :]
         if header.fragment:
             whole = self._reassembly.add(header, bytes(payload), monotonic())
             self._drop_fragments(self._reassembly.abandoned)
-            if whole is None:
-                return True
-            payload = whole
-        self._route(unbracketed(header.endpoint), bytes(data[3 : header.size]), payload)
-        return True
+            payload = b"" if whole is None else whole
+        if not header.fragment or whole is not None:
+            self._route(unbracketed(header.endpoint), bytes(data[3 : header.size]), payload)
+        if not is_certain:
+            self._source = source
+
+    def _may_be(self, source: bytes) -> bool:
+        """May this be the client? Its port is not certain before its first good datagram."""
+        if self._source:
+            return False
+        host, port = unpack_sockaddr(source)[1][:2]
+        return unmapped(host) == self._client.host and self._client.port in (0, port)
 
     def _route(self, endpoint: Endpoint, key: bytes, payload: bytes | memoryview) -> None:
         if self._upstream is not None and self._onward is not None:
@@ -171,8 +167,8 @@ class Datagrams:
             if self._names.send(endpoint, payload):
                 self._met(endpoint)
             return
-        address = self._known.get(key)
-        if address is None:
+        known = self._known.get(key)
+        if known is None:
             address = address_of(endpoint.host, endpoint.port)
             if address is None:
                 self.traffic.drop(NOT_UNICAST)
@@ -182,9 +178,12 @@ class Datagrams:
                 return
             if len(self._known) >= self._rules.peers:
                 self._known.clear()
-            self._known[key] = address
+            self._known[key] = known = address[0], pack_sockaddr(*address)
             self._met(endpoint)
-        self._forward(address, payload)
+        try:
+            self._send(unpack_sockaddr(known[1]), payload)
+        except OSError as err:
+            self.traffic.drop(words_for(err))
 
     def _send_onward(
         self, onward: Onward, endpoint: Endpoint, key: bytes, payload: bytes | memoryview
@@ -221,14 +220,8 @@ class Datagrams:
         except ProtocolError:
             self.traffic.drop(BROKEN)
             return
-        if self._source is not None:
+        if self._source:
             self._answer(datagram, len(datagram) - size)
-
-    def _forward(self, address: SockAddr, payload: bytes | memoryview) -> None:
-        try:
-            self._send(address, payload)
-        except OSError as err:
-            self.traffic.drop(words_for(err))
 
     def _send(self, address: SockAddr, payload: bytes | memoryview) -> None:
         if self._throttles is None:
@@ -245,6 +238,24 @@ class Datagrams:
 
     # ------------------------------------------------------------ to the client
 
+    def _answer_all(self, found: list[tuple[int, int, int]]) -> None:
+        """Send datagrams of the batch, which have their headers (``Outbound``)."""
+        batch, source = self._batch, self._source
+        if self._codec is not None or self._throttles is not None:
+            for start, size, payload in found:
+                self._answer(batch.memory[start : start + size], payload)
+            return
+        for start, size, _ in found:
+            batch.add(start, size, source)
+        datagrams, total = batch.send(self._sock, self._answer_alone)
+        self.traffic.down += datagrams
+        # The headers are all of one length: these are answers of one family.
+        self.traffic.bytes_down += total - datagrams * (found[0][1] - found[0][2])
+
+    def _answer_alone(self, start: int, size: int, to: bytes) -> None:
+        memory = self._batch.memory
+        self._answer(memory[start : start + size], size - unpack_header(memory[start : start + size]).size)
+
     def _answer(self, datagram: memoryview, size: int) -> None:
         """Send what has its header already, and ``size`` bytes of payload."""
         if self._throttles is not None:
@@ -254,7 +265,7 @@ class Datagrams:
             self._throttles[1].take(size)
         try:
             data = datagram if self._codec is None else self._codec.encode_one(bytes(datagram))
-            self._sock.sendto(data, self._source)
+            self._sock.sendto(data, unpack_sockaddr(self._source)[1])
         except SocksError:
             self.traffic.drop(BUSY)
         except OSError as err:

@@ -11,11 +11,11 @@ import errno
 from time import monotonic
 
 from pywrap.server.udp.outbound import address_of, words_for
+from pywrap.server.udp.sockaddr import pack_sockaddr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from pywrap.server.record import Traffic
     from pywrap.server.rules import Judge
@@ -92,7 +92,7 @@ class PeerNames:
         self._pending = 0
         self._waiting = 0
         # Of names that have several: the addresses that were sent to and have not answered.
-        self._untried: dict[Any, PeerName] = {}
+        self._untried: dict[bytes, PeerName] = {}
 
     def send(self, endpoint: Endpoint, payload: bytes | memoryview) -> bool:
         """Send to a name, now or when its address is known, or drop the datagram; True for a new name.
@@ -116,12 +116,12 @@ class PeerNames:
             self._traffic.drop(DENIED if name.denied else UNRESOLVED)
         return known is None
 
-    def heard(self, sockaddr: Any) -> None:
+    def heard(self, sockaddr: bytes) -> None:
         """An address has answered: its name stays with it."""
         if self._untried and (name := self._untried.pop(sockaddr, None)) is not None:
             name.settled, name.kept = True, b""
 
-    def refused(self, sockaddr: Any) -> None:
+    def refused(self, sockaddr: bytes) -> None:
         """Nothing listens at an address: its name tries the next one."""
         if (name := self._untried.pop(sockaddr, None)) is not None and self._move_on(name):
             self._deliver(name, name.kept)
@@ -197,7 +197,7 @@ class PeerNames:
                 return
             if not name.settled and len(name.addresses) > 1:
                 name.kept = bytes(payload)
-                self._untried[address[1]] = name
+                self._untried[pack_sockaddr(*address)] = name
             return
 
     def _move_on(self, name: PeerName) -> bool:
@@ -209,8 +209,10 @@ class PeerNames:
         return name.at != 0
 
     def _forget(self, name: PeerName) -> None:
-        if name.addresses and self._untried.get(name.addresses[name.at][1]) is name:
-            del self._untried[name.addresses[name.at][1]]
+        if name.addresses:
+            sockaddr = pack_sockaddr(*name.addresses[name.at])
+            if self._untried.get(sockaddr) is name:
+                del self._untried[sockaddr]
 
 
 def _usable(answer: list[SockAddr]) -> list[SockAddr]:

@@ -25,6 +25,7 @@ from _socket import (
 from pywrap.frozen import frozen
 from pywrap.relay.descriptors import open_socket
 from pywrap.relay.loop import ERR, IN
+from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import pack_header
 from pywrap.socks.wire import Endpoint, packed, unmapped
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.server.record import Traffic
     from pywrap.server.tcp.dial import SockAddr
+    from pywrap.server.udp.batch import Batch
 
 # From linux/in.h and linux/in6.h.
 _IP_RECVERR = 11
@@ -45,11 +47,8 @@ _IPV6_RECVERR = 25
 # The kernel gives what it may (net.core.rmem_max). A burst waits there while the others have a turn.
 BURST = 4 * 1024 * 1024
 
-# Datagrams of one socket in a row, before the others have a turn.
-BATCH = 64
-
-# In front of what is received: the header of an answer has an address, never a name.
-HEADROOM = 4 + 16 + 2
+# Errors of one socket in a row, before the others have a turn.
+_ERRORS = 64
 
 STRANGERS = "from strangers"
 NOT_UNICAST = "not to one host"
@@ -57,6 +56,7 @@ BUSY = "more than the network takes"
 
 
 def udp_socket(family: int) -> socket:
+    """A non-blocking UDP socket of ``family`` whose buffers hold a burst."""
     sock = open_socket(family, SOCK_DGRAM)
     for option in (SO_RCVBUF, SO_SNDBUF):
         sock.setsockopt(SOL_SOCKET, option, BURST)
@@ -97,43 +97,78 @@ class UdpRules:
 
 
 class Outbound:
-    """``answer(datagram, size)`` gets what is for the client: a header, and so many bytes of payload.
+    """``answers(found)`` gets what is for the client: of each datagram in ``batch.memory`` where its header
+    begins, the length with it, and that of its payload.
 
     ``heard(sockaddr)`` and ``refused(sockaddr)`` say that a peer has answered, and that it is not there
     as the network tells.
     """
 
     __slots__ = (
-        "_answer", "_buffer", "_contacted", "_heard", "_loop", "_refused", "_rules", "_socks", "_traffic",
+        "_answers", "_batch", "_contacted", "_family", "_heard", "_latest", "_loop", "_refused", "_rules",
+        "_socks", "_traffic",
     )  # fmt: skip
 
     def __init__(
         self,
         loop: Loop,
-        buffer: memoryview,
+        batch: Batch,
         traffic: Traffic,
         rules: UdpRules,
-        answer: Callable[[memoryview, int], None],
-        heard: Callable[[Any], None],
-        refused: Callable[[Any], None],
+        answers: Callable[[list[tuple[int, int, int]]], None],
+        heard: Callable[[bytes], None],
+        refused: Callable[[bytes], None],
     ) -> None:
         self._loop = loop
-        self._buffer = buffer
+        self._batch = batch
         self._traffic = traffic
         self._rules = rules
-        self._answer = answer
+        self._answers = answers
         self._heard = heard
         self._refused = refused
         self._socks: dict[int, socket] = {}
         # Peers that were sent to, the latest last, with the header of an answer.
-        self._contacted: dict[Any, bytes] = {}
+        self._contacted: dict[bytes, bytes] = {}
+        self._latest = b""
+        self._family = 0  # of the socket that ``add`` was called for; 0 when nothing waits for ``flush``
+
+    def add(self, family: int, start: int, size: int, to: bytes) -> None:
+        """Send a part of the batch that is there, no later than with the next ``flush``."""
+        if family != self._family:
+            self.flush()
+            if family not in self._socks:
+                try:
+                    self._open(family)
+                except OSError as err:
+                    self._traffic.drop(words_for(err))
+                    return
+            self._family = family
+        self._batch.add(start, size, to)
+        if to is not self._latest:
+            self._contact(to)
+
+    def flush(self) -> None:
+        """Send what was added."""
+        if self._family:
+            sock, self._family = self._socks[self._family], 0
+            datagrams, total = self._batch.send(sock, self._send_alone)
+            self._traffic.up += datagrams
+            self._traffic.bytes_up += total
+
+    def _send_alone(self, start: int, size: int, to: bytes) -> None:
+        try:
+            self.send(unpack_sockaddr(to), self._batch.memory[start : start + size])
+        except OSError as err:
+            self._traffic.drop(words_for(err))
 
     def send(self, address: SockAddr, payload: bytes | memoryview) -> None:
-        """Send, or raise what says why not.
+        """Send at once, or raise what says why not.
 
         Raises:
             OSError: that datagram is dropped; the next one may do.
         """
+        # What came before goes before.
+        self.flush()
         family, sockaddr = address
         sock = self._socks.get(family) or self._open(family)
         try:
@@ -145,20 +180,26 @@ class Outbound:
             sock.sendto(payload, sockaddr)
         self._traffic.up += 1
         self._traffic.bytes_up += len(payload)
+        self._contact(pack_sockaddr(family, sockaddr))
+
+    def _contact(self, to: bytes) -> None:
+        """Take answers of that peer from now on; it is the latest."""
         contacted = self._contacted
-        header = contacted.pop(sockaddr, None)
+        header = contacted.pop(to, None)
         if header is None:
-            header = _header(sockaddr)
+            header = _header(unpack_sockaddr(to)[1])
             if len(contacted) >= self._rules.peers:
                 del contacted[next(iter(contacted))]
-        contacted[sockaddr] = header
+        contacted[to] = header
+        self._latest = to
 
     def close(self) -> None:
+        """Close the sockets."""
         for sock in self._socks.values():
             self._loop.close(sock)
         self._socks.clear()
         # They are methods of the owner, and a busy server would wait long for the collector.
-        del self._answer, self._heard, self._refused
+        del self._answers, self._heard, self._refused
 
     def _open(self, family: int) -> socket:
         sock = udp_socket(family)
@@ -178,30 +219,27 @@ class Outbound:
     def _on_events(self, sock: socket, events: int) -> None:
         if events & ERR:
             self._read_errors(sock)
-        buffer, contacted = self._buffer, self._contacted
-        room = buffer[HEADROOM:]
-        for _ in range(BATCH):
-            try:
-                count, source = sock.recvfrom_into(room)
-            except BlockingIOError:
-                return
-            except OSError:
-                # Of a datagram that we sent: the error queue has it, and is read next time.
-                continue
-            header = contacted.get(source)
-            if header is None:
-                if not self._rules.any_peer:
-                    self._traffic.drop(STRANGERS)
-                    continue
-                header = _header(source)
-            self._heard(source)
-            start = HEADROOM - len(header)
-            buffer[start:HEADROOM] = header
-            # What is longer than the room is longer than any datagram with a header: not sent then.
-            self._answer(buffer[start : HEADROOM + count], count)
+        memory, contacted, answers = self._batch.memory, self._contacted, []
+        peer = header = b""
+        for start, source, datagram in self._batch.receive(sock):
+            if source != peer:
+                # A burst is mostly of one peer.
+                known = contacted.get(source)
+                if known is None:
+                    if not self._rules.any_peer:
+                        self._traffic.drop(STRANGERS)
+                        continue
+                    known = _header(unpack_sockaddr(source)[1])
+                peer, header = source, known
+                self._heard(source)
+            size = len(datagram)
+            memory[start - len(header) : start] = header
+            answers.append((start - len(header), len(header) + size, size))
+        if answers:
+            self._answers(answers)
 
     def _read_errors(self, sock: socket) -> None:
-        for _ in range(BATCH):
+        for _ in range(_ERRORS):
             try:
                 _, ancillary, _, sockaddr = sock.recvmsg(0, 512, MSG_ERRQUEUE)
             except OSError:
@@ -212,7 +250,7 @@ class Outbound:
                 # kernel has learnt from it.
                 (number,) = struct.unpack_from("=I", data)
                 if number != errno.EMSGSIZE:
-                    self._refused(sockaddr)
+                    self._refused(pack_sockaddr(sock.family, sockaddr))
 
 
 def _header(sockaddr: Any) -> bytes:

@@ -14,55 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.bind import BOUND, CAME, REQUEST, acceptable, at, listening, peer, readable, talk, url
 from tests.support.child import kernel, source_of
 from tests.support.inside import PATIENCE, descriptors, left_over, outcome, say
 from tests.support.run import program, pysocksify, run
 from tests.support.scripted import CHOICE, GREETING, scripted
 from tests.support.servers import reference_server
-
-
-# `peer()` connects as somebody out there would: past the proxy, since loopback is direct here.
-def listening(blocking=True, family=socket.AF_INET):
-    sock = socket.socket(family)
-    sock.setblocking(blocking)
-    sock.bind(("", 0))
-    sock.listen()
-    return sock
-
-
-def peer(sock):
-    return socket.create_connection(("127.0.0.1", sock.getsockname()[1]), PATIENCE)
-
-
-def readable(sock, timeout=0):
-    polled = select.poll()
-    polled.register(sock, select.POLLIN)
-    epolled = select.epoll()
-    epolled.register(sock, select.EPOLLIN)
-    first = bool(select.select([sock], [], [], timeout)[0])
-    assert first == bool(polled.poll(timeout * 1000)) == bool(epolled.poll(timeout))
-    return first
-
-
-def talk(one, other):
-    for left, right in ((one, other), (other, one)):
-        left.sendall(b"hello")
-        assert right.recv(5, socket.MSG_WAITALL) == b"hello"
-    return "talked"
-
-
-def acceptable(sock):
-    # As an event loop does: until there is nobody, and then it polls.
-    while True:
-        try:
-            return sock.accept()
-        except BlockingIOError:
-            assert select.select([sock], [], [], PATIENCE)[0], "never readable"
-
-
-REQUEST = b"\x05\x02\x00\x01" + b"\x00\x00\x00\x00" + b"\x00\x00"
-BOUND = b"\x05\x00\x00\x01" + b"\xcb\x00\x71\x09" + b"\x12\x67"
-CAME = b"\x05\x00\x00\x01" + b"\xc0\x00\x02\x07" + b"\x00\x14"
 
 
 @pytest.fixture(params=["reference", "dante"])
@@ -71,16 +28,6 @@ def binder(request):
     if request.param == "reference":
         return request.getfixturevalue("proxy").url()
     return url(request.getfixturevalue("dante"))
-
-
-def at(proxy, code, *args, **how):
-    """What ``code`` says, run with ``listen bind`` and with loopback reached directly."""
-    options = ("--loopback", "direct", "--listen", "bind", *how.pop("options", ()))
-    return kernel(proxy, code, *args, options=options, names=globals(), **how)
-
-
-def url(proxy, scheme="socks5h"):
-    return f"{scheme}://{proxy.host}:{proxy.port}"
 
 
 # ---------------------------------------------------------------- a peer comes
@@ -230,7 +177,7 @@ def test_an_ipv6_listener_is_where_the_proxy_is(host, place):
     assert said == {"place": place, "family": True, "peer": True, "long": 4, "talked": "talked"}
 
 
-# As the kernel has it for a socket that listens. (It says b"" to who receives from one that was shut down.)
+# As the kernel has it for a socket that listens. (recv() from one that was shut down gets b"".)
 def calls(sock):
     room = bytearray(10)
     return [
@@ -358,7 +305,7 @@ def test_shut_down_until_it_listens_again(binder, how, when):
 
 
 @pytest.mark.parametrize("asking", [True, False])
-def test_who_waits_in_accept_is_told_of_a_shutdown(hanging, asking):
+def test_an_accept_that_waits_is_told_of_a_shutdown(hanging, asking):
     def program():
         import threading
 
@@ -401,7 +348,7 @@ def test_shut_down_for_writing_it_listens_on(binder):
 # ---------------------------------------------------------------- and others after it
 
 
-def test_who_goes_on_accepting_gets_another_port(binder):
+def test_accepting_again_gets_another_port(binder):
     def program():
         import threading
 
@@ -600,7 +547,7 @@ def test_gevent_accepts_the_first(binder):
     assert said == {"served": ["hello"]}
 
 
-# ---------------------------------------------------------------- and when nobody comes
+# ---------------------------------------------------------------- and when no peer comes
 
 
 @pytest.fixture
@@ -727,7 +674,7 @@ def test_a_proxy_that_is_gone_is_told_of_once_and_may_come_back(how):
                 assert said.result() == {"errors": ["ECONNREFUSED"], "echoed": "hello", "serving": True}
 
 
-def test_who_is_closed_while_a_proxy_is_gone_leaves_nothing():
+def test_a_listener_that_is_closed_while_a_proxy_is_gone_leaves_nothing():
     def program():
         before = descriptors()
         sock = listening()
@@ -748,7 +695,7 @@ def test_who_is_closed_while_a_proxy_is_gone_leaves_nothing():
 # ---------------------------------------------------------------- waiting
 
 
-def test_nobody_is_there_yet(binder):
+def test_no_peer_is_there_yet(binder):
     def program():
         sock = listening()
         sock.settimeout(0.05)
@@ -1189,7 +1136,7 @@ def test_a_stranger_is_sent_away_and_the_expected_peer_comes(proxy):
 
 
 @pytest.mark.parametrize(("bind_peer", "hints"), [("latest", 2), ("any", 0)])
-def test_when_nobody_came_it_may_be_that_he_was_not_let_in(bind_peer, hints):
+def test_when_no_peer_came_it_may_not_have_been_let_in(bind_peer, hints):
     def program():
         _control = socket.create_connection(("192.0.2.9", 21))
         sock = listening()
@@ -1270,7 +1217,7 @@ def test_a_connected_socket_cannot_listen(binder, echo_server):
     assert said == {"said": "EINVAL"}
 
 
-def test_who_listens_for_others_is_refused_where_that_is_blocked(proxy):
+def test_listening_for_others_is_refused_where_that_is_blocked(proxy):
     def program():
         got = {}
         for host in "", "127.0.0.1":

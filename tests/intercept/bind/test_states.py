@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
+import socket
+import sys
 
 import pytest
 
 from pywrap.intercept.bind import states
 from pywrap.intercept.bind.states import EVENTS, STATES
-from tests.intercept.bind.test_listener import BOUND, CAME, REQUEST, at, url
+from tests.support.bind import BOUND, CAME, REQUEST, at, listening, readable, url
+from tests.support.inside import PATIENCE, outcome, say
 from tests.support.scripted import CHOICE, GREETING, scripted
 
 # A row for each event, a column for each state; "-" is impossible.
@@ -69,49 +73,51 @@ def test_every_state_is_reached_and_leads_on():
 
 # ---------------------------------------------------------------- a real one
 
-# The state of ``sock``, from inside.
-STATE = """
-from pywrap import intercept
 
 def listener_of(sock):
+    """The listener that stands for ``sock``, from inside the program."""
+    from pywrap import intercept
+
     return intercept._registry.listener_of(sock.fileno())
 
+
 def answered(listener):
+    """The state of ``listener`` once the proxy has answered, or has failed to."""
     while listener.asking:
         os.sched_yield()
     return listener.state
-"""
 
 
 def test_a_socket_goes_through_every_state():
+    def program():
+        import resource
+
+        sock = listening(blocking=False)
+        listener = listener_of(sock)
+        seen = [listener.state, answered(listener)]
+        sock.getsockname()
+        seen.append(listener.state)
+        assert readable(sock, PATIENCE)
+        # No descriptor is left for the peer.
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.open("/", os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        full = outcome(sock.accept)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        seen.append(listener.state)
+        conn, address = sock.accept()
+        seen.append(listener.state)
+        sock.shutdown(socket.SHUT_RD)
+        seen.append(listener.state)
+        sock.close()
+        seen.append(listener.state)
+        say(seen=seen, full=full, address=address)
+
     with scripted(len(GREETING), CHOICE, len(REQUEST), BOUND, CAME, None) as proxy:
         said = at(
             url(proxy),
-            STATE
-            + """
-import resource
-sock = listening(blocking=False)
-listener = listener_of(sock)
-seen = [listener.state, answered(listener)]
-sock.getsockname()
-seen.append(listener.state)
-assert readable(sock, PATIENCE)
-# No descriptor is left for the peer.
-limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-free = os.open("/", os.O_RDONLY)
-os.close(free)
-resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
-full = outcome(sock.accept)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-seen.append(listener.state)
-conn, address = sock.accept()
-seen.append(listener.state)
-sock.shutdown(socket.SHUT_RD)
-seen.append(listener.state)
-sock.close()
-seen.append(listener.state)
-say(seen=seen, full=full, address=address)
-""",
+            program,
         )
     assert said == {
         "seen": ["asking", "answered", "listening", "arrived", "idle", "shut down", "closed"],
@@ -120,38 +126,73 @@ say(seen=seen, full=full, address=address)
     }
 
 
-# What the program does, and the states that it finds from then on.
+# What the program does.
+
+
+def wait_for_the_reply(sock, listener, seen):
+    answered(listener)
+
+
+def see_the_port_lapse(sock, listener, seen):
+    answered(listener)
+    sock.getsockname()
+    readable(sock, PATIENCE)
+    seen.append(listener.state)
+    outcome(sock.accept)
+    assert listener.state != "listening"
+
+
+def shut_down_and_listen_again(sock, listener, seen):
+    sock.shutdown(socket.SHUT_RDWR)
+    seen.append(listener.state)
+    sock.listen()
+
+
+def shut_down_with_a_port(sock, listener, seen):
+    answered(listener)
+    sock.shutdown(socket.SHUT_RDWR)
+
+
+def close(sock, listener, seen):
+    sock.close()
+
+
+def close_with_a_port(sock, listener, seen):
+    answered(listener)
+    sock.close()
+
+
+# What the proxy does, what the program does, and the states that it finds from then on.
 ENDS = {
     "refused": (
         [len(GREETING), CHOICE, len(REQUEST), b"\x05\x07"],
-        "answered(listener)",
+        wait_for_the_reply,
         ["idle"],
     ),
     "hung up": (
         [len(GREETING), CHOICE, len(REQUEST), BOUND],
-        "answered(listener); sock.getsockname(); readable(sock, PATIENCE); seen.append(listener.state);"
-        "outcome(sock.accept); assert listener.state != 'listening'",
+        see_the_port_lapse,
         # The port lapses, and the proxy is asked for another: how far that has come is not known.
         ["listening", None],
     ),
     "shut down while it is asked": (
         [len(GREETING), CHOICE, len(REQUEST), None],
-        "sock.shutdown(socket.SHUT_RDWR); seen.append(listener.state); sock.listen()",
+        shut_down_and_listen_again,
         ["shut down", "asking"],
     ),
     "shut down with a port": (
         [len(GREETING), CHOICE, len(REQUEST), BOUND, None],
-        "answered(listener); sock.shutdown(socket.SHUT_RDWR)",
+        shut_down_with_a_port,
         ["shut down"],
     ),
     "closed while it is asked": (
         [len(GREETING), CHOICE, len(REQUEST), None],
-        "sock.close()",
+        close,
         ["closed"],
     ),
     "closed when it is answered": (
         [len(GREETING), CHOICE, len(REQUEST), BOUND, None],
-        "answered(listener); sock.close()",
+        close_with_a_port,
         ["closed"],
     ),
 }
@@ -159,18 +200,18 @@ ENDS = {
 
 @pytest.mark.parametrize(("script", "does", "found"), ENDS.values(), ids=ENDS)
 def test_each_end_leaves_the_state_that_the_table_has(script, does, found):
+    def program():
+        sock = listening(blocking=False)
+        listener, seen = listener_of(sock), []
+        does(sock, listener, seen)
+        seen.append(listener.state)
+        sock.close()
+        say(seen=seen, last=listener.state)
+
     with scripted(*script) as proxy:
         said = at(
             url(proxy),
-            STATE
-            + f"""
-sock = listening(blocking=False)
-listener, seen = listener_of(sock), []
-{does}
-seen.append(listener.state)
-sock.close()
-say(seen=seen, last=listener.state)
-""",
+            program,
         )
     assert [each if known else None for each, known in zip(said["seen"], found, strict=True)] == found
     assert said["last"] == "closed"
@@ -181,30 +222,31 @@ say(seen=seen, last=listener.state)
     [("asking", "idle"), ("answered", "idle"), ("listening", "listening"), ("shut down", "shut down")],
 )
 def test_a_child_has_the_state_that_the_table_has(before, after):
+    def program():
+        import warnings
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # a thread of ours may be at work
+        sock, before = listening(blocking=False), sys.argv[1]
+        listener = listener_of(sock)
+        if before != "asking":
+            answered(listener)
+        if before == "listening":
+            sock.getsockname()
+        if before == "shut down":
+            sock.shutdown(socket.SHUT_RD)
+        found = [listener.state]
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.write(writing, listener.state.encode())
+            os._exit(0)
+        os.wait()
+        say(found=[*found, os.read(reading, 100).decode()], parent=listener.state)
+
     reply = [None] if before == "asking" else [BOUND, None]
     with scripted(len(GREETING), CHOICE, len(REQUEST), *reply) as proxy:
         said = at(
             url(proxy),
-            STATE
-            + """
-import warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # a thread of ours may be at work
-sock, before = listening(blocking=False), sys.argv[1]
-listener = listener_of(sock)
-if before != "asking":
-    answered(listener)
-if before == "listening":
-    sock.getsockname()
-if before == "shut down":
-    sock.shutdown(socket.SHUT_RD)
-found = [listener.state]
-reading, writing = os.pipe()
-if os.fork() == 0:
-    os.write(writing, listener.state.encode())
-    os._exit(0)
-os.wait()
-say(found=[*found, os.read(reading, 100).decode()], parent=listener.state)
-""",
+            program,
             before,
         )
     assert said == {"found": [before, after], "parent": before}

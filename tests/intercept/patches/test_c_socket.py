@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 
-from tests.support.child import kernel
+from tests.support.child import kernel, source_of
 from tests.support.inside import PATIENCE, outcome, say
 from tests.support.run import program, pysocksify, run
 
@@ -89,3 +90,29 @@ def test_objects_count_as_before(proxy):
         "name": "<class '_socket.socket'>",
         "closed": [None, -1],
     }
+
+
+def test_nothing_can_be_set_in_the_class_as_without_us(proxy):
+    def program():
+        import _socket
+
+        class Own(_socket.socket):
+            pass
+
+        Own.mine = "set"
+        told = []
+        for attempt in (
+            lambda: setattr(_socket.socket, "mine", 1),
+            lambda: setattr(_socket.socket, "connect", None),
+            lambda: delattr(_socket.socket, "mine"),
+        ):
+            try:
+                attempt()
+            except TypeError as err:
+                told.append(str(err))
+        del Own.mine
+        say(told=told, own=hasattr(Own, "mine"))
+
+    said = kernel(proxy.url(), program)
+    assert said == run(sys.executable, "-c", source_of(program)).json
+    assert len(said["told"]) == 3

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.support import datagram_servers
+from tests.support.child import source_of
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
@@ -70,38 +71,41 @@ def test_pymongo_is_told_at_once_that_there_is_no_way_to_ask(trace, proxy):
     assert seen.destinations == set(), str(seen)
 
 
-NAMED = """
-import dns.resolver, sys
-resolver = dns.resolver.Resolver(configure=False)
-resolver.nameservers, resolver.port = ["127.0.0.1"], int(sys.argv[1])
-print(resolver.resolve("example.test", "A", tcp=False)[0])
-"""
+def named():
+    import sys
+
+    import dns.resolver
+
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers, resolver.port = ["127.0.0.1"], int(sys.argv[1])
+    print(resolver.resolve("example.test", "A", tcp=False)[0])
 
 
 def test_a_name_server_that_the_program_names_is_a_destination():
     zone = datagram_servers.Zone()
     with datagram_servers.answering(zone) as server, reference_server() as relay:
-        ran = run(*through(relay), sys.executable, "-c", NAMED, server.port)
+        ran = run(*through(relay), sys.executable, "-c", source_of(named), server.port)
         assert ran.out == f"{zone.address}\n"
         assert relay.udp_peers == [("127.0.0.1", server.port)]
 
 
-UNDONE = """
-import dns.resolver
-before = dns.resolver.BaseResolver.read_resolv_conf
-import pywrap
-pywrap.install("socks5h://192.0.2.99:1080")
-assert dns.resolver.BaseResolver.read_resolv_conf is not before
-ours = dns.resolver.Resolver()
-assert ours.nameservers[0].kind() == "Do53"
-pywrap.uninstall()
-assert dns.resolver.BaseResolver.read_resolv_conf is before
-print("done")
-"""
+def undone():
+    import dns.resolver
+
+    before = dns.resolver.BaseResolver.read_resolv_conf
+    import pywrap
+
+    pywrap.install("socks5h://192.0.2.99:1080")
+    assert dns.resolver.BaseResolver.read_resolv_conf is not before
+    ours = dns.resolver.Resolver()
+    assert ours.nameservers[0].kind() == "Do53"
+    pywrap.uninstall()
+    assert dns.resolver.BaseResolver.read_resolv_conf is before
+    print("done")
 
 
 def test_uninstall_leaves_no_trace():
-    assert run(sys.executable, "-c", UNDONE).out == "done\n"
+    assert run(sys.executable, "-c", source_of(undone)).out == "done\n"
 
 
 def test_in_a_confinement_it_is_told_as_much(proxy):

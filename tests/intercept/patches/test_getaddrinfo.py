@@ -1,4 +1,4 @@
-"""Names: what is answered here, what becomes a placeholder, and what nobody is asked for."""
+"""Names: what is answered here, what becomes a placeholder, and what no server is asked for."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_placeholder_tells_its_name():
     }
 
 
-def test_nobody_is_asked_for_the_name_of_an_address():
+def test_no_server_is_asked_for_the_name_of_an_address():
     said = kernel(
         PROXY,
         """
@@ -172,7 +172,7 @@ def test_with_local_dns_the_functions_are_the_interpreters_own():
 
 
 def test_with_local_dns_the_proxy_gets_addresses(proxy, echo_server):
-    # Also when nobody called getaddrinfo(), which is C's affair then.
+    # Also without a call of getaddrinfo(), which is C's affair then.
     def program(host, port):
         blocking = socket.socket()
         blocking.connect(("localhost", port))
@@ -379,7 +379,7 @@ def test_a_kept_address_leads_to_its_own_name_for_ever(echo_server):
 
 
 def test_getnameinfo_of_numbers_is_the_c_librarys():
-    # With the addresses that it asks nobody for: the same answers and errors without us.
+    # With the addresses that it asks no server for: the same answers and errors without us.
     def program():
         cases = [
             ("::1", 0, 0xFFFFFFFF),

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.installed import installed
 from tests.support.naming_proxy import naming_proxy
 from tests.support.postgres import PASSWORD, USER, postgres
+from tests.support.put_back import check_put_back
 from tests.support.run import program, pysocksify, run
 
 NAME = "db.example"
@@ -130,43 +132,34 @@ def test_a_service_is_refused(how, proxy):
     assert "where a service is cannot be told; name the host instead" in ran.json["text"]
 
 
-STRANGER = """
-import socket, subprocess, sys
-from pywrap import intercept
-from pywrap.intercept.forward.forwarder import Forward, connected
-runtime = intercept.current()
-forward = Forward(lambda _: connected(runtime, "127.0.0.1", int(sys.argv[1])))
-read = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); print(s.recv(9))"
-host, port = forward.address
-command = [sys.executable, "-c", read, host, str(port)]
-stranger = subprocess.run(command, capture_output=True, text=True)
-print(stranger.stdout.strip(), stranger.stderr.strip().splitlines()[-1:])
-sock = socket.socket()
-sock.connect(forward.address)
-sock.sendall(b"hello\\n")
-print(sock.recv(9))
-forward.settle()
-"""
+def be_connected_to_by_another():
+    import socket
+    import subprocess
+    import sys
+
+    from pywrap import intercept
+    from pywrap.intercept.forward.forwarder import Forward, connected
+
+    runtime = intercept.current()
+    forward = Forward(lambda _: connected(runtime, "127.0.0.1", int(sys.argv[1])))
+    read = f"import socket; print(socket.create_connection({forward.address!r}).recv(9))"
+    command = [sys.executable, "-c", read]
+    other = subprocess.run(command, capture_output=True, text=True)
+    print(other.stdout.strip(), other.stderr.strip().splitlines()[-1:])
+    sock = socket.socket()
+    sock.connect(forward.address)
+    sock.sendall(b"hello\n")
+    print(sock.recv(9))
+    forward.settle()
 
 
 def test_another_process_is_not_served(proxy, echo_server):
-    ran = run(*pysocksify("-x", proxy.url()), sys.executable, "-c", STRANGER, echo_server.port)
+    code = source_of(be_connected_to_by_another)
+    ran = run(*pysocksify("-x", proxy.url()), sys.executable, "-c", code, echo_server.port)
     stranger, own = ran.out.splitlines()
     assert "ConnectionResetError" in stranger, str(ran)
     assert own == "b'hello\\n'"
 
 
-UNDONE = """
-import psycopg.generators, psycopg2
-before = psycopg.generators.connect, psycopg2._connect
-import pywrap
-pywrap.install("socks5h://192.0.2.99:1080")
-assert psycopg.generators.connect is not before[0] and psycopg2._connect is not before[1]
-pywrap.uninstall()
-assert (psycopg.generators.connect, psycopg2._connect) == before
-print("done")
-"""
-
-
 def test_uninstall_leaves_no_trace():
-    assert run(sys.executable, "-c", UNDONE).out == "done\n"
+    check_put_back("psycopg.generators:connect", "psycopg2:_connect")

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.support.child import source_of
 from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS
 from tests.support.naming_proxy import naming_proxy
 from tests.support.run import program, pysocksify, run
@@ -62,19 +63,20 @@ def test_aiohttp_looks_up_by_it(trace, proxy, https_server):
     assert seen.destinations == {(proxy.host, proxy.port)}, str(seen)
 
 
-UNDONE = """
-import pycares
-before = pycares.Channel
-import pywrap
-pywrap.install("socks5h://192.0.2.99:1080")
-during = pycares.Channel
-made = during()
-pywrap.uninstall()
-assert pycares.Channel is before is not during and issubclass(during, before)
-made.close()
-print("done")
-"""
+def undone():
+    import pycares
+
+    before = pycares.Channel
+    import pywrap
+
+    pywrap.install("socks5h://192.0.2.99:1080")
+    during = pycares.Channel
+    made = during()
+    pywrap.uninstall()
+    assert pycares.Channel is before is not during and issubclass(during, before)
+    made.close()
+    print("done")
 
 
 def test_uninstall_leaves_no_trace():
-    assert run(sys.executable, "-c", UNDONE).out == "done\n"
+    assert run(sys.executable, "-c", source_of(undone)).out == "done\n"

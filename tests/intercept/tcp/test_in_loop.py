@@ -2,55 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
+import socket
+import sys
+import time
+
 import pytest
 
 from tests.support.child import kernel
+from tests.support.inside import descriptors, echo, outcome, say
 
-# ``connected()`` awaits sock_connect() on a socket that does not block.
-LOOP = """
-import asyncio
 
 def fresh(family=socket.AF_INET):
     sock = socket.socket(family)
     sock.setblocking(False)
     return sock
 
+
 async def connect(sock, host, port):
     await asyncio.get_running_loop().sock_connect(sock, (host, port))
+
 
 async def outcome_of(awaitable):
     try:
         return await awaitable
     except OSError as err:
         return [type(err).__name__, errno.errorcode.get(err.errno, err.errno), str(err)]
-"""
-
-
-def in_loop(proxy, code, *args, **how):
-    return kernel(proxy, LOOP + code, *args, **how)
 
 
 def test_the_loop_opens_tunnels_without_a_thread(proxy, echo_server):
-    said = in_loop(
+    def program(host, port):
+        async def main():
+            socks = [fresh() for _ in range(20)]
+            before = descriptors()
+            threads = set()
+
+            async def watch():
+                while True:
+                    threads.update(os.listdir("/proc/self/task"))
+                    await asyncio.sleep(0)
+
+            watching = asyncio.create_task(watch())
+            await asyncio.gather(*(connect(sock, host, port) for sock in socks))
+            watching.cancel()
+            peers = {sock.getpeername() for sock in socks}
+            again = await outcome_of(connect(socks[0], host, port))
+            say(
+                threads=len(threads),
+                left=len(descriptors()) - len(before),
+                peers=sorted(peers),
+                again=again[:2],
+                blocking=os.get_blocking(socks[0].fileno()),
+                echoed={echo(sock) for sock in socks} == {"hello"},
+            )
+
+        asyncio.run(main())
+
+    said = kernel(
         proxy.url(),
-        """
-async def main():
-    socks = [fresh() for _ in range(20)]
-    before = descriptors()
-    threads = set()
-    async def watch():
-        while True:
-            threads.update(os.listdir("/proc/self/task"))
-            await asyncio.sleep(0)
-    watching = asyncio.create_task(watch())
-    await asyncio.gather(*(connect(sock, host, port) for sock in socks))
-    watching.cancel()
-    peers = {sock.getpeername() for sock in socks}
-    again = await outcome_of(connect(socks[0], host, port))
-    say(threads=len(threads), left=len(descriptors()) - len(before), peers=sorted(peers), again=again[:2],
-        blocking=os.get_blocking(socks[0].fileno()), echoed={echo(sock) for sock in socks} == {"hello"})
-asyncio.run(main())
-""",
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {
@@ -65,20 +77,26 @@ asyncio.run(main())
 
 
 def test_a_refusal_is_the_errno_in_words_and_the_socket_may_try_again(proxy, echo_server, refusing_port):
-    said = in_loop(
+    def program(host, port):
+        async def main():
+            sock = fresh()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            before = descriptors()
+            failed = await outcome_of(connect(sock, "127.0.0.1", int(sys.argv[3])))
+            left = len(descriptors()) - len(before)
+            await connect(sock, host, port)
+            say(
+                failed=failed,
+                left=left,
+                echoed=echo(sock),
+                keepalive=sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            )
+
+        asyncio.run(main())
+
+    said = kernel(
         proxy.url(),
-        """
-async def main():
-    sock = fresh()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    before = descriptors()
-    failed = await outcome_of(connect(sock, "127.0.0.1", int(sys.argv[3])))
-    left = len(descriptors()) - len(before)
-    await connect(sock, host, port)
-    say(failed=failed, left=left, echoed=echo(sock),
-        keepalive=sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-asyncio.run(main())
-""",
+        program,
         *(echo_server.host, echo_server.port, refusing_port),
     )
     kind, number, words = said.pop("failed")
@@ -89,32 +107,40 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("closes", [True, False])
 def test_a_connect_that_was_cancelled_leaves_nothing(hanging, closes):
-    said = in_loop(
+    def program():
+        async def main():
+            sock = fresh()
+            before = descriptors()
+            connecting = asyncio.create_task(connect(sock, "192.0.2.1", 80))
+            await asyncio.sleep(0.05)
+            pending = len(descriptors()) - len(before)
+            connecting.cancel()
+            try:
+                await connecting
+            except asyncio.CancelledError:
+                pass
+            if sys.argv[1] == "True":
+                sock.close()
+                file = os.open(os.devnull, os.O_RDONLY)
+                await asyncio.sleep(0)
+                say(
+                    pending=pending,
+                    left=len(descriptors()) - len(before),
+                    harmed=os.readlink(f"/proc/self/fd/{file}") != os.devnull,
+                )
+                return
+            await asyncio.sleep(0)
+            say(
+                pending=pending,
+                left=len(descriptors()) - len(before),
+                harmed=outcome(sock.getpeername)[1] != "ENOTCONN",
+            )
+
+        asyncio.run(main())
+
+    said = kernel(
         hanging,
-        """
-async def main():
-    sock = fresh()
-    before = descriptors()
-    connecting = asyncio.create_task(connect(sock, "192.0.2.1", 80))
-    await asyncio.sleep(0.05)
-    pending = len(descriptors()) - len(before)
-    connecting.cancel()
-    try:
-        await connecting
-    except asyncio.CancelledError:
-        pass
-    if sys.argv[1] == "True":
-        sock.close()
-        file = os.open(os.devnull, os.O_RDONLY)
-        await asyncio.sleep(0)
-        say(pending=pending, left=len(descriptors()) - len(before),
-            harmed=os.readlink(f"/proc/self/fd/{file}") != os.devnull)
-        return
-    await asyncio.sleep(0)
-    say(pending=pending, left=len(descriptors()) - len(before),
-        harmed=outcome(sock.getpeername)[1] != "ENOTCONN")
-asyncio.run(main())
-""",
+        program,
         closes,
     )
     assert said == {"pending": 1, "left": 0, "harmed": False}
@@ -144,31 +170,35 @@ asyncio.run(main())
 
 
 def test_a_proxy_that_does_not_answer_in_time_is_a_timeout(hanging):
-    said = in_loop(
+    def program():
+        async def main():
+            begun = time.monotonic()
+            kind, number, _ = await outcome_of(connect(fresh(), "192.0.2.1", 80))
+            say(kind=kind, number=number, patient=time.monotonic() - begun >= 0.2)
+
+        asyncio.run(main())
+
+    said = kernel(
         hanging,
-        """
-async def main():
-    begun = time.monotonic()
-    kind, number, _ = await outcome_of(connect(fresh(), "192.0.2.1", 80))
-    say(kind=kind, number=number, patient=time.monotonic() - begun >= 0.2)
-asyncio.run(main())
-""",
+        program,
         options=("--read-timeout", "0.2"),
     )
     assert said == {"kind": "TimeoutError", "number": "ETIMEDOUT", "patient": True}
 
 
 def test_a_chain_that_has_another_path_takes_it(proxy, echo_server, refusing_port):
-    said = in_loop(
+    def program(host, port):
+        async def main():
+            sock = fresh()
+            before = descriptors()
+            await connect(sock, host, port)
+            say(echoed=echo(sock), left=len(descriptors()) - len(before))
+
+        asyncio.run(main())
+
+    said = kernel(
         f"socks5h://127.0.0.1:{refusing_port}",
-        """
-async def main():
-    sock = fresh()
-    before = descriptors()
-    await connect(sock, host, port)
-    say(echoed=echo(sock), left=len(descriptors()) - len(before))
-asyncio.run(main())
-""",
+        program,
         *(echo_server.host, echo_server.port),
         options=("-x", proxy.url(), "--chain-type", "dynamic"),
     )
@@ -176,16 +206,18 @@ asyncio.run(main())
 
 
 def test_a_proxy_of_the_other_family_gets_another_socket(proxy_6, echo_server):
-    said = in_loop(
+    def program(host, port):
+        async def main():
+            sock = fresh()
+            before = descriptors()
+            await connect(sock, host, port)
+            say(echoed=echo(sock), left=len(descriptors()) - len(before), peer=sock.getpeername())
+
+        asyncio.run(main())
+
+    said = kernel(
         proxy_6.url(),
-        """
-async def main():
-    sock = fresh()
-    before = descriptors()
-    await connect(sock, host, port)
-    say(echoed=echo(sock), left=len(descriptors()) - len(before), peer=sock.getpeername())
-asyncio.run(main())
-""",
+        program,
         *(echo_server.host, echo_server.port),
     )
     assert said == {"echoed": "hello", "left": 0, "peer": [echo_server.host, echo_server.port]}

@@ -31,7 +31,7 @@ def limited(more, function, *args):
 
 
 def end_association(port):
-    """As if the proxy had: whoever watches the control connection sees its end."""
+    """As if the proxy had: what watches the control connection sees its end."""
     for fd in map(int, descriptors()):
         try:
             is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)

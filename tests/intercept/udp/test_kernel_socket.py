@@ -289,7 +289,7 @@ def test_a_receiver_leaves_the_mode_of_the_file_alone(proxy, echo, timeout):
 
 
 @pytest.mark.parametrize("timeout", [None, 20])
-def test_who_waits_for_a_direct_peer_gets_what_comes_from_the_tunnelled_one(proxy, echo, timeout):
+def test_a_recv_that_waits_for_a_direct_peer_gets_what_comes_from_the_tunnelled_one(proxy, echo, timeout):
     def program(host, port):
         import threading
 

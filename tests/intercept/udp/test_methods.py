@@ -1031,7 +1031,7 @@ def test_a_socket_that_must_not_block_does_not(proxy, echo):
     }
 
 
-def test_who_waits_before_the_association_stands_gets_the_whole_answer(proxy, echo):
+def test_a_recv_that_waits_before_the_association_stands_gets_the_whole_answer(proxy, echo):
     # The kernel is told the size before there is a header to make room for.
     def program(host, port):
         sock = udp(timeout=0)
@@ -1322,7 +1322,7 @@ def test_a_refusal_is_told_by_the_call_that_waited_for_it():
 
 
 @pytest.mark.parametrize("call", ["recv", "send", "SO_ERROR"])
-def test_a_refusal_wakes_up_who_polls_and_is_told_once(call):
+def test_a_refusal_wakes_up_what_polls_and_is_told_once(call):
     def program(host, port):
         sock = udp(timeout=0)
         sock.connect((host, port))
@@ -1348,7 +1348,7 @@ def test_a_refusal_wakes_up_who_polls_and_is_told_once(call):
 
 
 @pytest.mark.parametrize("timeout", [None, 30])
-def test_a_proxy_that_dies_wakes_up_who_waits_and_the_next_send_associates_anew(echo, timeout):
+def test_a_proxy_that_dies_wakes_up_what_waits_and_the_next_send_associates_anew(echo, timeout):
     def program(host, port, proxy_port):
         def is_control(fd):
             try:

@@ -88,7 +88,7 @@ def on_a_terminal(*words):
         )
         os.close(theirs)
         shown = b""
-        # EIO: the last who had the other end open has closed it.
+        # EIO: the last process that had the other end open has closed it.
         with contextlib.suppress(OSError):
             while piece := os.read(ours, 1 << 16):
                 shown += piece

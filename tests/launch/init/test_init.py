@@ -8,69 +8,16 @@ import sys
 import pytest
 
 from pywrap.config.search import read
-from pywrap.config.settings import Chain, Proxy, Rule
+from pywrap.config.settings import Proxy
 from pywrap.errors import ConfigError
 from pywrap.launch.init import init
-from pywrap.launch.init.candidates import Candidate, find_candidates
-from pywrap.launch.init.text import file_text
 from tests.support.run import run
 from tests.support.servers import reference_server
 
 PATIENCE = 5.0
 
 
-@pytest.fixture
-def no_ports(monkeypatch):
-    """What listens on this machine at Tor's port and such is not a part of the tests."""
-    monkeypatch.setattr("pywrap.launch.init.candidates.PORTS", ())
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "etc/tor").mkdir(parents=True)
-    return tmp_path
-
-
 # ---------------------------------------------------------------- what it finds
-
-
-def test_all_places_are_looked_at_in_order(root):
-    (root / "etc/proxychains4.conf").write_text(
-        "random_chain\nchain_len = 2\n[ProxyList]\nsocks5 a 1\nhttp b 2\n"
-    )
-    (root / "etc/tor/torsocks.conf").write_text("TorAddress 192.0.2.1\n")
-    found = find_candidates({"ALL_PROXY": "socks5h://e:3", "NO_PROXY": "10.0.0.0/8"}, str(root))
-    assert [(each.origin, each.chain) for each in found] == [
-        ("$ALL_PROXY", Chain((Proxy("socks5h", "e", 3),))),
-        (
-            f"{root}/etc/proxychains4.conf",
-            Chain((Proxy("socks5", "a", 1), Proxy("http", "b", 2)), "", "random", 2),
-        ),
-        (f"{root}/etc/tor/torsocks.conf", Chain((Proxy("socks5h", "192.0.2.1", 9050),))),
-        ("Tor's port, 9050", Chain((Proxy("socks5h", "127.0.0.1", 9050),))),
-        ("the Tor Browser's port, 9150", Chain((Proxy("socks5h", "127.0.0.1", 9150),))),
-        ("the port of `ssh -D` and others, 1080", Chain((Proxy("socks5h", "127.0.0.1", 1080),))),
-    ]
-    assert found[0].rules == (Rule("10.0.0.0/8", to="direct"),)
-
-
-def test_a_port_that_was_found_already_is_not_found_twice(root):
-    found = find_candidates({"all_proxy": "socks5h://127.0.0.1:9050"}, str(root))
-    assert [each.chain.proxies[0].port for each in found] == [9050, 9150, 1080]
-
-
-def test_a_file_that_is_named_comes_before_that_of_the_system(root, no_ports):
-    (root / "own.conf").write_text("[ProxyList]\nsocks5 own 1\n")
-    (root / "etc/proxychains.conf").write_text("[ProxyList]\nsocks5 system 1\n")
-    (found,) = find_candidates({"PROXYCHAINS_CONF_FILE": str(root / "own.conf")}, str(root))
-    assert found.chain.proxies == (Proxy("socks5", "own", 1),)
-
-
-def test_what_cannot_be_read_is_told_and_no_end(root, no_ports):
-    (root / "etc/proxychains.conf").write_text("nonsense\n")
-    broken, file = find_candidates({"ALL_PROXY": "sock5://x"}, str(root))
-    assert "unknown proxy scheme" in broken.problem and "nonsense" in file.problem
-    assert broken.chain.proxies == file.chain.proxies == ()
 
 
 # ---------------------------------------------------------------- what it writes
@@ -106,18 +53,6 @@ def test_what_is_direct_comes_with_its_proxy(root, no_ports):
     said = read(str(path), "proxychains")
     assert said.proxies == (Proxy("socks5h", "127.0.0.1", server.port, b"al ice", b"s%cret"),)
     assert [str(rule) for rule in said.rules] == ["10.0.0.0/8", "corp.example", "*.corp.example"]
-
-
-@pytest.mark.parametrize("kind", ["strict", "random"])
-def test_a_chain_is_written_as_it_was(kind, tmp_path):
-    chain = Chain(
-        (Proxy("socks4", "a", 1), Proxy("socks5", "::1", 2)), "", kind, 0 if kind == "strict" else 2
-    )
-    path = tmp_path / "written"
-    path.write_text(file_text(Candidate("a file\nwith a line feed", chain), []))
-    said = read(str(path), "proxychains")
-    assert said.proxies == chain.proxies
-    assert (said.chain_type or "strict", said.chain_length or 0) == (chain.type, chain.length)
 
 
 def test_nothing_is_overwritten_not_even_a_dangling_link(root, tmp_path):

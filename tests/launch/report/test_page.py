@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pywrap.launch.report import report
-from tests.launch.report.conftest import connection, direct, failed, name, refusal, run_line, write
+from tests.support.log_lines import connection, direct, failed, name, refusal, run_line, write
 
 # Seconds until 10,000 connections are drawn; on a busy machine, three times that.
 SOON = 2.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pywrap.errors import ConfigError
 from pywrap.launch.report import page, report
 from pywrap.launch.report.rows import KINDS, ROUTES, STATES, Rows
-from tests.launch.report.conftest import connection, direct, failed, line, name, refusal, run_line, write
+from tests.support.log_lines import connection, direct, failed, line, name, refusal, run_line, write
 from tests.support.run import run
 
 

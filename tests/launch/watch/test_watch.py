@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -12,27 +11,16 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
-from pywrap.config.settings import Settings
-from pywrap.launch.watch.judge import Way
-from pywrap.launch.watch.runs import Connection, Process
-from pywrap.launch.watch.seen import Seen
-from pywrap.launch.watch.sockets import Socket
-from pywrap.launch.watch.terminal import drawn
-from pywrap.launch.watch.view import as_text
+from tests.support.child import source_of
 from tests.support.run import environment, program, pysocksify, run
 from tests.support.servers import reference_server
 
 WATCH = sys.executable, "-m", "pywrap", "--watch"
 
+
 # Connects, says so, and waits for the end of stdin.
-WAITS = (
-    "import socket, sys\n"
-    "kept = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)\n"
-    "print('up', flush=True)\n"
-    "sys.stdin.read()"
-)
+HOLD = program("hold_connection.py")
 
 
 @pytest.fixture
@@ -69,8 +57,8 @@ def watched(pid, status):
 
 
 def test_a_patched_program_goes_to_its_hop_and_is_no_alarm(proxy, echo_server):
-    words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "off"), sys.executable, "-c"
-    with running(*words, WAITS, echo_server.host, echo_server.port) as (process, said):
+    words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "off"), *HOLD
+    with running(*words, echo_server.host, echo_server.port) as (process, said):
         assert said == "up\n"
         seen = watched(process.pid, 0)
     (only,) = seen["processes"]
@@ -83,7 +71,7 @@ def test_a_patched_program_goes_to_its_hop_and_is_no_alarm(proxy, echo_server):
 def test_settings_with_a_password_are_read_from_their_file_and_shown_without(echo_server):
     with reference_server(users={b"alice": b"s3cret"}) as proxy:
         options = "--loopback", "proxy", "--confine", "off"
-        words = *pysocksify("-x", proxy.url("alice", "s3cret"), *options), sys.executable, "-c", WAITS
+        words = *pysocksify("-x", proxy.url("alice", "s3cret"), *options), *HOLD
         with running(*words, echo_server.host, echo_server.port) as (process, _):
             seen = watched(process.pid, 0)
             # Without a number: the latest run, which is this or one of another test.
@@ -118,8 +106,7 @@ def test_children_that_slipped_away_are_marked_each_with_the_reason(proxy, echo_
 
 def test_in_a_confinement_everything_is_protected_and_the_broker_is_seen(proxy, echo_server):
     words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "on"), "sh", "-c"
-    script = 'exec "$0" -S -c "$1" "$2" "$3"'
-    arguments = script, sys.executable, WAITS, echo_server.host, echo_server.port
+    arguments = 'exec "$0" -S "$@"', *HOLD, echo_server.host, echo_server.port
     with running(*words, *arguments) as (process, said):
         assert said == "up\n"
         inside = int(run("pgrep", "-P", process.pid).out)
@@ -133,24 +120,26 @@ def test_in_a_confinement_everything_is_protected_and_the_broker_is_seen(proxy, 
 
 def test_what_is_direct_names_its_rule(proxy, echo_server):
     options = "--loopback", "proxy", "--direct", "127.0.0.0/8", "--confine", "off"
-    words = *pysocksify("-x", proxy.url(), *options), sys.executable, "-c", WAITS
+    words = *pysocksify("-x", proxy.url(), *options), *HOLD
     with running(*words, echo_server.host, echo_server.port) as (process, _):
         seen = watched(process.pid, 0)
     (connection,) = seen["processes"][0]["connections"]
     assert (connection["goes"], connection["why"]) == ("direct", "route 127.0.0.0/8 direct")
 
 
-def test_a_server_and_its_guests_are_no_alarm(proxy):
-    code = (
-        "import socket, sys\n"
-        "server = socket.create_server(('127.0.0.1', 0))\n"
-        "print(server.getsockname()[1], flush=True)\n"
-        "guest = server.accept()\n"
-        "print('up', flush=True)\n"
-        "sys.stdin.read()"
-    )
+def test_a_server_and_its_clients_are_no_alarm(proxy):
+    def program():
+        import socket
+        import sys
+
+        server = socket.create_server(("127.0.0.1", 0))
+        print(server.getsockname()[1], flush=True)
+        with server.accept()[0]:
+            print("up", flush=True)
+            sys.stdin.read()
+
     words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "off"), sys.executable, "-c"
-    with running(*words, code) as (process, said):
+    with running(*words, source_of(program)) as (process, said):
         import socket
 
         with socket.create_connection(("127.0.0.1", int(said))):
@@ -160,8 +149,8 @@ def test_a_server_and_its_guests_are_no_alarm(proxy):
 
 
 def test_watching_ends_with_the_run_and_says_what_was_seen(proxy, echo_server):
-    words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "off"), sys.executable, "-c"
-    with running(*words, WAITS, echo_server.host, echo_server.port) as (process, _):
+    words = *pysocksify("-x", proxy.url(), "--loopback", "proxy", "--confine", "off"), *HOLD
+    with running(*words, echo_server.host, echo_server.port) as (process, _):
         watching = subprocess.Popen(
             [*WATCH, str(process.pid)], stdout=subprocess.PIPE, text=True, env=environment()
         )
@@ -187,45 +176,3 @@ def test_what_cannot_be_watched_is_an_error(words, message):
 
 
 # ---------------------------------------------------------------- what is shown
-
-
-def stray(name="curl"):
-    sock = Socket("tcp", "connected", "10.0.0.5", 40000, "192.0.2.7", 443)
-    way = Connection(sock, Way("neither", "no hop, and no rule makes it direct"))
-    return Process(7, 5, 2.0, name, ("unprotected",), "not a Python, and not confined", (way, way))
-
-
-def parent():
-    sock = Socket("tcp", "connected", "127.0.0.1", 40000, "::1", 9050)
-    return Process(5, 1, 1.0, "python3", ("patched",), "", (Connection(sock, Way("hop", "[::1]:9050")),))
-
-
-def test_the_tree_is_indented_and_like_connections_are_one_line():
-    assert as_text(Settings(run="r"), [parent(), stray()]).splitlines() == [
-        "run r through no proxy: 2 processes",
-        "  5 python3: patched",
-        "      tcp to [::1]:9050: hop, [::1]:9050",
-        "    7 curl: UNPROTECTED: not a Python, and not confined",
-        "        tcp to 192.0.2.7:443: NEITHER a hop nor direct by a rule  (2 of them)",
-    ]
-
-
-def test_a_terminal_shows_strays_in_red_and_takes_no_orders_from_names():
-    seen = Seen()
-    seen.note([stray("[red]\x1b[2J")])
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=100, color_system="standard")
-    console.print(drawn(Settings(run="r"), [parent(), stray("[red]\x1b[2J")], seen))
-    text = out.getvalue()
-    assert "\x1b[2J" not in text and "[red]\\x1b" in text
-    assert "\x1b[1;31mtcp to 192.0.2.7:443: NEITHER" in text and "\x1b[32mpatched" in text
-    assert "past the proxies" in text
-
-
-def test_a_process_without_a_socket_counts_when_it_is_seen_twice():
-    quiet = Process(7, 5, 2.0, "sh", ("unprotected",), "not a Python, and not confined")
-    seen = Seen()
-    seen.note([quiet])
-    assert not seen.anything and seen.summary() == "seen: nothing unprotected"
-    seen.note([quiet])
-    assert seen.anything and seen.summary() == "seen: 1 unprotected process: sh (7)"

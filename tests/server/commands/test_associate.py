@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pywrap.server import server as server_module
+from pywrap.server.udp.batch import PlainBatch
+from pywrap.server.udp.mmsg import KernelBatch
 from pywrap.server.udp.outbound import UdpRules
 from tests.support.raw_sockets import Exhausted, receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
@@ -18,13 +21,31 @@ GREETING = b"\x05\x01\x00"
 NOWHERE = b"\x00\x00\x00\x00" + b"\x00\x00"
 
 
+@pytest.fixture(autouse=True, params=[KernelBatch, PlainBatch])
+def batch(request, monkeypatch):
+    """All of it holds with one system call for many datagrams, and with one for each."""
+    monkeypatch.setattr(server_module, "make_batch", request.param)
+
+
+def port_without_listeners():
+    """A port at which nothing listens on the addresses that the tests use: some of them have to be silent."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            port = 0
+            for host in "127.0.0.1", "127.0.0.2", "127.0.0.3":
+                sock = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+                sock.bind((host, port))
+                port = sock.getsockname()[1]
+            return port
+
+
 class Peer:
     """A UDP socket of the test, and its address as datagrams carry it."""
 
     def __init__(self, host="127.0.0.1", port=0):
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.settimeout(PATIENCE)
-        self.sock.bind((host, port))
+        self.sock.bind((host, port or port_without_listeners()))
         self.host, self.port = self.sock.getsockname()[:2]
 
     def __enter__(self):
@@ -266,7 +287,7 @@ def test_errors_of_sending_are_for_that_datagram_alone(server, association, peer
     }
 
 
-def test_nobody_there_does_not_disturb_the_others(server, association, peers):
+def test_a_destination_that_is_not_there_does_not_disturb_the_others(server, association, peers):
     nobody, peer = peers(), peers()
     # Bound, so that no process gets the port, and connected elsewhere: it takes nothing from the server.
     nobody.sock.connect(("127.0.0.1", 9))
@@ -382,7 +403,7 @@ def test_an_address_that_has_answered_is_kept(association, peers, addresses):
     _, source = first.receive()
     first.sock.sendto(b"yes", source)
     association.receive()
-    # Even when the network says that nobody is there now: it may be back in a moment.
+    # Even when the network says that the destination is not there now: it may be back in a moment.
     first.sock.close()
     association.send(named(b"both", first) + b"lost")
     association.send(b"\0\0\0" + second.address + b"sent by now")
@@ -509,7 +530,7 @@ def test_a_sequence_of_fragments_ends_with_its_timer(association, peer, monkeypa
     assert peer.receive()[0] == b"alone"
 
 
-# ---------------------------------------------------------------- who may send
+# ---------------------------------------------------------------- which peers may send
 
 
 def test_strangers_are_dropped(server, association, peers):
@@ -704,7 +725,7 @@ def test_the_end_of_the_connection_ends_the_association(server, association, pee
     with socket.create_connection(server.address, PATIENCE) as sock:
         sock.sendall(GREETING)
         receive(sock, 2)
-        # The sockets are free: connected, ours hears that nobody is there.
+        # The sockets are free: connected, ours hears that nothing is there.
         association.udp.sock.connect(association.relay)
         association.udp.sock.send(b"\0\0\0" + peer.address + b"hello")
         with pytest.raises(ConnectionRefusedError):

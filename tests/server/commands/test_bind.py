@@ -1,4 +1,4 @@
-"""BIND: what the client is told and when, who may come, and how the wait ends."""
+"""BIND: what the client is told and when, which peers may come, and how the wait ends."""
 
 import errno
 import hashlib
@@ -91,7 +91,7 @@ def met(client_sock, peer, version=5):
 
 
 def sent_away(address, host="127.0.0.1"):
-    """Someone connects to ``address`` from ``host`` and is not let in; return who it was."""
+    """A peer connects to ``address`` from ``host`` and is not let in; return its address."""
     with socket.socket() as stranger:
         stranger.settimeout(PATIENCE)
         stranger.bind((host, 0))
@@ -229,7 +229,7 @@ def test_a_client_that_sends_a_lot_before_anybody_came_loses_nothing(server, cli
     address = begin(sock, request_5())
     for piece in known_bytes(size):
         sock.sendall(piece)
-    # That is all of it: someone who has sent something does not hang up by saying so.
+    # That is all of it: a client that has sent something does not hang up by saying so.
     sock.shutdown(socket.SHUT_WR)
     peer = visit(address)
     met(sock, peer)
@@ -251,7 +251,7 @@ def test_a_reset_reaches_the_other_end(server, client, visit):
             ends[1 - breaks].recv(1)
 
 
-# ---------------------------------------------------------------- who may come
+# ---------------------------------------------------------------- which peers may come
 
 
 def test_a_stranger_is_sent_away_and_the_peer_still_comes(server, client, visit):
@@ -358,7 +358,7 @@ def test_the_address_of_a_nat_is_announced_and_everywhere_listened(client, visit
     "request_, refusal",
     [(request_4(), b"\x00\x5b" + NOWHERE_4), (request_5(), b"\x05\x06" + NOWHERE_5)],
 )
-def test_nobody_comes(client, request_, refusal):
+def test_no_peer_comes(client, request_, refusal):
     with reference_server(bind_timeout=0.01) as server:
         sock = client.connect(server)
         address = begin(sock, request_)

@@ -188,7 +188,7 @@ def test_a_look_up_that_is_too_slow(client, hanging, message):
         assert seen.outcome.startswith("cannot resolve the ") and seen.outcome.endswith(": timed out")
 
 
-def test_a_look_up_stops_nobody_else(server, client, target, hanging):
+def test_a_look_up_stops_no_other_client(server, client, target, hanging):
     waiting, sock = client.connect(server), client.connect(server)
     asked = hanging()
     waiting.sendall(PTR_IPV4)

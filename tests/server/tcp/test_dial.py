@@ -53,7 +53,7 @@ def test_a_name_is_resolved(target, names):
 
 
 def test_all_addresses_are_tried_in_order(target, names):
-    # The target listens on one address of the loopback network, nobody on the others.
+    # The target listens on one address of the loopback network, nothing on the others.
     names["target.test"] = ["127.0.0.2", "127.0.0.3", "127.0.0.1", "127.0.0.4"]
     assert Dialling("target.test", target.port).peer == ("127.0.0.1", target.port)
 
