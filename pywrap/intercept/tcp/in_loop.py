@@ -231,7 +231,7 @@ class Timer:
         self._openings.discard(opening)
 
     def settle_cancelled(self, fd: int) -> None:
-        """The openings for ``fd`` that the program has cancelled end now, and not in the loop's next round."""
+        """Openings for ``fd`` that the program has cancelled end now, not in the next round."""
         for opening in list(self._openings):
             opening.settle_cancelled(fd)
 
