@@ -9,8 +9,10 @@ object notes what the program has registered, and registers it again for the new
 nothing more.
 
 There is no lock, because a signal handler could wait for one that its own thread holds. What the program
-wants (``_events``) is noted before the kernel is called. A modify() that the kernel refuses between ``leave``
-and ``rejoin`` stays noted: ``rejoin`` registers it, and compares again until the two agree.
+wants (``_events``) is noted before the kernel is called. When the descriptor was between ``leave`` and
+``rejoin`` at some time of a call, what the kernel has said of the registration means nothing, also if
+``rejoin`` has ended since: what is noted is what counts. ``rejoin`` registers that, and compares again until
+the two agree; so does the call itself, for a descriptor that had moved before it was noted.
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ _alive: dict[int, Any] = {}
 # Called with each descriptor that has become another file: of loops with an epoll object that is not in here.
 followers: list[Callable[[int], None]] = []
 
-# The descriptors that are between ``leave`` and ``rejoin``.
+# The descriptors that are between ``leave`` and ``rejoin``, and how often each has been there before.
 _moving: set[int] = set()
+_moves: dict[int, int] = {}
 
 
 def install(patches: Patches, module: Any) -> None:
@@ -105,26 +108,30 @@ class Epoll:
     def unregister(self, fd: Any) -> None:
         """As ``select.epoll.unregister``, also of a descriptor that is becoming another file."""
         number = _number(fd)
+        moves = _moves.get(number)
         before = self._events.pop(number, None)
         try:
             self._real.unregister(number)
         except FileNotFoundError:
-            if before is None or number not in _moving:
+            if before is None or not _has_moved(number, moves):
                 raise
 
     def _note(self, call: Any, fd: int, eventmask: int) -> None:
+        moves = _moves.get(fd)
         before = self._events.get(fd)
         self._events[fd] = noted = [eventmask]
         try:
             call(fd, eventmask)
-        except FileNotFoundError:
-            # modify() between ``leave`` and ``rejoin``, which registers it.
-            if before is None or fd not in _moving:
+        except BaseException as err:
+            # modify() after ``leave``, or register() after ``rejoin`` has registered what is noted.
+            misled = FileExistsError if before is None else FileNotFoundError
+            if not isinstance(err, misled) or not _has_moved(fd, moves):
                 self._take_back(fd, noted, before)
                 raise
-        except BaseException:
-            self._take_back(fd, noted, before)
-            raise
+        if _has_moved(fd, moves):
+            # ``leave`` takes the note away when it comes before the call.
+            self._events.setdefault(fd, noted)
+            self._rejoin(fd)
 
     def _take_back(self, fd: int, noted: Registration, before: Registration | None) -> None:
         if self._events.get(fd) is noted:
@@ -188,6 +195,8 @@ def rejoin(fd: int) -> None:
     """Register ``fd``, which is another file now, with the epoll objects that the program wants it in."""
     for epoll in _with(fd):
         epoll._rejoin(fd)
+    # In this order: a call that does not find it in the one finds it in the other.
+    _moves[fd] = _moves.get(fd, 0) + 1
     _moving.discard(fd)
     for follower in list(followers):
         follower(fd)
@@ -196,6 +205,11 @@ def rejoin(fd: int) -> None:
 def _with(fd: int) -> list[Epoll]:
     found = [reference() for reference in list(_alive.values())]
     return [epoll for epoll in found if epoll is not None and fd in epoll._events]
+
+
+def _has_moved(fd: int, moves: int | None) -> bool:
+    """Was ``fd`` between ``leave`` and ``rejoin`` at some time since ``_moves`` had ``moves`` for it?"""
+    return fd in _moving or _moves.get(fd) != moves
 
 
 def forked() -> None:

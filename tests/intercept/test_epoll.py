@@ -271,6 +271,71 @@ class Between:
         return getattr(self._real, name)
 
 
+class Around:
+    """An epoll of the kernel's; another thread does something right before or after one call of it."""
+
+    def __init__(self, real, call, before=None, after=None):
+        self._real, self._call = real, call
+        self._before, self._after = before, after
+
+    def __getattr__(self, name):
+        return self._and_more if name == self._call else getattr(self._real, name)
+
+    def _and_more(self, *args):
+        call, self._call = getattr(self._real, self._call), None
+        if self._before is not None:
+            self._before()
+        try:
+            call(*args)
+        finally:
+            if self._after is not None:
+                self._after()
+
+
+def test_a_hand_over_that_ends_right_after_the_kernel_has_refused_unregister_is_not_seen(moving):
+    poller, fd = moving
+    poller._real = Around(poller._real, "unregister", after=lambda: hand_over(fd))
+    poller.unregister(fd)
+    assert poller.poll(0) == []
+    with pytest.raises(FileNotFoundError):
+        poller.unregister(fd)
+
+
+def test_a_hand_over_that_ends_right_after_the_kernel_has_refused_modify_is_not_seen(moving):
+    poller, fd = moving
+    poller._real = Around(poller._real, "modify", after=lambda: hand_over(fd))
+    poller.modify(fd, select.EPOLLIN | select.EPOLLOUT)
+    assert poller._real.poll(0) == [(fd, select.EPOLLOUT)]
+    poller.modify(fd, select.EPOLLIN)
+    assert poller._real.poll(0) == []
+
+
+def test_a_hand_over_that_ends_right_before_register_is_not_seen(moving):
+    poller, fd = moving
+    poller.unregister(fd)
+    poller._real = Around(poller._real, "register", before=lambda: hand_over(fd))
+    poller.register(fd, select.EPOLLOUT)
+    assert poller._real.poll(0) == [(fd, select.EPOLLOUT)]
+    poller.modify(fd, select.EPOLLIN)
+
+
+def test_a_hand_over_within_register_loses_no_registration():
+    with Epoll() as poller, ExitStack() as stack:
+        fd = [stack.enter_context(sock) for sock in socket.socketpair()][0].fileno()
+
+        def hand_over_now():
+            epoll.leave(fd)
+            os.dup2(FRESH[0].fileno(), fd)
+            epoll.rejoin(fd)
+
+        poller._real = Around(poller._real, "register", before=lambda: epoll.leave(fd))
+        poller.register(fd, select.EPOLLOUT)
+        hand_over_now()
+        assert poller._real.poll(0) == [(fd, select.EPOLLOUT)]
+        poller.modify(fd, select.EPOLLIN)
+        assert poller._real.poll(0) == []
+
+
 @pytest.mark.parametrize("flags", [select.EPOLLET, select.EPOLLONESHOT, select.EPOLLEXCLUSIVE])
 def test_flags_are_kept(flags):
     with Epoll() as poller:

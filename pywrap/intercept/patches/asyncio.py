@@ -6,12 +6,13 @@ All of its TCP connections come by there. Other event loops that are written in 
 
 from __future__ import annotations
 
+import _socket
+
 from pywrap.intercept import originals
 from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -23,7 +24,9 @@ def install(patches: originals.Patches, module: Any, current: Callable[[], Runti
     original = module.BaseSelectorEventLoop._sock_connect
 
     def _sock_connect(self: Any, fut: Any, sock: _socket.socket, address: Any) -> None:
-        runtime = current() if originals.is_inet(sock) else None
+        # Not for what only looks like a socket (a mock of unittest): the loop calls its connect().
+        is_ours = issubclass(type(sock), _socket.socket) and originals.is_inet(sock)
+        runtime = current() if is_ours else None
         if runtime is None or not load("pywrap.intercept.tcp.in_loop").opens(
             runtime, self, fut, sock, address
         ):

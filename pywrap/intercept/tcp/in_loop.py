@@ -49,11 +49,21 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
     if verdict.kind != TUNNEL:
         return False
     number = inode(originals.fileno(sock))
-    if tabled_error(runtime.registry, sock, number) or kernel_error(sock):
-        return False
+    if _error(runtime, sock, number):
+        # The loop has yet to tell an opening that it was cancelled: the socket is connected to its first hop.
+        _timer_of(loop).settle_cancelled(originals.fileno(sock))
+        # Perhaps another file by now.
+        number = inode(originals.fileno(sock))
+        if _error(runtime, sock, number):
+            return False
     peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
     opening = Opening(runtime, loop, future, sock, number, peer, verdict)
     return opening.starts()
+
+
+def _error(runtime: Runtime, sock: _socket.socket, number: int) -> int:
+    """The errno that connect() of a socket in its state has; 0 for none."""
+    return tabled_error(runtime.registry, sock, number) or kernel_error(sock)
 
 
 class Opening:
@@ -197,6 +207,11 @@ class Opening:
         take_place(fresh, self._fd, self._number)
         self._real.close()
 
+    def settle_cancelled(self, fd: int) -> None:
+        """End it, if it is for ``fd`` and the program has cancelled it."""
+        if self._fd == fd and self._future.cancelled():
+            self._settled(self._future)
+
     def _settled(self, _: Any) -> None:
         """The future is done: by one of the above, or the program has cancelled it."""
         if originals.fileno(self._real) >= 0:
@@ -229,6 +244,11 @@ class Timer:
     def forget(self, opening: Opening) -> None:
         """It has ended. The loop may call once more for nothing."""
         self._openings.discard(opening)
+
+    def settle_cancelled(self, fd: int) -> None:
+        """Openings for ``fd`` that the program has cancelled end now, not in the next round."""
+        for opening in list(self._openings):
+            opening.settle_cancelled(fd)
 
     def _arm(self, moment: float) -> None:
         if self._handle is not None:

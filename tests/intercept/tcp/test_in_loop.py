@@ -146,6 +146,32 @@ def test_a_connect_that_was_cancelled_leaves_nothing(hanging, closes):
     assert said == {"pending": 1, "left": 0, "harmed": False}
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_socket_connects_anew_right_after_its_connect_was_cancelled(proxy, echo_server, rounds):
+    def program(host, port):
+        async def main():
+            sock = fresh()
+            before = descriptors()
+            connecting = asyncio.create_task(connect(sock, "127.0.0.1", 1))
+            for _ in range(int(sys.argv[3])):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            # The loop has had no round for the cancelled one.
+            again = await outcome_of(connect(sock, host, port))
+            await asyncio.wait([connecting])
+            left = len(descriptors()) - len(before)
+            say(again=again, left=left, echoed=again is None and echo(sock))
+
+        asyncio.run(main())
+
+    said = kernel(
+        proxy.url(),
+        program,
+        *(echo_server.host, echo_server.port, rounds),
+    )
+    assert said == {"again": None, "left": 0, "echoed": "hello"}
+
+
 def test_a_proxy_that_does_not_answer_in_time_is_a_timeout(hanging):
     def program():
         async def main():
@@ -198,3 +224,22 @@ def test_a_proxy_of_the_other_family_gets_another_socket(proxy_6, echo_server):
         *(echo_server.host, echo_server.port),
     )
     assert said == {"echoed": "hello", "left": 0, "peer": [echo_server.host, echo_server.port]}
+
+
+def test_what_only_looks_like_a_socket_is_asked_to_connect_itself(proxy):
+    def program():
+        from unittest import mock
+
+        async def main():
+            asked = []
+            for sock in mock.Mock(spec=socket.socket), mock.MagicMock():
+                sock.gettimeout.return_value = 0
+                sock.family, sock.type, sock.proto = socket.AF_INET, socket.SOCK_STREAM, 0
+                await connect(sock, "192.0.2.1", 80)
+                asked.append(sock.connect.call_args[0][0])
+            say(asked=asked)
+
+        asyncio.run(main())
+
+    said = kernel(proxy.url(), program)
+    assert said == {"asked": [["192.0.2.1", 80]] * 2}
