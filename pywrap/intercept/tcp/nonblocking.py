@@ -29,10 +29,10 @@ from time import monotonic
 from pywrap.errors import SocksError
 from pywrap.intercept import epoll, originals
 from pywrap.intercept.hand_over import put
-from pywrap.intercept.loading import load
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own_socket import Own
 from pywrap.intercept.sockets import descriptors_of, inode, is_open
+from pywrap.intercept.tcp.kept import Kept, has_hung_up
 from pywrap.intercept.tcp.placeholder_socket import placeholder
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.background import Task
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.runtime import Runtime
-    from pywrap.intercept.tcp.kept import Kept
     from pywrap.intercept.tcp.straight import StraightAttempt
     from pywrap.tunnel.attempt import TunnelAttempt
     from pywrap.tunnel.routes import Verdict
@@ -236,7 +235,7 @@ class Pending:
         self.real.close()
 
     def _keep(self, sock: _socket.socket) -> None:
-        kept = load("pywrap.intercept.tcp.kept").Kept(sock, self._far)
+        kept = Kept(sock, self._far)
         self._runtime.background.submit(Task(lambda: kept, lambda *_: self._end_keeping()))
         self._kept = kept
 
@@ -252,7 +251,7 @@ class Pending:
 
     def _has_copies(self) -> bool:
         far = self._far
-        return not far.is_lost() and not load("pywrap.intercept.tcp.kept").has_hung_up(far)
+        return not far.is_lost() and not has_hung_up(far)
 
     def _end(self, error: int) -> None:
         self.error = error
