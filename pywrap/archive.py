@@ -177,6 +177,11 @@ def _from_file(name: str, package: "Any") -> "tuple[Any, Any] | None":
     return None if code is None else (spec, code)
 
 
+def import_other(name: str, *args: "Any") -> "Any":
+    """__import__() of a module that is not ours; ``pywrap.intercept.loading`` puts its own here."""
+    return builtins.__import__(name, *args)
+
+
 class _Future:
     """For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
     module would be for nothing."""
@@ -191,7 +196,7 @@ def _import(
     if name == "__future__" and fromlist:
         return _Future
     if level or not fromlist or not (name + ".").startswith(_OURS):
-        return builtins.__import__(name, globals, locals, fromlist, level)
+        return import_other(name, globals, locals, fromlist, level)
     module = load(name)
     for each in fromlist:
         if not hasattr(module, each):

@@ -8,9 +8,10 @@ itself: a program may make an epoll object before it imports ``socket``.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import os
 import sys
+
+from pywrap.intercept.loading import block, unblock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOC
 # These have nothing of ``socket``.
 WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}
 LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
+
+# Calls that may be in the middle of each other while a module is patched, beyond what the program allows. A
+# finder of the program that imports something for each import imports ``socket`` where hardly any is left.
+_DEPTH = 300
 
 _finder: Finder | None = None
 
@@ -163,18 +168,22 @@ class Loader:
         """Execute the module, and what waits for it."""
         # inspect and linecache ask the loader for the source.
         self._spec.loader = module.__loader__ = self._loader
+        sys.setrecursionlimit(sys.getrecursionlimit() + _DEPTH)
         try:
-            self._expected()
-        except ImportError as err:
-            _end(err)
-        self._loader.exec_module(module)
-        # An exception out of a signal handler would leave the module half patched.
-        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-        try:
-            self._imported(module)
-        except BaseException as err:
-            _end(err, module.__name__)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+            try:
+                self._expected()
+            except ImportError as err:
+                _end(err)
+            self._loader.exec_module(module)
+            # An exception out of a signal handler would leave the module half patched.
+            masks = block()
+            try:
+                self._imported(module)
+            except BaseException as err:
+                _end(err, module.__name__)
+            unblock(masks)
+        finally:
+            sys.setrecursionlimit(sys.getrecursionlimit() - _DEPTH)
 
 
 def _end(err: BaseException, name: str = "socket") -> None:

@@ -13,6 +13,9 @@ for the other.
 While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
 run and use sockets: they get what was executed before, or an OSError.
 
+Signals are blocked in the middle of some of this (``block``), but not while a module is imported that is not
+ours: the finders of the program are called then, and may connect, which may take for ever.
+
 How a module is found and executed is in ``pywrap.archive``.
 """
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import _thread
+import builtins
 import sys
 
 from pywrap import archive
@@ -105,12 +109,46 @@ def _load_alone(name: str, stage: str) -> Any:
     # The load of a signal handler is not interrupted by the next signal: a timer could send signals faster
     # than handlers load.
     is_second = before > 0
-    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()) if is_second else None
+    masks = block() if is_second else None
     try:
         if stage:
             archive.read(stage)
         return archive.load(name)
     finally:
         _here.attempts = before, then
-        if mask is not None:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        if masks is not None:
+            unblock(masks)
+
+
+def block() -> tuple[Any, Any]:
+    """Block all signals in this thread, except while modules are imported that are not ours.
+
+    The result is for ``unblock``.
+    """
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    before = getattr(_here, "mask", None)
+    _here.mask = mask if before is None else before
+    return mask, before
+
+
+def unblock(masks: tuple[Any, Any]) -> None:
+    """Undo one ``block``."""
+    mask, _here.mask = masks
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def _import_other(name: str, *args: Any) -> Any:
+    """__import__() of a module that is not ours, with the signals that the program has blocked."""
+    mask = getattr(_here, "mask", None)
+    if mask is None or name in sys.modules:
+        return builtins.__import__(name, *args)
+    _here.mask = None
+    blocked = _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    try:
+        return builtins.__import__(name, *args)
+    finally:
+        _here.mask = mask
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
+
+
+archive.import_other = _import_other

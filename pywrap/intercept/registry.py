@@ -55,7 +55,11 @@ if TYPE_CHECKING:
 
         @property
         def real(self) -> _socket.socket: ...
+
+        is_inherited: bool
+
         def look(self) -> None: ...
+        def join(self, fd: int) -> bool: ...
         def take_error(self) -> int: ...
         def wait(self, timeout: float | None) -> None: ...
 
@@ -152,7 +156,7 @@ class SocketRegistry:
             if placeholder is not None:
                 _close(*placeholder)
             pending = self.pending.get(number)
-            return pending.take_error() if pending is not None else None
+            return pending.take_error() if pending is not None and pending.join(fd) else None
 
     def keep_failed(self, number: int, failed: Pending) -> None:
         """Keep ``failed`` at the inode of its placeholder until the program reads its errno."""
@@ -206,7 +210,14 @@ class SocketRegistry:
             pending = self.pending.get(inode(fd))
             if pending is not None:
                 pending.look()
+                if not pending.join(fd):
+                    return None
             return pending
+
+    def about_to_fork(self) -> None:
+        """In the parent: the child has the placeholders too, for as long as it does not close them."""
+        for tunnel in list(self.pending.values()):
+            tunnel.is_inherited = True
 
     def forked(self) -> None:
         """In a child after fork(): what is pending is the parent's, which goes on with it."""

@@ -492,6 +492,7 @@ class Runtime:
 
     def about_to_fork(self) -> None:
         """In the parent: share the list of placeholders, each of which stands for one name in both."""
+        self.registry.about_to_fork()
         try:
             self.names.share()
         except OSError as err:

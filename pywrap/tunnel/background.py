@@ -556,10 +556,10 @@ class _Loop:
         return task.attempt.start()
 
     def _advance(self, task: Task) -> bool:
-        return _opening(task).advance()
+        return _attempt_of(task).advance()
 
     def _expire(self, task: Task) -> bool:
-        return _opening(task).expire()
+        return _attempt_of(task).expire()
 
     def _step(self, task: Task, step: Callable[[Task], bool]) -> None:
         if self._is_lost:
@@ -657,6 +657,6 @@ def _moment(task: Task) -> float:
     return task.attempt.deadline.moment if task.started and task.attempt is not None else task.begin
 
 
-def _opening(task: Task) -> Waited:
+def _attempt_of(task: Task) -> Waited:
     assert task.attempt is not None, "only tasks that have begun wait"
     return task.attempt

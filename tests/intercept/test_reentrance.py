@@ -164,6 +164,22 @@ def test_an_audit_hook_that_connects_without_end_gets_an_error_in_words(proxy, e
     assert is_deadlock and "pysocksify" in words
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("lets_pass", ["nothing", "what is no OSError", "everything"])
+def test_a_finder_that_connects_at_every_import_leaves_signals_and_the_program_alone(
+    when, lets_pass, proxy, echo_server
+):
+    """It imports ``socket`` itself ``before`` that was patched, or ``after`` it."""
+    ran = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
+        *program("finder_connects.py"),
+        *(echo_server.host, echo_server.port, when, lets_pass),
+    )
+    assert ran.json["masks"] == [[]]
+    assert ran.json["limit"] == 1000
+    assert ran.json["reached"] == "hello"
+
+
 # What the program does, and what the handler does in the middle of that. Each checks its own result.
 def nonblocking(port=None):
     with socket.socket() as sock:

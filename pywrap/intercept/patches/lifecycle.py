@@ -78,6 +78,15 @@ def initialize(
     _real: Callable[..., None],
 ) -> None:
     """The constructor of a socket, by ``_real``; gives datagram sockets their methods."""
+    if fileno is not None and _registry.pending and isinstance(fileno, int):
+        # A copy that passed no patch (os.dup2, SCM_RIGHTS) becomes known. The kernel has AF_UNIX for it.
+        pending = _registry.pending_of(fileno)
+        if pending is not None:
+            known = originals.family_type_proto(pending.real)
+            family, type, proto = (
+                real if given == -1 else given
+                for given, real in zip((family, type, proto), known, strict=True)
+            )
     _real(self, family, type, proto, fileno)
     if originals.is_datagram(self):
         datagram = load("pywrap.intercept.udp.methods")

@@ -50,15 +50,15 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
         return False
     number = inode(originals.fileno(sock))
     if _error(runtime, sock, number):
-        # The loop has yet to tell an opening that it was cancelled: the socket is connected to its first hop.
+        # The loop has yet to tell an attempt that it was cancelled: the socket is connected to its first hop.
         _timer_of(loop).settle_cancelled(originals.fileno(sock))
         # Perhaps another file by now.
         number = inode(originals.fileno(sock))
         if _error(runtime, sock, number):
             return False
     peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
-    opening = Opening(runtime, loop, future, sock, number, peer, verdict)
-    return opening.starts()
+    attempt = LoopAttempt(runtime, loop, future, sock, number, peer, verdict)
+    return attempt.starts()
 
 
 def _error(runtime: Runtime, sock: _socket.socket, number: int) -> int:
@@ -66,7 +66,7 @@ def _error(runtime: Runtime, sock: _socket.socket, number: int) -> int:
     return tabled_error(runtime.registry, sock, number) or kernel_error(sock)
 
 
-class Opening:
+class LoopAttempt:
     """One tunnel on its way."""
 
     __slots__ = (
@@ -233,31 +233,31 @@ class Opening:
 
 
 class Timer:
-    """One for all the openings of a loop: a timer for each would cost as much as two of its system calls."""
+    """One for all the attempts of a loop: a timer for each would cost as much as two of its system calls."""
 
-    __slots__ = ("_due", "_handle", "_loop", "_openings")
+    __slots__ = ("_attempts", "_due", "_handle", "_loop")
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._openings: set[Opening] = set()
+        self._attempts: set[LoopAttempt] = set()
         # When the loop calls ``_check``, on the monotonic clock; and what would cancel that.
         self._due = _NEVER
         self._handle: Any = None
 
-    def watch(self, opening: Opening) -> None:
-        """Call ``opening.expire`` at its moment, which may have changed."""
-        self._openings.add(opening)
-        if opening.moment < self._due:
-            self._arm(opening.moment)
+    def watch(self, attempt: LoopAttempt) -> None:
+        """Call ``attempt.expire`` at its moment, which may have changed."""
+        self._attempts.add(attempt)
+        if attempt.moment < self._due:
+            self._arm(attempt.moment)
 
-    def forget(self, opening: Opening) -> None:
+    def forget(self, attempt: LoopAttempt) -> None:
         """It has ended. The loop may call once more for nothing."""
-        self._openings.discard(opening)
+        self._attempts.discard(attempt)
 
     def settle_cancelled(self, fd: int) -> None:
-        """Openings for ``fd`` that the program has cancelled end now, not in the next round."""
-        for opening in list(self._openings):
-            opening.settle_cancelled(fd)
+        """Attempts for ``fd`` that the program has cancelled end now, not in the next round."""
+        for attempt in list(self._attempts):
+            attempt.settle_cancelled(fd)
 
     def _arm(self, moment: float) -> None:
         if self._handle is not None:
@@ -268,10 +268,10 @@ class Timer:
     def _check(self) -> None:
         self._due, self._handle = _NEVER, None
         now = monotonic()
-        for opening in [opening for opening in self._openings if opening.moment <= now]:
-            opening.expire()
-        if self._openings:
-            self._arm(min(opening.moment for opening in self._openings))
+        for attempt in [attempt for attempt in self._attempts if attempt.moment <= now]:
+            attempt.expire()
+        if self._attempts:
+            self._arm(min(attempt.moment for attempt in self._attempts))
 
 
 _NEVER = float("inf")

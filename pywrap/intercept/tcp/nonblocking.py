@@ -11,6 +11,10 @@
    TCP socket does. An unconnected socket takes its place when the program has read the errno.
 6. getsockopt(SO_ERROR) returns the errno (``patches.sockopt``), or the next connect().
 
+The program may have copied its descriptor in ways that pass no patch (os.dup2, SCM_RIGHTS, fcntl). Each look
+at such a copy makes it known (``join``). If the placeholder has not hung up at the end, the open descriptors
+are listed. A copy that is none of them is on its way in another socket: the tunnel is kept for it (``kept``).
+
 A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data on
 the new file: it sleeps on the old one. Programs that wait for a connection ask for writability as well.
 """
@@ -27,7 +31,8 @@ from pywrap.intercept import epoll, originals
 from pywrap.intercept.hand_over import put
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.sockets import descriptors_of, inode, is_open
+from pywrap.intercept.tcp.kept import Kept, has_hung_up
 from pywrap.intercept.tcp.placeholder_socket import placeholder
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.background import Task
@@ -47,7 +52,8 @@ class Pending:
 
     ``fds``: the descriptors that the program waits on (dup() adds to them). ``number``: the inode of the
     placeholder. ``real``: the socket that will take its place, for options meanwhile. ``error``: the errno, 0
-    while the tunnel is being opened. Everything here is done under ``registry.lock``.
+    while the tunnel is being opened. ``is_inherited``: a child after fork() may have the placeholder too.
+    Everything here is done under ``registry.lock``.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Pending:
         fd = originals.fileno(sock)
         self.fds = {fd}
         self.error = 0
+        self.is_inherited = False
         self.real: Own = Own.duplicate(sock, inode(fd))
         self._runtime = runtime
         self._peer = peer
@@ -67,6 +74,8 @@ class Pending:
         self._is_starting = False
         # Whether the sockets below are closed by us.
         self._is_reported = False
+        # The tunnel, which is open, for a copy of the placeholder that is in no process yet.
+        self._kept: Kept | None = None
         near = None
         try:
             near, self._far = placeholder()
@@ -140,6 +149,14 @@ class Pending:
             self._settled.set()
             self._runtime.background.cancel(self._task)
 
+    def join(self, fd: int) -> bool:
+        """``fd`` is a descriptor of the placeholder. True unless the tunnel has taken its place now."""
+        self.fds.add(fd)
+        if self._kept is None:
+            return True
+        self._hand_over(self._kept.tunnel, [fd])
+        return False
+
     def take_error(self) -> int:
         """The errno, once: an unconnected socket takes the place of the placeholder then. 0 while pending."""
         self.look()
@@ -162,7 +179,9 @@ class Pending:
 
     def forked(self) -> None:
         """In a child after fork(): the dialogue is the parent's, which goes on with it."""
-        if not self.error:
+        if self._kept is not None:
+            self._end_keeping()
+        elif not self.error:
             self._end(errno.ECONNABORTED)
             self._far.close()
             self._settled.set()
@@ -191,7 +210,8 @@ class Pending:
                 elif attempt is not None:
                     self._succeed(attempt)
             finally:
-                self._far.close()
+                if self._kept is None:
+                    self._far.close()
                 self._settled.set()
 
     def _succeed(self, attempt: TunnelAttempt | StraightAttempt) -> None:
@@ -200,21 +220,45 @@ class Pending:
         number = inode(sock.fileno())
         registry.establish(number, self._peer, name)
         waiting = self._waiting()
-        for fd in waiting:
-            if not epoll.is_registered(fd):
-                registry.linger(number, fd)
+        lingers = [fd for fd in waiting if not epoll.is_registered(fd)]
+        for fd in lingers:
+            registry.linger(number, fd)
         self._hand_over(sock, waiting)
+        if not lingers and self._has_copies():
+            self._hand_over(sock, descriptors_of(self.number))
+            if not self.is_inherited and self._has_copies():
+                self._keep(sock)
+                return
         # Last: callers that find nothing pending do not take the lock.
         del registry.pending[self.number]
         sock.close()
         self.real.close()
+
+    def _keep(self, sock: _socket.socket) -> None:
+        kept = Kept(sock, self._far)
+        self._runtime.background.submit(Task(lambda: kept, lambda *_: self._end_keeping()))
+        self._kept = kept
+
+    def _end_keeping(self) -> None:
+        """No copy is left, or this process is a child."""
+        with self._runtime.registry.lock:
+            kept = self._kept
+            # Out of the table first, as in ``take_error``.
+            if self._runtime.registry.pending.pop(self.number, None) is not None and kept is not None:
+                kept.tunnel.close()
+                self._far.close()
+                self.real.close()
+
+    def _has_copies(self) -> bool:
+        far = self._far
+        return not far.is_lost() and not has_hung_up(far)
 
     def _end(self, error: int) -> None:
         self.error = error
         before, self.real = self.real, unconnected(self.real)
         if self.real is not before:
             before.close()
-        if self._waiting():
+        if self._waiting() or (not self.is_inherited and self._has_copies()):
             self._runtime.registry.keep_failed(self.number, self)
         else:
             self.drop()

@@ -117,19 +117,19 @@ class Associations:
         """
         started = monotonic()
         begun = self._runtime.begin()
-        opening = self._runtime.associating(channel.chain, self._runtime.deadline(timeout), begun)
+        attempt = self._runtime.associating(channel.chain, self._runtime.deadline(timeout), begun)
         try:
-            self._runtime.wait_for(opening)
+            self._runtime.wait_for(attempt)
         except SocksError as err:
             self._failed(begun, err)
             raise self._closing.failure(err) from err
-        assert opening.association is not None, "it has been waited for"
-        self._runtime.associated(opening.path, started, opening.association.relay, begun)
+        assert attempt.association is not None, "it has been waited for"
+        self._runtime.associated(attempt.path, started, attempt.association.relay, begun)
         with self._runtime.registry.lock:
             if self._state.is_closed:
-                opening.association.close()
+                attempt.association.close()
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            self._opened(channel, opening.association)
+            self._opened(channel, attempt.association)
 
     def _open_elsewhere(self, channel: Channel) -> None:
         """Have the background thread open the association. Under ``registry.lock``."""
@@ -137,14 +137,14 @@ class Associations:
         begun = self._runtime.begin()
         deadline = self._runtime.deadline(None)
 
-        def report(opening: Associating | None, err: SocksError | None) -> None:
+        def report(attempt: Associating | None, err: SocksError | None) -> None:
             """On the background thread."""
             if err is not None:
                 self._failed(begun, err)
-            elif opening is not None and opening.association is not None:
-                self._runtime.associated(opening.path, started, opening.association.relay, begun)
+            elif attempt is not None and attempt.association is not None:
+                self._runtime.associated(attempt.path, started, attempt.association.relay, begun)
             with self._runtime.registry.lock:
-                association = None if opening is None else opening.association
+                association = None if attempt is None else attempt.association
                 if channel.task is not task:
                     # Given up meanwhile.
                     if association is not None:

@@ -9,6 +9,8 @@ import select
 import socket
 import sys
 
+import pytest
+
 from tests.support.child import kernel, source_of
 from tests.support.inside import PATIENCE, descriptors, echo, left_over, outcome, say, start, wait_writable
 from tests.support.run import pysocksify, run
@@ -98,6 +100,126 @@ def test_the_tunnel_comes_to_every_duplicate(proxy, echo_server):
         *(echo_server.host, echo_server.port),
     )
     assert said == {"copy": "hello", "raw": "hello", "made": "hello", "family": True}
+
+
+# Each hands the file of a pending socket on, in ways that pass no patch, and returns the descriptor.
+def by_dup(sock):
+    return os.dup(sock.fileno())
+
+
+def by_dup2(sock):
+    fd = os.open("/dev/null", os.O_RDONLY)
+    return os.dup2(sock.fileno(), fd)
+
+
+def by_fcntl(sock):
+    import fcntl
+
+    return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
+
+
+def by_scm_rights(sock):
+    near, far = socket.socketpair()
+    with near, far:
+        socket.send_fds(near, [b"x"], [sock.fileno()])
+        return socket.recv_fds(far, 1, 1)[1][0]
+
+
+WAYS = by_dup, by_dup2, by_fcntl, by_scm_rights
+
+
+@pytest.mark.parametrize("hand_on", WAYS, ids=[each.__name__ for each in WAYS])
+def test_what_is_copied_past_the_patches_is_connected_after_the_original_is_closed(
+    hand_on, proxy, echo_server
+):
+    def program(host, port):
+        sock = start(host, port)
+        copy = socket.socket(fileno=hand_on(sock))
+        sock.close()
+        family = copy.family == socket.AF_INET
+        say(family=family, error=wait_writable(copy), peer=copy.getpeername(), echoed=echo(copy))
+
+    address = echo_server.host, echo_server.port
+    said = kernel(proxy.url(), program, *address)
+    assert said == {"family": True, "error": 0, "peer": [*address], "echoed": "hello"}
+
+
+@pytest.mark.parametrize("hand_on", WAYS, ids=[each.__name__ for each in WAYS])
+def test_an_epoll_tells_of_a_copy_whose_original_is_closed(hand_on, proxy, echo_server):
+    def program(host, port):
+        sock = start(host, port)
+        fd = hand_on(sock)
+        poller = select.epoll()
+        poller.register(fd, select.EPOLLOUT)
+        sock.close()
+        events = poller.poll(PATIENCE)
+        copy = socket.socket(fileno=fd)
+        error = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        say(is_told=[each for each, _ in events] == [fd], error=error, echoed=echo(copy))
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
+    assert said == {"is_told": True, "error": 0, "echoed": "hello"}
+
+
+def test_a_tunnel_that_opens_while_its_socket_is_on_the_way_in_another_is_that_sockets(proxy, echo_server):
+    def program(host, port):
+        from pywrap import intercept
+
+        near, far = socket.socketpair()
+        before = descriptors()
+        sock = start(host, port)
+        socket.send_fds(near, [b"x"], [sock.fileno()])
+        sock.close()
+        while not intercept.current().registry.established:
+            os.sched_yield()
+        copy = socket.socket(fileno=socket.recv_fds(far, 1, 1)[1][0])
+        result = [wait_writable(copy), copy.getpeername(), echo(copy)]
+        copy.close()
+        say(result=result, left=left_over(before))
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
+    assert said == {"result": [0, [echo_server.host, echo_server.port], "hello"], "left": 0}
+
+
+def test_a_tunnel_that_nobody_receives_is_closed(proxy, echo_server):
+    def program(host, port):
+        from pywrap import intercept
+
+        before = descriptors()
+        near, far = socket.socketpair()
+        sock = start(host, port)
+        socket.send_fds(near, [b"x"], [sock.fileno()])
+        sock.close()
+        while not intercept.current().registry.established:
+            os.sched_yield()
+        near.close(), far.close()
+        say(left=left_over(before), pending=len(intercept.current().registry.pending))
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
+    assert said == {"left": 0, "pending": 0}
+
+
+def test_a_child_that_has_a_pending_socket_does_not_keep_the_parents_connection_open(proxy, echo_server):
+    def program(host, port):
+        before = descriptors()
+        sock = start(host, port)
+        poller = select.epoll()
+        poller.register(sock, select.EPOLLOUT)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            # Until the parent has looked.
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        poller.poll(PATIENCE)
+        sock.close(), poller.close()
+        left = left_over([*before, "reader", "writer"])
+        os.close(writer), os.waitpid(child, 0)
+        say(left=left)
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port)
+    assert said == {"left": 0}
 
 
 def test_a_detached_descriptor_gets_its_tunnel(proxy, echo_server):
