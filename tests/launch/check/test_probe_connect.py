@@ -57,6 +57,15 @@ def test_a_proxy_that_sends_back_what_it_gets_is_not_seen_to_work():
     assert told["half_close"]["verdict"] == UNKNOWN
 
 
+def test_other_clients_are_not_asked_what_they_think_of_a_grant():
+    # It is all that they wait for: they would say that it gets them through.
+    granted = b"\x05\x00\x00\x01" + bytes(6)
+    with scripted(3, CHOICE, REQUEST_SIZE, granted) as proxy:
+        told = examined(url_of(proxy))
+    assert told["error"].startswith("granted, but then: ")
+    assert told["other_clients"] == {}
+
+
 def test_what_is_granted_and_not_done_is_no():
     with Promising() as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
