@@ -26,7 +26,7 @@ from typing import Any
 TABLE = Path(__file__).with_name("ways.toml")
 # Seconds for one child.
 LIMIT = 60
-PORT = 8081
+PORT = 8090
 # Of these runs what a child sends is dropped, and it need not wait for an answer.
 UNANSWERED = ("warn", "c")
 

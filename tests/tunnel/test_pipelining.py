@@ -56,7 +56,7 @@ def failure(dialogue, heard):
 
 
 @pytest.mark.parametrize(
-    ("path", "pipelined", "answers"),
+    ("path", "message", "answers"),
     [
         ((FIVE,), GREETING + ASK_TARGET, b"\x05\x00" + OK_BOUND),
         ((FIVE_WITH_PASSWORD,), GREETING_PASSWORD + LOGIN + ASK_TARGET, b"\x05\x02" + b"\x01\x00" + OK_BOUND),
@@ -73,9 +73,9 @@ def failure(dialogue, heard):
         ((RAW, FIVE), GREETING + ASK_TARGET, b"\x05\x00" + OK_BOUND),
     ],
 )
-def test_all_of_all_hops_is_one_message(path, pipelined, answers):
+def test_all_of_all_hops_is_one_message(path, message, answers):
     bound, sent, rest = play(pipelined(*path), answers + b"SSH-2.0-server")
-    assert sent == [pipelined]
+    assert sent == [message]
     assert rest == b"SSH-2.0-server"
     assert bound == (Endpoint("0.0.0.0", 0) if path[-1] is HTTP else Endpoint("10.0.0.7", 8080))
 

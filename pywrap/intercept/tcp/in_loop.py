@@ -123,26 +123,29 @@ class Opening:
             self._real.close()
             return False
         self._future.add_done_callback(self._settled)
-        self._step(self._attempt.start)
+        self._step(self._attempt.start, self._fail_later)
         return True
 
-    def _step(self, step: Callable[[], bool]) -> None:
+    def _step(
+        self, step: Callable[[], bool], fail: Callable[[OSError, SocksError], None] | None = None
+    ) -> None:
         if self._future.done():
             # Cancelled: ``_settled`` is about to be called.
             return
+        fail = fail or self._fail
         try:
             if step():
                 self._succeed()
             else:
                 self._watch()
         except SocksError as err:
-            self._fail(to_oserror(err), err)
+            fail(to_oserror(err), err)
         except OSError as err:
-            self._fail(err, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
+            fail(err, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
         except Exception as err:
             # A bug of ours: the program would wait for ever.
             words = f"internal error, please report it: {err!r}"
-            self._fail(OSError(errno.EIO, words), SocksError(words, errno.EIO))
+            fail(OSError(errno.EIO, words), SocksError(words, errno.EIO))
 
     def _advance(self) -> None:
         self._step(self._attempt.advance)
@@ -191,7 +194,13 @@ class Opening:
         runtime.opened(self._verdict, self._attempt.path, self._started)
         self._future.set_result(None)
 
+    def _fail_later(self, error: OSError, cause: SocksError) -> None:
+        """Not now: a task that tries again and again would never let the loop go on."""
+        self._loop.call_soon(self._fail, error, cause)
+
     def _fail(self, error: OSError, cause: SocksError) -> None:
+        if self._future.done():
+            return
         self._runtime.messages.failed(self._verdict.destination, cause)
         self._log_failure(cause)
         self._abandon()

@@ -243,3 +243,30 @@ def test_what_only_looks_like_a_socket_is_asked_to_connect_itself(proxy):
 
     said = kernel(proxy.url(), program)
     assert said == {"asked": [["192.0.2.1", 80]] * 2}
+
+
+def test_a_task_whose_proxy_is_gone_lets_the_loop_go_on(refusing_port):
+    def program():
+        async def main():
+            turns = 0
+
+            async def count():
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            counting = asyncio.create_task(count())
+            kinds = set()
+            for _ in range(20):
+                with fresh() as sock:
+                    kinds.add((await outcome_of(connect(sock, "192.0.2.1", 80)))[1])
+            counting.cancel()
+            say(enough=turns >= 20, kinds=sorted(kinds))
+
+        asyncio.run(main())
+
+    assert kernel(f"socks5h://127.0.0.1:{refusing_port}", program) == {
+        "enough": True,
+        "kinds": ["ECONNREFUSED"],
+    }
