@@ -213,7 +213,16 @@ def _other_address(destination: Endpoint) -> str:
     """What may help where a proxy knows no addresses of the kind of ``destination``."""
     address = packed(destination.host)
     if address is None:
-        return "`--dns tcp://HOST` or `--dns local` give it addresses instead of names"
+        # Seldom: here only, so that no other connection imports it.
+        from pywrap.tunnel.lookups import has_addresses
+
+        if not has_addresses(destination.host):
+            return "a name that has no address: only Tor reaches it"
+        # Its reply for a host outside of I2P, if it has no outproxy.
+        return (
+            "`--dns tcp://HOST` or `--dns local` give it addresses instead of names; "
+            "i2pd says so of names that are not below .i2p"
+        )
     return f"an IPv{4 if len(address) == 4 else 6} address: `--dns remote` gives it names instead"
 
 

@@ -163,9 +163,30 @@ class Relaying(socketserver.ThreadingTCPServer):
                         far.sendto(data[header.size :], (host, header.endpoint.port))
 
 
+class Echoing(socketserver.ThreadingTCPServer):
+    """Grants everything, connects to nothing, and sends back what it gets, to the end of it."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.host, self.port = self.server_address
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError, ValueError):
+                self.request.sendall(hold(serve.receive_request(), self.request).reply(0))
+                while data := self.request.recv(100):
+                    self.request.sendall(data)
+
+
 @contextlib.contextmanager
 def relaying(**how):
-    with Relaying(**how) as proxy:
+    with serving(Relaying(**how)) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def serving(server):
+    with server as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
         thread.start()
         try:

@@ -64,7 +64,12 @@ def test_a_refusal_in_the_middle_is_about_the_next_hop():
 @pytest.mark.parametrize(
     ("host", "hint"),
     [
-        ("example.org", "; `--dns tcp://HOST` or `--dns local` give it addresses instead of names"),
+        (
+            "example.org",
+            "; `--dns tcp://HOST` or `--dns local` give it addresses instead of names; "
+            "i2pd says so of names that are not below .i2p",
+        ),
+        ("example.onion", "; a name that has no address: only Tor reaches it"),
         ("2001:db8::1", "; an IPv6 address: `--dns remote` gives it names instead"),
         ("192.0.2.7", "; an IPv4 address: `--dns remote` gives it names instead"),
     ],

@@ -1,9 +1,9 @@
 """The destinations that a proxy is asked for in tests: a listener of our own, or the proxy itself.
 
-A proxy on loopback is asked for a listener in this process, which sends back a secret. Any other proxy is
-asked for its own address, where it must answer with its protocol; if that fails (Dante refuses it), for a
-listener at the address from which the proxy sees us connect. In each case the bytes that come back prove that
-the tunnel ends at the right place.
+A proxy on loopback is asked for a listener in this process, which answers a secret by another one. Any other
+proxy is asked for its own address, where it must answer with its protocol; if that fails (Dante refuses it),
+for a listener at the address from which the proxy sees us connect. In each case the bytes that come back
+prove that the tunnel ends at the right place.
 """
 
 from __future__ import annotations
@@ -60,15 +60,18 @@ class Destinations:
 
 
 class Listener:
-    """Listens on 127.0.0.1 and ::1, and sends the first bytes of a connection back if they are ``secret``.
+    """Listens on 127.0.0.1 and ::1, and answers ``secret`` by ``answer``.
 
-    ``parting``, another secret, is sent back when the other end has closed its half of the connection. Other
-    users of this machine do not know the secrets, and a service that does not answer them is another one.
+    ``parting`` is answered by ``farewell``, when the other end has closed its half of the connection. Other
+    users of this machine do not know these secrets, and a service that does not answer so is another one. No
+    secret is its own answer: a proxy that grants everything, and sends back what it gets, is no proxy.
     """
 
     def __init__(self) -> None:
         self.secret = os.urandom(SECRET_SIZE)
+        self.answer = os.urandom(SECRET_SIZE)
         self.parting = os.urandom(SECRET_SIZE)
+        self.farewell = os.urandom(SECRET_SIZE)
         self._half_closed: set[socket.socket] = set()
         self.ipv6 = False
         self._stack = ExitStack()
@@ -91,7 +94,7 @@ class Listener:
 
     def at(self, host: str, port: int | None = None) -> Destination:
         """The destination for this listener at ``host``; ``port`` is that of loopback by default."""
-        return Destination(Endpoint(host, port or self.port), self.secret, self.secret, SECRET_SIZE)
+        return Destination(Endpoint(host, port or self.port), self.secret, self.answer, SECRET_SIZE)
 
     def also_at(self, address: str) -> Destination:
         """Listen at another address of this machine as well; may be called from any thread.
@@ -134,13 +137,13 @@ class Listener:
         try:
             heard = connection.recv(SECRET_SIZE)
             if heard == self.secret:
-                connection.send(heard)
+                connection.send(self.answer)
                 return
             if heard == self.parting:
                 self._half_closed.add(connection)
                 return
             if not heard and connection in self._half_closed:
-                connection.send(self.parting)
+                connection.send(self.farewell)
         except OSError:
             # The proxy has reset the connection. The test that waits for the bytes reports it.
             pass

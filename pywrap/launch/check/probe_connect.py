@@ -43,6 +43,7 @@ def connect(proxy: ProxyUnderTest) -> None:
         finding, err = YES_INDEED, None
     proxy.note("connect", finding)
     if finding.verdict != YES:
+        proxy.granted_in_vain = err is None
         proxy.report.error = finding.why
         if finding.verdict == UNKNOWN and not destination.certain:
             proxy.report.error += f"; {HINT_TARGET}"
@@ -117,7 +118,6 @@ def _grants_the_impossible(proxy: ProxyUnderTest) -> bool:
         proxy.dialer.ask(proxy.request(v5.CONNECT, nowhere))
     except SocksError:
         return False
-    proxy.grants_anything = True
     return True
 
 

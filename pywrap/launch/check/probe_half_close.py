@@ -21,11 +21,10 @@ def half_close(proxy: ProxyUnderTest) -> Finding:
     destination = proxy.destinations.plain
     if not proxy.report.works or destination.says != proxy.listener.secret:
         return Finding(UNKNOWN, "no server at the other end that answers to the end of what it is sent")
-    parting = proxy.listener.parting
     try:
         with proxy.dialer.talk(proxy.request(v5.CONNECT, destination.endpoint)) as (sock, _):
             sock.settimeout(soon(proxy))
-            sock.sendall(parting)
+            sock.sendall(proxy.listener.parting)
             sock.shutdown(socket.SHUT_WR)
             heard = sock.recv(SECRET_SIZE, socket.MSG_WAITALL)
     except TimeoutError:
@@ -34,4 +33,6 @@ def half_close(proxy: ProxyUnderTest) -> Finding:
         return Finding(NO, f"after the end of what was sent: {err.strerror or err}")
     except SocksError as err:
         return Finding(UNKNOWN, words(err))
-    return YES_INDEED if heard == parting else Finding(NO, "the answer to the end of what was sent is lost")
+    if heard != proxy.listener.farewell:
+        return Finding(NO, "the answer to the end of what was sent is lost")
+    return YES_INDEED

@@ -75,7 +75,7 @@ def probe_proxy(
             if report.findings[subject].verdict != ABSENT:
                 say(SUBJECTS[subject])
                 proxy.note(subject, probe(proxy))
-    if not report.works and not proxy.grants_anything:
+    if not report.works and not proxy.granted_in_vain:
         say("second opinions")
         report.other_clients = ask_other_clients(path, proxy.destinations.plain.endpoint, patience)
     return report

@@ -38,8 +38,8 @@ class ProxyUnderTest:
         self.here = self.there = ""
         # What it picks when it is offered all that we have.
         self.method = v5.NO_AUTHENTICATION
-        # Does it grant what is impossible? Then others get through as little as we do, and do not notice.
-        self.grants_anything = False
+        # Has it granted a connection that was none? Others wait for the grant alone, and would believe it.
+        self.granted_in_vain = False
 
     @property
     def is_socks5(self) -> bool:

@@ -9,8 +9,10 @@ import pytest
 from pywrap.launch.check.report import NO, UNKNOWN, YES
 from pywrap.socks.wire import Endpoint
 from tests.support.examined import (
+    Echoing,
     Promising,
     examined,
+    serving,
     url_of,
 )
 from tests.support.scripted import CHOICE, scripted
@@ -44,6 +46,24 @@ def test_a_grant_is_not_believed_without_our_listener_behind_it():
         told = examined(url_of(proxy))
     assert told["connect"]["verdict"] == UNKNOWN
     assert told["connect"]["why"].startswith("granted, but another server answered")
+
+
+def test_a_proxy_that_sends_back_what_it_gets_is_not_seen_to_work():
+    with serving(Echoing()) as proxy:
+        told = examined(url_of(proxy))
+    assert not told["works"]
+    assert told["connect"]["verdict"] == UNKNOWN
+    assert told["connect"]["why"].startswith("granted, but another server answered (asked for 127.0.0.1:")
+    assert told["half_close"]["verdict"] == UNKNOWN
+
+
+def test_other_clients_are_not_asked_what_they_think_of_a_grant():
+    # It is all that they wait for: they would say that it gets them through.
+    granted = b"\x05\x00\x00\x01" + bytes(6)
+    with scripted(3, CHOICE, REQUEST_SIZE, granted) as proxy:
+        told = examined(url_of(proxy))
+    assert told["error"].startswith("granted, but then: ")
+    assert told["other_clients"] == {}
 
 
 def test_what_is_granted_and_not_done_is_no():
