@@ -17,7 +17,10 @@ import select
 import socket
 import subprocess
 import sys
+import time
 
+# Seconds.
+PATIENCE = 10
 HOST, PORT = sys.argv[1], int(sys.argv[2])
 CONNECTIONS, CHILDREN, ROUNDS = map(int, sys.argv[3:6])
 WATCHED = sys.argv[6:]
@@ -124,6 +127,13 @@ def looked_at(pid: str) -> list[int]:
     return [len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")), memory]
 
 
+def settle() -> None:
+    """Wait for the thread that opens tunnels: it ends when it has had nothing to do for a moment."""
+    end = time.monotonic() + PATIENCE
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < end:
+        select.select([], [], [], 0.01)
+
+
 def main() -> None:
     rounds = []
     for _ in range(ROUNDS):
@@ -132,6 +142,7 @@ def main() -> None:
         for number in range(CHILDREN):
             SPAWN[number % len(SPAWN)]()
         gc.collect()
+        settle()
         others = {f"broker {n}": pid for n, pid in enumerate(broker())}
         others |= {f"watched {n}": pid for n, pid in enumerate(WATCHED)}
         rounds.append({name: looked_at(pid) for name, pid in {"program": "self", **others}.items()})
