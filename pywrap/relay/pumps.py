@@ -82,7 +82,8 @@ class CopyPump:
     def move(self, source: socket, sink: socket) -> int:
         """Move one buffer; return how many bytes came, 0 at the end.
 
-        BlockingIOError where nothing has come.
+        Raises:
+            BlockingIOError, SourceLost, SinkLost: as in ``Pump``.
         """
         buffer = self._buffer
         try:
@@ -136,7 +137,8 @@ class SplicePump:
     def move(self, source: socket, sink: socket) -> int:
         """Move one pipe's fill; return how many bytes came, 0 at the end.
 
-        BlockingIOError where nothing has come.
+        Raises:
+            BlockingIOError, SourceLost, SinkLost: as in ``Pump``.
         """
         self.idle = False
         try:

@@ -79,6 +79,9 @@ class Tls:
         """The plain bytes of ``data``, which came by the network.
 
         B"" at the end, and while there are none.
+
+        Raises:
+            ProtocolError: it is no TLS, or the certificate is not accepted.
         """
         self._incoming.write(data)
         plain = []

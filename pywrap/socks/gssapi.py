@@ -164,7 +164,11 @@ class Encapsulation:
         return b"".join(map(self.encode_one, pieces))
 
     def encode_one(self, data: bytes) -> bytes:
-        """One message, which a datagram is."""
+        """One message, which a datagram is (RFC 1961 section 5).
+
+        Raises:
+            ProtocolError: it is longer than a message can be.
+        """
         token = self._context.wrap(data, self._secret)
         if len(token) > _LONGEST:
             raise ProtocolError("more than a GSSAPI message can hold")

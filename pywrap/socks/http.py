@@ -119,7 +119,15 @@ def pack_request(destination: Endpoint, username: bytes | None, password: bytes 
 
 
 def read_answer(logged_in: bool) -> Dialogue[None]:
-    """Read the answer to a CONNECT, up to the byte before the tunnel's first."""
+    """Read the answer to a CONNECT, up to the byte before the tunnel's first (RFC 9110 section 9.3.6).
+
+    ``logged_in``: whether credentials were sent.
+
+    Raises:
+        AuthenticationFailed: it asks for a login, or refuses the one that was sent.
+        Rejected: any other status than 2xx.
+        ProtocolError: it is no HTTP.
+    """
     status = yield from _read_status()
     size = 0
     while 100 <= status <= 199 and status != SWITCHING_PROTOCOLS:

@@ -89,7 +89,11 @@ def connect(
 
 
 def resolve(name: str, username: bytes | None = None, password: bytes | None = None) -> Dialogue[Endpoint]:
-    """Ask for an address of ``name`` (Tor's RESOLVE); the port of the result means nothing."""
+    """Ask for an address of ``name`` (Tor's RESOLVE); the port of the result means nothing.
+
+    Raises:
+        ProtocolError: it answers with a name. Others are those of ``request``.
+    """
     found = yield from request(RESOLVE, Endpoint(name, 0), username, password)
     if packed(found.host) is None:
         raise ProtocolError(f"the proxy resolved {name} to a name: {found.host!r}")
@@ -99,7 +103,11 @@ def resolve(name: str, username: bytes | None = None, password: bytes | None = N
 def resolve_ptr(
     address: str, username: bytes | None = None, password: bytes | None = None
 ) -> Dialogue[Endpoint]:
-    """Ask for the name of an IPv4 or IPv6 ``address`` (RESOLVE_PTR); the port of the result means nothing."""
+    """Ask for the name of an IPv4 or IPv6 ``address`` (RESOLVE_PTR); the port of the result means nothing.
+
+    Raises:
+        ProtocolError: it answers without a name. Others are those of ``request``.
+    """
     found = yield from request(RESOLVE_PTR, Endpoint(address, 0), username, password)
     if not found.host or packed(found.host) is not None:
         raise ProtocolError(f"the proxy has no name for {address}: {found.host!r}")
@@ -169,8 +177,14 @@ _SIX = Recv(6)
 def authenticate(
     username: bytes | None, password: bytes | None, single_method: bool = False
 ) -> Dialogue[None]:
-    """Offer what we can do, and do what the proxy picks; one method when we must be ``single_method`` of its
-    pick.
+    """Offer methods, and do what the proxy picks (RFC 1928 section 3, RFC 1929).
+
+    ``single_method``: offer one alone, so that the pick is known before it is read.
+
+    Raises:
+        NoCommonMethod: it takes none of them.
+        AuthenticationFailed: it refuses the username and the password.
+        ProtocolError: it is no SOCKS5, or picks what was not offered.
     """
     if username is None:
         methods = bytes([NO_AUTHENTICATION])
@@ -246,7 +260,12 @@ def pack_request(command: int, destination: Endpoint) -> bytes:
 
 
 def read_reply() -> Dialogue[Endpoint]:
-    """Read one reply; return the address and port that the proxy bound for us."""
+    """Read one reply (RFC 1928 section 6); return the address and port that the proxy bound for us.
+
+    Raises:
+        Rejected: it is another reply than 0, "succeeded".
+        ProtocolError: it is no reply of SOCKS5.
+    """
     # +----+-----+-------+------+----------+----------+
     # |VER | REP |  RSV  | ATYP | BND.ADDR | BND.PORT |
     # +----+-----+-------+------+----------+----------+
@@ -287,7 +306,11 @@ def select_method(method: int) -> bytes:
 
 
 def receive_credentials() -> Dialogue[tuple[bytes, bytes]]:
-    """Read a request of RFC 1929; return username and password."""
+    """Read a request of RFC 1929; return username and password.
+
+    Raises:
+        ProtocolError: it has another version than 1.
+    """
     version, length = yield Recv(2)
     if version != 1:
         raise ProtocolError(f"expected version 1 of username/password, got {version}")

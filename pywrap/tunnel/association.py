@@ -234,7 +234,12 @@ class Watch:
         return self.advance()
 
     def advance(self) -> bool:
-        """Read what the proxy says on the control connection, which means nothing; SocksError at its end."""
+        """Read what the proxy says on the control connection, which means nothing; False, as it goes on.
+
+        Raises:
+            ProxyClosed: it has ended, and the association with it (RFC 1928 section 7).
+            SocksError: the program has closed the descriptor.
+        """
         if is_lost(self.sock):
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:

@@ -50,7 +50,11 @@ class Kept:
         return self.advance()
 
     def advance(self) -> bool:
-        """Is no copy left?"""
+        """Is no copy left?
+
+        Raises:
+            SocksError: the program has closed the descriptor.
+        """
         if self.sock.is_lost():
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         return has_hung_up(self.sock)

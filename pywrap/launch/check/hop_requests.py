@@ -35,7 +35,11 @@ def is_socks5(hop: Proxy) -> bool:
 
 
 def offer(methods: bytes) -> Dialogue[int]:
-    """Offer ``methods``; return which of them the proxy picks, and do nothing of it."""
+    """Offer ``methods``; return which of them the proxy picks, and do nothing of it (RFC 1928 section 3).
+
+    Raises:
+        ProtocolError: it is no SOCKS5.
+    """
     yield Send(bytes([v5.VERSION, len(methods)]) + methods)
     version, picked = yield Recv(2)
     if version != v5.VERSION:
