@@ -86,6 +86,7 @@ ELSEWHERE = {
         "intercept/forward/serve": "intercept/patches/test_psycopg.py intercept/patches/test_pycurl.py",
         "intercept/loops/registrations": "intercept/loops/test_streams.py",
         "intercept/tcp/blocking": "intercept/tcp/test_nonblocking.py intercept/test_interrupted_connect.py",
+        "intercept/tcp/kept": "intercept/tcp/test_nonblocking.py",
         "intercept/udp/association": "intercept/udp/test_flow.py test_udp_failures.py",
         "intercept/udp/closing": "intercept/udp/test_kernel_socket.py intercept/udp/test_methods.py",
         "intercept/udp/routing": "intercept/udp/test_methods.py intercept/test_remote_names.py",
