@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ from tests.support.world import World
 # On a busy machine a slow example says nothing about the code.
 hypothesis.settings.register_profile("pysocksify", deadline=None)
 hypothesis.settings.load_profile("pysocksify")
+
+# A shell ignores SIGINT and SIGQUIT for its jobs in the background, and programs would inherit that.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def pytest_report_header() -> list[str]:
