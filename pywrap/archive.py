@@ -2,9 +2,9 @@
 
 Python looks for a module in folders and reads a file of its own for each: some 15 system calls and 0.1 ms,
 where executing it takes a tenth of that. So the launcher writes the code of those that are needed together
-(``pywrap.launch.archives``) beside their .pyc, where only who may change the modules may write. With it is
-the time and the size of its source, as in a .pyc: a module that has changed since, or is in no archive, is
-loaded as Python loads it.
+(``pywrap.launch.archives``) beside their .pyc, where only a user may write that may change the modules.
+With it is the time and the size of its source, as in a .pyc: a module that has changed since, or is in no
+archive, is loaded as Python loads it.
 
 The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
 Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
@@ -38,7 +38,7 @@ _PACKAGE = "pywrap"
 _OURS = _PACKAGE + "."
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-# What the archives that were read have and nobody has loaded, by the name of the module.
+# The entries of the archives that were read whose module is not loaded yet, by its name.
 _entries: "dict[str, Entry]" = {}
 # The names of what has been executed here.
 loaded: list[str] = []
@@ -67,7 +67,7 @@ def read(stage: str) -> None:
     try:
         fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        # Nobody has written it, or this user may not read it: the modules are where they always are.
+        # There is none yet, or this user may not read it: each module is in its own file as well.
         missing.append(stage)
         return
     try:

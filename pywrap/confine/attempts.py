@@ -134,7 +134,7 @@ class Attempt(Generic[W]):
 
 def _close(attempt: Waited) -> None:
     attempt.abandon()
-    # What it was given to begin with, which is nobody else's here.
+    # The socket that it was given to begin with: no program has it, as it does in a patched one.
     attempt.sock.close()
 
 

@@ -21,7 +21,7 @@ from pywrap.relay.loop import IN, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
 from pywrap.relay.relay import Relay, prepare, reset
 from pywrap.relay.wrapped import Near
-from pywrap.socks.wire import packed
+from pywrap.socks.wire import is_loopback, packed
 from pywrap.tunnel.routes import REFUSE, TUNNEL
 
 TYPE_CHECKING = False
@@ -139,11 +139,11 @@ class Broker:
         if syn.destination_port == _DNS_PORT:
             request.admit(None)
             return
-        is_loopback = _is_loopback(syn.destination)
-        if (is_loopback or self._outside.routes.is_own(syn.destination)) and self._listeners.has(
+        on_loopback = is_loopback(syn.destination)
+        if (on_loopback or self._outside.routes.is_own(syn.destination)) and self._listeners.has(
             syn.destination, syn.destination_port, syn.source, syn.port
         ):
-            if is_loopback:
+            if on_loopback:
                 # The packet filter has let it pass. One that listens since then gets the SYN when it is
                 # repeated.
                 self._gate.forget(request)
@@ -268,12 +268,5 @@ def allow_many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _is_loopback(address: bytes) -> bool:
-    return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
-
-
 def _plain(host: str) -> str:
     return host.partition("%")[0]
-
-
-_LOOPBACK_6 = bytes(15) + b"\1"

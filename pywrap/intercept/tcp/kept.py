@@ -64,7 +64,7 @@ class Kept:
         raise AssertionError("it has no deadline")
 
     def abandon(self) -> None:
-        """Nothing: who has made it closes the sockets."""
+        """Nothing: ``Pending``, which has made it, closes the sockets."""
 
 
 def has_hung_up(far: Own) -> bool:
