@@ -12,7 +12,7 @@ import os
 from _socket import AF_INET, AF_INET6, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
 
 from pywrap.errors import SocksError
-from pywrap.tunnel.attempt import POLLOUT
+from pywrap.tunnel.attempt import POLLOUT, close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Attempt(Generic[W]):
         if self._attempt is not None:
             self._leave()
             attempt, self._attempt = self._attempt, None
-            _close(attempt)
+            close(attempt)
 
     def _on_ready(self, events: int) -> None:
         assert self._attempt is not None, "it is watched only while it goes on"
@@ -120,7 +120,7 @@ class Attempt(Generic[W]):
     def _fail(self, attempt: W, error: SocksError) -> None:
         self._leave()
         self._attempt = None
-        _close(attempt)
+        close(attempt)
         self._failed(error)
 
     def _leave(self) -> None:
@@ -130,12 +130,6 @@ class Attempt(Generic[W]):
         if self._timer is not None:
             self._loop.cancel(self._timer)
             self._timer = None
-
-
-def _close(attempt: Waited) -> None:
-    attempt.abandon()
-    # The socket that it was given to begin with: no program has it, as it does in a patched one.
-    attempt.sock.close()
 
 
 def fresh(family: int = AF_INET) -> socket:

@@ -19,7 +19,7 @@ from pywrap.intercept.tcp.straight import HopAddress, StraightAttempt
 from pywrap.intercept.tcp.straight import road as find_road
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
-from pywrap.tunnel.attempt import TunnelAttempt, wait_for
+from pywrap.tunnel.attempt import TunnelAttempt, close, wait_for
 from pywrap.tunnel.chain import hop_label
 from pywrap.tunnel.deadline import Deadline
 from pywrap.tunnel.hop_probes import HopProbes
@@ -242,7 +242,7 @@ class Runtime:
         try:
             self.wait_for(attempt)
         finally:
-            _end(attempt)
+            close(attempt)
         last = attempt.path[-1]
         if command == v5.RESOLVE and attempt.bound.port == last.port:
             # v2ray answers with its own address.
@@ -485,10 +485,8 @@ class Runtime:
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
         """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
         self._latest = verdict.destination, path
-        if self.messages.verbosity >= 1:
-            self.messages.connected(verdict.destination, path, started)
-        if self.settings.pipeline == "auto":
-            self.hop_probes.learn(path)
+        self.messages.connected(verdict.destination, path, started)
+        self.hop_probes.learn(path)
 
     def about_to_fork(self) -> None:
         """In the parent: share the list of placeholders, each of which stands for one name in both."""
@@ -557,7 +555,7 @@ class Runtime:
         try:
             sock = fresh()
             attempt = TunnelAttempt(sock, probe, deadline)
-            self.background.submit(Task(lambda: attempt, lambda *_: _end(attempt)))
+            self.background.submit(Task(lambda: attempt, lambda *_: close(attempt)))
         except (OSError, RuntimeError):
             if sock is not None:
                 sock.close()
@@ -586,13 +584,6 @@ class Runtime:
 
 def _is_own(address: bytes) -> bool:
     return is_own(address, originals.Socket)
-
-
-def _end(attempt: TunnelAttempt) -> None:
-    """Close ``attempt``, which began on a ``fresh`` socket."""
-    attempt.abandon()
-    # abandon() leaves the socket to its owner, which is this module.
-    attempt.sock.close()
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:

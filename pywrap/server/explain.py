@@ -8,6 +8,7 @@ from pywrap.config.host import is_address, split_port
 from pywrap.errors import ConfigError
 from pywrap.server.option_values import UsageError, parse_command
 from pywrap.server.rules import CONNECT, UDP, Decision, Guard, Party, Rules
+from pywrap.server.tcp.dial import NO_DESTINATION
 from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def explain(
         if decision.allowed and way.refusal:
             decision = Decision(False, way.refusal.removeprefix("not allowed: "))
         elif decision.allowed and not way.chain and party.command in (CONNECT, UDP) and is_unspecified(host):
-            decision = Decision(False, "an unspecified address is no destination")
+            decision = Decision(False, NO_DESTINATION)
         return _line(destination, decision), decision.allowed
 
     literal = packed(unmapped(host))

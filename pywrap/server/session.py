@@ -332,8 +332,6 @@ class Session:
 
     def _take(self, request: Request) -> str:
         """Count the request against the limits; return why it is beyond them, or ""."""
-        if request.command == v5.CONNECT and not request.checked:
-            return ""
         census, limits = self.shared.census, self.shared.census.limits
         wanted: list[tuple[str, Hashable, int, str]] = []
         if request.checked:
@@ -372,8 +370,6 @@ class Session:
     @property
     def throttles(self) -> tuple[Bucket, Bucket] | None:
         """What this client's bytes up and down are counted in; None without a limit."""
-        if not self.shared.census.limits.rate:
-            return None
         up, down = (self.shared.census.bucket(self.party, each) for each in ("up", "down"))
         return None if up is None or down is None else (up, down)
 

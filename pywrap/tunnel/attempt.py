@@ -548,6 +548,13 @@ def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:
         sock.connect(sockaddr)
 
 
+def close(attempt: Waited) -> None:
+    """Give ``attempt`` up, and close the socket that it was given to begin with: no program has that."""
+    attempt.abandon()
+    # abandon() leaves it to its owner.
+    attempt.sock.close()
+
+
 def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
     """Open a tunnel in the calling thread; return the connected socket, in non-blocking mode.
 

@@ -58,12 +58,7 @@ class Deadline:
 
         ``last``: it is the last hop's, which may take all the time of the tunnel, and has no ``default``.
         """
-        # As ``_start``, without a call: each message of each connection comes by here.
-        self._begun = now = monotonic()
-        end = self._end if last else self._attempt
-        limit = self._read or (0.0 if last else default)
-        self._step = min(end, now + limit) if limit else end
-        self._look = _NEVER
+        self._start(self._end if last else self._attempt, self._read or (0.0 if last else default))
 
     def look(self) -> None:
         """Let ``moment`` come within a second, for a check of the hop that the tunnel waits for."""
@@ -93,10 +88,7 @@ class Deadline:
 
     def remaining(self) -> float:
         """Seconds until ``moment``; 0 when it has passed."""
-        moment = self._step if self._step < self._look else self._look
-        if self._program is not None and self._program < moment:
-            moment = self._program
-        left = moment - monotonic()
+        left = self.moment - monotonic()
         return left if left > 0 else 0.0
 
     def over(self) -> ProxyTimeout | None:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.recorder import Recorder
     from pywrap.intercept.runtime import Runtime
+    from pywrap.log.events import Begun
 
 FAMILY = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
@@ -280,11 +282,13 @@ class _Asked:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         log = self._runtime.log
-        if log is None or self._begun is None:
-            return
+        if log is not None and self._begun is not None:
+            self._note(log, self._begun, error)
+
+    def _note(self, log: Recorder, begun: Begun, error: BaseException | None) -> None:
         name = host_text(self._host)
         if name and not self._runtime.is_literal(name):
-            log.looked_up(self._begun, name, self._answers, error if isinstance(error, OSError) else None)
+            log.looked_up(begun, name, self._answers, error if isinstance(error, OSError) else None)
 
 
 class _AskedNames(_Asked):
@@ -292,10 +296,7 @@ class _AskedNames(_Asked):
 
     __slots__ = ()
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        log = self._runtime.log
-        if log is None or self._begun is None:
-            return
+    def _note(self, log: Recorder, begun: Begun, error: BaseException | None) -> None:
         failure: OSError | None = None
         if isinstance(error, LookupFailed):
             failure = error.as_gaierror()
@@ -303,7 +304,7 @@ class _AskedNames(_Asked):
             failure = error
         elif not self._answers:
             failure = _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
-        log.looked_up_names_of(self._begun, self._host, self._answers, failure)
+        log.looked_up_names_of(begun, self._host, self._answers, failure)
 
 
 def _look_up(runtime: Runtime, name: str, family: int, flags: int = 0) -> tuple[list[str], str]:

@@ -17,7 +17,7 @@ from pywrap.intercept.addresses import target
 from pywrap.intercept.hand_over import take_place
 from pywrap.intercept.own_socket import Own
 from pywrap.intercept.sockets import inode
-from pywrap.intercept.tcp.state import kernel_error, tabled_error
+from pywrap.intercept.tcp.state import known_error
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.routes import TUNNEL
@@ -49,21 +49,16 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
     if verdict.kind != TUNNEL:
         return False
     number = inode(originals.fileno(sock))
-    if _error(runtime, sock, number):
+    if known_error(runtime.registry, sock, number):
         # The loop has yet to tell an attempt that it was cancelled: the socket is connected to its first hop.
         _timer_of(loop).settle_cancelled(originals.fileno(sock))
         # Perhaps another file by now.
         number = inode(originals.fileno(sock))
-        if _error(runtime, sock, number):
+        if known_error(runtime.registry, sock, number):
             return False
     peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
     attempt = LoopAttempt(runtime, loop, future, sock, number, peer, verdict)
     return attempt.starts()
-
-
-def _error(runtime: Runtime, sock: _socket.socket, number: int) -> int:
-    """The errno that connect() of a socket in its state has; 0 for none."""
-    return tabled_error(runtime.registry, sock, number) or kernel_error(sock)
 
 
 class LoopAttempt:

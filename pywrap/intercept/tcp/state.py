@@ -17,9 +17,14 @@ _TCP_SYN_SENT = 2
 _TCP_CLOSE = 7
 
 
-def known_error(registry: SocketRegistry, sock: _socket.socket) -> int:
-    """The errno for a socket that has been connected before, or listens; 0 for any other."""
-    return tabled_error(registry, sock, inode(originals.fileno(sock))) or kernel_error(sock)
+def known_error(registry: SocketRegistry, sock: _socket.socket, number: int | None = None) -> int:
+    """The errno for a socket that has been connected before, or listens; 0 for any other.
+
+    ``number``: its inode, where that is known.
+    """
+    if number is None:
+        number = inode(originals.fileno(sock))
+    return tabled_error(registry, sock, number) or kernel_error(sock)
 
 
 def tabled_error(registry: SocketRegistry, sock: _socket.socket, number: int) -> int:

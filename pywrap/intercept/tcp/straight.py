@@ -9,12 +9,12 @@ told how far it came, and knows all cases. So nothing is decided here but that a
 from __future__ import annotations
 
 import errno
-import os
 from _socket import MSG_DONTWAIT
 
 from pywrap.errors import SocksError, Unencodable
 from pywrap.intercept import originals
 from pywrap.intercept.own_socket import Own
+from pywrap.intercept.sockets import is_open
 from pywrap.intercept.tcp.state import kernel_error
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, Send, is_loopback, packed
@@ -191,12 +191,7 @@ class StraightAttempt:
 
     def is_ours(self) -> bool:
         """Is the descriptor still that of ``sock``?"""
-        if originals.fileno(self.sock) != self._fd:
-            return False
-        try:
-            return os.fstat(self._fd).st_ino == self._number
-        except OSError:
-            return False
+        return originals.fileno(self.sock) == self._fd and is_open(self._fd, self._number)
 
     def _closed(self) -> SocksError:
         # As C says it of a socket that was closed while it connects.

@@ -37,6 +37,9 @@ CODES = {
     errno.EAFNOSUPPORT: v5.ADDRESS_TYPE_NOT_SUPPORTED,
 }
 
+# Why a connection to 0.0.0.0 or :: is refused.
+NO_DESTINATION = "an unspecified address is no destination"
+
 # This machine has no way to use such an address. It says less than the answer of a network
 # to another address of the same name.
 _NO_WAY = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
@@ -99,6 +102,10 @@ def _addresses(host: str, port: int) -> list[SockAddr]:
     return [(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 
+def _literal(host: str, port: int) -> SockAddr:
+    return AF_INET6 if ":" in host else AF_INET, (host, port)
+
+
 class NameLookup:
     """One question about a host, which ends in exactly one of two calls unless it is cancelled.
 
@@ -139,7 +146,7 @@ class NameLookup:
         host, port = self._endpoint.host, self._endpoint.port
         if packed(host) is not None:
             # Its own answer, at once.
-            self._found([(AF_INET6 if ":" in host else AF_INET, (host, port))])
+            self._found([_literal(host, port)])
         elif not host or "\\" in host:
             # The backslash stands for a byte beyond ASCII: names are sent in their IDNA form.
             self._failed(v5.GENERAL_FAILURE, "not a host name")
@@ -238,7 +245,7 @@ class Dial:
             )
             self._lookup.start()
         else:
-            self._resolved([(AF_INET6 if ":" in host else AF_INET, (host, port))])
+            self._resolved([_literal(host, port)])
 
     def cancel(self) -> None:
         """Give up silently."""
@@ -260,7 +267,7 @@ class Dial:
         if self._addresses:
             self._next()
         else:
-            self._fail(v5.NOT_ALLOWED, "an unspecified address is no destination")
+            self._fail(v5.NOT_ALLOWED, NO_DESTINATION)
 
     def _next(self) -> None:
         """Try the next address that there is."""
