@@ -353,10 +353,10 @@ def _failure(error: BaseException | None) -> str:
     number = getattr(error, "errno", None)
     # gaierror has a number of its own (EAI_NONAME is -2), and a timeout of the program's own has none.
     if isinstance(number, int):
-        is_herror = type(error).__name__ == "herror"
-        code = (
-            _HERRORS.get(number, str(number)) if is_herror else _eai(number) if number < 0 else _errno(number)
-        )
+        if type(error).__name__ == "herror":
+            code = _HERRORS.get(number, str(number))
+        else:
+            code = _eai(number) if number < 0 else _errno(number)
     else:
         code = "ETIMEDOUT" if isinstance(error, TimeoutError) else type(error).__name__
     words = getattr(error, "strerror", None) or str(error)

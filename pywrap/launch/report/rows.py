@@ -35,7 +35,11 @@ _MORE = (
 )
 # Of _MORE, fields that say nothing with this value.
 _USUAL: dict[str, tuple[object, ...]] = {
-    **{"ways": (0, 1), "waited": (0,), "by": ("patch",), "answers": ([],), "reverse": (False,)},
+    "ways": (0, 1),
+    "waited": (0,),
+    "by": ("patch",),
+    "answers": ([],),
+    "reverse": (False,),
 }
 
 
