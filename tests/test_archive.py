@@ -15,7 +15,7 @@ from tests.support.run import ROOT, run
 # What the program has loaded, from where, and whether an archive had it as it is.
 SHOWS = (
     "import socket, json, pywrap.archive as a\n"
-    "from pywrap.intercept import sockets\n"
+    "from pywrap.intercept import socket_inodes\n"
     "print(json.dumps([a.missing, a.FOLDER, a.loaded]))"
 )
 

@@ -7,7 +7,7 @@ import pytest
 
 import pywrap
 from pywrap import cli
-from pywrap.config import rules
+from pywrap.config import route_rules
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
 from pywrap.help import long_help, short_help
 from tests.support.child import source_of
@@ -390,7 +390,7 @@ OURS = "hint: options of PROGRAM stand after it; -h shows ours\n"
         (["--timeout=nan"], "`--timeout` takes a positive number of seconds: `nan`\n"),
         (
             ["--direct", "a,"],
-            "not a network, address or name: ``\n" + f"hint: {rules.HINT}\n",
+            "not a network, address or name: ``\n" + f"hint: {route_rules.HINT}\n",
         ),
         (
             ["-x", "sock5://h", "program"],

@@ -313,6 +313,27 @@ def test_a_circle_is_noticed(tmp_path):
     ]
 
 
+def _files_of_one_name(package: Path) -> dict[str, list[str]]:
+    """Modules by their name without packages, where there are several. Python itself wants the two others."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        if path.name not in ("__init__.py", "__main__.py"):
+            found.setdefault(path.name, []).append(str(path.relative_to(package)))
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+def test_no_two_files_have_one_name():
+    assert not _files_of_one_name(PACKAGE)
+
+
+def test_two_files_of_one_name_are_noticed(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        for name in ("__init__.py", "options.py"):
+            (tmp_path / place / name).touch()
+    assert _files_of_one_name(tmp_path) == {"options.py": ["a/options.py", "b/options.py"]}
+
+
 def test_something_was_read():
     found = imports(PACKAGE)
     assert Import("pywrap.socks.v5", "pywrap.socks.wire", "Endpoint", 0) in {

@@ -271,7 +271,7 @@ def test_importing_socket_imports_only_ours_in_addition(interpreter):
         "mmap",
     }
     # These wait for the first destination.
-    late = ("pywrap.tunnel", "pywrap.socks", "pywrap.config", "pywrap.intercept.patches.connect")
+    late = ("pywrap.tunnel", "pywrap.socks", "pywrap.config", "pywrap.intercept.patches.connecting")
     assert [name for name in added if name.startswith(late)] == []
 
 
@@ -287,11 +287,11 @@ def test_a_connection_imports_none_of_what_takes_long(interpreter, proxy, echo_s
 ROAD = {
     *("pywrap.config", "pywrap.config.matching", "pywrap.config.settings", "pywrap.config.settings_env"),
     *("pywrap.errors", "pywrap.frozen", "pywrap.messages"),
-    *("pywrap.intercept.addresses", "pywrap.intercept.events"),
-    *("pywrap.intercept.own_socket", "pywrap.tunnel.own_addresses", "pywrap.intercept.patches.connect"),
+    *("pywrap.intercept.addresses", "pywrap.intercept.user_messages"),
+    *("pywrap.intercept.own_socket", "pywrap.tunnel.own_addresses", "pywrap.intercept.patches.connecting"),
     *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),
     *("pywrap.intercept.remote_names", "pywrap.intercept.runtime", "pywrap.intercept.tcp"),
-    *("pywrap.intercept.tcp.blocking", "pywrap.intercept.hand_over", "pywrap.intercept.tcp.state"),
+    *("pywrap.intercept.tcp.blocking", "pywrap.intercept.hand_over", "pywrap.intercept.tcp.connected_errno"),
     *(
         "pywrap.intercept.tcp.straight",
         "pywrap.intercept.tcp.unconnected",

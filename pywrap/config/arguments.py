@@ -5,7 +5,7 @@ from __future__ import annotations
 from pywrap.config.formats import FORMATS
 from pywrap.config.options import READERS
 from pywrap.config.partial_settings import PartialSettings, from_source
-from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
+from pywrap.config.route_rules import parse_directs, parse_rewrite, parse_route
 from pywrap.config.url import parse_proxy
 from pywrap.config.values import parse_chain_type
 from pywrap.config.words import one_of

@@ -5,7 +5,7 @@ They are not read by default: desktops and other programs set these variables, a
 
 from __future__ import annotations
 
-from pywrap.config.rules import parse_directs
+from pywrap.config.route_rules import parse_directs
 from pywrap.config.settings import TO_DIRECT, Proxy, Rule
 from pywrap.config.url import parse_proxy
 from pywrap.errors import ConfigError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywrap.config.host import is_inside
 from pywrap.config.options import READERS
-from pywrap.config.rules import RESERVED, format_rewrite, format_route
+from pywrap.config.route_rules import RESERVED, format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.values import picks_some
 from pywrap.config.words import suggest

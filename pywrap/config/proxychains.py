@@ -22,7 +22,7 @@ from __future__ import annotations
 from pywrap.config import options
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, split_port, without_brackets
-from pywrap.config.rules import (
+from pywrap.config.route_rules import (
     check_chain_name,
     is_chain_name,
     parse_directs,

@@ -26,7 +26,7 @@ import sys
 
 from pywrap.config.formats import parse
 from pywrap.config.partial_settings import PartialSettings, combine, leaves_nothing, settle
-from pywrap.config.rules import format_route
+from pywrap.config.route_rules import format_route
 from pywrap.config.settings import Settings
 from pywrap.errors import ConfigError
 

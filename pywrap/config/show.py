@@ -8,7 +8,7 @@ from __future__ import annotations
 from pywrap.config.options import READERS
 from pywrap.config.partial_settings import PartialSettings, settle
 from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
-from pywrap.config.rules import format_rewrite, format_route
+from pywrap.config.route_rules import format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy
 from pywrap.config.url import format_proxy
 

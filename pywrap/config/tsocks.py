@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import parse_host, parse_port
-from pywrap.config.rules import parse_place
+from pywrap.config.route_rules import parse_place
 from pywrap.config.settings import DEFAULT_PORT, TO_BLOCK, TO_DIRECT, Chain, Proxy, Rule
 from pywrap.config.url import check_credentials
 from pywrap.config.values import parse_placeholders

@@ -10,13 +10,13 @@ import errno
 import resource
 from _socket import inet_pton, socket
 
-from pywrap.confine.datagrams import Datagrams
 from pywrap.confine.gate import Gate
 from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
 from pywrap.confine.twins import Twins
+from pywrap.confine.udp_flows import Datagrams
 from pywrap.relay.loop import IN, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
 from pywrap.relay.relay import Relay, prepare, reset
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.confine.askers import Asker
     from pywrap.confine.gate import Request
+    from pywrap.confine.inside_sockets import Sockets
     from pywrap.confine.outside import OnEnd
     from pywrap.confine.publish import Maker, Published
-    from pywrap.confine.sockets import Sockets
     from pywrap.errors import SocksError
     from pywrap.tunnel.routes import Verdict
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pywrap.confine import mounts, namespaces, sockets
+from pywrap.confine import inside_sockets, mounts, namespaces
 from pywrap.confine.remedies import explain
 
 TYPE_CHECKING = False
@@ -64,8 +64,11 @@ def _steps() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "namespaces", _yes(namespaces.enter)
     yield "addresses, routes, packet filter", _yes(lambda: namespaces.set_up(1.0, port))
     yield "own /etc/resolv.conf", _yes(mounts.set_up)
-    made: list[sockets.Sockets] = []
-    yield "transparent and packet sockets", _yes(lambda: made.append(sockets.Sockets(sockets.make(ipv6))))
+    made: list[inside_sockets.Sockets] = []
+    yield (
+        "transparent and packet sockets",
+        _yes(lambda: made.append(inside_sockets.Sockets(inside_sockets.make(ipv6)))),
+    )
     yield "IPv6", lambda: "yes" if ipv6 else "no: programs inside have IPv4 alone"
     yield "questions about listeners", lambda: _listeners(made[0])
     repeats = os.path.exists(f"/proc/sys/net/ipv4/{namespaces.LINEAR}")
@@ -83,7 +86,7 @@ def _yes(step: Callable[[], object]) -> Callable[[], str]:
     return tried
 
 
-def _listeners(made: sockets.Sockets) -> str:
+def _listeners(made: inside_sockets.Sockets) -> str:
     from pywrap.confine.listeners import Listeners
 
     if Listeners(made.questions, os.getpid()).can_ask:

@@ -22,7 +22,7 @@ from _socket import SOL_SOCKET
 from time import monotonic
 
 from pywrap.confine import packets, ruleset
-from pywrap.confine.sockets import LONGEST
+from pywrap.confine.inside_sockets import LONGEST
 from pywrap.relay.loop import IN
 
 TYPE_CHECKING = False

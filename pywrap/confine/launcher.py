@@ -103,7 +103,7 @@ def run(
     # While the child sets itself up.
     archive.read("broker")
     from pywrap.confine.broker import Broker, allow_many_descriptors
-    from pywrap.confine.sockets import Sockets
+    from pywrap.confine.inside_sockets import Sockets
 
     made, repeats, namespace = receive_sockets(near, pid)
     allow_many_descriptors()
@@ -179,7 +179,7 @@ def set_up(channel: socket, settings: Settings) -> bool:
 
 def _set_up(channel: socket, settings: Settings) -> None:
     archive.read("namespaces")
-    from pywrap.confine import mounts, namespaces, sockets
+    from pywrap.confine import inside_sockets, mounts, namespaces
 
     namespaces.refuse_foreign_sockets()
     port = namespaces.unprivileged_port()
@@ -188,7 +188,7 @@ def _set_up(channel: socket, settings: Settings) -> None:
     kernel.die_with_parent(signal.SIGKILL)
     ipv6 = namespaces.set_up(settings.timeout, port)
     mounts.set_up()
-    made = sockets.make(ipv6)
+    made = inside_sockets.make(ipv6)
     namespaces.give_up_capabilities()
     numbers = [sock.fileno() for sock in made]
     repeats = os.path.exists(f"/proc/sys/net/ipv4/{namespaces.LINEAR}")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Proxy, Settings
     from pywrap.confine.askers import Asker, Askers, Ends
+    from pywrap.confine.broker_recorder import Recorder
     from pywrap.confine.packets import Syn
-    from pywrap.confine.recorder import Recorder
     from pywrap.log.events import Begun
     from pywrap.relay.loop import Loop
     from pywrap.socks.wire import Dialogue
@@ -115,7 +115,7 @@ class Outside:
         return "placeholder" if self.settings.dns == "remote" else self.settings.dns.partition(":")[0]
 
     def _recorder(self, program: str) -> Recorder:
-        from pywrap.confine.recorder import Recorder
+        from pywrap.confine.broker_recorder import Recorder
 
         return Recorder(self.settings, program, lambda text: self.messages.say(0, text))
 

@@ -5,8 +5,8 @@ It is installed in four steps, so that a program pays for what it uses only:
 * ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
 * ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
-  they are called (``patches.lazy``). The others (``accept``, ``names``, ``lifecycle``, ``sockopt``) look into
-  tables that are still empty (``registry``);
+  they are called (``patches.lazy``). The others (``accept``, ``getpeername``, ``lifecycle``, ``sockopt``)
+  look into tables that are still empty (``registry``);
 * the first call of a function of ``patches.lazy``: the implementations (``patches.implementations``), which
   import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
 
@@ -54,7 +54,7 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 AF_PACKET = 17
 
 # What replaces functions of ``socket`` beside ``lazy``.
-_PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "names", "lifecycle", "c_socket"))
+_PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket"))
 
 _settings: Callable[[], Settings] | None = None
 _handed: Callable[[], str] | None = None

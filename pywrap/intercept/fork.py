@@ -14,7 +14,7 @@ In the child, which has the thread that called fork() and no other (``Runtime.fo
   (``tcp.nonblocking``);
 * a listener for which the proxy is being asked asks again, with a port of its own; a port that is there
   belongs to both, and one of them gets its peer (``bind.listener``);
-* a UDP association is used by both, and each watches its control connection (``udp.association``);
+* a UDP association is used by both, and each watches its control connection (``udp.association_setup``);
 * what is open stays open: tunnels, their names, and registrations with epoll objects;
 * proxies that are known to be dead, or to support pipelining, are as well known to the child
   (``tunnel.hops``), and with ``isolate_streams`` it gets credentials of its own.

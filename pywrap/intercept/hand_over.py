@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pywrap.intercept import epoll
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from pywrap.intercept import originals
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

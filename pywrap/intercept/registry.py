@@ -22,7 +22,7 @@ import sys
 
 from pywrap.intercept import epoll
 from pywrap.intercept.lock import Lock
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

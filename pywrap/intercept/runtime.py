@@ -11,12 +11,12 @@ from pywrap.archive import known
 from pywrap.errors import ProtocolError, Unencodable, to_oserror
 from pywrap.frozen import replace
 from pywrap.intercept import originals
-from pywrap.intercept.events import Events
 from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.intercept.tcp.straight import HopAddress, StraightAttempt
 from pywrap.intercept.tcp.straight import road as find_road
+from pywrap.intercept.user_messages import Events
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
 from pywrap.tunnel.attempt import TunnelAttempt, close, wait_for
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Chain, Proxy, Settings
     from pywrap.intercept.addresses import Target
-    from pywrap.intercept.recorder import Recorder
+    from pywrap.intercept.call_recorder import Recorder
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.tcp.straight import Road
     from pywrap.log.events import Begun
@@ -527,7 +527,7 @@ class Runtime:
 
     def _recorder(self) -> Recorder:
         # Here, not on top: most programs have no log.
-        from pywrap.intercept.recorder import Recorder
+        from pywrap.intercept.call_recorder import Recorder
 
         return Recorder(self.settings, lambda text: self.messages.say(0, text), self._how, self._how_of)
 

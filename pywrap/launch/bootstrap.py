@@ -58,7 +58,7 @@ def start(directory: str, hides: bool = True) -> None:
 
 def _tell_of_earlier(known: Settings) -> None:
     """``site`` runs the import lines of .pth files, and 3.15 the entry points of .start files, before us."""
-    if not load("pywrap.intercept.children").is_inside(os.environ):
+    if not load("pywrap.intercept.child_policy").is_inside(os.environ):
         text = "socket was imported before pysocksify, by a .pth or .start file: what that sent left directly"
         load("pywrap.messages").Messages(known.verbosity).say(1, text)
 

@@ -1,4 +1,4 @@
-"""Run as a script: the broker of the children of a run that are not Python (``pywrap.confine.children``).
+"""Run as a script: the broker of a run's children that are not Python (``confine.shared_confinement``).
 
     python -I -S -E child_broker.py RUN OWNER READY
 
@@ -17,7 +17,7 @@ def main() -> None:
     # Behind the standard library.
     sys.path.append(ROOT)
     from pywrap.config.settings_env import decode
-    from pywrap.confine.children import serve
+    from pywrap.confine.shared_confinement import serve
     from pywrap.programs.joining import address
 
     run, owner, ready = sys.argv[1:]

@@ -16,7 +16,7 @@ from pywrap.config.settings import new_run
 from pywrap.config.variables import complete, is_proxy_variable
 from pywrap.frozen import replace
 from pywrap.launch.environment import environment
-from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
+from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.launch.program import find, look_through
 from pywrap.launch.settings_file import PREFIX
 from pywrap.programs import cover

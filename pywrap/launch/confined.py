@@ -14,7 +14,7 @@ from pywrap.config.settings_env import CONFINED
 from pywrap.confine.launcher import CannotConfine, CannotExecute, run
 from pywrap.confine.remedies import explain
 from pywrap.errors import ConfigError
-from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError
+from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.messages import Messages
 
 TYPE_CHECKING = False

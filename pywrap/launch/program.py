@@ -12,7 +12,7 @@ import errno
 import os
 
 from pywrap import archive
-from pywrap.launch.errors import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
+from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError, NotCovered
 from pywrap.programs import cover
 from pywrap.programs.python import is_python_name, is_too_old, parse
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from pywrap.frozen import frozen
-from pywrap.launch.errors import NotCovered
+from pywrap.launch.launch_error import NotCovered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from time import monotonic, time
 
 from pywrap.log import asker
 from pywrap.log.encoder import encoded, or_null, quoted, seconds
-from pywrap.log.handshake import PHASES, HandshakeTimes
+from pywrap.log.handshake_times import PHASES, HandshakeTimes
 from pywrap.log.writer import LineWriter
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pywrap.config.settings import Path, Proxy
-    from pywrap.log.handshake import HopTimes
+    from pywrap.log.handshake_times import HopTimes
 
 # Raised when a field is taken away or changes its meaning; new fields and new kinds of lines may come.
 VERSION = 1

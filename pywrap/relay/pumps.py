@@ -11,7 +11,7 @@ import os
 from errno import EMFILE
 from fcntl import F_SETPIPE_SZ, fcntl
 
-from pywrap.relay.descriptors import is_reserved
+from pywrap.relay.descriptor_reserve import is_reserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

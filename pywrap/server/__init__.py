@@ -1,17 +1,18 @@
 """The reference SOCKS server: one epoll loop, no thread per connection, no dependency.
 
 Below it, in ``pywrap.relay``, which the confinement's broker shares: ``loop`` (descriptors, timers; a
-handler that raises ends its owner), ``descriptors`` (a reserve of them), ``pumps`` and ``relay`` (moving the
-bytes), ``wrapped`` with ``tls`` and ``kerberos`` (connections whose bytes are wrapped), ``securing`` (these
-for hops).
+handler that raises ends its owner), ``descriptor_reserve``, ``pumps`` and ``relay`` (moving the bytes),
+``wrapped`` with ``tls`` and ``kerberos`` (connections whose bytes are wrapped), ``securing`` (these for
+hops).
 
 Here, from the bottom up: ``threads`` (calls that block, with a share for each client), ``tcp.dial`` (names
 and connections), ``handshake`` (a dialogue fed as bytes come), ``commands`` (a file each), ``session`` (one
 client), ``server`` (the listeners). Datagrams have ``udp.sockaddr``, ``udp.batch`` and ``udp.mmsg`` (many of
-them by one system call), ``udp.outbound`` (the sockets to the peers), ``udp.names`` (peers that are names)
-and ``udp.datagrams`` (between the client and them).
+them by one system call), ``udp.outbound`` (the sockets to the peers), ``udp.peer_names`` (peers that are
+names) and ``udp.udp_relay`` (between the client and them).
 
-What a client may do: ``rules``, ``limits``, ``users`` and ``passwords``, ``ident``. Through other proxies:
-``upstream``, ``onward`` (datagrams), ``advertised``. As a program it is ``__main__``, with ``options``,
+What a client may do: ``access_rules``, ``limits``, ``users`` and ``passwords``, ``ident``. Through other
+proxies: ``upstream``, ``onward`` (datagrams), ``advertised``. As a program it is ``__main__``, with
+``option_table``, ``option_values``, ``options_file``, ``command_line`` and ``chosen_options``,
 ``log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and ``workers``.
 """

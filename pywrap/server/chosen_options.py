@@ -10,11 +10,11 @@ from __future__ import annotations
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen, replace
 from pywrap.server import option_values as values
+from pywrap.server.access_rules import AccessRule, parse_access
 from pywrap.server.ident import OFF
 from pywrap.server.limits import Limits
 from pywrap.server.option_table import OPTIONS
 from pywrap.server.option_values import SEE_HELP, UsageError
-from pywrap.server.rules import AccessRule, parse_access
 from pywrap.server.udp.outbound import UdpRules
 
 TYPE_CHECKING = False

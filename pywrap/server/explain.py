@@ -6,8 +6,8 @@ import _socket
 
 from pywrap.config.host import is_address, split_port
 from pywrap.errors import ConfigError
+from pywrap.server.access_rules import CONNECT, UDP, Decision, Guard, Party, Rules
 from pywrap.server.option_values import UsageError, parse_command
-from pywrap.server.rules import CONNECT, UDP, Decision, Guard, Party, Rules
 from pywrap.server.tcp.dial import NO_DESTINATION
 from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
 
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pywrap.server.rules import AccessRule
+    from pywrap.server.access_rules import AccessRule
     from pywrap.server.upstream import Upstream
 
 

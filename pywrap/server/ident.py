@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _socket import IPPROTO_IPV6, IPV6_V6ONLY, SO_ERROR, SOCK_STREAM, SOL_SOCKET
 
-from pywrap.relay.descriptors import open_socket
+from pywrap.relay.descriptor_reserve import open_socket
 from pywrap.relay.loop import IN, OUT
 from pywrap.socks import v4
 

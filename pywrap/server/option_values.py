@@ -7,13 +7,13 @@ as it was written, for messages; and raises ``ConfigError`` for what is no such 
 from __future__ import annotations
 
 from pywrap.config.host import parse_host
-from pywrap.config.rules import parse_route
+from pywrap.config.route_rules import parse_route
 from pywrap.config.settings import TO_BLOCK, TO_DIRECT
 from pywrap.config.url import parse_proxy
 from pywrap.config.words import digits, one_of, seconds
 from pywrap.errors import ConfigError
+from pywrap.server.access_rules import COMMANDS
 from pywrap.server.ident import MODES
-from pywrap.server.rules import COMMANDS
 from pywrap.socks import wire
 from pywrap.socks.gssapi import CONFIDENTIALITY, INTEGRITY, NONE, SELECTIVE
 

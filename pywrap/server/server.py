@@ -24,10 +24,11 @@ from functools import cache, partial
 from time import monotonic
 
 from pywrap.errors import ConfigError
-from pywrap.relay.descriptors import is_reserved
+from pywrap.relay.descriptor_reserve import is_reserved
 from pywrap.relay.loop import IN, OUT, Loop
 from pywrap.relay.pumps import BUFFER, Pipes
 from pywrap.relay.relay import prepare
+from pywrap.server.access_rules import Guard, Rules
 from pywrap.server.commands.associate import Associate
 from pywrap.server.commands.bind import Bind
 from pywrap.server.commands.connect import Connect
@@ -35,7 +36,6 @@ from pywrap.server.commands.resolve import Resolve
 from pywrap.server.ident import OFF
 from pywrap.server.limits import Census, Limits
 from pywrap.server.passwords import Authenticator
-from pywrap.server.rules import Guard, Rules
 from pywrap.server.session import Policy, Session, Shared
 from pywrap.server.tcp.dial import Resolver
 from pywrap.server.threads import Pool
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 
     from pywrap.relay.timers import Timer
     from pywrap.relay.wrapped import Wrapped
+    from pywrap.server.access_rules import AccessRule
     from pywrap.server.passwords import Hashed
     from pywrap.server.record import Record, Traffic
-    from pywrap.server.rules import AccessRule
     from pywrap.server.session import Command
     from pywrap.socks.serve import Gssapi
 
@@ -105,7 +105,8 @@ class Server:
     first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
-    ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded`` as in ``rules.Guard``.
+    ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded``: see
+    ``access_rules.Guard``.
     ``listen_tls`` is where clients speak TLS first, with ``tls``. ``gssapi`` makes Kerberos necessary, or a
     password where there are ``users`` as well.
     ``sockets`` listen already; ``shared_ports`` lets several processes listen on the same ports.

@@ -12,10 +12,10 @@ from pywrap.relay.lingering_close import LingeringClose
 from pywrap.relay.loop import IN
 from pywrap.relay.relay import Relay
 from pywrap.relay.wrapped import Wrapped
+from pywrap.server.access_rules import WORDS, Judge, Party
 from pywrap.server.handshake import Handshake
 from pywrap.server.ident import OFF, REQUIRE, Ident
 from pywrap.server.record import Record
-from pywrap.server.rules import WORDS, Judge, Party
 from pywrap.server.tcp.dial import party_of
 from pywrap.server.upstream import Upstream
 from pywrap.socks import v4, v5
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pywrap.relay.pumps import Pipes
     from pywrap.relay.timers import Timer
     from pywrap.relay.wrapped import Codec
+    from pywrap.server.access_rules import Rules
     from pywrap.server.limits import Census
     from pywrap.server.record import Traffic
-    from pywrap.server.rules import Rules
     from pywrap.server.tcp.dial import Resolver
     from pywrap.server.udp.batch import Batch
     from pywrap.server.udp.outbound import UdpRules

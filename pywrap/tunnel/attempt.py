@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from pywrap.config.settings import Proxy
-    from pywrap.log.handshake import HandshakeTimes
+    from pywrap.log.handshake_times import HandshakeTimes
     from pywrap.socks.wire import Dialogue, Recv
     from pywrap.tunnel.deadline import Deadline
     from pywrap.tunnel.first_hop import ProxyAddress

@@ -8,7 +8,7 @@ from pywrap.config.partial_settings import (
     leaves_nothing,
     settle,
 )
-from pywrap.config.rules import parse_directs, parse_rewrite
+from pywrap.config.route_rules import parse_directs, parse_rewrite
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.errors import ConfigError
 from tests.support.rules import direct

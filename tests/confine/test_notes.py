@@ -10,7 +10,7 @@ import pytest
 
 from pywrap.config import settings_env
 from pywrap.confine import notes
-from pywrap.intercept import children
+from pywrap.intercept import child_policy
 from pywrap.intercept.patches import spawn
 from pywrap.programs import joining
 from pywrap.programs.joining import Joining, Note
@@ -92,4 +92,4 @@ def test_a_program_is_called_as_it_was():
 
 
 def test_the_copies_of_the_variable_are_equal():
-    assert children.CONFINED == spawn._CONFINED == settings_env.CONFINED
+    assert child_policy.CONFINED == spawn._CONFINED == settings_env.CONFINED

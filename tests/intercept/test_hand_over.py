@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from pywrap.intercept.hand_over import put, take_place
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pywrap.config.rules import parse_route
+from pywrap.config.route_rules import parse_route
 from pywrap.config.settings import Chain, Settings
 from pywrap.intercept import multicast
 from pywrap.socks.wire import packed

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from pywrap.intercept.registry import SocketRegistry
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pywrap.launch.errors import LaunchError
+from pywrap.launch.launch_error import LaunchError
 from pywrap.launch.program import blind_option, check, find
 
 

@@ -17,7 +17,7 @@ from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch import bootstrap, environment, secrets
 from pywrap.launch.command import launch
 from pywrap.launch.environment import STARTUP
-from pywrap.launch.errors import LaunchError
+from pywrap.launch.launch_error import LaunchError
 from tests.support.child import source_of
 from tests.support.run import environment as clean
 from tests.support.run import pysocksify, run

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pywrap.launch.errors import LaunchError
+from pywrap.launch.launch_error import LaunchError
 from pywrap.launch.program import look_through
 from pywrap.launch.wrappers import WRAPPERS, Command
 from tests.support.child import source_of

@@ -119,7 +119,7 @@ def test_socks5_is_not_asked_for(client, target, identd):
 
 
 def test_a_confirmed_user_has_rules(client, target, identd):
-    from pywrap.server.rules import parse_access
+    from pywrap.server.access_rules import parse_access
 
     rules = [parse_access("allow", "user alice"), parse_access("deny", "*")]
     for mode, code in ("require", 0x5A), ("off", 0x5B):

@@ -19,9 +19,9 @@ from pywrap.server.commands.connect import Connect
 from pywrap.server.server import Server
 from pywrap.server.session import Session
 from pywrap.server.tcp.dial import Dial, NameLookup
-from pywrap.server.udp.datagrams import Datagrams
-from pywrap.server.udp.names import PeerNames
 from pywrap.server.udp.outbound import Outbound
+from pywrap.server.udp.peer_names import PeerNames
+from pywrap.server.udp.udp_relay import Datagrams
 from tests.support.raw_sockets import Exhausted, Target, receive
 from tests.support.servers import PATIENCE, reference_server
 
@@ -328,7 +328,7 @@ def test_the_reserve_is_not_for_tunnels(server, client, command, monkeypatch):
     sock = client.connect(server)
     sock.sendall(b"\x05\x01\x00")
     assert receive(sock, 2) == b"\x05\x00"
-    monkeypatch.setattr("pywrap.relay.descriptors.is_reserved", lambda fd: taken.append(fd) or True)
+    monkeypatch.setattr("pywrap.relay.descriptor_reserve.is_reserved", lambda fd: taken.append(fd) or True)
     sock.sendall(bytes([5, command, 0, 1]) + b"\x7f\0\0\1" + b"\x00\x50")
     assert receive(sock, 2) == b"\x05\x01"
     assert taken

@@ -2,7 +2,7 @@
 
 import socket
 
-from pywrap.config.rules import parse_route
+from pywrap.config.route_rules import parse_route
 from pywrap.config.url import parse_proxy
 from pywrap.server.upstream import Upstream
 from tests.support.raw_sockets import receive

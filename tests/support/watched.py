@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pywrap.launch.watch.judge import Way
+from pywrap.launch.watch.proc_sockets import Socket
 from pywrap.launch.watch.runs import Connection, Process
-from pywrap.launch.watch.sockets import Socket
 
 
 def stray(name="curl"):

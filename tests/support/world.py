@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from pywrap.config.rules import parse_directs, parse_rewrite, parse_route
+from pywrap.config.route_rules import parse_directs, parse_rewrite, parse_route
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.tunnel.first_hop import FirstHop
 from pywrap.tunnel.placeholders import Hosts, Placeholders

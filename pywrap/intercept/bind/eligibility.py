@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 
 from pywrap.intercept import originals
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 from pywrap.socks.wire import is_loopback
 from pywrap.tunnel.routes import address_of
 

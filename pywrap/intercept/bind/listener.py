@@ -32,11 +32,11 @@ from pywrap.errors import ProtocolError, SocksError, to_oserror
 from pywrap.intercept import originals
 from pywrap.intercept.bind import states
 from pywrap.intercept.bind.accepting import Accepting
-from pywrap.intercept.bind.descriptors import Descriptors, read_now
 from pywrap.intercept.bind.failures import Failures
+from pywrap.intercept.bind.listener_descriptors import Descriptors, read_now
 from pywrap.intercept.bind.request import BindRequest
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.socks.wire import Endpoint
 from pywrap.tunnel.first_hop import clone_socket

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pywrap.intercept.recorder import Recorder
+    from pywrap.intercept.call_recorder import Recorder
     from pywrap.intercept.runtime import Runtime
     from pywrap.log.events import Begun
 

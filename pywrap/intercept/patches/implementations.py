@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.intercept.registry import SocketRegistry
 
-_CONNECT = "pywrap.intercept.patches.connect"
+_CONNECT = "pywrap.intercept.patches.connecting"
 _SENDTO = "pywrap.intercept.patches.sendto"
 _LISTEN = "pywrap.intercept.patches.listen"
 _GETADDRINFO = "pywrap.intercept.patches.getaddrinfo"
@@ -34,7 +34,7 @@ _MODULES = {
 # What functions load when they meet it, in the target process.
 _RARE = (
     *("pywrap.intercept.audit", "pywrap.intercept.multicast", "pywrap.intercept.unsupported"),
-    *("pywrap.intercept.tcp.nonblocking", "pywrap.intercept.udp.methods", "pywrap.socks.http"),
+    *("pywrap.intercept.tcp.nonblocking", "pywrap.intercept.udp.datagram_methods", "pywrap.socks.http"),
     *("pywrap.socks.v4", "pywrap.tunnel.association", "pywrap.tunnel.background", "pywrap.tunnel.binding"),
     *("pywrap.tunnel.liveness", "pywrap.tunnel.pipelining", "pywrap.tunnel.pipelining_probe"),
     *("pywrap.tunnel.resolver", "pywrap.tunnel.retry_policy"),

@@ -1,6 +1,6 @@
 """Functions that decide about traffic, and import their implementation when they are called.
 
-``connect connect_ex bind`` (``connect``), ``listen`` (``listen``), ``sendto sendmsg`` (``sendto``),
+``connect connect_ex bind`` (``connecting``), ``listen`` (``listen``), ``sendto sendmsg`` (``sendto``),
 and the resolver family (``getaddrinfo``). One that the program has kept works on: after ``uninstall``, it
 calls the interpreter's own.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pywrap.intercept import originals
 from pywrap.intercept.loading import load
 from pywrap.intercept.patching import with_state
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def initialize(
             )
     _real(self, family, type, proto, fileno)
     if originals.is_datagram(self):
-        datagram = load("pywrap.intercept.udp.methods")
+        datagram = load("pywrap.intercept.udp.datagram_methods")
         datagram.prepare(_registry, self)
         if fileno is not None and _registry.flows:
             datagram.join_known(_registry, self)

@@ -36,10 +36,10 @@ class Listening:
         if runtime.settings.listen == "bind":
             # Not on top, for programs that do not need it; and not later, when gevent may have replaced the
             # locks of the import system.
-            from pywrap.intercept.bind import listener, methods
+            from pywrap.intercept.bind import listener, listener_methods
 
             self._new_listener = listener.Listener
-            self._classes = methods.listener_classes(runtime.registry)
+            self._classes = listener_methods.listener_classes(runtime.registry)
 
     def listen(self, sock: _socket.socket, /, *backlog: Any) -> None:
         """listen([backlog])."""

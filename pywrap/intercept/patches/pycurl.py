@@ -16,7 +16,7 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM
 
 from pywrap.intercept import originals
 from pywrap.intercept.forward.forwarder import Forward, connected, is_forwarded
-from pywrap.intercept.forward.serve import serve
+from pywrap.intercept.forward.library_dialogue import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pywrap.intercept.loops import datagrams, registrations, servers
+from pywrap.intercept.loops import datagram_endpoint, registrations, servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,6 @@ if TYPE_CHECKING:
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
     cls = module.RLoop
     registrations.install(patches, cls)
-    endpoint = datagrams.create_datagram_endpoint(cls.create_datagram_endpoint)
+    endpoint = datagram_endpoint.create_datagram_endpoint(cls.create_datagram_endpoint)
     patches.replace(cls, "create_datagram_endpoint", endpoint)
     patches.replace(cls, "create_server", servers.create_server(cls.create_server, current))

@@ -11,7 +11,7 @@ import _socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
-from pywrap.intercept.udp.methods import adopt, has_flow, methods
+from pywrap.intercept.udp.datagram_methods import adopt, has_flow, methods
 from pywrap.tunnel.routes import DIRECT
 
 TYPE_CHECKING = False

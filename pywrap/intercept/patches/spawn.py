@@ -5,8 +5,8 @@ A child that is a Python reads our start-up file, whatever environment and optio
 ``_posixsubprocess.fork_exec``, or from Python 3.14 on through os.posix_spawn; os.spawn* and the others of
 os.exec* through os.execv and os.execve; os.popen through ``subprocess``.
 
-What is no Python goes where ``children`` says. A shell is none: what it starts is where the shell is, and the
-Pythons among that find our start-up file by the environment.
+What is no Python goes where ``child_policy`` says. A shell is none: what it starts is where the shell is,
+and the Pythons among that find our start-up file by the environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.children import Children, Command
+    from pywrap.intercept.child_policy import Children, Command
 
 FORK_EXEC = "_posixsubprocess"
 
@@ -47,7 +47,7 @@ def install(handed: Callable[[], str], settings: Callable[[], Settings]) -> None
     global _handed, _settings, _children, _inside
     _handed, _settings, _children = handed, settings, None
     _inside = os.environ.get(_CONFINED, "")
-    if _inside and not load("pywrap.intercept.children").is_inside(os.environ):
+    if _inside and not load("pywrap.intercept.child_policy").is_inside(os.environ):
         _inside = ""
     if _replaced:
         return
@@ -191,7 +191,7 @@ def _checked(
     ``folder``: the current one of the child. ``kept``: the descriptors that the child is to have beside the
     first three; None: all that are inheritable.
     """
-    children = load("pywrap.intercept.children")
+    children = load("pywrap.intercept.child_policy")
     before = children.rights(folder)
 
     def prepare_and_look() -> None:
@@ -263,7 +263,7 @@ def _covered(
 ) -> tuple[str, list[str], dict[str, str] | None, Command | None] | None:
     """The file, the words and the environment to execute; None where those that were given will do.
 
-    The environment is None where that can stay. The last is what ``children`` said, if anything.
+    The environment is None where that can stay. The last is what ``child_policy`` said, if anything.
 
     ``env`` None is the environment of this process. ``is_reset``: signals that a Python ignores are not
     ignored in the child. ``prepared`` and ``becomes`` are as in ``children.Start``: whether code of the
@@ -295,7 +295,7 @@ def _covered(
                 # With the variables that are hidden from this program, as C passes them on.
                 environ = load("pywrap.config.variables").complete(os.environ)
                 changed = None if changed is None else {**environ, **changed}
-            start = load("pywrap.intercept.children").Start(
+            start = load("pywrap.intercept.child_policy").Start(
                 where, not is_reset and _ignores_broken_pipes(), prepared, *becomes
             )
             placed = _placed().place(file, path, words, environ if changed is None else changed, start)
@@ -317,7 +317,9 @@ def _placed() -> Children:
     global _children
     if _children is None:
         assert _settings is not None, "they come with the text"
-        _children = load("pywrap.intercept.children").Children(_settings, load("pywrap.messages").Messages)
+        _children = load("pywrap.intercept.child_policy").Children(
+            _settings, load("pywrap.messages").Messages
+        )
     return _children
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from pywrap.intercept.loops import children, datagrams, registrations, servers, streams
+from pywrap.intercept.loops import datagram_endpoint, registrations, servers, streams, subprocesses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
         ("getnameinfo", streams.getnameinfo),
         ("sock_connect", streams.sock_connect(cls.sock_connect)),
         ("create_connection", streams.create_connection(cls.create_connection)),
-        ("create_datagram_endpoint", datagrams.create_datagram_endpoint(cls.create_datagram_endpoint)),
+        (
+            "create_datagram_endpoint",
+            datagram_endpoint.create_datagram_endpoint(cls.create_datagram_endpoint),
+        ),
         ("create_server", servers.create_server(cls.create_server, current)),
-        ("subprocess_exec", children.subprocess_exec),
-        ("subprocess_shell", children.subprocess_shell),
+        ("subprocess_exec", subprocesses.subprocess_exec),
+        ("subprocess_shell", subprocesses.subprocess_shell),
     ):
         patches.replace(cls, name, new)
     # The class in C can be used by itself, and cannot be changed.

@@ -16,8 +16,8 @@ from time import monotonic
 from pywrap.intercept import originals
 from pywrap.intercept.hand_over import take_place
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import inode, is_open
-from pywrap.intercept.tcp.state import kernel_error, tabled_error
+from pywrap.intercept.socket_inodes import inode, is_open
+from pywrap.intercept.tcp.connected_errno import kernel_error, tabled_error
 from pywrap.intercept.tcp.straight import HadPeer
 from pywrap.intercept.tcp.unconnected import hang_up, unconnected
 

@@ -16,8 +16,8 @@ from pywrap.intercept import originals
 from pywrap.intercept.addresses import target
 from pywrap.intercept.hand_over import take_place
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import inode
-from pywrap.intercept.tcp.state import known_error
+from pywrap.intercept.socket_inodes import inode
+from pywrap.intercept.tcp.connected_errno import known_error
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.attempt import POLLIN
 from pywrap.tunnel.routes import TUNNEL

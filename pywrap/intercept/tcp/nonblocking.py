@@ -31,7 +31,7 @@ from pywrap.intercept import epoll, originals
 from pywrap.intercept.hand_over import put
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import descriptors_of, inode, is_open
+from pywrap.intercept.socket_inodes import descriptors_of, inode, is_open
 from pywrap.intercept.tcp.kept import Kept, has_hung_up
 from pywrap.intercept.tcp.placeholder_socket import placeholder
 from pywrap.intercept.tcp.unconnected import unconnected

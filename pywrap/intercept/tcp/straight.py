@@ -14,8 +14,8 @@ from _socket import MSG_DONTWAIT
 from pywrap.errors import SocksError, Unencodable
 from pywrap.intercept import originals
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import is_open
-from pywrap.intercept.tcp.state import kernel_error
+from pywrap.intercept.socket_inodes import is_open
+from pywrap.intercept.tcp.connected_errno import kernel_error
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, Send, is_loopback, packed
 from pywrap.tunnel.attempt import POLLIN, POLLOUT, TunnelAttempt

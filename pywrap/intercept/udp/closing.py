@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.errors import SocksError
     from pywrap.intercept.udp.channel import Channel
-    from pywrap.intercept.udp.state import FlowState
+    from pywrap.intercept.udp.flow_state import FlowState
 
 
 class Closing:

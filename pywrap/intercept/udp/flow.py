@@ -1,10 +1,10 @@
 """A datagram socket that sends through a chain: a ``Flow``, and the parts that it is made of.
 
 A flow begins with the first datagram, or connect(), to a destination that needs the chain. From then on the
-methods of the socket (``methods``) come here.
+methods of the socket (``datagram_methods``) come here.
 
 * ``routing``: which channel a destination takes;
-* ``association``: how a channel gets its association; what waits for it; that it is watched;
+* ``association_setup``: how a channel gets its association; what waits for it; that it is watched;
 * ``receive``: which of what arrives is for the program, and where it comes from;
 * ``closing``: errors, and the end of an association or of the flow;
 * ``kernel_socket``: the open file, which is shut down and replaced after an error.
@@ -23,12 +23,12 @@ import os
 from time import monotonic
 
 from pywrap.intercept import originals
-from pywrap.intercept.udp.association import Associations
+from pywrap.intercept.udp.association_setup import Associations
 from pywrap.intercept.udp.closing import Closing
+from pywrap.intercept.udp.flow_state import FlowState
 from pywrap.intercept.udp.kernel_socket import KernelSocket
 from pywrap.intercept.udp.receive import Receiver
 from pywrap.intercept.udp.routing import Routing
-from pywrap.intercept.udp.state import FlowState
 from pywrap.socks.datagram import LONGEST_PAYLOAD, unpack_header
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.runtime import Runtime
     from pywrap.intercept.udp.channel import Channel
-    from pywrap.intercept.udp.state import Route, SockAddr, Table
+    from pywrap.intercept.udp.flow_state import Route, SockAddr, Table
 
 
 class Flow:

@@ -12,7 +12,7 @@ import sys
 from time import monotonic, sleep
 
 from pywrap.intercept import originals
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class FlowTable(dict[int, "Flow"]):
         super().__init__()
         self.by_object: dict[int, Flow] = {}
         self.registry = registry
-        # What datagram sockets become (``methods``).
+        # What datagram sockets become (``datagram_methods``).
         self.classes: Classes | None = None
         # Weak references to the objects of ``by_object``, for their callbacks.
         self._objects: dict[int, Any] = {}
@@ -90,7 +90,7 @@ class FlowTable(dict[int, "Flow"]):
         try:
             self._objects[number] = _weakref.ref(sock, lambda _: self._deleted(number))
         except TypeError:
-            # Of the C class itself: no ``__del__`` of a program's can run before ours (``methods``).
+            # Of the C class itself: no ``__del__`` of a program's can run before ours (``datagram_methods``).
             pass
 
     def _deleted(self, number: int) -> None:

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from pywrap.intercept import originals
 from pywrap.intercept.hand_over import put
 from pywrap.intercept.own_socket import Own
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 from pywrap.socks.wire import V4_MAPPED_TEXT
 from pywrap.tunnel.first_hop import clone_socket
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.intercept.udp.closing import Closing
-    from pywrap.intercept.udp.state import FlowState, SockAddr
+    from pywrap.intercept.udp.flow_state import FlowState, SockAddr
 
     # Data, ancillary data, flags, source: as of recvmsg(). The source is None when the socket is shut down.
     Message: TypeAlias = tuple[bytes, Any, int, Any]

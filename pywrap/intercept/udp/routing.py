@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.udp.closing import Closing
+    from pywrap.intercept.udp.flow_state import FlowState, Route, SockAddr
     from pywrap.intercept.udp.receive import Receiver
-    from pywrap.intercept.udp.state import FlowState, Route, SockAddr
     from pywrap.tunnel.routes import Verdict
 
 # Routes that a socket remembers.

@@ -20,7 +20,7 @@ from pywrap.launch.check.hop_requests import speaks
 from pywrap.launch.check.probes import probe_proxy
 from pywrap.launch.check.progress import Progress
 from pywrap.launch.check.report import Report, all_work, in_json, in_words
-from pywrap.launch.check.terminal import on_terminal, wants_colour, width_of_stdout
+from pywrap.launch.check.terminal_report import on_terminal, wants_colour, width_of_stdout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
-from pywrap.config.rules import format_route
+from pywrap.config.route_rules import format_route
 from pywrap.config.settings import TO_BLOCK
 from pywrap.config.url import format_proxy
 

@@ -71,7 +71,7 @@ def _pid(words: Sequence[str]) -> int | None:
 def _view() -> View:
     if sys.stdout.isatty():
         try:
-            from pywrap.launch.watch.terminal import TerminalView
+            from pywrap.launch.watch.terminal_view import TerminalView
         except ImportError:
             # rich is an extra: pip install 'pysocksify[watch]'.
             pass

@@ -9,7 +9,7 @@ import psutil
 
 from pywrap.config.settings import TO_DIRECT
 from pywrap.frozen import frozen
-from pywrap.launch.watch.sockets import Socket
+from pywrap.launch.watch.proc_sockets import Socket
 from pywrap.socks.wire import packed
 from pywrap.tunnel.first_hop import FirstHop
 from pywrap.tunnel.placeholders import Hosts, Placeholders

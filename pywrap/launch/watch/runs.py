@@ -26,7 +26,7 @@ from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
 from pywrap.launch.settings_file import PREFIX
 from pywrap.launch.watch.judge import NEITHER, Judge, Way
-from pywrap.launch.watch.sockets import Socket, sockets_of, tables_of
+from pywrap.launch.watch.proc_sockets import Socket, sockets_of, tables_of
 from pywrap.launch.wrappers import WRAPPERS
 from pywrap.programs import cover
 from pywrap.programs.python import is_python_name

@@ -8,8 +8,8 @@ from time import monotonic
 from pywrap.relay.loop import ERR, HUP, IN
 from pywrap.server.onward import Associating, Onward
 from pywrap.server.tcp.dial import CODES
-from pywrap.server.udp.datagrams import Datagrams
 from pywrap.server.udp.outbound import udp_socket
+from pywrap.server.udp.udp_relay import Datagrams
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, unmapped
 

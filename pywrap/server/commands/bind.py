@@ -14,7 +14,7 @@ from _socket import (
     socket,
 )
 
-from pywrap.relay.descriptors import is_reserved, open_socket
+from pywrap.relay.descriptor_reserve import is_reserved, open_socket
 from pywrap.relay.loop import IN
 from pywrap.relay.relay import prepare, reset
 from pywrap.server.commands.bind_onward import BindOnward

@@ -8,7 +8,7 @@ import os
 from _socket import AF_INET, AF_INET6, NI_NAMEREQD, SOCK_STREAM
 from time import monotonic
 
-from pywrap.relay.descriptors import open_socket
+from pywrap.relay.descriptor_reserve import open_socket
 from pywrap.relay.loop import OUT
 from pywrap.server.threads import Pool
 from pywrap.socks import v5
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pywrap.relay.loop import Loop
     from pywrap.relay.timers import Timer
-    from pywrap.server.rules import Judge
+    from pywrap.server.access_rules import Judge
     from pywrap.server.threads import Job
 
     SockAddr: TypeAlias = tuple[int, Any]  # family, sockaddr

@@ -23,7 +23,7 @@ from _socket import (
 )
 
 from pywrap.frozen import frozen
-from pywrap.relay.descriptors import open_socket
+from pywrap.relay.descriptor_reserve import open_socket
 from pywrap.relay.loop import ERR, IN
 from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import pack_header

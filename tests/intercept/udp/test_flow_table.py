@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pywrap.intercept.registry import SocketRegistry
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 from pywrap.intercept.udp.flow_table import FlowTable, table_of
 
 

@@ -367,7 +367,7 @@ def test_a_name_that_does_not_exist_is_asked_for_again_later(
         if resolver.asked and count > 20:
             break
     assert resolver.asked == ["none"]
-    monkeypatch.setattr("pywrap.server.udp.names.AGAIN", 0)
+    monkeypatch.setattr("pywrap.server.udp.peer_names.AGAIN", 0)
     resolver.answers["none"] = ["127.0.0.1"]
     while len(resolver.asked) < 2:
         association.send(named(b"none", peer) + b"found")
@@ -416,7 +416,7 @@ def test_an_address_that_has_answered_is_kept(association, peers, addresses):
 
 
 def test_a_name_none_of_whose_addresses_works_is_asked_for_again(association, peers, addresses, monkeypatch):
-    monkeypatch.setattr("pywrap.server.udp.names.AGAIN", 0)
+    monkeypatch.setattr("pywrap.server.udp.peer_names.AGAIN", 0)
     peer = peers("127.0.0.3")
     resolver = addresses(moved=["127.0.0.1", "127.0.0.2"])
     association.send(named(b"moved", peer) + b"lost")
@@ -451,9 +451,9 @@ def test_addresses_of_a_name_that_are_not_one_host_are_left_out(server, associat
 
 
 def test_what_waits_for_names_is_bounded(server, association, peer, addresses, monkeypatch):
-    monkeypatch.setattr("pywrap.server.udp.names.PENDING", 2)
-    monkeypatch.setattr("pywrap.server.udp.names.WAITING", 2000)
-    monkeypatch.setattr("pywrap.server.udp.names.OVERHEAD", 100)
+    monkeypatch.setattr("pywrap.server.udp.peer_names.PENDING", 2)
+    monkeypatch.setattr("pywrap.server.udp.peer_names.WAITING", 2000)
+    monkeypatch.setattr("pywrap.server.udp.peer_names.OVERHEAD", 100)
     resolver = addresses(one=["127.0.0.1"], two=["127.0.0.1"], three=["127.0.0.1"])
     resolver.go_on.clear()
     for name, payload in (b"one", bytes(1000)), (b"two", bytes(1000)), (b"two", bytes(800)), (b"three", b"3"):
@@ -471,7 +471,7 @@ def test_what_waits_for_names_is_bounded(server, association, peer, addresses, m
 
 
 def test_names_are_forgotten_oldest_first(association, peer, addresses, monkeypatch):
-    monkeypatch.setattr("pywrap.server.udp.names.NAMES", 2)
+    monkeypatch.setattr("pywrap.server.udp.peer_names.NAMES", 2)
     resolver = addresses(one=["127.0.0.1"], two=["127.0.0.1"], three=["127.0.0.1"])
     for name in (b"one", b"two", b"one", b"three", b"one", b"two"):
         association.send(named(name, peer) + name)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.udp.channel import Channel
     from pywrap.intercept.udp.closing import Closing
-    from pywrap.intercept.udp.state import FlowState
+    from pywrap.intercept.udp.flow_state import FlowState
     from pywrap.log.events import Begun
     from pywrap.tunnel.association import Associating, Association
 

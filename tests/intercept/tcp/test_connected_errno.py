@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from pywrap.intercept.registry import SocketRegistry
-from pywrap.intercept.sockets import inode
-from pywrap.intercept.tcp.state import known_error
+from pywrap.intercept.socket_inodes import inode
+from pywrap.intercept.tcp.connected_errno import known_error
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import socket
 
 import pytest
 
-from pywrap.relay import descriptors
-from pywrap.relay.descriptors import is_reserved, open_socket
+from pywrap.relay import descriptor_reserve
+from pywrap.relay.descriptor_reserve import is_reserved, open_socket
 
 
 @pytest.fixture
 def limit(monkeypatch):
     def limit(count):
-        monkeypatch.setattr(descriptors, "getrlimit", lambda _: (count, count))
+        monkeypatch.setattr(descriptor_reserve, "getrlimit", lambda _: (count, count))
 
     return limit
 

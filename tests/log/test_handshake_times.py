@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pywrap.config.settings import Proxy
-from pywrap.log import handshake
-from pywrap.log.handshake import HandshakeTimes
+from pywrap.log import handshake_times
+from pywrap.log.handshake_times import HandshakeTimes
 
 FIRST = Proxy("socks5", "first", 1080)
 SECOND = Proxy("socks4a", "second", 1080)
@@ -14,7 +14,7 @@ SECOND = Proxy("socks4a", "second", 1080)
 def clock(monkeypatch):
     """A clock that shows what is put into its list."""
     shown = [0.0]
-    monkeypatch.setattr(handshake, "monotonic", lambda: shown[0])
+    monkeypatch.setattr(handshake_times, "monotonic", lambda: shown[0])
     return shown
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pywrap.config.settings import Settings
 from pywrap.launch.watch.seen import Seen
-from pywrap.launch.watch.terminal import drawn
+from pywrap.launch.watch.terminal_view import drawn
 from tests.support.watched import parent, stray
 
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from pywrap.errors import ConfigError
-from pywrap.server.rules import COMMANDS, Guard, Judge, Party, Rules, parse_access
+from pywrap.server.access_rules import COMMANDS, Guard, Judge, Party, Rules, parse_access
 from pywrap.socks.wire import Endpoint, packed
 from tests.support.raw_sockets import receive
 from tests.support.servers import reference_server

@@ -13,7 +13,7 @@ import os
 
 from pywrap.intercept import originals
 from pywrap.intercept.patching import with_state
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

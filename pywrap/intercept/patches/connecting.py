@@ -5,7 +5,7 @@ What happens to a connect():
 1. not IPv4 or IPv6 (AF_UNIX…): the kernel's;
 2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
 3. refused: EPERM or what the verdict says;
-4. a datagram socket: ``udp.methods``, which sends nothing yet;
+4. a datagram socket: ``udp.datagram_methods``, which sends nothing yet;
 5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket
    (``tcp.blocking``);
 6. a stream that may not: EINPROGRESS, and ``tcp.nonblocking`` goes on with it. In a signal handler that has
@@ -27,7 +27,7 @@ from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
 from pywrap.intercept.loading import load
 from pywrap.intercept.tcp.blocking import open_blocking
-from pywrap.intercept.tcp.state import known_error
+from pywrap.intercept.tcp.connected_errno import known_error
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -147,7 +147,7 @@ def _connect_datagrams(
     """A datagram socket's connect() names a peer; nothing is sent."""
     refusal = runtime.no_datagrams(verdict, originals.family_type_proto(sock)[2])
     if refusal is None:
-        datagram = load("pywrap.intercept.udp.methods")
+        datagram = load("pywrap.intercept.udp.datagram_methods")
         try:
             datagram.methods(datagram.adopt(runtime, sock)).connect(sock, address)
         except OSError as err:

@@ -17,7 +17,7 @@ import pytest
 from pywrap.config.settings import PLACEHOLDERS
 from pywrap.config.url import parse_proxy
 from pywrap.launch.check.report import NO, UNKNOWN, YES, Finding, Report, in_words
-from pywrap.launch.check.terminal import on_terminal, wants_colour
+from pywrap.launch.check.terminal_report import on_terminal, wants_colour
 from tests.support.run import environment
 from tests.support.servers import PATIENCE, reference_server
 

@@ -21,7 +21,7 @@ from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.derived_class import MARK, Classes
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 from pywrap.intercept.udp.flow import Flow
 from pywrap.intercept.udp.flow_table import FlowTable, table_of
 from pywrap.tunnel.attempt import POLLIN

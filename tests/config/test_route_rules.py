@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywrap.config.rules import (
+from pywrap.config.route_rules import (
     HINT,
     format_rewrite,
     format_route,

@@ -6,7 +6,7 @@ import _socket
 import errno
 
 from pywrap.intercept import originals
-from pywrap.intercept.sockets import inode
+from pywrap.intercept.socket_inodes import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

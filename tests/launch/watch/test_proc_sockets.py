@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import socket
 
-from pywrap.launch.watch.sockets import Socket, sockets_of, tables_of
+from pywrap.launch.watch.proc_sockets import Socket, sockets_of, tables_of
 
 
 def own():

@@ -7,8 +7,8 @@ from time import monotonic
 from pywrap.errors import ProtocolError, SocksError
 from pywrap.relay.loop import IN
 from pywrap.server.record import Traffic
-from pywrap.server.udp.names import DENIED, PeerNames
 from pywrap.server.udp.outbound import BUSY, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
+from pywrap.server.udp.peer_names import DENIED, PeerNames
 from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.gssapi import Encapsulation
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pywrap.relay.bucket import Bucket
     from pywrap.relay.loop import Loop
     from pywrap.relay.wrapped import Codec
+    from pywrap.server.access_rules import Judge
     from pywrap.server.onward import Onward
-    from pywrap.server.rules import Judge
     from pywrap.server.tcp.dial import Resolver, SockAddr
     from pywrap.server.udp.batch import Batch
     from pywrap.server.udp.outbound import UdpRules

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Path
     from pywrap.errors import SocksError
-    from pywrap.intercept.recorder import Recorder
+    from pywrap.intercept.call_recorder import Recorder
     from pywrap.socks.wire import Endpoint
 
 

@@ -8,16 +8,16 @@ item or several with commas between; a part that is not there is everything::
     deny from 192.0.2.0/24
 
 Commands are connect, bind, udp and resolve; destinations are those of the client's routes
-(``pywrap.config.rules``). A destination that is a name is judged twice: as this name, before anything is
-looked up, and as each address that it leads to, so that no owner of a name can choose what is reached (DNS
-rebinding). An address that is allowed only by a rule for everything is not meant when it is guarded.
+(``pywrap.config.route_rules``). A destination that is a name is judged twice: as this name, before anything
+is looked up, and as each address that it leads to, so that no owner of a name can choose what is reached
+(DNS rebinding). An address that is allowed only by a rule for everything is not meant when it is guarded.
 """
 
 from __future__ import annotations
 
 from pywrap.config.host import parse_network
 from pywrap.config.matching import Destinations, Network
-from pywrap.config.rules import parse_rule
+from pywrap.config.route_rules import parse_rule
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError
 from pywrap.frozen import frozen

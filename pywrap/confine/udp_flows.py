@@ -24,7 +24,7 @@ from functools import partial
 from time import monotonic
 
 from pywrap.confine import packets
-from pywrap.confine.sockets import ORIGINAL_DESTINATION
+from pywrap.confine.inside_sockets import ORIGINAL_DESTINATION
 from pywrap.errors import ProtocolError, SocksError
 from pywrap.relay.loop import IN
 from pywrap.socks.datagram import Reassembly, pack_header, unpack_header

@@ -12,7 +12,7 @@ import os
 
 from pywrap.intercept import originals
 from pywrap.intercept.hand_over import put
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 from pywrap.intercept.tcp.placeholder_socket import placeholder
 from pywrap.tunnel.attempt import POLLIN
 

@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pywrap.server.access_rules import Judge
     from pywrap.server.record import Traffic
-    from pywrap.server.rules import Judge
     from pywrap.server.tcp.dial import Answer, Resolver, SockAddr
     from pywrap.server.threads import Job
     from pywrap.socks.wire import Endpoint

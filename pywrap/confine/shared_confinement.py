@@ -30,12 +30,12 @@ from _socket import (
 
 from pywrap.confine import namespaces, notes
 from pywrap.confine.broker import Broker, allow_many_descriptors
+from pywrap.confine.inside_sockets import Sockets
 from pywrap.confine.last_bytes import PATIENCE, LastBytes
 from pywrap.confine.launcher import CannotConfine, receive_sockets, set_up
 from pywrap.confine.processes import processes
 from pywrap.confine.publish import Maker, Publication, listen
 from pywrap.confine.remedies import explain
-from pywrap.confine.sockets import Sockets
 from pywrap.errors import ConfigError
 from pywrap.programs.joining import BECOME, FOLDER, LOOK, Note
 from pywrap.relay.loop import IN, Loop

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pywrap.intercept.sockets import inode, is_open
+from pywrap.intercept.socket_inodes import inode, is_open
 
 
 def test_a_copy_is_the_same_socket():
