@@ -54,7 +54,9 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 AF_PACKET = 17
 
 # What replaces functions of ``socket`` beside ``lazy``.
-_PARTS = tuple(f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket"))
+_PARTS = tuple(
+    f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
+)
 
 _settings: Callable[[], Settings] | None = None
 _handed: Callable[[], str] | None = None

@@ -1,7 +1,7 @@
 """Derived classes that put methods in front of C's in some sockets, and in no other.
 
-Only datagram sockets (``udp.datagram_methods``) and sockets that listen at a proxy (``bind.listener``) become of such
-a class. It is derived from the socket's own class, and has its name and its layout.
+Only datagram sockets (``udp.datagram_methods``) and sockets that listen at a proxy (``bind.listener``) become
+of such a class. It is derived from the socket's own class, and has its name and its layout.
 """
 
 from __future__ import annotations
