@@ -216,6 +216,9 @@ def test_a_decision_is_explained(args, words, status):
         (("nobody", "-", "connect", "x:1"), "not an address: `nobody`"),
         (("::1", "-", "conect", "x:1"), "unknown value of `--explain`: `conect`"),
         (("::1", "-", "connect", "x:y"), "not HOST:PORT: `x:y`"),
+        (("::1", "-", "connect", "x:65536"), "not HOST:PORT: `x:65536`"),
+        (("::1", "-", "udp", "x"), "not HOST:PORT: `x`"),
+        (("::1", "-", "bind", "[::1"), "not HOST:PORT: `[::1`"),
     ],
 )
 def test_what_cannot_be_explained(words, message):
