@@ -205,6 +205,7 @@ class Program:
             if fixed:
                 log.warning(f"SIGHUP: needs a restart: {', '.join(fixed).replace('_', '-')}")
             self._users = users
+            self._options = replace(self._options, drain=options.drain)
             read = counted(len(options.rules), "rule")
             log.note(
                 f"SIGHUP: read again: {read}, {'no users' if users is None else counted(len(users), 'user')}"

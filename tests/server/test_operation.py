@@ -66,6 +66,20 @@ def test_draining_has_a_limit(program, target, end):  # noqa: F811
     near.close()
 
 
+def test_the_time_for_draining_is_read_again(program, target, tmp_path):  # noqa: F811
+    path = tmp_path / "pysocksd.conf"
+    path.write_text("listen 127.0.0.1:0\ndrain 30\n")
+    pysocksd = program("-f", str(path))
+    near = request(target, pysocksd.listening())
+    path.write_text("listen 127.0.0.1:0\ndrain 0.05\n")
+    pysocksd.process.send_signal(signal.SIGHUP)
+    told(pysocksd)
+    pysocksd.process.send_signal(signal.SIGTERM)
+    assert line_with(pysocksd, "SIGTERM").endswith(" within 0.05 s")
+    assert pysocksd.process.wait() == 0
+    near.close()
+
+
 def test_draining_nothing_ends_at_once(program):  # noqa: F811
     pysocksd = program("-l", "127.0.0.1:0", "--drain", "30")
     pysocksd.listening()
