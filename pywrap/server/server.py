@@ -216,6 +216,12 @@ class Server:
         names = [listener.getsockname() for listener in self._listeners]
         return [Endpoint(name[0], name[1]) for name in names]
 
+    @property
+    def tls_addresses(self) -> list[Endpoint]:
+        """Those of ``addresses`` where clients speak TLS first."""
+        both = zip(self._listeners, self.addresses, strict=True)
+        return [address for listener, address in both if listener.fileno() in self._with_tls]
+
     def run(self) -> None:
         """Serve until ``stop()``; then end every connection."""
         try:

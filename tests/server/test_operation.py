@@ -274,6 +274,18 @@ def start(manager, *args, pass_fds=(), env=()):
     )
 
 
+def test_workers_say_where_they_listen_that_systemd_does_for_them(manager):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        high = os.dup(listener.fileno())
+        with start(manager, "--workers", "2", pass_fds=[high]) as process:
+            os.close(high)
+            assert manager.recv(1000).split(b"\n") == [b"READY=1", b"STATUS=2 workers"]
+            line = process.stderr.readline()
+            assert line == f"pysocksd: listening on 127.0.0.1:{listener.getsockname()[1]}\n"
+            process.terminate()
+        assert process.returncode == 0
+
+
 def test_systemd_hands_over_sockets_and_is_told_of_states(manager, target):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         high = os.dup(listener.fileno())
