@@ -18,7 +18,7 @@ from _socket import (
 )
 
 from pywrap.relay.loop import ERR, IN, OUT
-from pywrap.relay.pumps import BUFFER, CopyPump, SinkLost, SourceLost, SplicePump
+from pywrap.relay.pumps import BUFFER, PIPE, CopyPump, SinkLost, SourceLost, SplicePump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 # Bytes, of a tunnel with a rate.
 _LEAST_PIECE = 1024
+
+# An eighth of a second at a time, so that a slow tunnel is no jerky one.
+_PIECES_A_SECOND = 8
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -90,8 +93,7 @@ class Relay:
         self._down = Direction(self, target, client)
         self._up.back, self._down.back = self._down, self._up
         if throttles is not None:
-            # An eighth of a second at a time, so that a slow tunnel is no jerky one.
-            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // 8))]
+            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // _PIECES_A_SECOND))]
             self._up.throttle(throttles[0])
             self._down.throttle(throttles[1])
 
@@ -150,6 +152,11 @@ class Brake:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.timer: Timer | None = None
+
+    @property
+    def may_fill_pipe(self) -> bool:
+        """Whether what a pipe holds is no more than a piece of what may pass in a second."""
+        return self.bucket.rate // _PIECES_A_SECOND >= PIPE
 
 
 class Direction:
@@ -213,7 +220,11 @@ class Direction:
             if pump.held:
                 pump.flush(self.sink)
             elif not self._ended and (self._brake is None or self._brake.timer is None):
-                if self._bulk and type(pump) is CopyPump:
+                if (
+                    self._bulk
+                    and type(pump) is CopyPump
+                    and (self._brake is None or self._brake.may_fill_pipe)
+                ):
                     pump = self._speed_up()
                 count = pump.move(self.source, self.sink)
                 self.carried += count
