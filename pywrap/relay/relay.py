@@ -17,7 +17,7 @@ from _socket import (
     TCP_NODELAY,
 )
 
-from pywrap.relay.loop import ERR, IN, OUT
+from pywrap.relay.loop import ERR, HUP, IN, OUT
 from pywrap.relay.pumps import BUFFER, PIPE, CopyPump, SinkLost, SourceLost, SplicePump
 
 TYPE_CHECKING = False
@@ -212,6 +212,10 @@ class Direction:
             self.back.run()
         if events & IN and not self.relay.over:
             self.run()
+        if events & HUP and not self._events and not self.relay.over:
+            # Of a socket pair (``wrapped``) whose other end is closed. It cannot be declined, and nothing
+            # more comes: what is in the socket is read when the sink takes it.
+            self.relay.loop.unwatch(self.source.fileno())
 
     def run(self) -> None:
         """Move what can be moved now, within reason: the others wait."""

@@ -131,6 +131,14 @@ def test_the_end_waits_for_what_is_held(tube):
     assert tube.ended == [(len(sent), 0)]
 
 
+def test_a_source_that_is_gone_waits_for_its_slow_reader_without_spinning(tube):
+    sent = tube.fill(tube.client)
+    tube.client.close()
+    tube.settle()
+    assert tube.drain(tube.target) == sent
+    assert tube.target.recv(100) == b""
+
+
 def test_a_slow_reader_stops_its_writer_and_nothing_else(tube):
     sent = tube.fill(tube.client)
     # What the server itself holds of it is bounded; the rest is in the kernel's buffers.
