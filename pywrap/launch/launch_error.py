@@ -17,4 +17,4 @@ class LaunchError(Exception):
 
 
 class NotCovered(LaunchError):
-    """The patches cannot cover PROGRAM. Confined, it can run all the same."""
+    """The patches cannot cover PROGRAM. It can still run in a confinement."""
