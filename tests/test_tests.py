@@ -138,6 +138,7 @@ ELSEWHERE = {
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/inside_sockets": "confine/test_connections.py confine/test_udp.py",
         "confine/tickets": "confine/test_secured.py",
+        "confine/relay_socket": "confine/test_udp.py confine/test_udp_channel.py",
     },
 }
 

@@ -49,6 +49,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     "broker": (
         *("config.matching", "confine.attempts", "confine.broker", "confine.udp_flows"),
+        *("confine.relay_socket", "confine.udp_channel", "tunnel.request_port"),
         *("confine.dns_message", "confine.syn_gate", "confine.listeners", "confine.name_server"),
         *("confine.name_stream", "confine.netlink", "confine.outside", "confine.packets"),
         *("confine.ruleset", "confine.inside_sockets", "confine.tickets", "confine.twins", "relay.securing"),
