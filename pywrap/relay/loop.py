@@ -47,11 +47,12 @@ _BATCH = 256
 class Loop:
     """``failed`` is called with what a handler without an owner raises; without it, ``run()`` raises that.
 
-    ``owner`` is the owner of the handler that runs now.
+    ``owner`` is the owner of the handler that runs now; ``turns`` is how often the loop has been round.
     """
 
     def __init__(self, failed: Callable[[Exception], None] | None = None) -> None:
         self.owner: Owner | None = None
+        self.turns = 0
         self._failed = failed
         self._epoll = epoll()
         self._handlers: dict[int, tuple[Handler, Owner | None]] = {}
@@ -164,6 +165,7 @@ class Loop:
         Return how many descriptors were ready.
         """
         handlers = self._handlers
+        self.turns += 1
         batch = self._epoll.poll(wait, _BATCH)
         for fd, events in batch:
             watched = handlers.get(fd)
