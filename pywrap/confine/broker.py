@@ -55,6 +55,9 @@ class Broker:
     ) -> None:
         self.loop = loop
         self._sockets = sockets
+        for listener in sockets.listeners:
+            # What is accepted has it from there; nothing is, before there is a gate.
+            prepare(listener)
         self._pipes = Pipes(loop)
         self._buffer = memoryview(bytearray(BUFFER))
         self._outside = Outside(settings, loop, program)
