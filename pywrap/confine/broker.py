@@ -89,6 +89,11 @@ class Broker:
         """Bytes of the connections that stand."""
         return sum(relay.moved for relay in self._relays)
 
+    @property
+    def has_last_words(self) -> bool:
+        """Whether what ``close`` says is waited for: lines of the log, the end of TLS."""
+        return self._outside.log is not None or bool(self._outside.settings.secured_hops)
+
     def close(self) -> None:
         """End everything; by a RST what has not been sent completely."""
         for published in self._published:

@@ -9,6 +9,9 @@
   process id does. Its descendants then have no network.
 * Processes that the program leaves behind keep their network: a copy of the launcher goes on as the broker
   until the last of them has ended.
+
+There is a copy at each end, since a look for such processes takes a millisecond, and the last close of a
+packet socket 12 (packet_release(), an RCU grace period): nothing waits for the copy.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import struct
 
 from pywrap.confine import kernel
 from pywrap.confine.last_bytes import MOMENT, LastBytes
-from pywrap.confine.left_behind import take_over
+from pywrap.confine.left_behind import leave_caller, take_over
 from pywrap.confine.processes import processes
 from pywrap.relay.loop import IN
 
@@ -51,6 +54,8 @@ class Supervisor:
         self._pid = pid
         self._namespace = namespace
         self._status: int | None = None
+        # In the copy: a pipe that ends with the launcher.
+        self._launcher = -1
         # Passed on when a process has sent them. What the terminal sends, it sends to the program as well.
         self._passed_on = signals - _NOT_PASSED_ON
         self._signals = kernel.signalfd(signals)
@@ -63,8 +68,11 @@ class Supervisor:
         self._loop.run()
         self._broker.close()
         assert self._status is not None, "the loop ends with the program"
-        _leave_closing_to_a_child()
-        _end_as(self._status)
+        if self._launcher < 0 and not self._is_copied():
+            _end_as(self._status)
+        # The packet socket's last close is to be the copy's.
+        os.read(self._launcher, 1)
+        os._exit(0)
 
     def _on_signal(self, events: int) -> None:
         try:
@@ -93,25 +101,38 @@ class Supervisor:
                 self._program_has_ended(status)
 
     def _program_has_ended(self, status: int) -> None:
-        if set(processes(self._namespace)).difference(self._broker.helpers):
+        def leave() -> None:
             self._leave_a_copy(status)
-        else:
-            LastBytes(
-                self._loop,
-                self._broker,
-                MOMENT,
-                sent=self._loop.stop,
-                late=lambda: self._leave_a_copy(status),
-                extends=False,
-            )
+
+        def end() -> None:
+            if self._broker.has_last_words and not processes(self._namespace, self._broker.helpers):
+                self._loop.stop()
+            else:
+                leave()
+
+        LastBytes(self._loop, self._broker, MOMENT, sent=end, late=leave, extends=False)
 
     def _leave_a_copy(self, status: int) -> None:
-        """End as the program has; a copy of this process goes on with what is still to be done."""
-        if os.fork():
+        """End as the program has; a copy of this process does what is still to be done."""
+        if self._is_copied():
+            self._loop.unwatch(self._signals)
+            take_over(self._loop, self._broker, self._namespace)
+        else:
             _end_as(status)
-        self._status = 0
-        self._loop.unwatch(self._signals)
-        take_over(self._loop, self._broker, self._namespace)
+
+    def _is_copied(self) -> bool:
+        """Make a copy; tell whether this is it. Where no process is to be had, there is none."""
+        read, write = os.pipe()
+        try:
+            copy = os.fork()
+        except OSError:
+            return False
+        if copy:
+            return False
+        os.close(write)
+        self._launcher = read
+        leave_caller()
+        return True
 
     def _stop_too(self, number: int) -> None:
         """The program has stopped: so does its job, as the shell that started it sees it."""
@@ -124,24 +145,6 @@ class Supervisor:
     def _tell(self, number: int) -> None:
         if self._status is None:
             os.kill(self._pid, number)
-
-
-def _leave_closing_to_a_child() -> None:
-    """The last close of a packet socket takes 12 ms (packet_release(), an RCU grace period): wait not for it.
-
-    A child that holds it until this process has ended pays for that, and nothing waits for the child.
-    """
-    read, write = os.pipe()
-    if os.fork():
-        return
-    try:
-        os.setsid()
-        # The caller's output ends with this process, and not with the child.
-        os.closerange(0, 3)
-        os.close(write)
-        os.read(read, 1)
-    finally:
-        os._exit(0)
 
 
 def _end_as(status: int) -> NoReturn:

@@ -80,6 +80,11 @@ def test_a_signal_ends_both(client):
         client.run("sh", "-c", f"kill -{int(number)} $$", status=-number)
 
 
+def test_the_status_is_the_programs_where_the_launcher_can_make_no_copy_of_itself(client):
+    # Root's processes are not counted.
+    client.run("sh", "-c", "prlimit --pid $PPID --nproc=0:0; exit 7", status=7)
+
+
 def test_what_cannot_run(client, package):
     assert "No such file" in client.run("/bin/sh-that-is-not-there", status=127).err or True
     script = package / f"script-{client.user}"
