@@ -10,11 +10,11 @@ import errno
 import resource
 from _socket import inet_pton, socket
 
-from pywrap.confine.gate import Gate
 from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
+from pywrap.confine.syn_gate import Gate
 from pywrap.confine.twins import Twins
 from pywrap.confine.udp_flows import Datagrams
 from pywrap.relay.loop import IN, Loop
@@ -28,10 +28,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.confine.askers import Asker
-    from pywrap.confine.gate import Request
     from pywrap.confine.inside_sockets import Sockets
     from pywrap.confine.outside import OnEnd
     from pywrap.confine.publish import Maker, Published
+    from pywrap.confine.syn_gate import Request
     from pywrap.errors import SocksError
     from pywrap.tunnel.routes import Verdict
 

@@ -5,10 +5,10 @@ It is installed in four steps, so that a program pays for what it uses only:
 * ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
 * ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
-  they are called (``patches.lazy``). The others (``accept``, ``getpeername``, ``lifecycle``, ``sockopt``)
-  look into tables that are still empty (``registry``);
-* the first call of a function of ``patches.lazy``: the implementations (``patches.implementations``), which
-  import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
+  they are called (``patches.replaced_functions``). The others (``accept``, ``getpeername``, ``lifecycle``,
+  ``sockopt``) look into tables that are still empty (``registry``);
+* the first call of one of ``patches.replaced_functions``: the implementations (``patches.implementations``),
+  which import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
 
 Each step may be interrupted by code of the program that connects, and by another thread (``loading``,
 ``lock``).
@@ -53,7 +53,7 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
-# What replaces functions of ``socket`` beside ``lazy``.
+# What replaces functions of ``socket`` beside ``replaced_functions``.
 _PARTS = tuple(
     f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
 )
@@ -227,7 +227,7 @@ def _patch(module: Any) -> None:
     Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     _prepare()
-    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
+    load("pywrap.intercept.patches.replaced_functions").install(_patches, module, current)
     load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
     for part in _PARTS:
         load(part).install(_patches, module, _registry)
