@@ -128,6 +128,7 @@ ELSEWHERE = {
         "confine/kernel": "confine/test_launching.py",
         "confine/launcher": "confine/test_launching.py confine/test_forbidden.py",
         "confine/left_behind": "confine/test_launching.py",
+        "confine/supervisor": "confine/test_launching.py",
         "confine/listeners": "confine/test_publish.py",
         "confine/mounts": "confine/test_names.py",
         "confine/name_server": "confine/test_names.py confine/test_dns_modes.py",

@@ -12,7 +12,6 @@ import stat
 
 from pywrap.config.settings_env import CONFINED
 from pywrap.confine.launcher import CannotConfine, CannotExecute, run
-from pywrap.confine.remedies import explain
 from pywrap.errors import ConfigError
 from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.messages import Messages
@@ -50,6 +49,9 @@ def launch(
     try:
         run(settings, file, command, lambda namespace: {**variables, CONFINED: namespace}, publications)
     except CannotConfine as err:
+        # Imported here, as most machines allow it, and the program waits for what is imported before.
+        from pywrap.confine.remedies import explain
+
         cause, remedy = explain(err.error)
         what = f"{uncovered.reason}; it" if uncovered else f"`{file}`"
         raise LaunchError(f"{what} cannot be confined: {cause}", remedy, 125) from err

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from collections import deque
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 
 from pywrap.relay.timers import Timer, Timers
@@ -20,6 +19,7 @@ from pywrap.relay.timers import Timer, Timers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections import deque
     from collections.abc import Callable
     from typing import Protocol, TypeAlias
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def failed(self, err: Exception) -> None:
             """A handler of this owner has raised ``err``: report it, and end the owner's work."""
 
+else:
+    # Without what else ``collections`` defines, in a millisecond for which a confined program waits.
+    from _collections import deque
 
 IN = EPOLLIN
 OUT = EPOLLOUT
