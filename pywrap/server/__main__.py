@@ -12,10 +12,10 @@ from pywrap.frozen import replace
 from pywrap.server import systemd, workers
 from pywrap.server.command_line import help_text, parse
 from pywrap.server.counters import Counters, Page
-from pywrap.server.log import Log
 from pywrap.server.option_table import DEFAULT_FILE, DEFAULT_LISTEN
 from pywrap.server.option_values import UsageError, is_loopback
 from pywrap.server.server import Server, fast_open_is_allowed
+from pywrap.server.stderr_log import Log
 from pywrap.server.upstream import Upstream
 from pywrap.server.users import add_user, read_users
 from pywrap.socks.serve import Gssapi

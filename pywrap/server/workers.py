@@ -32,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pywrap.server.log import Log
+    from pywrap.server.stderr_log import Log
 
     Listen = tuple[tuple[str, int], ...]
 
