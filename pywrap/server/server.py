@@ -323,8 +323,11 @@ class Server:
         """Go through other proxies.
 
         Raises:
-            ConfigError: one of their files cannot be read; all stays as it was.
+            ConfigError: a file of theirs cannot be read, or the nearest is this server; all stays as it was.
         """
+        own = upstream.hop_to_itself(self._is_own)
+        if own is not None:
+            raise ConfigError(f"the proxy is this server itself: {own}")
         if upstream.secured_hops:
             # Imported here: most servers need no TLS.
             from pywrap.relay.securing import Securing

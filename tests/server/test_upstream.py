@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from pywrap.errors import ConfigError
+from pywrap.server.server import Server
 from tests.support import peers
 from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
@@ -33,6 +35,25 @@ def test_a_server_behind_a_server_behind_a_server(client, target):
         # Only the first of them, at the end, looks the name up.
         for server in servers:
             assert server.asked == [("CONNECT", "localhost", target.port)]
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("more", [(), ("socks5h://192.0.2.1",)])
+def test_a_server_that_is_its_own_proxy_does_not_start(listen, host, more):
+    with socket.create_server((listen, 0)) as listener, socket.socket(fileno=listener.detach()) as own:
+        itself = f"{host}:{own.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"^the proxy is this server itself: {itself}$"):
+            Server([], sockets=[own], upstream=through(f"socks5h://{itself}", *more))
+
+
+def test_a_way_that_leads_on_from_this_server_is_one(target):
+    with Server([("127.0.0.1", 0)]) as server:
+        itself = f"socks5h://{server.addresses[0]}"
+        routes = ["127.0.0.0/8 direct"]
+        server.set_upstream(through(itself, f"socks5h://127.0.0.1:{target.port}", routes=routes))
+        with pytest.raises(ConfigError):
+            server.set_upstream(through(itself, routes=routes))
 
 
 def test_datagrams_too(client):
