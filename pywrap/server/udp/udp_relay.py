@@ -13,7 +13,7 @@ from pywrap.server.udp.peer_names import DENIED, PeerNames
 from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.gssapi import Encapsulation
-from pywrap.socks.wire import packed, unbracketed, unmapped
+from pywrap.socks.wire import packed, unmapped, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Datagrams:
             self._drop_fragments(self._reassembly.abandoned)
             payload = b"" if whole is None else whole
         if not header.fragment or whole is not None:
-            self._route(unbracketed(header.endpoint), bytes(data[3 : header.size]), payload)
+            self._route(with_plain_address(header.endpoint), bytes(data[3 : header.size]), payload)
         if not is_certain:
             self._source = source
 
