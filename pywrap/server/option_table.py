@@ -23,9 +23,9 @@ DEFAULT_FILE = "/etc/pysocksd.conf"
 class Option:
     """One option. ``read(text, shown)`` makes its value; ``shown`` is its name in messages.
 
-    ``metavar``: what the help calls its value, or several with blanks between them; "" for a flag. ``many``:
-    it may be repeated. ``limit``: the field of ``Limits`` that it sets. ``words``: values that completions
-    offer.
+    ``metavar``: the name of its value in the help, or several with blanks between them; "" for a flag.
+    ``many``: whether it may be repeated. ``limit``: the field of ``Limits`` that it sets. ``words``: values
+    that completions offer.
     """
 
     name: str
