@@ -1,15 +1,15 @@
 """The two processes of a confined run: the program, in its namespaces, and the launcher, which is the broker.
 
 The launcher forks. The child enters the namespaces, sets them up, makes the sockets, hands them to its parent
-and becomes the program. The parent serves, and stands for the program before the process that started it:
+and becomes the program. The parent serves, and behaves like the program towards the process that started it:
 
 * Both are in one process group, so the terminal's signals (Ctrl-C, Ctrl-Z, SIGWINCH, a hang-up) reach the
   program by themselves, and a pipeline stays one job. The launcher acts on none of these itself.
 * Signals that another process sends to the launcher are passed on.
 * The launcher stops when the program has stopped, and continues it when it is continued itself.
 * It ends as the program ends: with its status, or by the same signal.
-* The kernel kills the program when the launcher is killed: that is what killing an unconfined program by its
-  process id does. Its descendants then have no network.
+* When the launcher is killed, the kernel kills the program, so that a SIGKILL to the pid that the caller
+  knows ends the program. Its descendants then have no network.
 * Processes that the program leaves behind keep their network: a copy of the launcher goes on as the broker
   until the last of them has ended.
 """
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 _SCM_RIGHTS = 1
 _MOST_SOCKETS = 8
 
-# What the launcher learns by its descriptor, instead of being interrupted or ended.
+# Signals that the launcher reads from a descriptor (signalfd(2)), instead of being interrupted or ended by
+# them.
 _SIGNALS = frozenset(
     {
         *(signal.SIGCHLD, signal.SIGCONT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
@@ -53,13 +54,13 @@ _SIGNALS = frozenset(
         *(signal.SIGALRM, signal.SIGWINCH, signal.SIGPIPE, signal.SIGPWR, signal.SIGIO),
     }
 )
-# Passed on when a process has sent them. What the terminal sends, it sends to the program as well.
+# Signals that are passed on to the program when a process has sent them; the terminal sends its own to both.
 _PASSED_ON = _SIGNALS - {signal.SIGCHLD, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU}
 _FROM_KERNEL = 0x80  # SI_KERNEL
 
 
 class CannotConfine(Exception):
-    """This machine does not allow it, or not all of it; ``error`` is the kernel's word."""
+    """This machine does not allow a confinement; ``error``: that of the kernel."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error.strerror or error))
@@ -67,7 +68,7 @@ class CannotConfine(Exception):
 
 
 class CannotExecute(Exception):
-    """The program cannot be executed; ``errno`` is that of execve(2)."""
+    """The program cannot be executed; ``errno``: that of execve(2)."""
 
     def __init__(self, number: int) -> None:
         super().__init__(os.strerror(number))
@@ -83,13 +84,13 @@ def run(
 ) -> NoReturn:
     """Execute ``command``, whose file is ``file``, in a confinement; end as it ends.
 
-    ``environment(namespace)`` is the program's, ``namespace`` being what its ``/proc/self/ns/net`` says.
-    ``settings`` are the broker's. ``publications``: servers inside that are reached from outside.
+    ``environment(namespace)``: the environment of the program; ``namespace``: the target of its
+    ``/proc/self/ns/net``. ``settings``: those of the broker. ``publications``: servers inside that are
+    reached from outside.
 
     Raises:
-        CannotConfine: nothing was started.
-        CannotExecute: likewise.
-        ConfigError: the program would inherit a way out, or a port outside is not to be had.
+        CannotConfine, CannotExecute: nothing was started.
+        ConfigError: the program would inherit a socket of the network outside, or a port outside is not free.
     """
     places = _listen(publications)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -100,7 +101,7 @@ def run(
         _become_program(far, settings, file, command, environment, must_wait=bool(places))
     far.close()
 
-    # While the child sets itself up.
+    # Read here, while the child sets itself up.
     archive.read("broker")
     from pywrap.confine.broker import Broker, allow_many_descriptors
     from pywrap.confine.inside_sockets import Sockets
@@ -110,7 +111,8 @@ def run(
     loop = Loop()
     broker = Broker(settings, Sockets(made), loop, repeats, pid, os.path.basename(file))
     if places:
-        # While the child is still what it was: a process that executes a setuid program is not entered.
+        # Before the child executes the program: the namespaces of a process that has executed a setuid
+        # program cannot be entered.
         from pywrap.confine.publish import Maker
 
         broker.publish(places, Maker(pid))
@@ -142,15 +144,17 @@ def _become_program(
     environment: Callable[[str], Mapping[str, str]],
     must_wait: bool,
 ) -> NoReturn:
-    """``must_wait``: for the parent's word. Otherwise the program starts while the parent is still getting
-    ready to serve: what it sends meanwhile waits in the sockets.
+    """Set up the namespaces, and execute the program in them.
+
+    ``must_wait``: whether to wait for a byte of the parent before the exec. Without it, the program starts
+    while the parent is still getting ready to serve: its packets wait in the sockets meanwhile.
     """
     status = 125
     try:
         kernel.die_with_parent(signal.SIGKILL)
         if set_up(channel, settings) and (not must_wait or channel.recv(2) == b"go"):
             variables = dict(environment(os.readlink("/proc/self/ns/net")))
-            # Python ignores these, and what is ignored stays so through an exec.
+            # Python ignores these signals, and an ignored signal stays ignored through an exec.
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
@@ -165,7 +169,10 @@ def _become_program(
 
 
 def set_up(channel: socket, settings: Settings) -> bool:
-    """Take this process into namespaces of its own; hand the sockets, or what went wrong, to ``channel``."""
+    """Take this process into namespaces of its own; send the sockets, or the error, to ``channel``.
+
+    Return whether it succeeded.
+    """
     try:
         _set_up(channel, settings)
     except ConfigError as err:
@@ -184,7 +191,7 @@ def _set_up(channel: socket, settings: Settings) -> None:
     namespaces.refuse_foreign_sockets()
     port = namespaces.unprivileged_port()
     namespaces.enter()
-    # Into a namespace of its own, the kernel forgets it.
+    # Set again: the kernel forgets it when a process enters a user namespace.
     kernel.die_with_parent(signal.SIGKILL)
     ipv6 = namespaces.set_up(settings.timeout, port)
     mounts.set_up()
@@ -202,10 +209,10 @@ def _set_up(channel: socket, settings: Settings) -> None:
 
 
 def receive_sockets(channel: socket, pid: int) -> tuple[list[socket], bool, str]:
-    """What ``set_up`` in the child ``pid`` hands out: sockets, whether SYNs are repeated, the namespace.
+    """The message of ``set_up`` in the child ``pid``: sockets, whether SYNs are repeated, the namespace.
 
     Raises:
-        CannotConfine, ConfigError: the child has ended with this.
+        CannotConfine, ConfigError: the child has ended with this error.
     """
     data, extra, *_ = channel.recvmsg(4096, 256)
     if data[:1] == b"S":
@@ -243,7 +250,7 @@ class _Launcher:
         loop.watch(self._signals, IN, self._on_signal)
 
     def run(self) -> NoReturn:
-        # It may have ended, or stopped, before there was a descriptor to tell.
+        # The program may have ended, or stopped, before the descriptor for signals was made.
         self._look_at_program()
         self._loop.run()
         self._broker.close()
@@ -261,7 +268,7 @@ class _Launcher:
             if number == signal.SIGCHLD:
                 self._look_at_program()
             elif number == signal.SIGCONT:
-                # Continued, by any process: so is the program.
+                # A process has continued the launcher, so the program is continued too.
                 self._tell(signal.SIGCONT)
             elif code != _FROM_KERNEL and number in _PASSED_ON and sender != self._pid:
                 self._tell(number)
@@ -291,7 +298,7 @@ class _Launcher:
             )
 
     def _leave_a_copy(self, status: int) -> None:
-        """End as the program has; a copy of this process goes on with what is still to be done."""
+        """End as the program has; a copy of this process goes on as the broker of what is left."""
         if os.fork():
             _end_as(status)
         self._status = 0
@@ -299,12 +306,12 @@ class _Launcher:
         take_over(self._loop, self._broker, self._namespace)
 
     def _stop_too(self, number: int) -> None:
-        """The program has stopped: so does its job, as the shell that started it sees it."""
+        """Stop as the program has, so that the shell that started it sees a stopped job."""
         if number not in (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU):
             return
-        # Not by the others: they are blocked here.
+        # By SIGSTOP, since the other stop signals are blocked here.
         os.kill(os.getpid(), signal.SIGSTOP)
-        # Here it is continued, and the descriptor tells of SIGCONT.
+        # It goes on here when it is continued; the descriptor then reports SIGCONT.
 
     def _tell(self, number: int) -> None:
         if self._status is None:
@@ -312,16 +319,16 @@ class _Launcher:
 
 
 def _leave_closing_to_a_child() -> None:
-    """The last close of a packet socket takes 12 ms (packet_release(), an RCU grace period): wait not for it.
+    """Let a child close the packet socket, whose last close takes 12 ms (packet_release(), an RCU wait).
 
-    A child that holds it until this process has ended pays for that, and nothing waits for the child.
+    The child holds the socket until this process has ended, and no process waits for the child.
     """
     read, write = os.pipe()
     if os.fork():
         return
     try:
         os.setsid()
-        # The caller's output ends with this process, and not with the child.
+        # Closed, so that a reader of the caller's output sees its end with this process, not with the child.
         os.closerange(0, 3)
         os.close(write)
         os.read(read, 1)
@@ -332,7 +339,7 @@ def _leave_closing_to_a_child() -> None:
 def _end_as(status: int) -> NoReturn:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        # The program's core, if any, is there already.
+        # No core dump of the launcher: the program has made its own, if any.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(number, signal.SIG_DFL) if number not in (signal.SIGKILL, signal.SIGSTOP) else None
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

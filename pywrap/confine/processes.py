@@ -1,4 +1,4 @@
-"""The processes that are in a confinement, as /proc has them."""
+"""Finds the processes in a confinement, in /proc."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def processes(namespace: str) -> list[int]:
-    """The processes whose network is ``namespace``, a target of ``/proc/PID/ns/net``, without this one."""
+    """The pids of processes in ``namespace``, a target of ``/proc/PID/ns/net``, without this one."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -14,6 +14,6 @@ def processes(namespace: str) -> list[int]:
                 if os.readlink(f"/proc/{name}/ns/net") == namespace:
                     found.append(int(name))
             except OSError:
-                # It has ended, or is another user's.
+                # The process has ended, or is of another user.
                 continue
     return found

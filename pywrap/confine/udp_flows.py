@@ -1,10 +1,11 @@
 """UDP of the programs inside: through associations, directly, or refused, as the rules say.
 
 Each local address and port of a program is a ``Flow``, with one association for each chain, as a patched
-program has for each socket. Answers come from the address that the program sent to: a datagram whose source
-the proxy tells as an address, of what was sent to by name, belongs to the name that was sent to at that port.
-Two names at one port have two associations. The kernel inside delivers an answer only to the socket that it
-is for, so a connected one hears nothing else; where nothing can be sent, it hears an ICMP port unreachable.
+program has for each socket. The program gets answers from the address to which it sent. Where it sent to the
+placeholder of a name, the proxy names an address as the source: the answer then belongs to the name at that
+port. Two names at one port have two associations. The kernel inside delivers an answer only to the right
+socket, so a connected one gets nothing else; where nothing can be sent, the program gets an ICMP port
+unreachable.
 """
 
 from __future__ import annotations
@@ -46,19 +47,19 @@ if TYPE_CHECKING:
     # An address of 4 or 16 bytes, and a port.
     Place: TypeAlias = tuple[bytes, int]
 
-# Flows at a time; the one that was idle longest makes room. Each has a descriptor or two.
+# How many flows there may be, each with a descriptor or two; then the one that was idle longest is ended.
 MOST = 512
-# Seconds without a datagram, after which a flow ends: what a NAT has for UDP at the least (RFC 4787).
+# Seconds without a datagram, after which a flow ends: more than the minimum that RFC 4787 sets for NATs.
 IDLE = 180.0
 _SWEEP = 15.0
-# Datagrams that wait for an association, for each.
+# How many datagrams may wait for each association.
 _QUEUE = 32
-# Seconds for which an association stays after the last datagram of a program that has ended. A proxy that
-# hears of its end first may drop what waits in its own socket (Dante 1.4.2).
+# Seconds for which an association stays after the last datagram of a program that has ended. If the control
+# connection ended first, a proxy might drop datagrams in its own socket's buffer (Dante 1.4.2).
 _LINGER = 0.2
-# Seconds for which an association that failed is not asked for again.
+# Seconds for which an association is not set up again after a failure.
 _FAILED_FOR = 1.0
-# Destinations that a flow remembers.
+# How many destinations a flow remembers.
 _DESTINATIONS = 4096
 _BATCH = 64
 _LONGEST = 65535
@@ -66,7 +67,7 @@ _NAMES = 53
 
 
 class Datagrams:
-    """``sockets`` are of the namespace, one for each family; ``send`` sends a frame into it."""
+    """All flows. ``sockets``: of the namespace, one for each family. ``send(frame)``: sends into it."""
 
     def __init__(
         self, outside: Outside, names: NameServer, sockets: list[socket], send: Callable[[bytes], None]
@@ -86,7 +87,7 @@ class Datagrams:
             self._end(flow)
 
     def has_unsent(self) -> bool:
-        """Take what is in the sockets; tell whether any datagram still waits for an association or a name."""
+        """Read from the sockets; return whether any datagram waits for an association or a name."""
         for sock in self._sockets:
             while self._receive(sock):
                 pass
@@ -96,7 +97,7 @@ class Datagrams:
         self._receive(sock)
 
     def _receive(self, sock: socket) -> bool:
-        """Take a number of datagrams; tell whether there may be more."""
+        """Read a number of datagrams; return whether there may be more."""
         family = sock.family
         for _ in range(_BATCH):
             try:
@@ -104,7 +105,7 @@ class Datagrams:
             except BlockingIOError:
                 return False
             except OSError:
-                # An ICMP error about a datagram of another flow.
+                # The error is an ICMP error about a datagram of another flow.
                 continue
             destination = _destination(extra, family)
             if destination is None:
@@ -130,12 +131,12 @@ class Datagrams:
         flow.take(destination, data)
 
     def answer(self, to: Place, source: Place, data: bytes) -> None:
-        """Give the program at ``to`` a datagram from ``source``."""
+        """Send a datagram from ``source`` to the program at ``to``."""
         if len(to[0]) == len(source[0]):
             self.send(packets.datagram(*source, *to, data))
 
     def refuse(self, program: Place, destination: Place) -> None:
-        """Tell the program that its datagrams to ``destination`` do not arrive."""
+        """Send the program an ICMP port unreachable: its datagrams to ``destination`` do not arrive."""
         self.send(packets.port_unreachable(*program, *destination))
 
     def _begin(self, source: Place) -> Flow:
@@ -161,9 +162,10 @@ class Datagrams:
 
 
 class Flow:
-    """What a program sends from one address and port, ``program``.
+    """The datagrams of a program from one address and port, ``program``.
 
-    ``used``: when it last sent or got a datagram. ``sent``: when it last sent one, 0 once that was answered.
+    ``used``: the moment of the last datagram in either direction. ``sent``: the moment of the last one that
+    the program sent, 0 once an answer came. Both on the monotonic clock.
     """
 
     __slots__ = ("_channels", "_direct", "_routes", "_unresolved", "datagrams", "program", "sent", "used")
@@ -175,9 +177,9 @@ class Flow:
         self.sent = 0.0
         self._channels: list[Channel] = []
         self._direct: dict[int, DirectSocket] = {}
-        # What becomes of a destination.
+        # By destination: the function that takes a datagram to it.
         self._routes: dict[Place, Callable[[bytes], None]] = {}
-        # What waits for the address of its destination.
+        # By destination: datagrams that wait until its name is resolved.
         self._unresolved: dict[Place, list[bytes]] = {}
 
     @property
@@ -188,7 +190,7 @@ class Flow:
         return bool(self._channels) and monotonic() - self.sent < _LINGER
 
     def close(self) -> None:
-        """End it, with its associations."""
+        """End the flow, with its associations."""
         for channel in self._channels:
             channel.close()
         for direct in self._direct.values():
@@ -199,7 +201,7 @@ class Flow:
         self._unresolved.clear()
 
     def take(self, destination: Place, data: bytes) -> None:
-        """The program sends ``data`` to ``destination``."""
+        """Handle a datagram that the program sends to ``destination``."""
         self.sent = monotonic()
         if len(self._routes) >= _DESTINATIONS:
             self._routes.clear()
@@ -272,7 +274,7 @@ class Flow:
 
 
 class DirectSocket:
-    """A UDP socket outside, for what the rules send directly."""
+    """A UDP socket outside, for datagrams that the rules send directly."""
 
     __slots__ = ("_expected", "_flow", "_sock")
 
@@ -281,28 +283,28 @@ class DirectSocket:
         self._sock = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         if family == AF_INET6:
             self._sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
-        # What the program calls a source, where that is another address.
+        # The program's address for a source, where the two differ.
         self._expected: dict[Place, Place] = {}
         flow.datagrams.outside.loop.watch(self._sock.fileno(), IN, self._on_readable)
 
     def expect(self, address: bytes, port: int, destination: Place) -> None:
-        """Answers from ``address`` are, for the program, from ``destination``."""
+        """Pass answers from ``address`` on as answers from ``destination``."""
         if (address, port) != destination:
             self._expected[address, port] = destination
 
     def send(self, place: tuple[str, int], data: bytes, destination: Place) -> None:
-        """Send ``data`` to ``place``, which stands for ``destination`` of the program."""
+        """Send ``data`` to ``place``; ``destination``: the program's address for it."""
         try:
             self._sock.sendto(data, place)
         except BlockingIOError:
-            # As a network drops what is too much.
+            # The buffer is full: the datagram is dropped, as a network would.
             pass
         except OSError as err:
             if err.errno != errno.EMSGSIZE:
                 self._flow.datagrams.refuse(self._flow.program, destination)
 
     def close(self) -> None:
-        """Close the socket; nothing of it arrives any more."""
+        """Close the socket."""
         self._flow.datagrams.outside.loop.close(self._sock)
 
     def _on_readable(self, events: int) -> None:
@@ -313,7 +315,8 @@ class DirectSocket:
             except BlockingIOError:
                 return
             except OSError:
-                # Nothing listens where something was sent; which of several that was is not told.
+                # An ICMP error: nothing listens at a destination. With several destinations it is not known
+                # at which.
                 if len(self._expected) <= 1:
                     for destination in self._expected.values():
                         flow.datagrams.refuse(flow.program, destination)
@@ -325,9 +328,9 @@ class DirectSocket:
 
 
 class Channel:
-    """A flow's way through one chain: its association, what waits for it, whose answers are whose.
+    """A flow's use of one chain: its association, the datagrams that wait for it, the sources of answers.
 
-    As ``intercept.udp.channel`` has it for the sockets of a patched program.
+    The counterpart of ``intercept.udp.channel``, which does this for the sockets of a patched program.
     """
 
     __slots__ = (
@@ -339,7 +342,7 @@ class Channel:
         self.chain = chain
         self._flow = flow
         self._association: Association | None = None
-        # For the log: what to call at the end of the association, and its bytes and datagrams.
+        # For the log: the function to call at the end of the association, and its bytes and datagrams.
         self._on_end: OnDatagramsEnd | None = None
         self._sent = self._received = (0, 0)
         self._sock: socket | None = None
@@ -347,14 +350,15 @@ class Channel:
         self._cancel: Callable[[], None] | None = None
         self._failed_until = 0.0
         self._queue: list[tuple[bytes, Place, bytes]] = []
-        # What the program calls the source, by the header of a datagram.
+        # The program's address of each source, by the header of its datagrams.
         self._answers: dict[bytes, Place] = {}
-        # By the port: the name that it belongs to, by its header; b"" for addresses.
+        # The owner of each port: the packed header of a name (b"" for all addresses), and the program's
+        # address.
         self._owners: dict[int, tuple[bytes, Place]] = {}
         self._reassembly = Reassembly()
 
     def expect(self, destination: Endpoint, header: bytes, place: Place) -> bool:
-        """Expect answers of ``destination``, ``place`` for the program; False if they would be mixed."""
+        """Expect answers of ``destination``, the program's ``place``; False if they could be confused."""
         is_literal = packed(destination.host) == place[0]
         owner = (b"", (b"", 0)) if is_literal else (header, place)
         if self._owners.setdefault(destination.port, owner) != owner:
@@ -370,7 +374,7 @@ class Channel:
         return bool(self._queue)
 
     def take(self, header: bytes, destination: Place, data: bytes) -> None:
-        """Send ``data`` with ``header``, now or when the association stands."""
+        """Send ``data`` behind ``header``, now or when the association stands."""
         if self._association is not None:
             self._send(header, destination, data)
         elif monotonic() < self._failed_until:
@@ -386,7 +390,7 @@ class Channel:
                     self._cancel = cancel
 
     def close(self) -> None:
-        """End it."""
+        """End the association, and drop the datagrams that wait for it."""
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
@@ -406,7 +410,7 @@ class Channel:
                 SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
             )
             try:
-                # From nothing else is anything taken then.
+                # Connected, so that the kernel drops datagrams from other addresses.
                 sock.connect((relay.host, relay.port))
             except OSError:
                 sock.close()
@@ -443,7 +447,7 @@ class Channel:
             self._sock.send(self._association.prefix + header + data)
             self._sent = self._sent[0] + len(data), self._sent[1] + 1
         except BlockingIOError:
-            # As a network drops what is too much.
+            # The buffer is full: the datagram is dropped, as a network would.
             pass
         except OSError as err:
             if err.errno != errno.EMSGSIZE:
@@ -453,7 +457,7 @@ class Channel:
         try:
             watch.advance()
         except SocksError as err:
-            # The next datagram asks for another.
+            # The association has ended; the next datagram sets up another.
             self._flow.datagrams.outside.messages.say(1, str(err))
             self._drop_association()
 
@@ -495,7 +499,7 @@ class Channel:
             start = association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])
         except ProtocolError:
-            # RFC 1928 has no way to tell the relay: such a datagram is dropped.
+            # A malformed datagram is dropped: RFC 1928 has no message to report it to the relay.
             return
         payload = data[start + header.size :]
         if header.fragment:
@@ -511,7 +515,7 @@ class Channel:
             self._flow.datagrams.answer(self._flow.program, source, payload)
 
     def _source(self, endpoint: Endpoint) -> Place | None:
-        """What the program calls ``endpoint``; None when it cannot be told."""
+        """The program's address of ``endpoint``; None when it has none."""
         try:
             known = self._answers.get(pack_header(endpoint))
         except SocksError:
@@ -526,7 +530,7 @@ class Channel:
 
 
 def _destination(extra: list[tuple[int, int, bytes]], family: int) -> Place | None:
-    """Where a datagram was sent to: the sockaddr of IP_RECVORIGDSTADDR."""
+    """The original destination of a datagram, from its ancillary data (IP_RECVORIGDSTADDR)."""
     for level, kind, data in extra:
         if (level, kind) in ORIGINAL_DESTINATION:
             address = data[4:8] if family == AF_INET else data[8:24]
