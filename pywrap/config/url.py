@@ -7,9 +7,9 @@ blank. Messages show a URL with its password masked, and never text that may be 
 from __future__ import annotations
 
 from pywrap.config.host import is_address, parse_host, parse_port
-from pywrap.config.security import parse_security, query_of
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.settings_env import quote
+from pywrap.config.url_security import parse_security, query_of
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError, mask
 

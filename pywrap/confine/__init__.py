@@ -16,14 +16,15 @@ The namespace has one interface, ``lo``, and every address of the world is local
 whatever the rules say. The only bytes that leave are those that the broker reads from sockets that were made
 inside and handed to it. The modules:
 
-* ``launcher``: the two processes; signals, job control, exit status; ``left_behind``: daemons;
-  ``last_bytes``: bytes that were sent right before the end
+* ``launcher``: the two processes; ``supervisor``: signals, job control, exit status; ``left_behind``:
+  daemons; ``last_bytes``: bytes that were sent right before the end
 * ``namespaces``, ``mounts``: the namespaces that the program's process enters; ``netlink`` and ``ruleset``:
   how they are set up; ``inside_sockets``: the sockets for the broker; ``kernel``: system calls that Python
   lacks
-* ``broker``: the process outside; ``gate`` and ``packets``: the SYNs; ``attempts``: connections that are
+* ``broker``: the process outside; ``syn_gate`` and ``packets``: the SYNs; ``attempts``: connections that are
   being opened, and ``twins``: one for both address families; ``outside``: the rules and the chains;
-  ``udp_flows``: UDP; ``name_server``, ``name_stream`` and ``dns_message``: names; ``tickets``: Kerberos
+  ``udp_flows``, ``udp_channel`` and ``relay_socket``: UDP; ``name_server``, ``name_stream`` and
+  ``dns_message``: names; ``tickets``: Kerberos
 * ``publish``: servers inside that are reached from outside; ``listeners``: finds servers inside
 * ``shared_confinement``: the broker for children of patched programs; ``notes``: how its processes find it
 * ``askers`` and ``broker_recorder``: for the log

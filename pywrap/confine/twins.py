@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pywrap.confine.gate import EXHAUSTED, SILENT
+from pywrap.confine.syn_gate import EXHAUSTED, SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pywrap.confine.gate import Request
+    from pywrap.confine.syn_gate import Request
     from pywrap.socks.wire import Endpoint
 
 # Seconds within which a program tries the second address after the first has failed.

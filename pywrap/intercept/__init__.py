@@ -5,10 +5,10 @@ The patches are installed in four steps, so that a program pays only for what it
 * ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
 * ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
-  they are called (``patches.lazy``). The others (``accept``, ``getpeername``, ``lifecycle``, ``sockopt``)
-  look into tables that are still empty (``registry``);
-* the first call of a function of ``patches.lazy``: the implementations (``patches.implementations``), which
-  import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
+  they are called (``patches.replaced_functions``). The others (``accept``, ``getpeername``, ``lifecycle``,
+  ``sockopt``) look into tables that are still empty (``registry``);
+* the first call of one of ``patches.replaced_functions``: the implementations (``patches.implementations``),
+  which import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
 
 Each step may be interrupted by code of the program that connects, and by another thread (``loading``,
 ``lock``).
@@ -53,7 +53,7 @@ _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
-# The modules that replace functions of ``socket``, beside ``patches.lazy``.
+# The modules that replace functions of ``socket``, beside ``patches.replaced_functions``.
 _PARTS = tuple(
     f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
 )
@@ -63,6 +63,8 @@ _handed: Callable[[], str] | None = None
 _registry: SocketRegistry | None = None
 _runtime: Runtime | None = None
 _patches: Patches | None = None
+# Of what gevent and eventlet have kept or made before ``install``; undone before the others.
+_patches_over_green: Patches | None = None
 # An audit hook cannot be removed.
 _hooked = False
 
@@ -105,39 +107,29 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
-        RuntimeError: the interpreter is patched already, by us, or by gevent or eventlet.
+        RuntimeError: the interpreter is patched already, by us.
     """
+    global _patches_over_green
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    _refuse_green_sockets()
-    arm(lambda: settings, handed)
-    import socket  # noqa: F401
+    green_patches = load("pywrap.green_patches")
+    with green_patches.taken_off():
+        arm(lambda: settings, handed)
+        import socket  # noqa: F401
 
-    # At once: a program that calls this will connect, and gevent may replace locks before it does.
-    current()
-
-
-def _refuse_green_sockets() -> None:
-    """Raise if gevent or eventlet has patched: their sockets kept C's functions, so none would be tunnelled.
-
-    Raises:
-        RuntimeError: one of them has.
-    """
-    if "socket" not in sys.modules:
-        return
-    import _socket
-    import select
-    import socket
-
-    if not (issubclass(socket.socket, _socket.socket) and hasattr(select, "epoll")):
-        raise RuntimeError(
-            "gevent or eventlet has patched sockets already; call pywrap.install() before that"
-        )
+        # At once: a program that calls this will connect, and gevent may replace locks before it does.
+        current()
+        if green_patches.is_loaded():
+            load("pywrap.intercept.patches.implementations").complete()
+            _patches_over_green = load("pywrap.intercept.patching").Patches()
+            over = load("pywrap.intercept.patches.green")
+    if _patches_over_green is not None:
+        over.install(_patches_over_green, _registry, _patch_select, _patch)
 
 
 def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _runtime, _patches
+    global _settings, _runtime, _patches, _patches_over_green
     import_hook.uninstall()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
@@ -147,9 +139,12 @@ def uninstall() -> None:
     marker = known("pywrap.marker")
     if marker is not None:
         marker.remove()
+    if _patches_over_green is not None:
+        _patches_over_green.undo()
     if _patches is not None:
-        _patches.undo()
-    _settings = _runtime = _patches = None
+        with load("pywrap.green_patches").taken_off():
+            _patches.undo()
+    _settings = _runtime = _patches = _patches_over_green = None
 
 
 def current() -> Runtime | None:
@@ -233,7 +228,7 @@ def _patch(module: Any) -> None:
     Called again when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     _prepare()
-    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
+    load("pywrap.intercept.patches.replaced_functions").install(_patches, module, current)
     load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
     for part in _PARTS:
         load(part).install(_patches, module, _registry)
@@ -249,6 +244,8 @@ def _patch_keeper(module: Any) -> None:
         load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
     elif module.__name__ == import_hook.ASYNCIO:
         load("pywrap.intercept.patches.asyncio").install(_patches, module, current)
+    elif module.__name__ == import_hook.EVENTLET:
+        load("pywrap.intercept.patches.green").refuse_greendns(_patches)
     elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     elif module.__name__ in import_hook.SEAMS:

@@ -50,7 +50,8 @@ _moves: dict[int, int] = {}
 
 def install(patches: Patches, module: Any) -> None:
     """Replace ``epoll`` in ``module``, which is ``select``. May be called twice."""
-    if module.epoll is Epoll:
+    if getattr(module, "epoll", Epoll) is Epoll:
+        # Or it is eventlet's green one, which stands in for select while modules are imported, and has none.
         return
     patches.replace(module, "epoll", Epoll)
     selectors: Any = sys.modules.get("selectors")

@@ -70,11 +70,15 @@ SOCKS_LIBRARIES = frozenset(
 )
 # Connects by itself (``patches.asyncio``).
 ASYNCIO = "asyncio.selector_events"
+# Asks name servers by itself (``patches.green``).
+EVENTLET = "eventlet.green.socket"
 # Starts child processes (``patches.spawn``).
 FORK_EXEC = "_posixsubprocess"
 # Makes interpreters (``patches.interpreters``); before 3.13 it had the other name.
 INTERPRETERS = frozenset({"_interpreters", "_xxsubinterpreters"})
-KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
+KEEPERS = frozenset(
+    {TRIO, ASYNCIO, EVENTLET, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS}
+)
 
 # Modules that do not import ``socket``.
 WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}

@@ -40,8 +40,10 @@ _ATTEMPTS = 16
 _PATIENCE = 1.0
 
 _here = _thread._local()
+# gevent and eventlet replace it by a green one later.
+_allocate_lock = _thread.allocate_lock
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
-_turn = _thread.allocate_lock()
+_turn = _allocate_lock()
 _owner = 0
 
 
@@ -70,7 +72,7 @@ def forked() -> None:
     """In a child after fork(): the thread that loads may be the parent's."""
     global _turn, _owner
     if _owner != _thread.get_ident():
-        _turn, _owner = _thread.allocate_lock(), 0
+        _turn, _owner = _allocate_lock(), 0
 
 
 def _take_turn() -> Any:
@@ -84,7 +86,7 @@ def _take_turn() -> Any:
         # A new lock, so that no thread waits for that thread any more: it may never end, or have ended
         # without releasing the lock.
         if turn is _turn:
-            _turn = _thread.allocate_lock()
+            _turn = _allocate_lock()
         return None
     _owner = _thread.get_ident()
     return turn

@@ -27,7 +27,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.lookups import LookupFailed, is_host_name
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.policy import policy
+from pywrap.tunnel.policy_choice import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
@@ -249,13 +249,19 @@ class Runtime:
             raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {attempt.bound}")
         return attempt.bound
 
-    def associating(self, chain: str, deadline: Deadline, begun: Begun | None = None) -> Associating:
-        """The set-up of a UDP association through ``chain``, not started."""
+    def associating(
+        self, chain: str, deadline: Deadline, begun: Begun | None = None, own: Endpoint | None = None
+    ) -> Associating:
+        """The set-up of a UDP association through ``chain``, not started.
+
+        ``own``: the address that the request names as ours; None for zeros.
+        """
 
         from pywrap.tunnel.association import UNKNOWN, Associating
 
         def ask(selection: Selection) -> TunnelAttempt:
-            return TunnelAttempt(fresh(), self._policy(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            attempts = self._policy(selection, own or UNKNOWN, v5.UDP_ASSOCIATE)
+            return TunnelAttempt(fresh(), attempts, deadline)
 
         def other(path: tuple[Proxy, ...], number: int) -> TunnelAttempt:
             attempt = ask(Fixed(path[: number + 1]))
@@ -268,14 +274,15 @@ class Runtime:
             last.times = begun.times
         return Associating(last, other, deadline)
 
-    def local_host(self, chain: str, family: int) -> str:
+    def local_host(self, chain: str, family: int = 0) -> str:
         """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
 
+        ``family``: of the address; 0 for that of the proxy's first one.
         The kernel gives it after a connect() of a datagram socket, which sends nothing. The name of a proxy
         is not looked up for that.
         """
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
-            if address.family != family:
+            if family and address.family != family:
                 continue
             with_proxy = Own(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
             self.registry.allow(address.sockaddr)

@@ -12,7 +12,6 @@ import stat
 
 from pywrap.config.settings_env import CONFINED
 from pywrap.confine.launcher import CannotConfine, CannotExecute, run
-from pywrap.confine.remedies import explain
 from pywrap.errors import ConfigError
 from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.messages import Messages
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
     from pywrap.confine.publish import Publication
+    from pywrap.launch.launch_error import NotCovered
 
 
 def launch(
@@ -30,7 +30,7 @@ def launch(
     file: str,
     command: list[str],
     variables: dict[str, str],
-    uncovered: LaunchError | None,
+    uncovered: NotCovered | None,
     publications: list[Publication],
 ) -> NoReturn:
     """Execute ``command``, whose file is ``file``, under ``settings``.
@@ -43,14 +43,17 @@ def launch(
     """
     messages = Messages(settings.verbosity)
     if uncovered is not None:
-        messages.say(2, f"confined: {uncovered}")
+        messages.say(2, f"confined: {uncovered.reason}")
     if _gains_privileges(file):
         messages.say(0, f"`{file}` is setuid, and gains no privileges in a confinement of an ordinary user")
     try:
         run(settings, file, command, lambda namespace: {**variables, CONFINED: namespace}, publications)
     except CannotConfine as err:
+        # Imported here, as most machines allow it, and the program waits for what is imported before.
+        from pywrap.confine.remedies import explain
+
         cause, remedy = explain(err.error)
-        what = f"{uncovered.args[0].split(', so its traffic')[0]}; it" if uncovered else f"`{file}`"
+        what = f"{uncovered.reason}; it" if uncovered else f"`{file}`"
         raise LaunchError(f"{what} cannot be confined: {cause}", remedy, 125) from err
     except CannotExecute as err:
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN

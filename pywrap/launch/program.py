@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.launch.wrappers import Command
 
-HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
+# Why these errors are seen at all: without `--confine off` such a program is confined.
+HINT = "`--confine auto` runs it in a network namespace out of which only the proxies lead"
 
 # How many bytes of a file are read.
 ENOUGH = 4096
@@ -141,9 +142,9 @@ def _refuse_blind(arguments: list[str], file: str) -> None:
     option = blind_option(arguments)
     if option:
         raise NotCovered(
-            f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify, "
-            "so its traffic would leave directly; not started",
-            f"run it without `{option}`, or let the program `import pywrap.auto`",
+            f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify",
+            HINT,
+            leaves=True,
         )
 
 
@@ -156,17 +157,14 @@ def _refuse_unknown(file: str) -> None:
     if is_too_old(file):
         name = os.path.basename(os.path.realpath(file))
         raise NotCovered(
-            f"`{file}` is {name}, not CPython 3.11 or later, so its traffic would leave directly; "
-            "not started",
-            "use another interpreter",
+            f"`{file}` is {name}, not CPython 3.11 or later",
+            HINT,
+            leaves=True,
         )
 
 
 def _not_python(file: str, what: str) -> NotCovered:
-    return NotCovered(
-        f"`{file}` is {what}, not a Python program, so its traffic would leave directly; not started",
-        HINT_NOT_PYTHON,
-    )
+    return NotCovered(f"`{file}` is {what}, not a Python program", HINT, leaves=True)
 
 
 def _head(file: str) -> bytes:

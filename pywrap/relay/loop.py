@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from collections import deque
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 
 from pywrap.relay.timers import Timer, Timers
@@ -20,6 +19,7 @@ from pywrap.relay.timers import Timer, Timers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections import deque
     from collections.abc import Callable
     from typing import Protocol, TypeAlias
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def failed(self, err: Exception) -> None:
             """A handler of this owner has raised ``err``: report it, and end the owner's work."""
 
+else:
+    # Without what else ``collections`` defines, in a millisecond for which a confined program waits.
+    from _collections import deque
 
 IN = EPOLLIN
 OUT = EPOLLOUT
@@ -47,11 +50,12 @@ _BATCH = 256
 class Loop:
     """``failed`` is called with what a handler without an owner raises; without it, ``run()`` raises that.
 
-    ``owner`` is the owner of the handler that runs now.
+    ``owner`` is the owner of the handler that runs now; ``turns`` is how often the loop has been round.
     """
 
     def __init__(self, failed: Callable[[Exception], None] | None = None) -> None:
         self.owner: Owner | None = None
+        self.turns = 0
         self._failed = failed
         self._epoll = epoll()
         self._handlers: dict[int, tuple[Handler, Owner | None]] = {}
@@ -164,6 +168,7 @@ class Loop:
         Return how many descriptors were ready.
         """
         handlers = self._handlers
+        self.turns += 1
         batch = self._epoll.poll(wait, _BATCH)
         for fd, events in batch:
             watched = handlers.get(fd)

@@ -17,8 +17,8 @@ from _socket import (
     TCP_NODELAY,
 )
 
-from pywrap.relay.loop import ERR, IN, OUT
-from pywrap.relay.pumps import BUFFER, CopyPump, SinkLost, SourceLost, SplicePump
+from pywrap.relay.loop import ERR, HUP, IN, OUT
+from pywrap.relay.pumps import BUFFER, PIPE, CopyPump, SinkLost, SourceLost, SplicePump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 # Bytes that a tunnel with a rate moves at a time, at least.
 _LEAST_PIECE = 1024
+
+# A tunnel with a rate moves the bytes of an eighth of a second at a time, so that a slow one moves steadily.
+_PIECES_A_SECOND = 8
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -91,8 +94,7 @@ class Relay:
         self._down = Direction(self, target, client)
         self._up.back, self._down.back = self._down, self._up
         if throttles is not None:
-            # The bytes of an eighth of a second at a time, so that a slow tunnel moves steadily.
-            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // 8))]
+            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // _PIECES_A_SECOND))]
             self._up.throttle(throttles[0])
             self._down.throttle(throttles[1])
 
@@ -153,6 +155,11 @@ class Brake:
         self.bucket = bucket
         self.timer: Timer | None = None
 
+    @property
+    def may_fill_pipe(self) -> bool:
+        """Whether what a pipe holds is no more than a piece of what may pass in a second."""
+        return self.bucket.rate // _PIECES_A_SECOND >= PIPE
+
 
 class Direction:
     """One direction: what ``source`` sends goes to ``sink``."""
@@ -207,6 +214,10 @@ class Direction:
             self.back.run()
         if events & IN and not self.relay.over:
             self.run()
+        if events & HUP and not self._events and not self.relay.over:
+            # Of a socket pair (``wrapped``) whose other end is closed. It cannot be declined, and nothing
+            # more comes: what is in the socket is read when the sink takes it.
+            self.relay.loop.unwatch(self.source.fileno())
 
     def run(self) -> None:
         """Move what can be moved now, up to a limit: other connections wait for this thread."""
@@ -215,7 +226,11 @@ class Direction:
             if pump.held:
                 pump.flush(self.sink)
             elif not self._ended and (self._brake is None or self._brake.timer is None):
-                if self._bulk and type(pump) is CopyPump:
+                if (
+                    self._bulk
+                    and type(pump) is CopyPump
+                    and (self._brake is None or self._brake.may_fill_pipe)
+                ):
                     pump = self._speed_up()
                 count = pump.move(self.source, self.sink)
                 self.carried += count

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+# The part of ``heapq`` in C; its part in Python would be imported for nothing.
+from _heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
 

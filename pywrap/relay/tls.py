@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Proxy
 
+# The type of the record that a client begins with (RFC 8446 section 5.1).
+_HANDSHAKE = 22
+
 
 def server_context(certificate: str, key: str, clients: str = "") -> ssl.SSLContext:
     """The context of a server.
@@ -73,7 +76,7 @@ class Tls:
         self._object = context.wrap_bio(self._incoming, self._outgoing, tls is None, name)
         self._early = b""
         self.ended = False
-        self._is_ready = False
+        self._is_ready = self._has_begun = False
         if tls is not None:
             try:
                 self._object.do_handshake()
@@ -87,6 +90,11 @@ class Tls:
         Raises:
             ProtocolError: ``data`` is no TLS, or the certificate is not accepted.
         """
+        if not self._has_begun and self._tls is None and data[0] != _HANDSHAKE:
+            # Said at once: OpenSSL waits for five bytes, and a client of SOCKS sends three.
+            guess = " (probably SOCKS without TLS)" if data[0] in (4, 5) else ""
+            raise ProtocolError(f"TLS: a client without it, whose first byte is {data[0]:#04x}{guess}")
+        self._has_begun = True
         self._incoming.write(data)
         plain = []
         try:

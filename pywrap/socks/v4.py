@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 
 from pywrap.errors import ProtocolError, Rejected, Unencodable
+from pywrap.socks.reply_errno import SOCKS4, refusal
 from pywrap.socks.v5 import name_bytes, not_socks
 from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
 
@@ -28,12 +29,6 @@ GRANTED = 90
 REJECTED = 91
 NO_IDENT = 92
 IDENT_MISMATCH = 93
-
-REFUSALS = {
-    REJECTED: ("rejected or failed", errno.ECONNREFUSED),
-    NO_IDENT: ("the proxy cannot reach our identd", errno.EACCES),
-    IDENT_MISMATCH: ("our identd reports another user", errno.EACCES),
-}
 
 # The protocol has no limit for a user id or name. 255 is the limit of SOCKS5; the servers tested accept
 # little more.
@@ -128,9 +123,7 @@ def read_reply() -> Dialogue[Endpoint]:
     if version != 0:
         raise ProtocolError(not_socks(VERSION, bytes([version, code])))
     if code != GRANTED:
-        unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
-        text, number = REFUSALS.get(code, unknown)
-        raise Rejected(text, number, code)
+        raise refusal(SOCKS4, code)
     port = int.from_bytes((yield Recv(2)), "big")
     return Endpoint(unpacked((yield Recv(4))), port)
 

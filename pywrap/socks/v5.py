@@ -18,6 +18,7 @@ from pywrap.errors import (
     SocksError,
     Unencodable,
 )
+from pywrap.socks.reply_errno import SOCKS5, refusal
 from pywrap.socks.wire import Endpoint, Recv, RecvGreeting, RecvLogin, Send, packed, unpacked
 
 TYPE_CHECKING = False
@@ -56,29 +57,6 @@ CONNECTION_REFUSED = 5
 TTL_EXPIRED = 6
 COMMAND_NOT_SUPPORTED = 7
 ADDRESS_TYPE_NOT_SUPPORTED = 8
-
-# The text and the errno for each reply code. Programs act on the errno (refused, unreachable); the text is
-# for users, and names the actual reason.
-REFUSALS = {
-    GENERAL_FAILURE: ("general failure of the proxy", errno.ECONNREFUSED),
-    NOT_ALLOWED: ("not allowed by the proxy's rules", errno.EACCES),
-    NETWORK_UNREACHABLE: ("network unreachable", errno.ENETUNREACH),
-    HOST_UNREACHABLE: ("host unreachable", errno.EHOSTUNREACH),
-    CONNECTION_REFUSED: ("connection refused", errno.ECONNREFUSED),
-    TTL_EXPIRED: ("TTL expired", errno.ETIMEDOUT),
-    COMMAND_NOT_SUPPORTED: ("command not supported by the proxy", errno.EOPNOTSUPP),
-    ADDRESS_TYPE_NOT_SUPPORTED: ("address type not supported by the proxy", errno.EAFNOSUPPORT),
-    # Tor's own, for onion services, where its SocksPort has ExtendedErrors
-    # (https://spec.torproject.org/proposals/304-socks5-extending-hs-error-codes.html).
-    0xF0: ("onion service: descriptor not found (Tor's F0)", errno.EHOSTUNREACH),
-    0xF1: ("onion service: invalid descriptor (Tor's F1)", errno.EHOSTUNREACH),
-    0xF2: ("onion service: introduction failed (Tor's F2)", errno.EHOSTUNREACH),
-    0xF3: ("onion service: rendezvous failed (Tor's F3)", errno.EHOSTUNREACH),
-    0xF4: ("onion service: client authorization is missing (Tor's F4)", errno.EACCES),
-    0xF5: ("onion service: wrong client authorization (Tor's F5)", errno.EACCES),
-    0xF6: ("onion service: invalid address (Tor's F6)", errno.EHOSTUNREACH),
-    0xF7: ("onion service: introduction timed out (Tor's F7)", errno.ETIMEDOUT),
-}
 
 
 def connect(
@@ -289,9 +267,7 @@ def read_reply() -> Dialogue[Endpoint]:
         raise ProtocolError(f"expected a SOCKS version 5 reply, got version {version}")
     if code != SUCCEEDED:
         # The rest of a refusal is not read: some servers close the connection without sending it.
-        unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
-        text, number = REFUSALS.get(code, unknown)
-        raise Rejected(text, number, code)
+        raise refusal(SOCKS5, code)
     _, kind = yield _TWO
     if kind == IPV4:
         # IPv4 is by far the most common type. Read here, it saves the generator of ``read_endpoint``.

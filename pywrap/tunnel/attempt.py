@@ -249,7 +249,12 @@ class TunnelAttempt:
             if other is None or self.deadline.ended:
                 self._underway = False
                 error = self._policy.error_to_report(error)
-                raise error from error.__cause__
+                try:
+                    raise error from error.__cause__
+                finally:
+                    # The traceback has this frame: the exception would be held by itself, and all that is in
+                    # the frames that it passes, the program's socket among that.
+                    del error, err
             self._attempt = other
             try:
                 return self._set_out() and self._stands()
@@ -415,7 +420,11 @@ class TunnelAttempt:
                 return self._connected()
         if self._failure is None:
             raise AssertionError("getaddrinfo() never returns an empty list")
-        raise self._failure
+        try:
+            raise self._failure
+        finally:
+            # The traceback has this frame, and so this object.
+            self._failure = None
 
     def _connected(self) -> bool:
         self._dialogue = self._attempt.talk()

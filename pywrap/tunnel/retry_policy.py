@@ -1,7 +1,7 @@
 """How a connection is opened: which attempts are made, one after the other.
 
-A strict chain without pipelining has one attempt (``policy``). In all other cases, after a failed attempt, in
-this order:
+A strict chain without pipelining has one attempt (``policy_choice``). In all other cases, after a failed
+attempt, in this order:
 
 1. messages were pipelined, and that may be the reason: the same path, one message at a time;
 2. a hop closed the connection, and there are other paths: the same path again. If the hop meant a refusal, it

@@ -151,7 +151,11 @@ def _bind(sock: Any, family: int, local: list[Any]) -> None:
                 return
             except OSError as err:
                 error = err
-    raise error
+    try:
+        raise error
+    finally:
+        # Its traceback has this frame.
+        del error
 
 
 async def resolved(loop: Any, address: Any, family: int, kind: int, proto: int, flags: int) -> list[Any]:

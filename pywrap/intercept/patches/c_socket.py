@@ -24,8 +24,13 @@ SAME = (
 )
 
 
+# What is in the derived class; set by ``install``.
+_functions: dict[str, Any] = {}
+
+
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
-    functions = {name: vars(module.socket)[name] for name in SAME}
+    global _functions
+    functions = _functions = {name: vars(module.socket)[name] for name in SAME}
     functions["close"] = with_state(lifecycle.close, originals.close, _real=originals.close)
     itself = {"__slots__": (), "__module__": "_socket", "__doc__": originals.Socket.__doc__}
     derived = _Derived("socket", (originals.Socket,), {**itself, **functions})
@@ -33,6 +38,13 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
     for name in ("socket", "SocketType"):
         patches.replace(_socket, name, derived)
     patches.replace(module, "SocketType", derived)
+
+
+def cover(patches: originals.Patches, cls: Any, registry: SocketRegistry) -> None:
+    """Give ``cls``, which derives from the original class, what is in the one that has taken its place."""
+    registry.roots.append(cls)
+    for name, function in _functions.items():
+        patches.replace(cls, name, function)
 
 
 class _Derived(type):

@@ -63,8 +63,12 @@ class Connecting:
             _directly(runtime, originals.connect, sock, address, verdict)
             return None
         error = _connect_through(runtime, sock, address, verdict)
-        if error is not None:
-            raise error
+        try:
+            if error is not None:
+                raise error
+        finally:
+            # The traceback has this frame: with it, the exception would be held by itself.
+            del error
         return None
 
     def connect_ex(self, sock: _socket.socket, address: Any, /) -> int:
@@ -77,10 +81,12 @@ class Connecting:
         if verdict.kind == DIRECT:
             return _directly(runtime, originals.connect_ex, sock, address, verdict) or 0
         error = _connect_through(runtime, sock, address, verdict)
-        if error is None:
-            return 0
-        # As the interpreter does for a timeout of the socket's own.
-        return error.errno or errno.EAGAIN
+        try:
+            # As the interpreter does for a timeout of the socket's own.
+            return 0 if error is None else error.errno or errno.EAGAIN
+        finally:
+            # As above: its frames lead to this one.
+            del error
 
     def bind(self, sock: _socket.socket, address: Any, /) -> None:
         """bind(address): bind to a local address; a name must be known here."""
@@ -134,10 +140,8 @@ def _connect_through(
         open_blocking(runtime, sock, peer, verdict, timeout)
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
-        error = to_oserror(err)
         # The program expects an OSError from connect(), and no class of ours.
-        error.__cause__ = err
-        return error
+        return to_oserror(err)
     except OSError as err:
         return err
     return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 
-from pywrap.intercept import originals
 from pywrap.intercept.patching import with_state
 from pywrap.intercept.socket_inodes import inode
 
@@ -19,17 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.patching import Patches
     from pywrap.intercept.registry import SocketRegistry
 
 # The registry of this process, for sockets that arrive; None in a process that is not patched.
 _registry: SocketRegistry | None = None
 
 
-def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+def install(patches: Patches, module: Any, registry: SocketRegistry) -> None:
     global _registry
     _registry = registry
-    reducers, cls = module.ForkingPickler._extra_reducers, module.socket.socket
-    plain = reducers[cls]
+    reducers, plain = module.ForkingPickler._extra_reducers, module._reduce_socket
+    # Not that of ``socket``: gevent may have put another one there since.
+    cls = next(each for each, reducer in reducers.items() if reducer is plain)
     reducers[cls] = with_state(reduce, plain, _plain=plain)
     patches.remember(lambda: _undo(reducers, cls, plain))
 
@@ -49,7 +50,8 @@ def reduce(
         OSError: the socket listens at a proxy (EOPNOTSUPP).
     """
     assert _registry is not None, "uninstall() takes this out of the table"
-    fd = originals.fileno(sock)
+    # A method: gevent's sockets are not derived from C's.
+    fd = sock.fileno()
     pending = _registry.pending_of(fd)
     if pending is not None:
         # Wait for the tunnel: the other process would get a placeholder, which no tunnel replaces there.
@@ -73,5 +75,5 @@ def rebuild(
     """The socket that ``function`` makes of ``arguments``, with its names in the tables."""
     sock = function(*arguments)
     if _registry is not None:
-        _registry.establish(inode(originals.fileno(sock)), peer, name)
+        _registry.establish(inode(sock.fileno()), peer, name)
     return sock

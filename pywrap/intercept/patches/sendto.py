@@ -78,8 +78,12 @@ class Sending:
             return with_host(address, verdict.literal, verdict.destination.port)
         _, kind, proto = originals.family_type_proto(sock)
         refusal = self._runtime.no_datagrams(verdict, proto if kind == _socket.SOCK_DGRAM else -1)
-        if refusal is not None:
-            raise refusal
+        try:
+            if refusal is not None:
+                raise refusal
+        finally:
+            # The traceback has this frame, as in ``connecting``.
+            del refusal
         return None
 
 

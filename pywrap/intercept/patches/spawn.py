@@ -90,6 +90,11 @@ def uninstall() -> None:
             setattr(module, name, original)
 
 
+def replaced() -> list[tuple[Any, Any]]:
+    """The functions that are replaced, and what is in their place."""
+    return [(original, new) for _, _, original, new in _replaced]
+
+
 def _replace(module: Any, name: str, new: Any) -> None:
     _replaced.append((module, name, getattr(module, name), new))
     setattr(module, name, new)

@@ -281,18 +281,18 @@ class Dial:
                 continue
             self._sock = sock
             try:
-                sock.connect(self._address)
-            except BlockingIOError:
-                # A near destination has answered already, so that no event has to be awaited.
                 error = sock.connect_ex(self._address)
-                if not error:
-                    self._reached(0)
-                    return
-                if error not in _UNDER_WAY:
-                    self._drop(error)
-                    continue
+                if error in _UNDER_WAY:
+                    # A near destination has answered already, so that no event has to be awaited.
+                    error = sock.connect_ex(self._address)
             except OSError as err:
-                self._drop(err.errno)
+                # The address is malformed, or of a zone that does not exist.
+                error = err.errno or errno.EIO
+            if not error:
+                self._reached(0)
+                return
+            if error not in _UNDER_WAY:
+                self._drop(error)
                 continue
             # Each address gets an equal share of the time left: the first one may drop all packets.
             share = (self._deadline - monotonic()) / (len(self._addresses) + 1)

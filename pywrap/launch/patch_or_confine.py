@@ -47,7 +47,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
     uncovered: NotCovered | None = None
     secured = next(iter(settings.secured_hops), None)
     if secured is not None and settings.confine == "off":
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
 
         raise LaunchError(*needs_relay(secured), 125)
     if settings.confine != "on" and secured is None:
