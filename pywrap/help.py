@@ -1,7 +1,7 @@
 """The texts of ``pysocksify -h`` and ``--help``, made from the table of options.
 
-The manual pages and the completions are made from the same (``scripts/documents``). Nothing here is imported
-by a run that does not ask for help.
+The manual pages and the completions are made from the same table (``scripts/documents``). A run imports this
+module only to print help.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from textwrap import wrap
 from pywrap.config.options import GROUPS, OPTIONS, Option
 
 WIDTH = 79
-# Where the summaries begin, in -h.
+# The column in which the summaries begin in -h.
 COLUMN = 25
 
 TITLE = "Run a program with its network traffic sent through SOCKS proxies."
@@ -112,13 +112,13 @@ def long_help() -> str:
 
 
 def repeating() -> str:
-    """What becomes of options that are given more than once."""
+    """The paragraph about options that are given more than once."""
     adding = [option.flag for option in OPTIONS if option.adds]
     return REPEATING.format(adding=", ".join(adding[:-1]) + f" and {adding[-1]}")
 
 
 def signature(option: Option) -> str:
-    """An option as it is written: ``-x, --proxy URL``."""
+    """An option in its written form: ``-x, --proxy URL``."""
     flags = f"{option.short}, {option.flag}" if option.short else option.flag
     return flags + option.metavar if option.metavar.startswith("[=") else f"{flags} {option.metavar}".rstrip()
 

@@ -55,9 +55,8 @@ def supervise(
 ) -> int:
     """Run ``count`` processes that call ``serve(addresses, number)`` until SIGTERM or SIGINT.
 
-    ``listen``, and so ``addresses``: those without TLS, and those with it. ``tell`` is called with both
-    before the first process starts. Returns the exit status: 1 when a worker cannot serve with its
-    configuration.
+    ``listen``, and so ``addresses``: those without TLS, and those with it. ``tell`` is called with both, with
+    the ports that were chosen. Returns the exit status: 1 when a worker cannot serve with its configuration.
 
     Raises:
         ConfigError: an address cannot be listened on.
