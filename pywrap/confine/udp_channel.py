@@ -115,7 +115,7 @@ class Channel:
                 each.close()
         self._open = self._kept = None
 
-    # ------------------------------------------------------------ opening
+    # ------------------------------------------------------------ set-up
 
     def _wants_second(self) -> bool:
         """Whether a datagram that is sent now has to wait for the second association."""

@@ -34,8 +34,7 @@ def look_through(words: list[str]) -> tuple[str, Command | None]:
 
     Raises:
         LaunchError: the command does not become a Python that reads our start-up file, so its traffic would
-            leave
-            directly; or there is no such file.
+            leave directly; or there is no such file.
     """
     file = inner = find(words[0])
     if _is_for_python(file):

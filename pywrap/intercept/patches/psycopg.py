@@ -38,6 +38,7 @@ _INTERVAL = 0.1
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Patch ``module``, of psycopg. ``current()``: the runtime, or None."""
     if module.__name__ == "psycopg._connection_base":
         patches.replace(module.BaseConnection, "cancel", _cancel(module.BaseConnection.cancel))
         return

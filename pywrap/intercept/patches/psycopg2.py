@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``_connect`` in ``module``, which is psycopg2. ``current()``: the runtime, or None."""
     original, extensions, error = module._connect, module.extensions, module.OperationalError
     derived: dict[Any, Any] = {}
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Received: TypeAlias = tuple[int, bytes, memoryview]
 
     class Batch(Protocol):
+        """A buffer, ``memory``, and the system calls that receive into it and send from it."""
+
         @property
         def memory(self) -> memoryview: ...
 
