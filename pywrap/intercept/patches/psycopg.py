@@ -94,13 +94,9 @@ def _connect(
         text = texts.make_conninfo(**libpq.forwarded(parameters, hosts, forwards))
         made = yield from original(text, *args, **options)
     except BaseException:
-        for each in forwards:
-            if each is not None:
-                each.close()
+        libpq.close(forwards)
         raise
-    for each in forwards:
-        if each is not None:
-            each.settle()
+    libpq.settle(forwards)
     return made
 
 
