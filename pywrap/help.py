@@ -31,11 +31,12 @@ EXAMPLES = (
     "pysocksify -f work.conf -v uvicorn app:main",
 )
 DESCRIPTION = """\
-PROGRAM is any program. A Python one of CPython 3.11 or later is patched as it starts: an interpreter (python
-app.py, python -m module), a console script (pip, uvicorn), a script with a Python shebang (./app.py) or a
-zipapp; env, timeout, nice, sudo -E and their like may stand before it. Every other program is confined: it
-runs in a network namespace out of which only the proxies lead (--confine). Options end where PROGRAM begins:
-what follows belongs to it. What cannot be sent through the proxies is refused, never sent directly."""
+PROGRAM is any program. A Python one of CPython 3.11 or later is patched as it starts: an interpreter
+(python app.py, python -m module), a console script (pip, uvicorn), a script with a Python shebang
+(./app.py) or a zipapp; env, timeout, nice, sudo -E and their like may stand before it. Every other program
+is confined: it runs in a network namespace whose only way out is through the proxies (--confine). Options
+end where PROGRAM begins: what follows belongs to it. What cannot be sent through the proxies is refused,
+never sent directly."""
 REPEATING = """\
 Options of one value may be repeated: the last one counts, except for {adding}, which add up. What the
 command line says replaces what the file says; --direct, --route and --dnat come before what the file says."""
@@ -46,8 +47,9 @@ FILES = (
     "/etc/pysocksify.conf",
 )
 ABOUT_FILES = """\
-The last two are not read when -x names a proxy: what was not named cannot weaken what was. A file of the
-current folder is read when -f names it. What is in use is said on stderr, unless -f has named it.
+The last two are not read when -x names a proxy, so that a file which was not named cannot weaken the command
+line. A file of the current folder is read when -f names it. The file in use is named on stderr, unless it was
+given by -f.
 
 Their syntax is that of proxychains.conf, with some more directives; files of tsocks and of torsocks are
 understood as well. If a file that was named is missing, or there is an error in it, nothing is started."""
@@ -65,7 +67,7 @@ ABOUT_STATUS = (
 )
 STATUSES = (
     ("125", "pysocksify failed, and PROGRAM was not started"),
-    ("126", "PROGRAM cannot be executed, or would not be covered"),
+    ("126", "PROGRAM cannot be executed, or can neither be patched nor confined"),
     ("127", "PROGRAM was not found"),
 )
 STATUS_OF_CHECK = "With --check, 0: a connection was seen through each proxy that is not raw; 1: it was not."

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pywrap.launch.wrappers import Command
 
 # Why these errors are seen at all: without `--confine off` such a program is confined.
-HINT = "`--confine auto` runs it in a network namespace out of which only the proxies lead"
+HINT = "`--confine auto` runs it in a network namespace whose only way out is through the proxies"
 
 # How many bytes of a file are read.
 ENOUGH = 4096

@@ -288,7 +288,7 @@ def _tell_listening(
     for address in (*plain, *tls):
         is_checked = users is not None or options.gssapi or options.client_ca and address in tls
         if not is_checked and not is_loopback(address.host):
-            log.warning(f"{address} serves everyone who can reach it: no --users")
+            log.warning(f"{address} serves every client that can reach it: no --users")
         log.listening(address)
 
 

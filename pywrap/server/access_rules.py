@@ -144,10 +144,10 @@ class Guard:
     def reason(self, address: bytes, port: int) -> str:
         """Why an address is guarded, "" when it is not."""
         if any(network.takes(address) for network in self._networks):
-            return "a private, loopback or link-local address, and everyone is served"
+            return "a private, loopback or link-local address, and clients are anonymous"
         inner = address[12:] if address[:12] == _NAT64 else address[2:6] if address[:2] == _6TO4 else b""
         if len(address) == 16 and inner and self.reason(inner, port):
-            return "leads to a private, loopback or link-local address, and everyone is served"
+            return "leads to a private, loopback or link-local address, and clients are anonymous"
         return "this server itself" if self._is_own(address, port) else ""
 
 
