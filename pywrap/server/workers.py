@@ -2,12 +2,15 @@
 
 The kernel spreads connections over the workers by their addresses. Each worker has its own limits, counters
 and log lines. The parent keeps the ports, bound and not listening, so that a worker that is started again
-gets them; it passes signals on, and has no connections.
+gets them; it passes signals on, and has no connections. When the parent is killed, its workers end as after
+SIGTERM, since nothing would pass signals on to them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import sys
 import traceback
@@ -66,7 +69,10 @@ def supervise(
     addresses = plain, tls
     # From here on signals are blocked: they wait until sigtimedwait(2) takes them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
-    children = {_start(number, addresses, serve): number for number in range(count)}
+    # By worker: the end of a pipe that this process alone keeps, so that the kernel closes it when this
+    # process ends.
+    kept: dict[int, int] = {}
+    children = {_start(number, addresses, serve, kept): number for number in range(count)}
     tell([Endpoint(*address) for address in plain], [Endpoint(*address) for address in tls])
     log.note(f"{counted(count, 'worker')}: {', '.join(map(str, children))}")
     systemd.notify("READY=1", f"STATUS={counted(count, 'worker')}")
@@ -81,6 +87,7 @@ def supervise(
                 os.kill(pid, number)
         for pid, status in _ended(children):
             worker = children.pop(pid)
+            os.close(kept.pop(pid))
             if status == _HOPELESS:
                 # The worker has printed the reason, and another one would fail for the same reason.
                 if not stopping:
@@ -90,20 +97,29 @@ def supervise(
             if not stopping:
                 log.warning(f"worker {pid} ended with status {status}, and is started again")
                 sleep(_PAUSE)
-                children[_start(worker, addresses, serve)] = worker
+                children[_start(worker, addresses, serve, kept)] = worker
     for sock in (*held[0], *held[1]):
         sock.close()
     return result
 
 
 def _start(
-    number: int, addresses: tuple[Listen, Listen], serve: Callable[[tuple[Listen, Listen], int], None]
+    number: int,
+    addresses: tuple[Listen, Listen],
+    serve: Callable[[tuple[Listen, Listen], int], None],
+    kept: dict[int, int],
 ) -> int:
+    alive, own = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(alive)
+        kept[pid] = own
         return pid
     status = 1
     try:
+        for end in (own, *kept.values()):
+            os.close(end)
+        _end_with_parent(alive)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED_FOR)
         serve(addresses, number)
         status = 0
@@ -114,6 +130,18 @@ def _start(
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _end_with_parent(alive: int) -> None:
+    """Have the kernel send SIGTERM when the parent ends: nothing holds the other end of ``alive`` then."""
+    fcntl.fcntl(alive, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(alive, fcntl.F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(alive, fcntl.F_SETFL, fcntl.fcntl(alive, fcntl.F_GETFL) | fcntl.FASYNC)
+    watched = select.poll()
+    watched.register(alive, 0)
+    if watched.poll(0):
+        # It has ended already.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ended(children: dict[int, int]) -> Sequence[tuple[int, int]]:
