@@ -25,6 +25,7 @@ ELSEWHERE = {
         "config/options": "test_documents.py config/test_partial_settings.py test_cli.py",
         "config/settings": "config/test_settings_env.py",
         "config/values": "config/test_partial_settings.py config/test_proxychains.py test_cli.py",
+        "config/file_lines": "config/test_show.py launch/init/test_text.py",
         "config/file_parser": "config/test_proxychains.py config/test_torsocks.py config/test_tsocks.py",
         "help": "test_cli.py test_documents.py",
         "intercept/user_messages": "test_programs.py test_udp_programs.py",

@@ -1,9 +1,10 @@
 """The straight road: a strict chain of SOCKS5 proxies, each of which answers as most do.
 
-What is said to such a chain is known before the connection: all but the destination is made once (``Road``).
-``StraightAttempt`` sends that, and compares what comes back with the usual answer, byte by byte. At anything
-else (an error, a refusal, another form of an address, a time limit) a ``TunnelAttempt`` takes over: it is
-told how far it came, and knows all cases. So nothing is decided here but that all is as usual.
+The messages for such a chain are known before the connection: all but the last request are made once
+(``Road``). ``StraightAttempt`` sends them, and compares the answers with the usual ones, byte by byte. At
+anything else (an error, a refusal, another form of an address, a time limit) a ``TunnelAttempt`` takes over:
+it gets the bytes sent and received so far, and handles all cases. So this module only decides whether
+everything is as usual.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
 
 
 class HopAddress(tuple):  # type: ignore[type-arg]
-    """The address of a first hop, for connect(): the audit hook sees by the class that it is one of ours."""
+    """The address of a first hop for connect(): by its class, the audit hook sees that our code made it."""
 
     __slots__ = ()
 
 
 class Road:
-    """What all connections through ``path`` have in common. ``place``: the address of the first hop."""
+    """The part that all connections through ``path`` share. ``place``: the first hop's packed address."""
 
     __slots__ = ("family", "hops", "is_here", "path", "script", "sockaddr")
 
@@ -54,9 +55,9 @@ class Road:
         self.path = path
         self.family = address.family
         self.sockaddr = HopAddress(address.sockaddr)
-        # On this machine, TCP has connected before connect() returns.
+        # With a proxy on this machine, TCP has connected before connect() returns.
         self.is_here = is_loopback(place)
-        # All but the last request.
+        # All messages but the last request.
         script: Script = ()
         for hop, onward in zip(path, (*path[1:], None), strict=True):
             script += v5.usual_login(hop.username, hop.password)
@@ -66,7 +67,7 @@ class Road:
 
 
 def road(settings: Settings, hops: Hops, selection: Selection) -> Road | None:
-    """The straight road of ``selection``; None where it has none."""
+    """The straight road of ``selection``; None where its chain is not strict, or not of plain SOCKS5."""
     is_plain = settings.pipeline == "off" and not settings.fast_open and settings.listen != "bind"
     if not is_plain or settings.log or not isinstance(selection, Fixed):
         return None
@@ -130,7 +131,7 @@ class StraightAttempt:
         otherwise: Callable[[_socket.socket], TunnelAttempt],
     ) -> None:
         self._script = road.script + v5.usual_connect(destination)
-        # How many of its steps are done; how many bytes have been sent, and those that were received.
+        # How many steps of the script are done; how many bytes were sent, and the bytes that were received.
         self._at = 0
         self._said = 0
         self._heard = b""
@@ -138,7 +139,8 @@ class StraightAttempt:
         self._number = number
         self._road = road
         self._otherwise = otherwise
-        # What has taken over; and the socket that was made for it, where ``sock`` is the program's.
+        # The attempt that has taken over; and the socket that was made for it, where ``sock`` is the
+        # program's.
         self._general: TunnelAttempt | None = None
         self.duplicate: Own | None = None
         self.deadline = deadline
@@ -147,16 +149,16 @@ class StraightAttempt:
         self.wants = POLLOUT
 
     def start(self) -> bool:
-        """As of ``TunnelAttempt``, and so are the three below.
+        """Begin, as ``TunnelAttempt.start``; the three methods below are those of ``TunnelAttempt`` too.
 
         Raises:
-            HadPeer: there is no tunnel to open on ``sock``.
+            HadPeer: ``sock`` was connected before, or listens.
         """
         self.deadline.connecting()
         try:
             originals.connect(self.sock, self._road.sockaddr)
         except BlockingIOError as err:
-            # TCP connects. EALREADY is of the same class.
+            # TCP is connecting. EALREADY is a BlockingIOError too.
             if err.errno == errno.EALREADY:
                 raise HadPeer(err.errno) from None
         except OSError as err:
@@ -166,13 +168,13 @@ class StraightAttempt:
         else:
             error = kernel_error(self.sock)
             if error:
-                # An earlier connect() has ended, which the kernel tells by this one.
+                # An earlier connect() has ended, which the kernel reports by this call.
                 raise HadPeer(error)
             return self._leave(TunnelAttempt.advance)
         return self._talk() if self._road.is_here else False
 
     def advance(self) -> bool:
-        """Go as far as possible without waiting; is the tunnel open?"""
+        """Go as far as possible without waiting; return whether the tunnel is open."""
         if self._general is not None:
             return self._leave(TunnelAttempt.advance)
         if not self.is_ours():
@@ -191,11 +193,11 @@ class StraightAttempt:
             self._leave(TunnelAttempt.abandon)
 
     def is_ours(self) -> bool:
-        """Is the descriptor still that of ``sock``?"""
+        """Whether the descriptor is still that of ``sock``."""
         return originals.fileno(self.sock) == self._fd and is_open(self._fd, self._number)
 
     def _closed(self) -> SocksError:
-        # As C says it of a socket that was closed while it connects.
+        # The errno that C reports for a socket that was closed while it connects.
         number = errno.EBADF if originals.fileno(self.sock) < 0 else errno.ECONNABORTED
         return SocksError("abandoned: the program has closed its descriptor", number)
 
@@ -211,7 +213,7 @@ class StraightAttempt:
                     if sent < len(step):
                         return self._leave(TunnelAttempt.advance)
                     self._at += 1
-                    # The answer takes a round trip.
+                    # The answer takes a round trip, so recv() now would be in vain.
                     self.wants = POLLIN
                     self.deadline.waiting()
                     return False
@@ -231,7 +233,7 @@ class StraightAttempt:
             return bool(self._leave(methodcaller("fail", err)))
 
     def _leave(self, go_on: Callable[[TunnelAttempt], T]) -> T:
-        """Have the ``TunnelAttempt`` take over, unless it has, and go on with it."""
+        """Have the ``TunnelAttempt`` take over, unless it has done so, and go on with it by ``go_on``."""
         general = self._general
         if general is None:
             sock = self.sock

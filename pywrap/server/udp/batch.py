@@ -1,7 +1,7 @@
-"""Datagrams that are received together, and parts of them that are sent together.
+"""Batches of datagrams: several are received together, and parts of them are sent together.
 
-One system call for each datagram is what a relay of datagrams spends its time on. ``mmsg.KernelBatch`` takes
-one for many; ``PlainBatch`` has the same methods, and is for machines where that cannot be.
+A relay of datagrams spends most of its time on one system call for each datagram. ``mmsg.KernelBatch`` needs
+one for many; ``PlainBatch`` has the same methods, for machines without these system calls.
 
 A batch is used by one handler at a time, from ``receive`` to ``send``: all associations of a loop share it.
 """
@@ -21,27 +21,30 @@ if TYPE_CHECKING:
     Received: TypeAlias = tuple[int, bytes, memoryview]
 
     class Batch(Protocol):
+        """A buffer, ``memory``, and the system calls that receive into it and send from it."""
+
         @property
         def memory(self) -> memoryview: ...
 
         def receive(self, sock: socket) -> list[Received]:
-            """What has come, up to ``DATAGRAMS``; nothing when the kernel had an error to tell."""
+            """Receive up to ``DATAGRAMS``; [] when there is none, or the kernel has reported an error."""
 
         def add(self, start: int, size: int, to: bytes) -> None:
-            """Send that part of ``memory`` to an address, with the next ``send``."""
+            """Let ``send`` send ``size`` bytes of ``memory``, from ``start`` on, to ``to`` (``sockaddr``)."""
 
         def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
-            """Send what was added; return how many datagrams and bytes the kernel took.
+            """Send the parts that were added; return how many datagrams and bytes the kernel took.
 
-            Each that it did not take is given to ``alone(start, size, to)``, in its place among the others.
+            For each that it did not take, ``alone(start, size, to)`` is called, in its place among the
+            others.
             """
 
 
-# In one system call. More of them make it no faster; each costs 68 KiB of address space, of which
-# the kernel has memory for as much as datagrams have used so far.
+# How many datagrams are received by one system call. More of them make it no faster; each takes 68 KiB of
+# address space, for which the kernel uses as much memory as the longest datagrams so far needed.
 DATAGRAMS = 32
 
-# In front of what is received: the header of an answer has an address, never a name.
+# Room in front of each datagram, for the header of an answer, which has an address and never a name.
 HEADROOM = 4 + 16 + 2
 
 # The longest datagram has 65,527 bytes (of IPv6, without a jumbogram), so none is ever cut. A multiple of
@@ -62,9 +65,9 @@ class PlainBatch:
         self._added: list[tuple[int, int, bytes]] = []
 
     def receive(self, sock: socket) -> list[Received]:
-        """What has come on ``sock``, up to the room that there is."""
+        """Receive the datagrams that have come on ``sock``, up to ``DATAGRAMS``."""
         family, memory = sock.family, self.memory
-        # A handler that failed may have left something.
+        # A handler that failed may have left parts.
         self._added = []
         received: list[Received] = []
         for start in STARTS:
@@ -73,17 +76,17 @@ class PlainBatch:
             except BlockingIOError:
                 break
             except OSError:
-                # Of a datagram that we sent: it is told once.
+                # The error is one of a datagram that we sent; the kernel reports it once.
                 continue
             received.append((start, pack_sockaddr(family, source), memory[start : start + count]))
         return received
 
     def add(self, start: int, size: int, to: bytes) -> None:
-        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
+        """Let the next ``send`` send ``size`` bytes of the memory, from ``start`` on, to ``to``, packed."""
         self._added.append((start, size, to))
 
     def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
-        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
+        """Send the added parts; return how many datagrams and bytes. ``alone`` is called for each failure."""
         added, self._added = self._added, []
         datagrams = total = 0
         for start, size, to in added:

@@ -1,8 +1,8 @@
 """Many datagrams by one system call: recvmmsg(2) and sendmmsg(2), which Python's sockets do not have.
 
-The tables that both calls take are made once, with all addresses of memory in them. Datagrams of one length
-that go to one address after each other are one message, which the kernel cuts (UDP_SEGMENT, udp(7)): the way
-through the network's layers costs more than all the rest.
+The tables that both calls take are made once, with all addresses of memory in them. Successive datagrams of
+one length to one address become one message, which the kernel cuts into datagrams (UDP_SEGMENT, udp(7)): the
+way through the layers of the kernel's network code costs more than all the rest.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 
     from pywrap.server.udp.batch import Batch, Received
 
-# struct mmsghdr of a little-endian machine of 64 bits: where the address is and its length, where the pieces
-# are and their number, the same of ancillary data, flags; and the datagram's length, which recvmmsg() writes.
+# struct mmsghdr of a little-endian machine of 64 bits: pointer to the address and its length, pointer to the
+# pieces and their number, the same for ancillary data, flags; and the datagram's length, which recvmmsg()
+# writes.
 _HEADER = struct.Struct("@QI4xQQQQi4xI4x")
 _QUADS = _HEADER.size // 8
 _NAME_LENGTH, _PIECES, _PIECE_COUNT, _CONTROL, _CONTROL_LENGTH, _LENGTH = 1, 2, 3, 4, 5, 7
 
-# struct iovec: where the piece is, and its length.
+# struct iovec: pointer to the piece, and its length.
 _PIECE = struct.Struct("@QQ")
 
-# Room for each address; and the address in it, by its family.
+# Bytes of room for each address; and by family, how many of them the address has.
 _NAME = 32
 _NAMES = {
     family: struct.Struct(f"{length_of(family)}s{_NAME - length_of(family)}x")
@@ -46,7 +47,8 @@ _SEGMENT_LENGTH = 18
 _SOL_UDP, _UDP_SEGMENT = 17, 103
 
 # The longest datagram of such a message. A segment may not be fragmented, so it has to fit into a packet:
-# this does in an Ethernet's, with the headers of IPv6 and UDP. And ``DATAGRAMS`` of them fit into a message.
+# this length fits into one of Ethernet, with the headers of IPv6 and UDP. And ``DATAGRAMS`` of them fit into
+# a message.
 _LONGEST_SEGMENT = 1500 - 40 - 8
 
 
@@ -68,14 +70,14 @@ class Table:
 
 
 class KernelBatch:
-    """A ``batch.Batch``.
+    """Receives by recvmmsg(2) and sends by sendmmsg(2); implements ``batch.Batch``.
 
     Raises:
         ImportError, AttributeError, OSError: this machine has no such calls.
     """
 
     def __init__(self) -> None:
-        # Here and below: imported by servers that carry datagrams, when the first one comes.
+        # Imported here and below: only servers that carry datagrams need it, from the first one on.
         import ctypes
 
         if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
@@ -86,7 +88,7 @@ class KernelBatch:
         self._recvmmsg.argtypes = (number, address, count, number, address)
         self._sendmmsg.argtypes = (number, address, count, number)
         for call, rest in ((self._recvmmsg, (MSG_DONTWAIT, None)), (self._sendmmsg, (MSG_DONTWAIT,))):
-            # No such descriptor: the error of a kernel that has the call.
+            # EBADF is the error of a kernel that has the call.
             if call(-1, None, 0, *rest) >= 0 or self._errno() != errno.EBADF:
                 raise OSError(self._errno(), os.strerror(self._errno()))
 
@@ -95,27 +97,29 @@ class KernelBatch:
         for index, start in enumerate(STARTS):
             self._incoming.pieces[2 * index] = self._base + start
             self._incoming.pieces[2 * index + 1] = ROOM
-        # recvmmsg() writes the lengths of addresses, which it reads as those of their rooms.
+        # recvmmsg() writes the length of each address where it reads the size of its room: so the headers
+        # have to be restored from this copy.
         self._unused = bytes(self._incoming.headers)
         self._outgoing = Table(DATAGRAMS)
         self._segments, self._segments_at = _allocate(DATAGRAMS * _SEGMENT.size)
         self._destinations = [b""] * DATAGRAMS
-        # The first datagram of each message.
+        # The index of the first datagram of each message.
         self._firsts = [0] * DATAGRAMS
         self._added = self._messages = 0
-        # Of the last message: where it goes, and the length of its datagrams if more of them can be in it.
+        # The address of the last message; and the length of its datagrams if it can take more of them, else
+        # -1.
         self._to, self._size = b"", -1
         self._longest_segment = _LONGEST_SEGMENT if _can_segment() else 0
 
     def receive(self, sock: socket) -> list[Received]:
-        """What has come on ``sock``, up to the room that there is."""
+        """Receive the datagrams that have come on ``sock``, up to ``DATAGRAMS``."""
         table, memory = self._incoming, self.memory
-        # A handler that failed may have left something.
+        # A handler that failed may have left parts.
         self._clear()
         table.headers[:] = self._unused
         count = self._recvmmsg(sock.fileno(), table.at, DATAGRAMS, MSG_DONTWAIT, None)
         if count <= 0:
-            # EAGAIN, or the error of a datagram that we sent, which is told once.
+            # EAGAIN, or the error of a datagram that we sent, which the kernel reports once.
             return []
         lengths = table.quads[_LENGTH : count * _QUADS : _QUADS].tolist()
         sources = _NAMES[sock.family].iter_unpack(table.names[: count * _NAME])
@@ -125,7 +129,7 @@ class KernelBatch:
         ]
 
     def add(self, start: int, size: int, to: bytes) -> None:
-        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
+        """Let the next ``send`` send ``size`` bytes of the memory, from ``start`` on, to ``to``, packed."""
         table, index = self._outgoing, self._added
         self._added = index + 1
         table.pieces[2 * index] = self._base + start
@@ -147,7 +151,7 @@ class KernelBatch:
         self._to, self._size = to, size if 0 < size <= self._longest_segment else -1
 
     def _lengthen(self, index: int) -> None:
-        """Put the datagram into the last message, as a segment."""
+        """Put the datagram ``index`` into the last message, as a segment."""
         quads, message = self._outgoing.quads, self._messages - 1
         header = message * _QUADS
         count = index + 1 - self._firsts[message]
@@ -159,7 +163,7 @@ class KernelBatch:
             quads[header + _CONTROL_LENGTH] = _SEGMENT.size
 
     def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
-        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
+        """Send the added parts; return how many datagrams and bytes. ``alone`` is called for each failure."""
         table, messages = self._outgoing, self._messages
         ends = [*self._firsts[1:messages], self._added]
         done = first = datagrams = total = 0
@@ -171,10 +175,10 @@ class KernelBatch:
                 total += sum(table.pieces[2 * first + 1 : 2 * ends[done - 1] : 2])
                 datagrams += ends[done - 1] - first
             else:
-                # The error of an earlier datagram, which is told once; or these are longer than the way there
-                # takes in one packet. Each is tried again by itself.
+                # The error of an earlier datagram, which the kernel reports once; or the segments are longer
+                # than a packet on the way there. Each datagram is tried again by itself.
                 if self._errno() == errno.EIO and ends[done] - first > 1:
-                    # A network interface that leaves checksums to the kernel.
+                    # EIO: the network interface cannot compute checksums, which UDP_SEGMENT needs.
                     self._longest_segment = 0
                 for index in range(first, ends[done]):
                     start = table.pieces[2 * index] - self._base
@@ -206,13 +210,13 @@ def make_batch() -> Batch:
     try:
         return KernelBatch()
     except (ImportError, AttributeError, OSError):
-        # No ctypes (a part of Python that a distribution may leave out); no such functions in the C library;
-        # a filter of system calls without them.
+        # There is no ctypes (distributions may leave it out), the C library lacks the functions, or a filter
+        # forbids the system calls.
         return PlainBatch()
 
 
 def _allocate(size: int) -> tuple[memoryview, int]:
-    """Memory and its address. Pages that nothing is written to cost nothing."""
+    """Anonymous memory and its address. Pages that were never written to take no memory."""
     import ctypes
     import mmap
 

@@ -35,16 +35,16 @@ TOO_FAST = "beyond the client's rate"
 FRAGMENTS = "in fragments that do not make a whole"
 
 
-# Batches that are taken from a client whose connection has ended: more than its socket's buffer holds.
+# How many batches are read when the client's connection has ended: more than the socket's buffer holds.
 _REST = 64
 
 
 class Datagrams:
-    """Carries datagrams between ``sock``, which belongs to it, and the peers of ``client``.
+    """Carries datagrams (RFC 1928 section 7) between ``sock``, which belongs to it, and the client's peers.
 
-    ``client`` is where they must come from, of which the first good one decides a port that is 0.
-    ``met`` is called with each destination when it is sent to for the first time (or again, after so many
-    others that it was forgotten), as the client called it.
+    ``client``: the address from which the client's datagrams must come; if its port is 0, the first valid
+    datagram decides it. ``met`` is called with each destination, named as by the client, at the first
+    datagram to it (and again when it was forgotten because of many others).
     """
 
     __slots__ = (
@@ -85,8 +85,8 @@ class Datagrams:
         self._rules = rules
         self._met = met
         self._reassembly = Reassembly()
-        # Destinations that are addresses, as they were written, from ATYP to the port: the family, and the
-        # address as the kernel has it.
+        # For destinations that are addresses, by the bytes of the header from ATYP to the port: the family,
+        # and the address as the kernel has it.
         self._known: dict[bytes, tuple[int, bytes]] = {}
         self._names = PeerNames(resolver, self.traffic, self._send, judge)
         self._outbound = Outbound(
@@ -108,7 +108,7 @@ class Datagrams:
 
     def _on_client(self, events: int) -> None:
         outbound, known = self._outbound, self._known
-        # What most are costs least: not a fragment, to an IPv4 address that was seen before.
+        # The usual datagram costs least: not a fragment, to an IPv4 address that was seen before.
         is_plain = self._codec is None and self._throttles is None
         for start, source, data in self._batch.receive(self._sock):
             if source == self._source and is_plain and len(data) >= 10 and not data[2]:
@@ -120,7 +120,7 @@ class Datagrams:
         outbound.flush()
 
     def take_rest(self) -> None:
-        """Take what the client has sent already, within reason."""
+        """Send on the datagrams that the client has sent already, up to ``_REST`` batches."""
         for _ in range(_REST):
             self._on_client(IN)
 
@@ -148,7 +148,7 @@ class Datagrams:
             self._source = source
 
     def _may_be(self, source: bytes) -> bool:
-        """May this be the client? Its port is not certain before its first good datagram."""
+        """Whether ``source`` may be the client, whose port is not certain before its first valid datagram."""
         if self._source:
             return False
         host, port = unpack_sockaddr(source)[1][:2]
@@ -188,7 +188,7 @@ class Datagrams:
     def _send_onward(
         self, onward: Onward, endpoint: Endpoint, key: bytes, payload: bytes | memoryview
     ) -> None:
-        """Send to the proxy's relay, after the rules."""
+        """Send to the proxy's relay, if the rules allow it."""
         judge = self._judge
         if judge is not None:
             is_name = packed(endpoint.host) is None
@@ -214,7 +214,7 @@ class Datagrams:
         self.traffic.bytes_up += len(payload)
 
     def _answer_from_there(self, datagram: memoryview) -> None:
-        """What the proxy's relay says, which has its header already."""
+        """Pass on ``datagram`` of the proxy's relay, which has its header already."""
         try:
             size = unpack_header(datagram).size
         except ProtocolError:
@@ -249,7 +249,7 @@ class Datagrams:
             batch.add(start, size, source)
         datagrams, total = batch.send(self._sock, self._answer_alone)
         self.traffic.down += datagrams
-        # The headers are all of one length: these are answers of one family.
+        # All headers have one length, since these are answers from one address family.
         self.traffic.bytes_down += total - datagrams * (found[0][1] - found[0][2])
 
     def _answer_alone(self, start: int, size: int, to: bytes) -> None:
@@ -257,7 +257,7 @@ class Datagrams:
         self._answer(memory[start : start + size], size - unpack_header(memory[start : start + size]).size)
 
     def _answer(self, datagram: memoryview, size: int) -> None:
-        """Send what has its header already, and ``size`` bytes of payload."""
+        """Send ``datagram``, which has its header already, to the client; ``size``: bytes of its payload."""
         if self._throttles is not None:
             if self._throttles[1].wait():
                 self.traffic.drop(TOO_FAST)
