@@ -40,6 +40,8 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 # The entries of the archives that were read whose module is not loaded yet, by its name.
 _entries: "dict[str, Entry]" = {}
+# What was in an archive, by its stage, until its entries are among those.
+_unpacked: "dict[str, tuple[Any, dict[str, Entry]]]" = {}
 # The names of what has been executed here.
 loaded: list[str] = []
 # All modules of ours by their names, and where those of a package are.
@@ -64,20 +66,30 @@ def head() -> "tuple[bytes, str]":
 
 def read(stage: str) -> None:
     """Have the modules of ``stage`` at hand, if there is an archive of it."""
+    if stage not in _unpacked:
+        try:
+            fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # There is none yet, or this user may not read it: each module is in its own file as well.
+            missing.append(stage)
+            return
+        try:
+            data = os.read(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+        try:
+            # In one call of C code, which takes a millisecond: a signal handler that loads modules as well
+            # finds it done, however soon after the last one it comes.
+            _unpacked.update(zip((stage,), map(marshal.loads, (data,)), strict=True))
+        except (EOFError, ValueError, TypeError):
+            # The machine went down when it was written.
+            _unpacked[stage] = None, {}
     try:
-        fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        # There is none yet, or this user may not read it: each module is in its own file as well.
-        missing.append(stage)
+        found, entries = _unpacked.pop(stage)
+    except KeyError:
+        # A signal handler has done the rest as well.
         return
-    try:
-        data = os.read(fd, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-    try:
-        found, entries = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
-        # The machine went down when it was written.
+    except (ValueError, TypeError):
         found, entries = None, {}
     if found == head():
         _entries.update(entries)
