@@ -25,7 +25,7 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.isolation import isolated
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.policy import policy
+from pywrap.tunnel.policy_choice import policy
 from pywrap.tunnel.request_port import RequestPorts
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes

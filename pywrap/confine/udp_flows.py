@@ -20,7 +20,6 @@ from _socket import (
     SOCK_NONBLOCK,
     socket,
 )
-from functools import partial
 from time import monotonic
 
 from pywrap.confine import packets
@@ -73,7 +72,7 @@ class Datagrams:
         self._flows: dict[Place, Flow] = {}
         self._is_sweeping = False
         for sock in sockets:
-            outside.loop.watch(sock.fileno(), IN, partial(self._on_readable, sock))
+            outside.loop.watch(sock.fileno(), IN, lambda events, sock=sock: self._on_readable(sock, events))  # type: ignore[misc]
 
     def close(self) -> None:
         """End all flows."""

@@ -58,7 +58,11 @@ class Associations:
         with self._runtime.registry.lock:
             ended = self._closing.take_error()
             if ended is not None and not self._state.error_is_end:
-                raise ended
+                try:
+                    raise ended
+                finally:
+                    # The traceback has this frame, as in ``closing``.
+                    del ended
             # One thread opens it. What others send meanwhile is queued, whatever their timeout: one of them
             # may be a signal handler in this very thread.
             busy = channel.association is not None or channel.is_busy or channel.is_recycled
@@ -82,8 +86,8 @@ class Associations:
             raise
         finally:
             channel.is_opening = False
-        if channel.association is None and (error := self._closing.take_error()) is not None:
-            raise error
+        if channel.association is None:
+            self._closing.raise_error()
         return None if self._waits_for_second(sock, message, channel) else channel.association
 
     def _waits_for_second(self, sock: _socket.socket, message: bytes, channel: Channel) -> bool:

@@ -98,8 +98,7 @@ class Receiver:
                 found = self._rest(take, size, flags, ancillary)
                 if found is not None:
                     return found
-                if (error := self._closing.take_error()) is not None:
-                    raise error
+                self._closing.raise_error()
             handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
             try:
                 message = take(handle, size + self._margin, flags, ancillary)
