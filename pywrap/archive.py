@@ -42,6 +42,8 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 # The entries of archives that were read, by the names of their modules, until these are loaded.
 _entries: "dict[str, Entry]" = {}
+# What was in an archive, by its stage, until its entries are among those.
+_unpacked: "dict[str, tuple[Any, dict[str, Entry]]]" = {}
 # The names of the modules that were executed here.
 loaded: list[str] = []
 # All our modules by their names; and the folders of packages.
@@ -66,20 +68,30 @@ def head() -> "tuple[bytes, str]":
 
 def read(stage: str) -> None:
     """Read the archive of ``stage``, if there is one, so that its modules can be loaded from memory."""
+    if stage not in _unpacked:
+        try:
+            fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # There is no archive yet, or this user may not read it. Each module is in its own file as well.
+            missing.append(stage)
+            return
+        try:
+            data = os.read(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+        try:
+            # One call of C code, which takes a millisecond: a signal handler that loads modules as well
+            # finds it done, however soon after the last signal it comes.
+            _unpacked.update(zip((stage,), map(marshal.loads, (data,)), strict=True))
+        except (EOFError, ValueError, TypeError):
+            # The archive is incomplete: the machine went down when it was written.
+            _unpacked[stage] = None, {}
     try:
-        fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        # There is no archive yet, or this user may not read it. Each module is in its own file as well.
-        missing.append(stage)
+        found, entries = _unpacked.pop(stage)
+    except KeyError:
+        # A signal handler has done the rest as well.
         return
-    try:
-        data = os.read(fd, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-    try:
-        found, entries = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
-        # The archive is incomplete: the machine went down when it was written.
+    except (ValueError, TypeError):
         found, entries = None, {}
     if found == head():
         _entries.update(entries)
