@@ -39,6 +39,9 @@ _SYSCTLS_4 = (
     *(("conf/all/rp_filter", "0"), ("conf/lo/rp_filter", "0")),
     # Answers of the broker to sockets on 127.0.0.1 come from addresses that are not there.
     *(("conf/all/route_localnet", "1"), ("conf/lo/route_localnet", "1")),
+    # Nothing is lost on lo, and no queue is between: BBR, the default of some machines, would only slow down
+    # by its pacing. Each kernel has this one, and any namespace may choose it.
+    ("tcp_congestion_control", "reno"),
 )
 _SYSCTLS_6 = (
     *(("conf/all/disable_ipv6", "0"), ("conf/lo/disable_ipv6", "0")),
