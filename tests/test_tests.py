@@ -36,6 +36,7 @@ ELSEWHERE = {
     },
     "What a start does: it shows in a child alone, and in each interpreter.": {
         "auto": "test_programs.py",
+        "green_patches": "intercept/patches/test_green.py",
         "intercept/child_policy": "confine/test_shared_confinement.py",
         "intercept/derived_class": "intercept/udp/test_datagram_methods.py intercept/bind/test_listener.py",
         "intercept/fork": "intercept/udp/test_datagram_methods.py intercept/test_lock.py",
@@ -139,6 +140,7 @@ ELSEWHERE = {
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/inside_sockets": "confine/test_connections.py confine/test_udp.py",
         "confine/tickets": "confine/test_secured.py",
+        "confine/relay_socket": "confine/test_udp.py confine/test_udp_channel.py",
     },
 }
 

@@ -1,7 +1,7 @@
 """Runs PROGRAM in a confinement (``pywrap.confine``), from which it reaches the proxies and nothing else.
 
-The patches stay on in the Python programs among those that run there: errors and datagrams are as fine as
-without, and what the patches do not see is confined.
+Python programs in the confinement are patched as well: so their errors and datagrams are as exact as without
+a confinement, and traffic that bypasses the patches is confined.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ def launch(
     uncovered: NotCovered | None,
     publications: list[Publication],
 ) -> NoReturn:
-    """Execute ``command`` under ``settings``; ``uncovered`` tells why the patches alone will not do.
+    """Execute ``command``, whose file is ``file``, under ``settings``.
 
-    ``variables`` are the environment of the program, but for the name of its namespace.
+    ``uncovered``: the error why the patches alone do not cover it; None where they do. ``variables``: the
+    environment of the program, without the variable that names the confinement.
 
     Raises:
-        LaunchError: it is not started.
+        LaunchError: the program is not started.
     """
     messages = Messages(settings.verbosity)
     if uncovered is not None:
