@@ -121,9 +121,9 @@ class Supervisor:
             _end_as(status)
 
     def _is_copied(self) -> bool:
-        """Make a copy; tell whether this is it. Where no process is to be had, there is none."""
-        read, write = os.pipe()
+        """Make a copy; tell whether this is it. Where no process or descriptor is to be had, there is none."""
         try:
+            read, write = os.pipe()
             copy = os.fork()
         except OSError:
             return False
