@@ -102,6 +102,7 @@ ELSEWHERE = {
         "launch/check/proxy_under_test": "launch/check/test_probes.py",
         "launch/watch/judge": "launch/watch/test_watch.py",
         "launch/watch/runs": "launch/watch/test_watch.py",
+        "tunnel/straight_road": "intercept/tcp/test_straight.py confine/test_connections.py",
         "relay/kerberos": "server/test_gssapi.py confine/test_secured.py",
         "relay/pumps": "relay/test_relay.py",
         "relay/securing": "confine/test_secured.py server/test_secured_upstream.py",
