@@ -48,6 +48,7 @@ DNSPYTHON = "dns.resolver"
 # Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
 # that replaces something in it.
 SEAMS = {
+    "cffi.api": "cffi",
     DNSPYTHON: "dnspython",
     "psycopg._connection_base": "psycopg",
     "psycopg.generators": "psycopg",

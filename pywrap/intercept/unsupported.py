@@ -4,7 +4,7 @@ Those that can be patched are in ``patches``. Of the others a line on stderr say
 traffic, whatever the verbosity: it is the only sign of a leak. ``--foreign`` refuses them instead, or says
 nothing. In a confinement, all of them are covered by the kernel.
 
-What a program looks up in the C library by ctypes is treated likewise.
+What a program looks up in the C library by ctypes or cffi is treated likewise.
 
 gevent's resolver in C, which asks name servers over UDP, is refused as if it were not installed, unless names
 are resolved here anyway: gevent's usual one calls getaddrinfo() in a thread, and takes its place.
@@ -57,7 +57,7 @@ LEAVES = {
     "zmq": _ALL,
 }
 
-# What a program may look up by ctypes, and start programs, connect, send or ask for names by.
+# What a program may look up by ctypes or cffi, and start programs, connect, send or ask for names by.
 SYMBOLS = frozenset(
     {
         *("system", "popen", "posix_spawn", "posix_spawnp", "execl", "execle", "execlp", "execv", "execve"),
@@ -94,8 +94,8 @@ def check(runtime: Runtime, name: str) -> None:
         )
 
 
-def check_symbol(runtime: Runtime, name: str) -> None:
-    """Look at one of ``SYMBOLS`` that the program looks up by ctypes.
+def check_symbol(runtime: Runtime, name: str, library: str) -> None:
+    """Look at one of ``SYMBOLS`` that the program looks up by ``library`` (ctypes, cffi).
 
     Raises:
         AttributeError: it must not have it.
@@ -111,8 +111,8 @@ def check_symbol(runtime: Runtime, name: str) -> None:
         _told.add(name)
         runtime.messages.say(
             -1,
-            f"warning: the program looks up `{name}` of the C library (ctypes): what it does by that leaves "
-            "directly, past the proxies (--confine on sends it through)",
+            f"warning: the program looks up `{name}` of the C library ({library}): what it does by that "
+            "leaves directly, past the proxies (--confine on sends it through)",
         )
 
 
