@@ -81,7 +81,7 @@ def install(
         say=lambda text: messages.say(0, text),
     )
     for hop in loaded.secured_hops:
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
         from pywrap.errors import ConfigError
 
         message, hint = needs_relay(hop)

@@ -1,7 +1,7 @@
 """_socket.socket, the C class below ``socket.socket``: gevent, eventlet and others derive from it.
 
-It cannot be changed, so a class derived from it takes its place in ``_socket``, with the same functions as
-``socket.socket`` has by now. Objects that C code makes (socketpair) are of the original class.
+The C class cannot be changed, so a class derived from it takes its place in ``_socket``, with the functions
+that replace those of ``socket.socket``. Objects that C code makes (socketpair) are of the original class.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def cover(patches: originals.Patches, cls: Any, registry: SocketRegistry) -> Non
 
 
 class _Derived(type):
-    """Lets objects and classes of the original class count as of the derived one, which is as immutable."""
+    """The metaclass of the derived class: it counts objects and subclasses of the original class as its own.
+
+    The derived class is immutable like the original.
+    """
 
     def __setattr__(cls, name: str, value: Any) -> None:
         _check_mutable(cls, name)

@@ -14,7 +14,7 @@ import sys
 from pywrap.archive import known
 from pywrap.intercept import originals
 from pywrap.intercept.patches import c_socket, lifecycle
-from pywrap.intercept.patches.lazy import COPIED
+from pywrap.intercept.patches.replaced_functions import COPIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """multiprocessing.reduction: a tunnel that is sent to another process takes its names along.
 
-The kernel knows of the connection to the proxy alone. A descriptor that is sent by itself (socket.send_fds)
-has nowhere to put a name: getpeername() tells the proxy there, except in a child that was forked since.
+The kernel only knows the connection to the proxy. With a bare descriptor (socket.send_fds) no names can be
+sent: getpeername() in the receiving process returns the proxy, unless that process was forked from this one
+since.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.registry import SocketRegistry
 
-# Of this process, for what arrives; None in one that is not patched.
+# The registry of this process, for sockets that arrive; None in a process that is not patched.
 _registry: SocketRegistry | None = None
 
 
@@ -43,7 +44,7 @@ def _undo(reducers: dict[type, Any], cls: type, plain: Any) -> None:
 def reduce(
     sock: _socket.socket, *, _plain: Callable[..., tuple[Callable[..., Any], tuple[Any, ...]]]
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """The function and the arguments that make the socket in the other process: ``_plain``'s, and the names.
+    """The function and arguments that make the socket in the other process: those of ``_plain``, and names.
 
     Raises:
         OSError: the socket listens at a proxy (EOPNOTSUPP).
@@ -53,7 +54,7 @@ def reduce(
     fd = sock.fileno()
     pending = _registry.pending_of(fd)
     if pending is not None:
-        # The other process would get a placeholder, which no tunnel replaces there.
+        # Wait for the tunnel: the other process would get a placeholder, which no tunnel replaces there.
         pending.wait(None)
     if _registry.listener_of(fd) is not None:
         raise OSError(errno.EOPNOTSUPP, "a socket that listens at a proxy cannot be sent to another process")

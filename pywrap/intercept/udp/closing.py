@@ -32,6 +32,11 @@ class Closing:
             # That closes the control connection as well.
             self._runtime.background.cancel(task)
         channel.watches = []
+        kept, channel.kept, channel.request_port = channel.kept, None, None
+        if kept is not None:
+            for task in kept.watches:
+                self._runtime.background.cancel(task)
+            self._runtime.registry.disallow(kept.relay)
         if channel.task is not None:
             self._runtime.background.cancel(channel.task)
             channel.task = None

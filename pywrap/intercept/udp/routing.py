@@ -161,6 +161,8 @@ class Routing:
         old = state.channels[key]
         if old.association is not None:
             state.relays[old.relay] = ABANDONED
+            if old.kept is not None:
+                state.relays[old.kept.relay] = ABANDONED
         self._closing.give_up(old)
         old.is_recycled = True
         routes = state.routes.copy()
