@@ -44,6 +44,7 @@ ELSEWHERE = {
         "launch/archives": "test_archive.py",
         "intercept/loading": "intercept/test_reentrance.py test_no_tax.py",
         "intercept/patches/accept": "intercept/bind/test_listener.py",
+        "intercept/patches/cffi": "intercept/test_unsupported.py",
         "intercept/patches/asyncio": "intercept/tcp/test_in_loop.py test_programs.py",
         "intercept/patches/implementations": "intercept/test_reentrance.py",
         "intercept/patches/replaced_functions": "test_no_tax.py intercept/test_install.py",

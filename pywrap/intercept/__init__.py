@@ -306,7 +306,7 @@ def _looked_up(name: Any) -> None:
     if name in unsupported.SYMBOLS:
         runtime = current()
         if runtime is not None:
-            unsupported.check_symbol(runtime, name)
+            unsupported.check_symbol(runtime, name, "ctypes")
 
 
 def _present() -> Runtime | None:
