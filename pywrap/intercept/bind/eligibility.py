@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
     """Does ``sock`` listen on a port that is the system's to choose, and for others than this machine?"""
-    _, kind, proto = originals.family_type_proto(sock)
-    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+    if not originals.is_tcp(sock):
         return False
     registry, fd = runtime.registry, originals.fileno(sock)
     if registry.listener_of(fd) is not None:
