@@ -46,8 +46,9 @@ WATCHED = frozenset(
     }
 )
 
-# That of a look-up in a C library by ctypes: ``unsupported.SYMBOLS`` are of interest.
-_SYMBOL = "ctypes.dlsym"
+# Those of a look-up in a C library by ctypes, as an attribute of it or by ``_ctypes.dlsym``:
+# ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle"})
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
@@ -277,7 +278,7 @@ def _announced(name: str) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == _SYMBOL:
+    if event in _SYMBOL:
         _looked_up(args[1])
         return
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
