@@ -157,5 +157,9 @@ def to_oserror(err: SocksError) -> OSError:
 
     Calls OSError itself, never a subclass of ours: only then does Python pick
     ConnectionRefusedError, TimeoutError and so on from the errno.
+
+    Its cause is ``err``.
     """
-    return OSError(err.errno, str(err))
+    error = OSError(err.errno, str(err))
+    error.__cause__ = err
+    return error

@@ -27,7 +27,10 @@ FLOORS = (
     ("pywrap.relay",),
     ("pywrap.socks",),
     ("pywrap.programs", "pywrap.log"),
-    ("pywrap.archive", "pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.marker", "pywrap.messages"),
+    (
+        *("pywrap.archive", "pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.green_patches"),
+        *("pywrap.marker", "pywrap.messages"),
+    ),
 )
 # On one floor, and not to know each other.
 STRANGERS = {"pywrap.tunnel", "pywrap.server"}
@@ -53,6 +56,7 @@ TARGET = (
     "pywrap.log.*",
     "pywrap.errors",
     "pywrap.frozen",
+    "pywrap.green_patches",
     "pywrap.marker",
     "pywrap.messages",
     "pywrap.config",

@@ -36,6 +36,7 @@ ELSEWHERE = {
     },
     "What a start does: it shows in a child alone, and in each interpreter.": {
         "auto": "test_programs.py",
+        "green_patches": "intercept/patches/test_green.py",
         "intercept/child_policy": "confine/test_shared_confinement.py",
         "intercept/derived_class": "intercept/udp/test_datagram_methods.py intercept/bind/test_listener.py",
         "intercept/fork": "intercept/udp/test_datagram_methods.py intercept/test_lock.py",
@@ -127,6 +128,7 @@ ELSEWHERE = {
         "confine/kernel": "confine/test_launching.py",
         "confine/launcher": "confine/test_launching.py confine/test_forbidden.py",
         "confine/left_behind": "confine/test_launching.py",
+        "confine/supervisor": "confine/test_launching.py",
         "confine/listeners": "confine/test_publish.py",
         "confine/mounts": "confine/test_names.py",
         "confine/name_server": "confine/test_names.py confine/test_dns_modes.py",
@@ -138,6 +140,7 @@ ELSEWHERE = {
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/inside_sockets": "confine/test_connections.py confine/test_udp.py",
         "confine/tickets": "confine/test_secured.py",
+        "confine/relay_socket": "confine/test_udp.py confine/test_udp_channel.py",
     },
 }
 

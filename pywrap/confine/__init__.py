@@ -16,8 +16,8 @@ The namespace has one interface, ``lo``, and every address of the world is local
 for a packet, whatever the rules say. What comes out are the bytes that the broker reads from sockets which
 were made inside and handed to it. Where to find what:
 
-* ``launcher``: the two processes; signals, job control, exit status; ``left_behind``: daemons;
-  ``last_bytes``: what was sent right before the end
+* ``launcher``: the two processes; ``supervisor``: signals, job control, exit status; ``left_behind``:
+  daemons; ``last_bytes``: what was sent right before the end
 * ``namespaces``, ``mounts``: what the program's process enters; ``netlink`` and ``ruleset``: what is set up
   there; ``inside_sockets``: what is handed out; ``kernel``: the system calls that Python does not have
 * ``broker``: everything outside; ``syn_gate`` and ``packets``: the SYNs; ``attempts``: connections that are

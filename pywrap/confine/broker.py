@@ -55,6 +55,9 @@ class Broker:
     ) -> None:
         self.loop = loop
         self._sockets = sockets
+        for listener in sockets.listeners:
+            # What is accepted has it from there; nothing is, before there is a gate.
+            prepare(listener)
         self._pipes = Pipes(loop)
         self._buffer = memoryview(bytearray(BUFFER))
         self._outside = Outside(settings, loop, program)
@@ -85,6 +88,11 @@ class Broker:
     def carried(self) -> int:
         """Bytes of the connections that stand."""
         return sum(relay.moved for relay in self._relays)
+
+    @property
+    def has_last_words(self) -> bool:
+        """Whether what ``close`` says is waited for: lines of the log, the end of TLS."""
+        return self._outside.log is not None or bool(self._outside.settings.secured_hops)
 
     def close(self) -> None:
         """End everything; by a RST what has not been sent completely."""

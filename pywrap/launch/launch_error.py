@@ -17,7 +17,7 @@ class LaunchError(Exception):
 
 
 class NotCovered(LaunchError):
-    """The patches cannot cover PROGRAM. Confined, it can run all the same.
+    """The patches cannot cover PROGRAM. It can still run in a confinement.
 
     ``reason``: why not, for a message of a program that runs. ``leaves``: its traffic would leave directly.
     """

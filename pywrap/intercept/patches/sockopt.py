@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 _IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
-# On either of them, what may join a group: the implementation is imported for these alone.
+# Options of IPv4 or IPv6 that may join a group: only for these is the implementation imported.
 _JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
 
-# Likewise, what may have a source route.
+# Likewise, options that may have a source route.
 _ROUTES = frozenset({4, 6, 57})
 
-# Of this process; set by ``install``.
+# The registry of this process; set by ``install``.
 _registry: SocketRegistry
 _current: Callable[[], Runtime | None]
 
@@ -82,7 +82,7 @@ def setsockopt(self: _socket.socket, *args: Any) -> None:
 
 
 def _is_one(options: frozenset[int], level: Any, option: Any) -> bool:
-    """Is ``option`` one of ``options``, on a level of IP?"""
+    """Whether ``option`` is one of ``options``, and ``level`` one of IPv4 or IPv6."""
     try:
         return index(option) in options and index(level) in _IP_LEVELS
     except TypeError:
