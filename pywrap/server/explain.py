@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def explain(
     words: Sequence[str], rules: Sequence[AccessRule], guarded: bool, upstream: Upstream
 ) -> tuple[str, bool]:
-    """Lines for the four ``words`` of the option, and whether the request is allowed.
+    """The lines to print for the four ``words`` of the option, and whether the request is allowed.
 
-    Of a name, each address that it has now; it is allowed if one of them is. Of a name that other proxies
-    look up, what the name says.
+    For a name there is a line for each address that it has now, and the request is allowed if one of them is.
+    A name that other proxies look up is judged as a name alone.
 
     Raises:
-        UsageError: one of the words is none.
+        UsageError: one of the words is wrong.
     """
     client, user, command, destination = words
     if not is_address(client):

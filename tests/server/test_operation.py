@@ -199,7 +199,7 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         (["--deny", "127.0.0.0/8"], "127.0.0.1:80: refused: deny 127.0.0.0/8", 3),
         (
             ["-l", "0.0.0.0:1080"],
-            "127.0.0.1:80: refused: a private, loopback or link-local address, and everyone is served",
+            "127.0.0.1:80: refused: a private, loopback or link-local address, and clients are anonymous",
             3,
         ),
         (["-l", "0.0.0.0:1080", "--allow", "127.0.0.1:80"], "127.0.0.1:80: allowed: allow 127.0.0.1:80", 0),

@@ -1,7 +1,7 @@
-"""Datagrams that are received together, and parts of them that are sent together.
+"""Batches of datagrams: several are received together, and parts of them are sent together.
 
-One system call for each datagram is what a relay of datagrams spends its time on. ``mmsg.KernelBatch`` takes
-one for many; ``PlainBatch`` has the same methods, and is for machines where that cannot be.
+A relay of datagrams spends most of its time on one system call for each datagram. ``mmsg.KernelBatch`` needs
+one for many; ``PlainBatch`` has the same methods, for machines without these system calls.
 
 A batch is used by one handler at a time, from ``receive`` to ``send``: all associations of a loop share it.
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Alone: TypeAlias = Callable[[bytes, bytes], None]
 
     class Batch(Protocol):
+        """A buffer, ``memory``, and the system calls that receive into it and send from it."""
+
         @property
         def memory(self) -> memoryview: ...
 
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
 # the kernel has memory for as much as datagrams have used so far.
 DATAGRAMS = 32
 
-# In front of what is received: the header of an answer has an address, never a name.
+# Room in front of each datagram, for the header of an answer, which has an address and never a name.
 HEADROOM = 4 + 16 + 2
 
 # The longest datagram has 65,527 bytes (of IPv6, without a jumbogram), so none is ever cut. A multiple of
@@ -94,9 +96,9 @@ class PlainBatch:
         """Nothing: each datagram is received by itself."""
 
     def receive(self, sock: socket) -> list[Received]:
-        """What has come on ``sock``, up to the room that there is."""
+        """Receive the datagrams that have come on ``sock``, up to ``DATAGRAMS``."""
         family, memory = sock.family, self.memory
-        # A handler that failed may have left something.
+        # A handler that failed may have left parts.
         self._added = []
         received: list[Received] = []
         for start in STARTS:
@@ -105,7 +107,7 @@ class PlainBatch:
             except BlockingIOError:
                 break
             except OSError:
-                # Of a datagram that we sent: it is told once.
+                # The error is one of a datagram that we sent; the kernel reports it once.
                 continue
             received.append((start, pack_sockaddr(family, source), count, count))
         return received

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
     from pywrap.server.udp.batch import Alone, Batch, Received
 
-# struct mmsghdr of a little-endian machine of 64 bits: where the address is and its length, where the pieces
-# are and their number, the same of ancillary data, flags; and the datagram's length, which recvmmsg() writes.
+# struct mmsghdr of a little-endian machine of 64 bits: pointer to the address and its length, pointer to the
+# pieces and their number, the same for ancillary data, flags; and the datagram's length, which recvmmsg()
+# writes.
 _HEADER = struct.Struct("@QI4xQQQQi4xI4x")
 _QUADS = _HEADER.size // 8
 _NAME_LENGTH, _PIECES, _PIECE_COUNT, _CONTROL, _CONTROL_LENGTH, _LENGTH = 1, 2, 3, 4, 5, 7
 
-# struct iovec: where the piece is, and its length.
+# struct iovec: pointer to the piece, and its length.
 _PIECE = struct.Struct("@QQ")
 
-# Room for each address; and the address in it, by its family.
+# Bytes of room for each address; and by family, how many of them the address has.
 _NAME = 32
 _NAMES = {
     family: struct.Struct(f"{length_of(family)}s{_NAME - length_of(family)}x")
@@ -80,14 +81,14 @@ class Table:
 
 
 class KernelBatch:
-    """A ``batch.Batch``.
+    """Receives by recvmmsg(2) and sends by sendmmsg(2); implements ``batch.Batch``.
 
     Raises:
         ImportError, AttributeError, OSError: this machine has no such calls.
     """
 
     def __init__(self) -> None:
-        # Here and below: imported by servers that carry datagrams, when the first one comes.
+        # Imported here and below: only servers that carry datagrams need it, from the first one on.
         import ctypes
 
         if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
@@ -98,7 +99,7 @@ class KernelBatch:
         self._recvmmsg.argtypes = (number, address, count, number, address)
         self._sendmmsg.argtypes = (number, address, count, number)
         for call, rest in ((self._recvmmsg, (MSG_DONTWAIT, None)), (self._sendmmsg, (MSG_DONTWAIT,))):
-            # No such descriptor: the error of a kernel that has the call.
+            # EBADF is the error of a kernel that has the call.
             if call(-1, None, 0, *rest) >= 0 or self._errno() != errno.EBADF:
                 raise OSError(self._errno(), os.strerror(self._errno()))
 
@@ -147,7 +148,7 @@ class KernelBatch:
         table.headers[:] = self._unused
         count = self._recvmmsg(sock.fileno(), table.at, self._at_a_time, MSG_DONTWAIT, None)
         if count <= 0:
-            # EAGAIN, or the error of a datagram that we sent, which is told once.
+            # EAGAIN, or the error of a datagram that we sent, which the kernel reports once.
             return []
         lengths = sizes = table.quads[_LENGTH : count * _QUADS : _QUADS].tolist()
         sources = [source for (source,) in _NAMES[sock.family].iter_unpack(table.names[: count * _NAME])]
@@ -303,13 +304,13 @@ def make_batch() -> Batch:
     try:
         return KernelBatch()
     except (ImportError, AttributeError, OSError):
-        # No ctypes (a part of Python that a distribution may leave out); no such functions in the C library;
-        # a filter of system calls without them.
+        # There is no ctypes (distributions may leave it out), the C library lacks the functions, or a filter
+        # forbids the system calls.
         return PlainBatch()
 
 
 def _allocate(size: int) -> tuple[memoryview, int]:
-    """Memory and its address. Pages that nothing is written to cost nothing."""
+    """Anonymous memory and its address. Pages that were never written to take no memory."""
     import ctypes
     import mmap
 

@@ -44,11 +44,11 @@ _REST = 64
 
 
 class Datagrams:
-    """Carries datagrams between ``sock``, which belongs to it, and the peers of ``client``.
+    """Carries datagrams (RFC 1928 section 7) between ``sock``, which belongs to it, and the client's peers.
 
-    ``client`` is where they must come from, of which the first good one decides a port that is 0.
-    ``met`` is called with each destination when it is sent to for the first time (or again, after so many
-    others that it was forgotten), as the client called it.
+    ``client``: the address from which the client's datagrams must come; if its port is 0, the first valid
+    datagram decides it. ``met`` is called with each destination, named as by the client, at the first
+    datagram to it (and again when it was forgotten because of many others).
     """
 
     __slots__ = (
@@ -89,8 +89,8 @@ class Datagrams:
         self._rules = rules
         self._met = met
         self._reassembly = Reassembly()
-        # Destinations that are addresses, as they were written, from ATYP to the port: the family, and the
-        # address as the kernel has it.
+        # For destinations that are addresses, by the bytes of the header from ATYP to the port: the family,
+        # and the address as the kernel has it.
         self._known: dict[bytes, tuple[int, bytes]] = {}
         self._names = PeerNames(resolver, self.traffic, self._send, judge)
         self._outbound = Outbound(
@@ -148,7 +148,7 @@ class Datagrams:
         return True
 
     def take_rest(self) -> None:
-        """Take what the client has sent already, within reason."""
+        """Send on the datagrams that the client has sent already, up to ``_REST`` batches."""
         for _ in range(_REST):
             self._on_client(IN)
 
@@ -176,7 +176,7 @@ class Datagrams:
             self._source = source
 
     def _may_be(self, source: bytes) -> bool:
-        """May this be the client? Its port is not certain before its first good datagram."""
+        """Whether ``source`` may be the client, whose port is not certain before its first valid datagram."""
         if self._source:
             return False
         host, port = unpack_sockaddr(source)[1][:2]
@@ -216,7 +216,7 @@ class Datagrams:
     def _send_onward(
         self, onward: Onward, endpoint: Endpoint, key: bytes, payload: bytes | memoryview
     ) -> None:
-        """Send to the proxy's relay, after the rules."""
+        """Send to the proxy's relay, if the rules allow it."""
         judge = self._judge
         if judge is not None:
             is_name = packed(endpoint.host) is None
@@ -242,7 +242,7 @@ class Datagrams:
         self.traffic.bytes_up += len(payload)
 
     def _answer_from_there(self, datagram: memoryview) -> None:
-        """What the proxy's relay says, which has its header already."""
+        """Pass on ``datagram`` of the proxy's relay, which has its header already."""
         try:
             size = unpack_header(datagram).size
         except ProtocolError:
