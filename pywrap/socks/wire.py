@@ -204,13 +204,19 @@ def with_plain_address(endpoint: Endpoint) -> Endpoint:
     """``endpoint``, or the address that it names when its host spells one in another way.
 
     socat 1.8 and undici send ``[::1]`` as a name. ``127.1``, ``0x7f.1`` and ``2130706433`` are 127.0.0.1 for
-    getaddrinfo(3), here and at a proxy that is asked: as names they would be judged by no rule for addresses.
-    No host has such a name.
+    getaddrinfo(3), here and at a proxy that is asked, and ``::ffff:7f00:1`` is it for the kernel: such a name
+    would be judged by no rule for that address. No host has one.
     """
     host = endpoint.host
-    if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
-        return Endpoint(host[1:-1], endpoint.port)
-    if host[:1].isdigit() and ":" not in host and packed(host) is None and _OF_OLD_FORMS.issuperset(host):
+    if ":" in host:
+        literal = host[1:-1] if host[0] == "[" and host[-1] == "]" else host
+        address = packed(literal)
+        if address is None:
+            return endpoint
+        # An IPv4 address has no zone.
+        zone = "" if address.startswith(V4_MAPPED) else literal[len(literal.partition("%")[0]) :]
+        return Endpoint(unpacked(address) + zone, endpoint.port)
+    if host[:1].isdigit() and packed(host) is None and _OF_OLD_FORMS.issuperset(host):
         try:
             return Endpoint(unpacked(inet_aton(host)), endpoint.port)
         except OSError:
