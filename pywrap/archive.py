@@ -45,6 +45,8 @@ loaded: list[str] = []
 # All modules of ours by their names, and where those of a package are.
 _modules: "dict[str, Any]" = {}
 _folders: dict[str, list[str]] = {}
+# The stages whose archive was read.
+_read: set[str] = set()
 # The stages whose archive is not there, and the modules whose code in it is not that of their file.
 missing: list[str] = []
 
@@ -64,12 +66,15 @@ def head() -> "tuple[bytes, str]":
 
 def read(stage: str) -> None:
     """Have the modules of ``stage`` at hand, if there is an archive of it."""
+    if stage in _read:
+        return
     try:
         fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         # There is none yet, or this user may not read it: each module is in its own file as well.
         missing.append(stage)
         return
+    _read.add(stage)
     try:
         data = os.read(fd, os.fstat(fd).st_size)
     finally:
@@ -92,9 +97,9 @@ def known(name: str) -> "Any":
 
 def keep() -> None:
     """Remember the modules of ours that the import system has executed."""
-    for name, module in list(sys.modules.items()):
-        if (name + ".").startswith(_OURS):
-            _remember(name, module)
+    for name in [name for name in list(sys.modules) if name.startswith(_PACKAGE)]:
+        if name == _PACKAGE or name.startswith(_OURS):
+            _remember(name, sys.modules[name])
 
 
 def _remember(name: str, module: "Any") -> None:

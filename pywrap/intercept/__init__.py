@@ -2,8 +2,9 @@
 
 It is installed in four steps, so that a program pays for what it uses only:
 
-* ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
-* ``import select``: ``select.epoll`` is replaced (``epoll``);
+* ``arm``, before the program: an audit hook, an import hook (``import_hook``), and what starts children
+  (``patches.spawn``). Nothing else is imported;
+* ``import select``: ``select.epoll`` is replaced (``patched``, ``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
   they are called (``patches.lazy``). The others (``accept``, ``getpeername``, ``lifecycle``, ``sockopt``)
   look into tables that are still empty (``registry``);
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.patching import Patches
-    from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.runtime import Runtime
 
-# The audit events of calls that may send something off this machine.
+# The audit events of calls that may send something off this machine, and that of a look-up in a C library by
+# ctypes, which ``patched`` decides about.
 WATCHED = frozenset(
     {
+        "ctypes.dlsym",
         "socket.__new__",
         "socket.connect",
         "socket.getaddrinfo",
@@ -46,23 +47,10 @@ WATCHED = frozenset(
     }
 )
 
-# That of a look-up in a C library by ctypes: ``unsupported.SYMBOLS`` are of interest.
-_SYMBOL = "ctypes.dlsym"
-
-_TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
-
-AF_PACKET = 17
-
-# What replaces functions of ``socket`` beside ``lazy``.
-_PARTS = tuple(
-    f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
-)
-
 _settings: Callable[[], Settings] | None = None
 _handed: Callable[[], str] | None = None
-_registry: SocketRegistry | None = None
-_runtime: Runtime | None = None
-_patches: Patches | None = None
+# That of ``patched``, as soon as that is imported.
+_watch: Callable[[str, tuple[Any, ...]], None] | None = None
 # An audit hook cannot be removed.
 _hooked = False
 
@@ -87,18 +75,9 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    import_hook.install(_prepare, _imported, _announced)
-    if import_hook.SELECT in sys.modules:
-        _patch_select(sys.modules[import_hook.SELECT])
-    if "socket" in sys.modules:
-        # In a running program; or a .pth file has imported it before us.
-        _patch(sys.modules["socket"])
-    for name in import_hook.INTERPRETERS:
-        if name in sys.modules:
-            _patch_interpreters(sys.modules[name])
-    for name in import_hook.KEEPERS - {import_hook.FORK_EXEC}:
-        if name in sys.modules:
-            _patch_keeper(sys.modules[name])
+    import_hook.install(_expected, _imported, _announced)
+    if _watch is not None or not import_hook.LOADED.isdisjoint(sys.modules):
+        _patched().patch_imported()
 
 
 def install(settings: Settings, handed: Callable[[], str] | None = None) -> None:
@@ -109,7 +88,7 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     """
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    _refuse_green_sockets()
+    _patched().refuse_green_sockets()
     arm(lambda: settings, handed)
     import socket  # noqa: F401
 
@@ -117,193 +96,45 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     current()
 
 
-def _refuse_green_sockets() -> None:
-    """Their sockets keep C's own functions, as they were before ours: nothing of them would be tunnelled."""
-    if "socket" not in sys.modules:
-        return
-    import _socket
-    import select
-    import socket
-
-    if not (issubclass(socket.socket, _socket.socket) and hasattr(select, "epoll")):
-        raise RuntimeError(
-            "gevent or eventlet has patched sockets already; call pywrap.install() before that"
-        )
-
-
 def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _runtime, _patches
+    global _settings
     import_hook.uninstall()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()
-    if _runtime is not None and _runtime.log is not None:
-        _runtime.log.close()
-    marker = known("pywrap.marker")
-    if marker is not None:
-        marker.remove()
-    if _patches is not None:
-        _patches.undo()
-    _settings = _runtime = _patches = None
+    patched = known("pywrap.intercept.patched")
+    if patched is not None:
+        patched.uninstall()
+    _settings = None
 
 
 def current() -> Runtime | None:
     """What the patches and the audit hook decide by; None when nothing is patched."""
-    global _runtime
-    settings = _settings
-    if _runtime is None and settings is not None:
-        _prepare()
-        implementations = load("pywrap.intercept.patches.implementations", "connection")
-        made = implementations.new_runtime(settings(), _registry)
-        if _runtime is None and _settings is settings:
-            # Otherwise a signal handler or another thread has made one meanwhile, which has what it opened.
-            _runtime = made
-    return _runtime
+    return _patched().current()  # type: ignore[no-any-return]
+
+
+def _patched() -> Any:
+    """The module ``patched``, which knows the settings."""
+    global _watch
+    patched = load("pywrap.intercept.patched", "socket")
+    patched.begin(_settings, _handed)
+    _watch = patched.watch
+    return patched
+
+
+def _expected() -> None:
+    _patched().prepare()
 
 
 def _imported(module: Any) -> None:
-    if module.__name__ == import_hook.FORK_EXEC:
-        known("pywrap.intercept.patches.spawn").patch_fork_exec(module)
-        return
-    if module.__name__ in import_hook.INTERPRETERS:
-        _patch_interpreters(module)
-    elif module.__name__ in import_hook.KEEPERS:
-        _patch_keeper(module)
-    elif module.__name__ == import_hook.SELECT:
-        _patch_select(module)
-    else:
-        _patch(module)
-
-
-def _patch_select(module: Any) -> None:
-    """Replace ``epoll`` in ``module``, which is ``select``; eventlet makes a second one of it."""
-    global _patches
-    epoll = load("pywrap.intercept.epoll", "socket")
-    patches = load("pywrap.intercept.patching").Patches()
-    if _patches is None:
-        _patches = patches
-    epoll.install(_patches, module)
-
-
-def _patch_interpreters(module: Any) -> None:
-    global _patches
-    if _patches is None:
-        _patches = load("pywrap.intercept.patching").Patches()
-    load("pywrap.intercept.patches.interpreters").install(_patches, module, _text_for_interpreters, _handed)
-
-
-def _text_for_interpreters() -> str:
-    """The settings as text, with the list of placeholders that a new interpreter shares."""
-    runtime = current()
-    assert runtime is not None, "the patch is gone otherwise"
-    text = load("pywrap.intercept.patches.interpreters").text_of
-    return text(runtime.settings, runtime.share_names())  # type: ignore[no-any-return]
-
-
-def _prepare() -> None:
-    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
-    global _registry
-    if sys.is_finalizing():
-        # Nothing can be imported any more; what is loaded serves finalizers (``loading``).
-        return
-    # First: the modules below import it as well, and it would be patched in the middle of their own loading.
-    import select
-
-    _patch_select(select)
-    for part in ("pywrap.intercept.patches.sockopt", *_PARTS):
-        load(part)
-    load("pywrap.marker").put()
-    registry = load("pywrap.intercept.registry").SocketRegistry()
-    # No call between a look and its consequence: no signal handler comes in the middle of that.
-    if _registry is None:
-        _registry = registry
-    load("pywrap.intercept.fork").install(_present)
-
-
-def _patch(module: Any) -> None:
-    """Replace everything in ``module``, which is ``socket``.
-
-    Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
-    """
-    _prepare()
-    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
-    load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
-    for part in _PARTS:
-        load(part).install(_patches, module, _registry)
-
-
-def _patch_keeper(module: Any) -> None:
-    """Replace what ``module`` keeps of ``socket``."""
-    # ``module`` has imported it, unless it is another module of the same name.
-    import socket  # noqa: F401
-
-    assert _patches is not None and _registry is not None, "importing socket has patched it"
-    if module.__name__ == import_hook.TRIO:
-        load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
-    elif module.__name__ == import_hook.ASYNCIO:
-        load("pywrap.intercept.patches.asyncio").install(_patches, module, current)
-    elif module.__name__ in import_hook.SOCKS_LIBRARIES:
-        load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
-    elif module.__name__ in import_hook.SEAMS:
-        _patch_library(module)
-    else:
-        load("pywrap.intercept.patches.multiprocessing").install(_patches, module, _registry)
-
-
-def _patch_library(module: Any) -> None:
-    """Replace what ``module``, of a library with sockets of its own, does by them."""
-    runtime = current()
-    # In a confinement, the kernel sees to its sockets; dnspython's are Python's.
-    is_covered = runtime is None or (runtime.is_confined and module.__name__ != import_hook.DNSPYTHON)
-    if not is_covered:
-        load(f"pywrap.intercept.patches.{import_hook.SEAMS[module.__name__]}").install(
-            _patches, module, current
-        )
-
-
-def _name_of(literal: str) -> str:
-    """The name behind a placeholder address; "" for any other."""
-    runtime = current()
-    return "" if runtime is None else runtime.name_behind(literal)
+    _patched().imported(module)
 
 
 def _announced(name: str) -> None:
-    runtime = current()
-    if name in import_hook.GREEN:
-        load("pywrap.intercept.patches.implementations").complete()
-    if runtime is not None and name in import_hook.FOREIGN:
-        load("pywrap.intercept.unsupported").check(runtime, name)
+    _patched().announced(name)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == _SYMBOL:
-        _looked_up(args[1])
-        return
-    if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
-        return
-    if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
-        # Each datagram that we send to a relay comes by here.
-        return
-    if _runtime is not None and event == "socket.connect":
-        if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:
-            # A socket of ours, or an address, which no program can have: it connects to a first hop.
-            return
-    runtime = current()
-    if runtime is not None:
-        load("pywrap.intercept.audit").check(runtime, event, args)
-
-
-def _looked_up(name: Any) -> None:
-    if not active():
-        return
-    unsupported = load("pywrap.intercept.unsupported")
-    if name in unsupported.SYMBOLS:
-        runtime = current()
-        if runtime is not None:
-            unsupported.check_symbol(runtime, name)
-
-
-def _present() -> Runtime | None:
-    """The runtime, without making one."""
-    return _runtime
+    if event in WATCHED:
+        (_watch or _patched().watch)(event, args)

@@ -1,6 +1,6 @@
 """Decides what becomes of a child that is not Python: confined, told of, refused, or left alone.
 
-What starts children (``patches.spawn``) asks here. In a process that is confined itself, all children are so
+What starts children (``child_starts``) asks here. In a process that is confined itself, all children are so
 already. Otherwise the child's command line gets words before it that enter the confinement of the run
 (``programs.joining``). No socket and no thread is needed for that here, and no descriptor is kept.
 """

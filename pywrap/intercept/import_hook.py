@@ -1,17 +1,16 @@
 """Calls us when the program imports ``socket`` and other modules to patch: without that, nothing is patched.
 
 ``Finder`` is at the front of ``sys.meta_path`` and finds nothing itself: it lets the finders behind it find
-the module, and wraps the loader (``Loader``). It stays there, for ``importlib.reload(socket)``. When a
-program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
+the module, and wraps the loader (``watched_import``). It stays there, for ``importlib.reload(socket)``. When
+a program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
 itself: a program may make an epoll object before it imports ``socket``.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
-from pywrap.intercept.loading import block, unblock
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,10 +78,6 @@ KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOC
 WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}
 LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
 
-# Calls that may be in the middle of each other while a module is patched, beyond what the program allows. A
-# finder of the program that imports something for each import imports ``socket`` where hardly any is left.
-_DEPTH = 300
-
 _finder: Finder | None = None
 
 
@@ -134,60 +129,11 @@ class Finder:
 
                     self._announced(name)
                 elif spec.loader is not None:
+                    watched = load("pywrap.intercept.watched_import", "socket")
                     # What is expected of us needs these itself, or it is not needed.
-                    expected = _nothing if name == "_socket" or name in WITHOUT_SOCKETS else self._expected
-                    then = _import_socket if name == "_socket" else self._imported
-                    spec.loader = Loader(spec, expected, then)  # type: ignore[assignment]
+                    is_needed = name != "_socket" and name not in WITHOUT_SOCKETS
+                    expected = self._expected if is_needed else watched.nothing
+                    then = watched.import_socket if name == "_socket" else self._imported
+                    spec.loader = watched.Loader(spec, expected, then)
                 return spec
         return None
-
-
-def _nothing() -> None:
-    pass
-
-
-def _import_socket(_: Any) -> None:
-    if "socket" not in sys.modules:
-        import socket  # noqa: F401
-
-
-class Loader:
-    """Loads a module by its own loader; calls ``expected`` before that and ``imported`` after it."""
-
-    def __init__(self, spec: Any, expected: Callable[[], None], imported: Callable[[Any], None]) -> None:
-        self._spec = spec
-        self._loader = spec.loader
-        self._expected = expected
-        self._imported = imported
-
-    def create_module(self, spec: Any) -> Any:
-        """The module of the loader that stands behind this one."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        """Execute the module, and what waits for it."""
-        # inspect and linecache ask the loader for the source.
-        self._spec.loader = module.__loader__ = self._loader
-        sys.setrecursionlimit(sys.getrecursionlimit() + _DEPTH)
-        try:
-            try:
-                self._expected()
-            except ImportError as err:
-                _end(err)
-            self._loader.exec_module(module)
-            # An exception out of a signal handler would leave the module half patched.
-            masks = block()
-            try:
-                self._imported(module)
-            except BaseException as err:
-                _end(err, module.__name__)
-            unblock(masks)
-        finally:
-            sys.setrecursionlimit(sys.getrecursionlimit() - _DEPTH)
-
-
-def _end(err: BaseException, name: str = "socket") -> None:
-    """End the process: the program could catch ``err``, and go on with a module that is half patched."""
-    line = f"pysocksify: error: cannot patch the {name} module: {err!r}\n"
-    os.write(2, line.encode("utf-8", "backslashreplace"))
-    os._exit(125)

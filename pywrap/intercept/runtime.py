@@ -401,9 +401,9 @@ class Runtime:
     @staticmethod
     def _find_servers(host: str) -> None:
         """Have servers that children are found, if ``host`` is this machine (``Children.find_servers``)."""
-        spawn = known("pywrap.intercept.patches.spawn")
-        if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
-            spawn.find_servers()
+        starts = known("pywrap.intercept.child_starts")
+        if starts is not None and (host.startswith("127.") or host in ("::1", "localhost")):
+            starts.find_servers()
 
     def _resolved(self, to: Target) -> str:
         """The address of a name that C would resolve now, where names become addresses; else ""."""

@@ -73,9 +73,17 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
         *("intercept.patches.spawn", "launch", "launch.bootstrap"),
     ),
+    # A start whose settings are in a file.
+    "secrets": ("launch.settings_file", "launch.target_settings"),
+    # The first child of a program.
+    "child": (
+        *("intercept.child_policy", "intercept.child_starts", "programs", "programs.cover"),
+        "programs.python",
+    ),
     "socket": (
         *("intercept.epoll", "intercept.fork", "intercept.lock", "intercept.originals"),
-        *("intercept.patching", "intercept.registry", "intercept.patches.accept"),
+        *("intercept.patched", "intercept.patching", "intercept.registry", "intercept.watched_import"),
+        "intercept.patches.accept",
         *("intercept.patches.c_socket", "intercept.patches.lazy", "intercept.patches.lifecycle"),
         *("intercept.patches.getpeername", "intercept.patches.sockopt", "intercept.socket_inodes", "marker"),
     ),
@@ -91,7 +99,13 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("intercept.own_socket", "intercept.remote_names", "intercept.runtime"),
         *("intercept.patches.connecting", "intercept.patches.getaddrinfo"),
         *("intercept.patches.implementations", "intercept.tcp", "intercept.tcp.blocking"),
-        *("intercept.tcp.connected_errno", "intercept.tcp.straight", "intercept.tcp.unconnected", "socks"),
+        *(
+            "launch.target_settings",
+            "intercept.tcp.connected_errno",
+            "intercept.tcp.straight",
+            "intercept.tcp.unconnected",
+            "socks",
+        ),
         *("socks.v5", "socks.wire", "tunnel", "tunnel.attempt", "tunnel.chain", "tunnel.deadline"),
         *("tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.lookups", "tunnel.name_list"),
         *("tunnel.own_addresses", "tunnel.placeholders", "tunnel.policy", "tunnel.round_robin"),
