@@ -59,11 +59,6 @@ def path_of(stage: str) -> str:
     return cache_from_source(os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
 
 
-def head() -> "tuple[bytes, str]":
-    """What an archive begins with: of another bytecode, or of a folder that was moved, it is not used."""
-    return MAGIC_NUMBER, FOLDER
-
-
 def read(stage: str) -> None:
     """Have the modules of ``stage`` at hand, if there is an archive of it."""
     if stage in _read:
@@ -79,15 +74,24 @@ def read(stage: str) -> None:
         data = os.read(fd, os.fstat(fd).st_size)
     finally:
         os.close(fd)
-    try:
-        found, entries = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
-        # The machine went down when it was written.
-        found, entries = None, {}
-    if found == head():
-        _entries.update(entries)
+    folder, entries = "", {}
+    if data.startswith(MAGIC_NUMBER):
+        try:
+            folder, entries = marshal.loads(data[len(MAGIC_NUMBER) :])
+        except (EOFError, ValueError, TypeError):
+            # The machine went down when it was written.
+            pass
+    # Of another bytecode, or of a folder that was moved, it is not used.
+    if folder == FOLDER:
+        take(stage, entries)
     else:
         missing.append(stage)
+
+
+def take(stage: str, entries: "dict[str, Entry]") -> None:
+    """The same for an archive that was read by ``launch/startup/sitecustomize``."""
+    _read.add(stage)
+    _entries.update(entries)
 
 
 def known(name: str) -> "Any":
@@ -97,7 +101,7 @@ def known(name: str) -> "Any":
 
 def keep() -> None:
     """Remember the modules of ours that the import system has executed."""
-    for name in [name for name in list(sys.modules) if name.startswith(_PACKAGE)]:
+    for name in [name for name in list(sys.modules) if name.startswith(_PACKAGE) and name not in _modules]:
         if name == _PACKAGE or name.startswith(_OURS):
             _remember(name, sys.modules[name])
 
@@ -203,11 +207,10 @@ def import_other(name: str, *args: "Any") -> "Any":
     return builtins.__import__(name, *args)
 
 
-class _Future:
-    """For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
-    module would be for nothing."""
-
-    annotations = None
+# For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
+# module would be for nothing.
+_Names: "Any" = type(sys.implementation)
+_FUTURE = _Names(annotations=None)
 
 
 def _import(
@@ -215,7 +218,7 @@ def _import(
 ) -> "Any":
     """__import__() of our modules, which import one another by their whole names."""
     if name == "__future__" and fromlist:
-        return _Future
+        return _FUTURE
     if level or not fromlist or not (name + ".").startswith(_OURS):
         return import_other(name, globals, locals, fromlist, level)
     module = load(name)

@@ -57,6 +57,7 @@ TARGET = (
     "pywrap.marker",
     "pywrap.messages",
     "pywrap.config",
+    "pywrap.config.config_error",
     "pywrap.config.matching",
     "pywrap.config.settings",
     "pywrap.config.settings_env",

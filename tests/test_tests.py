@@ -37,6 +37,8 @@ ELSEWHERE = {
     "What a start does: it shows in a child alone, and in each interpreter.": {
         "auto": "test_programs.py",
         "intercept/child_policy": "confine/test_shared_confinement.py",
+        "config/config_error": "test_errors.py test_cli.py",
+        "tunnel/shared_file": "tunnel/test_round_robin.py tunnel/test_name_list.py",
         "intercept/child_starts": "intercept/patches/test_spawn.py confine/test_shared_confinement.py",
         "intercept/derived_class": "intercept/udp/test_datagram_methods.py intercept/bind/test_listener.py",
         "intercept/fork": "intercept/udp/test_datagram_methods.py intercept/test_lock.py",

@@ -6,8 +6,8 @@ another, unless the documentation of the format says which of them counts.
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.partial_settings import PartialSettings
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

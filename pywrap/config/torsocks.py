@@ -10,13 +10,13 @@ Two things differ: an unknown directive is an error, and so is a second line tha
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, without_brackets
 from pywrap.config.settings import TO_BLOCK, Proxy, Rule
 from pywrap.config.url import check_credentials
 from pywrap.config.values import parse_placeholders
 from pywrap.config.words import one_of, suggest
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

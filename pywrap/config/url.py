@@ -6,12 +6,12 @@ blank. Messages show a URL with its password masked, and never text that may be 
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError, mask
 from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.security import parse_security, query_of
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.settings_env import quote
 from pywrap.config.words import suggest
-from pywrap.errors import ConfigError, mask
 
 # The end of a scheme, as GOST writes it: the protocol before it, within TLS. curl calls http+tls https.
 TLS = "+tls"
