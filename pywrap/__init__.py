@@ -48,7 +48,10 @@ def install(
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError("pywrap needs the GIL: run this free-threaded Python with -X gil=1")
     # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
-    from pywrap import intercept
+    from pywrap import green_patches
+
+    with green_patches.taken_off():
+        from pywrap import intercept
     from pywrap.config import variables
     from pywrap.config.arguments import NAMES, Arguments
     from pywrap.config.search import load
@@ -78,7 +81,7 @@ def install(
         say=lambda text: messages.say(0, text),
     )
     for hop in loaded.secured_hops:
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
         from pywrap.errors import ConfigError
 
         message, hint = needs_relay(hop)

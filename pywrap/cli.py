@@ -129,7 +129,7 @@ def _run(argv: list[str]) -> int:
         if watched is not None:
             return watched
     # Here, not on top: help and the errors above need none of it.
-    from pywrap.launch.command import LaunchError, launch
+    from pywrap.launch.patch_or_confine import LaunchError, launch
 
     try:
         launch(settings, options.command, options.embedded, options.publish)
@@ -182,7 +182,7 @@ def _check(options: Options) -> int:
 def _refuse_secured(hops: tuple[Proxy, ...]) -> None:
     """``--env`` and ``--check`` have no relay for proxies over TLS."""
     for hop in hops:
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
 
         raise ConfigError(*needs_relay(hop))
 

@@ -1,8 +1,9 @@
-"""Exceptions, and the errno that a program sees for each.
+"""Exceptions, and how each becomes an ``OSError``.
 
 Inside ``pywrap`` a failed conversation with a proxy is a ``SocksError``. Exactly one
 place per intercepted call turns it into an ``OSError``: the errno is for the program,
-the text for the person that reads it.
+the text for the person that reads it. Which errno a proxy's reply means is decided in
+``pywrap.socks.reply_errno``, and for a connection that breaks, by the classes here.
 """
 
 from __future__ import annotations
@@ -129,5 +130,9 @@ def to_oserror(err: SocksError) -> OSError:
 
     Calls OSError itself, never a subclass of ours: only then does Python pick
     ConnectionRefusedError, TimeoutError and so on from the errno.
+
+    Its cause is ``err``.
     """
-    return OSError(err.errno, str(err))
+    error = OSError(err.errno, str(err))
+    error.__cause__ = err
+    return error

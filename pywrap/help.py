@@ -14,25 +14,28 @@ WIDTH = 79
 # Where the summaries begin, in -h.
 COLUMN = 25
 
-TITLE = "Run a Python program with its network traffic sent through SOCKS proxies."
+TITLE = "Run a program with its network traffic sent through SOCKS proxies."
 USAGE = ("[OPTIONS] [--] PROGRAM [ARG]...", "[OPTIONS] --check [--json] [URL]...")
 SHORT_EXAMPLES = (
     "pysocksify -x socks5h://127.0.0.1:9050 python app.py",
+    "pysocksify -x socks5h://127.0.0.1:9050 ncat fibs.com 4321",
     "pysocksify -x socks5h://first -x socks4a://second pip download six",
     "pysocksify -x embedded -v python app.py",
 )
 EXAMPLES = (
     "pysocksify -x socks5h://127.0.0.1:9050 python app.py",
+    "pysocksify -x socks5h://127.0.0.1:9050 ncat fibs.com 4321",
     "pysocksify -x socks5h://alice:s%20cret@proxy.example:1080 ./app.py",
     "pysocksify -x socks5h://first -x socks4a://second pip download six",
     "pysocksify -x socks5h://first --direct 10.0.0.0/8,'*.corp' ./app.py",
     "pysocksify -f work.conf -v uvicorn app:main",
 )
 DESCRIPTION = """\
-PROGRAM is an interpreter (python app.py, python -m module), a console script (pip, uvicorn), a script with
-a Python shebang (./app.py) or a zipapp, of Python 3.11 or later; env, timeout, nice, sudo -E and their like
-may stand before it. Options end where PROGRAM begins: what follows belongs to it. What cannot be sent
-through the proxies is refused, never sent directly."""
+PROGRAM is any program. A Python one of CPython 3.11 or later is patched as it starts: an interpreter (python
+app.py, python -m module), a console script (pip, uvicorn), a script with a Python shebang (./app.py) or a
+zipapp; env, timeout, nice, sudo -E and their like may stand before it. Every other program is confined: it
+runs in a network namespace out of which only the proxies lead (--confine). Options end where PROGRAM begins:
+what follows belongs to it. What cannot be sent through the proxies is refused, never sent directly."""
 REPEATING = """\
 Options of one value may be repeated: the last one counts, except for {adding}, which add up. What the
 command line says replaces what the file says; --direct, --route and --dnat come before what the file says."""

@@ -32,10 +32,11 @@ ELSEWHERE = {
         "intercept/udp/flow_state": "intercept/udp/test_flow.py",
         "launch/launch_error": "test_cli.py launch/test_program.py",
         "server/option_table": "test_documents.py server/test_command_line.py server/test_chosen_options.py",
-        "server/record": "server/test_log.py",
+        "server/record": "server/test_stderr_log.py",
     },
     "What a start does: it shows in a child alone, and in each interpreter.": {
         "auto": "test_programs.py",
+        "green_patches": "intercept/patches/test_green.py",
         "intercept/child_policy": "confine/test_shared_confinement.py",
         "config/config_error": "test_errors.py test_cli.py",
         "tunnel/shared_file": "tunnel/test_round_robin.py tunnel/test_name_list.py",
@@ -49,7 +50,7 @@ ELSEWHERE = {
         "intercept/patches/accept": "intercept/bind/test_listener.py",
         "intercept/patches/asyncio": "intercept/tcp/test_in_loop.py test_programs.py",
         "intercept/patches/implementations": "intercept/test_reentrance.py",
-        "intercept/patches/lazy": "test_no_tax.py intercept/test_install.py",
+        "intercept/patches/replaced_functions": "test_no_tax.py intercept/test_install.py",
         "intercept/patches/lifecycle": (
             "intercept/tcp/test_nonblocking.py intercept/udp/test_datagram_methods.py"
         ),
@@ -67,7 +68,7 @@ ELSEWHERE = {
         "launch/bootstrap": "launch/test_launch.py",
         "launch/target_settings": "launch/test_launch.py launch/test_secrets.py",
         "launch/child_broker": "confine/test_shared_confinement.py",
-        "launch/command": "test_cli.py",
+        "launch/patch_or_confine": "test_cli.py",
         "launch/confined": "confine/test_launching.py test_cli.py",
         "launch/embedded": "launch/test_launch.py",
         "launch/environment": "launch/test_launch.py launch/test_secrets.py launch/test_shell.py",
@@ -129,10 +130,11 @@ ELSEWHERE = {
         "confine/broker": "confine/test_launching.py",
         "confine/check": "launch/check/test_check.py",
         "confine/udp_flows": "confine/test_udp.py confine/test_hostile.py",
-        "confine/gate": "confine/test_connections.py confine/test_hostile.py",
+        "confine/syn_gate": "confine/test_connections.py confine/test_hostile.py",
         "confine/kernel": "confine/test_launching.py",
         "confine/launcher": "confine/test_launching.py confine/test_forbidden.py",
         "confine/left_behind": "confine/test_launching.py",
+        "confine/supervisor": "confine/test_launching.py",
         "confine/listeners": "confine/test_publish.py",
         "confine/mounts": "confine/test_names.py",
         "confine/name_server": "confine/test_names.py confine/test_dns_modes.py",
@@ -144,6 +146,7 @@ ELSEWHERE = {
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/inside_sockets": "confine/test_connections.py confine/test_udp.py",
         "confine/tickets": "confine/test_secured.py",
+        "confine/relay_socket": "confine/test_udp.py confine/test_udp_channel.py",
     },
 }
 

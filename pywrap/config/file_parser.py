@@ -34,7 +34,7 @@ class FileParser:
         self.values: dict[str, dict[str, Any]] = {"": {}}
         self.origins: dict[object, str] = {}
         self.warnings: list[str] = []
-        # By block and field: the line that has the value, and its number.
+        # By block and field: the text of the line that gave the value, and the number of the line.
         self._decided: dict[tuple[str, str], tuple[str, int]] = {}
 
     def read(self, words: list[str]) -> None:
@@ -87,7 +87,7 @@ class FileParser:
             self.origins[field] = self.here()
 
     def warn(self, text: str) -> None:
-        """Warn that this line is read differently than by the tool that the format is of."""
+        """Warn that this line is read in another way than the tool reads it whose format this is."""
         self.warnings.append(f"{self.here()}: {text}")
 
     def add_rules(self, rules: Sequence[Rule]) -> None:

@@ -34,7 +34,7 @@ GROUPS = (PROXIES, TRAFFIC, ACTIONS, MESSAGES)
 
 
 class Option:
-    """One option. (Not ``frozen``: at each start, all of them are made.)
+    """One option. (Not ``frozen``, which takes longer: at each start all options are made.)
 
     ``summary``: its line in -h. ``text``: its paragraphs in --help and the manual. ``metavar``: the name of
     its value, "" when it takes none; ``brief``: a shorter one for -h. ``words``: the possible values, if they
@@ -502,7 +502,8 @@ and what came of it. - is stdout; fd:NUMBER is an open descriptor. Passwords are
 
 BY_FLAG = {option.flag: option for option in OPTIONS}
 
-# By name of the setting: the function that reads its value, from whatever source.
+# By name of the setting: the function that reads its value, whether from the command line, a file or
+# install().
 READERS: dict[str, Reader] = {
     **{option.name: option.read for option in OPTIONS if option.read is not None},
     # On the command line it is set by -q and -v.

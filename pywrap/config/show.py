@@ -43,7 +43,7 @@ def show(partial: PartialSettings, remark: str = "") -> str:
     for name in READERS:
         value = getattr(settings, name)
         if value == "":
-            # No log: a file has no word for that.
+            # There is no log. Files have no word for that: they leave the directive out.
             continue
         if name not in MILLISECONDS:
             lines.append(line(f"{name} {_word(value)}", name))

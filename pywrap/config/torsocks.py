@@ -1,4 +1,4 @@
-"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what is allowed without it.
+"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and the traffic that may bypass it.
 
 Names are resolved by Tor, except those below .onion, which get placeholders of ``OnionAddrRange``. As in
 torsocks, UDP is refused; so are, unless the file allows them, connections to loopback, listening sockets that

@@ -38,7 +38,7 @@ FORM = "lines are written `DIRECTIVE = VALUE`, blocks `path {` and `}`"
 # By server_type. Without SOCKS4A, since names are resolved on this machine.
 SCHEMES = {"4": "socks4", "5": "socks5"}
 
-# What this module calls the default server, whose lines are outside all blocks.
+# The name of the default server in this module. Its lines are outside all blocks.
 DEFAULT = "server"
 
 
@@ -93,7 +93,7 @@ class _Parser(FileParser):
         if values:
             self.proxies = [_proxy(values, "the default server")]
         else:
-            # Not None: that would leave open whether there is a default server.
+            # An empty list, since None would leave open whether there is a default server.
             self.proxies = []
             rest = Rule(to=TO_DIRECT if fallback else TO_BLOCK)
             self.rules.append(rest)

@@ -10,11 +10,11 @@ import errno
 import resource
 from _socket import inet_pton, socket
 
-from pywrap.confine.gate import Gate
 from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
+from pywrap.confine.syn_gate import Gate
 from pywrap.confine.twins import Twins
 from pywrap.confine.udp_flows import Datagrams
 from pywrap.relay.loop import IN, Loop
@@ -28,10 +28,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.confine.askers import Asker
-    from pywrap.confine.gate import Request
     from pywrap.confine.inside_sockets import Sockets
     from pywrap.confine.outside import OnEnd
     from pywrap.confine.publish import Maker, Published
+    from pywrap.confine.syn_gate import Request
     from pywrap.errors import SocksError
     from pywrap.tunnel.routes import Verdict
 
@@ -55,6 +55,9 @@ class Broker:
     ) -> None:
         self.loop = loop
         self._sockets = sockets
+        for listener in sockets.listeners:
+            # What is accepted has it from there; nothing is, before there is a gate.
+            prepare(listener)
         self._pipes = Pipes(loop)
         self._buffer = memoryview(bytearray(BUFFER))
         self._outside = Outside(settings, loop, program)
@@ -85,6 +88,11 @@ class Broker:
     def carried(self) -> int:
         """Bytes of the connections that stand."""
         return sum(relay.moved for relay in self._relays)
+
+    @property
+    def has_last_words(self) -> bool:
+        """Whether what ``close`` says is waited for: lines of the log, the end of TLS."""
+        return self._outside.log is not None or bool(self._outside.settings.secured_hops)
 
     def close(self) -> None:
         """End everything; by a RST what has not been sent completely."""

@@ -13,7 +13,6 @@ broker, which stays outside, serves the program inside.
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from _socket import (
     AF_INET,
@@ -32,8 +31,7 @@ from _socket import (
     socket,
 )
 
-from pywrap.confine import netlink, ruleset
-from pywrap.relay.relay import prepare
+from pywrap.confine import kernel, netlink, ruleset
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h
 _SOL_IP, _SOL_IPV6 = 0, 41
@@ -108,7 +106,6 @@ def make(ipv6: bool) -> list[socket]:
     made = [_packets(), questions()]
     for family in families:
         listener = _transparent(family, SOCK_STREAM)
-        prepare(listener)
         listener.listen(_BACKLOG)
         made += [listener, _transparent(family, SOCK_DGRAM)]
     return made
@@ -117,8 +114,8 @@ def make(ipv6: bool) -> list[socket]:
 def _packets() -> socket:
     # Of no protocol, so that nothing comes in before the filter is there.
     sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in FILTER))
-    pointer = struct.pack("@HP", len(FILTER), ctypes.addressof(program))
+    program = kernel.memory(b"".join(struct.pack("=HBBI", *step) for step in FILTER))
+    pointer = struct.pack("@HP", len(FILTER), kernel.address(program))
     sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
     sock.setsockopt(SOL_SOCKET, _SO_MARK, ruleset.OURS)
     _enlarge(sock)

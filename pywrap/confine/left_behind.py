@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
 
 
-def take_over(loop: Loop, broker: Broker, namespace: str) -> None:
-    """In the copy: leave the caller, and let ``loop`` run until the last process of ``namespace`` ends."""
+def leave_caller() -> None:
+    """In the copy: have neither terminal nor output of the caller."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)
+
+
+def take_over(loop: Loop, broker: Broker, namespace: str) -> None:
+    """In the copy: let ``loop`` run until the last process of ``namespace`` ends."""
     broker.forked()
     _Watch(loop, broker, namespace).look()
 
@@ -40,7 +44,7 @@ class _Watch:
         self._open: set[int] = set()
 
     def look(self) -> None:
-        for pid in set(processes(self._namespace)).difference(self._broker.helpers):
+        for pid in processes(self._namespace, self._broker.helpers):
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:

@@ -16,7 +16,7 @@ import struct
 from _socket import AF_INET, AF_INET6
 
 from pywrap.confine import kernel, netlink, ruleset
-from pywrap.confine.netlink import ACK, CREATE, EXCLUSIVE, attribute, message
+from pywrap.confine.netlink import CREATE, EXCLUSIVE, acknowledged, attribute, message
 from pywrap.errors import ConfigError
 
 # linux/rtnetlink.h
@@ -112,10 +112,14 @@ def set_up(timeout: float, unprivileged_port: str) -> bool:
 def unprivileged_port() -> str:
     """The first port here that needs no privilege; "" when the kernel has no such setting."""
     try:
-        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
-            return file.read().strip()
+        fd = os.open("/proc/sys/net/ipv4/ip_unprivileged_port_start", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        # Not open(), whose first text file imports a codec: a millisecond, for which the program waits.
+        return os.read(fd, 16).decode("ascii").strip()
+    finally:
+        os.close(fd)
 
 
 def give_up_capabilities() -> None:
@@ -179,7 +183,7 @@ LINEAR = "tcp_syn_linear_timeouts"
 
 
 def _links(ipv6: bool) -> list[bytes]:
-    messages = [message(_NEW_LINK, ACK, struct.pack("=BxHiII", 0, 0, _LO, _UP, _UP))]
+    messages = [message(_NEW_LINK, 0, struct.pack("=BxHiII", 0, 0, _LO, _UP, _UP))]
     for family, address in ((AF_INET, ruleset.OWN_4), (AF_INET6, ruleset.OWN_6)):
         if family == AF_INET6 and not ipv6:
             continue
@@ -190,11 +194,11 @@ def _links(ipv6: bool) -> list[bytes]:
             # Deprecated (RFC 4862): preferred for no time, and valid for ever. Of a name with addresses of
             # both families, the C library then sorts the IPv4 ones to the front (RFC 6724 rule 3).
             both += attribute(_CACHE_INFO, struct.pack("=IIII", 0, _FOR_EVER, 0, 0))
-        messages.append(message(_NEW_ADDRESS, CREATE | EXCLUSIVE | ACK, head + both))
+        messages.append(message(_NEW_ADDRESS, CREATE | EXCLUSIVE, head + both))
         route = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _LOCAL_TABLE, _BOOT, _HOST_SCOPE, _LOCAL_ROUTE, 0)
         attempt = attribute(_OUT_INTERFACE, struct.pack("=I", _LO)) + attribute(_PREFERRED_SOURCE, address)
-        messages.append(message(_NEW_ROUTE, CREATE | EXCLUSIVE | ACK, route + attempt))
-    return messages
+        messages.append(message(_NEW_ROUTE, CREATE | EXCLUSIVE, route + attempt))
+    return acknowledged(messages)
 
 
 def _write(path: str, text: str) -> None:

@@ -53,6 +53,16 @@ def nested(kind: int, *attributes: bytes) -> bytes:
     return attribute(kind | _NESTED, b"".join(attributes))
 
 
+def acknowledged(messages: list[bytes]) -> list[bytes]:
+    """``messages`` with the last of them asking for the kernel's word.
+
+    Of the others the kernel speaks only where it refuses them, and before that: it answers in their order.
+    """
+    *others, last = messages
+    length, kind, flags, *rest = _HEADER.unpack_from(last)
+    return [*others, _HEADER.pack(length, kind, flags | ACK, *rest) + last[_HEADER.size :]]
+
+
 def send(family: int, messages: Iterable[bytes], what: str) -> None:
     """Send all of ``messages`` at once, and read the kernel's word on each that asks for it.
 
@@ -68,10 +78,10 @@ def send(family: int, messages: Iterable[bytes], what: str) -> None:
             for kind, body in replies(sock.recv(_ENOUGH)):
                 if kind != _ERROR:
                     continue
-                waiting -= 1
                 number = -int(struct.unpack_from("=i", body)[0])
                 if number:
                     raise OSError(number, f"{os.strerror(number)} ({what})")
+                waiting -= 1
 
 
 def replies(data: bytes) -> Iterable[tuple[int, bytes]]:

@@ -25,7 +25,8 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.isolation import isolated
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.policy import policy
+from pywrap.tunnel.policy_choice import policy
+from pywrap.tunnel.request_port import RequestPorts
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes
 from pywrap.tunnel.selection import Fixed, selection
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Association
+    from pywrap.tunnel.request_port import RequestPort
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
     from pywrap.tunnel.strict_policy import SingleAttempt
@@ -81,12 +83,13 @@ class Outside:
         self._hop_probes = self._hops.hop_probes = HopProbes(settings, self._hops, self._start_probe)
         firsts = self._hops.firsts(settings.chains)
         self.routes = Routes(settings, firsts, self.names, self.hosts, _is_own)
+        chains = list(isolated(settings.chains) if settings.isolate_streams else settings.chains)
+        self._chains = {chain.name: chain for chain in chains}
         self._selections: dict[str, Selection] = {
             chain.name: selection(chain, self._hops, RoundRobinCounter(settings.shared_file, place))
-            for place, chain in enumerate(
-                isolated(settings.chains) if settings.isolate_streams else settings.chains
-            )
+            for place, chain in enumerate(chains)
         }
+        self._request_ports = RequestPorts()
         for first in firsts:
             if not first.is_fresh:
                 # Its addresses are needed to tell a program's own connection to the proxy: found while
@@ -193,23 +196,44 @@ class Outside:
         chain = self.routes.verdict(about, 0).chain
         return self._start(self._attempt(self._selections[chain], destination, command, then), ended, failed)
 
+    def request_port(self, chain: str) -> RequestPort | None:
+        """Whether the one hop of ``chain`` wants our port in requests; None where there are several."""
+        return self._request_ports.of(self._chains[chain])
+
+    def local_host(self, chain: str) -> str:
+        """This machine's address on the way to the first proxy of ``chain``; zeros when it is not known."""
+        for address in self._hops.first(self._chains[chain].proxies[0]).known():
+            # The kernel has the address after a connect(), which sends nothing.
+            sock = _socket.socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            try:
+                sock.connect(address.sockaddr)
+                return str(sock.getsockname()[0])
+            except OSError:
+                # No route to the proxy: there is no such address.
+                continue
+            finally:
+                sock.close()
+        return UNKNOWN.host
+
     def associate(
         self,
         chain: str,
         done: Callable[[Association, OnDatagramsEnd | None], None],
         failed: Failed,
         asker: Asker | None,
+        own: Endpoint | None = None,
     ) -> Callable[[], None]:
         """Open a UDP association of ``asker`` through ``chain``; return what gives it up.
 
-        ``done`` gets the association, and what to call at its end, for the log.
+        ``done`` gets the association, and what to call at its end, for the log. ``own``: the address that the
+        request names as ours; None for zeros.
         """
         deadline = Deadline(self.settings)
         started = monotonic()
         begun = None if self.log is None else self.log.begin(asker)
 
         def ask(chosen: Selection) -> TunnelAttempt:
-            return self._attempt(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
+            return self._attempt(chosen, own or UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
 
         def stands(attempt: Associating) -> None:
             assert attempt.association is not None, "it stands"

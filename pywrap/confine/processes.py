@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def processes(namespace: str) -> list[int]:
-    """The processes whose network is ``namespace``, a target of ``/proc/PID/ns/net``, without this one."""
+
+def processes(namespace: str, without: Collection[int] = ()) -> list[int]:
+    """The processes whose network is ``namespace``, as ``/proc/PID/ns/net`` names it, without ``without``."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdigit() and int(name) not in without:
             try:
                 if os.readlink(f"/proc/{name}/ns/net") == namespace:
                     found.append(int(name))

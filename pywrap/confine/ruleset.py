@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import struct
 
-from pywrap.confine.netlink import ACK, APPEND, CREATE, attribute, message, nested
+from pywrap.confine.netlink import APPEND, CREATE, acknowledged, attribute, message, nested
 
 # The port of the transparent sockets. One below 1024: no program without privileges can bind it.
 PORT = 1
@@ -69,10 +69,10 @@ def batch(ipv6: bool) -> list[bytes]:
     """The messages that make the table; ``ipv6``: also the rules for it."""
     rules = [rule for family, rule in _rules() if ipv6 or family != _IPV6]
     asked = [
-        _message(_NEW_TABLE, CREATE | ACK, attribute(1, _text(TABLE))),
+        _message(_NEW_TABLE, CREATE, attribute(1, _text(TABLE))),
         _message(
             _NEW_CHAIN,
-            CREATE | ACK,
+            CREATE,
             attribute(1, _text(TABLE))
             + attribute(3, _text(CHAIN))
             + nested(4, attribute(1, _number(_PREROUTING)), attribute(2, struct.pack("!i", _MANGLE)))
@@ -82,14 +82,14 @@ def batch(ipv6: bool) -> list[bytes]:
         *(
             _message(
                 _NEW_RULE,
-                CREATE | APPEND | ACK,
+                CREATE | APPEND,
                 attribute(1, _text(TABLE)) + attribute(2, _text(CHAIN)) + nested(4, *rule),
             )
             for rule in rules
         ),
     ]
     edge = struct.pack("!BBH", 0, 0, _SUBSYSTEM)
-    return [message(_BEGIN, 0, edge), *asked, message(_END, 0, edge)]
+    return [message(_BEGIN, 0, edge), *acknowledged(asked), message(_END, 0, edge)]
 
 
 def _rules() -> list[tuple[int, list[bytes]]]:

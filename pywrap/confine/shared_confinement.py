@@ -155,7 +155,7 @@ class _Inside:
 
     @property
     def processes(self) -> set[int]:
-        return set(processes(self.namespace)).difference(self.broker.helpers)
+        return set(processes(self.namespace, self.broker.helpers))
 
 
 def _make(channel: socket, settings: Settings) -> NoReturn:

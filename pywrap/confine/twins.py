@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pywrap.confine.gate import EXHAUSTED, SILENT
+from pywrap.confine.syn_gate import EXHAUSTED, SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pywrap.confine.gate import Request
+    from pywrap.confine.syn_gate import Request
     from pywrap.socks.wire import Endpoint
 
 # Seconds in which a program goes on to the second address after the first has failed.

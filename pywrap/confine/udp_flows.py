@@ -20,17 +20,14 @@ from _socket import (
     SOCK_NONBLOCK,
     socket,
 )
-from functools import partial
 from time import monotonic
 
 from pywrap.confine import packets
 from pywrap.confine.inside_sockets import ORIGINAL_DESTINATION
-from pywrap.errors import ProtocolError, SocksError
+from pywrap.confine.udp_channel import Channel
 from pywrap.relay.loop import IN
-from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
-from pywrap.socks.wire import Endpoint, packed, unpacked
-from pywrap.tunnel.association import Watch
-from pywrap.tunnel.chain import hop_label
+from pywrap.socks.datagram import pack_header
+from pywrap.socks.wire import packed, unpacked
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -39,8 +36,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.confine.name_server import NameServer
-    from pywrap.confine.outside import OnDatagramsEnd, Outside
-    from pywrap.tunnel.association import Association
+    from pywrap.confine.outside import Outside
     from pywrap.tunnel.routes import Verdict
 
     # An address of 4 or 16 bytes, and a port.
@@ -51,13 +47,11 @@ MOST = 512
 # Seconds without a datagram, after which a flow ends: what a NAT has for UDP at the least (RFC 4787).
 IDLE = 180.0
 _SWEEP = 15.0
-# Datagrams that wait for an association, for each.
+# Datagrams that wait for the address of a destination, for each.
 _QUEUE = 32
 # Seconds for which an association stays after the last datagram of a program that has ended. A proxy that
 # hears of its end first may drop what waits in its own socket (Dante 1.4.2).
 _LINGER = 0.2
-# Seconds for which an association that failed is not asked for again.
-_FAILED_FOR = 1.0
 # Destinations that a flow remembers.
 _DESTINATIONS = 4096
 _BATCH = 64
@@ -78,7 +72,7 @@ class Datagrams:
         self._flows: dict[Place, Flow] = {}
         self._is_sweeping = False
         for sock in sockets:
-            outside.loop.watch(sock.fileno(), IN, partial(self._on_readable, sock))
+            outside.loop.watch(sock.fileno(), IN, lambda events, sock=sock: self._on_readable(sock, events))  # type: ignore[misc]
 
     def close(self) -> None:
         """End all flows."""
@@ -181,6 +175,11 @@ class Flow:
         self._unresolved: dict[Place, list[bytes]] = {}
 
     @property
+    def outside(self) -> Outside:
+        """The rules and the chains."""
+        return self.datagrams.outside
+
+    @property
     def has_unsent(self) -> bool:
         """Whether a datagram waits for an association or an address, or was sent a moment ago."""
         if self._unresolved or any(channel.has_unsent for channel in self._channels):
@@ -208,6 +207,15 @@ class Flow:
         if attempt is None:
             attempt = self._routes[destination] = self._attempt(destination)
         attempt(data)
+
+    def answer(self, source: Place, data: bytes) -> None:
+        """``data`` has come from ``source`` through a chain."""
+        self.used, self.sent = monotonic(), 0.0
+        self.datagrams.answer(self.program, source, data)
+
+    def refuse(self, destination: Place) -> None:
+        """Tell the program that its datagrams to ``destination`` do not arrive."""
+        self.datagrams.refuse(self.program, destination)
 
     def _attempt(self, destination: Place) -> Callable[[bytes], None]:
         outside = self.datagrams.outside
@@ -281,6 +289,12 @@ class DirectSocket:
         self._sock = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         if family == AF_INET6:
             self._sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        try:
+            # The program's own port, for a patched one that has named it in its request to a proxy.
+            self._sock.bind(("", flow.program[1]))
+        except OSError:
+            # Another socket has it, or only root may: the kernel chooses one.
+            pass
         # What the program calls a source, where that is another address.
         self._expected: dict[Place, Place] = {}
         flow.datagrams.outside.loop.watch(self._sock.fileno(), IN, self._on_readable)
@@ -324,207 +338,6 @@ class DirectSocket:
                 flow.datagrams.answer(flow.program, self._expected.get(place, place), data)
 
 
-class Channel:
-    """A flow's way through one chain: its association, what waits for it, whose answers are whose.
-
-    As ``intercept.udp.channel`` has it for the sockets of a patched program.
-    """
-
-    __slots__ = (
-        "_answers", "_association", "_cancel", "_failed_until", "_flow", "_on_end", "_owners", "_queue",
-        "_reassembly", "_received", "_sent", "_sock", "_watches", "chain",
-    )  # fmt: skip
-
-    def __init__(self, flow: Flow, chain: str) -> None:
-        self.chain = chain
-        self._flow = flow
-        self._association: Association | None = None
-        # For the log: what to call at the end of the association, and its bytes and datagrams.
-        self._on_end: OnDatagramsEnd | None = None
-        self._sent = self._received = (0, 0)
-        self._sock: socket | None = None
-        self._watches: list[Watch] = []
-        self._cancel: Callable[[], None] | None = None
-        self._failed_until = 0.0
-        self._queue: list[tuple[bytes, Place, bytes]] = []
-        # What the program calls the source, by the header of a datagram.
-        self._answers: dict[bytes, Place] = {}
-        # By the port: the name that it belongs to, by its header; b"" for addresses.
-        self._owners: dict[int, tuple[bytes, Place]] = {}
-        self._reassembly = Reassembly()
-
-    def expect(self, destination: Endpoint, header: bytes, place: Place) -> bool:
-        """Expect answers of ``destination``, ``place`` for the program; False if they would be mixed."""
-        is_literal = packed(destination.host) == place[0]
-        owner = (b"", (b"", 0)) if is_literal else (header, place)
-        if self._owners.setdefault(destination.port, owner) != owner:
-            return False
-        if len(self._answers) >= _DESTINATIONS:
-            self._answers.clear()
-        self._answers[header] = place
-        return True
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether a datagram waits for the association."""
-        return bool(self._queue)
-
-    def take(self, header: bytes, destination: Place, data: bytes) -> None:
-        """Send ``data`` with ``header``, now or when the association stands."""
-        if self._association is not None:
-            self._send(header, destination, data)
-        elif monotonic() < self._failed_until:
-            self._refuse(destination)
-        elif len(self._queue) < _QUEUE:
-            self._queue.append((header, destination, data))
-            if self._cancel is None:
-                self._cancel = _nothing
-                outside = self._flow.datagrams.outside
-                asker = outside.asker((*self._flow.program, *destination), datagram=True)
-                cancel = outside.associate(self.chain, self._stands, self._failed, asker)
-                if self._cancel is not None:
-                    self._cancel = cancel
-
-    def close(self) -> None:
-        """End it."""
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
-        self._queue.clear()
-        self._drop_association()
-
-    def _stands(self, association: Association, on_end: OnDatagramsEnd | None) -> None:
-        self._cancel = None
-        self._on_end = on_end
-        self._sent = self._received = (0, 0)
-        loop = self._flow.datagrams.outside.loop
-        relay = association.relay
-        address = packed(relay.host)
-        try:
-            sock = socket(
-                AF_INET6 if address is not None and len(address) == 16 else AF_INET,
-                SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-            )
-            try:
-                # From nothing else is anything taken then.
-                sock.connect((relay.host, relay.port))
-            except OSError:
-                sock.close()
-                raise
-        except OSError as err:
-            association.close()
-            self._tell_end()
-            self._failed(SocksError(f"no way to the UDP relay {relay}: {err.strerror}", err.errno))
-            return
-        self._association, self._sock = association, sock
-        loop.watch(sock.fileno(), IN, self._on_readable)
-        for number, control in enumerate(association.controls):
-            watch = Watch(control, hop_label(association.path, number))
-            self._watches.append(watch)
-            loop.watch(control.fileno(), IN, lambda events, watch=watch: self._on_control(watch))  # type: ignore[misc]
-        queue, self._queue = self._queue, []
-        for each in queue:
-            if self._association is not None:
-                self._send(*each)
-
-    def _failed(self, err: SocksError) -> None:
-        self._cancel = None
-        self._failed_until = monotonic() + _FAILED_FOR
-        queue, self._queue = self._queue, []
-        for destination in dict.fromkeys(destination for _, destination, _ in queue):
-            self._refuse(destination)
-
-    def _refuse(self, destination: Place) -> None:
-        self._flow.datagrams.refuse(self._flow.program, destination)
-
-    def _send(self, header: bytes, destination: Place, data: bytes) -> None:
-        assert self._association is not None and self._sock is not None
-        try:
-            self._sock.send(self._association.prefix + header + data)
-            self._sent = self._sent[0] + len(data), self._sent[1] + 1
-        except BlockingIOError:
-            # As a network drops what is too much.
-            pass
-        except OSError as err:
-            if err.errno != errno.EMSGSIZE:
-                self._refuse(destination)
-
-    def _on_control(self, watch: Watch) -> None:
-        try:
-            watch.advance()
-        except SocksError as err:
-            # The next datagram asks for another.
-            self._flow.datagrams.outside.messages.say(1, str(err))
-            self._drop_association()
-
-    def _drop_association(self) -> None:
-        loop = self._flow.datagrams.outside.loop
-        if self._sock is not None:
-            loop.close(self._sock)
-            self._sock = None
-        for watch in self._watches:
-            loop.close(watch.sock)
-        self._watches.clear()
-        self._association = None
-        self._tell_end()
-
-    def _tell_end(self) -> None:
-        on_end, self._on_end = self._on_end, None
-        if on_end is not None:
-            on_end(self._sent, self._received)
-
-    def _on_readable(self, events: int) -> None:
-        for _ in range(_BATCH):
-            sock = self._sock
-            if sock is None:
-                return
-            try:
-                data = sock.recv(_LONGEST)
-            except BlockingIOError:
-                return
-            except OSError as err:
-                self._flow.datagrams.outside.messages.say(1, f"the UDP relay is gone: {err.strerror}")
-                self._drop_association()
-                return
-            self._on_answer(data)
-
-    def _on_answer(self, data: bytes) -> None:
-        association = self._association
-        assert association is not None, "its socket is closed with it"
-        try:
-            start = association.unwrap(data)
-            header = unpack_header(memoryview(data)[start:])
-        except ProtocolError:
-            # RFC 1928 has no way to tell the relay: such a datagram is dropped.
-            return
-        payload = data[start + header.size :]
-        if header.fragment:
-            whole = self._reassembly.add(header, payload, monotonic())
-            if whole is None:
-                return
-            payload = whole
-        source = self._source(header.endpoint)
-        if source is not None:
-            self._flow.used = monotonic()
-            self._received = self._received[0] + len(payload), self._received[1] + 1
-            self._flow.sent = 0.0
-            self._flow.datagrams.answer(self._flow.program, source, payload)
-
-    def _source(self, endpoint: Endpoint) -> Place | None:
-        """What the program calls ``endpoint``; None when it cannot be told."""
-        try:
-            known = self._answers.get(pack_header(endpoint))
-        except SocksError:
-            return None
-        if known is not None:
-            return known
-        owner, place = self._owners.get(endpoint.port, (b"", (b"", 0)))
-        if owner:
-            return place
-        address = packed(endpoint.host)
-        return None if address is None else (address, endpoint.port)
-
-
 def _destination(extra: list[tuple[int, int, bytes]], family: int) -> Place | None:
     """Where a datagram was sent to: the sockaddr of IP_RECVORIGDSTADDR."""
     for level, kind, data in extra:
@@ -532,7 +345,3 @@ def _destination(extra: list[tuple[int, int, bytes]], family: int) -> Place | No
             address = data[4:8] if family == AF_INET else data[8:24]
             return bytes(address), int.from_bytes(data[2:4], "big")
     return None
-
-
-def _nothing() -> None:
-    pass

@@ -1,15 +1,15 @@
 """Everything that touches the interpreter. What is replaced in it has a file of its name in ``patches``.
 
-It is installed in four steps, so that a program pays for what it uses only:
+The patches are installed in four steps, so that a program pays only for what it uses:
 
 * ``arm``, before the program: an audit hook, an import hook (``import_hook``), and what starts children
   (``patches.spawn``). Nothing else is imported;
 * ``import select``: ``select.epoll`` is replaced (``patched``, ``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
-  they are called (``patches.lazy``). The others (``accept``, ``getpeername``, ``lifecycle``, ``sockopt``)
-  look into tables that are still empty (``registry``);
-* the first call of a function of ``patches.lazy``: the implementations (``patches.implementations``), which
-  import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
+  they are called (``patches.replaced_functions``). The others (``accept``, ``getpeername``, ``lifecycle``,
+  ``sockopt``) look into tables that are still empty (``registry``);
+* the first call of one of ``patches.replaced_functions``: the implementations (``patches.implementations``),
+  which import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
 
 Each step may be interrupted by code of the program that connects, and by another thread (``loading``,
 ``lock``).
@@ -56,7 +56,7 @@ _hooked = False
 
 
 def active() -> bool:
-    """Is this interpreter patched, or about to be?"""
+    """Whether this interpreter is patched, or will be when the program imports ``socket``."""
     return _settings is not None
 
 
@@ -84,16 +84,11 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
-        RuntimeError: it is patched already, by us, or by gevent or eventlet.
+        RuntimeError: the interpreter is patched already, by us.
     """
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    _patched().refuse_green_sockets()
-    arm(lambda: settings, handed)
-    import socket  # noqa: F401
-
-    # At once: a program that calls this will connect, and gevent may replace locks before it does.
-    current()
+    _patched().install(lambda: arm(lambda: settings, handed))
 
 
 def uninstall() -> None:
@@ -110,7 +105,7 @@ def uninstall() -> None:
 
 
 def current() -> Runtime | None:
-    """What the patches and the audit hook decide by; None when nothing is patched."""
+    """The runtime of this interpreter, made at the first call; None when the interpreter is not patched."""
     return _patched().current()  # type: ignore[no-any-return]
 
 

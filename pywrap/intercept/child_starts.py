@@ -110,11 +110,11 @@ def fork_exec(original: Any, execute: Any, given: Sequence[Any]) -> Any:
 def _checked(
     execute: Any, prepare: Callable[[], object], folder: str, slower: Command, kept: Sequence[int] | None
 ) -> Callable[[], None]:
-    """The ``preexec_fn`` of the program, and then a look at what it has left of the rights to enter.
+    """A ``preexec_fn`` that calls the program's, ``prepare``, and then checks the rights that are left.
 
-    It may have become another user, or gone into another folder or a chroot: then ``slower`` is executed.
-    ``folder``: the current one of the child. ``kept``: the descriptors that the child is to have beside the
-    first three; None: all that are inheritable.
+    ``prepare`` may have changed to another user, folder or root folder (chroot), so that the child cannot
+    enter the confinement by its note: then ``slower`` is executed. ``folder``: the current folder of the
+    child. ``kept``: the descriptors, from 3 on, that the child is to have; None: all that are inheritable.
     """
     children = load("pywrap.intercept.child_policy")
     before = children.rights(folder)
@@ -123,7 +123,7 @@ def _checked(
         prepare()
         if children.rights(".") != before:
             if kept is not None:
-                # As C does after this.
+                # Closed here, since the exec below comes before C closes them.
                 for fd in children.inheritable().difference(kept):
                     os.set_inheritable(fd, False)
             execute(slower.file, slower.words, slower.environ)
@@ -179,13 +179,14 @@ def _covered(
     prepared: bool = False,
     becomes: tuple[Any, Any, Any] = (None, None, None),
 ) -> tuple[str, list[str], dict[str, str] | None, Command | None] | None:
-    """The file, the words and the environment to execute; None where those that were given will do.
+    """The file, the words and the environment to execute, and the ``Command`` of ``child_policy``, if any.
 
-    The environment is None where that can stay. The last is what ``child_policy`` said, if anything.
+    None where the child can be started as the program wants it; an environment None where that of the program
+    can stay.
 
-    ``env`` None is the environment of this process. ``is_reset``: signals that a Python ignores are not
-    ignored in the child. ``prepared`` and ``becomes`` are as in ``children.Start``: whether code of the
-    program runs in it before, and user, group and groups.
+    ``files``: the candidates, in order. ``env``: None for the environment of this process. ``is_reset``:
+    signals that a Python ignores are not ignored in the child. ``prepared``, ``becomes``: whether code of the
+    program runs in the child before the exec; user, group and groups (``child_policy.Start``).
     """
     handed = _handed
     if handed is None:
@@ -198,7 +199,7 @@ def _covered(
             raise ValueError("no number of a user or group")
         file, path = _first([_path(each) for each in files], where)
     except (TypeError, AttributeError, ValueError):
-        # What C refuses, in its own words.
+        # C raises its own error for such arguments.
         return None
     changed = None if cover.has_all(environ) else cover.environment(environ, handed())
     if _inside and environ.get(_CONFINED) != _inside:
@@ -209,7 +210,7 @@ def _covered(
         placed = None
         if not _inside:
             if env is None:
-                # With the variables that are hidden from this program, as C passes them on.
+                # With the variables that we hide from this program: C would pass them on as well.
                 environ = load("pywrap.config.variables").complete(os.environ)
                 changed = None if changed is None else {**environ, **changed}
             start = load("pywrap.intercept.child_policy").Start(
@@ -252,7 +253,7 @@ def _path(given: Any) -> str:
 
 
 def _first(files: list[str], folder: str | None) -> tuple[str, str]:
-    """The file that is executed, of candidates in this order, and its path from here; "" for none."""
+    """The first of ``files`` that is executable, and its path from the current folder; "" twice for none."""
     for file in files:
         path = file if folder is None else os.path.join(folder, file)
         if os.path.isfile(path) and os.access(path, os.X_OK):

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.runtime import Runtime
 
-# That of a look-up in a C library by ctypes: ``unsupported.SYMBOLS`` are of interest.
+# The audit event of a symbol that ctypes looks up in a C library: ``unsupported.SYMBOLS`` are of interest.
 SYMBOL = "ctypes.dlsym"
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
-# What replaces functions of ``socket`` beside ``lazy``.
+# The modules that replace functions of ``socket``, beside ``patches.replaced_functions``.
 _PARTS = tuple(
     f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
 )
@@ -40,6 +40,8 @@ _handed: Callable[[], str] | None = None
 _registry: SocketRegistry | None = None
 _runtime: Runtime | None = None
 _patches: Patches | None = None
+# Of what gevent and eventlet have kept or made before ``install``; undone before the others.
+_patches_over_green: Patches | None = None
 
 
 def begin(settings: Callable[[], Settings], handed: Callable[[], str] | None) -> None:
@@ -48,40 +50,44 @@ def begin(settings: Callable[[], Settings], handed: Callable[[], str] | None) ->
     _settings, _handed = settings, handed
 
 
-def refuse_green_sockets() -> None:
-    """Raise RuntimeError where gevent or eventlet has patched.
+def install(arm: Callable[[], None]) -> None:
+    """Patch the running interpreter by ``arm()``, below what gevent and eventlet may have patched."""
+    global _patches_over_green
+    green_patches = load("pywrap.green_patches")
+    with green_patches.taken_off():
+        arm()
+        import socket  # noqa: F401
 
-    Their sockets keep C's own functions, as they were before ours: nothing of them would be tunnelled.
-    """
-    if "socket" not in sys.modules:
-        return
-    import _socket
-    import select
-    import socket
-
-    if not (issubclass(socket.socket, _socket.socket) and hasattr(select, "epoll")):
-        raise RuntimeError(
-            "gevent or eventlet has patched sockets already; call pywrap.install() before that"
-        )
+        # At once: a program that calls this will connect, and gevent may replace locks before it does.
+        current()
+        if green_patches.is_loaded():
+            load("pywrap.intercept.patches.implementations").complete()
+            _patches_over_green = load("pywrap.intercept.patching").Patches()
+            over = load("pywrap.intercept.patches.green")
+    if _patches_over_green is not None:
+        over.install(_patches_over_green, _registry, _patch_select, _patch)
 
 
 def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _runtime, _patches
+    global _settings, _runtime, _patches, _patches_over_green
     if _runtime is not None and _runtime.log is not None:
         _runtime.log.close()
     marker = known("pywrap.marker")
     if marker is not None:
         marker.remove()
+    if _patches_over_green is not None:
+        _patches_over_green.undo()
     if _patches is not None:
-        _patches.undo()
-    _settings = _runtime = _patches = None
+        with load("pywrap.green_patches").taken_off():
+            _patches.undo()
+    _settings = _runtime = _patches = _patches_over_green = None
 
 
 def patch_imported() -> None:
     """Replace what there is in the modules that are there already.
 
-    In a running program; or a .pth file has imported them before us.
+    ``arm`` was called in a running program, or a .pth file has imported them before us.
     """
     if import_hook.SELECT in sys.modules:
         _patch_select(sys.modules[import_hook.SELECT])
@@ -96,7 +102,7 @@ def patch_imported() -> None:
 
 
 def current() -> Runtime | None:
-    """What the patches and the audit hook decide by; None when nothing is patched."""
+    """The runtime of this interpreter, made at the first call; None when the interpreter is not patched."""
     global _runtime
     settings = _settings
     if _runtime is None and settings is not None:
@@ -104,7 +110,8 @@ def current() -> Runtime | None:
         implementations = load("pywrap.intercept.patches.implementations", "connection")
         made = implementations.new_runtime(settings(), _registry)
         if _runtime is None and _settings is settings:
-            # Otherwise a signal handler or another thread has made one meanwhile, which has what it opened.
+            # Otherwise a signal handler or another thread has made a runtime meanwhile, and may have opened
+            # sockets with it: that one stays.
             _runtime = made
     return _runtime
 
@@ -150,12 +157,12 @@ def _text_for_interpreters() -> str:
 
 
 def prepare() -> None:
-    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
+    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program uses it until then."""
     global _registry
     if sys.is_finalizing():
-        # Nothing can be imported any more; what is loaded serves finalizers (``loading``).
+        # Python shuts down: nothing can be imported any more (``loading``).
         return
-    # First: the modules below import it as well, and it would be patched in the middle of their own loading.
+    # ``select`` first: the modules below import it, and it would be patched in the middle of their loading.
     import select
 
     _patch_select(select)
@@ -163,7 +170,8 @@ def prepare() -> None:
         load(part)
     load("pywrap.marker").put()
     registry = load("pywrap.intercept.registry").SocketRegistry()
-    # No call between a look and its consequence: no signal handler comes in the middle of that.
+    # No call between the test and the assignment: Python runs signal handlers at calls, and none may run
+    # here.
     if _registry is None:
         _registry = registry
     load("pywrap.intercept.fork").install(_present)
@@ -172,17 +180,17 @@ def prepare() -> None:
 def _patch(module: Any) -> None:
     """Replace everything in ``module``, which is ``socket``.
 
-    Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
+    Called again when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     prepare()
-    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
+    load("pywrap.intercept.patches.replaced_functions").install(_patches, module, current)
     load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
     for part in _PARTS:
         load(part).install(_patches, module, _registry)
 
 
 def _patch_keeper(module: Any) -> None:
-    """Replace what ``module`` keeps of ``socket``."""
+    """Replace the functions of ``socket`` that ``module`` has kept."""
     # ``module`` has imported it, unless it is another module of the same name.
     import socket  # noqa: F401
 
@@ -191,6 +199,8 @@ def _patch_keeper(module: Any) -> None:
         load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
     elif module.__name__ == import_hook.ASYNCIO:
         load("pywrap.intercept.patches.asyncio").install(_patches, module, current)
+    elif module.__name__ == import_hook.EVENTLET:
+        load("pywrap.intercept.patches.green").refuse_greendns(_patches)
     elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     elif module.__name__ in import_hook.SEAMS:
@@ -200,9 +210,9 @@ def _patch_keeper(module: Any) -> None:
 
 
 def _patch_library(module: Any) -> None:
-    """Replace what ``module``, of a library with sockets of its own, does by them."""
+    """Patch ``module``, of a library that has sockets of its own."""
     runtime = current()
-    # In a confinement, the kernel sees to its sockets; dnspython's are Python's.
+    # In a confinement, the kernel catches the traffic of such sockets; dnspython's are Python's, so patched.
     is_covered = runtime is None or (runtime.is_confined and module.__name__ != import_hook.DNSPYTHON)
     if not is_covered:
         load(f"pywrap.intercept.patches.{import_hook.SEAMS[module.__name__]}").install(
@@ -238,11 +248,11 @@ def watch(event: str, args: tuple[Any, ...]) -> None:
         _looked_up(args[1])
         return
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
-        # Each datagram that we send to a relay comes by here.
+        # Most calls are datagrams that we send to a relay: let them pass quickly.
         return
     if _runtime is not None and event == "socket.connect":
         if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:
-            # A socket of ours, or an address, which no program can have: it connects to a first hop.
+            # The socket or the address is of a class that only our code uses: it connects to a first hop.
             return
     runtime = current()
     if runtime is not None:

@@ -37,12 +37,12 @@ class Loader:
         self._imported = imported
 
     def create_module(self, spec: Any) -> Any:
-        """The module of the loader that stands behind this one."""
+        """The module that the original loader makes."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
-        """Execute the module, and what waits for it."""
-        # inspect and linecache ask the loader for the source.
+        """Execute the module by the original loader, between the calls of ``expected`` and ``imported``."""
+        # Restored, since inspect and linecache ask the loader for the source.
         self._spec.loader = module.__loader__ = self._loader
         sys.setrecursionlimit(sys.getrecursionlimit() + _DEPTH)
         try:

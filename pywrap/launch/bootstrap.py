@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# ``settings_env.VARIABLE`` and ``secrets.PREFIX``. Those modules are imported when they are first needed; a
-# test holds the copies equal.
+# Copies of ``settings_env.VARIABLE`` and ``settings_file.PREFIX``: those modules are imported only when they
+# are needed. A test holds the copies equal.
 VARIABLE = "PYSOCKSIFY_SETTINGS"
 PREFIX = "file="
 
@@ -26,7 +26,8 @@ PREFIX = "file="
 def start(directory: str, hides: bool = True) -> None:
     """Patch this interpreter. ``directory``: the folder of our ``sitecustomize.py``.
 
-    ``hides``: ``site`` has imported that file in the place of another ``sitecustomize``, which is run then.
+    ``hides``: whether ``site`` has imported that file in the place of another ``sitecustomize``, which is
+    then run as well.
 
     Raises:
         RuntimeError: the launcher's settings are missing or cannot be read.
@@ -35,8 +36,9 @@ def start(directory: str, hides: bool = True) -> None:
     if not value or value.startswith(PREFIX):
         found = load("pywrap.launch.target_settings", "secrets").find(value, VARIABLE, PREFIX)
         if found is None:
-            # The process must not end for a subinterpreter. The patch of the interpreter that made it arms it
-            # now; where C code made it, nothing goes out.
+            # A subinterpreter without settings must not end the process. If Python code made it, our patch in
+            # the interpreter of that code patches it now. If C code made it, this hook refuses all of its
+            # traffic.
             sys.addaudithook(_refuse)
             return
         value, text = found
@@ -62,7 +64,7 @@ def _has_proxy_variable() -> bool:
 
 
 def settings(text: str) -> Settings:
-    """The launcher's settings; if ``text`` is damaged, the process ends with status 125, as at its start."""
+    """The settings of the launcher in ``text``; if that is damaged, the process ends with status 125."""
     return load("pywrap.launch.target_settings").decoded(text)  # type: ignore[no-any-return]
 
 
@@ -73,7 +75,8 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
 
 def run_hidden() -> None:
     """Import the next ``sitecustomize`` on sys.path, as ``site`` would without ours."""
-    # This runs inside the import of ours, which fails at its end unless sys.modules has the name.
+    # This runs inside the import of our own sitecustomize, which fails at its end unless sys.modules has the
+    # name.
     ours = sys.modules.pop("sitecustomize")
     try:
         if _find() is not None:

@@ -48,8 +48,8 @@ def _at_start(variable: str) -> str:
 def _is_subinterpreter() -> bool:
     if hasattr(_thread, "_is_main_interpreter"):
         return not _thread._is_main_interpreter()
-    # Python 3.11. The number that _xxsubinterpreters has for it would not do: an interpreter ends with the
-    # last of these. Only the main interpreter gets as far as to look at the handler.
+    # Python 3.11. Not by the identifier objects of _xxsubinterpreters: when the last of these is deleted, the
+    # interpreter ends. _signal.signal() fails with a ValueError in all interpreters but the main one.
     try:
         _signal.signal(1, None)
     except TypeError:
@@ -75,7 +75,7 @@ def _from_file(value: str) -> str:
 
 
 def _ended(value: str) -> None:
-    # The end of a subinterpreter is not that of the process.
+    # A subinterpreter may end before the process does, which still needs the file.
     if not _is_subinterpreter():
         load("pywrap.launch.secrets").discard(value)
 

@@ -14,5 +14,5 @@ names) and ``udp.udp_relay`` (between the client and them).
 What a client may do: ``access_rules``, ``limits``, ``users`` and ``passwords``, ``ident``. Through other
 proxies: ``upstream``, ``onward`` (datagrams), ``advertised``. As a program it is ``__main__``, with
 ``option_table``, ``option_values``, ``options_file``, ``command_line`` and ``chosen_options``,
-``log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and ``workers``.
+``stderr_log`` and ``lines``, ``explain``, ``counters``, ``systemd`` and ``workers``.
 """

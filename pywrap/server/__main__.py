@@ -12,17 +12,19 @@ from pywrap.frozen import replace
 from pywrap.server import systemd, workers
 from pywrap.server.command_line import help_text, parse
 from pywrap.server.counters import Counters, Page
-from pywrap.server.log import Log
 from pywrap.server.option_table import DEFAULT_FILE, DEFAULT_LISTEN
 from pywrap.server.option_values import UsageError, is_loopback
 from pywrap.server.server import Server, fast_open_is_allowed
+from pywrap.server.stderr_log import Log
 from pywrap.server.upstream import Upstream
 from pywrap.server.users import add_user, read_users
 from pywrap.socks.serve import Gssapi
+from pywrap.socks.wire import Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Sequence
     from ssl import SSLContext
 
     from pywrap.server.chosen_options import Options
@@ -68,13 +70,16 @@ def run(argv: list[str]) -> int:
     sockets = systemd.inherited_sockets()
     if options.workers > 1:
         default = () if sockets or options.listen_tls else (DEFAULT_LISTEN,)
+        log = Log(options.verbosity, options.log_format == "json")
+        handed_over = [_address_of(sock) for sock in sockets]
         return workers.supervise(
             options.workers,
             (options.listen or default, options.listen_tls),
             lambda listen, number: Program(
                 argv, replace(options, listen=listen[0], listen_tls=listen[1]), users, sockets, number
             ).serve(),
-            Log(options.verbosity, options.log_format == "json"),
+            log,
+            lambda plain, tls: _tell_listening([*handed_over, *plain], tls, options, users, log),
         )
     Program(argv, options, users, sockets).serve()
     return 0
@@ -139,7 +144,9 @@ class Program:
                     log.note(f"counters for Prometheus on http://{host}:{page.port}/metrics")
             self._handle_signals()
             if self._worker < 0:
-                self._tell_listening()
+                tls = server.tls_addresses
+                plain = [address for address in server.addresses if address not in tls]
+                _tell_listening(plain, tls, options, self._users, log)
                 systemd.notify("READY=1", f"STATUS={counted(len(server.addresses), 'listener')}")
             try:
                 server.run()
@@ -157,15 +164,6 @@ class Program:
         signal.signal(signal.SIGINT, lambda *_: server.stop())
         signal.signal(signal.SIGHUP, lambda *_: server.call(self._reload))
         signal.signal(signal.SIGUSR1, lambda *_: server.call(self._tell_connections))
-
-    def _tell_listening(self) -> None:
-        options, log = self._options, self._log
-        if options.fast_open and not fast_open_is_allowed():
-            log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
-        for address in self._server.addresses:
-            if self._users is None and not options.gssapi and not is_loopback(address.host):
-                log.warning(f"{address} serves everyone who can reach it: no --users")
-            log.listening(address)
 
     # ------------------------------------------------------------ signals
 
@@ -205,6 +203,7 @@ class Program:
             if fixed:
                 log.warning(f"SIGHUP: needs a restart: {', '.join(fixed).replace('_', '-')}")
             self._users = users
+            self._options = replace(self._options, drain=options.drain)
             read = counted(len(options.rules), "rule")
             log.note(
                 f"SIGHUP: read again: {read}, {'no users' if users is None else counted(len(users), 'user')}"
@@ -274,6 +273,24 @@ def _gssapi(options: Options) -> Gssapi | None:
     from pywrap.relay.kerberos import acceptor
 
     return Gssapi(acceptor(options.gssapi), options.gssapi_levels)
+
+
+def _tell_listening(
+    plain: Sequence[Endpoint], tls: Sequence[Endpoint], options: Options, users: object, log: Log
+) -> None:
+    """Say where it listens, without TLS and with it, and what the user may not have meant."""
+    if options.fast_open and not fast_open_is_allowed():
+        log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
+    for address in (*plain, *tls):
+        is_checked = users is not None or options.gssapi or options.client_ca and address in tls
+        if not is_checked and not is_loopback(address.host):
+            log.warning(f"{address} serves everyone who can reach it: no --users")
+        log.listening(address)
+
+
+def _address_of(sock: socket) -> Endpoint:
+    host, port = sock.getsockname()[:2]
+    return Endpoint(host, port)
 
 
 def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:

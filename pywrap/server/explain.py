@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket
 
-from pywrap.config.host import is_address, split_port
+from pywrap.config.host import is_address, parse_port, split_port
 from pywrap.errors import ConfigError
 from pywrap.server.access_rules import CONNECT, UDP, Decision, Guard, Party, Rules
 from pywrap.server.option_values import UsageError, parse_command
@@ -33,14 +33,11 @@ def explain(
     client, user, command, destination = words
     if not is_address(client):
         raise UsageError(f"not an address: `{client}`", "the first is the client's address")
-    try:
-        host, port_text = split_port(destination)
-        port = int(port_text) if port_text else 0
-    except (ConfigError, ValueError):
-        raise UsageError(f"not HOST:PORT: `{destination}`", "the last is the destination") from None
+    number = parse_command(command)
+    host, port = _read_destination(destination, number in (CONNECT, UDP))
     address = packed(unmapped(client))
     assert address is not None
-    party = Party(address, b"" if user == "-" else user.encode(), parse_command(command))
+    party = Party(address, b"" if user == "-" else user.encode(), number)
     judge = Rules(rules, Guard(lambda *_: False) if guarded else None)
     way = upstream.way(Endpoint(host, port), party.command == UDP)
 
@@ -71,6 +68,18 @@ def explain(
         lines += _line(f"{destination} at {sockaddr[0]}", decision)
         allowed = allowed or decision.allowed
     return lines, allowed
+
+
+def _read_destination(text: str, needs_port: bool) -> tuple[str, int]:
+    try:
+        host, port_text = split_port(text)
+    except ConfigError:
+        host = port_text = ""
+    # BIND and RESOLVE may leave the port out, or have 0.
+    port = 0 if port_text in (None, "0") and not needs_port else parse_port(port_text or "")
+    if port is None:
+        raise UsageError(f"not HOST:PORT: `{text}`", "the last is the destination")
+    return host, port
 
 
 def _line(what: str, decision: Decision) -> str:

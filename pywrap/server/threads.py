@@ -9,16 +9,20 @@ from __future__ import annotations
 import errno
 from _queue import SimpleQueue
 from _thread import start_new_thread
-from collections import deque
-from functools import partial
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
+    from functools import partial
     from typing import Any
 
     from pywrap.relay.loop import Loop, Owner
+else:
+    # Without what else ``collections`` and ``functools`` define: a confined program waits for these imports.
+    from _collections import deque
+    from _functools import partial
 
 # In all. A thread that waits costs some 30 KiB of memory. What waits in getaddrinfo() cannot be
 # interrupted: with glibc's defaults a name server that is silent holds its thread for 10 s or more.

@@ -32,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pywrap.server.log import Log
+    from pywrap.server.stderr_log import Log
 
     Listen = tuple[tuple[str, int], ...]
 
@@ -47,11 +47,16 @@ _WAITED_FOR = {*_PASSED_ON, signal.SIGCHLD}
 
 
 def supervise(
-    count: int, listen: tuple[Listen, Listen], serve: Callable[[tuple[Listen, Listen], int], None], log: Log
+    count: int,
+    listen: tuple[Listen, Listen],
+    serve: Callable[[tuple[Listen, Listen], int], None],
+    log: Log,
+    tell: Callable[[list[Endpoint], list[Endpoint]], None],
 ) -> int:
     """Run ``count`` processes that call ``serve(addresses, number)`` until SIGTERM or SIGINT.
 
-    ``listen``, and so ``addresses``: without TLS and with it. Returns the exit status: 1 when a worker says
+    ``listen``, and so ``addresses``: without TLS and with it, as ``tell`` gets them before the first process
+    starts. Returns the exit status: 1 when a worker says
     that it cannot serve so.
 
     Raises:
@@ -63,8 +68,7 @@ def supervise(
     # From here on signals wait until they are asked for.
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     children = {_start(number, addresses, serve): number for number in range(count)}
-    for host, port in (*plain, *tls):
-        log.listening(Endpoint(host, port))
+    tell([Endpoint(*address) for address in plain], [Endpoint(*address) for address in tls])
     log.note(f"{counted(count, 'worker')}: {', '.join(map(str, children))}")
     systemd.notify("READY=1", f"STATUS={counted(count, 'worker')}")
     stopping, result = False, 0

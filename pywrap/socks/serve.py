@@ -29,7 +29,7 @@ COMMANDS = {
 
 @frozen
 class Gssapi:
-    """GSSAPI as a server takes it: what makes a context for a client, and the levels that are served."""
+    """GSSAPI of a server: a function that makes the context for a client, and the levels that it accepts."""
 
     make: Callable[[], Context]
     levels: tuple[int, ...]
@@ -50,7 +50,10 @@ class Request:
     checked: bool = False
 
     def reply(self, code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008
-        """The reply in the client's version; ``code`` is of SOCKS5, 0 for success."""
+        """The reply in the client's version of SOCKS.
+
+        ``code``: of SOCKS5 (RFC 1928 section 6), 0 for success; for a SOCKS4 client it is translated.
+        """
         if self.version == 5:
             return v5.pack_reply(code, bound)
         return v4.pack_reply(v4.GRANTED if code == v5.SUCCEEDED else v4.REJECTED, bound)
@@ -96,7 +99,7 @@ def _request_5(check: Check | None, gssapi: Gssapi | None) -> Dialogue[Request]:
         yield Send(v5.answer_credentials(accepted))
         if not accepted:
             raise AuthenticationFailed(f"wrong password or unknown user: {name!r}")
-        # A name that was not checked is not the user's.
+        # A name that was not checked does not identify the user.
         user = name if check is not None else b""
     try:
         command, destination = yield from v5.receive_request()

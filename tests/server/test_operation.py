@@ -66,6 +66,20 @@ def test_draining_has_a_limit(program, target, end):  # noqa: F811
     near.close()
 
 
+def test_the_time_for_draining_is_read_again(program, target, tmp_path):  # noqa: F811
+    path = tmp_path / "pysocksd.conf"
+    path.write_text("listen 127.0.0.1:0\ndrain 30\n")
+    pysocksd = program("-f", str(path))
+    near = request(target, pysocksd.listening())
+    path.write_text("listen 127.0.0.1:0\ndrain 0.05\n")
+    pysocksd.process.send_signal(signal.SIGHUP)
+    told(pysocksd)
+    pysocksd.process.send_signal(signal.SIGTERM)
+    assert line_with(pysocksd, "SIGTERM").endswith(" within 0.05 s")
+    assert pysocksd.process.wait() == 0
+    near.close()
+
+
 def test_draining_nothing_ends_at_once(program):  # noqa: F811
     pysocksd = program("-l", "127.0.0.1:0", "--drain", "30")
     pysocksd.listening()
@@ -216,6 +230,9 @@ def test_a_decision_is_explained(args, words, status):
         (("nobody", "-", "connect", "x:1"), "not an address: `nobody`"),
         (("::1", "-", "conect", "x:1"), "unknown value of `--explain`: `conect`"),
         (("::1", "-", "connect", "x:y"), "not HOST:PORT: `x:y`"),
+        (("::1", "-", "connect", "x:65536"), "not HOST:PORT: `x:65536`"),
+        (("::1", "-", "udp", "x"), "not HOST:PORT: `x`"),
+        (("::1", "-", "bind", "[::1"), "not HOST:PORT: `[::1`"),
     ],
 )
 def test_what_cannot_be_explained(words, message):
@@ -255,6 +272,18 @@ def start(manager, *args, pass_fds=(), env=()):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_workers_say_where_they_listen_that_systemd_does_for_them(manager):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        high = os.dup(listener.fileno())
+        with start(manager, "--workers", "2", pass_fds=[high]) as process:
+            os.close(high)
+            assert manager.recv(1000).split(b"\n") == [b"READY=1", b"STATUS=2 workers"]
+            line = process.stderr.readline()
+            assert line == f"pysocksd: listening on 127.0.0.1:{listener.getsockname()[1]}\n"
+            process.terminate()
+        assert process.returncode == 0
 
 
 def test_systemd_hands_over_sockets_and_is_told_of_states(manager, target):

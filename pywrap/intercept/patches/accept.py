@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
-# Of this process; set by ``install``.
+# The registry of this process; set by ``install``.
 _registry: SocketRegistry
 
 

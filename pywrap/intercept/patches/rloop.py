@@ -1,6 +1,6 @@
-"""rloop's loop: its streams connect and look up by ``socket``; datagrams and servers do not.
+"""rloop's event loop: its streams use the functions of ``socket``; its datagrams and servers do not.
 
-``rloop.loop.RLoop`` is a class of Python that inherits from one in Rust. As of 0.5 it has no TLS.
+``rloop.loop.RLoop`` is a Python class that inherits from one in Rust. As of 0.5 it has no TLS.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Everything that starts another program: fork_exec, os.exec*, os.posix_spawn*, os.system.
 
-All other ways lead through these: ``subprocess`` and ``multiprocessing`` through
-``_posixsubprocess.fork_exec``, or from Python 3.14 on through os.posix_spawn; os.spawn* and the others of
-os.exec* through os.execv and os.execve; os.popen through ``subprocess``.
+All other ways call one of these functions: ``subprocess`` and ``multiprocessing`` call
+``_posixsubprocess.fork_exec``, or from Python 3.14 on os.posix_spawn; os.spawn* and the other os.exec* call
+os.execv and os.execve; os.popen calls ``subprocess``.
 
 What they do is in ``child_starts``, which is imported when the program starts its first child.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FORK_EXEC = "_posixsubprocess"
 
-# What is in the place of a function, by the module and the name, and what was there before.
+# For each replaced function: the module, the name, the new function and the original.
 _replaced: list[tuple[Any, str, Any, Any]] = []
 # As for ``child_starts.begin``.
 _handed: Callable[[], str] | None = None
@@ -37,7 +37,8 @@ _CONFINED = "PYSOCKSIFY_CONFINED"
 def install(handed: Callable[[], str], settings: Callable[[], Settings]) -> None:
     """Cover the children that are started from now on.
 
-    ``handed()`` is the text of the settings for them, and ``settings()`` their content.
+    ``handed()``: the text of the settings for the environment of children. ``settings()``: the same settings,
+    decoded.
     """
     global _handed, _settings, _inside
     _handed, _settings = handed, settings
@@ -82,6 +83,11 @@ def uninstall() -> None:
             setattr(module, name, original)
 
 
+def replaced() -> list[tuple[Any, Any]]:
+    """The functions that are replaced, and what is in their place."""
+    return [(original, new) for _, _, original, new in _replaced]
+
+
 def _replace(module: Any, name: str, new: Any) -> None:
     _replaced.append((module, name, getattr(module, name), new))
     setattr(module, name, new)
@@ -103,7 +109,7 @@ def _starts() -> Any:
 
 
 def _execv(original: Any) -> Callable[..., Any]:
-    # That of the interpreter: it is replaced after this one.
+    # The interpreter's own: os.execve is replaced after this function.
     execve = os.execve
 
     def execv(path: Any, argv: Any, /) -> Any:

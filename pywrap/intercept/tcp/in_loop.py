@@ -124,7 +124,7 @@ class LoopAttempt:
     def _step(
         self, step: Callable[[], bool], fail: Callable[[OSError, SocksError], None] | None = None
     ) -> None:
-        if self._future.done():
+        if self._future is None or self._future.done():
             # Cancelled: ``_settled`` is about to be called.
             return
         fail = fail or self._fail
@@ -194,13 +194,17 @@ class LoopAttempt:
         self._loop.call_soon(self._fail, error, cause)
 
     def _fail(self, error: OSError, cause: SocksError) -> None:
-        if self._future.done():
+        future = self._future
+        if future is None or future.done():
             return
         self._runtime.messages.failed(self._verdict.destination, cause)
         self._log_failure(cause)
         self._abandon()
-        error.__cause__ = cause
-        self._future.set_exception(error)
+        if error.__cause__ is None:
+            error.__cause__ = cause
+        # The exception has frames with this object: it would be held by itself.
+        self._future = None
+        future.set_exception(error)
 
     def _abandon(self) -> None:
         """End what is under way; the program has an unconnected socket again, unless it has closed it."""
@@ -213,7 +217,7 @@ class LoopAttempt:
 
     def settle_cancelled(self, fd: int) -> None:
         """End it, if it is for ``fd`` and the program has cancelled it."""
-        if self._fd == fd and self._future.cancelled():
+        if self._fd == fd and self._future is not None and self._future.cancelled():
             self._settled(self._future)
 
     def _settled(self, _: Any) -> None:

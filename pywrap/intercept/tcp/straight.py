@@ -9,6 +9,7 @@ told how far it came, and knows all cases. So nothing is decided here but that a
 from __future__ import annotations
 
 import errno
+from _operator import methodcaller
 from _socket import MSG_DONTWAIT
 
 from pywrap.errors import SocksError, Unencodable
@@ -226,8 +227,8 @@ class StraightAttempt:
         except BlockingIOError:
             return False
         except OSError as err:
-            error = err
-        return self._leave(lambda general: general.fail(error))
+            # No lambda: the traceback has this frame, which would have ``err`` for good.
+            return bool(self._leave(methodcaller("fail", err)))
 
     def _leave(self, go_on: Callable[[TunnelAttempt], T]) -> T:
         """Have the ``TunnelAttempt`` take over, unless it has, and go on with it."""

@@ -16,8 +16,10 @@ import os
 from time import monotonic
 
 from pywrap.errors import SocksError, to_oserror
+from pywrap.frozen import replace
 from pywrap.intercept import originals
 from pywrap.intercept.udp.channel import relay_address
+from pywrap.intercept.udp.second_association import SecondAssociations
 from pywrap.socks.datagram import LONGEST_PAYLOAD
 from pywrap.tunnel.background import Task
 
@@ -39,6 +41,7 @@ class Associations:
         self._state = state
         self._closing = closing
         self._runtime = state.runtime
+        self.second = SecondAssociations(state)
 
     def associate(
         self, sock: _socket.socket, message: bytes, channel: Channel, flags: int
@@ -55,7 +58,11 @@ class Associations:
         with self._runtime.registry.lock:
             ended = self._closing.take_error()
             if ended is not None and not self._state.error_is_end:
-                raise ended
+                try:
+                    raise ended
+                finally:
+                    # The traceback has this frame, as in ``closing``.
+                    del ended
             # One thread opens it. What others send meanwhile is queued, whatever their timeout: one of them
             # may be a signal handler in this very thread.
             busy = channel.association is not None or channel.is_busy or channel.is_recycled
@@ -63,9 +70,11 @@ class Associations:
             if opens_here:
                 channel.is_opening = True
         if not opens_here:
-            return None if self._enqueue(sock, message, channel) else channel.association
+            if self._enqueue(sock, message, channel):
+                return None
+            return None if self._waits_for_second(sock, message, channel) else channel.association
         try:
-            self._open_here(channel, timeout or None)
+            self._open_here(sock, channel, timeout or None)
         except OSError as err:
             # Another thread may sleep in recv(), for which there is no more association; or its datagrams
             # wait in the queue.
@@ -77,9 +86,27 @@ class Associations:
             raise
         finally:
             channel.is_opening = False
-        if channel.association is None and (error := self._closing.take_error()) is not None:
-            raise error
-        return channel.association
+        if channel.association is None:
+            self._closing.raise_error()
+        return None if self._waits_for_second(sock, message, channel) else channel.association
+
+    def _waits_for_second(self, sock: _socket.socket, message: bytes, channel: Channel) -> bool:
+        """Has ``message`` to wait for a second association of ``channel``? Have it wait then."""
+        if channel.request_port is None:
+            return False
+        with self._runtime.registry.lock:
+            if channel.association is None or not self.second.is_due(sock, message, channel):
+                return False
+            channel.queue.append(message)
+            channel.queued += len(message)
+            if channel.task is None:
+                try:
+                    self._open_elsewhere(sock, channel)
+                except OSError:
+                    # No descriptor left (EMFILE): the next datagram may find one.
+                    channel.queue, channel.queued = [], 0
+                    return False
+            return True
 
     def _enqueue(self, sock: _socket.socket, message: bytes, channel: Channel) -> bool:
         """Have ``message`` wait for the association, unless there is one. Does it wait?"""
@@ -101,7 +128,7 @@ class Associations:
             channel.queued += len(message)
             if not channel.is_busy and channel.association is None:
                 try:
-                    self._open_elsewhere(channel)
+                    self._open_elsewhere(sock, channel)
                 except BaseException:
                     channel.queue, channel.queued = [], 0
                     raise
@@ -109,7 +136,7 @@ class Associations:
 
     # ------------------------------------------------------------ opening
 
-    def _open_here(self, channel: Channel, timeout: float | None) -> None:
+    def _open_here(self, sock: _socket.socket, channel: Channel, timeout: float | None) -> None:
         """Open the association in this thread.
 
         Raises:
@@ -117,7 +144,9 @@ class Associations:
         """
         started = monotonic()
         begun = self._runtime.begin()
-        attempt = self._runtime.associating(channel.chain, self._runtime.deadline(timeout), begun)
+        deadline = self._runtime.deadline(timeout)
+        own = self.second.own(sock, channel) if self.second.wants_port(channel) else None
+        attempt = self._runtime.associating(channel.chain, deadline, begun, own)
         try:
             self._runtime.wait_for(attempt)
         except SocksError as err:
@@ -129,13 +158,14 @@ class Associations:
             if self._state.is_closed:
                 attempt.association.close()
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            self._opened(channel, attempt.association)
+            self._opened(channel, attempt.association, own is not None)
 
-    def _open_elsewhere(self, channel: Channel) -> None:
+    def _open_elsewhere(self, sock: _socket.socket, channel: Channel) -> None:
         """Have the background thread open the association. Under ``registry.lock``."""
         started = monotonic()
         begun = self._runtime.begin()
         deadline = self._runtime.deadline(None)
+        own = self.second.own(sock, channel) if self.second.wants_port(channel) else None
 
         def report(attempt: Associating | None, err: SocksError | None) -> None:
             """On the background thread."""
@@ -151,13 +181,17 @@ class Associations:
                         association.close()
                     return
                 channel.task = None
-                if err is not None:
-                    self._closing.fail(self._closing.failure(err))
-                else:
+                if err is None:
                     assert association is not None, "the task has succeeded"
-                    self._opened(channel, association)
+                    self._opened(channel, association, own is not None)
+                elif channel.association is not None and self.second.is_refused(channel):
+                    self._opened(channel, None)
+                else:
+                    self._closing.fail(self._closing.failure(err))
 
-        channel.task = task = Task(lambda: self._runtime.associating(channel.chain, deadline, begun), report)
+        channel.task = task = Task(
+            lambda: self._runtime.associating(channel.chain, deadline, begun, own), report
+        )
         self._state.table.send_rest_at_exit()
         try:
             self._runtime.background.submit(task)
@@ -172,30 +206,32 @@ class Associations:
 
     # ------------------------------------------------------------ open
 
-    def _opened(self, channel: Channel, association: Association) -> None:
-        """Use ``association`` for ``channel``, and send what has waited. Under ``registry.lock``."""
+    def _opened(self, channel: Channel, association: Association | None, has_port: bool = False) -> None:
+        """Use ``association`` for ``channel``, and send what has waited. Under ``registry.lock``.
+
+        None: there is no second one, and what has waited for it goes through the first.
+        """
         state = self._state
         try:
             sock, state.leftover = state.leftover or state.kernel.copy(), None
         except OSError as err:
             # No descriptor left (EMFILE).
-            association.close()
+            if association is not None:
+                association.close()
             self._closing.fail(err)
             return
         if state.is_closed or sock is None:
-            association.close()
+            if association is not None:
+                association.close()
             return
-        queue, channel.queue, channel.queued = channel.queue, [], 0
         try:
-            self._use(channel, association)
-            for message in queue:
-                # Without blocking, whatever the program's mode is by now: this thread serves all sockets.
-                originals.sendto(
-                    state.kernel.v6_socket or sock,
-                    association.prefix + message,
-                    _socket.MSG_DONTWAIT,
-                    channel.relay,
-                )
+            if association is not None:
+                if self.second.is_of_use(channel, association, has_port):
+                    self._use(channel, association, has_port)
+                else:
+                    association.close()
+            self.second.settle(channel)
+            self._send_queue(channel, state.kernel.v6_socket or sock)
         except BlockingIOError:
             self._runtime.messages.say(1, "UDP: some of what waited for the association was lost")
         except OSError as err:
@@ -204,7 +240,18 @@ class Associations:
             sock.close()
             self._closing.drop_if_done()
 
-    def _use(self, channel: Channel, association: Association) -> None:
+    def _send_queue(self, channel: Channel, sock: _socket.socket) -> None:
+        """Send what has waited, by ``sock``. Under ``registry.lock``."""
+        association = channel.association
+        assert association is not None, "it is open"
+        queue, channel.queue, channel.queued = channel.queue, [], 0
+        for message in queue:
+            # Without blocking, whatever the program's mode is by now: this thread serves all sockets.
+            packet = association.prefix + message
+            originals.sendto(sock, packet, _socket.MSG_DONTWAIT, channel.relay)
+            self.second.sent(channel)
+
+    def _use(self, channel: Channel, association: Association, has_port: bool) -> None:
         """``association`` is ``channel``'s from now on."""
         state = self._state
         try:
@@ -213,11 +260,13 @@ class Associations:
             association.close()
             raise
         family = state.kernel.family if state.kernel.v6_socket is None else _socket.AF_INET6
+        self.second.use(channel, has_port)
         channel.relay = relay_address(association.relay, family)
         channel.association = association
         state.relays[channel.relay] = channel
         self._runtime.registry.allow(channel.relay)
-        self._watch(channel)
+        channel.watches = self._watching(channel, association)
+        self._watch(association, channel.watches)
 
     def _reach_family(self, association: Association) -> None:
         """Make sure that the socket can send to the relay's address family."""
@@ -232,22 +281,24 @@ class Associations:
                 words = f"an IPv6 socket with IPV6_V6ONLY cannot reach the relay {association.relay}"
                 raise OSError(errno.EAFNOSUPPORT, words) from err
 
-    def _watch(self, channel: Channel) -> None:
-        """Notice the end of the association of ``channel``."""
-        association = channel.association
-        assert association is not None, "there is something to watch"
+    def _watching(self, channel: Channel, association: Association) -> list[Task]:
+        """What notices the end of ``association``, the one of ``channel`` or a second one."""
 
         def ended(_: Any, err: SocksError | None) -> None:
             """On the background thread: a control connection has ended, or the task was cancelled by us."""
             with self._runtime.registry.lock:
-                if err is not None and channel.association is association and not self._state.is_closed:
+                if err is None or self._state.is_closed or self.second.can_do_without(channel, association):
+                    return
+                if channel.association is association:
                     self._runtime.messages.say(1, str(err))
                     # The only errno that Linux has for this: on any other, Twisted gives up a UDP port.
                     self._closing.fail(to_oserror(err.copy(errno=errno.ECONNREFUSED)), is_end=True)
 
-        channel.watches = association.watching(ended)
+        return association.watching(ended)
+
+    def _watch(self, association: Association, tasks: list[Task]) -> None:
         try:
-            for task in channel.watches:
+            for task in tasks:
                 self._runtime.background.submit(task)
         except BaseException:
             # No descriptor left (EMFILE): the thread did not start, which would have closed them.
@@ -262,5 +313,11 @@ class Associations:
                 # The parent goes on with it; what waits is the parent's to send.
                 channel.task = None
                 channel.queue, channel.queued = [], 0
+            kept = channel.kept
+            if kept is not None:
+                tasks = self._watching(channel, kept.association)
+                channel.kept = replace(kept, watches=tasks)
+                self._watch(kept.association, tasks)
             if channel.association is not None:
-                self._watch(channel)
+                channel.watches = self._watching(channel, channel.association)
+                self._watch(channel.association, channel.watches)

@@ -13,6 +13,7 @@ import _socket
 from time import monotonic
 
 from pywrap.errors import ProtocolError
+from pywrap.frozen import frozen
 from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
 from pywrap.socks.v5 import IPV6, NAME
 from pywrap.socks.wire import for_ipv6_socket, packed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.association import Association
     from pywrap.tunnel.background import Task
+    from pywrap.tunnel.request_port import RequestPort
 
     SockAddr: TypeAlias = tuple[Any, ...]
 
@@ -42,7 +44,8 @@ class Channel:
     ``is_from_beyond``: can a datagram from an address come through the chain (``tunnel.routes``)? ``task``:
     the background thread's, that opens an association. ``queue``: datagrams with headers that wait for it,
     of ``queued`` bytes. ``watches``: the tasks that watch the control connections. ``used``: when the socket
-    switched to this channel last. ``is_recycled``: another channel has taken its place.
+    switched to this channel last. ``is_recycled``: another channel has taken its place. ``has_port``: has the
+    request of ``association`` carried our port?
     """
 
     __slots__ = (
@@ -54,11 +57,14 @@ class Channel:
         "association",
         "chain",
         "ended",
+        "has_port",
         "is_recycled",
         "is_opening",
+        "kept",
         "queue",
         "queued",
         "relay",
+        "request_port",
         "task",
         "used",
         "watches",
@@ -79,6 +85,11 @@ class Channel:
         self.queued = 0
         self.used = monotonic()
         self.is_recycled = False
+        self.has_port = False
+        # While it is not known whether the hop wants our port in requests (``second_association``).
+        self.request_port: RequestPort | None = None
+        # Meanwhile, the association before ``association``, without the port where that has it.
+        self.kept: Kept | None = None
         # The program's address of each source, by the header of its datagrams. May be emptied at any time.
         self._answers: dict[bytes, SockAddr] = {}
         # The owner of each port.
@@ -172,6 +183,16 @@ class Channel:
         if not self._ipv6:
             return endpoint.host, endpoint.port
         return for_ipv6_socket(endpoint.host), endpoint.port, 0, 0
+
+
+@frozen
+class Kept:
+    """An association that is not sent through, and what its channel had of it."""
+
+    association: Association
+    relay: SockAddr
+    watches: list[Task]
+    has_port: bool
 
 
 # For datagrams of a relay that has been given up: it takes none.

@@ -32,6 +32,11 @@ class Closing:
             # That closes the control connection as well.
             self._runtime.background.cancel(task)
         channel.watches = []
+        kept, channel.kept, channel.request_port = channel.kept, None, None
+        if kept is not None:
+            for task in kept.watches:
+                self._runtime.background.cancel(task)
+            self._runtime.registry.disallow(kept.relay)
         if channel.task is not None:
             self._runtime.background.cancel(channel.task)
             channel.task = None
@@ -50,9 +55,7 @@ class Closing:
     def failure(self, err: SocksError) -> OSError:
         """The exception for the program when an association could not be opened; also a message."""
         self._runtime.messages.no_association(err)
-        error = to_oserror(err)
-        error.__cause__ = err
-        return error
+        return to_oserror(err)
 
     def fail(self, error: OSError, is_end: bool = False) -> None:
         """Have the next call raise ``error``, and wake up every thread that waits for the socket.
@@ -68,6 +71,16 @@ class Closing:
         if state.leftover is not None:
             # The program has closed the socket, and makes no call that could raise it.
             self.close_leftover()
+
+    def raise_error(self) -> None:
+        """Raise the error that the next call raises, if there is one."""
+        error = self.take_error()
+        try:
+            if error is not None:
+                raise error
+        finally:
+            # The traceback has this frame: the exception would be held by itself, and the socket by it.
+            del error
 
     def take_error(self) -> OSError | None:
         """The error that the next call raises, once; a fresh file takes the place of the one that was shut

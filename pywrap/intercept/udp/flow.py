@@ -50,9 +50,9 @@ class Flow:
         if not is_bound:
             self.kernel.bind(sock)
         self.closing = Closing(state)
-        self.receiver = Receiver(state, self.closing, accepts_unsolicited=is_bound)
-        self.routing = Routing(state, self.closing, self.receiver)
         self._associations = Associations(state, self.closing)
+        self.receiver = Receiver(state, self.closing, self._associations.second, accepts_unsolicited=is_bound)
+        self.routing = Routing(state, self.closing, self.receiver)
         # The channel of the last datagram.
         self._latest: Channel | None = None
 
@@ -146,7 +146,12 @@ class Flow:
             self._latest = channel
             channel.used = monotonic()
         association = channel.association
-        if association is None or self.state.error is not None or self.state.is_closed:
+        if (
+            association is None
+            or channel.request_port is not None
+            or self.state.error is not None
+            or self.state.is_closed
+        ):
             association = self._associations.associate(sock, message, channel, flags)
             if association is None:
                 return size

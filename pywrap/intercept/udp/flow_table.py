@@ -13,6 +13,7 @@ from time import monotonic, sleep
 
 from pywrap.intercept import originals
 from pywrap.intercept.socket_inodes import inode
+from pywrap.tunnel.request_port import RequestPorts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +33,16 @@ _NO_DESCRIPTOR = -1
 
 
 class FlowTable(dict[int, "Flow"]):
-    """Flows by inode. ``by_object``: the same by the id of each socket object."""
+    """Flows by inode. ``by_object``: the same by the id of each socket object.
+
+    ``request_ports``: which hops want our port in their requests.
+    """
 
     def __init__(self, registry: SocketRegistry) -> None:
         super().__init__()
         self.by_object: dict[int, Flow] = {}
         self.registry = registry
+        self.request_ports = RequestPorts()
         # What datagram sockets become (``datagram_methods``).
         self.classes: Classes | None = None
         # Weak references to the objects of ``by_object``, for their callbacks.

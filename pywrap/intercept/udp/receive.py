@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.udp.closing import Closing
     from pywrap.intercept.udp.flow_state import FlowState, SockAddr
+    from pywrap.intercept.udp.second_association import SecondAssociations
 
     # Data, ancillary data, flags, source: as of recvmsg(). The source is None when the socket is shut down.
     Message: TypeAlias = tuple[bytes, Any, int, Any]
@@ -40,8 +41,11 @@ class Receiver:
     sources.
     """
 
-    def __init__(self, state: FlowState, closing: Closing, accepts_unsolicited: bool) -> None:
+    def __init__(
+        self, state: FlowState, closing: Closing, second: SecondAssociations, accepts_unsolicited: bool
+    ) -> None:
         self._state = state
+        self._second = second
         self._closing = closing
         self._accepts_unsolicited = accepts_unsolicited
         # By source: are its datagrams for the program?
@@ -94,8 +98,7 @@ class Receiver:
                 found = self._rest(take, size, flags, ancillary)
                 if found is not None:
                     return found
-                if (error := self._closing.take_error()) is not None:
-                    raise error
+                self._closing.raise_error()
             handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
             try:
                 message = take(handle, size + self._margin, flags, ancillary)
@@ -157,6 +160,8 @@ class Receiver:
             found = self._past_relays(data, source)
         else:
             found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK))
+            if found is not None and channel.request_port is not None:
+                self._second.answered(channel, source)
         return None if found is None else (found[0], extra, got, found[1])
 
     def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, SockAddr] | None:

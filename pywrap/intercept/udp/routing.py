@@ -98,8 +98,12 @@ class Routing:
         """The route through the chain of ``verdict`` to ``address``."""
         state, runtime = self._state, self._runtime
         refusal = runtime.no_datagrams(verdict, state.kernel.proto)
-        if refusal is not None:
-            raise refusal
+        try:
+            if refusal is not None:
+                raise refusal
+        finally:
+            # The traceback has this frame, as in ``connecting``.
+            del refusal
         if state.kernel.family == _socket.AF_INET and runtime.has_ipv6_proxy_only(verdict.chain):
             # Now, rather than in the middle of a recvfrom().
             with runtime.registry.lock:
@@ -157,6 +161,8 @@ class Routing:
         old = state.channels[key]
         if old.association is not None:
             state.relays[old.relay] = ABANDONED
+            if old.kept is not None:
+                state.relays[old.kept.relay] = ABANDONED
         self._closing.give_up(old)
         old.is_recycled = True
         routes = state.routes.copy()

@@ -1,4 +1,4 @@
-"""The file that ``--init`` writes, with the words of a person for a person."""
+"""The text of the file that ``--init`` writes, with comments for the user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROXIES = """
 
 
 def file_text(chosen: Candidate, others: Sequence[tuple[Candidate, str]]) -> str:
-    """The file with the proxies of ``chosen``; ``others`` are in comments, with what came of their tests."""
+    """The file with the proxies of ``chosen``; ``others`` are in comments, with the words on their tests."""
     lines = [HEAD]
     rules = [rule for rule in chosen.rules if rule.to != TO_BLOCK]
     if rules:
@@ -41,7 +41,7 @@ def file_text(chosen: Candidate, others: Sequence[tuple[Candidate, str]]) -> str
     lines += [f"{_line(proxy)}\n" for proxy in chosen.chain.proxies]
     for candidate, result in others:
         lines.append(f"\n# {_comment(candidate.origin)}: {_comment(result)}\n")
-        # Without its password: a comment is copied more easily than a setting.
+        # Without the password: users copy a comment more easily than a setting.
         lines += [f"#{_line(proxy, masked=True)}\n" for proxy in candidate.chain.proxies]
     return "".join(lines)
 

@@ -280,18 +280,18 @@ class Dial:
                 continue
             self._sock = sock
             try:
-                sock.connect(self._address)
-            except BlockingIOError:
-                # What is near by has answered already, and need not be waited for.
                 error = sock.connect_ex(self._address)
-                if not error:
-                    self._reached(0)
-                    return
-                if error not in _UNDER_WAY:
-                    self._drop(error)
-                    continue
+                if error in _UNDER_WAY:
+                    # What is near by has answered already, and need not be waited for.
+                    error = sock.connect_ex(self._address)
             except OSError as err:
-                self._drop(err.errno)
+                # The address is none.
+                error = err.errno or errno.EIO
+            if not error:
+                self._reached(0)
+                return
+            if error not in _UNDER_WAY:
+                self._drop(error)
                 continue
             # An equal share of what is left for each: a name's first address may be one
             # that swallows everything.
