@@ -33,7 +33,7 @@ def _quickly(package):
         status = os.stat(file)
         if sys.pycache_prefix or sys.flags.optimize or data[:4] != MAGIC_NUMBER:
             return None
-        folder, entries = marshal.loads(data[4:])
+        folder, entries = marshal.loads(memoryview(data)[4:])
         time, size, code = entries["pywrap.archive"][1:]
     except (OSError, EOFError, ValueError, TypeError, KeyError):
         # It was not written yet, or not to its end.
