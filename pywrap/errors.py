@@ -2,7 +2,7 @@
 
 Inside ``pywrap`` a failed conversation with a proxy is a ``SocksError``. Exactly one
 place per intercepted call turns it into an ``OSError``: the errno is for the program,
-the text for the person that reads it. Which errno a proxy's reply means is decided in
+the text for the user. Which errno a proxy's reply means is decided in
 ``pywrap.socks.reply_errno``, and for a connection that breaks, by the classes here.
 """
 
@@ -92,7 +92,7 @@ class Rejected(SocksError):
 
 
 class AuthenticationFailed(SocksError):
-    """The proxy does not let us in: it refuses the password (RFC 1929), or wants one and got none."""
+    """The proxy refuses the client: its password is wrong (RFC 1929), or it has sent none."""
 
     errno = errno.EACCES
 
@@ -108,7 +108,7 @@ class ProtocolError(SocksError):
 
 
 class ProxyClosed(SocksError):
-    """The other end hung up in the middle of a message."""
+    """The other end closed the connection in the middle of a message."""
 
     errno = errno.ECONNRESET
 

@@ -11,7 +11,7 @@ def mask(text: str) -> str:
     head, at, place = text.rpartition("@")
     scheme, separator, login = head.partition("://")
     if not separator or not scheme.replace("+", "").isalnum():
-        # This :// is no end of a scheme: it may be a part of the password.
+        # The text before this :// is no scheme, and may be a part of the password.
         scheme, separator, login = "", "", head
     user, colon, _ = login.partition(":")
     return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
@@ -23,7 +23,7 @@ def counted(number: int, noun: str) -> str:
 
 
 class ConfigError(Exception):
-    """The settings are wrong or missing: a person must change something.
+    """The settings are wrong or missing: the user must change something.
 
     ``hint`` is a second line that says what to do, or "".
     """

@@ -21,7 +21,7 @@ import sys
 
 from pywrap.archive import keep, known
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import add_audit_hook, load, restore_audit_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 WATCHED = frozenset(
     {
         "ctypes.dlsym",
+        "ctypes.dlsym/handle",
         "socket.__new__",
         "socket.connect",
         "socket.getaddrinfo",
@@ -75,6 +76,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
+    sys.addaudithook = add_audit_hook
     import_hook.install(_expected, _imported, _announced)
     if _watch is not None or not import_hook.LOADED.isdisjoint(sys.modules):
         _patched().patch_imported()
@@ -95,6 +97,7 @@ def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings
     import_hook.uninstall()
+    restore_audit_hooks()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()

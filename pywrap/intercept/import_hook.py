@@ -4,6 +4,9 @@
 the module, and wraps the loader (``watched_import``). It stays there, for ``importlib.reload(socket)``. When
 a program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
 itself: a program may make an epoll object before it imports ``socket``.
+
+A program that has taken ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and what isolates
+tests) gets the same module again: another would have another C class, which our functions know nothing of.
 """
 
 from __future__ import annotations
@@ -35,7 +38,18 @@ FOREIGN = frozenset(
             "duckdb",
         ),
         *("gevent.resolver.cares", "glide", "grpc"),
-        *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
+        *(
+            "hf_xet",
+            "libtorrent",
+            "MySQLdb",
+            "nis",
+            "obstore",
+            "polars",
+            "primp",
+            "pulsar",
+            "pygit2",
+            "pymssql",
+        ),
         *("pyodbc", "wreq", "zmq"),
         # Only these modules of pyarrow connect. pandas imports pyarrow without them.
         *(f"pyarrow.{name}" for name in ("_azurefs", "_flight", "_gcsfs", "_hdfs", "_s3fs")),
@@ -47,6 +61,7 @@ DNSPYTHON = "dns.resolver"
 # Libraries with sockets of their own that can be patched: for each module, the file of ``patches`` that does
 # it.
 SEAMS = {
+    "cffi.api": "cffi",
     DNSPYTHON: "dnspython",
     "psycopg._connection_base": "psycopg",
     "psycopg.generators": "psycopg",
@@ -84,6 +99,8 @@ WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}
 LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
 
 _finder: Finder | None = None
+# ``_socket``, once it has been imported.
+_c_module: Any = None
 
 
 def install(
@@ -95,8 +112,9 @@ def install(
     of ``GREEN`` or ``FOREIGN`` that is installed is executed, after an import of ``socket``; it may raise
     ModuleNotFoundError.
     """
-    global _finder
+    global _finder, _c_module
     _finder = Finder(expected, imported, announced)
+    _c_module = sys.modules.get("_socket")
     sys.meta_path.insert(0, _finder)
 
 
@@ -130,6 +148,10 @@ class Finder:
             if finder is self:
                 continue
             spec = finder.find_spec(name, path, target)
+            if spec is not None and name == "_socket" and _c_module is not None:
+                again = load("pywrap.intercept.watched_import", "socket").Again
+                spec.loader = again(_c_module, _import_socket)
+                return spec
             if spec is not None:
                 if is_announced:
                     # Not before a spec is found: eventlet tries to import several libraries that may be
@@ -142,7 +164,15 @@ class Finder:
                     # ``expected`` would import these modules itself, or is not needed for them.
                     is_needed = name != "_socket" and name not in WITHOUT_SOCKETS
                     expected = self._expected if is_needed else watched.nothing
-                    then = watched.import_socket if name == "_socket" else self._imported
+                    then = _import_socket if name == "_socket" else self._imported
                     spec.loader = watched.Loader(spec, expected, then)
                 return spec
         return None
+
+
+def _import_socket(module: Any) -> None:
+    """After ``_socket``: import ``socket``, which is patched."""
+    global _c_module
+    _c_module = module
+    if "socket" not in sys.modules:
+        import socket  # noqa: F401

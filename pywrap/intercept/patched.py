@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.runtime import Runtime
 
-# The audit event of a symbol that ctypes looks up in a C library: ``unsupported.SYMBOLS`` are of interest.
-SYMBOL = "ctypes.dlsym"
+# The audit events of a symbol that is looked up in a C library, as its attribute or by ``_ctypes.dlsym``:
+# ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle"})
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
@@ -244,7 +245,7 @@ def watch(event: str, args: tuple[Any, ...]) -> None:
     if event == "socket.__new__":
         if args[1] != AF_PACKET:
             return
-    elif event == SYMBOL:
+    elif event in _SYMBOL:
         _looked_up(args[1])
         return
     if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
@@ -266,7 +267,7 @@ def _looked_up(name: Any) -> None:
     if name in unsupported.SYMBOLS:
         runtime = current()
         if runtime is not None:
-            unsupported.check_symbol(runtime, name)
+            unsupported.check_symbol(runtime, name, "ctypes")
 
 
 def _present() -> Runtime | None:

@@ -21,10 +21,20 @@ def nothing() -> None:
     """For a module before which nothing has to be there."""
 
 
-def import_socket(_: Any) -> None:
-    """After ``_socket``: ``socket``, which is patched."""
-    if "socket" not in sys.modules:
-        import socket  # noqa: F401
+class Again:
+    """A loader that gives ``module``, which is loaded; ``imported`` is called as at its first import."""
+
+    def __init__(self, module: Any, imported: Callable[[Any], None]) -> None:
+        self._module = module
+        self._imported = imported
+
+    def create_module(self, spec: Any) -> Any:
+        """The module itself, as it is."""
+        return self._module
+
+    def exec_module(self, module: Any) -> None:
+        """The same as at its first import."""
+        self._imported(module)
 
 
 class Loader:

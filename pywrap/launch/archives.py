@@ -63,7 +63,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("tunnel.liveness", "tunnel.lookups", "tunnel.name_list", "tunnel.own_addresses"),
         *("tunnel.pipelining_probe", "tunnel.placeholders", "tunnel.policy_choice", "tunnel.resolver"),
         *("tunnel.retry_policy", "tunnel.routes", "tunnel.selection", "tunnel.shared_names"),
-        *("tunnel.sockopts", "tunnel.strict_policy"),
+        *("tunnel.sockopts", "tunnel.straight_road", "tunnel.strict_policy"),
     ),
     # The first one is read by ``launch/startup/sitecustomize`` itself.
     "start": (
@@ -99,7 +99,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.lookups", "tunnel.name_list"),
         *("tunnel.own_addresses", "tunnel.placeholders", "tunnel.policy_choice", "tunnel.round_robin"),
         *("tunnel.routes", "tunnel.selection", "tunnel.shared_names", "tunnel.sockopts"),
-        *("tunnel.strict_policy",),
+        *("tunnel.straight_road", "tunnel.strict_policy"),
     ),
 }
 
