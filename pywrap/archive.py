@@ -74,6 +74,8 @@ loaded: list[str] = []
 # All our modules by their names; and the folders of packages.
 _modules: "dict[str, Any]" = {}
 _folders: dict[str, list[str]] = {}
+# The stages whose archive was read.
+_read: set[str] = set()
 # The stages without an archive, and the modules whose code in an archive is not that of their file.
 missing: list[str] = []
 
@@ -86,13 +88,10 @@ def path_of(stage: str) -> str:
     return cache_from_source(_os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
 
 
-def head() -> "tuple[bytes, str]":
-    """The beginning of an archive: the version of the bytecode, and the folder; with others it is ignored."""
-    return MAGIC_NUMBER, FOLDER
-
-
 def read(stage: str) -> None:
     """Read the archive of ``stage``, if there is one, so that its modules can be loaded from memory."""
+    if stage in _read:
+        return
     if stage not in _unpacked:
         try:
             fd = _os.open(path_of(stage), _os.O_RDONLY | _os.O_CLOEXEC)
@@ -104,24 +103,36 @@ def read(stage: str) -> None:
             data = _os.read(fd, _os.fstat(fd).st_size)
         finally:
             _os.close(fd)
+        # Not a slice of the bytes: a copy of 340 KB has 80 pages.
+        packed = memoryview(data)[len(MAGIC_NUMBER) :]
         try:
+            if not data.startswith(MAGIC_NUMBER):
+                raise ValueError("of another bytecode")
             # One call of C code, which takes a millisecond: a signal handler that loads modules as well
             # finds it done, however soon after the last signal it comes.
-            _unpacked.update(zip((stage,), map(marshal.loads, (data,)), strict=True))
+            _unpacked.update(zip((stage,), map(marshal.loads, (packed,)), strict=True))
         except (EOFError, ValueError, TypeError):
-            # The archive is incomplete: the machine went down when it was written.
-            _unpacked[stage] = None, {}
+            # The archive is of another version, or incomplete: the machine went down when it was written.
+            _unpacked[stage] = "", {}
     try:
-        found, entries = _unpacked.pop(stage)
+        folder, entries = _unpacked.pop(stage)
     except KeyError:
         # A signal handler has done the rest as well.
         return
     except (ValueError, TypeError):
-        found, entries = None, {}
-    if found == head():
-        _entries.update(entries)
+        folder, entries = "", {}
+    _read.add(stage)
+    # An archive of a folder that was moved is not used.
+    if folder == FOLDER:
+        take(stage, entries)
     else:
         missing.append(stage)
+
+
+def take(stage: str, entries: "dict[str, Entry]") -> None:
+    """The same for an archive that was read by ``launch/startup/sitecustomize``."""
+    _read.add(stage)
+    _entries.update(entries)
 
 
 def known(name: str) -> "Any":
@@ -131,9 +142,9 @@ def known(name: str) -> "Any":
 
 def keep() -> None:
     """Remember the modules of ours that the import system has executed."""
-    for name, module in list(sys.modules.items()):
-        if (name + ".").startswith(_OURS):
-            _remember(name, module)
+    for name in [name for name in list(sys.modules) if name.startswith(_PACKAGE) and name not in _modules]:
+        if name == _PACKAGE or name.startswith(_OURS):
+            _remember(name, sys.modules[name])
 
 
 def _remember(name: str, module: "Any") -> None:
@@ -167,8 +178,7 @@ def load(name: str) -> "Any":
         __import__(name)
         return sys.modules[name]
     spec, code = found
-    module = module_from_spec(spec)
-    vars(module)["__builtins__"] = _builtins
+    module = _module(spec)
     if spec.submodule_search_locations is not None:
         # A package that imports its modules. They import the package, and use nothing of it until it is
         # complete.
@@ -181,6 +191,23 @@ def load(name: str) -> "Any":
     _remember(name, module)
     _entries.pop(name, None)
     loaded.append(name)
+    return module
+
+
+def _module(spec: "Any") -> "Any":
+    """The module of ``spec``, not yet executed, as ``importlib.util.module_from_spec`` makes it.
+
+    That takes five times as long, most of it for ``__cached__``: the .pyc file, which is not used here.
+    """
+    module = type(sys)(spec.name)
+    attributes = vars(module)
+    attributes["__spec__"] = spec
+    attributes["__loader__"] = spec.loader
+    attributes["__package__"] = spec.parent
+    attributes["__file__"] = spec.origin
+    attributes["__builtins__"] = _builtins
+    if spec.submodule_search_locations is not None:
+        attributes["__path__"] = spec.submodule_search_locations
     return module
 
 
@@ -248,17 +275,16 @@ _REPLACED = ("os", "time")
 _WITHOUT_COPIES = tuple(
     f"{_OURS}{name}"
     for name in (
-        *("config.variables", "intercept.forward.libpq", "intercept.patches.spawn", "launch."),
-        "programs.isolated",
+        *("config.variables", "intercept.child_starts", "intercept.forward.libpq"),
+        *("intercept.patches.spawn", "launch.", "programs.isolated"),
     )
 )
 
 
-class _Future:
-    """For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
-    module would be for nothing."""
-
-    annotations = None
+# For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
+# module would be for nothing.
+_Names: "Any" = type(sys.implementation)
+_FUTURE = _Names(annotations=None)
 
 
 def _import(
@@ -266,7 +292,7 @@ def _import(
 ) -> "Any":
     """__import__() of our modules, which import one another by their whole names."""
     if name == "__future__" and fromlist:
-        return _Future
+        return _FUTURE
     if name in _REPLACED and not globals["__name__"].startswith(_WITHOUT_COPIES):
         return _as_it_was(name)
     if level or not fromlist or not (name + ".").startswith(_OURS):

@@ -6,9 +6,9 @@ another, unless the format says which of them counts, or has no effect; then the
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.words import nearest
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

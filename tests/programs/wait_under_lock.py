@@ -14,7 +14,7 @@ import socket
 import sys
 import warnings
 
-from pywrap import intercept
+from pywrap.intercept import patched
 
 PATIENCE = 30
 HOST, PORT, UDP_PORT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -125,7 +125,7 @@ class Intruder:
         self._left = place
         self._inner = inner
         self._sockets = sockets
-        self._lock = intercept._registry.lock
+        self._lock = patched._registry.lock
 
     def __call__(self, frame, event, argument):
         if event not in ("call", "c_return") or not self._lock.is_mine:
