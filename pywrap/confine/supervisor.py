@@ -121,7 +121,7 @@ class Supervisor:
             _end_as(status)
 
     def _is_copied(self) -> bool:
-        """Make a copy; tell whether this is it. Where no process or descriptor is to be had, there is none."""
+        """Make a copy; tell whether this is it. Without a process or a descriptor for it, there is none."""
         try:
             read, write = os.pipe()
             copy = os.fork()
