@@ -1,4 +1,4 @@
-"""What lies outside, for the broker: the rules and the chains of the settings, as ``pywrap.tunnel`` has them.
+"""The broker's connections to the outside: by the rules and the chains of the settings (``pywrap.tunnel``).
 
 One of these serves all programs of a confinement, as ``intercept.runtime`` serves one process.
 """
@@ -53,31 +53,33 @@ if TYPE_CHECKING:
     from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
 
     Failed: TypeAlias = Callable[[SocksError], None]
-    # Told of the end of a connection: the bytes sent and received, and whether both ends have closed it.
+    # Called at the end of a connection, with the bytes sent and received, and whether both ends have closed
+    # it.
     OnEnd: TypeAlias = Callable[[int, int, bool], None]
-    # Told of the end of an association: bytes and datagrams that were sent, and received.
+    # Called at the end of an association, with two pairs of bytes and datagrams: sent, and received.
     OnDatagramsEnd: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], None]
 
 
-# Seconds, when the program has ended, for its last bytes to be sent within TLS.
+# Seconds after the end of the program in which its last bytes are sent through TLS.
 _LAST_WORDS = 10.0
 
 
 class Outside:
-    """``settings`` are those of the run. ``program`` is the name of what runs inside, for the log."""
+    """``settings``: those of the run. ``program``: the name of the program inside, for the log."""
 
     def __init__(self, settings: Settings, loop: Loop, program: str = "") -> None:
         self.settings = settings
         self.loop = loop
         self.messages = Messages(settings.verbosity)
         self.log = self._recorder(program) if settings.log else None
-        # For the log: the broker's, which has the sockets that it takes.
+        # Finds the asking processes, for the log; the broker, which has the sockets for it, sets it.
         self.askers: Askers | None = None
-        # By the descriptor of a connection outside: what to call when it ends, for the log.
+        # By the descriptor of a connection outside: the function to call at its end, for the log.
         self._on_end: dict[int, OnEnd] = {}
         self.resolver = Resolver(loop)
         self.hosts = Hosts()
-        # One table for the run: a program that is not confined gives its children addresses too.
+        # One table for the whole run: a program that is not confined may pass addresses to its confined
+        # children.
         self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
         self._tickets = Tickets(self._securing, self.resolver)
@@ -98,18 +100,18 @@ class Outside:
         }
         for first in firsts:
             if not first.is_fresh:
-                # Its addresses are needed to tell a program's own connection to the proxy: found while
-                # the program starts.
+                # The addresses of the first hop are needed to recognize a program's own connection to it.
+                # They are looked up while the program starts.
                 first.look_up().close()
 
     def asker(self, ends: Ends, datagram: bool = False) -> Asker | None:
-        """The process inside that asks for something by the socket of these ``ends``; None without a log."""
+        """The process inside whose socket has these ``ends``; None if unknown, or without a log."""
         return None if self.askers is None else self.askers.of(ends, datagram)
 
     def verdict(
         self, address: bytes, port: int, datagram: bool = False, asker: Asker | None = None
     ) -> Verdict:
-        """What becomes of a connection of ``asker`` to ``address``, or of a datagram."""
+        """The verdict on a connection of ``asker`` to ``address`` (4 or 16 bytes), or on a datagram."""
         verdict = self.routes.verdict(unpacked(address), port, len(address) == 16, datagram)
         if self.log is not None:
             self.log.judged(verdict, datagram, asker)
@@ -129,7 +131,7 @@ class Outside:
         return Recorder(self.settings, program, lambda text: self.messages.say(0, text))
 
     def on_end(self, sock: socket) -> OnEnd | None:
-        """What to call when the connection on ``sock``, which ``connect`` has opened, ends; once."""
+        """The function to call, once, at the end of the connection on ``sock``, which ``connect`` opened."""
         return self._on_end.pop(sock.fileno(), None)
 
     # ------------------------------------------------------------ connections
@@ -142,9 +144,9 @@ class Outside:
         syn: Syn,
         asker: Asker | None,
     ) -> Callable[[], None]:
-        """Open a tunnel as ``verdict`` says, or a direct connection; return what gives it up.
+        """Open a tunnel as ``verdict`` says, or a direct connection; return a function that gives it up.
 
-        ``syn`` is what the program inside, ``asker``, has sent for it.
+        ``syn``: the SYN that the program inside, ``asker``, has sent.
         """
         started = monotonic()
         destination = verdict.destination
@@ -200,7 +202,11 @@ class Outside:
         done: Callable[[Endpoint], None],
         failed: Failed,
     ) -> Callable[[], None]:
-        """Go through the chain of ``about`` and back; ``done`` gets the address of the last reply."""
+        """Send ``command`` through the chain for the name or address ``about``; return a function to give up.
+
+        ``then``: a dialogue with the destination after that, or None. ``done`` gets the address of the last
+        reply.
+        """
 
         def ended(attempt: TunnelAttempt) -> None:
             attempt.sock.close()
@@ -236,10 +242,10 @@ class Outside:
         asker: Asker | None,
         own: Endpoint | None = None,
     ) -> Callable[[], None]:
-        """Open a UDP association of ``asker`` through ``chain``; return what gives it up.
+        """Set up a UDP association of ``asker`` through ``chain``; return a function that gives it up.
 
-        ``done`` gets the association, and what to call at its end, for the log. ``own``: the address that the
-        request names as ours; None for zeros.
+        ``done`` gets the association, and the function to call at its end, for the log. ``own``: the address
+        that the request names as ours; None for zeros.
         """
         deadline = Deadline(self.settings)
         started = monotonic()
@@ -366,28 +372,28 @@ class Outside:
         except OSError:
             # No descriptor is left (EMFILE).
             return False
-        # From the loop, not now: the step of the attempt that wants the probe has not ended. ``probe`` itself
-        # learns from its errors.
+        # Started by the loop, not now: the step of the attempt that wants the probe has not ended. The errors
+        # are handled by ``probe`` itself.
         self.loop.after(0, lambda: _discard(self._start(attempt, lambda ended: ended.sock.close(), _ignore)))
         return True
 
     # ------------------------------------------------------------
 
     def close(self) -> None:
-        """Release what connections that were closed still hold."""
+        """End wrapped connections, after their last bytes."""
         if self.settings.secured_hops:
             self._securing.close(_LAST_WORDS)
         self.resolver.close()
 
     def forked(self) -> None:
-        """In a child after fork(): the threads that look up names are not here."""
+        """In a child after fork(), which lacks the threads that look up names: make the resolver anew."""
         self.resolver = Resolver(self.loop)
         self._tickets = Tickets(self._securing, self.resolver)
         self._hops.forked()
 
 
 class _Lock:
-    """For ``Placeholders``, which the broker's one thread alone asks."""
+    """A lock that does nothing, for ``Placeholders``: the broker has one thread."""
 
     def __enter__(self) -> None:
         pass
@@ -397,7 +403,7 @@ class _Lock:
 
 
 def _is_own(address: bytes) -> bool:
-    """Whether ``address`` is the machine's own: this process is outside."""
+    """Whether ``address`` is this machine's own; this process is outside, so the kernel knows."""
     return is_own(address, _socket.socket)
 
 

@@ -1,9 +1,10 @@
 """The straight road: a strict chain of SOCKS5 proxies, each of which answers as most do.
 
-What is said to such a chain is known before the connection: all but the destination is made once (``Road``).
-``StraightTunnel`` sends that, and compares what comes back with the usual answer, byte by byte. At anything
-else (an error, a refusal, another form of an address, a time limit) a ``TunnelAttempt`` takes over: it is
-told how far it came, and knows all cases. So nothing is decided here but that all is as usual.
+The messages for such a chain are known before the connection: all but the last request are made once
+(``Road``). ``StraightTunnel`` sends them, and compares the answers with the usual ones, byte by byte. At
+anything else (an error, a refusal, another form of an address, a time limit) a ``TunnelAttempt`` takes over:
+it gets the bytes sent and received so far, and handles all cases. So this module only decides whether
+everything is as usual.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HopAddress(tuple):  # type: ignore[type-arg]
-    """The address of a first hop, for connect(): the audit hook sees by the class that it is one of ours."""
+    """The address of a first hop for connect(): by its class, the audit hook sees that our code made it."""
 
     __slots__ = ()
 
@@ -63,16 +63,16 @@ class StraightAttempt(StraightTunnel):
         self.duplicate: Own | None = None
 
     def start(self) -> bool:
-        """As of ``TunnelAttempt``.
+        """Begin, as ``TunnelAttempt.start``.
 
         Raises:
-            HadPeer: there is no tunnel to open on ``sock``.
+            HadPeer: ``sock`` was connected before, or listens.
         """
         self.deadline.connecting()
         try:
             originals.connect(self.sock, self._road.sockaddr)
         except BlockingIOError as err:
-            # TCP connects. EALREADY is of the same class.
+            # TCP is connecting. EALREADY is a BlockingIOError too.
             if err.errno == errno.EALREADY:
                 raise HadPeer(err.errno) from None
         except OSError as err:
@@ -82,13 +82,13 @@ class StraightAttempt(StraightTunnel):
         else:
             error = kernel_error(self.sock)
             if error:
-                # An earlier connect() has ended, which the kernel tells by this one.
+                # An earlier connect() has ended, which the kernel reports by this call.
                 raise HadPeer(error)
             return self._leave(TunnelAttempt.advance)
         return self._talk() if self._road.is_here else False
 
     def advance(self) -> bool:
-        """Go as far as possible without waiting; is the tunnel open?"""
+        """Go as far as possible without waiting; return whether the tunnel is open."""
         if self._general is None and not self.is_ours():
             raise self._closed()
         return super().advance()
@@ -105,11 +105,11 @@ class StraightAttempt(StraightTunnel):
             super().abandon()
 
     def is_ours(self) -> bool:
-        """Is the descriptor still that of ``sock``?"""
+        """Whether the descriptor is still that of ``sock``."""
         return originals.fileno(self.sock) == self._fd and is_open(self._fd, self._number)
 
     def _closed(self) -> SocksError:
-        # As C says it of a socket that was closed while it connects.
+        # The errno that C reports for a socket that was closed while it connects.
         number = errno.EBADF if originals.fileno(self.sock) < 0 else errno.ECONNABORTED
         return SocksError("abandoned: the program has closed its descriptor", number)
 
