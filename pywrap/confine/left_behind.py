@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 def leave_caller() -> None:
     """In the copy: have neither terminal nor output of the caller."""
     os.setsid()
+    os.closerange(0, 3)
+    # The lowest number is free, however few descriptors there may be.
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
+    for fd in (1, 2):
         os.dup2(null, fd)
-    os.close(null)
 
 
 def take_over(loop: Loop, broker: Broker, namespace: str) -> None:

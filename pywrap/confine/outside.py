@@ -11,7 +11,7 @@ from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
 from pywrap.confine.tickets import Tickets
-from pywrap.errors import SocksError
+from pywrap.errors import SocksError, Unencodable
 from pywrap.messages import Messages
 from pywrap.relay.securing import Securing
 from pywrap.server.tcp.dial import Resolver
@@ -30,6 +30,7 @@ from pywrap.tunnel.request_port import RequestPorts
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes
 from pywrap.tunnel.selection import Fixed, selection
+from pywrap.tunnel.straight_road import Road, StraightTunnel, road
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Association
     from pywrap.tunnel.request_port import RequestPort
+    from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
-    from pywrap.tunnel.strict_policy import SingleAttempt
+    from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
 
     Failed: TypeAlias = Callable[[SocksError], None]
     # Called at the end of a connection, with the bytes sent and received, and whether both ends have closed
@@ -92,6 +94,10 @@ class Outside:
             for place, chain in enumerate(chains)
         }
         self._request_ports = RequestPorts()
+        # By the chain's name; None for a chain without one.
+        self._roads: dict[str, Road | None] = {
+            name: road(settings, self._hops, chosen) for name, chosen in self._selections.items()
+        }
         for first in firsts:
             if not first.is_fresh:
                 # The addresses of the first hop are needed to recognize a program's own connection to it.
@@ -146,7 +152,7 @@ class Outside:
         destination = verdict.destination
         begun = None if self.log is None else self.log.begin(asker)
 
-        def done(attempt: TunnelAttempt) -> None:
+        def done(attempt: TunnelAttempt | StraightTunnel) -> None:
             self._tunnel_stands(attempt, destination, started)
             stands(attempt.sock)
 
@@ -163,7 +169,14 @@ class Outside:
 
         if verdict.kind == DIRECT:
             return self._connect_directly(verdict, stands, has_failed)
-        attempt = self._attempt(self._selections[verdict.chain], destination)
+        chosen, way = self._selections[verdict.chain], self._roads[verdict.chain]
+        if way is not None:
+            try:
+                return self._start(self._straight(chosen, way, destination), done, has_failed)
+            except Unencodable:
+                # Of the destination's name: the error names the hop.
+                pass
+        attempt = self._attempt(chosen, destination)
         if begun is not None:
             attempt.times = begun.times
         return self._start(attempt, done, has_failed)
@@ -272,6 +285,15 @@ class Outside:
         associating = Associating(last, other, deadline)
         return self._start(associating, stands, has_failed)
 
+    def _straight(self, chosen: Selection, way: Road, destination: Endpoint) -> StraightTunnel:
+        deadline = Deadline(self.settings)
+
+        def otherwise(sock: socket) -> TunnelAttempt:
+            attempts = self._policy(chosen, destination)
+            return TunnelAttempt(sock, attempts, deadline, self._tickets.take)
+
+        return StraightTunnel(fresh(way.family), way, destination, deadline, otherwise)
+
     def _attempt(
         self,
         chosen: Selection,
@@ -280,11 +302,18 @@ class Outside:
         then: Callable[[], Dialogue[None]] | None = None,
         deadline: Deadline | None = None,
     ) -> TunnelAttempt:
+        attempts = self._policy(chosen, destination, command, then)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(self.settings), self._tickets.take)
+
+    def _policy(
+        self,
+        chosen: Selection,
+        destination: Endpoint,
+        command: int = v5.CONNECT,
+        then: Callable[[], Dialogue[None]] | None = None,
+    ) -> RetryPolicy | StrictPolicy:
         settings = self.settings
-        attempts = policy(
-            self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
-        )
-        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._tickets.take)
+        return policy(self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -328,7 +357,9 @@ class Outside:
         running.start()
         return running.cancel
 
-    def _tunnel_stands(self, attempt: TunnelAttempt, destination: Endpoint, started: float) -> None:
+    def _tunnel_stands(
+        self, attempt: TunnelAttempt | StraightTunnel, destination: Endpoint, started: float
+    ) -> None:
         if self.messages.verbosity >= 1:
             hops = ", ".join(map(str, attempt.path))
             seconds = monotonic() - started

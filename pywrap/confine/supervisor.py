@@ -123,9 +123,9 @@ class Supervisor:
             _end_as(status)
 
     def _is_copied(self) -> bool:
-        """Make a copy of this process; return True in it. False also if fork() fails: then there is none."""
-        read, write = os.pipe()
+        """Make a copy of this process; return True in it. Without a process or descriptor left: False."""
         try:
+            read, write = os.pipe()
             copy = os.fork()
         except OSError:
             return False

@@ -100,6 +100,11 @@ def build(given: list[Argument]) -> Options:
     limits = {
         option.limit: chosen[name] for name, option in OPTIONS.items() if option.limit and name in chosen
     }
+    workers, metrics = chosen.get("workers", 1), chosen.get("metrics")
+    if metrics is not None and metrics[1] and metrics[1] + workers - 1 > 65535:
+        raise UsageError(
+            f"no port for each of the workers: `{metrics[1]}`", "--metrics takes one for each from there on"
+        )
     return Options(
         listen=tuple(lists.get("listen", ())),
         users=chosen.get("users", ""),
@@ -117,8 +122,8 @@ def build(given: list[Argument]) -> Options:
         bind_addresses=values.one_of_each_family(lists.get("bind-address", ()), "BIND"),
         fast_open="fast-open" in chosen,
         drain=chosen.get("drain", 0.0),
-        workers=chosen.get("workers", 1),
-        metrics=chosen.get("metrics"),
+        workers=workers,
+        metrics=metrics,
         ident=chosen.get("ident", OFF),
         listen_tls=tuple(lists.get("listen-tls", ())),
         certificate=chosen.get("certificate", ""),

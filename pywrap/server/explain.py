@@ -9,7 +9,7 @@ from pywrap.errors import ConfigError
 from pywrap.server.access_rules import CONNECT, UDP, Decision, Guard, Party, Rules
 from pywrap.server.option_values import UsageError, parse_command
 from pywrap.server.tcp.dial import NO_DESTINATION
-from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
+from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _read_destination(text: str, needs_port: bool) -> tuple[str, int]:
     port = 0 if port_text in (None, "0") and not needs_port else parse_port(port_text or "")
     if port is None:
         raise UsageError(f"not HOST:PORT: `{text}`", "the last is the destination")
-    return host, port
+    return with_plain_address(Endpoint(host, port)).host, port
 
 
 def _line(what: str, decision: Decision) -> str:

@@ -326,8 +326,12 @@ class Server:
         """Go through the proxies of ``upstream``.
 
         Raises:
-            ConfigError: a file that they name cannot be read; then the old upstream stays.
+            ConfigError: a file that they name cannot be read, or the nearest proxy is this server; then the
+                old upstream stays.
         """
+        own = upstream.hop_to_itself(self._is_own)
+        if own is not None:
+            raise ConfigError(f"the proxy is this server itself: {own}")
         if upstream.secured_hops:
             # Imported here: most servers need no TLS.
             from pywrap.relay.securing import Securing

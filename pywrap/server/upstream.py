@@ -77,6 +77,22 @@ class Upstream:
                 return Way(DIRECT if rule.to == TO_DIRECT else self._chain)
         return Way(self._chain)
 
+    def hop_to_itself(self, is_own: Callable[[bytes, int], bool]) -> Proxy | None:
+        """The nearest hop, if it is this server, whose requests come back to it again and again.
+
+        ``is_own(address, port)``: whether it listens there.
+        """
+        if not self._chain:
+            return None
+        nearest = self._chain[0]
+        address = packed("127.0.0.1" if nearest.host == "localhost" else nearest.host)
+        if address is None or not is_own(address, nearest.port):
+            return None
+        # What it is asked for may go directly from here.
+        further = self._chain[1:2]
+        comes_back = not further or self.way(Endpoint(further[0].host, further[0].port)).chain
+        return nearest if comes_back else None
+
     @property
     def secured_hops(self) -> Chain:
         """The proxies of the chain that have TLS or Kerberos."""

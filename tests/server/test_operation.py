@@ -207,6 +207,7 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         ([], "0.0.0.0:80: refused: an unspecified address is no destination", 3),
         ([], "[::]:80: refused: an unspecified address is no destination", 3),
         (["-x", "socks5h://127.0.0.1:9"], "0.0.0.0:80: allowed: no rule is against it", 0),
+        (["-x", "socks5h://127.0.0.1:9", "--deny", "127.0.0.0/8"], "127.1:80: refused: deny 127.0.0.0/8", 3),
         (["--route", "*:25 block"], "192.0.2.1:25: refused: route *:25 block", 3),
         (["--route", "*:25 block"], "192.0.2.1:26: allowed: no rule is against it", 0),
         (["--route", "*:25 block", "--deny", "*:25"], "192.0.2.1:25: refused: deny *:25", 3),

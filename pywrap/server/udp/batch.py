@@ -13,12 +13,16 @@ from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Protocol, TypeAlias
 
-    # The offset of the datagram in ``memory``, its sender (``sockaddr``), and the datagram itself, which
-    # is valid until the next ``receive``.
-    Received: TypeAlias = tuple[int, bytes, memoryview]
+    # Of a message: where it begins in ``memory``, its sender (``sockaddr``), its length, and that of the
+    # datagrams in it, of which the last one may be shorter (``datagrams_of``). It is valid until the next
+    # ``receive``, and has ``HEADROOM`` in front of it.
+    Received: TypeAlias = tuple[int, bytes, int, int]
+
+    # A datagram that the kernel did not take, and where it was to go.
+    Alone: TypeAlias = Callable[[bytes, bytes], None]
 
     class Batch(Protocol):
         """A buffer, ``memory``, and the system calls that receive into it and send from it."""
@@ -26,22 +30,39 @@ if TYPE_CHECKING:
         @property
         def memory(self) -> memoryview: ...
 
+        def prepare(self, sock: socket) -> None:
+            """Let ``sock`` have what makes its datagrams cheap to receive."""
+
         def receive(self, sock: socket) -> list[Received]:
-            """Receive up to ``DATAGRAMS``; [] when there is none, or the kernel has reported an error."""
+            """What has come, within reason; nothing when the kernel had an error to tell."""
 
-        def add(self, start: int, size: int, to: bytes) -> None:
-            """Let ``send`` send ``size`` bytes of ``memory``, from ``start`` on, to ``to`` (``sockaddr``)."""
+        def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
+            """Send that part of ``memory`` to an address, with the next ``send``, and a header before it.
 
-        def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
-            """Send the parts that were added; return how many datagrams and bytes the kernel took.
+            The header is a part of ``memory`` as well, which several datagrams may share.
+            """
 
-            For each that it did not take, ``alone(start, size, to)`` is called, in its place among the
-            others.
+        def add_many(
+            self,
+            start: int,
+            step: int,
+            size: int,
+            count: int,
+            to: bytes,
+            header: int = 0,
+            header_size: int = 0,
+        ) -> None:
+            """The same for ``count`` parts, each of which begins ``step`` bytes behind the one before it."""
+
+        def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
+            """Send what was added; return how many datagrams and bytes the kernel took.
+
+            Each that it did not take is given to ``alone(datagram, to)``, in its place among the others.
             """
 
 
-# How many datagrams are received by one system call. More of them make it no faster; each takes 68 KiB of
-# address space, for which the kernel uses as much memory as the longest datagrams so far needed.
+# Messages in one system call. More of them make it no faster; each costs 68 KiB of address space, of which
+# the kernel has memory for as much as datagrams have used so far.
 DATAGRAMS = 32
 
 # Room in front of each datagram, for the header of an answer, which has an address and never a name.
@@ -57,12 +78,22 @@ MEMORY = DATAGRAMS * _SLOT
 ROOM = _SLOT - HEADROOM
 
 
+def datagrams_of(start: int, length: int, size: int) -> Iterator[tuple[int, int]]:
+    """The place and the length of each datagram of a message."""
+    # An empty datagram is one, too.
+    for at in range(start, start + length, size) if length else (start,):
+        yield at, min(size, start + length - at)
+
+
 class PlainBatch:
     """Receives and sends by one system call for each datagram; implements ``Batch``."""
 
     def __init__(self) -> None:
         self.memory = memoryview(bytearray(MEMORY))
-        self._added: list[tuple[int, int, bytes]] = []
+        self._added: list[tuple[int, int, bytes, int, int]] = []
+
+    def prepare(self, sock: socket) -> None:
+        """Nothing: each datagram is received by itself."""
 
     def receive(self, sock: socket) -> list[Received]:
         """Receive the datagrams that have come on ``sock``, up to ``DATAGRAMS``."""
@@ -78,23 +109,30 @@ class PlainBatch:
             except OSError:
                 # The error is one of a datagram that we sent; the kernel reports it once.
                 continue
-            received.append((start, pack_sockaddr(family, source), memory[start : start + count]))
+            received.append((start, pack_sockaddr(family, source), count, count))
         return received
 
-    def add(self, start: int, size: int, to: bytes) -> None:
-        """Let the next ``send`` send ``size`` bytes of the memory, from ``start`` on, to ``to``, packed."""
-        self._added.append((start, size, to))
+    def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
+        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
+        self._added.append((start, size, to, header, header_size))
 
-    def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
-        """Send the added parts; return how many datagrams and bytes. ``alone`` is called for each failure."""
+    def add_many(
+        self, start: int, step: int, size: int, count: int, to: bytes, header: int = 0, header_size: int = 0
+    ) -> None:
+        """The same for ``count`` parts, each ``step`` bytes behind the one before it."""
+        self._added += [(start + step * each, size, to, header, header_size) for each in range(count)]
+
+    def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
+        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
         added, self._added = self._added, []
-        datagrams = total = 0
-        for start, size, to in added:
+        memory, datagrams, total = self.memory, 0, 0
+        for start, size, to, header, header_size in added:
+            datagram = bytes(memory[header : header + header_size]) + bytes(memory[start : start + size])
             try:
-                sock.sendto(self.memory[start : start + size], unpack_sockaddr(to)[1])
+                sock.sendto(datagram, unpack_sockaddr(to)[1])
             except OSError:
-                alone(start, size, to)
+                alone(datagram, to)
             else:
                 datagrams += 1
-                total += size
+                total += len(datagram)
         return datagrams, total

@@ -25,6 +25,7 @@ from _socket import (
 from pywrap.frozen import frozen
 from pywrap.relay.descriptor_reserve import open_socket
 from pywrap.relay.loop import ERR, IN
+from pywrap.server.udp.batch import datagrams_of
 from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import pack_header
 from pywrap.socks.wire import Endpoint, packed, unmapped
@@ -98,7 +99,8 @@ class UdpRules:
 
 
 class Outbound:
-    """``answers(found)`` is called with the datagrams for the client, which are in ``batch.memory``.
+    """``answers(found)`` gets what is for the client: of each message where it is in ``batch.memory``, its
+    length and that of its datagrams, and where their header is and its length.
 
     ``found``: for each datagram the offset of its header, the length with the header, and that of the
     payload. ``heard(sockaddr)`` is called when a peer has answered, ``refused(sockaddr)`` when the network
@@ -116,7 +118,7 @@ class Outbound:
         batch: Batch,
         traffic: Traffic,
         rules: UdpRules,
-        answers: Callable[[list[tuple[int, int, int]]], None],
+        answers: Callable[[list[tuple[int, int, int, int, int]]], None],
         heard: Callable[[bytes], None],
         refused: Callable[[bytes], None],
     ) -> None:
@@ -133,8 +135,8 @@ class Outbound:
         self._latest = b""
         self._family = 0  # of the socket that ``add`` was called for; 0 when nothing waits for ``flush``
 
-    def add(self, family: int, start: int, size: int, to: bytes) -> None:
-        """Have a part of the batch's memory sent to ``to``, packed, no later than by the next ``flush``."""
+    def add(self, family: int, start: int, step: int, size: int, count: int, to: bytes) -> None:
+        """Send parts of the batch (see ``Batch.add_many``), no later than with the next ``flush``."""
         if family != self._family:
             self.flush()
             if family not in self._socks:
@@ -144,7 +146,10 @@ class Outbound:
                     self._traffic.drop(words_for(err))
                     return
             self._family = family
-        self._batch.add(start, size, to)
+        if count == 1:
+            self._batch.add(start, size, to)
+        else:
+            self._batch.add_many(start, step, size, count, to)
         if to is not self._latest:
             self._contact(to)
 
@@ -156,9 +161,9 @@ class Outbound:
             self._traffic.up += datagrams
             self._traffic.bytes_up += total
 
-    def _send_alone(self, start: int, size: int, to: bytes) -> None:
+    def _send_alone(self, payload: bytes, to: bytes) -> None:
         try:
-            self.send(unpack_sockaddr(to), self._batch.memory[start : start + size])
+            self.send(unpack_sockaddr(to), payload)
         except OSError as err:
             self._traffic.drop(words_for(err))
 
@@ -211,6 +216,7 @@ class Outbound:
             else:
                 sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
                 sock.setsockopt(IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            self._batch.prepare(sock)
             self._loop.watch(sock.fileno(), IN, lambda events: self._on_events(sock, events))
         except BaseException:
             sock.close()
@@ -222,21 +228,21 @@ class Outbound:
         if events & ERR:
             self._read_errors(sock)
         memory, contacted, answers = self._batch.memory, self._contacted, []
-        peer = header = b""
-        for start, source, datagram in self._batch.receive(sock):
+        peer, at, header_size = b"", 0, 0
+        for start, source, length, size in self._batch.receive(sock):
             if source != peer:
                 # A burst mostly comes from one peer, so its entry is looked up once.
                 known = contacted.get(source)
                 if known is None:
                     if not self._rules.any_peer:
-                        self._traffic.drop(STRANGERS)
+                        self._traffic.drop(STRANGERS, sum(1 for _ in datagrams_of(start, length, size)))
                         continue
                     known = _header(unpack_sockaddr(source)[1])
-                peer, header = source, known
+                peer, header_size = source, len(known)
+                at = start - header_size
+                memory[at:start] = known
                 self._heard(source)
-            size = len(datagram)
-            memory[start - len(header) : start] = header
-            answers.append((start - len(header), len(header) + size, size))
+            answers.append((start, length, size, at, header_size))
         if answers:
             self._answers(answers)
 
