@@ -5,8 +5,9 @@ the module, and wraps the loader (``Loader``). It stays there, for ``importlib.r
 program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
 itself: a program may make an epoll object before it imports ``socket``.
 
-A program that has taken ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and what isolates
-tests) gets the same module again: another would have another C class, which our functions know nothing of.
+A program may take ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and so do tools that
+isolate tests). When it imports ``_socket`` again it gets the same module: a new one would have another C
+class, which is not patched.
 """
 
 from __future__ import annotations
@@ -184,17 +185,17 @@ def _import_socket(module: Any) -> None:
 
 
 class _Again:
-    """A loader that gives ``module``, which is loaded."""
+    """A loader whose result is ``module``, which was loaded before."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
 
     def create_module(self, spec: Any) -> Any:
-        """The module itself, as it is."""
+        """Return the module that was loaded before."""
         return self._module
 
     def exec_module(self, module: Any) -> None:
-        """The same as at its first import."""
+        """Do what follows the first import as well: import ``socket``, which may be missing too."""
         _import_socket(module)
 
 
