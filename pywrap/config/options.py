@@ -182,9 +182,8 @@ is off.""",
         """\
 Let the program see the variables by which other tools name proxies: $ALL_PROXY, $http_proxy, $HTTPS_PROXY,
 $PIP_PROXY and such, in any spelling. By default they are hidden from it, since what it sends to these would
-go through two proxies, or around those
-of pysocksify. $NO_PROXY is not. Children that are not Python inherit them in any
-case.""",
+go through two proxies, or around those of pysocksify. $NO_PROXY is not. Children that are not Python inherit
+them in any case.""",
         "[=on|off]",
         words=_SWITCH,
         read=switch,
