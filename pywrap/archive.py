@@ -53,7 +53,8 @@ def _copy_of_os() -> "Any":
         except KeyError:
             raise AttributeError(f"module 'os' has no attribute {name!r}") from None
         if type(value) is _BUILTIN:
-            # Of itself, what calls it: pyfakefs replaces C's functions by their names, wherever they are.
+            # Not the C function, but its __call__: pyfakefs looks for C functions by their names, in all
+            # modules, and replaces them.
             value = value.__call__  # type: ignore[operator]
         setattr(copy, name, value)
         return value
@@ -62,12 +63,12 @@ def _copy_of_os() -> "Any":
     return copy
 
 
-# As it was when this was executed (``_as_it_was``).
+# A copy of ``os`` as it was when this module was executed (see ``_as_it_was``).
 _os = _copy_of_os()
 
 # The entries of archives that were read, by the names of their modules, until these are loaded.
 _entries: "dict[str, Entry]" = {}
-# What was in an archive, by its stage, until its entries are among those.
+# By stage: the contents of its archive, until they are added to ``_entries``.
 _unpacked: "dict[str, tuple[Any, dict[str, Entry]]]" = {}
 # The names of the modules that were executed here.
 loaded: list[str] = []
@@ -117,7 +118,7 @@ def read(stage: str) -> None:
     try:
         folder, entries = _unpacked.pop(stage)
     except KeyError:
-        # A signal handler has done the rest as well.
+        # A signal handler has also called ``read``, and has added the entries.
         return
     except (ValueError, TypeError):
         folder, entries = "", {}
@@ -250,17 +251,18 @@ def import_other(name: str, *args: "Any") -> "Any":
 
 
 def _as_it_was(name: str) -> "Any":
-    """The module ``name`` of ``_REPLACED`` as it is without what a program has replaced in it.
+    """A copy of the module ``name`` of ``_REPLACED``, in which the program has replaced nothing.
 
-    A test of the program may do so for its own code: with unittest.mock, freezegun (which stops all clocks)
-    or pyfakefs (whose os knows no descriptor of a socket). C's sockets do not notice, and so must ours not.
-    The last two replace what modules have by its identity, or by its name: ours have copies.
+    A test of the program may replace functions for its own code: with unittest.mock, freezegun (which stops
+    all clocks) or pyfakefs (whose os knows no descriptor of a socket). C's sockets are not affected by that,
+    and ours must not be either. freezegun and pyfakefs look for these functions in all modules, by identity
+    or by name, so our modules get copies.
     """
     module = _own.get(name)
     if module is None:
         spec = BuiltinImporter.find_spec(name)
         if spec is None or spec.loader is None:
-            # Built as a shared library: it cannot be loaded twice in all versions.
+            # The module is built as a shared library, which not every version of Python can load twice.
             return import_other(name)
         module = module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -268,10 +270,11 @@ def _as_it_was(name: str) -> "Any":
     return module
 
 
-# Copies of the modules in which programs replace something, by their names.
+# By name: our copies of modules in which programs replace functions.
 _own: "dict[str, Any]" = {"os": _os}
 _REPLACED = ("os", "time")
-# The modules of ours that do not get these: they replace something in ``os``, or want what the program has.
+# The modules of ours that do not get the copies: they replace functions of ``os``, or need ``os`` as the
+# program has changed it.
 _WITHOUT_COPIES = tuple(
     f"{_OURS}{name}"
     for name in (

@@ -92,7 +92,10 @@ class FileParser:
         self.warnings.append(f"{self.here()}: {text}")
 
     def warn_unknown(self, name: str, known: Iterable[str], tool: str) -> None:
-        """Warn that this line has no effect: ``tool``, whose format this is, has no directive ``name``."""
+        """Warn that this line has no effect: ``tool``, whose format this is, has no directive ``name``.
+
+        ``known``: the directives that it has, the nearest of which is suggested.
+        """
         near = nearest(name, known)
         perhaps = f"; did you mean `{near}`?" if near else ""
         self.warn(f"unknown directive, without an effect as for {tool}: `{name}`{perhaps}")

@@ -42,7 +42,8 @@ VARIABLE = "PYSOCKSIFY_CONF"
 NAME = "pysocksify.conf"
 SYSTEM_DIRECTORY = "/etc"
 
-# Bytes. A list of a hundred thousand proxies has fewer; what has more, such as /dev/zero, may have no end.
+# In bytes. A list of a hundred thousand proxies is shorter; a longer file, such as /dev/zero, may have no
+# end.
 _LONGEST = 16 << 20
 
 

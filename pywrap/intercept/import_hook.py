@@ -5,8 +5,9 @@ the module, and wraps the loader (``watched_import``). It stays there, for ``imp
 a program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
 itself: a program may make an epoll object before it imports ``socket``.
 
-A program that has taken ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and what isolates
-tests) gets the same module again: another would have another C class, which our functions know nothing of.
+A program may take ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and so do tools that
+isolate tests). When it imports ``_socket`` again it gets the same module: a new one would have another C
+class, which is not patched.
 """
 
 from __future__ import annotations

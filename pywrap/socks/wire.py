@@ -196,16 +196,16 @@ def is_loopback(address: bytes) -> bool:
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
-# The characters of what ``inet_aton`` takes, which ends at a blank.
+# The characters of an IPv4 address in the forms that inet_aton(3) reads. It would ignore text behind a blank.
 _OF_OLD_FORMS = frozenset("0123456789abcdefABCDEFxX.")
 
 
 def with_plain_address(endpoint: Endpoint) -> Endpoint:
     """``endpoint``, or the address that it names when its host spells one in another way.
 
-    socat 1.8 and undici send ``[::1]`` as a name. ``127.1``, ``0x7f.1`` and ``2130706433`` are 127.0.0.1 for
-    getaddrinfo(3), here and at a proxy that is asked, and ``::ffff:7f00:1`` is it for the kernel: such a name
-    would be judged by no rule for that address. No host has one.
+    socat 1.8 and undici send ``[::1]`` as a name. getaddrinfo(3), here or at a proxy, takes ``127.1``,
+    ``0x7f.1`` and ``2130706433`` for 127.0.0.1, and the kernel ``::ffff:7f00:1``: as names they would pass
+    all rules about addresses. No host has such a name.
     """
     host = endpoint.host
     if ":" in host:
