@@ -20,7 +20,7 @@ import sys
 
 from pywrap.archive import keep, known
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import add_audit_hook, load, restore_audit_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
+    sys.addaudithook = add_audit_hook
     import_hook.install(_prepare, _imported, _announced)
     if import_hook.SELECT in sys.modules:
         _patch_select(sys.modules[import_hook.SELECT])
@@ -132,6 +133,7 @@ def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _runtime, _patches, _patches_over_green
     import_hook.uninstall()
+    restore_audit_hooks()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()
@@ -305,7 +307,7 @@ def _looked_up(name: Any) -> None:
     if name in unsupported.SYMBOLS:
         runtime = current()
         if runtime is not None:
-            unsupported.check_symbol(runtime, name)
+            unsupported.check_symbol(runtime, name, "ctypes")
 
 
 def _present() -> Runtime | None:

@@ -62,6 +62,7 @@ DNSPYTHON = "dns.resolver"
 # Libraries with sockets of their own that can be patched: for each module, the file of ``patches`` that does
 # it.
 SEAMS = {
+    "cffi.api": "cffi",
     DNSPYTHON: "dnspython",
     "psycopg._connection_base": "psycopg",
     "psycopg.generators": "psycopg",

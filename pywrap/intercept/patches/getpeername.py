@@ -27,6 +27,7 @@ _registry: SocketRegistry
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace getpeername(), getsockname() and repr() of the socket class in ``module``."""
     global _registry
     _registry = registry
     real_repr = module.socket.__repr__

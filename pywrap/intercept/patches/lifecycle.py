@@ -25,6 +25,7 @@ _registry: SocketRegistry
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace these methods of the socket class in ``module``, and its ``dup``."""
     global _registry
     _registry = registry
     registry.roots.append(module.socket)

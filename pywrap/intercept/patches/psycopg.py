@@ -36,6 +36,7 @@ _INTERVAL = 0.1
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Patch ``module``, of psycopg. ``current()``: the runtime, or None."""
     if module.__name__ == "psycopg._connection_base":
         patches.replace(module.BaseConnection, "cancel", _cancel(module.BaseConnection.cancel))
         return
@@ -91,13 +92,9 @@ def _connect(
         text = texts.make_conninfo(**libpq.forwarded(parameters, hosts, forwards))
         made = yield from original(text, *args, **options)
     except BaseException:
-        for each in forwards:
-            if each is not None:
-                each.close()
+        libpq.close(forwards)
         raise
-    for each in forwards:
-        if each is not None:
-            each.settle()
+    libpq.settle(forwards)
     return made
 
 

@@ -29,6 +29,7 @@ _current: Callable[[], Runtime | None]
 
 
 def install(patches: originals.Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace these functions in ``module``, which is ``socket``. ``current()``: the runtime, or None."""
     global _current
     _current = current
     for name in METHODS:

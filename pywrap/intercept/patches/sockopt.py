@@ -36,6 +36,7 @@ _current: Callable[[], Runtime | None]
 def install(
     patches: originals.Patches, module: Any, registry: SocketRegistry, current: Callable[[], Runtime | None]
 ) -> None:
+    """Replace getsockopt() and setsockopt() of the socket class in ``module``."""
     global _registry, _current
     _registry, _current = registry, current
     patches.replace(module.socket, "getsockopt", getsockopt)
