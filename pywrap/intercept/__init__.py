@@ -46,8 +46,9 @@ WATCHED = frozenset(
     }
 )
 
-# The audit event of a symbol that ctypes looks up in a C library: ``unsupported.SYMBOLS`` are of interest.
-_SYMBOL = "ctypes.dlsym"
+# The audit events of a symbol that is looked up in a C library, as its attribute or by ``_ctypes.dlsym``:
+# ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle"})
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
@@ -282,7 +283,7 @@ def _announced(name: str) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == _SYMBOL:
+    if event in _SYMBOL:
         _looked_up(args[1])
         return
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
@@ -306,7 +307,7 @@ def _looked_up(name: Any) -> None:
     if name in unsupported.SYMBOLS:
         runtime = current()
         if runtime is not None:
-            unsupported.check_symbol(runtime, name)
+            unsupported.check_symbol(runtime, name, "ctypes")
 
 
 def _present() -> Runtime | None:

@@ -4,7 +4,7 @@ Those that can be patched are in ``patches``. For the others a line on stderr wa
 directly, whatever the verbosity: nothing else shows that leak. ``--foreign refuse`` refuses them instead,
 ``--foreign quiet`` prints nothing. In a confinement the kernel covers all of them.
 
-Functions of the C library that a program looks up by ctypes are treated likewise.
+Functions of the C library that a program looks up by ctypes or cffi are treated likewise.
 
 gevent's resolver in C, which asks name servers over UDP, is refused as if it were not installed, unless names
 are resolved on this machine anyway. gevent then uses its usual resolver, which calls getaddrinfo() in a
@@ -43,6 +43,7 @@ LEAVES = {
     "hf_xet": _REQUESTS,
     "libtorrent": "its connections, datagrams and name look-ups",
     "MySQLdb": _ALL,
+    "nis": "its questions to NIS servers",
     "obstore": _STORES,
     "polars": _STORES,
     "primp": _REQUESTS,
@@ -63,8 +64,12 @@ LEAVES = {
 SYMBOLS = frozenset(
     {
         *("system", "popen", "posix_spawn", "posix_spawnp", "execl", "execle", "execlp", "execv", "execve"),
-        *("execvp", "execvpe", "fexecve", "connect", "sendto", "sendmsg", "sendmmsg", "getaddrinfo"),
-        *("gethostbyname", "gethostbyname2", "gethostbyaddr", "getnameinfo", "res_query", "res_search"),
+        *("execvp", "execvpe", "execveat", "fexecve", "wordexp", "connect", "sendto", "sendmsg", "sendmmsg"),
+        *("getaddrinfo", "getaddrinfo_a", "gethostbyname", "gethostbyname2", "gethostbyaddr", "getnameinfo"),
+        *("gethostbyname_r", "gethostbyname2_r", "gethostbyaddr_r", "getnetbyname", "getnetbyaddr"),
+        *("res_query", "res_search", "res_nquery", "res_nsearch", "res_send", "res_nsend"),
+        *("__res_query", "__res_search", "__res_nquery", "__res_nsearch", "__res_send", "__res_nsend"),
+        *("rcmd", "rcmd_af", "rexec", "rexec_af", "clnt_create"),
     }
 )
 
@@ -96,8 +101,8 @@ def check(runtime: Runtime, name: str) -> None:
         )
 
 
-def check_symbol(runtime: Runtime, name: str) -> None:
-    """Warn of ``name``, one of ``SYMBOLS`` that the program looks up by ctypes, or refuse it.
+def check_symbol(runtime: Runtime, name: str, library: str) -> None:
+    """Warn of ``name``, one of ``SYMBOLS`` looked up by ``library`` (ctypes, cffi), or refuse it.
 
     Raises:
         AttributeError: it is refused.
@@ -113,8 +118,8 @@ def check_symbol(runtime: Runtime, name: str) -> None:
         _told.add(name)
         runtime.messages.say(
             -1,
-            f"warning: the program looks up `{name}` of the C library (ctypes): what it does by that leaves "
-            "directly, past the proxies (--confine on sends it through)",
+            f"warning: the program looks up `{name}` of the C library ({library}): what it does by that "
+            "leaves directly, past the proxies (--confine on sends it through)",
         )
 
 

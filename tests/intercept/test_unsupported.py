@@ -9,7 +9,7 @@ import pytest
 
 from pywrap.intercept import import_hook, unsupported
 from tests.support.child import source_of
-from tests.support.run import pysocksify, run
+from tests.support.run import program, pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 
@@ -125,9 +125,30 @@ def test_a_program_that_looks_up_functions_of_c_is_told_of(verbosity):
     assert use({}, LOOK_UP, "--foreign", "quiet").err == ""
 
 
+def test_by_cffi_as_well():
+    command = program("look_up_by_cffi.py")
+    system, connect = run(*pysocksify("-x", PROXY), *command).err.splitlines()
+    assert "looks up `system` of the C library (cffi): what it does by that leaves directly" in system
+    assert "`connect`" in connect
+    refused = run(*pysocksify("-x", PROXY, "--foreign", "refuse"), *command, status=1)
+    assert "AttributeError: pysocksify refused: `system`" in refused.err
+    assert use({}, "import cffi; cffi.FFI().dlopen(None)").err == ""
+
+
 def test_foreign_refuse_hides_functions_of_c():
     ran = use({}, "import ctypes\nprint(hasattr(ctypes.CDLL(None), 'system'))", "--foreign", "refuse")
     assert (ran.out, ran.err) == ("False\n", "")
+
+
+@pytest.mark.parametrize("name", ["gethostbyname_r", "getaddrinfo_a", "__res_nquery", "wordexp", "execveat"])
+def test_functions_beside_the_usual_ones_are_told_of_as_well(name):
+    code = f"import ctypes\ngetattr(ctypes.CDLL('libresolv.so.2'), {name!r}, None)"
+    assert f"looks up `{name}` of the C library" in use({}, code).err
+
+
+def test_a_look_up_by_a_handle_is_told_of_as_well():
+    code = "import _ctypes, ctypes\n_ctypes.dlsym(ctypes.CDLL(None)._handle, 'connect')"
+    assert "looks up `connect` of the C library" in use({}, code).err
 
 
 def test_ctypes_itself_is_nothing_to_tell_of():
