@@ -1,23 +1,25 @@
-"""Loads our modules, whose code is in one file for each stage of a run: an archive.
+"""Loads our modules from archives: files with the code of all modules that a stage of a run needs.
 
-Python looks for a module in folders and reads a file of its own for each: some 15 system calls and 0.1 ms,
-where executing it takes a tenth of that. So the launcher writes the code of those that are needed together
-(``pywrap.launch.archives``) beside their .pyc, where only a user may write that may change the modules.
-With it is the time and the size of its source, as in a .pyc: a module that has changed since, or is in no
-archive, is loaded as Python loads it.
+Python searches folders for each module and reads a file for it: some 15 system calls and 0.1 ms, where
+executing the module takes a tenth of that. So the launcher writes the code of modules that are needed
+together into one file (``pywrap.launch.archives``) beside their .pyc files, into a folder that only users can
+change who can change the modules. With each module is the time and the size of its source, as in a .pyc: a
+module that has changed since, or is in no archive, is loaded as Python loads it.
 
-The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
-Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
-A module enters ``sys.modules`` after its execution (``pywrap.intercept.loading`` has why); a package before.
+The finders of ``sys.meta_path`` are not called for our modules, since a finder of the program may open
+connections. Nor need our modules stay in ``sys.modules``: a program may remove them, and empty the paths of
+packages (pex). A module enters ``sys.modules`` after its execution (``pywrap.intercept.loading`` has the
+reason); a package before.
 
-Executed before all other modules of ours, and not by itself: so without the import of ``__future__``.
+This module is executed before all our other modules, so it cannot load them, and does not import
+``__future__``.
 """
 
 import builtins
 import marshal
 import os
 import sys
-from _frozen_importlib import ModuleSpec, module_from_spec
+from _frozen_importlib import BuiltinImporter, ModuleSpec, module_from_spec
 from _frozen_importlib_external import (
     MAGIC_NUMBER,
     PathFinder,
@@ -31,21 +33,48 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any, TypeAlias
 
-    # Of a module: its file, below FOLDER; the time (ns) and the size of that; its code.
+    # One module: its file, below FOLDER; the time (ns) and the size of that file; its code.
     Entry: TypeAlias = tuple[str, int, int, CodeType]
 
 _PACKAGE = "pywrap"
 _OURS = _PACKAGE + "."
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-# The entries of the archives that were read whose module is not loaded yet, by its name.
+_BUILTIN = type(len)
+
+
+def _copy_of_os() -> "Any":
+    kept = vars(os).copy()
+    copy = type(sys)(f"{_PACKAGE}'s os")
+
+    def find(name: str) -> "Any":
+        try:
+            value: Any = kept[name]
+        except KeyError:
+            raise AttributeError(f"module 'os' has no attribute {name!r}") from None
+        if type(value) is _BUILTIN:
+            # Of itself, what calls it: pyfakefs replaces C's functions by their names, wherever they are.
+            value = value.__call__  # type: ignore[operator]
+        setattr(copy, name, value)
+        return value
+
+    vars(copy)["__getattr__"] = find
+    return copy
+
+
+# As it was when this was executed (``_as_it_was``).
+_os = _copy_of_os()
+
+# The entries of archives that were read, by the names of their modules, until these are loaded.
 _entries: "dict[str, Entry]" = {}
-# The names of what has been executed here.
+# What was in an archive, by its stage, until its entries are among those.
+_unpacked: "dict[str, tuple[Any, dict[str, Entry]]]" = {}
+# The names of the modules that were executed here.
 loaded: list[str] = []
-# All modules of ours by their names, and where those of a package are.
+# All our modules by their names; and the folders of packages.
 _modules: "dict[str, Any]" = {}
 _folders: dict[str, list[str]] = {}
-# The stages whose archive is not there, and the modules whose code in it is not that of their file.
+# The stages without an archive, and the modules whose code in an archive is not that of their file.
 missing: list[str] = []
 
 
@@ -53,31 +82,41 @@ def path_of(stage: str) -> str:
     """The file of the archive of ``stage`` for this interpreter; "" where it keeps no .pyc files."""
     if sys.implementation.cache_tag is None:
         return ""
-    # In the folder that Python itself would choose, which the user may have moved.
-    return cache_from_source(os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
+    # In the folder that Python itself would choose for .pyc files, which the user may have moved.
+    return cache_from_source(_os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
 
 
 def head() -> "tuple[bytes, str]":
-    """What an archive begins with: of another bytecode, or of a folder that was moved, it is not used."""
+    """The beginning of an archive: the version of the bytecode, and the folder; with others it is ignored."""
     return MAGIC_NUMBER, FOLDER
 
 
 def read(stage: str) -> None:
-    """Have the modules of ``stage`` at hand, if there is an archive of it."""
+    """Read the archive of ``stage``, if there is one, so that its modules can be loaded from memory."""
+    if stage not in _unpacked:
+        try:
+            fd = _os.open(path_of(stage), _os.O_RDONLY | _os.O_CLOEXEC)
+        except OSError:
+            # There is no archive yet, or this user may not read it. Each module is in its own file as well.
+            missing.append(stage)
+            return
+        try:
+            data = _os.read(fd, _os.fstat(fd).st_size)
+        finally:
+            _os.close(fd)
+        try:
+            # One call of C code, which takes a millisecond: a signal handler that loads modules as well
+            # finds it done, however soon after the last signal it comes.
+            _unpacked.update(zip((stage,), map(marshal.loads, (data,)), strict=True))
+        except (EOFError, ValueError, TypeError):
+            # The archive is incomplete: the machine went down when it was written.
+            _unpacked[stage] = None, {}
     try:
-        fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        # There is none yet, or this user may not read it: each module is in its own file as well.
-        missing.append(stage)
+        found, entries = _unpacked.pop(stage)
+    except KeyError:
+        # A signal handler has done the rest as well.
         return
-    try:
-        data = os.read(fd, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-    try:
-        found, entries = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
-        # The machine went down when it was written.
+    except (ValueError, TypeError):
         found, entries = None, {}
     if found == head():
         _entries.update(entries)
@@ -131,10 +170,11 @@ def load(name: str) -> "Any":
     module = module_from_spec(spec)
     vars(module)["__builtins__"] = _builtins
     if spec.submodule_search_locations is not None:
-        # One that imports its modules; they import it, and get nothing of it until it is complete.
+        # A package that imports its modules. They import the package, and use nothing of it until it is
+        # complete.
         module = sys.modules.setdefault(name, module)
     exec(code, vars(module))
-    # One step of C code: the first that has executed the module.
+    # setdefault() is one step of C code: if several have executed the module, the first one's counts.
     module = sys.modules.setdefault(name, module)
     if package is not None:
         setattr(package, own, module)
@@ -149,11 +189,11 @@ def _from_archive(name: str) -> "tuple[Any, Any] | None":
     if entry is None:
         return None
     file, time, size, code = entry
-    path = os.path.join(FOLDER, file)
+    path = _os.path.join(FOLDER, file)
     try:
-        status = os.stat(path)
+        status = _os.stat(path)
     except OSError:
-        # Without its source, a module is found as Python finds it, or not at all.
+        # The source is missing: so leave it to Python to find the module, or to fail.
         return None
     if status.st_mtime_ns != time or status.st_size != size:
         missing.append(name)
@@ -161,14 +201,14 @@ def _from_archive(name: str) -> "tuple[Any, Any] | None":
     spec = ModuleSpec(name, SourceFileLoader(name, path), origin=path)
     spec.has_location = True
     if file.endswith("__init__.py"):
-        spec.submodule_search_locations = [os.path.dirname(path)]
+        spec.submodule_search_locations = [_os.path.dirname(path)]
     return spec, code
 
 
 def _from_file(name: str, package: "Any") -> "tuple[Any, Any] | None":
     if package is None:
         spec = spec_from_file_location(
-            name, os.path.join(FOLDER, "__init__.py"), submodule_search_locations=[FOLDER]
+            name, _os.path.join(FOLDER, "__init__.py"), submodule_search_locations=[FOLDER]
         )
     else:
         spec = PathFinder.find_spec(name, _folders.get(package.__name__) or package.__path__)
@@ -180,6 +220,38 @@ def _from_file(name: str, package: "Any") -> "tuple[Any, Any] | None":
 def import_other(name: str, *args: "Any") -> "Any":
     """__import__() of a module that is not ours; ``pywrap.intercept.loading`` puts its own here."""
     return builtins.__import__(name, *args)
+
+
+def _as_it_was(name: str) -> "Any":
+    """The module ``name`` of ``_REPLACED`` as it is without what a program has replaced in it.
+
+    A test of the program may do so for its own code: with unittest.mock, freezegun (which stops all clocks)
+    or pyfakefs (whose os knows no descriptor of a socket). C's sockets do not notice, and so must ours not.
+    The last two replace what modules have by its identity, or by its name: ours have copies.
+    """
+    module = _own.get(name)
+    if module is None:
+        spec = BuiltinImporter.find_spec(name)
+        if spec is None or spec.loader is None:
+            # Built as a shared library: it cannot be loaded twice in all versions.
+            return import_other(name)
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module = _own.setdefault(name, module)
+    return module
+
+
+# Copies of the modules in which programs replace something, by their names.
+_own: "dict[str, Any]" = {"os": _os}
+_REPLACED = ("os", "time")
+# The modules of ours that do not get these: they replace something in ``os``, or want what the program has.
+_WITHOUT_COPIES = tuple(
+    f"{_OURS}{name}"
+    for name in (
+        *("config.variables", "intercept.forward.libpq", "intercept.patches.spawn", "launch."),
+        "programs.isolated",
+    )
+)
 
 
 class _Future:
@@ -195,6 +267,8 @@ def _import(
     """__import__() of our modules, which import one another by their whole names."""
     if name == "__future__" and fromlist:
         return _Future
+    if name in _REPLACED and not globals["__name__"].startswith(_WITHOUT_COPIES):
+        return _as_it_was(name)
     if level or not fromlist or not (name + ".").startswith(_OURS):
         return import_other(name, globals, locals, fromlist, level)
     module = load(name)
@@ -204,6 +278,6 @@ def _import(
     return module
 
 
-# From 3.15 on, ``-X lazy_imports=all`` has imports take the second name. Ours are made at once: a module that
-# is imported at its first use may be needed when no descriptor is left, or in a signal handler.
+# From Python 3.15 on, ``-X lazy_imports=all`` makes imports call the second name. Our imports are never lazy:
+# a module that is imported at its first use may be needed when no descriptor is left, or in a signal handler.
 _builtins = {**vars(builtins), "__import__": _import, "__lazy_import__": _import}

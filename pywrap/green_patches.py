@@ -1,8 +1,9 @@
-"""gevent and eventlet, which put green functions into Python's modules: how to take these off for a while.
+"""Takes the green functions that gevent and eventlet put into Python's modules off for a while.
 
-What ``install()`` keeps for itself (locks, threads, epoll) must be the interpreter's own, and what it
-replaces stands below what they have put there, as it does where it came first. So it works while the modules
-are as they were before (``taken_off``). What is in them at the end of that counts as what they have replaced.
+The locks, threads and epoll that ``install()`` keeps for itself must be the interpreter's own, and our
+replacements must stand below the green functions, as they do where ``install()`` came first. So ``install()``
+works while the modules have their original functions (``taken_off``). The functions that are in the modules
+at the end of that then count as the originals of the green ones.
 """
 
 from __future__ import annotations
@@ -14,35 +15,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TypeAlias
 
-    # By module and name: what was there before gevent or eventlet.
+    # By module and name: the value before gevent or eventlet replaced it.
     Before: TypeAlias = dict[str, dict[str, Any]]
 
 GEVENT, EVENTLET = "gevent.monkey", "eventlet.patcher"
 
-# Those of which we keep something, or in which we replace something.
+# The modules of which we keep functions, or in which we replace some.
 _MODULES = ("_thread", "os", "select", "selectors", "socket", "subprocess", "time")
 
-# What eventlet calls its patches of these, and the function of its own that has the green modules.
+# By eventlet's name for each of its patches: the function of eventlet that returns the green modules.
 _OF_EVENTLET = {
     name: f"_green_{name}_modules" for name in ("os", "select", "socket", "subprocess", "thread", "time")
 }
 
-# gevent has such a table of its own.
+# For eventlet; gevent has such a table of its own (``gevent.monkey.saved``).
 _before_eventlet: Before = {}
 
 _ABSENT = object()
 
 
 def is_loaded() -> bool:
-    """Is any of the two in this process?"""
+    """Whether gevent or eventlet is loaded in this process."""
     return "gevent" in sys.modules or "eventlet" in sys.modules
 
 
 class taken_off:
-    """A ``with`` block in which the modules have what they had before gevent and eventlet patched them."""
+    """A ``with`` block in which the modules have the functions that gevent and eventlet have replaced."""
 
     def __init__(self) -> None:
-        # The table, the module and the name of each, and what was there.
+        # For each green function: the table of originals, the module, the name, and the function.
         self._theirs: list[tuple[dict[str, Any], Any, str, Any]] = []
 
     def __enter__(self) -> None:
@@ -78,7 +79,7 @@ def _tables() -> Iterator[Before]:
 
 
 def _replaced(eventlet: Any, name: str, green: Any) -> dict[str, Any]:
-    """What ``green`` has replaced in the module ``name``, taken from the second one that eventlet has."""
+    """The originals of the names that ``green`` has replaced in ``name``, from eventlet's second module."""
     second = eventlet.original(name)
     found = {
         each: getattr(second, each)
@@ -91,7 +92,7 @@ def _replaced(eventlet: Any, name: str, green: Any) -> dict[str, Any]:
 
 
 def _first_class(second: type) -> type:
-    """The class ``socket.socket`` that the program has begun with; ``second`` is eventlet's."""
+    """The class ``socket.socket`` with which the program has begun; ``second``: that of eventlet's module."""
     derived: list[type] = second.__mro__[-2].__subclasses__()
     alike = (each for each in derived if (each.__module__, each.__qualname__) == ("socket", "socket"))
     return next((each for each in alike if each is not second), second)

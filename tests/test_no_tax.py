@@ -306,7 +306,7 @@ ROAD = {
     *("pywrap.tunnel.placeholders", "pywrap.tunnel.policy_choice", "pywrap.tunnel.round_robin"),
     *("pywrap.tunnel.routes", "pywrap.tunnel.selection", "pywrap.tunnel.shared_names"),
     # Not later: what needs it may be a want of descriptors, with which nothing can be imported.
-    *("pywrap.tunnel.sockopts", "pywrap.tunnel.strict_policy", "fcntl"),
+    *("pywrap.tunnel.sockopts", "pywrap.tunnel.straight_road", "pywrap.tunnel.strict_policy", "fcntl"),
 }
 
 

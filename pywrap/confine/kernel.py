@@ -1,7 +1,8 @@
 """The system calls that Python 3.11 does not have: unshare, mount, prctl, capabilities, signalfd.
 
-By the C part of ctypes. The Python part makes classes for what nothing here needs, in a millisecond for which
-the program would wait. Each raises OSError with the errno and, in its text, what was being done.
+They are called by the C part of ctypes. Importing its Python part, which makes classes that nothing here
+needs, would take a millisecond for which the program waits. Each function raises OSError with the errno, and
+with its arguments in the text.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def unshare(flags: int) -> None:
 
 
 def join(path: str) -> None:
-    """setns(2): enter the namespace at ``path``. To be in that user namespace already is no error."""
+    """setns(2): enter the namespace at ``path``; does nothing if that is this process's user namespace."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _setns(fd, 0) and get_errno() != errno.EINVAL:
@@ -111,7 +112,7 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def tmpfs(**options: str) -> int:
-    """A descriptor of the root of a new tmpfs that is mounted nowhere yet."""
+    """A descriptor of the root of a new tmpfs (fsmount(2)), mounted nowhere yet; ``options``: tmpfs(5)."""
     context = _check(_syscall(_FSOPEN, b"tmpfs", _FSOPEN_CLOEXEC), "fsopen")
     try:
         for name, value in options.items():
@@ -124,19 +125,19 @@ def tmpfs(**options: str) -> int:
 
 
 def clone_mount(directory: int, path: str) -> int:
-    """A descriptor of ``path`` in ``directory`` as a mount of its own, for ``attach``."""
+    """A descriptor of ``path`` in ``directory`` as a mount of its own (open_tree(2)), for ``attach``."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
     return _check(_syscall(_OPEN_TREE, directory, os.fsencode(path), flags), "open_tree")
 
 
 def attach(mount: int, target: str) -> None:
-    """Put what ``tmpfs`` or ``clone_mount`` returned at ``target``."""
+    """Mount the result of ``tmpfs`` or ``clone_mount`` at ``target`` (move_mount(2))."""
     result = _syscall(_MOVE_MOUNT, mount, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     _check(result, f"mount {target}")
 
 
 def die_with_parent(signal: int) -> None:
-    """Have the kernel send ``signal`` to this process when the thread that forked it ends."""
+    """Have the kernel send ``signal`` to this process when its parent's thread ends (PR_SET_PDEATHSIG)."""
     _check(_prctl(_PR_SET_PDEATHSIG, _Long(signal)), "prctl")
 
 
@@ -148,34 +149,34 @@ def signal_of_parent() -> int:
 
 
 def drop_from_bounding_set(capability: int) -> None:
-    """No exec gives ``capability`` from now on. One that this kernel does not know is none already."""
+    """Let no exec give ``capability`` any more (capabilities(7)); nothing if the kernel does not know it."""
     _prctl(_PR_CAPBSET_DROP, *map(_Long, (capability, 0, 0, 0)))
 
 
 def undumpable() -> None:
-    """No other process of this user may look into this one, by ptrace or by /proc."""
+    """Let no other process of this user look into this one, by ptrace(2) or /proc (PR_SET_DUMPABLE)."""
     _check(_prctl(_PR_SET_DUMPABLE, *map(_Long, (0, 0, 0, 0))), "prctl")
 
 
 def signalfd(signals: Iterable[int]) -> int:
-    """A descriptor that tells of ``signals``, which must be blocked."""
+    """A descriptor that becomes readable at one of ``signals``, which must be blocked (signalfd(2))."""
     # sigset_t: a bit for each signal, in words of the machine's byte order; 1024 bits in every C library.
     mask = sum(1 << number - 1 for number in signals).to_bytes(8, sys.byteorder) + bytes(120)
     return _check(_signalfd(-1, mask, _SFD_FLAGS), "signalfd")
 
 
 def memory(data: bytes) -> Any:
-    """Memory with ``data`` in it, for its address."""
+    """Memory with the content ``data``, for structures that contain an ``address``."""
     return (_Char * len(data)).from_buffer_copy(data)
 
 
 def address(memory: Any) -> int:
-    """Where ``memory`` is, as long as it is kept."""
+    """The address of ``memory``, valid as long as the object is kept."""
     return addressof(memory)
 
 
 def _syscall(number: int, *arguments: int | bytes | None) -> int:
-    # Integers as long: the variadic call would pass only their lower half.
+    # Integers are passed as long: the variadic call would pass only the lower half of an int.
     passed = [_Long(each) if isinstance(each, int) else each for each in arguments]
     return int(_call(_Long(number), *passed))
 

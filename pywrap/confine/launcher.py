@@ -1,10 +1,10 @@
 """The two processes of a confined run: the program, in its namespaces, and the launcher, which is the broker.
 
 The launcher forks. The child enters the namespaces, sets them up, makes the sockets, hands them to its parent
-and becomes the program. The parent serves (``broker``), and stands for the program before the process that
+and becomes the program. The parent serves (``broker``), and behaves like the program towards the process that
 started it (``supervisor``).
 
-Each imports what it alone needs after the fork, so that they do it at the same time.
+After the fork, each of the two imports the modules that only it needs, so that they do so at the same time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _SCM_RIGHTS = 1
 _MOST_SOCKETS = 8
 
-# What the launcher learns by its descriptor, instead of being interrupted or ended.
+# Signals that the launcher reads from a descriptor (signalfd(2)), instead of being interrupted or ended by
+# them.
 _SIGNALS = frozenset(
     {
         *(signal.SIGCHLD, signal.SIGCONT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
@@ -43,7 +44,7 @@ _SIGNALS = frozenset(
 
 
 class CannotConfine(Exception):
-    """This machine does not allow it, or not all of it; ``error`` is the kernel's word."""
+    """This machine does not allow a confinement; ``error``: that of the kernel."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error.strerror or error))
@@ -51,7 +52,7 @@ class CannotConfine(Exception):
 
 
 class CannotExecute(Exception):
-    """The program cannot be executed; ``errno`` is that of execve(2)."""
+    """The program cannot be executed; ``errno``: that of execve(2)."""
 
     def __init__(self, number: int) -> None:
         super().__init__(os.strerror(number))
@@ -67,13 +68,13 @@ def run(
 ) -> NoReturn:
     """Execute ``command``, whose file is ``file``, in a confinement; end as it ends.
 
-    ``environment(namespace)`` is the program's, ``namespace`` being what its ``/proc/self/ns/net`` says.
-    ``settings`` are the broker's. ``publications``: servers inside that are reached from outside.
+    ``environment(namespace)``: the environment of the program; ``namespace``: the target of its
+    ``/proc/self/ns/net``. ``settings``: those of the broker. ``publications``: servers inside that are
+    reached from outside.
 
     Raises:
-        CannotConfine: nothing was started.
-        CannotExecute: likewise.
-        ConfigError: the program would inherit a way out, or a port outside is not to be had.
+        CannotConfine, CannotExecute: nothing was started.
+        ConfigError: the program would inherit a socket of the network outside, or a port outside is not free.
     """
     places = _listen(publications)
     # What the start makes is kept. A collection would only copy the pages that the two share.
@@ -86,7 +87,7 @@ def run(
         _become_program(far, settings, file, command, environment, must_wait=bool(places))
     far.close()
 
-    # While the child sets itself up.
+    # Read here, while the child sets itself up.
     archive.read("broker")
     from pywrap.confine.broker import Broker, allow_many_descriptors
     from pywrap.confine.inside_sockets import Sockets
@@ -98,7 +99,8 @@ def run(
     loop = Loop()
     broker = Broker(settings, Sockets(made), loop, repeats, pid, os.path.basename(file))
     if places:
-        # While the child is still what it was: a process that executes a setuid program is not entered.
+        # Before the child executes the program: the namespaces of a process that has executed a setuid
+        # program cannot be entered.
         from pywrap.confine.publish import Maker
 
         broker.publish(places, Maker(pid))
@@ -131,8 +133,10 @@ def _become_program(
     environment: Callable[[str], Mapping[str, str]],
     must_wait: bool,
 ) -> NoReturn:
-    """``must_wait``: for the parent's word. Otherwise the program starts while the parent is still getting
-    ready to serve: what it sends meanwhile waits in the sockets.
+    """Set up the namespaces, and execute the program in them.
+
+    ``must_wait``: whether to wait for a byte of the parent before the exec. Without it, the program starts
+    while the parent is still getting ready to serve: its packets wait in the sockets meanwhile.
     """
     status = 125
     try:
@@ -142,7 +146,7 @@ def _become_program(
         kernel.die_with_parent(signal.SIGKILL)
         if set_up(channel, settings) and (not must_wait or channel.recv(2) == b"go"):
             variables = dict(environment(os.readlink("/proc/self/ns/net")))
-            # Python ignores these, and what is ignored stays so through an exec.
+            # Python ignores these signals, and an ignored signal stays ignored through an exec.
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
@@ -157,7 +161,10 @@ def _become_program(
 
 
 def set_up(channel: socket, settings: Settings) -> bool:
-    """Take this process into namespaces of its own; hand the sockets, or what went wrong, to ``channel``."""
+    """Take this process into namespaces of its own; send the sockets, or the error, to ``channel``.
+
+    Return whether it succeeded.
+    """
     try:
         _set_up(channel, settings)
     except ConfigError as err:
@@ -175,7 +182,7 @@ def _set_up(channel: socket, settings: Settings) -> None:
     namespaces.refuse_foreign_sockets()
     port = namespaces.unprivileged_port()
     namespaces.enter()
-    # Into a namespace of its own, the kernel forgets it.
+    # Set again: the kernel forgets it when a process enters a user namespace.
     kernel.die_with_parent(signal.SIGKILL)
     ipv6 = namespaces.set_up(settings.timeout, port)
     mounts.set_up()
@@ -193,10 +200,10 @@ def _set_up(channel: socket, settings: Settings) -> None:
 
 
 def receive_sockets(channel: socket, pid: int) -> tuple[list[socket], bool, str]:
-    """What ``set_up`` in the child ``pid`` hands out: sockets, whether SYNs are repeated, the namespace.
+    """The message of ``set_up`` in the child ``pid``: sockets, whether SYNs are repeated, the namespace.
 
     Raises:
-        CannotConfine, ConfigError: the child has ended with this.
+        CannotConfine, ConfigError: the child has ended with this error.
     """
     data, extra, *_ = channel.recvmsg(4096, 256)
     if data[:1] == b"S":

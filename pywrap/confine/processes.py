@@ -1,4 +1,4 @@
-"""The processes that are in a confinement, as /proc has them."""
+"""Finds the processes in a confinement, in /proc."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def processes(namespace: str, without: Collection[int] = ()) -> list[int]:
                 if os.readlink(f"/proc/{name}/ns/net") == namespace:
                     found.append(int(name))
             except OSError:
-                # It has ended, or is another user's.
+                # The process has ended, or is of another user.
                 continue
     return found

@@ -18,26 +18,27 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.tunnel.association import Association
 
-# Datagrams that are taken before others have their turn.
+# How many datagrams are read in a row, before others have a turn.
 _BATCH = 64
 _LONGEST = 65535
 
 
 def datagram_socket(host: str) -> socket:
-    """A socket for datagrams to or from ``host``, an address."""
+    """A non-blocking UDP socket of the family of ``host``, a literal."""
     address = packed(host)
     is_ipv6 = address is not None and len(address) == 16
     return socket(AF_INET6 if is_ipv6 else AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
 
 
 class RelaySocket:
-    """``association`` is open; ``sock`` is closed with it. ``has_port``: has the request carried its port?
+    """An open ``association`` and the socket ``sock`` to its relay, which is closed with it.
 
-    ``on_end``: for the log. ``received(self, data)`` gets what the relay sends, and ``ended(self, error)`` is
-    called when a control connection or the relay is gone.
+    ``has_port``: whether the request had the port of ``sock`` (RFC 1928 section 4). ``on_end``: for the log,
+    or None. ``received(self, data)`` is called with each datagram of the relay, and ``ended(self, error)``
+    when a control connection or the relay is gone.
 
     Raises:
-        SocksError: the relay cannot be reached; all is closed.
+        SocksError: the relay cannot be reached; socket and association are closed.
     """
 
     __slots__ = (
@@ -57,7 +58,7 @@ class RelaySocket:
     ) -> None:
         self.association = association
         self.has_port = has_port
-        # Bytes and datagrams.
+        # Bytes of payloads, and datagrams.
         self.numbers_sent = self.numbers_received = (0, 0)
         self._loop = loop
         self._sock = sock
@@ -67,7 +68,7 @@ class RelaySocket:
         self._watches: list[Watch] = []
         relay = association.relay
         try:
-            # From nothing else is anything taken then.
+            # Connected, so that the kernel drops datagrams from other addresses.
             sock.connect((relay.host, relay.port))
         except OSError as err:
             association.close()
@@ -81,20 +82,20 @@ class RelaySocket:
             loop.watch(control.fileno(), IN, lambda events, watch=watch: self._on_control(watch))  # type: ignore[misc]
 
     def send(self, message: bytes, size: int) -> None:
-        """Send ``message`` of a header and a payload of ``size`` bytes.
+        """Send ``message``: headers, and a payload of ``size`` bytes.
 
         Raises:
-            OSError: the kernel does not send it.
+            OSError: the kernel does not send it; BlockingIOError when the buffer is full.
         """
         self._sock.send(self.association.prefix + message)
         self.numbers_sent = self.numbers_sent[0] + size, self.numbers_sent[1] + 1
 
     def count_received(self, size: int) -> None:
-        """The program gets a payload of ``size`` bytes."""
+        """Count a datagram for the program, with a payload of ``size`` bytes."""
         self.numbers_received = self.numbers_received[0] + size, self.numbers_received[1] + 1
 
     def close(self) -> None:
-        """End it. May be called twice."""
+        """End the association, and close the socket. May be called twice."""
         if self._watches:
             self._loop.close(self._sock)
             for watch in self._watches:

@@ -1,17 +1,18 @@
-"""The launcher stands for the program before the process that started it, while it serves as its broker.
+"""Makes the launcher behave like the program towards the process that started it, while it is the broker.
 
 * Both are in one process group, so the terminal's signals (Ctrl-C, Ctrl-Z, SIGWINCH, a hang-up) reach the
   program by themselves, and a pipeline stays one job. The launcher acts on none of these itself.
 * Signals that another process sends to the launcher are passed on.
 * The launcher stops when the program has stopped, and continues it when it is continued itself.
 * It ends as the program ends: with its status, or by the same signal.
-* The kernel kills the program when the launcher is killed: that is what killing an unconfined program by its
-  process id does. Its descendants then have no network.
+* When the launcher is killed, the kernel kills the program, so that a SIGKILL to the pid that the caller
+  knows ends the program. Its descendants then have no network.
 * Processes that the program leaves behind keep their network: a copy of the launcher goes on as the broker
   until the last of them has ended.
 
-There is a copy at each end, since a look for such processes takes a millisecond, and the last close of a
-packet socket 12 (packet_release(), an RCU grace period): nothing waits for the copy.
+A copy is made at the end of every program: finding out whether processes are left takes a millisecond, and
+the last close of a packet socket 12 ms (packet_release(), an RCU grace period). No process waits for the
+copy.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from pywrap.confine.broker import Broker
     from pywrap.relay.loop import Loop
 
-# Not passed on, whatever sends them: that a child has ended is for its parent, and a write to a closed pipe,
-# or the use of a terminal in the background, is between the kernel and one process.
+# Signals that are never passed on. SIGCHLD is for the parent of a child. The kernel sends the others to a
+# process that writes to a closed pipe, or uses a terminal in the background.
 _NOT_PASSED_ON = {signal.SIGCHLD, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU}
 _FROM_KERNEL = 0x80  # SI_KERNEL
 
@@ -44,8 +45,8 @@ _FROM_KERNEL = 0x80  # SI_KERNEL
 class Supervisor:
     """Serves until the program has ended, and longer if it leaves processes or unsent bytes behind.
 
-    ``pid`` is the program, ``namespace`` its network, ``signals`` those that are blocked here: they are read
-    from a descriptor, instead of interrupting or ending the launcher.
+    ``pid``: of the program. ``namespace``: its network. ``signals``: those that are blocked here. They are
+    read from a descriptor (signalfd(2)), instead of interrupting or ending the launcher.
     """
 
     def __init__(self, loop: Loop, broker: Broker, pid: int, namespace: str, signals: frozenset[int]) -> None:
@@ -54,23 +55,24 @@ class Supervisor:
         self._pid = pid
         self._namespace = namespace
         self._status: int | None = None
-        # In the copy: a pipe that ends with the launcher.
+        # In the copy: the read end of a pipe that is closed when the launcher ends.
         self._launcher = -1
-        # Passed on when a process has sent them. What the terminal sends, it sends to the program as well.
+        # Signals that are passed on to the program when a process has sent them; the terminal sends its own
+        # to both.
         self._passed_on = signals - _NOT_PASSED_ON
         self._signals = kernel.signalfd(signals)
         loop.watch(self._signals, IN, self._on_signal)
 
     def run(self) -> NoReturn:
         """Serve, and end as the program ends."""
-        # It may have ended, or stopped, before there was a descriptor to tell.
+        # The program may have ended, or stopped, before the descriptor for signals was made.
         self._look_at_program()
         self._loop.run()
         self._broker.close()
         assert self._status is not None, "the loop ends with the program"
         if self._launcher < 0 and not self._is_copied():
             _end_as(self._status)
-        # The packet socket's last close is to be the copy's.
+        # Wait for the end of the launcher, so that the last close of the packet socket happens in this copy.
         os.read(self._launcher, 1)
         os._exit(0)
 
@@ -84,7 +86,7 @@ class Supervisor:
             if number == signal.SIGCHLD:
                 self._look_at_program()
             elif number == signal.SIGCONT:
-                # Continued, by any process: so is the program.
+                # A process has continued the launcher, so the program is continued too.
                 self._tell(signal.SIGCONT)
             elif code != _FROM_KERNEL and number in self._passed_on and sender != self._pid:
                 self._tell(number)
@@ -113,7 +115,7 @@ class Supervisor:
         LastBytes(self._loop, self._broker, MOMENT, sent=end, late=leave, extends=False)
 
     def _leave_a_copy(self, status: int) -> None:
-        """End as the program has; a copy of this process does what is still to be done."""
+        """End as the program has; a copy of this process goes on with the work that is left."""
         if self._is_copied():
             self._loop.unwatch(self._signals)
             take_over(self._loop, self._broker, self._namespace)
@@ -121,9 +123,9 @@ class Supervisor:
             _end_as(status)
 
     def _is_copied(self) -> bool:
-        """Make a copy; tell whether this is it. Where no process is to be had, there is none."""
-        read, write = os.pipe()
+        """Make a copy of this process; return True in it. Without a process or descriptor left: False."""
         try:
+            read, write = os.pipe()
             copy = os.fork()
         except OSError:
             return False
@@ -135,12 +137,12 @@ class Supervisor:
         return True
 
     def _stop_too(self, number: int) -> None:
-        """The program has stopped: so does its job, as the shell that started it sees it."""
+        """Stop as the program has, so that the shell that started it sees a stopped job."""
         if number not in (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU):
             return
-        # Not by the others: they are blocked here.
+        # By SIGSTOP, since the other stop signals are blocked here.
         os.kill(os.getpid(), signal.SIGSTOP)
-        # Here it is continued, and the descriptor tells of SIGCONT.
+        # It goes on here when it is continued; the descriptor then reports SIGCONT.
 
     def _tell(self, number: int) -> None:
         if self._status is None:
@@ -150,7 +152,7 @@ class Supervisor:
 def _end_as(status: int) -> NoReturn:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        # The program's core, if any, is there already.
+        # No core dump of the launcher: the program has made its own, if any.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(number, signal.SIG_DFL) if number not in (signal.SIGKILL, signal.SIGSTOP) else None
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

@@ -1,8 +1,8 @@
-"""A flow's way through one chain: its association, what waits for it, whose answers are whose.
+"""A flow's use of one chain: its association, the datagrams that wait for it, the sources of answers.
 
-As ``intercept.udp.channel`` and ``intercept.udp.second_association`` have it for the sockets of a patched
-program. While a second association is tried, whose request carries the port of the broker's socket, the first
-one is kept.
+The counterpart of ``intercept.udp.channel`` and ``intercept.udp.second_association``, which do this for the
+sockets of a patched program. While a second association is tried, whose request has the port of the broker's
+socket, the first one is kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Place: TypeAlias = tuple[bytes, int]
 
     class Owner(Protocol):
-        """The flow of a channel: what a program sends from ``program``."""
+        """The flow of a channel: the datagrams of a program from the address and port ``program``."""
 
         @property
         def program(self) -> Place: ...
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
         def refuse(self, destination: Place) -> None: ...
 
 
-# Datagrams that wait for an association, for each.
+# How many datagrams may wait for each association.
 _QUEUE = 32
-# Seconds for which an association that failed is not asked for again.
+# Seconds for which an association is not set up again after a failure.
 _FAILED_FOR = 1.0
-# Sources that are remembered.
+# How many sources of answers are remembered.
 _SOURCES = 4096
 
 
 class Channel:
-    """``chain`` is the name of the chain."""
+    """The channel of ``flow`` through the chain with the name ``chain``."""
 
     __slots__ = (
         "_answers", "_cancel", "_failed_until", "_flow", "_kept", "_open", "_owners", "_queue",
@@ -61,22 +61,24 @@ class Channel:
         self.chain = chain
         self._flow = flow
         self._open: RelaySocket | None = None
-        # The first association, until it is known whether the second is of use.
+        # The first association, until it is known whether answers come through the second.
         self._kept: RelaySocket | None = None
-        # What is known of the hop; None where there are several, or nothing is left to find out.
+        # Whether the hop wants our port in the request, as far as known; None for chains of several hops, and
+        # once it is known.
         self._request: RequestPort | None = flow.outside.request_port(chain)
-        # Gives up the association that is being opened.
+        # A function that gives up the association that is being set up; None without one.
         self._cancel: Callable[[], None] | None = None
         self._failed_until = 0.0
         self._queue: list[tuple[bytes, Place, bytes]] = []
-        # What the program calls the source, by the header of a datagram.
+        # The program's address of each source, by the header of its datagrams.
         self._answers: dict[bytes, Place] = {}
-        # By the port: the name that it belongs to, by its header; b"" for addresses.
+        # The owner of each port: the packed header of a name (b"" for all addresses), and the program's
+        # address.
         self._owners: dict[int, tuple[bytes, Place]] = {}
         self._reassembly = Reassembly()
 
     def expect(self, destination: Endpoint, header: bytes, place: Place) -> bool:
-        """Expect answers of ``destination``, ``place`` for the program; False if they would be mixed."""
+        """Expect answers of ``destination``, the program's ``place``; False if they could be confused."""
         is_literal = packed(destination.host) == place[0]
         owner = (b"", (b"", 0)) if is_literal else (header, place)
         if self._owners.setdefault(destination.port, owner) != owner:
@@ -92,7 +94,7 @@ class Channel:
         return bool(self._queue)
 
     def take(self, header: bytes, destination: Place, data: bytes) -> None:
-        """Send ``data`` with ``header``, now or when the association stands."""
+        """Send ``data`` behind ``header``, now or when the association stands."""
         if self._open is None and monotonic() < self._failed_until:
             self._flow.refuse(destination)
         elif self._open is not None and (not self._wants_second() or len(self._queue) >= _QUEUE):
@@ -103,7 +105,7 @@ class Channel:
                 self._associate(destination)
 
     def close(self) -> None:
-        """End it."""
+        """End the association, and drop the datagrams that wait for it."""
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
@@ -113,10 +115,10 @@ class Channel:
                 each.close()
         self._open = self._kept = None
 
-    # ------------------------------------------------------------ opening
+    # ------------------------------------------------------------ set-up
 
     def _wants_second(self) -> bool:
-        """Does what is sent now wait for another association than the one that is open?"""
+        """Whether a datagram that is sent now has to wait for the second association."""
         assert self._open is not None, "there is a first one"
         if self._cancel is not None:
             return True
@@ -174,7 +176,7 @@ class Channel:
         self._open, self._kept = opened, first
         request = self._request
         if first is not None and request is not None and association.relay == first.association.relay:
-            # A relay that is one for all requests: an answer would not tell which request it is due to.
+            # The proxy has one relay for all requests: an answer would not show to which request it is due.
             request.refused()
         self._settle()
         self._send_queue()
@@ -195,13 +197,13 @@ class Channel:
             self._flow.refuse(destination)
 
     def _settle(self) -> None:
-        """If it is known what the hop wants, send through that association, and close the other one."""
+        """If it is known which request the hop wants, send through that association, and close the other."""
         request, kept = self._request, self._kept
         if request is None or self._open is None or not request.is_known:
             return
         if self._open.has_port != (request.state == WITH_PORT):
             if kept is None:
-                # The next datagram asks for one.
+                # There is no association; the next datagram sets one up.
                 return
             self._open, kept = kept, self._open
         self._kept = self._request = None
@@ -222,23 +224,23 @@ class Channel:
         try:
             by.send(header + data, len(data))
         except BlockingIOError:
-            # As a network drops what is too much.
+            # The buffer is full: the datagram is dropped, as a network would.
             pass
         except OSError as err:
             if err.errno != errno.EMSGSIZE:
                 self._flow.refuse(destination)
 
     def _on_end(self, ended: RelaySocket, why: str) -> None:
-        """A control connection, or the relay, is gone."""
+        """Handle the end of an association: a control connection, or the relay, is gone."""
         if ended is self._kept:
             self._kept = None
         elif self._kept is not None:
-            # The second, during the trial: go on with the first.
+            # The second association has ended during the trial: go on with the first.
             if self._request is not None:
                 self._request.refused()
             self._open, self._kept = self._kept, None
         else:
-            # The next datagram asks for another.
+            # The association has ended; the next datagram sets up another.
             self._flow.outside.messages.say(1, why)
             self._open = None
         ended.close()
@@ -248,7 +250,7 @@ class Channel:
             start = by.association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])
         except ProtocolError:
-            # RFC 1928 has no way to tell the relay: such a datagram is dropped.
+            # A malformed datagram is dropped: RFC 1928 has no message to report it to the relay.
             return
         payload = data[start + header.size :]
         if header.fragment:
@@ -272,7 +274,7 @@ class Channel:
         self._settle()
 
     def _source(self, endpoint: Endpoint) -> Place | None:
-        """What the program calls ``endpoint``; None when it cannot be told."""
+        """The program's address of ``endpoint``; None when it has none."""
         try:
             known = self._answers.get(pack_header(endpoint))
         except SocksError:

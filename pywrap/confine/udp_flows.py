@@ -1,10 +1,11 @@
 """UDP of the programs inside: through associations, directly, or refused, as the rules say.
 
 Each local address and port of a program is a ``Flow``, with one association for each chain, as a patched
-program has for each socket. Answers come from the address that the program sent to: a datagram whose source
-the proxy tells as an address, of what was sent to by name, belongs to the name that was sent to at that port.
-Two names at one port have two associations. The kernel inside delivers an answer only to the socket that it
-is for, so a connected one hears nothing else; where nothing can be sent, it hears an ICMP port unreachable.
+program has for each socket. The program gets answers from the address to which it sent. Where it sent to the
+placeholder of a name, the proxy names an address as the source: the answer then belongs to the name at that
+port. Two names at one port have two associations. The kernel inside delivers an answer only to the right
+socket, so a connected one gets nothing else; where nothing can be sent, the program gets an ICMP port
+unreachable.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ if TYPE_CHECKING:
     # An address of 4 or 16 bytes, and a port.
     Place: TypeAlias = tuple[bytes, int]
 
-# Flows at a time; the one that was idle longest makes room. Each has a descriptor or two.
+# How many flows there may be, each with a descriptor or two; then the one that was idle longest is ended.
 MOST = 512
-# Seconds without a datagram, after which a flow ends: what a NAT has for UDP at the least (RFC 4787).
+# Seconds without a datagram, after which a flow ends: more than the minimum that RFC 4787 sets for NATs.
 IDLE = 180.0
 _SWEEP = 15.0
 # Datagrams that wait for the address of a destination, for each.
 _QUEUE = 32
-# Seconds for which an association stays after the last datagram of a program that has ended. A proxy that
-# hears of its end first may drop what waits in its own socket (Dante 1.4.2).
+# Seconds for which an association stays after the last datagram of a program that has ended. If the control
+# connection ended first, a proxy might drop datagrams in its own socket's buffer (Dante 1.4.2).
 _LINGER = 0.2
-# Destinations that a flow remembers.
+# How many destinations a flow remembers.
 _DESTINATIONS = 4096
 _BATCH = 64
 _LONGEST = 65535
@@ -60,7 +61,7 @@ _NAMES = 53
 
 
 class Datagrams:
-    """``sockets`` are of the namespace, one for each family; ``send`` sends a frame into it."""
+    """All flows. ``sockets``: of the namespace, one for each family. ``send(frame)``: sends into it."""
 
     def __init__(
         self, outside: Outside, names: NameServer, sockets: list[socket], send: Callable[[bytes], None]
@@ -80,7 +81,7 @@ class Datagrams:
             self._end(flow)
 
     def has_unsent(self) -> bool:
-        """Take what is in the sockets; tell whether any datagram still waits for an association or a name."""
+        """Read from the sockets; return whether any datagram waits for an association or a name."""
         for sock in self._sockets:
             while self._receive(sock):
                 pass
@@ -90,7 +91,7 @@ class Datagrams:
         self._receive(sock)
 
     def _receive(self, sock: socket) -> bool:
-        """Take a number of datagrams; tell whether there may be more."""
+        """Read a number of datagrams; return whether there may be more."""
         family = sock.family
         for _ in range(_BATCH):
             try:
@@ -98,7 +99,7 @@ class Datagrams:
             except BlockingIOError:
                 return False
             except OSError:
-                # An ICMP error about a datagram of another flow.
+                # The error is an ICMP error about a datagram of another flow.
                 continue
             destination = _destination(extra, family)
             if destination is None:
@@ -124,7 +125,7 @@ class Datagrams:
         flow.take(destination, data)
 
     def answer(self, to: Place, source: Place, data: bytes) -> None:
-        """Give the program at ``to`` a datagram from ``source``."""
+        """Send a datagram from ``source`` to the program at ``to``."""
         if len(to[0]) == len(source[0]):
             self.send(packets.datagram(*source, *to, data))
 
@@ -155,9 +156,10 @@ class Datagrams:
 
 
 class Flow:
-    """What a program sends from one address and port, ``program``.
+    """The datagrams of a program from one address and port, ``program``.
 
-    ``used``: when it last sent or got a datagram. ``sent``: when it last sent one, 0 once that was answered.
+    ``used``: the moment of the last datagram in either direction. ``sent``: the moment of the last one that
+    the program sent, 0 once an answer came. Both on the monotonic clock.
     """
 
     __slots__ = ("_channels", "_direct", "_routes", "_unresolved", "datagrams", "program", "sent", "used")
@@ -169,9 +171,9 @@ class Flow:
         self.sent = 0.0
         self._channels: list[Channel] = []
         self._direct: dict[int, DirectSocket] = {}
-        # What becomes of a destination.
+        # By destination: the function that takes a datagram to it.
         self._routes: dict[Place, Callable[[bytes], None]] = {}
-        # What waits for the address of its destination.
+        # By destination: datagrams that wait until its name is resolved.
         self._unresolved: dict[Place, list[bytes]] = {}
 
     @property
@@ -187,7 +189,7 @@ class Flow:
         return bool(self._channels) and monotonic() - self.sent < _LINGER
 
     def close(self) -> None:
-        """End it, with its associations."""
+        """End the flow, with its associations."""
         for channel in self._channels:
             channel.close()
         for direct in self._direct.values():
@@ -198,7 +200,7 @@ class Flow:
         self._unresolved.clear()
 
     def take(self, destination: Place, data: bytes) -> None:
-        """The program sends ``data`` to ``destination``."""
+        """Handle a datagram that the program sends to ``destination``."""
         self.sent = monotonic()
         if len(self._routes) >= _DESTINATIONS:
             self._routes.clear()
@@ -280,7 +282,7 @@ class Flow:
 
 
 class DirectSocket:
-    """A UDP socket outside, for what the rules send directly."""
+    """A UDP socket outside, for datagrams that the rules send directly."""
 
     __slots__ = ("_expected", "_flow", "_sock")
 
@@ -295,28 +297,28 @@ class DirectSocket:
         except OSError:
             # Another socket has it, or only root may: the kernel chooses one.
             pass
-        # What the program calls a source, where that is another address.
+        # The program's address for a source, where the two differ.
         self._expected: dict[Place, Place] = {}
         flow.datagrams.outside.loop.watch(self._sock.fileno(), IN, self._on_readable)
 
     def expect(self, address: bytes, port: int, destination: Place) -> None:
-        """Answers from ``address`` are, for the program, from ``destination``."""
+        """Pass answers from ``address`` on as answers from ``destination``."""
         if (address, port) != destination:
             self._expected[address, port] = destination
 
     def send(self, place: tuple[str, int], data: bytes, destination: Place) -> None:
-        """Send ``data`` to ``place``, which stands for ``destination`` of the program."""
+        """Send ``data`` to ``place``; ``destination``: the program's address for it."""
         try:
             self._sock.sendto(data, place)
         except BlockingIOError:
-            # As a network drops what is too much.
+            # The buffer is full: the datagram is dropped, as a network would.
             pass
         except OSError as err:
             if err.errno != errno.EMSGSIZE:
                 self._flow.datagrams.refuse(self._flow.program, destination)
 
     def close(self) -> None:
-        """Close the socket; nothing of it arrives any more."""
+        """Close the socket."""
         self._flow.datagrams.outside.loop.close(self._sock)
 
     def _on_readable(self, events: int) -> None:
@@ -327,7 +329,8 @@ class DirectSocket:
             except BlockingIOError:
                 return
             except OSError:
-                # Nothing listens where something was sent; which of several that was is not told.
+                # An ICMP error: nothing listens at a destination. With several destinations it is not known
+                # at which.
                 if len(self._expected) <= 1:
                     for destination in self._expected.values():
                         flow.datagrams.refuse(flow.program, destination)
@@ -339,7 +342,7 @@ class DirectSocket:
 
 
 def _destination(extra: list[tuple[int, int, bytes]], family: int) -> Place | None:
-    """Where a datagram was sent to: the sockaddr of IP_RECVORIGDSTADDR."""
+    """The original destination of a datagram, from its ancillary data (IP_RECVORIGDSTADDR)."""
     for level, kind, data in extra:
         if (level, kind) in ORIGINAL_DESTINATION:
             address = data[4:8] if family == AF_INET else data[8:24]

@@ -20,7 +20,7 @@ import sys
 
 from pywrap.archive import keep, known
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import add_audit_hook, load, restore_audit_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ WATCHED = frozenset(
     }
 )
 
-# The audit event of a symbol that ctypes looks up in a C library: ``unsupported.SYMBOLS`` are of interest.
-_SYMBOL = "ctypes.dlsym"
+# The audit events of a symbol that is looked up in a C library, as its attribute or by ``_ctypes.dlsym``:
+# ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle"})
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
@@ -89,6 +90,7 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
+    sys.addaudithook = add_audit_hook
     import_hook.install(_prepare, _imported, _announced)
     if import_hook.SELECT in sys.modules:
         _patch_select(sys.modules[import_hook.SELECT])
@@ -131,6 +133,7 @@ def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
     global _settings, _runtime, _patches, _patches_over_green
     import_hook.uninstall()
+    restore_audit_hooks()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()
@@ -280,7 +283,7 @@ def _announced(name: str) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == _SYMBOL:
+    if event in _SYMBOL:
         _looked_up(args[1])
         return
     if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):

@@ -13,8 +13,9 @@ for the other thread.
 While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
 run and use sockets: they get what was executed before, or an OSError.
 
-Signals are blocked in the middle of some of this (``block``), but not while a module is imported that is not
-ours: the finders of the program are called then, and may connect, which may take for ever.
+Signals are blocked in the middle of some of this (``block``), but not while code of the program runs, which
+may connect and wait for ever: its finders, when a module is imported that is not ours, and its audit hooks
+(``add_audit_hook``). Hooks that were there before ``pywrap.install()`` see our events with signals blocked.
 
 How a module is found and executed is in ``pywrap.archive``.
 """
@@ -45,6 +46,7 @@ _allocate_lock = _thread.allocate_lock
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
 _turn = _allocate_lock()
 _owner = 0
+_add_audit_hook = sys.addaudithook
 
 
 def load(name: str, stage: str = "") -> Any:
@@ -124,7 +126,7 @@ def _load_alone(name: str, stage: str) -> Any:
 
 
 def block() -> tuple[Any, Any]:
-    """Block all signals in this thread, except while modules are imported that are not ours.
+    """Block all signals in this thread, except while code of the program runs.
 
     The result is for ``unblock``.
     """
@@ -140,18 +142,46 @@ def unblock(masks: tuple[Any, Any]) -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _import_other(name: str, *args: Any) -> Any:
-    """__import__() of a module that is not ours, with the signals that the program has blocked."""
+def _unblocked(function: Any, *args: Any) -> Any:
+    """Call code of the program, with the signals that the program has blocked."""
     mask = getattr(_here, "mask", None)
-    if mask is None or name in sys.modules:
-        return builtins.__import__(name, *args)
+    if mask is None:
+        return function(*args)
     _here.mask = None
     blocked = _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     try:
-        return builtins.__import__(name, *args)
+        return function(*args)
     finally:
         _here.mask = mask
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
 
 
+def _import_other(name: str, *args: Any) -> Any:
+    """__import__() of a module that is not ours."""
+    function = builtins.__import__
+    return function(name, *args) if name in sys.modules else _unblocked(function, name, *args)
+
+
+def add_audit_hook(hook: Any) -> None:
+    """In the place of sys.addaudithook(): have ``hook`` run with the signals that the program has blocked."""
+
+    def unblocking(event: str, args: Any) -> None:
+        _unblocked(hook, event, args)
+
+    try:
+        # Whether a debugger may trace it: the interpreter looks for that at the hook.
+        unblocking.__cantrace__ = hook.__cantrace__  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+    _add_audit_hook(unblocking)
+
+
+def restore_audit_hooks() -> None:
+    """Undo the replacement of sys.addaudithook()."""
+    if sys.addaudithook is add_audit_hook:
+        sys.addaudithook = _add_audit_hook
+
+
+add_audit_hook.__name__ = add_audit_hook.__qualname__ = "addaudithook"
+add_audit_hook.__doc__ = _add_audit_hook.__doc__
 archive.import_other = _import_other

@@ -52,9 +52,9 @@ that it was making, are the parent's. There it is stopped before fork() and star
 
 **The end of the interpreter** stops the other threads wherever they are. From then on nothing is locked.
 
-**Builds without the GIL** are refused at the start. With it, a call of C code on a dictionary, a list or a
-set is one step for all threads: ``tunnel.hops``, ``tunnel.resolver`` and ``registry`` rely on that where they
-take no lock.
+**Builds without the GIL** are refused at the start, or confined without the patches. With it, a call of C
+code on a dictionary, a list or a set is one step for all threads: ``tunnel.hops``, ``tunnel.resolver`` and
+``registry`` rely on that where they take no lock.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.intercept.tcp.straight import HopAddress, StraightAttempt
-from pywrap.intercept.tcp.straight import road as find_road
 from pywrap.intercept.user_messages import Events
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
@@ -32,6 +31,7 @@ from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
 from pywrap.tunnel.shared_names import SharedNames, is_confined
+from pywrap.tunnel.straight_road import road as find_road
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.call_recorder import Recorder
     from pywrap.intercept.registry import SocketRegistry
-    from pywrap.intercept.tcp.straight import Road
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Associating
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+    from pywrap.tunnel.straight_road import Road
     from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
 
 # How many names are kept in ``left_to_proxy``.
@@ -163,7 +163,7 @@ class Runtime:
         try:
             road = self._roads[verdict.chain]
         except KeyError:
-            road = find_road(self.settings, self.hops, self._selections[verdict.chain])
+            road = find_road(self.settings, self.hops, self._selections[verdict.chain], HopAddress)
             self._roads[verdict.chain] = road
         return road if road is not None and originals.family(sock) == road.family else None
 

@@ -59,7 +59,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("tunnel.liveness", "tunnel.lookups", "tunnel.name_list", "tunnel.own_addresses"),
         *("tunnel.pipelining_probe", "tunnel.placeholders", "tunnel.policy_choice", "tunnel.resolver"),
         *("tunnel.retry_policy", "tunnel.routes", "tunnel.selection", "tunnel.shared_names"),
-        *("tunnel.sockopts", "tunnel.strict_policy"),
+        *("tunnel.sockopts", "tunnel.straight_road", "tunnel.strict_policy"),
     ),
     "start": (
         *("", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
@@ -85,7 +85,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.lookups", "tunnel.name_list"),
         *("tunnel.own_addresses", "tunnel.placeholders", "tunnel.policy_choice", "tunnel.round_robin"),
         *("tunnel.routes", "tunnel.selection", "tunnel.shared_names", "tunnel.sockopts"),
-        *("tunnel.strict_policy",),
+        *("tunnel.straight_road", "tunnel.strict_policy"),
     ),
 }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pywrap.launch.wrappers import Command
 
 # Why these errors are seen at all: without `--confine off` such a program is confined.
-HINT = "`--confine auto` runs it in a network namespace out of which only the proxies lead"
+HINT = "`--confine auto` runs it in a network namespace whose only way out is through the proxies"
 
 # How many bytes of a file are read.
 ENOUGH = 4096
@@ -34,8 +34,7 @@ def look_through(words: list[str]) -> tuple[str, Command | None]:
 
     Raises:
         LaunchError: the command does not become a Python that reads our start-up file, so its traffic would
-            leave
-            directly; or there is no such file.
+            leave directly; or there is no such file.
     """
     file = inner = find(words[0])
     if _is_for_python(file):

@@ -106,7 +106,11 @@ class CopyPump:
         return count
 
     def flush(self, sink: socket) -> None:
-        """Send what is held, as far as the sink takes it."""
+        """Send the held bytes, as far as the sink takes them.
+
+        Raises:
+            SinkLost: the connection of the sink is broken.
+        """
         try:
             sent = sink.send(self._pending)
         except BlockingIOError:
@@ -155,7 +159,11 @@ class SplicePump:
         return count
 
     def flush(self, sink: socket) -> None:
-        """Send what is in the pipe, as far as the sink takes it."""
+        """Send the bytes in the pipe, as far as the sink takes them.
+
+        Raises:
+            SinkLost: the connection of the sink is broken.
+        """
         self.idle = False
         read, out = self._read, sink.fileno()
         try:

@@ -46,10 +46,10 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Do what the arguments say; return the exit status.
+    """Run the program with the arguments ``argv``; return the exit status.
 
     Raises:
-        ConfigError: it cannot start.
+        ConfigError: the server cannot start.
     """
     options = parse(argv, DEFAULT_FILE)
     if options.show:
@@ -86,7 +86,11 @@ def run(argv: list[str]) -> int:
 
 
 class Program:
-    """A server, its log and its counters. ``worker`` is its number among several, -1 when it is alone."""
+    """A server, its log and its counters.
+
+    ``users``: by name, the password or its hash; None serves all clients. ``sockets``: listen already.
+    ``worker``: the number of this process among several, -1 when it is the only one.
+    """
 
     def __init__(
         self,
@@ -108,7 +112,7 @@ class Program:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            ConfigError: it cannot start.
+            ConfigError: the server cannot start.
         """
         options, log = self._options, self._log
         default = () if self._sockets or options.listen_tls else (DEFAULT_LISTEN,)
@@ -159,7 +163,7 @@ class Program:
 
     def _handle_signals(self) -> None:
         server = self._server
-        # In the loop, and not wherever a signal happens to arrive.
+        # Run by the loop, and not at the place where a signal happens to interrupt the program.
         signal.signal(signal.SIGTERM, lambda *_: server.call(self._drain))
         signal.signal(signal.SIGINT, lambda *_: server.stop())
         signal.signal(signal.SIGHUP, lambda *_: server.call(self._reload))
@@ -169,7 +173,7 @@ class Program:
 
     def _drain(self) -> None:
         if not self._options.drain or self._server.is_draining:
-            # A second SIGTERM is no patience.
+            # A second SIGTERM: do not wait for the connections.
             self._server.stop()
             return
         count = self._server.drain(self._options.drain)
@@ -177,7 +181,7 @@ class Program:
             self._log.note(f"SIGTERM: {counted(count, 'tunnel')} may end within {self._options.drain:g} s")
 
     def _reload(self) -> None:
-        """What SIGHUP does: read the files again. What is connected is not looked at."""
+        """Handle SIGHUP: read the files again. Connections that exist are not changed."""
         log = self._log
         if self._worker < 0:
             systemd.notify(*systemd.reloading())
@@ -198,7 +202,7 @@ class Program:
             log.verbosity = options.verbosity
             fixed = [name for name in _FIXED if getattr(options, name) != getattr(self._options, name)]
             if self._worker >= 0:
-                # Of a worker: the ports that were chosen.
+                # A worker listens at the ports that its parent chose for port 0.
                 fixed = [name for name in fixed if not name.startswith("listen")]
             if fixed:
                 log.warning(f"SIGHUP: needs a restart: {', '.join(fixed).replace('_', '-')}")
@@ -214,7 +218,7 @@ class Program:
     def _tell_connections(self) -> None:
         self._log.connections(self._server.list_connections())
 
-    # ------------------------------------------------------------ what the server tells
+    # ------------------------------------------------------------ reports of the server
 
     def _record(self, record: Record) -> None:
         self._counters.record(record)
@@ -233,7 +237,7 @@ class Program:
         self._log.trouble(words)
 
 
-# Options that a running server keeps.
+# Options that take effect only at the start of a server, not at SIGHUP.
 _FIXED = (
     *("listen", "listen_tls", "udp", "bind_addresses", "fast_open", "workers", "metrics", "log_format"),
     *("gssapi", "gssapi_levels"),
@@ -284,7 +288,7 @@ def _tell_listening(
     for address in (*plain, *tls):
         is_checked = users is not None or options.gssapi or options.client_ca and address in tls
         if not is_checked and not is_loopback(address.host):
-            log.warning(f"{address} serves everyone who can reach it: no --users")
+            log.warning(f"{address} serves every client that can reach it: no --users")
         log.listening(address)
 
 
@@ -294,7 +298,7 @@ def _address_of(sock: socket) -> Endpoint:
 
 
 def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
-    """Is the server without users, and can other machines reach it?"""
+    """Whether the server has no users, and other machines can reach it."""
     if options.gssapi or options.client_ca and not options.listen and not sockets:
         return False
     hosts = [host for host, _ in (*options.listen, *options.listen_tls)] + [
@@ -304,14 +308,17 @@ def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Let no socket get the number of a stdin, stdout or stderr that is closed: lines are written there."""
+    """Open /dev/null as stdin, stdout and stderr where they are closed.
+
+    A socket could otherwise get such a number, and lines of the log would be written to it.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)
 
 
 def _raise_limit() -> None:
-    """Allow as many descriptors as we may have: a tunnel takes two, the usual limit is 1024."""
+    """Raise the limit of descriptors to the hard limit: a tunnel takes two, and the usual limit is 1024."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -9,7 +9,7 @@ from pywrap.errors import ConfigError
 from pywrap.server.access_rules import CONNECT, UDP, Decision, Guard, Party, Rules
 from pywrap.server.option_values import UsageError, parse_command
 from pywrap.server.tcp.dial import NO_DESTINATION
-from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
+from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def explain(
     words: Sequence[str], rules: Sequence[AccessRule], guarded: bool, upstream: Upstream
 ) -> tuple[str, bool]:
-    """Lines for the four ``words`` of the option, and whether the request is allowed.
+    """The lines to print for the four ``words`` of the option, and whether the request is allowed.
 
-    Of a name, each address that it has now; it is allowed if one of them is. Of a name that other proxies
-    look up, what the name says.
+    For a name there is a line for each address that it has now, and the request is allowed if one of them is.
+    A name that other proxies look up is judged as a name alone.
 
     Raises:
-        UsageError: one of the words is none.
+        UsageError: one of the words is wrong.
     """
     client, user, command, destination = words
     if not is_address(client):
@@ -79,7 +79,7 @@ def _read_destination(text: str, needs_port: bool) -> tuple[str, int]:
     port = 0 if port_text in (None, "0") and not needs_port else parse_port(port_text or "")
     if port is None:
         raise UsageError(f"not HOST:PORT: `{text}`", "the last is the destination")
-    return host, port
+    return with_plain_address(Endpoint(host, port)).host, port
 
 
 def _line(what: str, decision: Decision) -> str:

@@ -6,7 +6,7 @@ from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
 from pywrap.socks.gssapi import METHOD, NONE, Encapsulation, accept
-from pywrap.socks.wire import Endpoint, Later, Recv, Send, Wrap, unbracketed
+from pywrap.socks.wire import Endpoint, Later, Recv, Send, Wrap, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _request_5(check: Check | None, gssapi: Gssapi | None) -> Dialogue[Request]:
     except Rejected as err:
         yield Send(v5.pack_reply(err.code))
         raise
-    return Request(v5.VERSION, command, unbracketed(destination), user, bool(user))
+    return Request(v5.VERSION, command, with_plain_address(destination), user, bool(user))
 
 
 def _choose(methods: bytes, guarded: bool, kerberized: bool) -> int:
@@ -134,7 +134,7 @@ def _request_4(guarded: bool) -> Dialogue[Request]:
     if guarded:
         yield Send(v4.pack_reply(v4.REJECTED))
         raise AuthenticationFailed("SOCKS4 has no passwords, and this server asks for one")
-    return Request(v4.VERSION, command, unbracketed(destination), userid)
+    return Request(v4.VERSION, command, with_plain_address(destination), userid)
 
 
 def _guess(version: int) -> str:

@@ -11,7 +11,7 @@ the hop that failed.
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from _socket import AF_INET, AF_INET6, inet_aton, inet_ntop, inet_pton
 
 from pywrap.frozen import frozen
 
@@ -196,14 +196,26 @@ def is_loopback(address: bytes) -> bool:
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
-def unbracketed(endpoint: Endpoint) -> Endpoint:
-    """``endpoint``, or the IPv6 address that it names when its host is one in brackets, as in a URL.
+# The characters of what ``inet_aton`` takes, which ends at a blank.
+_OF_OLD_FORMS = frozenset("0123456789abcdefABCDEFxX.")
 
-    socat 1.8 and undici send ``[::1]`` as a name. No host has such a name.
+
+def with_plain_address(endpoint: Endpoint) -> Endpoint:
+    """``endpoint``, or the address that it names when its host spells one in another way.
+
+    socat 1.8 and undici send ``[::1]`` as a name. ``127.1``, ``0x7f.1`` and ``2130706433`` are 127.0.0.1 for
+    getaddrinfo(3), here and at a proxy that is asked: as names they would be judged by no rule for addresses.
+    No host has such a name.
     """
     host = endpoint.host
     if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
         return Endpoint(host[1:-1], endpoint.port)
+    if host[:1].isdigit() and ":" not in host and packed(host) is None and _OF_OLD_FORMS.issuperset(host):
+        try:
+            return Endpoint(unpacked(inet_aton(host)), endpoint.port)
+        except OSError:
+            # A name, such as 1.de.
+            pass
     return endpoint
 
 

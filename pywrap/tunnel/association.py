@@ -137,11 +137,11 @@ class Associating:
     @property
     def wants(self) -> int:
         """POLLIN or POLLOUT, for ``sock``."""
-        return self._opening.wants
+        return self._attempt.wants
 
     def start(self) -> bool:
         """Begin; the result is that of ``advance``."""
-        return self._step(self._opening.start)
+        return self._step(self._attempt.start)
 
     def advance(self) -> bool:
         """Go as far as possible without waiting; return whether the association stands.
@@ -149,11 +149,11 @@ class Associating:
         Raises:
             SocksError: it cannot be set up.
         """
-        return self._step(self._opening.advance)
+        return self._step(self._attempt.advance)
 
     def expire(self) -> bool:
         """The deadline's moment has passed (``TunnelAttempt.expire``)."""
-        return self._step(self._opening.expire)
+        return self._step(self._attempt.expire)
 
     def abandon(self) -> None:
         """Close what was opened here."""
@@ -166,7 +166,7 @@ class Associating:
             sock.close()
 
     @property
-    def _opening(self) -> TunnelAttempt:
+    def _attempt(self) -> TunnelAttempt:
         assert self._current is not None, "it has ended"
         return self._current
 
@@ -175,14 +175,14 @@ class Associating:
             done = step()
         except (Rejected, ProxyClosed) as err:
             failure = err.failure
-            if failure.hop is self._opening.path[-1] and (isinstance(err, Rejected) or not failure.certain):
+            if failure.hop is self._attempt.path[-1] and (isinstance(err, Rejected) or not failure.certain):
                 # The last hop refuses UDP. Whatever its reason, programs know this errno as "no UDP".
                 raise err.copy(errno=errno.EOPNOTSUPP) from err.__cause__
             raise
         return done and self._went_on()
 
     def _went_on(self) -> bool:
-        attempt, self._current = self._opening, None
+        attempt, self._current = self._attempt, None
         sock = attempt.sock
         self._controls.append(sock)
         self._bound.append(attempt.bound)

@@ -1,22 +1,22 @@
-"""Does an ASSOCIATE request carry the port of our UDP socket? What is known of each hop, and the trial.
+"""Decides for each hop whether an ASSOCIATE request has the port of our UDP socket, or zeros; by a trial.
 
-RFC 1928 section 6 lets a request name the address and port that the client will send from, or zeros where
-these are not known. Behind a NAT the own port is a wrong one, and a relay that holds a client to what it has
-named would drop everything. So a request carries zeros. But there are relays that answer only to a port that
-was named (hpsockd). They grant the request with zeros as well, and are silent then.
+RFC 1928 section 6 lets a request name the address and port from which the client will send, or zeros where
+these are not known. Behind a NAT our own port is the wrong one, and a relay that accepts datagrams only from
+the named port would drop all. So a request has zeros. But some relays answer only to a named port (hpsockd):
+they grant a request with zeros too, and then send nothing.
 
-So the request with the port is tried once, when the hop has been silent::
+So a request with the port is tried once, when the hop has been silent::
 
     UNHEARD ──▶ TRIAL ──▶ WITH_PORT      an answer came through an association with the port
        │          │
        └──────────┴─────▶ WITHOUT_PORT   an answer came without it, or none with it, or the hop refuses it
 
 The trial begins with a datagram that is sent a moment after the first one, as programs do that wait for an
-answer. What a flow without answers (syslog, statsd) may lose is what it sends during the trial, and only
-where the relay minds the port and a NAT has changed it.
+answer. A flow without answers (syslog, statsd) may lose the datagrams that it sends during the trial, and
+only where the relay checks the port and a NAT has changed it.
 
-Nothing here has a clock or a timer: the caller tells of what is sent and received, at which moment. Neither
-is there a lock: each change is one assignment, and two threads at once count one datagram less.
+This module has no clock and no timer: the caller reports what is sent and received, and when. There is no
+lock either: each change is one assignment, and two threads at once may count one datagram less.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ WITH_PORT = "with port"
 
 # Seconds without an answer after which a datagram begins the trial: resolvers and QUIC send again after one.
 SILENCE = 0.9
-# A datagram that comes later than that is no second attempt at the same question: the silence begins anew.
+# Seconds. A later datagram is no repetition of the same question: the silence begins anew with it.
 _FORGOTTEN = 30.0
-# So much has to be sent with the port, and so many seconds have to pass, before it is believed to be no help.
+# So many datagrams have to be sent with the port, and so many seconds have to pass, before the port is given
+# up.
 _DATAGRAMS = 3
 _PATIENCE = 5.0
 
 
 class RequestPort:
-    """What is known of one hop. Moments are seconds of one monotonic clock.
+    """The state of one hop. Moments are seconds of one monotonic clock.
 
     ``state``: one of the constants above.
     """
@@ -50,18 +51,18 @@ class RequestPort:
 
     def __init__(self) -> None:
         self.state = UNHEARD
-        # When the silence, or the trial, began; 0 before the first datagram.
+        # The moment at which the silence, or the trial, began; 0 before the first datagram.
         self._since = 0.0
-        # Datagrams that were sent with the port during the trial.
+        # How many datagrams were sent with the port during the trial.
         self._tried = 0
 
     @property
     def is_known(self) -> bool:
-        """Is it decided for ever?"""
+        """Whether the decision is final."""
         return self.state in (WITHOUT_PORT, WITH_PORT)
 
     def is_wanted(self, now: float) -> bool:
-        """Does a request that is made ``now``, for a datagram, carry the port? May begin or end the trial."""
+        """Whether a request that is made ``now``, for a datagram, has the port. Begins or ends the trial."""
         state = self.state
         if state == UNHEARD and self._since and SILENCE <= now - self._since <= _FORGOTTEN:
             self._tried, self._since = 0, now
@@ -71,7 +72,7 @@ class RequestPort:
         return state in (TRIAL, WITH_PORT)
 
     def sent(self, now: float, with_port: bool) -> None:
-        """A datagram has gone through an association whose request carried the port, or did not."""
+        """Count a datagram through an association whose request had the port (``with_port``) or zeros."""
         if self.state == TRIAL:
             self._tried += with_port
         elif self.state == UNHEARD and not (self._since and now - self._since <= _FORGOTTEN):

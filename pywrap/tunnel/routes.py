@@ -149,7 +149,9 @@ class Routes:
 
     def is_own(self, address: bytes) -> bool:
         """Whether ``address`` is at present one of this machine's interfaces, and that makes a difference."""
-        return self._loopback != "proxy" and self._is_own(address)
+        if self._loopback == "proxy" or self._names.name_of(address) is not None:
+            return False
+        return self._is_own(address)
 
     def leads_to_first_hop(self, host: str, port: int) -> bool:
         """Whether ``host`` is the literal of a first hop and ``port`` is its port, whatever the rules say."""

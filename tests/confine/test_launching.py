@@ -80,9 +80,12 @@ def test_a_signal_ends_both(client):
         client.run("sh", "-c", f"kill -{int(number)} $$", status=-number)
 
 
-def test_the_status_is_the_programs_where_the_launcher_can_make_no_copy_of_itself(client):
-    # Root's processes are not counted.
-    client.run("sh", "-c", "prlimit --pid $PPID --nproc=0:0; exit 7", status=7)
+@pytest.mark.parametrize("limit", ["nproc=0:0", "nofile=3:3"])
+def test_the_status_is_the_programs_where_the_launcher_can_make_no_copy_of_itself(client, limit):
+    # Root's processes are not counted. An answer tells that the launcher has begun to serve.
+    script = f"curl -sS http://four.test/; prlimit --pid $PPID --{limit}; exit 7"
+    ran = client.run("sh", "-c", script, status=7)
+    assert (ran.out, ran.err) == ("hello\n", "")
 
 
 def test_what_cannot_run(client, package):

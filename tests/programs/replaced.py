@@ -24,7 +24,7 @@ def ours(owner):
     for name, member in vars(owner).items():
         cells = [cell.cell_contents for cell in getattr(member, "__closure__", None) or ()]
         for function in (member, *cells):
-            function = getattr(function, "__func__", function)
+            function = getattr(function, "__func__", getattr(function, "_function", function))
             code = getattr(function, "__code__", None)
             if code is not None and code.co_filename.startswith(OURS):
                 yield f"{owner.__name__}.{name}", code.co_qualname

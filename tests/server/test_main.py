@@ -154,7 +154,8 @@ def test_a_password_is_asked_for_and_never_printed(program, target, users):
 def test_a_warning_where_everyone_is_served(program, users, more):
     pysocksd = program("-l", "0.0.0.0:0", *more)
     assert re.fullmatch(
-        r"pysocksd: warning: 0\.0\.0\.0:\d+ serves everyone who can reach it: no --users", pysocksd.line()
+        r"pysocksd: warning: 0\.0\.0\.0:\d+ serves every client that can reach it: no --users",
+        pysocksd.line(),
     )
     pysocksd.listening()
     program("-l", "0.0.0.0:0", "-u", str(users), *more).listening()
@@ -166,7 +167,7 @@ def test_clients_with_certificates_are_not_everyone(program, tmp_path):
     options += ("--client-ca", str(authority.ca))
     program("--listen-tls", "0.0.0.0:0", *options).listening()
     both = program("-l", "0.0.0.0:0", "--listen-tls", "0.0.0.0:0", *options)
-    assert "serves everyone" in both.line()
+    assert "serves every client" in both.line()
     both.listening()
     both.listening()
 

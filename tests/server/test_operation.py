@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -198,7 +199,7 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         (["--deny", "127.0.0.0/8"], "127.0.0.1:80: refused: deny 127.0.0.0/8", 3),
         (
             ["-l", "0.0.0.0:1080"],
-            "127.0.0.1:80: refused: a private, loopback or link-local address, and everyone is served",
+            "127.0.0.1:80: refused: a private, loopback or link-local address, and clients are anonymous",
             3,
         ),
         (["-l", "0.0.0.0:1080", "--allow", "127.0.0.1:80"], "127.0.0.1:80: allowed: allow 127.0.0.1:80", 0),
@@ -206,6 +207,7 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         ([], "0.0.0.0:80: refused: an unspecified address is no destination", 3),
         ([], "[::]:80: refused: an unspecified address is no destination", 3),
         (["-x", "socks5h://127.0.0.1:9"], "0.0.0.0:80: allowed: no rule is against it", 0),
+        (["-x", "socks5h://127.0.0.1:9", "--deny", "127.0.0.0/8"], "127.1:80: refused: deny 127.0.0.0/8", 3),
         (["--route", "*:25 block"], "192.0.2.1:25: refused: route *:25 block", 3),
         (["--route", "*:25 block"], "192.0.2.1:26: allowed: no rule is against it", 0),
         (["--route", "*:25 block", "--deny", "*:25"], "192.0.2.1:25: refused: deny *:25", 3),
@@ -388,6 +390,22 @@ def test_workers_share_a_port_and_are_started_again(program, target):  # noqa: F
     told(pysocksd)
     assert pysocksd.stop()[0] == 0
     assert not any(os.path.exists(f"/proc/{pid}/task") for pid in workers)
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(program):
+    pysocksd = program("-l", "127.0.0.1:0", "--workers", "2")
+    pysocksd.listening()
+    workers = [int(pid) for pid in line_with(pysocksd, "2 workers").rpartition(": ")[2].split(", ")]
+    os.kill(workers[0], signal.SIGKILL)
+    line_with(pysocksd, "started again")
+    # One of the first, and one that was started later.
+    while len(living := children(pysocksd.process) - {workers[0]}) < 2:
+        pass
+    ended = [os.pidfd_open(pid) for pid in living]
+    pysocksd.process.kill()
+    for fd in ended:
+        assert select.select([fd], [], [], 30)[0], "a worker goes on"
+        os.close(fd)
 
 
 def test_workers_that_cannot_serve_are_not_started_again():

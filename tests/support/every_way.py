@@ -23,7 +23,7 @@ OPTIONS = {"refuse": ("--children", "refuse"), "warn": ("--children", "warn")}
 # The Python of the ways of `newest`.
 NEWEST = "3.15"
 # What may leave directly.
-DIRECT = ("told of",)
+DIRECT = ("warned",)
 
 
 class Way(NamedTuple):

@@ -5,12 +5,12 @@
 2. The first reply makes the placeholder readable. The program's next call of accept(), listen() or
    getsockname() puts the control connection on the descriptor. The background thread does not: a thread of
    the program that sleeps in poll(2) on the one file would not be woken by what arrives on the other.
-3. The second reply makes the control connection readable, as a peer makes a listening socket readable.
-accept()
-   (``accepting``) reads the reply, and returns the connection under a new descriptor. The program's own gets
-   a placeholder again, which is readable: a program that goes on listening calls accept() again, at which the
-   proxy is asked once more. For a program that closes the socket after one peer, as for an FTP transfer, the
-   proxy is not asked a second time; nor for an event loop that calls accept() until EAGAIN, before it polls.
+3. The second reply makes the control connection readable, as a peer makes a listening socket readable. The
+   program calls accept(), which reads the reply (``accepting``), and returns the connection under a new
+   descriptor. The program's own gets a placeholder again, which is readable: a program that goes on listening
+   calls accept() again, at which the proxy is asked once more. For a program that closes the socket after one
+   peer, as for an FTP transfer, the proxy is not asked a second time; nor for an event loop that calls
+   accept() until EAGAIN, before it polls.
 4. An error is reported by the next accept(), by SO_ERROR, or by a listen() that waits. Then nothing is
    readable, and another accept() or listen() asks the proxy again.
 5. When the proxy ends a port without a peer, it is asked for another (``failures``). A program that polls is

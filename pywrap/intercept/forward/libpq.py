@@ -111,3 +111,17 @@ def forwarded(
         "port": ",".join(str(place[1]) for place in places),
     }
     return {**parameters, **new, "gssencmode": "disable"}
+
+
+def settle(ports: list[Forward | None], keep: bool = True) -> None:
+    """After libpq has connected: have each port close by itself, as ``Forward.settle`` says."""
+    for each in ports:
+        if each is not None:
+            each.settle(keep)
+
+
+def close(ports: list[Forward | None]) -> None:
+    """After libpq has failed to connect: close the ports."""
+    for each in ports:
+        if each is not None:
+            each.close()

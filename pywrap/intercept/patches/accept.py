@@ -16,6 +16,7 @@ _registry: SocketRegistry
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace ``_accept`` of the socket class in ``module``, which is ``socket``."""
     global _registry
     _registry = registry
     patches.replace(module.socket, "_accept", _accept)

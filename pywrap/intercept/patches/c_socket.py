@@ -29,6 +29,7 @@ _functions: dict[str, Any] = {}
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Put the derived class into ``_socket``; ``module`` is ``socket``, already patched."""
     global _functions
     functions = _functions = {name: vars(module.socket)[name] for name in SAME}
     functions["close"] = with_state(lifecycle.close, originals.close, _real=originals.close)

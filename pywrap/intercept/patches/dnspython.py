@@ -34,6 +34,7 @@ _TTL = 60
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Patch the resolvers of ``module``, ``dns.resolver``. ``current()``: the runtime, or None."""
     # Before version 2.4, dnspython had no classes for name servers, only texts.
     servers: Any = sys.modules.get("dns.nameserver")
     if servers is None:

@@ -1,9 +1,9 @@
-"""What gevent and eventlet have kept, in a program that has imported them before ``install()``.
+"""Replaces functions that gevent and eventlet have kept, where they were imported before ``install()``.
 
 gevent's sockets derive from the C class, and eventlet's from a second ``socket`` module. Both have modules
-that have bound functions of ``os``, ``subprocess`` and ``_socket``. That the modules of Python are patched
-below theirs is ``pywrap.green_patches``. eventlet's own look-ups, by datagrams, are replaced by Python's in
-any case.
+that have bound functions of ``os``, ``subprocess`` and ``_socket``. ``pywrap.green_patches`` makes our
+patches of Python's modules stand below theirs. eventlet's own look-ups, by datagrams, are replaced by
+Python's in any case.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
 
 _GEVENT_SOCKETS = "gevent._socket3"
-# eventlet's second modules.
+# The beginning of the names of eventlet's second modules.
 _SECOND = "__original_module_"
 _KEEPERS = ("gevent.", "eventlet.", _SECOND, "__patched_module_")
 
-# eventlet's resolver, and Python's as eventlet has it without that.
+# eventlet's resolver, and the module that eventlet uses without it.
 _GREENDNS, _WITHOUT_IT = "eventlet.support.greendns", "eventlet.green._socket_nodns"
 _RESOLVES = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
@@ -39,6 +39,7 @@ def install(
     patch_select: Callable[[Any], None],
     patch_socket: Callable[[Any], None],
 ) -> None:
+    """Replace the kept functions, and patch the second modules by ``patch_select`` and ``patch_socket``."""
     for name, patch in (("select", patch_select), ("socket", patch_socket)):
         if _SECOND + name in sys.modules:
             patch(sys.modules[_SECOND + name])
@@ -51,11 +52,11 @@ def install(
 
 
 def refuse_greendns(patches: originals.Patches) -> None:
-    """Put Python's look-ups into the place of those of eventlet's resolver."""
+    """Replace the look-ups of eventlet's resolver by Python's."""
     greendns: Any = sys.modules.get(_GREENDNS)
     if greendns is not None:
         plain = sys.modules[_WITHOUT_IT]
-        # It may have patched ``socket`` already.
+        # eventlet may have patched ``socket`` already.
         users = [sys.modules[name] for name in ("eventlet.green.socket", "socket") if name in sys.modules]
         _rebind(patches, users, ((getattr(greendns, name), getattr(plain, name)) for name in _RESOLVES))
 
@@ -70,7 +71,7 @@ def _rebind(patches: originals.Patches, keepers: list[Any], pairs: Iterable[tupl
 
 
 def _replaced() -> Iterator[tuple[Any, Any]]:
-    """Functions that others may have bound, and what is in their place."""
+    """Pairs of an original function, which others may have bound, and its replacement."""
     for name in ("getaddrinfo", *COPIED):
         yield getattr(originals, name), getattr(_socket, name)
     yield originals.dup, lifecycle.dup

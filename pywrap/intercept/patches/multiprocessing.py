@@ -26,6 +26,7 @@ _registry: SocketRegistry | None = None
 
 
 def install(patches: Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace the reducers of sockets in ``module``, which is ``multiprocessing.reduction``."""
     global _registry
     _registry = registry
     reducers, plain = module.ForkingPickler._extra_reducers, module._reduce_socket

@@ -15,10 +15,9 @@ import errno
 import os
 import sys
 
-from pywrap.intercept import originals
 from pywrap.intercept.forward import libpq
 from pywrap.intercept.forward.forwarder import is_forwarded
-from pywrap.intercept.own_socket import own
+from pywrap.intercept.own_socket import Own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.forward.forwarder import Forward
-    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.runtime import Runtime
 
@@ -38,6 +36,7 @@ _INTERVAL = 0.1
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Patch ``module``, of psycopg. ``current()``: the runtime, or None."""
     if module.__name__ == "psycopg._connection_base":
         patches.replace(module.BaseConnection, "cancel", _cancel(module.BaseConnection.cancel))
         return
@@ -93,13 +92,9 @@ def _connect(
         text = texts.make_conninfo(**libpq.forwarded(parameters, hosts, forwards))
         made = yield from original(text, *args, **options)
     except BaseException:
-        for each in forwards:
-            if each is not None:
-                each.close()
+        libpq.close(forwards)
         raise
-    for each in forwards:
-        if each is not None:
-            each.settle()
+    libpq.settle(forwards)
     return made
 
 
@@ -118,4 +113,4 @@ def _connected(host: str, port: int) -> Generator[Any, Any, Own]:
             raise OSError(number, os.strerror(number))
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         fd = sock.detach()
-        return own(originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=fd))
+        return Own(_socket.AF_INET, _socket.SOCK_STREAM, 0, fd)

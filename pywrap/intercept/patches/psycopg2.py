@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``_connect`` in ``module``, which is psycopg2. ``current()``: the runtime, or None."""
     original, extensions, error = module._connect, module.extensions, module.OperationalError
     derived: dict[Any, Any] = {}
 
@@ -46,14 +47,10 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
             text = extensions.make_dsn(**libpq.forwarded(parameters, hosts, forwards))
             made = original(text, cls, **options)
         except BaseException:
-            for each in forwards:
-                if each is not None:
-                    each.close()
+            libpq.close(forwards)
             raise
-        for each in forwards:
-            if each is not None:
-                # cancel() of any other class is then refused; it would otherwise wait for ever.
-                each.settle(keep=False)
+        # Without ``keep``, cancel() of any other class is refused; it would otherwise wait for ever.
+        libpq.settle(forwards, keep=False)
         if type(made) in derived.values():
             made._dsn_before_pysocksify = dsn
         return made

@@ -31,6 +31,7 @@ TTL = 60
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``Channel`` in ``module``, which is pycares. ``current()``: the runtime, or None."""
     patches.replace(module, "Channel", channel_class(module, current))
 
 

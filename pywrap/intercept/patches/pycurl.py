@@ -35,6 +35,7 @@ _KEPT = ("PRE_PROXY", "NOPROXY", "OPENSOCKETFUNCTION")
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``Curl`` and ``CurlMulti`` in ``module``, pycurl. ``current()``: the runtime, or None."""
     curl = _curl_class(module, current)
     patches.replace(module, "CurlMulti", _multi_class(module.CurlMulti, curl))
     patches.replace(module, "Curl", curl)

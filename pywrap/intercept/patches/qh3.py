@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``UdpSocketState`` in ``module``, qh3's transport. ``current()``: the runtime, or None."""
     if hasattr(module, "_UdpSocketState"):
         patches.replace(module, "_UdpSocketState", UdpSocketState)
     hazmat = sys.modules["qh3._hazmat"]

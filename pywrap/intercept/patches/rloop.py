@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace methods of the loop in ``module``, ``rloop.loop``. ``current()``: the runtime, or None."""
     cls = module.RLoop
     registrations.install(patches, cls)
     endpoint = datagram_endpoint.create_datagram_endpoint(cls.create_datagram_endpoint)

@@ -24,6 +24,7 @@ _KEPT = {
 
 
 def install(patches: originals.Patches, module: Any, roots: list[type]) -> None:
+    """Patch ``module``, which is ``trio._socket``. ``roots``: the patched socket classes."""
     for function in vars(module._SocketType).values():
         for cell in getattr(function, "__closure__", None) or ():
             kept = cell.cell_contents

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``Loop`` in ``module``, which is ``uvloop``. ``current()``: the runtime, or None."""
     cls = module.Loop
     registrations.install(patches, cls)
     for name, new in (

@@ -38,8 +38,8 @@ _LITERALS: tuple[bytes, SockAddr] = (b"", ())
 
 
 class Channel:
-    """``chain`` is the chain's name. ``association`` is None until it is open; ``relay`` is the address of
-    its first relay, in the family of the socket.
+    """One channel. ``chain``: the name of the chain. ``association``: None until it is set up. ``relay``: the
+    address of its first relay, in the family of the socket.
 
     ``is_from_beyond``: can a datagram from an address come through the chain (``tunnel.routes``)? ``task``:
     the background thread's, that opens an association. ``queue``: datagrams with headers that wait for it,
@@ -59,7 +59,7 @@ class Channel:
         "ended",
         "has_port",
         "is_recycled",
-        "is_opening",
+        "is_being_set_up",
         "kept",
         "queue",
         "queued",
@@ -78,8 +78,8 @@ class Channel:
         # The association before, until the program has got the error that it has ended.
         self.ended: Association | None = None
         self.task: Task | None = None
-        # Is a thread of the program's opening one?
-        self.is_opening = False
+        # Whether a thread of the program is setting an association up.
+        self.is_being_set_up = False
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
@@ -100,7 +100,7 @@ class Channel:
     @property
     def is_busy(self) -> bool:
         """Is an association being opened?"""
-        return self.is_opening or self.task is not None
+        return self.is_being_set_up or self.task is not None
 
     def takes(self, destination: Endpoint, header: bytes, address: SockAddr) -> bool:
         """Can answers of ``destination``, the program's ``address``, be told from others in this channel?"""

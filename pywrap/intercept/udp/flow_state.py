@@ -1,4 +1,4 @@
-"""What the parts of one flow share (``flow``)."""
+"""The state that the parts of one flow share (``flow``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Route: TypeAlias = tuple[Channel | None, Any]
 
     class Table(Protocol):
-        """Where flows are found by the inode of their file (``flow_table``)."""
+        """The table in which flows are found by the inode of their file (``flow_table``)."""
 
         request_ports: RequestPorts
 
