@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import every_way
 from tests.support.confined import need
-from tests.support.run import ROOT, run
+from tests.support.run import ROOT, interpreters, run
 
 # Those of `tools` install much: scripts/children runs them too.
 RUNS = ("command", "refuse", "warn", "c", "install")
@@ -43,18 +43,31 @@ def test_the_table_has_enough_ways():
 
 
 def test_no_child_is_silent(asked, network, sniffer, folder):
-    sniffer.leaks()
     portions = [(each, (0, 1)) for each in RUNS[1:]] + [("command", (part, PARTS)) for part in range(PARTS)]
+    check(asked, network, sniffer, folder, portions)
+
+
+def test_no_child_of_the_newest_python_is_silent(asked, network, sniffer, folder):
+    python = interpreters().get(every_way.NEWEST)
+    if python is None:
+        pytest.skip(f"no CPython {every_way.NEWEST} on this machine")
+    check(asked, network, sniffer, folder, [("newest", (part, PARTS)) for part in range(PARTS)], python)
+
+
+def check(asked, network, sniffer, folder, portions, python=sys.executable):
+    """Each way of ``portions``, runs and the parts of them, ends as the table says."""
+    sniffer.leaks()
     started = []
     for each, part in portions:
         place = folder / f"{each}-{part[0]}"
         place.mkdir()
-        started.append(every_way.start(network, each, place, part=part))
+        started.append(every_way.start(network, each, place, python, part))
     found = {}
     for process in started:
         found |= every_way.outcomes(process)
     leaks, text = sniffer.leaks(), asked.read_text()
-    ways = [way for way in every_way.ways() if way.run in RUNS]
+    runs = {each for each, _ in portions}
+    ways = [way for way in every_way.ways() if way.run in runs]
     assert sorted(found) == sorted(way.name for way in ways)
     wrong = {
         way.name: each for way in ways if (each := every_way.wrong(way, found[way.name][0], leaks, text))

@@ -20,6 +20,8 @@ from tests.support.run import PROGRAMS, ROOT, environment
 
 NET = "10.3.0.0/16"
 OPTIONS = {"refuse": ("--children", "refuse"), "warn": ("--children", "warn")}
+# The Python of the ways of `newest`.
+NEWEST = "3.15"
 # What may leave directly.
 DIRECT = ("warned",)
 
@@ -83,7 +85,7 @@ def start(
 
 def outcomes(process: subprocess.Popen[str]) -> dict[str, tuple[str, str]]:
     """By the name of each way: what became of the child, and what was said."""
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=1500)
     try:
         found: dict[str, tuple[str, str]] = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
