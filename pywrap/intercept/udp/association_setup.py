@@ -213,8 +213,7 @@ class Associations:
             association.close()
             raise
         family = state.kernel.family if state.kernel.v6_socket is None else _socket.AF_INET6
-        channel.relay = relay_address(association.relay, family)
-        channel.association = association
+        channel.use(association, relay_address(association.relay, family))
         state.relays[channel.relay] = channel
         self._runtime.registry.allow(channel.relay)
         self._watch(channel)
@@ -225,6 +224,7 @@ class Associations:
         if ":" in association.relay.host:
             if not state.is_ipv6:
                 state.kernel.move_to_ipv6()
+                state.forget_usual()
         elif state.is_ipv6:
             try:
                 state.kernel.admit_ipv4()

@@ -9,6 +9,7 @@ What waits to be sent when the program closes its socket is still sent, as the k
 from __future__ import annotations
 
 from pywrap.errors import to_oserror
+from pywrap.intercept.udp.channel import Usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Closing:
             self._runtime.registry.disallow(channel.relay)
             channel.ended = channel.association
         channel.association = None
+        channel.usual = Usual()
         channel.queue, channel.queued = [], 0
 
     def _give_up_all(self) -> None:

@@ -24,6 +24,7 @@ from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.udp.association_setup import Associations
+from pywrap.intercept.udp.channel import ABANDONED
 from pywrap.intercept.udp.closing import Closing
 from pywrap.intercept.udp.flow_state import FlowState
 from pywrap.intercept.udp.kernel_socket import KernelSocket
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Flow:
-    """``table`` is where it will be found."""
+    """``table`` is where it will be found. ``latest``: the channel of the last datagram that was sent."""
 
     def __init__(self, runtime: Runtime, sock: _socket.socket, table: Table) -> None:
         self.kernel = KernelSocket(sock, table.renumber)
@@ -53,8 +54,7 @@ class Flow:
         self.receiver = Receiver(state, self.closing, accepts_unsolicited=is_bound)
         self.routing = Routing(state, self.closing, self.receiver)
         self._associations = Associations(state, self.closing)
-        # The channel of the last datagram.
-        self._latest: Channel | None = None
+        self.latest = ABANDONED
 
     # ------------------------------------------------------------ for the registry
 
@@ -95,6 +95,7 @@ class Flow:
         if channel is None:
             originals.connect(sock, header)
             state.peer = state.route = None
+            state.forget_usual()
             return
         try:
             originals.getpeername(sock)
@@ -107,6 +108,7 @@ class Flow:
                 self.kernel.wake()
                 self.kernel.refresh()
         state.peer, state.route = channel.source(header, unpack_header(header).endpoint), route
+        state.forget_usual()
 
     def local_name(self, name: SockAddr) -> SockAddr:
         """What getsockname() returns, where the kernel says ``name``.
@@ -124,8 +126,18 @@ class Flow:
 
     # ------------------------------------------------------------ sending
 
-    def send(self, sock: _socket.socket, data: Any, route: Route, flags: int = 0, ancillary: Any = ()) -> int:
-        """Send one datagram through a channel; the result is the size of its payload."""
+    def send(
+        self,
+        sock: _socket.socket,
+        data: Any,
+        route: Route,
+        flags: int = 0,
+        ancillary: Any = (),
+        address: Any = None,
+    ) -> int:
+        """Send one datagram through a channel; the result is the size of its payload. ``address``: what the
+        program calls the destination, None for the peer.
+        """
         channel, header = route
         assert channel is not None, "the caller sends directly"
         try:
@@ -141,10 +153,11 @@ class Flow:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
-        if channel is not self._latest:
+        if channel is not self.latest:
             # Stamp only when the socket switches channels, which saves a monotonic() for each datagram.
-            self._latest = channel
+            self.latest = channel
             channel.used = monotonic()
+        usual = channel.usual
         association = channel.association
         if association is None or self.state.error is not None or self.state.is_closed:
             association = self._associations.associate(sock, message, channel, flags)
@@ -157,10 +170,12 @@ class Flow:
                 originals.sendmsg(by, [packet], ancillary, flags, channel.relay)
             else:
                 originals.sendto(by, packet, flags, channel.relay)
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             raise
         except OSError as err:
             raise _in_words(err, channel) from err
+        if self.kernel.v6_socket is None:
+            usual.add_destination(route if address is None else address, association.prefix + header)
         return size
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:

@@ -37,7 +37,7 @@ _SLICE = 0.5
 
 class Receiver:
     """The receiving side of a flow. ``accepts_unsolicited``: its socket takes datagrams from all direct
-    sources.
+    sources. ``margin``: bytes that the headers of a datagram may have.
     """
 
     def __init__(self, state: FlowState, closing: Closing, accepts_unsolicited: bool) -> None:
@@ -46,8 +46,7 @@ class Receiver:
         self._accepts_unsolicited = accepts_unsolicited
         # By source: are its datagrams for the program?
         self._known: dict[SockAddr, bool] = {}
-        # Bytes that the headers of a datagram may have.
-        self._margin = 0
+        self.margin = 0
 
     def allow_source(self, source: SockAddr) -> None:
         """The program sends to ``source`` directly: its datagrams are for the program."""
@@ -57,12 +56,17 @@ class Receiver:
 
     def reserve_header(self, headers: int) -> None:
         """Datagrams with ``headers`` bytes before the payload may arrive from now on."""
-        self._margin = max(self._margin, headers)
+        self.margin = max(self.margin, headers)
 
     def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, SockAddr]:
         """One datagram for the program, of which ``size`` bytes are wanted; it may be longer."""
         data, _, _, source = self._next(_recvfrom, sock, size, flags)
         return data, source
+
+    def sort(self, data: bytes, source: SockAddr) -> tuple[bytes, SockAddr] | None:
+        """What ``data`` is for the program, and from where; None when it is not for the program."""
+        found = self._for_program((data, (), 0, source), 0)
+        return None if found is None else (found[0], found[3])
 
     def receive_message(
         self, sock: _socket.socket, size: int, ancillary: int, flags: int
@@ -98,7 +102,7 @@ class Receiver:
                     raise error
             handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
             try:
-                message = take(handle, size + self._margin, flags, ancillary)
+                message = take(handle, size + self.margin, flags, ancillary)
             except BlockingIOError:
                 if until is None:
                     raise
@@ -137,7 +141,7 @@ class Receiver:
         try:
             # Not by the program's object: with a timeout, C would poll and receive until that is over.
             while True:
-                message = take(sock, size + self._margin, flags | _socket.MSG_DONTWAIT, ancillary)
+                message = take(sock, size + self.margin, flags | _socket.MSG_DONTWAIT, ancillary)
                 if message[3] is None:
                     return None
                 found = self._for_program(message, flags)
@@ -156,7 +160,8 @@ class Receiver:
         if channel is None:
             found = self._past_relays(data, source)
         else:
-            found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK))
+            usual = channel.usual
+            found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK), usual)
         return None if found is None else (found[0], extra, got, found[1])
 
     def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, SockAddr] | None:

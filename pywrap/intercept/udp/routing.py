@@ -104,6 +104,7 @@ class Routing:
             # Now, rather than in the middle of a recvfrom().
             with runtime.registry.lock:
                 state.kernel.move_to_ipv6()
+                state.forget_usual()
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:
