@@ -277,13 +277,15 @@ def _announced(name: str) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == _SYMBOL:
-        _looked_up(args[1])
+    if event not in WATCHED:
+        if event == _SYMBOL:
+            _looked_up(args[1])
         return
-    if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
-        return
-    if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
-        # Each datagram that we send to a relay comes by here.
+    if event in _TO_RELAY:
+        if _registry is not None and _registry.is_relay(args[1]):
+            # Each datagram that we send to a relay comes by here.
+            return
+    elif event == "socket.__new__" and args[1] != AF_PACKET:
         return
     if _runtime is not None and event == "socket.connect":
         if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:
