@@ -24,7 +24,7 @@ from pywrap.intercept.derived_class import MARK, Classes
 from pywrap.intercept.socket_inodes import inode
 from pywrap.intercept.udp.flow import Flow
 from pywrap.intercept.udp.flow_table import FlowTable, table_of
-from pywrap.intercept.udp.straight_datagrams import recv, recvfrom, send, sendto
+from pywrap.intercept.udp.straight_datagrams import receiving, sending
 from pywrap.tunnel.attempt import POLLIN
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ _IDLE = 5.0
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
 
 # By the names of the methods, what makes those of the straight road.
-_STRAIGHT: dict[str, Any] = {"recv": recv, "recvfrom": recvfrom, "send": send, "sendto": sendto}
+_STRAIGHT: dict[str, Any] = {"recv": receiving, "recvfrom": receiving, "send": sending, "sendto": sending}
 
 # The attribute of a derived class that has its ``_Binding``.
 _BINDING = "_pysocksify_binding"

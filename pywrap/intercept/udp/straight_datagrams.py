@@ -19,125 +19,82 @@ from pywrap.socks.datagram import LONGEST_PAYLOAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable, Mapping
     from typing import Any, Protocol, TypeAlias
 
     from pywrap.intercept.udp.flow import Flow
-    from pywrap.intercept.udp.flow_state import SockAddr
 
     Method: TypeAlias = Callable[..., Any]
 
     class Place(Protocol):
-        """A name of the class that the methods stand in front of. ``known``: what ``attributes`` has there,
-        unless the program has put it there.
+        """``name`` among the ``attributes`` of the class that the methods stand in front of. ``known``: what
+        is there, unless the program has put it there.
         """
 
+        name: str
         attributes: Mapping[str, Any]
         known: Any
 
 
-# Each of these makes a method. ``place``: where it stands; ``flows``: by the ids of sockets; ``general``: the
-# method for everything else.
+# Each of these makes two methods. ``place``: where the method stands; ``flows``: by the ids of sockets;
+# ``general``: the method for everything else.
 
 
-def sendto(place: Place, flows: Mapping[int, Flow], general: Method) -> Method:
-    """sendto(data, address)."""
-    of_program = place.attributes.get
+def sending(place: Place, flows: Mapping[int, Flow], general: Method) -> Method:
+    """sendto(data, address), or send(data)."""
+    name, of_program, c_sendto = place.name, place.attributes.get, originals.sendto
+    count = 2 if name == "sendto" else 1
 
     def straight(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 2 and not kwargs and of_program("sendto") is place.known:
+        if len(args) == count and not kwargs and of_program(name) is place.known:
             flow = flows.get(id(self))
-            if flow is not None and _send(self, flow, args[0], args[1]):
-                return len(args[0])
+            if flow is not None and type(args[0]) is bytes and len(args[0]) <= LONGEST_PAYLOAD:
+                usual = flow.latest.usual
+                try:
+                    # Of a socket that is not connected through a chain the route is None, and not found.
+                    front = usual.to[args[1] if count == 2 else flow.state.route]
+                    c_sendto(self, front + args[0], usual.relay)
+                    return len(args[0])
+                except (BlockingIOError, TimeoutError):
+                    raise
+                except (KeyError, TypeError, OSError):
+                    # An error is the same for the general method, which has words for it.
+                    pass
         return general(self, *args, **kwargs)
 
     return straight
 
 
-def send(place: Place, flows: Mapping[int, Flow], general: Method) -> Method:
-    """send(data)."""
-    of_program = place.attributes.get
+def receiving(place: Place, flows: Mapping[int, Flow], general: Method) -> Method:
+    """recvfrom(size), or recv(size)."""
+    name, of_program, c_recvfrom = place.name, place.attributes.get, originals.recvfrom
+    has_source = name == "recvfrom"
 
     def straight(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and of_program("send") is place.known:
+        if len(args) == 1 and not kwargs and of_program(name) is place.known:
             flow = flows.get(id(self))
-            # Connected through a chain: the route; otherwise None, by which nothing is found.
-            if flow is not None and _send(self, flow, args[0], flow.state.route):
-                return len(args[0])
-        return general(self, *args, **kwargs)
-
-    return straight
-
-
-def _send(sock: _socket.socket, flow: Flow, data: Any, address: Any) -> bool:
-    """Send ``data``, if a datagram has gone to ``address`` before. Has it been sent?"""
-    usual = flow.latest.usual
-    try:
-        front = usual.to[address]
-        if type(data) is not bytes or len(data) > LONGEST_PAYLOAD:
-            return False
-        originals.sendto(sock, front + data, usual.relay)
-    except (BlockingIOError, TimeoutError):
-        raise
-    except (KeyError, TypeError, OSError):
-        # An error is the same for the general method, which has words for it.
-        return False
-    return True
-
-
-def recvfrom(place: Place, flows: Mapping[int, Flow], general: Method) -> Method:
-    """recvfrom(size)."""
-    of_program = place.attributes.get
-
-    def straight(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and of_program("recvfrom") is place.known:
-            flow = flows.get(id(self))
-            if flow is not None:
-                found = _receive(self, flow, args[0])
+            size = args[0]
+            if flow is not None and type(size) is int and size > 0:
+                usual = flow.latest.usual
+                handle = flow.kernel.handles.get(originals.fileno(self))
+                if handle is None:
+                    return general(self, size)
+                try:
+                    data, source = c_recvfrom(handle, size + flow.receiver.margin)
+                except BlockingIOError:
+                    if not originals.gettimeout(self) and flow.latest.usual.relay:
+                        raise
+                    # There is a time limit; or the file was shut down, and there is another error to raise.
+                    return general(self, size)
+                end = usual.size
+                known = usual.sources.get(data[:end])
+                if known is not None and source == usual.relay:
+                    payload = data[end : end + size]
+                    return (payload, known) if has_source else payload
+                # Without a source, the file was shut down.
+                found = flow.receiver.sort(data, source) if source is not None else None
                 if found is not None:
-                    return found
+                    return (found[0][:size], found[1]) if has_source else found[0][:size]
         return general(self, *args, **kwargs)
 
     return straight
-
-
-def recv(place: Place, flows: Mapping[int, Flow], general: Method) -> Method:
-    """recv(size)."""
-    of_program = place.attributes.get
-
-    def straight(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and of_program("recv") is place.known:
-            flow = flows.get(id(self))
-            if flow is not None:
-                found = _receive(self, flow, args[0])
-                if found is not None:
-                    return found[0]
-        return general(self, *args, **kwargs)
-
-    return straight
-
-
-def _receive(sock: _socket.socket, flow: Flow, size: Any) -> tuple[bytes, SockAddr] | None:
-    """A datagram for the program; None where the general method has to look."""
-    usual = flow.latest.usual
-    handle = flow.kernel.handles.get(originals.fileno(sock))
-    if handle is None or type(size) is not int or size <= 0:
-        return None
-    try:
-        data, source = originals.recvfrom(handle, size + flow.receiver.margin)
-    except BlockingIOError:
-        if not originals.gettimeout(sock) and flow.latest.usual.relay:
-            raise
-        # There is a time limit; or the file was shut down, and there is another error to raise.
-        return None
-    if source == usual.relay:
-        end = usual.size
-        known = usual.sources.get(data[:end])
-        if known is not None:
-            return data[end : end + size], known
-    if source is None:
-        # The file was shut down.
-        return None
-    found = flow.receiver.sort(data, source)
-    return None if found is None else (found[0][:size], found[1])

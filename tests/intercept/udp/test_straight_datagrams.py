@@ -140,6 +140,28 @@ def test_a_limit_of_the_kernels_own_is_waited_for_once(proxy, echo):
     assert talk(proxy, program, echo.host, echo.port) == {"error": "BlockingIOError", "limits": 1}
 
 
+def test_a_send_that_has_waited_long_enough_says_so_on_either_road(proxy, echo):
+    def program(host, port):
+        from pywrap.intercept import originals
+
+        real, is_full = originals.sendto, []
+
+        def sendto(*args):
+            if is_full:
+                raise TimeoutError("timed out")
+            return real(*args)
+
+        # A network that takes nothing more; the loopback interface takes everything.
+        originals.sendto = sendto
+        sock = usual(host, port)
+        is_full.append(True)
+        straight, general = (outcome(sock.sendto, b"x", *rest, (host, port)) for rest in ((), (0,)))
+        say(straight=straight, general=general)
+
+    error = ["TimeoutError", None, "timed out"]
+    assert talk(proxy, program, echo.host, echo.port) == {"straight": error, "general": error}
+
+
 def test_strangers_are_dropped_whatever_their_datagrams_begin_with(proxy, echo):
     def program(host, port):
         sock = usual(host, port)
