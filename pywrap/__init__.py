@@ -1,7 +1,7 @@
 """Send a Python program's traffic through SOCKS proxies. The command is ``pysocksify``.
 
-In scripts, ``import pywrap.auto`` takes the settings from the same configuration files as the command;
-``pywrap.install("socks5h://127.0.0.1:9050")`` says them.
+In scripts, ``import pywrap.auto`` reads the same configuration files as the command;
+``pywrap.install("socks5h://127.0.0.1:9050")`` takes the settings as arguments.
 """
 
 from __future__ import annotations
@@ -32,23 +32,27 @@ def install(
     """Send this process's traffic through proxies from now on, as ``pysocksify`` would.
 
     ``proxy``: a URL, or the URLs of a chain, nearest first. ``config``: a configuration file; when neither is
-    given, one is searched for as the command does. ``direct``, ``route`` and ``dnat`` are texts of the
-    command's options, one or several. ``children``: what this process starts is covered as well; a text is
-    the option ``--children``, about those that are not Python. ``settings`` are its other options, with
-    underscores for dashes (``pysocksify --help`` lists them): numbers for times (seconds), truth values for
-    on and off, texts for the rest, None for what is not decided here. ``verbosity`` from -1 to 2 is its -q,
-    -v and -vv. Connections that exist already stay as they are. Variables that name proxies are hidden from
-    ``os.environ``, unless ``keep_env``.
+    given, one is searched for as the command does. ``direct``, ``route`` and ``dnat``: one or several values
+    of the command's options. ``children``: whether programs that this process starts are covered as well; a
+    text is a value of the option ``--children``, about those that are not Python. ``settings``: the other
+    options, with underscores for dashes (``pysocksify --help`` lists them): numbers for times (seconds),
+    truth values for on and off, texts for the rest, None to leave an option out. ``verbosity`` from -1 to 2
+    stands for -q, -v and -vv. Connections that exist already stay as they are. Variables that name proxies
+    are hidden from ``os.environ``, unless ``keep_env``.
 
     Raises:
         TypeError: there is no such setting.
         pywrap.errors.ConfigError: the settings are wrong, or name no proxy.
-        RuntimeError: it is installed already, here or by the command; or this Python runs without the GIL.
+        RuntimeError: pysocksify is installed already, here or by the command; or this Python runs without the
+            GIL.
     """
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError("pywrap needs the GIL: run this free-threaded Python with -X gil=1")
-    # Here, not on top: the command has read its settings elsewhere, and a start must be quick.
-    from pywrap import intercept
+    # Imported here, not on top: the command does not need these modules, and a start must be quick.
+    from pywrap import green_patches
+
+    with green_patches.taken_off():
+        from pywrap import intercept
     from pywrap.config import variables
     from pywrap.config.arguments import NAMES, Arguments
     from pywrap.config.search import load
@@ -78,7 +82,7 @@ def install(
         say=lambda text: messages.say(0, text),
     )
     for hop in loaded.secured_hops:
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
         from pywrap.errors import ConfigError
 
         message, hint = needs_relay(hop)
@@ -95,7 +99,7 @@ def install(
 
 
 def _handed_over(settings: Settings) -> Callable[[], str]:
-    """What gives the value of the environment variable that children read ``settings`` from."""
+    """A function that returns the value of the environment variable by which children get ``settings``."""
     values: list[str] = []
 
     def handed() -> str:
@@ -115,7 +119,7 @@ def _several(texts: str | Sequence[str]) -> Sequence[str]:
 
 
 def uninstall() -> None:
-    """Take everything back: what connects from now on connects directly. May be called twice."""
+    """Undo ``install``: connections from now on are direct. May be called twice."""
     from pywrap import intercept
     from pywrap.config import variables
 

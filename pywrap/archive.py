@@ -1,16 +1,18 @@
-"""Loads our modules, whose code is in one file for each stage of a run: an archive.
+"""Loads our modules from archives: files with the code of all modules that a stage of a run needs.
 
-Python looks for a module in folders and reads a file of its own for each: some 15 system calls and 0.1 ms,
-where executing it takes a tenth of that. So the launcher writes the code of those that are needed together
-(``pywrap.launch.archives``) beside their .pyc, where only a user may write that may change the modules.
-With it is the time and the size of its source, as in a .pyc: a module that has changed since, or is in no
-archive, is loaded as Python loads it.
+Python searches folders for each module and reads a file for it: some 15 system calls and 0.1 ms, where
+executing the module takes a tenth of that. So the launcher writes the code of modules that are needed
+together into one file (``pywrap.launch.archives``) beside their .pyc files, into a folder that only users can
+change who can change the modules. With each module is the time and the size of its source, as in a .pyc: a
+module that has changed since, or is in no archive, is loaded as Python loads it.
 
-The finders of ``sys.meta_path`` are not called for our modules: one of the program's may open connections.
-Nor does ``sys.modules`` need to have them: one may take them out, and empty the paths of packages (pex).
-A module enters ``sys.modules`` after its execution (``pywrap.intercept.loading`` has why); a package before.
+The finders of ``sys.meta_path`` are not called for our modules, since a finder of the program may open
+connections. Nor need our modules stay in ``sys.modules``: a program may remove them, and empty the paths of
+packages (pex). A module enters ``sys.modules`` after its execution (``pywrap.intercept.loading`` has the
+reason); a package before.
 
-Executed before all other modules of ours, and not by itself: so without the import of ``__future__``.
+This module is executed before all our other modules, so it cannot load them, and does not import
+``__future__``.
 """
 
 import builtins
@@ -31,21 +33,23 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any, TypeAlias
 
-    # Of a module: its file, below FOLDER; the time (ns) and the size of that; its code.
+    # One module: its file, below FOLDER; the time (ns) and the size of that file; its code.
     Entry: TypeAlias = tuple[str, int, int, CodeType]
 
 _PACKAGE = "pywrap"
 _OURS = _PACKAGE + "."
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-# The entries of the archives that were read whose module is not loaded yet, by its name.
+# The entries of archives that were read, by the names of their modules, until these are loaded.
 _entries: "dict[str, Entry]" = {}
-# The names of what has been executed here.
+# What was in an archive, by its stage, until its entries are among those.
+_unpacked: "dict[str, tuple[Any, dict[str, Entry]]]" = {}
+# The names of the modules that were executed here.
 loaded: list[str] = []
-# All modules of ours by their names, and where those of a package are.
+# All our modules by their names; and the folders of packages.
 _modules: "dict[str, Any]" = {}
 _folders: dict[str, list[str]] = {}
-# The stages whose archive is not there, and the modules whose code in it is not that of their file.
+# The stages without an archive, and the modules whose code in an archive is not that of their file.
 missing: list[str] = []
 
 
@@ -53,31 +57,41 @@ def path_of(stage: str) -> str:
     """The file of the archive of ``stage`` for this interpreter; "" where it keeps no .pyc files."""
     if sys.implementation.cache_tag is None:
         return ""
-    # In the folder that Python itself would choose, which the user may have moved.
+    # In the folder that Python itself would choose for .pyc files, which the user may have moved.
     return cache_from_source(os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
 
 
 def head() -> "tuple[bytes, str]":
-    """What an archive begins with: of another bytecode, or of a folder that was moved, it is not used."""
+    """The beginning of an archive: the version of the bytecode, and the folder; with others it is ignored."""
     return MAGIC_NUMBER, FOLDER
 
 
 def read(stage: str) -> None:
-    """Have the modules of ``stage`` at hand, if there is an archive of it."""
+    """Read the archive of ``stage``, if there is one, so that its modules can be loaded from memory."""
+    if stage not in _unpacked:
+        try:
+            fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # There is no archive yet, or this user may not read it. Each module is in its own file as well.
+            missing.append(stage)
+            return
+        try:
+            data = os.read(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+        try:
+            # One call of C code, which takes a millisecond: a signal handler that loads modules as well
+            # finds it done, however soon after the last signal it comes.
+            _unpacked.update(zip((stage,), map(marshal.loads, (data,)), strict=True))
+        except (EOFError, ValueError, TypeError):
+            # The archive is incomplete: the machine went down when it was written.
+            _unpacked[stage] = None, {}
     try:
-        fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        # There is none yet, or this user may not read it: each module is in its own file as well.
-        missing.append(stage)
+        found, entries = _unpacked.pop(stage)
+    except KeyError:
+        # A signal handler has done the rest as well.
         return
-    try:
-        data = os.read(fd, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
-    try:
-        found, entries = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
-        # The machine went down when it was written.
+    except (ValueError, TypeError):
         found, entries = None, {}
     if found == head():
         _entries.update(entries)
@@ -131,10 +145,11 @@ def load(name: str) -> "Any":
     module = module_from_spec(spec)
     vars(module)["__builtins__"] = _builtins
     if spec.submodule_search_locations is not None:
-        # One that imports its modules; they import it, and get nothing of it until it is complete.
+        # A package that imports its modules. They import the package, and use nothing of it until it is
+        # complete.
         module = sys.modules.setdefault(name, module)
     exec(code, vars(module))
-    # One step of C code: the first that has executed the module.
+    # setdefault() is one step of C code: if several have executed the module, the first one's counts.
     module = sys.modules.setdefault(name, module)
     if package is not None:
         setattr(package, own, module)
@@ -153,7 +168,7 @@ def _from_archive(name: str) -> "tuple[Any, Any] | None":
     try:
         status = os.stat(path)
     except OSError:
-        # Without its source, a module is found as Python finds it, or not at all.
+        # The source is missing: so leave it to Python to find the module, or to fail.
         return None
     if status.st_mtime_ns != time or status.st_size != size:
         missing.append(name)
@@ -204,6 +219,6 @@ def _import(
     return module
 
 
-# From 3.15 on, ``-X lazy_imports=all`` has imports take the second name. Ours are made at once: a module that
-# is imported at its first use may be needed when no descriptor is left, or in a signal handler.
+# From Python 3.15 on, ``-X lazy_imports=all`` makes imports call the second name. Our imports are never lazy:
+# a module that is imported at its first use may be needed when no descriptor is left, or in a signal handler.
 _builtins = {**vars(builtins), "__import__": _import, "__lazy_import__": _import}

@@ -3,7 +3,9 @@
 Does nothing more under ``pysocksify``, whose settings are in force already.
 """
 
-from pywrap import install, intercept
+from pywrap import archive, install
 
-if not intercept.active():
+# install() imports it as gevent and eventlet must not see it (``pywrap.green_patches``).
+_intercept = archive.known("pywrap.intercept")
+if _intercept is None or not _intercept.active():
     install()

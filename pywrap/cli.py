@@ -1,7 +1,7 @@
 """The command ``pysocksify``: its options, its help and its messages.
 
-Not argparse, whose import takes longer than all the rest here, which accepts abbreviations, and which
-has no way to leave the options of PROGRAM alone.
+It does not use argparse: its import takes longer than everything else here, it accepts abbreviations of
+options, and it cannot leave the options of PROGRAM alone.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Proxy
 
-# As env(1): 126 and 127, PROGRAM cannot run or is not found, come with a LaunchError.
+# The exit statuses are those of env(1); 126 and 127 (PROGRAM cannot run, or is not found) come with a
+# LaunchError.
 FAILED = 125
-# 128 + SIGINT, what a shell reports of a command that Ctrl-C ended.
+# 128 + SIGINT: the status that a shell reports for a command that Ctrl-C has ended.
 INTERRUPTED = 130
 
 EMBEDDED = "embedded"
@@ -107,7 +108,7 @@ def _run(argv: list[str]) -> int:
         return _init(options)
     if not options.command and options.action != "--env":
         if not (options.urls or options.embedded or options.config or has_file()):
-            # A first try, with nothing configured, has an error of its own.
+            # With nothing configured, as at a first try, this raises a better error.
             load(options.partial())
         raise ConfigError("no PROGRAM to run", HINT_USAGE)
     settings = load(
@@ -128,8 +129,8 @@ def _run(argv: list[str]) -> int:
         watched = start_and_watch()
         if watched is not None:
             return watched
-    # Here, not on top: help and the errors above need none of it.
-    from pywrap.launch.command import LaunchError, launch
+    # Imported here: help, and the errors above, do not need it.
+    from pywrap.launch.patch_or_confine import LaunchError, launch
 
     try:
         launch(settings, options.command, options.embedded, options.publish)
@@ -180,9 +181,9 @@ def _check(options: Options) -> int:
 
 
 def _refuse_secured(hops: tuple[Proxy, ...]) -> None:
-    """``--env`` and ``--check`` have no relay for proxies over TLS."""
+    """Raise for ``--env`` and ``--check``, which have no relay for proxies over TLS or with Kerberos."""
     for hop in hops:
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
 
         raise ConfigError(*needs_relay(hop))
 
@@ -204,7 +205,7 @@ ALIASES = {option.short: option.flag for option in OPTIONS if option.short and o
 SETTINGS = {option.flag: option.name for option in OPTIONS if option.name in NAMES}
 # Options that do something else instead of running PROGRAM.
 ACTIONS = ("--show-config", "--env", "--check", "--watch", "--init")
-# On without a value, which follows a = if there is one.
+# Options that are on without a value; a value follows a `=`.
 SWITCHES = tuple(option.flag for option in OPTIONS if option.metavar.startswith("[="))
 WITH_VALUE = tuple(
     option.flag for option in OPTIONS if option.metavar and option.flag not in (*ACTIONS, *SWITCHES)
@@ -225,17 +226,17 @@ class Options:
         self.config: str | None = None
         self.config_format: str | None = None
         self.embedded = False
-        # The values of -x as they were written, passwords included.
+        # The values of -x as they were written, including passwords.
         self.urls: list[str] = []
         self.json = False
         self.target: str | None = None
         self.publish: list[str] = []
-        # Of --report: the log, and the page.
+        # For --report: the files of the log and of the page.
         self.file = ""
         self.output: str | None = None
-        # Of --check: this machine, instead of the proxies.
+        # For --check: whether to test this machine (for a confinement), instead of the proxies.
         self.machine = False
-        # With --check, URLs.
+        # PROGRAM and its arguments; with --check, URLs.
         self.command: list[str] = []
         self._given = Arguments("command line")
         self._verbosity: int | None = None
@@ -308,7 +309,8 @@ class Options:
             self._switch(name)
 
     def _next_word(self, option: str) -> str:
-        # A word with a dash is the next option, so the value is missing. (A file named so: --config=-name.)
+        # A word with a dash is the next option, so the value is missing. A file with such a name is given as
+        # in --config=-name.
         if not self._words or (self._words[0].startswith("-") and self._words[0] != "-"):
             raise ConfigError(f"`{option}` needs a value")
         return self._words.pop(0)

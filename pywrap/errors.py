@@ -1,8 +1,9 @@
-"""Exceptions, and the errno that a program sees for each.
+"""Exceptions, and how each becomes an ``OSError``.
 
 Inside ``pywrap`` a failed conversation with a proxy is a ``SocksError``. Exactly one
 place per intercepted call turns it into an ``OSError``: the errno is for the program,
-the text for the person that reads it.
+the text for the user. Which errno a proxy's reply means is decided in
+``pywrap.socks.reply_errno``, and for a connection that breaks, by the classes here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def mask(text: str) -> str:
     head, at, place = text.rpartition("@")
     scheme, separator, login = head.partition("://")
     if not separator or not scheme.replace("+", "").isalnum():
-        # This :// is no end of a scheme: it may be a part of the password.
+        # The text before this :// is no scheme, and may be a part of the password.
         scheme, separator, login = "", "", head
     user, colon, _ = login.partition(":")
     return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
@@ -37,7 +38,7 @@ def counted(number: int, noun: str) -> str:
 
 
 class ConfigError(Exception):
-    """The settings are wrong or missing: a person must change something.
+    """The settings are wrong or missing: the user must change something.
 
     ``hint`` is a second line that says what to do, or "".
     """
@@ -118,7 +119,7 @@ class Rejected(SocksError):
 
 
 class AuthenticationFailed(SocksError):
-    """The proxy does not let us in: it refuses the password (RFC 1929), or wants one and got none."""
+    """The proxy refuses the client: its password is wrong (RFC 1929), or it has sent none."""
 
     errno = errno.EACCES
 
@@ -134,7 +135,7 @@ class ProtocolError(SocksError):
 
 
 class ProxyClosed(SocksError):
-    """The other end hung up in the middle of a message."""
+    """The other end closed the connection in the middle of a message."""
 
     errno = errno.ECONNRESET
 
@@ -156,5 +157,9 @@ def to_oserror(err: SocksError) -> OSError:
 
     Calls OSError itself, never a subclass of ours: only then does Python pick
     ConnectionRefusedError, TimeoutError and so on from the errno.
+
+    Its cause is ``err``.
     """
-    return OSError(err.errno, str(err))
+    error = OSError(err.errno, str(err))
+    error.__cause__ = err
+    return error

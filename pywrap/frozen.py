@@ -55,8 +55,8 @@ else:
     def _tuple(value: str, names: tuple[str, ...]) -> str:
         return "".join(f"{value}.{name}, " for name in names)
 
-    # How many values of a class are made before its ``__init__`` is compiled: that takes as long as these
-    # do without it. For Settings, of which a program has one, it is 0.6 ms.
+    # How many values of a class are made before its ``__init__`` is compiled. Compiling takes as long as
+    # making so many values without it; 0.6 ms for Settings, of which a program has one.
     _FEW = 16
     _made: dict[type[Any], int] = {}
 
@@ -78,7 +78,7 @@ else:
         setattr(cls, name, method)
         return method
 
-    # Until the method of the class is compiled.
+    # The methods of a class until its own are compiled.
 
     def _init(self, *args, **fields) -> None:
         cls = type(self)
@@ -96,7 +96,7 @@ else:
         return _compiled(type(self), "__eq__", _eq_source)(self, other)
 
     def _fill(self, args: tuple[Any, ...], fields: dict[str, Any], defaults: dict[str, Any]) -> bool:
-        """Set the fields; False if they are not the right ones, which the compiled method says in words."""
+        """Set the fields; False if the arguments are wrong: the compiled method raises the error for that."""
         given = dict(zip(self.__slots__, args, strict=False))
         values = {**defaults, **given, **fields}
         if len(values) != len(self.__slots__) or len(given) != len(args) or given.keys() & fields.keys():
@@ -107,7 +107,7 @@ else:
             _set(self, name, values[name])
         return True
 
-    # That of the classes themselves refuses.
+    # object's own, since that of frozen classes refuses.
     _set = object.__setattr__
 
     def _fields(self) -> tuple[Any, ...]:

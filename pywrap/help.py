@@ -1,7 +1,7 @@
 """The texts of ``pysocksify -h`` and ``--help``, made from the table of options.
 
-The manual pages and the completions are made from the same (``scripts/documents``). Nothing here is imported
-by a run that does not ask for help.
+The manual pages and the completions are made from the same table (``scripts/documents``). A run imports this
+module only to print help.
 """
 
 from __future__ import annotations
@@ -11,28 +11,32 @@ from textwrap import wrap
 from pywrap.config.options import GROUPS, OPTIONS, Option
 
 WIDTH = 79
-# Where the summaries begin, in -h.
+# The column in which the summaries begin in -h.
 COLUMN = 25
 
-TITLE = "Run a Python program with its network traffic sent through SOCKS proxies."
+TITLE = "Run a program with its network traffic sent through SOCKS proxies."
 USAGE = ("[OPTIONS] [--] PROGRAM [ARG]...", "[OPTIONS] --check [--json] [URL]...")
 SHORT_EXAMPLES = (
     "pysocksify -x socks5h://127.0.0.1:9050 python app.py",
+    "pysocksify -x socks5h://127.0.0.1:9050 ncat fibs.com 4321",
     "pysocksify -x socks5h://first -x socks4a://second pip download six",
     "pysocksify -x embedded -v python app.py",
 )
 EXAMPLES = (
     "pysocksify -x socks5h://127.0.0.1:9050 python app.py",
+    "pysocksify -x socks5h://127.0.0.1:9050 ncat fibs.com 4321",
     "pysocksify -x socks5h://alice:s%20cret@proxy.example:1080 ./app.py",
     "pysocksify -x socks5h://first -x socks4a://second pip download six",
     "pysocksify -x socks5h://first --direct 10.0.0.0/8,'*.corp' ./app.py",
     "pysocksify -f work.conf -v uvicorn app:main",
 )
 DESCRIPTION = """\
-PROGRAM is an interpreter (python app.py, python -m module), a console script (pip, uvicorn), a script with
-a Python shebang (./app.py) or a zipapp, of Python 3.11 or later; env, timeout, nice, sudo -E and their like
-may stand before it. Options end where PROGRAM begins: what follows belongs to it. What cannot be sent
-through the proxies is refused, never sent directly."""
+PROGRAM is any program. A Python one of CPython 3.11 or later is patched as it starts: an interpreter
+(python app.py, python -m module), a console script (pip, uvicorn), a script with a Python shebang
+(./app.py) or a zipapp; env, timeout, nice, sudo -E and their like may stand before it. Every other program
+is confined: it runs in a network namespace whose only way out is through the proxies (--confine). Options
+end where PROGRAM begins: what follows belongs to it. What cannot be sent through the proxies is refused,
+never sent directly."""
 REPEATING = """\
 Options of one value may be repeated: the last one counts, except for {adding}, which add up. What the
 command line says replaces what the file says; --direct, --route and --dnat come before what the file says."""
@@ -43,8 +47,9 @@ FILES = (
     "/etc/pysocksify.conf",
 )
 ABOUT_FILES = """\
-The last two are not read when -x names a proxy: what was not named cannot weaken what was. A file of the
-current folder is read when -f names it. What is in use is said on stderr, unless -f has named it.
+The last two are not read when -x names a proxy, so that a file which was not named cannot weaken the command
+line. A file of the current folder is read when -f names it. The file in use is named on stderr, unless it was
+given by -f.
 
 Their syntax is that of proxychains.conf, with some more directives; files of tsocks and of torsocks are
 understood as well. If a file that was named is missing, or there is an error in it, nothing is started."""
@@ -62,7 +67,7 @@ ABOUT_STATUS = (
 )
 STATUSES = (
     ("125", "pysocksify failed, and PROGRAM was not started"),
-    ("126", "PROGRAM cannot be executed, or would not be covered"),
+    ("126", "PROGRAM cannot be executed, or can neither be patched nor confined"),
     ("127", "PROGRAM was not found"),
 )
 STATUS_OF_CHECK = "With --check, 0: a connection was seen through each proxy that is not raw; 1: it was not."
@@ -109,13 +114,13 @@ def long_help() -> str:
 
 
 def repeating() -> str:
-    """What becomes of options that are given more than once."""
+    """The paragraph about options that are given more than once."""
     adding = [option.flag for option in OPTIONS if option.adds]
     return REPEATING.format(adding=", ".join(adding[:-1]) + f" and {adding[-1]}")
 
 
 def signature(option: Option) -> str:
-    """An option as it is written: ``-x, --proxy URL``."""
+    """An option in its written form: ``-x, --proxy URL``."""
     flags = f"{option.short}, {option.flag}" if option.short else option.flag
     return flags + option.metavar if option.metavar.startswith("[=") else f"{flags} {option.metavar}".rstrip()
 

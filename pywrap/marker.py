@@ -1,12 +1,13 @@
 """The mark of a patched process, which ``pysocksify --watch`` sees from outside.
 
-It has to end with exec(), when another program takes the place of the patched one, and to be there in a
-forked child, which is patched as well; and it may cost no descriptor, since a program that becomes a daemon
-closes them all. A mapping of memory is like that: one without access and without content, whose size nothing
-else has, shared so that the kernel never joins it with a neighbour. In /proc/PID/maps it is a line of its
-own.
+The mark has to vanish at exec(), when another program takes the place of the patched one. It has to exist in
+a forked child, which is patched as well. It must not need a descriptor, since a program that becomes a daemon
+closes all. So it is a mapping of memory (mmap(2)), without access and without content, of a size that no
+other mapping has, and shared, so that the kernel never joins it with a neighbour. In /proc/PID/maps it is a
+line of its own.
 
-Any program could make such a mapping. The mark tells what was forgotten, not what was forged.
+Any program could make such a mapping: the mark shows which processes were forgotten, but cannot reveal a
+forgery.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
 
-# A prime: no allocator asks for that many.
+# The size in pages. A prime, which no allocator asks for.
 PAGES = 61
 
 _mark: mmap.mmap | None = None
 
 
 def put() -> None:
-    """Mark this process. Nothing happens where the kernel does not allow that: --watch knows it less well."""
+    """Mark this process. Does nothing where the kernel does not allow that: --watch then knows less."""
     global _mark
     if _mark is not None:
         return
     try:
-        # With ``socket``, not at the start: the import takes 0.2 ms, and without a socket there is no need.
+        # Imported with ``socket``, not at the start: it takes 0.2 ms, and a program without sockets needs no
+        # mark.
         import mmap
 
         _mark = mmap.mmap(-1, PAGES * mmap.PAGESIZE, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, prot=0)
     except (ImportError, OSError):
-        # An interpreter without that module; or RLIMIT_AS.
+        # The interpreter lacks the module, or RLIMIT_AS forbids the mapping.
         pass
 
 
@@ -45,7 +47,7 @@ def remove() -> None:
 
 
 def is_put(maps: str) -> bool:
-    """Is a process marked? ``maps`` is the text of its /proc/PID/maps."""
+    """Whether a process is marked; ``maps``: the text of its /proc/PID/maps."""
     from mmap import PAGESIZE
 
     for line in maps.splitlines():

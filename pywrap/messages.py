@@ -1,7 +1,7 @@
 """Lines on stderr from inside the target process: ``pysocksify[4121]: …``.
 
-They are written to descriptor 2 itself: the program may have replaced ``sys.stderr``, and before it starts
-that does not exist yet.
+They are written to descriptor 2 itself: the program may have replaced ``sys.stderr``, which does not exist
+yet before the program starts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class Messages:
 
     def say(self, level: int, text: str) -> None:
         """Print ``text``, one line, when the verbosity is at least ``level``; write errors are ignored."""
-        # A daemon closes its stderr, and descriptor 2 may be a connection of the program by now.
+        # Only while descriptor 2 is the same file: a daemon closes its stderr, and the number may then be a
+        # connection.
         if self.verbosity >= level and self._file is not None and _identity() == self._file:
             line = f"pysocksify[{os.getpid()}]: {text}\n"
             try:

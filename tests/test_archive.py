@@ -57,7 +57,7 @@ def test_a_module_that_has_changed_is_loaded_from_its_file(package):
 def test_a_module_of_the_launcher_that_has_changed_writes_them_all_anew(package):
     start(package)
     before = {path: path.stat().st_mtime_ns for path in package.glob("__pycache__/archive.*.*")}
-    file = package / "launch" / "command.py"
+    file = package / "launch" / "patch_or_confine.py"
     file.write_text(file.read_text() + "\n")
     start(package)
     after = {path: path.stat().st_mtime_ns for path in package.glob("__pycache__/archive.*.*")}

@@ -59,10 +59,10 @@ def launches(monkeypatch, config):
 
 
 def replace_launch(monkeypatch, launch):
-    fake = types.ModuleType("pywrap.launch.command")
+    fake = types.ModuleType("pywrap.launch.patch_or_confine")
     fake.launch = launch
     fake.LaunchError = LaunchError
-    monkeypatch.setitem(sys.modules, "pywrap.launch.command", fake)
+    monkeypatch.setitem(sys.modules, "pywrap.launch.patch_or_confine", fake)
 
 
 @pytest.fixture

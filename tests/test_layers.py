@@ -27,7 +27,10 @@ FLOORS = (
     ("pywrap.relay",),
     ("pywrap.socks",),
     ("pywrap.programs", "pywrap.log"),
-    ("pywrap.archive", "pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.marker", "pywrap.messages"),
+    (
+        *("pywrap.archive", "pywrap.config", "pywrap.errors", "pywrap.frozen", "pywrap.green_patches"),
+        *("pywrap.marker", "pywrap.messages"),
+    ),
 )
 # On one floor, and not to know each other.
 STRANGERS = {"pywrap.tunnel", "pywrap.server"}
@@ -53,6 +56,7 @@ TARGET = (
     "pywrap.log.*",
     "pywrap.errors",
     "pywrap.frozen",
+    "pywrap.green_patches",
     "pywrap.marker",
     "pywrap.messages",
     "pywrap.config",
@@ -65,7 +69,7 @@ TARGET = (
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
 READERS = {
-    *("pywrap.config.arguments", "pywrap.config.search", "pywrap.config.security"),
+    *("pywrap.config.arguments", "pywrap.config.search", "pywrap.config.url_security"),
     *("pywrap.launch.environment", "pywrap.launch.log_file"),
 }
 
@@ -366,10 +370,10 @@ def test_something_was_read():
         (goes_up, "relay/loop.py", "from pywrap.server import server"),
         (goes_up, "server/loop.py", "import pywrap.tunnel"),
         (goes_up, "intercept/originals.py", "from pywrap.launch import command"),
-        (patches_the_launcher, "launch/command.py", "from pywrap.intercept import originals"),
-        (patches_the_launcher, "launch/command.py", "from pywrap.launch import bootstrap"),
+        (patches_the_launcher, "launch/patch_or_confine.py", "from pywrap.intercept import originals"),
+        (patches_the_launcher, "launch/patch_or_confine.py", "from pywrap.launch import bootstrap"),
         (patches_the_launcher, "cli.py", "import pywrap.launch.bootstrap"),
-        (patches_the_broker, "confine/gate.py", "from pywrap.intercept import originals"),
+        (patches_the_broker, "confine/syn_gate.py", "from pywrap.intercept import originals"),
         (leaves_the_target, "tunnel/chain.py", "import python_socks"),
         (leaves_the_target, "tunnel/chain.py", "def late():\n    import socks.client"),
         (leaves_the_target, "config/settings_env.py", "from pywrap.config import url"),

@@ -310,16 +310,17 @@ ROAD = {
         "pywrap.intercept.tcp.straight",
         "pywrap.intercept.tcp.unconnected",
         "pywrap.socks",
+        "pywrap.socks.reply_errno",
         "pywrap.socks.v5",
         "pywrap.socks.wire",
     ),
     *("pywrap.tunnel", "pywrap.tunnel.attempt", "pywrap.tunnel.chain", "pywrap.tunnel.deadline"),
     *("pywrap.tunnel.first_hop", "pywrap.tunnel.hop_probes", "pywrap.tunnel.hops", "pywrap.tunnel.lookups"),
     "pywrap.tunnel.name_list",
-    *("pywrap.tunnel.placeholders", "pywrap.tunnel.policy", "pywrap.tunnel.round_robin"),
+    *("pywrap.tunnel.placeholders", "pywrap.tunnel.policy_choice", "pywrap.tunnel.round_robin"),
     *("pywrap.tunnel.routes", "pywrap.tunnel.selection", "pywrap.tunnel.shared_names"),
     # Not later: what needs it may be a want of descriptors, with which nothing can be imported.
-    *("pywrap.tunnel.sockopts", "pywrap.tunnel.strict_policy", "fcntl"),
+    *("pywrap.tunnel.sockopts", "pywrap.tunnel.straight_road", "pywrap.tunnel.strict_policy", "fcntl"),
 }
 
 

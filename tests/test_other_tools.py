@@ -278,6 +278,27 @@ server_type = {version}
     ]
 
 
+UNKNOWN = {
+    "torsocks": "TorPort {port}\nColour blue\nTorPrt 1\n",
+    "tsocks": "local = 127.0.0.0/255.0.0.0\nserver = 127.0.0.1\nserver_port = {port}\ncolour = blue\n",
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_directive_is_reported_and_stops_nothing(name: str, tmp_path: Path, request: Any) -> None:
+    tool = request.getfixturevalue(name)
+    file = tmp_path / f"{name}.conf"
+    with naming_proxy() as proxy:
+        file.write_text(UNKNOWN[name].format(port=proxy.port))
+        for wrapped, env in (
+            ((tool,), {f"{name.upper()}_CONF_FILE": str(file)}),
+            (pysocksify("-f", file), {}),
+        ):
+            ran = run(*wrapped, sys.executable, "-c", source_of(go_and_wait), "192.0.2.1:80", env=env)
+            assert "olour" in ran.err
+        assert proxy.asked == [("CONNECT", "192.0.2.1", 80)] * 2
+
+
 # Without the name of a server: the file, and the password that the tool takes from it.
 PASSWORDS = {
     "torsocks": [

@@ -200,25 +200,50 @@ def test_cpythons_own_tests_lose_what_is_accepted_alone():
     assert re.search(r"^test_epoll: \d+ pass; under pysocksify \d+, \d+ lost$", ran.out, re.M), ran
 
 
-def test_cpythons_tests_are_compared_one_by_one(tmp_path):
-    # A test package of our own, one of whose tests knows where it runs, one hangs there and one ends it.
+@pytest.fixture
+def compare_suites(tmp_path):
+    """Compare tests of our own, one of which fails under pysocksify, one hangs there, and one ends it."""
     package = tmp_path / "test"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "support.py").write_text("")
-    (package / "test_socket.py").write_text("")
-    (package / "test_mine.py").write_text((PROGRAMS / "suite.py").read_text())
+    (package / "test_many").mkdir(parents=True)
+    for empty in ("__init__.py", "support.py", "test_socket.py", "test_many/__init__.py"):
+        (package / empty).write_text("")
+    for module in ("test_mine.py", "test_many/test_one.py"):
+        (package / module).write_text((PROGRAMS / "suite.py").read_text())
     accepted = tmp_path / "accepted"
-    accepted.write_text("# some\ntest.test_mine.Mine.test_d* = it dies\n")
-    ran = run(
-        *(sys.executable, SUITES, "--python", sys.executable, "--accepted", accepted, "--seconds", "3"),
-        *("-v", "test_mine"),
-        env={"PYTHONPATH": str(tmp_path)},
-        status=1,
-    )
-    told = re.findall(r"^  (.*): test\.test_mine\.Mine\.(\w+): ", ran.out, re.M)
-    assert "4 pass; under pysocksify 1, 3 lost" in ran.out, ran
-    assert told == [("accepted, hung", "test_dies"), ("failure", "test_fails"), ("hung", "test_hangs")]
+    accepted.write_text("# some\ntest.test_m*.Mine.test_d* = it dies\n")
+
+    def compare(*words):
+        return run(
+            *(sys.executable, SUITES, "--python", sys.executable, "--accepted", accepted, *words),
+            env={"PYTHONPATH": str(tmp_path)},
+            status=1,
+        )
+
+    return compare
+
+
+def test_cpythons_tests_are_compared_one_by_one(compare_suites):
+    ran = compare_suites("--seconds", "3", "-v", "test_mine", "test_many", "test_absent")
+    for module in ("test_mine", "test_many.test_one"):
+        told = re.findall(rf"^  (.*): test\.{module}\.Mine\.(\w+): ", ran.out, re.M)
+        assert f"{module}: 4 pass; under pysocksify 1, 3 lost" in ran.out, ran
+        assert told == [("accepted, hung", "test_dies"), ("failure", "test_fails"), ("hung", "test_hangs")]
+    lines = [line for line in ran.out.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[1] for line in lines[1:]] == ["1 of 4, 3 lost |", "1 of 4, 3 lost |", "– |"]
+
+
+def test_a_comparison_goes_on_where_it_was_stopped(compare_suites, tmp_path):
+    results = tmp_path / "results"
+    first = compare_suites("--results", results, "--minutes", "0.1", "test_mine")
+    assert "test_mine: 4 pass; under pysocksify 0, 2 lost; stopped before its end, 2 not reached" in first.out
+    assert re.search(r"^\| test_mine \| 0 of 4, 2 lost, stopped \|$", first.out, re.M)
+    noted = results.read_text().splitlines()
+    assert not any("test_hangs" in line and "ours" in line for line in noted)
+    second = compare_suites("--results", results, "--seconds", "3", "test_mine")
+    assert "test_mine: 4 pass; under pysocksify 1, 3 lost\n" in second.out
+    # What was there has not been run again.
+    assert results.read_text().splitlines()[: len(noted)] == noted
+    assert results.read_text().count('test_mine plain", "test.test_mine.Mine.test_passes"') == 1
 
 
 def test_an_accepted_difference_has_a_reason(tmp_path):

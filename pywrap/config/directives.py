@@ -1,7 +1,7 @@
-"""What each directive of a configuration file says: for pysocksify.conf(5) and docs/configuration.md.
+"""The texts about the directives of a configuration file, for pysocksify.conf(5) and docs/configuration.md.
 
-A directive that is also an option has its text in ``options.OPTIONS``; here are the others. Nothing imports
-this when a file is read: ``proxychains.DIRECTIVES`` has the code.
+A directive that is also an option has its text in ``options.OPTIONS``; here are the others. This module is
+not imported when a file is read: ``proxychains.DIRECTIVES`` has the functions for that.
 """
 
 from __future__ import annotations

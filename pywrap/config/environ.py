@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# curl's order.
+# The names of the variables in curl's order: the first that is set counts.
 ALL = ("all_proxy", "ALL_PROXY")
 NONE = ("no_proxy", "NO_PROXY")
 

@@ -1,17 +1,18 @@
 """What the readers of all configuration formats share: lines, words, the values so far and their lines.
 
 A line that cannot be understood is an error with the file and the line; and so is one that contradicts
-another, unless the documentation of the format says which of them counts.
+another, unless the format says which of them counts, or has no effect; then there is a warning.
 """
 
 from __future__ import annotations
 
 from pywrap.config.partial_settings import PartialSettings
+from pywrap.config.words import nearest
 from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from pywrap.config.settings import Chain, Proxy, Rewrite, Rule
@@ -34,7 +35,7 @@ class FileParser:
         self.values: dict[str, dict[str, Any]] = {"": {}}
         self.origins: dict[object, str] = {}
         self.warnings: list[str] = []
-        # By block and field: the line that has the value, and its number.
+        # By block and field: the text of the line that gave the value, and the number of the line.
         self._decided: dict[tuple[str, str], tuple[str, int]] = {}
 
     def read(self, words: list[str]) -> None:
@@ -87,8 +88,14 @@ class FileParser:
             self.origins[field] = self.here()
 
     def warn(self, text: str) -> None:
-        """Warn that this line is read differently than by the tool that the format is of."""
+        """Warn that this line is read in another way than the tool reads it whose format this is."""
         self.warnings.append(f"{self.here()}: {text}")
+
+    def warn_unknown(self, name: str, known: Iterable[str], tool: str) -> None:
+        """Warn that this line has no effect: ``tool``, whose format this is, has no directive ``name``."""
+        near = nearest(name, known)
+        perhaps = f"; did you mean `{near}`?" if near else ""
+        self.warn(f"unknown directive, without an effect as for {tool}: `{name}`{perhaps}")
 
     def add_rules(self, rules: Sequence[Rule]) -> None:
         """Add ``rules`` after those of the lines before."""

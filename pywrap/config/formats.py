@@ -24,7 +24,7 @@ def parse(data: bytes, source: str, file_format: str | None = None) -> PartialSe
         ConfigError: something in it is wrong.
     """
     told = file_format or _by_name(source) or _by_content(data)
-    # Imported when they are met: a start reads no file, or one.
+    # Each reader is imported when a file needs it: a start reads one file at the most.
     archive.read("file")
     if told == "tsocks":
         from pywrap.config import tsocks

@@ -30,7 +30,7 @@ def parse_host(text: str) -> str:
     if "://" in text:
         raise ConfigError(f"a URL in the place of a host: `{text}`")
     if "@" in text:
-        # Not quoted: most of it is a password.
+        # The message does not quote the text, most of which may be a password.
         raise ConfigError("a username in the place of a host")
     if text.count(":") == 1 and text[0] != ":":
         raise ConfigError(f"a port in the place of a host: `{text}`")
@@ -58,7 +58,7 @@ def parse_port(text: str) -> int | None:
 
 
 def without_brackets(text: str) -> str:
-    """``::1`` for ``[::1]``; any other text as it is."""
+    """``::1`` for ``[::1]``; any other text unchanged."""
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 

@@ -23,7 +23,7 @@ class Network:
         self._network = int.from_bytes(address, "big") & self._mask
 
     def takes(self, address: bytes) -> bool:
-        """Whether ``address``, packed, is in this network; one of the other family is not."""
+        """Whether ``address``, 4 or 16 bytes in network order, is in this network."""
         return self._size == len(address) and int.from_bytes(address, "big") & self._mask == self._network
 
 
@@ -66,5 +66,5 @@ class Destinations:
         return self.is_for_everything or name == self._name
 
     def takes_address(self, address: bytes) -> bool:
-        """Whether the rule matches ``address``, packed."""
+        """Whether the rule matches ``address``, 4 or 16 bytes in network order."""
         return self.is_for_everything if self._network is None else self._network.takes(address)

@@ -34,7 +34,7 @@ GROUPS = (PROXIES, TRAFFIC, ACTIONS, MESSAGES)
 
 
 class Option:
-    """One option. (Not ``frozen``: at each start, all of them are made.)
+    """One option. (Not ``frozen``, which takes longer: at each start all options are made.)
 
     ``summary``: its line in -h. ``text``: its paragraphs in --help and the manual. ``metavar``: the name of
     its value, "" when it takes none; ``brief``: a shorter one for -h. ``words``: the possible values, if they
@@ -122,7 +122,7 @@ $NO_PROXY.
         "config_format",
         PROXIES,
         "of that file: proxychains, tsocks, torsocks",
-        "What FILE is written in. By default its name tells, or its first directive.",
+        "The format of FILE. By default it is recognised by the name of FILE, or by its first directive.",
         "FORMAT",
         "F",
         words=("proxychains", "tsocks", "torsocks"),
@@ -132,8 +132,9 @@ $NO_PROXY.
         PROXIES,
         "how a chain is built: strict, dynamic, random, round_robin, with :LENGTH [default: strict]",
         """\
-strict, the default: all proxies in order. dynamic: all that are not dead, in order. random: LENGTH of them,
-by default 1. round_robin: as many, from where the connection before left off.""",
+strict, the default: all proxies in order. dynamic: all that are not dead, in order. random: LENGTH of
+them, by default 1. round_robin: LENGTH of them in order, beginning behind the last one of the connection
+before.""",
         "TYPE[:LENGTH]",
         "TYPE",
         words=CHAIN_TYPES,
@@ -165,7 +166,7 @@ auto: to those known to take it.""",
     Option(
         "fast_open",
         PROXIES,
-        "the first request in the TCP handshake",
+        "send the first request in the TCP handshake",
         """\
 Send the first request within the TCP handshake, where the system and the first proxy allow it. The default
 is off.""",
@@ -189,7 +190,7 @@ case.""",
     Option(
         "timeout",
         PROXIES,
-        "for a connection through the whole chain [default: 60]",
+        "the time for a connection through the whole chain [default: 60]",
         "How long a connection through the whole chain may take to come about. The default is 60.",
         "SECONDS",
         read=seconds,
@@ -197,7 +198,7 @@ case.""",
     Option(
         "connect_timeout",
         PROXIES,
-        "to reach the first proxy",
+        "the time to reach the first proxy",
         "How long the first proxy may take to be reached. By default, --timeout alone counts.",
         "SECONDS",
         read=seconds,
@@ -206,7 +207,7 @@ case.""",
     Option(
         "read_timeout",
         PROXIES,
-        "for each answer of a proxy",
+        "the time for each answer of a proxy",
         "How long each answer of a proxy may take to come. By default, --timeout alone counts.",
         "SECONDS",
         read=seconds,
@@ -230,25 +231,25 @@ proxies. With these three the proxies get addresses, which is all that socks4 ca
     Option(
         "placeholders",
         TRAFFIC,
-        "the addresses that stand for names until then [default: 198.18.0.0/15]",
+        "the addresses that programs get for unresolved names [default: 198.18.0.0/15]",
         """\
 The IPv4 network of the addresses that programs get for names which only the last proxy resolves. Nothing
 else can be reached there. The default is 198.18.0.0/15. Python's ipaddress calls these private, so programs
 that refuse private addresses (SSRF guards) refuse every URL: use --dns tor or tcp://HOST for those, which
-give them the real addresses. Of a network that passes (192.88.99.0/24, 254 names), they would judge
-nothing: what a name is at the proxy, they do not see.""",
+give them the real addresses. A network that such a program accepts (192.88.99.0/24, 254 names) makes its
+check useless: it does not see which address the name has at the proxy.""",
         "NET",
         read=values.parse_placeholders,
     ),
     Option(
         "confine",
         TRAFFIC,
-        "a network of its own, out of which only the proxies lead: auto (for programs that are not Python),"
+        "a network whose only way out is through the proxies: auto (for programs that are not Python),"
         " on, off [default: auto]",
         """\
-Run PROGRAM and all that it starts in a network namespace, out of which nothing but the proxies leads: any
-program, whatever it is written in. auto, the default: if PROGRAM is not a Python that can be covered
-otherwise. on: in any case. off: never; such programs are refused. Needs a kernel that allows it, and no
+Run PROGRAM and all that it starts in a network namespace whose only way out is through the proxies: any
+program, whatever it is written in. auto, the default: if PROGRAM is not a Python that can be patched. on: in
+any case. off: never; programs that are not such a Python are refused. Needs a kernel that allows it, and no
 privileges; `--check --confine` tests that.""",
         "auto|on|off",
         "MODE",
@@ -260,10 +261,10 @@ privileges; `--check --confine` tests that.""",
         TRAFFIC,
         "libraries whose own sockets cannot be covered: warn, refuse, quiet [default: warn]",
         """\
-Some libraries have sockets of their own, in C or Rust, where no patch reaches (grpc, curl_cffi, zmq and
-others). warn, the default: a line on stderr when the program imports one, also with -q, since what they send
-leaves directly. refuse: as if they were not installed. quiet: nothing. With --confine on, they go through the
-proxies, and there is nothing to say.""",
+Some libraries have sockets of their own, in C or Rust, which Python code cannot patch (grpc, curl_cffi, zmq
+and others). warn, the default: a line on stderr when the program imports one, also with -q, since what they
+send leaves directly. refuse: as if they were not installed. quiet: no warning. With --confine on, their
+traffic goes through the proxies too, and no warning is printed.""",
         "warn|refuse|quiet",
         "MODE",
         words=FOREIGN,
@@ -274,12 +275,12 @@ proxies, and there is nothing to say.""",
         TRAFFIC,
         "what a Python starts that is not Python: confine, warn, refuse, direct [default: auto]",
         """\
-What becomes of programs that are not Python, such as git and curl, when a Python that is covered starts them.
-confine: they run in a network of their own, as with --confine, one for all children of the run; where the
-machine does not allow that, they are not started. warn: they run outside, where what they send leaves
-directly; a line on stderr names each program once. refuse: they are not started (EPERM). direct: as warn,
-without a word. auto, the default: confine where the machine allows it, else warn, which it is with --confine
-off too. A child that is confined gains no privileges by sudo and its like.""",
+How programs that are not Python, such as git and curl, run when a patched Python starts them. confine: in a
+network of their own, as with --confine, one for all children of the run; where the machine does not allow
+that, they are not started. warn: without the proxies: what they send leaves directly, and a line on stderr
+names each program once. refuse: they are not started (EPERM). direct: as warn, but no line is printed. auto,
+the default: confine where the machine allows it, else warn; with --confine off, warn. A child that is
+confined gains no privileges by sudo and its like.""",
         "auto|confine|warn|refuse|direct",
         "MODE",
         words=CHILDREN,
@@ -288,7 +289,7 @@ off too. A child that is confined gains no privileges by sudo and its like.""",
     Option(
         "publish",
         TRAFFIC,
-        "reach a server there, by a port here",
+        "carry connections to PORT of this machine to a server in that network",
         """\
 Carry connections to PORT of this machine to a server that PROGRAM runs in such a network, at the same or at
 the second PORT. HOST is the address to listen at, by default 127.0.0.1. May be repeated.""",
@@ -325,7 +326,7 @@ Connect directly to these destinations, in addition to those of the configuratio
         "where connections to NET go, for some destinations",
         """\
 Where connections to NET go, which is * for everything beyond this machine: through a chain of the
-configuration file, through the proxies of -x, directly, or nowhere. The first that matches decides, be it
+configuration file, through the proxies of -x, directly, or nowhere. The first that matches decides, whether
 of --direct or of --route; those of the configuration file come after.""",
         "'[tcp|udp] NET[,NET]... CHAIN|proxy|direct|block'",
         "RULE",
@@ -335,7 +336,7 @@ of --direct or of --route; those of the configuration file come after.""",
         "dnat",
         TRAFFIC,
         "connect to the second address instead of the first",
-        "Where the first is asked for, go to the second. Applied before rules.",
+        "Where the program connects to the first address, connect to the second. Applied before rules.",
         "'ADDRESS[:PORT] ADDRESS[:PORT]'",
         "'A B'",
         adds=True,
@@ -346,7 +347,7 @@ of --direct or of --route; those of the configuration file come after.""",
         "datagrams: associate (through the proxies), block, direct [default: associate]",
         """\
 associate, the default: datagrams go through the proxies by UDP ASSOCIATE, which only SOCKS5 has; where a
-proxy refuses that, so do we. block: they are refused. direct: they leave directly.""",
+proxy refuses that, they are refused. block: they are refused. direct: they leave directly.""",
         "associate|block|direct",
         "MODE",
         words=UDP,
@@ -358,8 +359,8 @@ proxy refuses that, so do we. block: they are refused. direct: they leave direct
         "listening sockets: local, bind (on the last proxy), block [default: local]",
         """\
 local, the default: a program that listens does so here. bind: what listens on port 0 does so on the last
-proxy, by BIND, as the data connections of active FTP have to; a bound port stays local. block: a socket
-listens for this machine alone, or not at all.""",
+proxy, by BIND, as the data connections of active FTP have to; a bound port stays local. block: a socket may
+listen on loopback only.""",
         "local|bind|block",
         "MODE",
         words=LISTEN,
@@ -370,8 +371,8 @@ listens for this machine alone, or not at all.""",
         TRAFFIC,
         "the peer that such a socket accepts: latest, any [default: latest]",
         """\
-The peer that the proxy shall let in there: the host that was connected to last, which is the default, or
-any.""",
+The peer from which the proxy accepts the connection: the host that the program connected to last, which is
+the default, or any.""",
         "latest|any",
         "PEER",
         words=BIND_PEER,
@@ -414,8 +415,8 @@ Programs that are not Python, and python -I, -E and -S, stay direct.""",
 Test the proxies at these URLs, or those of -x or of the configuration file, and of a chain each by itself
 and then through those before it. What they can do is printed as a table, and what is wrong in words. No
 third party takes part: a proxy on this machine is asked for a listener of ours, any other for its own
-address and then for a listener at ours. --timeout is for each question then, and 5 by default. If a proxy
-fails, it is told whether python-socks and PySocks do better.
+address and then for a listener at ours. Here --timeout is the time for each test, by default 5. If a proxy
+fails, the result of python-socks and PySocks with it is printed too.
 
 --check --confine tests instead whether programs can be confined on this machine; if not, it says why, and
 what can be done about it.""",
@@ -425,10 +426,10 @@ what can be done about it.""",
     Option(
         "check_target",
         ACTIONS,
-        "ask them for a connection there",
+        "ask the proxies for a connection to HOST:PORT",
         """\
-With --check: ask for a connection to this destination instead, for proxies that reach none of these, as
-`ssh -D` to another machine.""",
+With --check: ask for a connection to this destination instead, for a proxy that
+reaches neither this machine nor its own address, such as `ssh -D` to another machine.""",
         "HOST:PORT",
     ),
     Option(
@@ -457,10 +458,11 @@ file. - is stdout.""",
         "show the processes of a run, and where each of their connections goes",
         """\
 Show the processes of the run of PID, or of the run that was started last, until it ends: each is patched,
-confined or unprotected, and each of its connections goes to a hop, directly by a rule, or neither. It tells
-what was seen, of connections that lived long enough. The exit status is 3 if anything unprotected was seen.
-With --json, one look is printed, for scripts. With a PROGRAM instead, that is started and watched: it keeps
-the terminal, what is unprotected has a line on stderr, and the status is PROGRAM's, or 3 instead of 0.""",
+confined or unprotected, and each of its connections goes to a hop, directly by a rule, or neither.
+Connections that end within half a second may be missed. The exit status is 3 if anything unprotected was
+seen. With --json, one look is printed, for scripts. With a PROGRAM instead, that is started and watched:
+it keeps the terminal, a line on stderr names each unprotected process, and the status is PROGRAM's, or 3
+instead of 0.""",
         # Not a value, as with --check.
         "[PID | PROGRAM [ARG]...]",
     ),
@@ -502,7 +504,8 @@ and what came of it. - is stdout; fd:NUMBER is an open descriptor. Passwords are
 
 BY_FLAG = {option.flag: option for option in OPTIONS}
 
-# By name of the setting: the function that reads its value, from whatever source.
+# By name of the setting: the function that reads its value, whether from the command line, a file or
+# install().
 READERS: dict[str, Reader] = {
     **{option.name: option.read for option in OPTIONS if option.read is not None},
     # On the command line it is set by -q and -v.

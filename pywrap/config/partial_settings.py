@@ -1,4 +1,4 @@
-"""The settings that one source gives, a file or the command line, and how those of two are combined."""
+"""The settings that one source gives (a file, the command line), and how those of two are combined."""
 
 from __future__ import annotations
 
@@ -101,9 +101,8 @@ def from_source(origin: str, partial: PartialSettings) -> PartialSettings:
 def combine(first: PartialSettings, second: PartialSettings) -> PartialSettings:
     """The parts of ``first``, and those of ``second`` that ``first`` leaves open.
 
-    Rules, rewrites and named chains are those of both: proxychains users who name one more network on the
-    command line mean it in addition to those of the file. The rules of ``first`` come first, and the first
-    one that matches decides.
+    Rules, rewrites and named chains add up: as in proxychains, a network on the command line does not replace
+    the networks of the file. The rules of ``first`` come first, and the first rule that matches decides.
     """
     rules = second.rules
     if second.proxies == () and first.proxies is not None:
@@ -187,10 +186,12 @@ def _check_rules(partial: PartialSettings) -> None:
 def _check_placeholders(settings: Settings, partial: PartialSettings) -> None:
     """Refuse rules and rewrites about placeholder addresses: a connection to one is decided by its name.
 
-    A larger network (0.0.0.0/0) with all of them in it is allowed, since it is not meant for them.
+    A larger network (0.0.0.0/0) that contains all of them is allowed, since such a rule is about other
+    addresses.
     """
     if settings.dns == "local":
-        # There are no placeholders then. An address of their network comes from the resolver, such as Clash.
+        # With ``dns local`` there are no placeholders: addresses of their network come from a resolver, as of
+        # Clash.
         return
     about: list[tuple[Rule | Rewrite, str, str]] = [
         (rule, f"route {format_route(rule)}", rule.network) for rule in settings.rules if rule.network
@@ -213,5 +214,5 @@ def _where(partial: PartialSettings, key: object) -> str:
 
 
 def _chain_of(key: object) -> object:
-    """The name of the chain, of a key of ``origins`` that is about a chain or its proxies; else None."""
+    """The name of the chain that a key of ``origins`` is about; None for keys of other parts."""
     return key[0] if isinstance(key, tuple) else None

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.partial_settings import PartialSettings
 
-    # Gets the directive's name and the words after it.
+    # Called with the parser, the directive's name and the words after it.
     Reader: TypeAlias = Callable[["_Parser", str, list[str]], None]
 
 SECTION = "[ProxyList]"
@@ -286,7 +286,7 @@ def _parse_columns(scheme: str, words: list[str], warn: Callable[[str], None]) -
     if _name_of(scheme) in DIRECTIVES:
         raise ConfigError(f"a directive below {SECTION}: `{scheme}`", f"move it above the line {SECTION}")
     if is_over_tls(scheme):
-        # The words further right may be a password.
+        # The message quotes no word further right, which may be a password.
         raise over_tls(" ".join(words[:2]))
     if scheme not in SCHEMES:
         raise ConfigError(f"unknown proxy type: `{mask(scheme)}`", suggest(scheme, TYPES, "types"))

@@ -1,4 +1,4 @@
-"""Rules, which say where connections to a destination go, and rewrites, which replace one by another.
+"""Reads rules, which choose the chain for a destination, and rewrites, which replace destinations.
 
 Destinations are networks, addresses and names, each with an optional port or range of ports::
 
@@ -21,7 +21,7 @@ from pywrap.frozen import replace
 HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"
 ROUTE_FORM = "it is written `route [tcp|udp] DESTINATION CHAIN|proxy|direct|block`"
 
-# How rules name the default chain, whose name is "" in ``Rule.to``.
+# The word for the default chain in the text of a rule; in ``Rule.to`` its name is "".
 TO_PROXY = "proxy"
 RESERVED = (TO_PROXY, TO_DIRECT, TO_BLOCK)
 
@@ -50,8 +50,8 @@ def parse_route(words: list[str]) -> tuple[Rule, ...]:
     # Of two words, the first is the destination, even if it is "tcp": a host may be called so.
     protocol = words[0] if len(words) == 3 and words[0] in PROTOCOLS else ""
     rest = words[1:] if protocol else words
-    # Three words whose first has only letters: a wrong protocol. Else a blank is wrong, as in
-    # `10.0.0.0/8, 10.8.0.0/16 work`.
+    # Of three words, a first one of letters alone is a wrong protocol. Otherwise there is a blank too many,
+    # as in `10.0.0.0/8, 10.8.0.0/16 work`.
     if len(rest) == 3 and rest[0].isalpha():
         raise ConfigError(f"unknown protocol: `{rest[0]}`", suggest(rest[0], PROTOCOLS, "protocols"))
     if len(rest) != 2:

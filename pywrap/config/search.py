@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    # Takes one line of text for the user.
+    # A function that prints one line of text for the user.
     Say: TypeAlias = Callable[[str], None]
 
 VARIABLE = "PYSOCKSIFY_CONF"
@@ -71,7 +71,7 @@ def load(
         say=lines.append,
     )
     settings = settle(said)
-    # After ``settle``: if that fails, no file is in use.
+    # Printed after ``settle``: if that fails, no file is in use.
     if say is not None:
         for line in lines:
             say(line)

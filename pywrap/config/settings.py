@@ -43,7 +43,7 @@ TO_BLOCK = "block"
 
 @frozen
 class Tls:
-    """TLS around the connection to a hop, which the hop's certificate is verified for.
+    """TLS around the connection to a hop (RFC 8446), and how the hop's certificate is verified.
 
     ``name``: the name in the certificate; "" for the hop's host. ``ca``: the file of the authorities; "" for
     the system's. ``pin``: the SHA-256 of the certificate, in hexadecimal; without ``ca``, it alone counts.
@@ -116,7 +116,7 @@ class Chain:
 
     @property
     def entries(self) -> tuple[Proxy, ...]:
-        """Where its tunnels begin: at the first proxy of a strict chain, at any of another."""
+        """The proxies at which its tunnels begin: the first of a strict chain, any of another one."""
         return self.proxies[:1] if self.type == "strict" else self.proxies
 
 
@@ -173,8 +173,8 @@ class Settings:
     that no other process has. ``placeholders``: the IPv4 network of the addresses that stand for names.
     ``confine``: which programs run in a network of their own (``pywrap.confine``); auto: those that the
     patches cannot cover. ``foreign``: what is done about an import of a library with sockets of its own that
-    cannot be patched. ``children``: what becomes of children that are not Python; auto: confined where the
-    machine allows it, else told of.
+    cannot be patched. ``children``: how children that are not Python are started; auto: confined where the
+    machine allows it, else with a warning.
 
     ``timeout``, ``connect_timeout``, ``read_timeout``: seconds for a connection through the whole chain, for
     reaching the first hop, and for each answer of a hop; 0: no limit besides ``timeout``. ``verbosity``: -1
@@ -183,8 +183,8 @@ class Settings:
     ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
     path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
     for none. ``log``: the path of the file for the log (``pywrap.log``), or ``fd:NUMBER`` before the launcher
-    has opened it; "" for none. ``run``: what tells this run from others (``new_run``): in the log, for
-    --watch, and for its processes, which find the confinement of their children by it.
+    has opened it; "" for none. ``run``: the identifier of this run (``new_run``): in the log, for --watch,
+    and for its processes, which find the confinement of their children by it.
     """
 
     chains: tuple[Chain, ...] = (Chain(),)
@@ -225,8 +225,8 @@ class Settings:
 
 
 def new_run() -> str:
-    """A text for ``Settings.run``, which cannot be guessed; of two, the later one sorts behind."""
-    # The target reads settings, and makes none.
+    """A new text for ``Settings.run``, which cannot be guessed. A later one sorts behind an earlier one."""
+    # Imported here: only the launcher calls this, and the target imports little.
     import os
     from time import gmtime, strftime
 

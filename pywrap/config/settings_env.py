@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VARIABLE = "PYSOCKSIFY_SETTINGS"
-# Set for programs in a confinement, to what their ``/proc/self/ns/net`` says.
+# The variable of programs in a confinement. Its value is the target of their link ``/proc/self/ns/net``.
 CONFINED = "PYSOCKSIFY_CONFINED"
 
 HINT = "start the program with pysocksify again, and leave this variable alone"
@@ -38,7 +38,7 @@ _HIDES_ENV = "hide_env"
 
 # RFC 3986 section 2.3.
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-# These are not encoded either, as names, addresses and paths are full of them.
+# Characters that are not encoded either, since names, addresses and paths are full of them.
 _PLAIN = _UNRESERVED + b"*:/[]"
 
 # The modulus of the checksum, a Mersenne prime: any burst of errors of less than 61 bits is found. Dividing
@@ -52,8 +52,8 @@ def _checksum(text: str) -> str:
 
 
 # The version of the text: the launcher and the target can be different installations, and an upgrade can
-# happen between the start of a program and that of its child. Raise the number when the meaning of a field
-# changes; a change of the names of fields changes the version by itself.
+# happen between the start of a program and the start of its child. Raise the number when the meaning of a
+# field changes; a change of the names of fields changes the version by itself.
 _FORMAT = 5
 _VERSION = _checksum(f"{_FORMAT} {[(name, cls.__match_args__) for name, cls in _CLASSES.items()]}")
 

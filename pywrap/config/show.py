@@ -5,12 +5,11 @@ Reading the file gives the same settings again, except for passwords, which are 
 
 from __future__ import annotations
 
+from pywrap.config.file_lines import chain_type_lines, comment_text, proxy_line
 from pywrap.config.options import READERS
 from pywrap.config.partial_settings import PartialSettings, settle
-from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
+from pywrap.config.proxychains import SECTION
 from pywrap.config.route_rules import format_rewrite, format_route
-from pywrap.config.settings import Chain, Proxy
-from pywrap.config.url import format_proxy
 
 # The column in which comments begin, unless a line is longer.
 COLUMN = 40
@@ -33,17 +32,18 @@ def show(partial: PartialSettings, remark: str = "") -> str:
     origin = partial.origins.get
 
     def line(text: str, key: object) -> str:
-        return f"{text.ljust(COLUMN)} # {_comment(origin(key, 'default'))}"
+        return f"{text.ljust(COLUMN)} # {comment_text(origin(key, 'default'))}"
 
     lines = [HEADING, *([f"# {remark}"] if remark else []), ""]
     default, *named = settings.chains
     lines += [
-        line(text, key) for text, key in zip(_type(default), ("chain_type", "chain_length"), strict=False)
+        line(text, key)
+        for text, key in zip(chain_type_lines(default), ("chain_type", "chain_length"), strict=False)
     ]
     for name in READERS:
         value = getattr(settings, name)
         if value == "":
-            # No log: a file has no word for that.
+            # There is no log. Files have no word for that: they leave the directive out.
             continue
         if name not in MILLISECONDS:
             lines.append(line(f"{name} {_word(value)}", name))
@@ -56,32 +56,17 @@ def show(partial: PartialSettings, remark: str = "") -> str:
             continue
         lines.append("")
         if chain.name:
-            lines.append(f"# {_comment(origin((chain.name, -1), 'default'))}")
-            lines += [f"{SECTION[:-1]} {chain.name}]", *_type(chain)]
+            lines.append(f"# {comment_text(origin((chain.name, -1), 'default'))}")
+            lines += [f"{SECTION[:-1]} {chain.name}]", *chain_type_lines(chain)]
         else:
             lines.append(SECTION)
         for place, proxy in enumerate(chain.proxies):
             # Comments stand on lines of their own here.
-            lines += [f"# {_comment(origin((chain.name, place), 'default'))}", _proxy(proxy)]
+            lines += [f"# {comment_text(origin((chain.name, place), 'default'))}", proxy_line(proxy)]
     return "\n".join([*lines, ""])
-
-
-def _comment(text: str) -> str:
-    # The name of a file can have any characters; a line feed must not end the comment.
-    return text if text.isprintable() else ascii(text)
-
-
-def _type(chain: Chain) -> list[str]:
-    lines = [f"{chain.type}_chain"]
-    return [*lines, f"chain_len {chain.length}"] if chain.length else lines
 
 
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def _proxy(proxy: Proxy) -> str:
-    url = format_proxy(proxy)
-    return f"{WITHOUT_NAMES}{url.removeprefix(proxy.scheme)}" if proxy.scheme == "socks4" else url

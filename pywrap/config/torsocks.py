@@ -1,11 +1,13 @@
-"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and what is allowed without it.
+"""torsocks.conf, as torsocks 2.4 reads it: one proxy, which is Tor, and the traffic that may bypass it.
 
 Names are resolved by Tor, except those below .onion, which get placeholders of ``OnionAddrRange``. As in
 torsocks, UDP is refused; so are, unless the file allows them, connections to loopback, listening sockets that
 other machines can reach, and IPv6 destinations. The defaults are those of torsocks: an empty file means Tor
 at 127.0.0.1:9050.
 
-Two things differ: an unknown directive is an error, and so is a second line that contradicts the first.
+An unknown directive has no effect, and of two lines for one directive the last counts: torsocks warns of the
+former. Here there is a warning for both. Two things differ: more words than a directive takes are an error,
+and so is a file without any directive of torsocks, which is of another tool.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def parse(data: bytes, source: str) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
-        ConfigError: a line that is wrong or unknown.
+        ConfigError: a line that is wrong.
     """
     return parse_lines(data, _Parser(source))
 
@@ -44,6 +46,8 @@ class _Parser(FileParser):
     def __init__(self, source: str) -> None:
         super().__init__(source)
         self.lines: dict[str, int] = {}
+        # The first unknown directive and its line.
+        self.unknown: tuple[str, int] | None = None
 
     def read(self, words: list[str]) -> None:
         # A username or password may begin with #: torsocks reads no comment there.
@@ -54,14 +58,21 @@ class _Parser(FileParser):
             name = name.partition("=")[0]
             if name in DIRECTIVES:
                 raise ConfigError(f"`{name}` with a `=`", f"`{name} VALUE`")
-            raise ConfigError(f"unknown directive: `{name}`", suggest(name, DIRECTIVES, "directives"))
+            self.unknown = self.unknown or (name, self.line)
+            return self.warn_unknown(name, DIRECTIVES, "torsocks")
         if len(values) != 1:
             raise ConfigError(f"`{name}` takes one value, not {len(values)}")
         shown = f"{name} {'***' if name == 'SOCKS5Password' else values[0]}"
-        self.decide(name, DIRECTIVES[name](values[0], name), shown, BLOCK)
-        self.lines.setdefault(name, self.line)
+        value = DIRECTIVES[name](values[0], name)
+        if self.values.get(BLOCK, {}).get(name, value) != value:
+            self.warn(f"`{shown}` replaces that of line {self.lines[name]}, as torsocks has it")
+        self.decide_anew(name, value, shown, BLOCK)
+        self.lines[name] = self.line
 
     def end(self) -> None:
+        if self.unknown is not None and not self.lines:
+            name, self.line = self.unknown
+            raise ConfigError(f"unknown directive: `{name}`", suggest(name, DIRECTIVES, "directives"))
         said = self.values.pop(BLOCK, {})
         username, password = said.get("SOCKS5Username"), said.get("SOCKS5Password")
         if (username is None) != (password is None):

@@ -9,9 +9,10 @@ names go to a proxy, which is always the default server. With ``tordns_enable``,
 Tor resolves names (``--dns tor``), and placeholders for .onion names are of ``tordns_deadpool_range``;
 ``tordns_cache_size`` is checked and has no effect.
 
-Three things differ: a mistake is always an error (tsocks skips a ``local`` network with bits beyond its
-mask); without ``default_user`` no username is sent (tsocks sends that of the local user); UDP goes through
-the proxies, which tsocks leaves direct.
+An unknown ``NAME = VALUE`` has no effect: tsocks reports it, and here there is a warning. Three things
+differ: any other mistake is an error (tsocks reports the line and skips it); without ``default_user`` no
+username is sent (tsocks sends that of the local user); UDP goes through the proxies, which tsocks leaves
+direct.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FORM = "lines are written `DIRECTIVE = VALUE`, blocks `path {` and `}`"
 # By server_type. Without SOCKS4A, since names are resolved on this machine.
 SCHEMES = {"4": "socks4", "5": "socks5"}
 
-# What this module calls the default server, whose lines are outside all blocks.
+# The name of the default server in this module. Its lines are outside all blocks.
 DEFAULT = "server"
 
 
@@ -46,7 +47,7 @@ def parse(data: bytes, source: str) -> PartialSettings:
     """Read the contents of a file; ``source`` is its name in messages.
 
     Raises:
-        ConfigError: a line that is wrong or unknown.
+        ConfigError: a line that is wrong.
     """
     return parse_lines(data, _Parser(source))
 
@@ -71,6 +72,8 @@ class _Parser(FileParser):
         elif line:
             name, equals, value = (part.strip() for part in line.partition("="))
             if name not in DIRECTIVES:
+                if equals and name and value:
+                    return self.warn_unknown(name.partition(" ")[0], DIRECTIVES, "tsocks")
                 # Of `default_pass secret`, without the `=`, the whole line is taken for the name.
                 name = name.partition(" ")[0]
                 if name in DIRECTIVES:
@@ -93,7 +96,7 @@ class _Parser(FileParser):
         if values:
             self.proxies = [_proxy(values, "the default server")]
         else:
-            # Not None: that would leave open whether there is a default server.
+            # An empty list, since None would leave open whether there is a default server.
             self.proxies = []
             rest = Rule(to=TO_DIRECT if fallback else TO_BLOCK)
             self.rules.append(rest)

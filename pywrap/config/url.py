@@ -7,18 +7,19 @@ blank. Messages show a URL with its password masked, and never text that may be 
 from __future__ import annotations
 
 from pywrap.config.host import is_address, parse_host, parse_port
-from pywrap.config.security import parse_security, query_of
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.settings_env import quote
+from pywrap.config.url_security import parse_security, query_of
 from pywrap.config.words import suggest
 from pywrap.errors import ConfigError, mask
 
-# The end of a scheme, as GOST writes it: the protocol before it, within TLS. curl calls http+tls https.
+# How a scheme ends for a proxy that is reached over TLS, as in socks5+tls (the form of GOST). curl has
+# `https` for http+tls.
 TLS = "+tls"
 HTTPS = "https"
 HTTPS_PORT = 443
 
-# Other spellings of it: schemes with one of these words in them, and these names.
+# Other spellings: schemes that contain one of the words of OVER_TLS, and the names below.
 OVER_TLS = ("tls", "ssl")
 OVER_TLS_SCHEMES = ("socks5s", "socks4s", "sockss", "wss")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    # Takes the text, and the name of the setting for messages.
+    # A function of the text, and of the name of the setting for messages.
     Reader: TypeAlias = Callable[[str, str], object]
 
 OVER_TCP = "tcp://"

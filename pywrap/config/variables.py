@@ -50,9 +50,9 @@ def is_proxy_variable(name: str) -> bool:
 
 def hide() -> None:
     """Hide the variables that name proxies from this process."""
-    # In the dictionary behind ``os.environ``: deleting from ``os.environ`` itself would also unset them in
-    # the environment of C. Its keys and values are bytes; those of a dictionary that a program may have
-    # assigned to ``os.environ`` before ``install()`` are str.
+    # Removed from the dictionary behind ``os.environ``: deleting from ``os.environ`` itself would also unset
+    # them in the environment of C. That dictionary has bytes as keys and values; one that a program may have
+    # assigned to ``os.environ`` before ``install()`` has str.
     environ: Any = os.environ
     data: dict[Any, Any] = getattr(environ, "_data", environ)
     for key in list(data):
@@ -79,7 +79,7 @@ def complete(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _hiding(reload: Any) -> Any:
-    """``os.reload_environ`` (Python 3.14), which copies the environment of C: hide the variables after it."""
+    """A replacement for ``os.reload_environ`` (Python 3.14): that copies C's environment, so hide again."""
 
     def reload_environ() -> None:
         reload()

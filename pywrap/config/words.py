@@ -13,7 +13,7 @@ def one_of(known: tuple[str, ...], text: str, what: str) -> str:
     """Return ``text``, which must be one of ``known``; ``what`` is the name of the setting for messages.
 
     Raises:
-        ConfigError: it is none of them; the hint has the nearest one.
+        ConfigError: ``text`` is none of them; the hint has the nearest one.
     """
     if text not in known:
         raise ConfigError(f"unknown value of `{what}`: `{text}`", suggest(text, known, "values"))
@@ -24,7 +24,7 @@ def switch(text: str, what: str) -> bool:
     """Read ``on`` or ``off``.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: ``text`` is neither.
     """
     return one_of(("on", "off"), text, what) == "on"
 

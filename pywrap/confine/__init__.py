@@ -1,4 +1,4 @@
-"""Any program in a network of its own, out of which only the proxies lead; the kernel enforces it.
+"""Confinement: a program in a network of its own, with the proxies as the only way out, by the kernel.
 
 ::
 
@@ -12,20 +12,23 @@
     |   port 53 of any address ---------------------------> placeholders, or what --dns says
     +---------------------------------------------+      +-------------------------+
 
-The namespace has one interface, ``lo``, and every address of the world is local to it: there is no way out
-for a packet, whatever the rules say. What comes out are the bytes that the broker reads from sockets which
-were made inside and handed to it. Where to find what:
+The namespace has one interface, ``lo``, and every address of the world is local to it: no packet can leave,
+whatever the rules say. The only bytes that leave are those that the broker reads from sockets that were made
+inside and handed to it. The modules:
 
-* ``launcher``: the two processes; signals, job control, exit status; ``left_behind``: daemons;
-  ``last_bytes``: what was sent right before the end
-* ``namespaces``, ``mounts``: what the program's process enters; ``netlink`` and ``ruleset``: what is set up
-  there; ``inside_sockets``: what is handed out; ``kernel``: the system calls that Python does not have
-* ``broker``: everything outside; ``gate`` and ``packets``: the SYNs; ``attempts``: connections that are being
-  opened, and ``twins``: one for both families; ``outside``: the rules and the chains; ``udp_flows``: UDP;
-  ``name_server``, ``name_stream`` and ``dns_message``: names
-* ``shared_confinement``: the broker for what a patched program starts; ``notes``: how its processes find it
-* ``listeners``: does a program inside listen on loopback?
-* ``remedies``: why it is not possible here, and what to do
+* ``launcher``: the two processes; ``supervisor``: signals, job control, exit status; ``left_behind``:
+  daemons; ``last_bytes``: bytes that were sent right before the end
+* ``namespaces``, ``mounts``: the namespaces that the program's process enters; ``netlink`` and ``ruleset``:
+  how they are set up; ``inside_sockets``: the sockets for the broker; ``kernel``: system calls that Python
+  lacks
+* ``broker``: the process outside; ``syn_gate`` and ``packets``: the SYNs; ``attempts``: connections that are
+  being opened, and ``twins``: one for both address families; ``outside``: the rules and the chains;
+  ``udp_flows``, ``udp_channel`` and ``relay_socket``: UDP; ``name_server``, ``name_stream`` and
+  ``dns_message``: names; ``tickets``: Kerberos
+* ``publish``: servers inside that are reached from outside; ``listeners``: finds servers inside
+* ``shared_confinement``: the broker for children of patched programs; ``notes``: how its processes find it
+* ``askers`` and ``broker_recorder``: for the log
+* ``check``, ``remedies``: whether this machine allows a confinement, the cause if not, and what can be done
 
-Nothing here is imported by a run that is not confined.
+A run that is not confined imports nothing of this package.
 """

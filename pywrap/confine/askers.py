@@ -1,17 +1,19 @@
 """Which process inside asks for a connection, or for a name: for the log, whose broker is outside.
 
-The kernel tells the inode of the socket (sock_diag(7)); the process that has it is found by its descriptors.
-Nothing in the kernel leads from a socket to its process, so likely places are looked at first, from cheap to
-dear:
+The kernel tells the inode of the socket (sock_diag(7)); the process that has the socket is found by its
+descriptors. The kernel has no table from sockets to processes, so likely places are searched first, from
+cheap to expensive ones:
 
-1. processes that have asked before, at the number of their last socket and the next one: some 10 µs;
-2. the latest children of those and of their parents, as a shell starts ``curl`` after ``curl``: 0.2 ms, most
-   of it the kernel's, which makes the entries of a new process below /proc;
-3. all descriptors of those that have asked before;
+1. processes that have asked before, at the number of their last socket and the next number: some 10 µs;
+2. the latest children of these processes and of their parents, since a shell may start ``curl`` after
+``curl``:
+   0.2 ms, most of it in the kernel, which makes the entries of a new process below /proc;
+3. all descriptors of processes that have asked before;
 4. all processes of the namespace: 1.7 ms among 400 processes.
 
-A process that may not be looked at stays unknown. Its folder below /proc is kept open: it belongs to the
-process, while a pid is given to another one later (pidfd_open(2) says the same of pidfds).
+A process whose descriptors this user may not read stays unknown. The folder below /proc of a known process is
+kept open: the open folder belongs to that process, while its pid may be given to another one later (as
+pidfd_open(2)).
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ if TYPE_CHECKING:
 _MOST = 32
 # Processes whose children are looked at, with a descriptor each.
 _PARENTS = 16
-# Of those, the latest children of each: a server may have hundreds.
+# How many of the latest children of each are looked at: a server may have hundreds.
 _LATEST = 16
-# Where the first socket of most programs is: behind stdin, stdout, stderr and a pipe or two.
+# The number of the first socket of most programs: behind stdin, stdout, stderr and a pipe or two.
 _FIRST = 5
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -47,16 +49,16 @@ _CHILDREN = 65536
 
 
 class Askers:
-    """``listeners`` ask the kernel of the namespace, in which ``pid`` is a process."""
+    """Finds the processes of one confinement. ``listeners``: asks its kernel. ``pid``: a process inside."""
 
     def __init__(self, listeners: Listeners, pid: int) -> None:
         self._listeners = listeners
         self._pid = pid
         self._namespace = ""
-        # Those that have asked, the latest first.
+        # The processes that have asked, the latest first.
         self._known: list[_Process] = []
         self._parents: dict[int, _Parent] = {}
-        # Where the latest asker had its socket: the next process may be of the same program.
+        # The descriptor number of the latest asker's socket: the next process may be of the same program.
         self._likely = _FIRST
 
     def of(self, ends: Ends, datagram: bool = False) -> Asker | None:
@@ -80,7 +82,7 @@ class Askers:
     def _known_at_once(self, link: str) -> _Process | None:
         for process in list(self._known):
             if not process.name():
-                # It has ended, and its children have another parent.
+                # The process has ended, and its children have another parent.
                 self._known.remove(process)
                 process.close()
                 parent = self._parents.pop(process.pid, None)
@@ -101,12 +103,12 @@ class Askers:
         return None
 
     def _at_likely(self, pid: int, link: str) -> _Process | None:
-        """As ``_opened``, without more than a look at the likely place."""
+        """As ``_opened``, but only by the likely descriptor number."""
         try:
             if os.readlink(f"/proc/{pid}/fd/{self._likely}") != link:
                 return None
         except OSError:
-            # There is none of this number, or no process any more.
+            # The process has no descriptor of this number, or has ended.
             return None
         return self._opened(pid, link)
 
@@ -115,7 +117,7 @@ class Askers:
 
     def _anywhere(self, link: str) -> _Process | None:
         try:
-            # Not at the start: the process was still outside.
+            # Read now: at the start, the process was still outside.
             self._namespace = self._namespace or os.readlink(f"/proc/{self._pid}/ns/net")
         except OSError:
             return None
@@ -128,7 +130,7 @@ class Askers:
         try:
             process = _Process(pid, self._likely)
         except OSError:
-            # It has ended, or no descriptor is left here.
+            # The process has ended, or no descriptor is left in this one.
             return None
         if process.has_at_once(link) or process.has(link):
             return process
@@ -152,19 +154,19 @@ class Askers:
             try:
                 parent = _Parent(pid)
             except OSError:
-                # It has ended, or the kernel was made without these files (CONFIG_PROC_CHILDREN).
+                # The process has ended, or the kernel was built without these files (CONFIG_PROC_CHILDREN).
                 return
-        # The latest first.
+        # With the latest one first.
         self._parents = {pid: parent, **self._parents}
         for old in list(self._parents)[_PARENTS:]:
             self._parents.pop(old).close()
 
 
 class _Process:
-    """One that may have asked. ``likely``: the number of the descriptor at which its socket is expected.
+    """A process that may have asked. ``likely``: the descriptor number at which its socket is expected.
 
     Raises:
-        OSError: there is none of that pid.
+        OSError: there is no process with that pid.
     """
 
     __slots__ = ("_comm", "_folder", "likely", "pid")
@@ -180,15 +182,15 @@ class _Process:
             raise
 
     def has_at_once(self, link: str) -> bool:
-        """Does it have the socket ``link`` where it had one before, or behind that?"""
+        """Whether it has the socket ``link`` at the number where it had one before, or at the next."""
         return self._is_at(self.likely, link) or self._is_at(self.likely + 1, link)
 
     def has(self, link: str) -> bool:
-        """Does it have the socket at all?"""
+        """Whether it has the socket ``link`` at any descriptor."""
         try:
             names = os.listdir(f"/proc/{self.pid}/fd")
         except OSError:
-            # It has ended, or may not be looked at.
+            # The process has ended, or this user may not read its descriptors.
             return False
         return any(self._is_at(int(name), link) for name in names)
 
@@ -196,21 +198,21 @@ class _Process:
         try:
             found = os.readlink(f"fd/{number}", dir_fd=self._folder) == link
         except OSError:
-            # There is none of this number, or no process any more.
+            # The process has no descriptor of this number, or has ended.
             return False
         if found:
             self.likely = number
         return found
 
     def name(self) -> str:
-        """What it is called: up to 15 bytes (proc_pid_comm(5)); "" when it has ended."""
+        """The name of the process, up to 15 bytes (proc_pid_comm(5)); "" when it has ended."""
         try:
             return os.pread(self._comm, _COMM, 0).decode("utf-8", "backslashreplace").rstrip("\n")
         except OSError:
             return ""
 
     def parent(self) -> int:
-        """The pid of the process that has started it; 0 when it has ended."""
+        """The pid of its parent; 0 when the process has ended."""
         try:
             fd = os.open("stat", _READ, dir_fd=self._folder)
         except OSError:
@@ -232,7 +234,7 @@ class _Parent:
     """A process whose main thread may start others (proc_tid_children(5)).
 
     Raises:
-        OSError: it has ended, or the kernel does not tell.
+        OSError: the process has ended, or the kernel has no list of children.
     """
 
     __slots__ = ("_file",)
@@ -241,11 +243,11 @@ class _Parent:
         self._file = os.open(f"/proc/{pid}/task/{pid}/children", _READ)
 
     def latest(self) -> list[int]:
-        """Processes that it has started last and that have not ended, the latest first."""
+        """The processes that it has started latest and that have not ended, the latest first."""
         try:
             pids = os.pread(self._file, _CHILDREN, 0).split()
         except OSError:
-            # It has ended.
+            # The process has ended.
             return []
         return [int(pid) for pid in reversed(pids[-_LATEST:])]
 

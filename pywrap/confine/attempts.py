@@ -1,8 +1,8 @@
 """Connections that are being opened, any number of them, on the broker's loop.
 
-What opens is a ``TunnelAttempt`` of ``pywrap.tunnel``, which never waits itself, or what implements its
-protocol ``Waited``: a UDP association, or ``Direct``, a plain connection from outside for what needs no
-proxy.
+A connection is opened by a ``TunnelAttempt`` of ``pywrap.tunnel``, which never waits itself, or by another
+class that implements ``tunnel.attempt.Waited``: that of a UDP association, or ``Direct``, a plain connection
+from outside for destinations that need no proxy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     W = TypeVar("W", bound=Waited)
 else:
-    # What takes a parameter for the type checker alone.
+    # The parameter is for the type checker only.
     class Generic:
         def __class_getitem__(cls, parameter):
             return cls
@@ -39,7 +39,8 @@ _NEVER = float("inf")
 class Attempt(Generic[W]):
     """Goes on with ``attempt`` whenever it can; ends in one of two calls, unless it is cancelled.
 
-    ``done(attempt)``: it stands, and is the callee's. ``failed(error)``: all that it opened is closed.
+    ``done(attempt)``: it has succeeded, and belongs to the callee. ``failed(error)``: it has closed all that
+    it opened.
     """
 
     __slots__ = ("_done", "_failed", "_fd", "_loop", "_attempt", "_timer", "_timer_moment")
@@ -61,7 +62,7 @@ class Attempt(Generic[W]):
         self._step(self._attempt.start)
 
     def cancel(self) -> None:
-        """Give up silently. Nothing happens when it has ended."""
+        """Give up without a call. Does nothing when the attempt has ended."""
         if self._attempt is not None:
             self._leave()
             attempt, self._attempt = self._attempt, None
@@ -96,8 +97,9 @@ class Attempt(Generic[W]):
                 self._attempt = None
                 self._done(attempt)
                 return
-            # Mostly the same as before, for which there is no system call. A socket that the step has
-            # replaced is open until the next step, so that its number is not another's (``TunnelAttempt``).
+            # Where socket and event are the same as before, as mostly, no system call is needed. A socket
+            # that the step has replaced stays open until the next step, so its number is not reused yet
+            # (``TunnelAttempt``).
             fd = attempt.sock.fileno()
             if fd != self._fd and self._fd >= 0:
                 self._loop.unwatch(self._fd)
@@ -133,12 +135,12 @@ class Attempt(Generic[W]):
 
 
 def fresh(family: int = AF_INET) -> socket:
-    """A TCP socket to begin with; a ``TunnelAttempt`` replaces it where the proxy has no IPv4."""
+    """A new TCP socket of ``family``; a ``TunnelAttempt`` replaces it where the proxy has no IPv4 address."""
     return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
 
 
 class Direct:
-    """A connection from outside to the first of ``addresses`` that takes it; implements ``Waited``."""
+    """A direct connection to the first of ``addresses`` (literals) that accepts it; implements ``Waited``."""
 
     __slots__ = ("_addresses", "_error", "_port", "_used_up", "deadline", "sock")
 
@@ -150,7 +152,7 @@ class Direct:
         self._error = errno.EHOSTUNREACH
         self.deadline = deadline
         self.sock = fresh()
-        # A socket that was replaced, and may be watched: it is closed with the next step.
+        # A socket that was replaced, and may still be registered with epoll: it is closed with the next step.
         self._used_up: socket | None = None
 
     def start(self) -> bool:
@@ -158,10 +160,10 @@ class Direct:
         return self._next()
 
     def advance(self) -> bool:
-        """Tell whether the connection stands.
+        """Go on; return whether the connection stands.
 
         Raises:
-            SocksError: it never will; the errno is the kernel's.
+            SocksError: it cannot be made; the errno is the kernel's.
         """
         self.abandon()
         self._error = self.sock.getsockopt(SOL_SOCKET, SO_ERROR)
@@ -180,7 +182,7 @@ class Direct:
         return self._next()
 
     def abandon(self) -> None:
-        """Close what is open beside ``sock``."""
+        """Close the other sockets, but not ``sock``."""
         if self._used_up is not None:
             self._used_up.close()
             self._used_up = None

@@ -1,7 +1,7 @@
-"""The broker: outside, it serves the programs inside by the sockets that they were given.
+"""The broker: from outside, it serves the programs inside by sockets of their namespace.
 
-It is the launcher's process, with one thread and one loop. ``Broker`` decides what becomes of each connection
-and datagram, as the rules say (``pywrap.tunnel.routes``), and carries the bytes (``pywrap.relay``).
+It is the launcher's process, with one thread and one loop. ``Broker`` decides about each connection and
+datagram by the rules (``pywrap.tunnel.routes``), and carries the bytes (``pywrap.relay``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import errno
 import resource
 from _socket import inet_pton, socket
 
-from pywrap.confine.gate import Gate
 from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
+from pywrap.confine.syn_gate import Gate
 from pywrap.confine.twins import Twins
 from pywrap.confine.udp_flows import Datagrams
 from pywrap.relay.loop import IN, Loop
@@ -28,26 +28,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Settings
     from pywrap.confine.askers import Asker
-    from pywrap.confine.gate import Request
     from pywrap.confine.inside_sockets import Sockets
     from pywrap.confine.outside import OnEnd
     from pywrap.confine.publish import Maker, Published
+    from pywrap.confine.syn_gate import Request
     from pywrap.errors import SocksError
     from pywrap.tunnel.routes import Verdict
 
 _DNS_PORT = 53
-# Connections that are accepted before others have their turn.
+# How many connections are accepted in a row, before others have a turn.
 _ACCEPTS = 64
-# Seconds in which a connection is accepted that has been admitted, if the program still wants it.
+# Seconds within which a connection that was admitted comes to the listener, if the program still wants it.
 _ACCEPTED_IN = 0.02
-# Seconds for which none is accepted when no descriptor is left.
+# Seconds without an accept() when no descriptor is left.
 _PAUSE = 0.1
 
 
 class Broker:
-    """``sockets`` are of the namespace. ``repeats`` is as in ``Gate``; ``pid``: a process inside.
+    """Serves one confinement.
 
-    ``program`` is its name, for the log.
+    ``sockets``: those of the namespace. ``repeats``: as in ``Gate``. ``pid``: a process inside; ``program``:
+    its name, for the log.
     """
 
     def __init__(
@@ -55,6 +56,9 @@ class Broker:
     ) -> None:
         self.loop = loop
         self._sockets = sockets
+        for listener in sockets.listeners:
+            # What is accepted has it from there; nothing is, before there is a gate.
+            prepare(listener)
         self._pipes = Pipes(loop)
         self._buffer = memoryview(bytearray(BUFFER))
         self._outside = Outside(settings, loop, program)
@@ -73,9 +77,10 @@ class Broker:
         self._watch_listeners()
 
     def has_unsent(self) -> bool:
-        """Take what is in the sockets; tell whether something of it is still to be sent.
+        """Read from the sockets; return whether any bytes or datagrams are still to be sent.
 
-        When no program is left inside, this becomes False sooner or later: all that they had open has ended.
+        When no program is left inside, this becomes False sooner or later, since all their sockets have
+        ended.
         """
         for listener in self._sockets.listeners:
             self._accept(listener)
@@ -83,11 +88,16 @@ class Broker:
 
     @property
     def carried(self) -> int:
-        """Bytes of the connections that stand."""
+        """How many bytes the present connections have carried."""
         return sum(relay.moved for relay in self._relays)
 
+    @property
+    def has_last_words(self) -> bool:
+        """Whether what ``close`` says is waited for: lines of the log, the end of TLS."""
+        return self._outside.log is not None or bool(self._outside.settings.secured_hops)
+
     def close(self) -> None:
-        """End everything; by a RST what has not been sent completely."""
+        """End everything; connections whose bytes were not sent completely by a RST."""
         for published in self._published:
             published.close()
         if self._maker is not None:
@@ -102,16 +112,16 @@ class Broker:
         self._pipes.close()
 
     def forked(self) -> None:
-        """In a child after fork(), which goes on as the broker."""
+        """In a child after fork(), which goes on as the broker: make anew what the child does not inherit."""
         self._outside.forked()
 
     @property
     def helpers(self) -> tuple[int, ...]:
-        """Processes of ours that are in the namespace."""
+        """The pids of our own processes in the namespace, which do not count as programs."""
         return () if self._maker is None else (self._maker.pid,)
 
     def publish(self, places: list[tuple[socket, int]], maker: Maker) -> None:
-        """Serve the listening sockets outside, each for a port inside."""
+        """Serve ``places``: pairs of a listening socket outside and the port inside that it is for."""
         from pywrap.confine.publish import Published
 
         self._maker = maker
@@ -125,7 +135,7 @@ class Broker:
         return self._listeners.all()
 
     def publish_server(self, listener: socket, port: int, maker: Maker) -> Published:
-        """Serve one more, for a program that is itself on this machine, and sees no difference."""
+        """Serve one more listening socket, for clients that see the server as if it were not confined."""
         from pywrap.confine import publish
 
         source = "127.0.0.1"
@@ -134,7 +144,7 @@ class Broker:
     # ------------------------------------------------------------ connections
 
     def _ask(self, request: Request) -> None:
-        """A program inside asks for a connection."""
+        """Handle ``request``: a program inside asks for a connection."""
         syn = request.syn
         if syn.destination_port == _DNS_PORT:
             request.admit(None)
@@ -144,8 +154,8 @@ class Broker:
             syn.destination, syn.destination_port, syn.source, syn.port
         ):
             if on_loopback:
-                # The packet filter has let it pass. One that listens since then gets the SYN when it is
-                # repeated.
+                # A program inside listens there. The packet filter has let the SYN pass; or, if the program
+                # listens only since then, it will get the repeated SYN.
                 self._gate.forget(request)
             else:
                 self._gate.pass_inside(request)
@@ -165,13 +175,13 @@ class Broker:
         def failed(err: SocksError) -> None:
             request.refuse(err.errno)
 
-        # It may end before it returns.
+        # The connection may succeed or fail before ``connect`` returns.
         cancel = self._outside.connect(verdict, request.admit, failed, syn, asker)
         if not request.is_over:
             request.cancel = cancel
 
     def _open_for_twins(self, request: Request, verdict: Verdict, asker: Asker | None) -> None:
-        """Open a tunnel to a name, for which a program may ask by both families."""
+        """Open a tunnel to a name, which the program may ask for by addresses of both families."""
         twins, destination = self._twins, verdict.destination
 
         def connected(upstream: socket) -> None:
@@ -208,7 +218,7 @@ class Broker:
             client.setblocking(False)
             self._accepted(client, peer)
             if not len(self._gate):
-                # None can be waiting that was admitted.
+                # No admitted connection can be waiting in the queue.
                 return
 
     def _accepted(self, client: socket, peer: tuple[str, int]) -> None:
@@ -221,7 +231,7 @@ class Broker:
         key = (inet_pton(family, _plain(peer[0])), peer[1], inet_pton(family, _plain(own[0])), own[1])
         request = self._gate.accepted(key)
         if request is None:
-            # Nothing waits for it outside any more.
+            # No connection outside waits for this client any more.
             reset(client)
             client.close()
             return
@@ -231,7 +241,7 @@ class Broker:
         self._carry(client, request.upstream, self._outside.on_end(request.upstream))
 
     def _carry(self, client: socket, target: socket, on_end: OnEnd | None = None) -> None:
-        """Carry the bytes between a program's end, ``client``, which is prepared for it, and ``target``."""
+        """Carry the bytes between ``client``, the connection to a program inside, and ``target``, outside."""
         if not isinstance(target, Near):
             prepare(target)
 
@@ -262,7 +272,7 @@ class Broker:
 
 
 def allow_many_descriptors() -> None:
-    """Each connection has two: take what this process may have. The program's limit is its own."""
+    """Raise the limit of descriptors to the hard limit: each connection needs two. The program's stays."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,8 @@
-"""Tells the log (``pywrap.log``) what the broker does. Imported only when there is a log.
+"""Writes the actions of the broker to the log (``pywrap.log``). Imported only when there is a log.
 
-A patched program in a confinement writes lines of its own. Its connections to a proxy come by here as well,
-as direct ones; ``client`` of these is ``local`` of the program's line, which has no count of the bytes.
+A patched program in a confinement writes lines of its own. The broker sees its connections to a proxy too, as
+direct ones. The field ``client`` in the broker's line of such a connection is ``local`` in the program's
+line, which has no count of the bytes.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ _ANSWERED = (A, AAAA, PTR)
 
 
 class Recorder:
-    """``program`` is the name of what runs in the confinement."""
+    """``program``: the name of the program in the confinement. ``say``: prints a message for the user."""
 
     def __init__(self, settings: Settings, program: str, say: Callable[[str], None]) -> None:
         self._log = Log(settings.log, settings.run, BROKER, say, program)
 
     def begin(self, asker: Asker | None = None) -> Begun:
-        """A program inside asks for something, now. ``asker``: its pid and its name, where it is known."""
+        """Note a request of a program inside that comes now. ``asker``: its pid and name, None if unknown."""
         begun = self._log.begin()
         begun.asker = asker
         return begun
@@ -51,7 +52,7 @@ class Recorder:
         sock: socket | None = None,
         error: SocksError | None = None,
     ) -> str:
-        """A connection is open on ``sock``, or has failed; return its id."""
+        """Write that a connection is open on ``sock``, or has failed; return its id."""
         destination = verdict.destination
         is_direct = verdict.kind == IS_DIRECT
         local = remote = None
@@ -72,17 +73,17 @@ class Recorder:
         )
 
     def end(self, number: str, begun: Begun, sent: int, received: int, complete: bool) -> None:
-        """The connection ``number`` has ended; the bytes are those of the program's two directions."""
+        """Write that the connection with the id ``number`` has ended, and the bytes of the program."""
         self._log.end(number, begun, sent, received, complete)
 
     def datagrams_end(
         self, number: str, begun: Begun, sent: tuple[int, int], received: tuple[int, int]
     ) -> None:
-        """The association ``number`` has ended; bytes and datagrams of the program's two directions."""
+        """Write that the association with the id ``number`` has ended; pairs of bytes and datagrams."""
         self._log.end(number, begun, sent[0], received[0], None, sent[1], received[1])
 
     def judged(self, verdict: Verdict, datagram: bool, asker: Asker | None) -> None:
-        """A destination was judged: what is refused has a line, and what takes datagrams."""
+        """Write a line for a ``verdict`` that refuses, or that is about datagrams."""
         host, port = verdict.destination.host, verdict.destination.port
         if verdict.kind == REFUSE:
             protocol = "udp" if datagram else "tcp"
@@ -95,11 +96,11 @@ class Recorder:
     def association(
         self, begun: Begun, path: Path, error: SocksError | None = None, relay: Endpoint | None = None
     ) -> str:
-        """An association is open, or has failed; return its id."""
+        """Write that an association is open, or has failed; return its id."""
         return self._log.association(begun, path, error, None if relay is None else str(relay))
 
     def answered(self, begun: Begun, question: Question, how: str, answer: bytes) -> None:
-        """The name server has answered ``question``."""
+        """Write that the name server has answered ``question``; ``how``: the source of the answer."""
         code = answer[3] & 0xF if len(answer) > 3 else NO_ERROR
         error: SocksError | None = None
         answers: tuple[str, ...] = ()
@@ -111,7 +112,7 @@ class Recorder:
             try:
                 answers = dns.parse_answer(answer, question.name, question.kind).values
             except SocksError:
-                # There are none of this family, or the answer is truncated.
+                # The name has no address of this family, or the answer is truncated.
                 pass
         address = dns.reversed_address(question.name) if question.kind == PTR else None
         name = question.name if address is None else unpacked(address)

@@ -1,4 +1,4 @@
-"""``--check --confine``: what this machine has of what a confinement needs, tried step by step in a child."""
+"""``--check --confine``: whether this machine allows a confinement, tried step by step in a child."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _user() -> str:
 
 
 def _steps() -> Iterator[tuple[str, Callable[[], str]]]:
-    """In the order in which a confinement takes them."""
+    """The steps with their names, in the order in which a confinement takes them."""
     ipv6 = os.path.exists("/proc/sys/net/ipv6")
     port = namespaces.unprivileged_port()
     yield "namespaces", _yes(namespaces.enter)

@@ -1,8 +1,8 @@
 """DNS messages as the broker answers them (RFC 1035): a question is read, a reply is made.
 
 No sockets, no clock. The question comes from a program that is not to be trusted: ``read_question`` raises
-for whatever it does not understand. A reply repeats the question's bytes, so that programs that vary its
-case (0x20) find it again.
+for everything that it does not understand. A reply repeats the question's bytes, so that programs that vary
+the case of its letters ("DNS 0x20") recognize them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _LONGEST_NAME, _LONGEST_LABEL = 255, 63
 FORMAT_ERROR = 1
 NOT_IMPLEMENTED = 4
 
-# RFC 1035 section 4.2.1: what a datagram holds for a program that does not say more (RFC 6891).
+# RFC 1035 section 4.2.1: bytes of a reply in a datagram, unless the program announces a larger size (RFC
+# 6891).
 SMALLEST = 512
 
 _NAME_OF_QUESTION = b"\xc0\x0c"
@@ -31,9 +32,10 @@ _NAME_OF_QUESTION = b"\xc0\x0c"
 
 @frozen
 class Question:
-    """``name``: lower case, without the final dot, bytes that are no ASCII escaped. ``asked``: its bytes.
+    """A question. ``name``: in lower case, without the final dot, bytes beyond ASCII escaped.
 
-    ``room``: the longest reply that the program takes in a datagram. ``edns``: it speaks EDNS.
+    ``asked``: the bytes of the question in the message. ``room``: the bytes of the longest reply that the
+    program takes in a datagram. ``edns``: whether it uses EDNS (RFC 6891).
     """
 
     number: int
@@ -49,7 +51,7 @@ def read_question(message: bytes) -> Question:
     """Read a query of one question.
 
     Raises:
-        ProtocolError: it is none; nothing can be answered.
+        ProtocolError: ``message`` is no query of one question, so that it cannot be answered.
     """
     if len(message) < _HEADER:
         raise ProtocolError("shorter than a header")
@@ -82,19 +84,22 @@ def read_question(message: bytes) -> Question:
 def reply(
     question: Question, addresses: list[bytes], code: int = NO_ERROR, seconds: int = 0, name: str = ""
 ) -> bytes:
-    """The answer: ``addresses`` of 4 or 16 bytes, or the ``name`` that a PTR question asks for."""
+    """The answer: ``addresses`` of 4 or 16 bytes, or for a PTR question the ``name``.
+
+    ``code``: the RCODE. ``seconds``: the time to live.
+    """
     records = [_record(PTR, seconds, _pack_name(name))] if name else []
     records += [_record(A if len(data) == 4 else AAAA, seconds, data) for data in addresses]
     return _message(question, code, records)
 
 
 def truncated(question: Question) -> bytes:
-    """The answer that says to ask again over TCP."""
+    """The answer with the TC bit, at which programs ask again over TCP (RFC 1035 section 4.2.1)."""
     return _message(question, NO_ERROR, [], _TRUNCATED)
 
 
 def failure(message: bytes, code: int) -> bytes | None:
-    """The answer to what could not be read; None when it is not even a query."""
+    """The answer with the RCODE ``code`` to an unreadable message; None if it is not even a query."""
     if len(message) < _HEADER or message[2] & 0x80:
         return None
     flags = _RESPONSE | (int.from_bytes(message[2:4], "big") & (_OPCODE | _RECURSION_DESIRED)) | code
@@ -102,14 +107,15 @@ def failure(message: bytes, code: int) -> bytes | None:
 
 
 def with_number(message: bytes, number: int) -> bytes:
-    """``message`` as the answer to the question of that number."""
+    """``message`` with the ID ``number``, that of the question."""
     return number.to_bytes(2, "big") + message[2:]
 
 
 def _message(question: Question, code: int, records: list[bytes], extra: int = 0) -> bytes:
     flags = _RESPONSE | _RECURSION_AVAILABLE | extra | code
     flags |= question.flags & (_RECURSION_DESIRED | _CHECKING_DISABLED)
-    # Resolvers that speak EDNS are told that we do (RFC 6891 section 7): nothing, in a datagram of any size.
+    # RFC 6891 section 7: the answer to a query with EDNS has an OPT record too, here without options and with
+    # the largest size.
     opt = b"\0" + _OPT.to_bytes(2, "big") + b"\xff\xff" + bytes(6) if question.edns else b""
     head = (question.number, flags, 1, len(records), 0, 1 if opt else 0)
     return b"".join(field.to_bytes(2, "big") for field in head) + question.asked + b"".join(records) + opt
@@ -132,5 +138,5 @@ def _byte(message: bytes, at: int) -> int:
 
 
 def _text(label: bytes) -> str:
-    # A dot within a label is not one between two.
+    # A dot inside a label is escaped, to differ from one between two labels.
     return label.decode("ascii", "backslashreplace").replace(".", "\\.").lower()

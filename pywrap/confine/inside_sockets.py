@@ -1,11 +1,11 @@
-"""The sockets that are made inside and handed to the broker: for TCP, for UDP, for packets, for questions.
+"""The sockets that are made inside and handed to the broker: TCP, UDP, packet and netlink sockets.
 
-A socket belongs to the network namespace that it was made in, whichever process has it: by these few the
-broker, which stays outside, serves the program inside.
+A socket belongs to the network namespace in which it was made, whichever process has it: by these few sockets
+the broker, which stays outside, serves the program inside.
 
-* Two listeners and two datagram sockets, one for each family, bound to a port that no program is told. They
+* Two listeners and two datagram sockets, one for each family, bound to a port that programs do not use. They
   are transparent (IP_TRANSPARENT, tcp(7), Documentation/networking/tproxy.rst): the packet filter gives them
-  what goes anywhere, and an accepted connection has the address that the program asked for.
+  the packets to all destinations, and an accepted connection has the address that the program asked for.
 * A packet socket on ``lo``, which sees the first SYN of each connection before the filter drops it, and by
   which the broker answers. A filter in the kernel (BPF) keeps all other packets from it.
 * A netlink socket, to ask whether a program listens on loopback (sock_diag(7)).
@@ -13,7 +13,6 @@ broker, which stays outside, serves the program inside.
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from _socket import (
     AF_INET,
@@ -32,8 +31,7 @@ from _socket import (
     socket,
 )
 
-from pywrap.confine import netlink, ruleset
-from pywrap.relay.relay import prepare
+from pywrap.confine import kernel, netlink, ruleset
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h
 _SOL_IP, _SOL_IPV6 = 0, 41
@@ -45,12 +43,14 @@ _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 
 _BACKLOG = 4096
-# For bursts of SYNs, and of datagrams: a SYN that is lost comes again a second later.
+# Bytes of the receive buffers, for bursts of SYNs and of datagrams: a SYN that is lost comes again a second
+# later.
 _RECEIVE_BUFFER = 8 << 20
 
 _ALL_FRAMES, _IPV4_FRAME, _IPV6_FRAME = 0x0003, 0x0800, 0x86DD
 
-# The most that is read of a frame: 14 bytes of Ethernet, 60 of IP, 60 of TCP; a SYN's data is not wanted.
+# How many bytes of a frame are read: 14 of Ethernet, 60 of IP, 60 of TCP, and some more; not the data of a
+# SYN.
 LONGEST = 256
 
 # linux/filter.h: code, jump if true, jump if false, operand.
@@ -62,9 +62,9 @@ _OUTGOING = 4
 
 SYN, SYN_ACK_RST = 0x02, 0x16
 
-# Offsets count from the Ethernet header, which lo has as well, all zeros but for the type.
+# Offsets count from the Ethernet header. On lo there is one too, all zeros except for the type.
 FILTER = (
-    # Each packet passes twice: as it leaves and as it comes back. Those of this socket only come back.
+    # Each packet passes this filter twice: as it leaves and as it comes back. Only the latter is wanted.
     (_LOAD_WORD, 0, 0, _PACKET_TYPE),
     (_EQUAL, 0, 15, _OUTGOING),
     (_LOAD_HALF, 0, 0, 12),
@@ -90,7 +90,7 @@ FILTER = (
 
 
 class Sockets:
-    """All of them, in the order in which they are handed over; without IPv6, two less."""
+    """All sockets of a confinement, in the order of the hand-over; without IPv6 there are two less."""
 
     def __init__(self, sockets: list[socket]) -> None:
         self.packets, self.questions, *rest = sockets
@@ -99,7 +99,7 @@ class Sockets:
 
 
 def make(ipv6: bool) -> list[socket]:
-    """Make them; in the namespace, with its capabilities.
+    """Make the sockets; called in the namespace, with its capabilities. ``ipv6``: also those for IPv6.
 
     Raises:
         OSError: the kernel refuses, or has no such sockets.
@@ -108,17 +108,16 @@ def make(ipv6: bool) -> list[socket]:
     made = [_packets(), questions()]
     for family in families:
         listener = _transparent(family, SOCK_STREAM)
-        prepare(listener)
         listener.listen(_BACKLOG)
         made += [listener, _transparent(family, SOCK_DGRAM)]
     return made
 
 
 def _packets() -> socket:
-    # Of no protocol, so that nothing comes in before the filter is there.
+    # Protocol 0 receives nothing, until the filter is attached.
     sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in FILTER))
-    pointer = struct.pack("@HP", len(FILTER), ctypes.addressof(program))
+    program = kernel.memory(b"".join(struct.pack("=HBBI", *step) for step in FILTER))
+    pointer = struct.pack("@HP", len(FILTER), kernel.address(program))
     sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
     sock.setsockopt(SOL_SOCKET, _SO_MARK, ruleset.OURS)
     _enlarge(sock)
@@ -127,7 +126,7 @@ def _packets() -> socket:
 
 
 def questions() -> socket:
-    """A netlink socket for sock_diag(7), of the namespace that this process is in."""
+    """A netlink socket for sock_diag(7), of the network namespace of this process."""
     return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, netlink.SOCK_DIAG)
 
 
@@ -152,5 +151,5 @@ def _enlarge(sock: socket) -> None:
     try:
         sock.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except PermissionError:
-        # What net.core.rmem_max allows.
+        # Without the capability for a larger buffer: as much as net.core.rmem_max allows.
         sock.setsockopt(SOL_SOCKET, SO_RCVBUF, _RECEIVE_BUFFER)

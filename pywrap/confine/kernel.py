@@ -1,14 +1,31 @@
 """The system calls that Python 3.11 does not have: unshare, mount, prctl, capabilities, signalfd.
 
-By ctypes, whose import takes 5 ms and happens in the launcher alone. Each raises OSError with the errno and,
-in its text, what was being done.
+They are called by the C part of ctypes. Importing its Python part, which makes classes that nothing here
+needs, would take a millisecond for which the program waits. Each function raises OSError with the errno, and
+with its arguments in the text.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+import sys
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_USE_ERRNO,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    byref,
+    dlopen,
+    dlsym,
+    get_errno,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 # sched.h
 CLONE_NEWNS = 0x00020000
@@ -39,19 +56,45 @@ _PR_SET_DUMPABLE = 4
 _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 SIGINFO = 128
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+class _Char(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class _Int(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "i"
+
+
+class _Long(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class _Function(CFuncPtr):
+    """A function of the C library that returns an int. It takes an int as such, and bytes as char *."""
+
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+    _restype_ = _Int
+
+
+_libc = dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
+_unshare = _Function(dlsym(_libc, "unshare"))
+_setns = _Function(dlsym(_libc, "setns"))
+_mount = _Function(dlsym(_libc, "mount"))
+_prctl = _Function(dlsym(_libc, "prctl"))
+_signalfd = _Function(dlsym(_libc, "signalfd"))
+_call = _Function(dlsym(_libc, "syscall"))
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    _check(_libc.unshare(flags), "unshare")
+    _check(_unshare(flags), "unshare")
 
 
 def join(path: str) -> None:
-    """setns(2): enter the namespace at ``path``. To be in that user namespace already is no error."""
+    """setns(2): enter the namespace at ``path``; does nothing if that is this process's user namespace."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.setns(fd, 0) and ctypes.get_errno() != errno.EINVAL:
+        if _setns(fd, 0) and get_errno() != errno.EINVAL:
             _check(-1, f"setns {path}")
     finally:
         os.close(fd)
@@ -59,17 +102,17 @@ def join(path: str) -> None:
 
 def enter(fd: int) -> None:
     """setns(2): enter the namespace of the descriptor ``fd``."""
-    _check(_libc.setns(fd, 0), "setns")
+    _check(_setns(fd, 0), "setns")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2)."""
     words = (os.fsencode(word) for word in (source, target, kind))
-    _check(_libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(data)), f"mount {target}")
+    _check(_mount(*words, _Long(flags), os.fsencode(data)), f"mount {target}")
 
 
 def tmpfs(**options: str) -> int:
-    """A descriptor of the root of a new tmpfs that is mounted nowhere yet."""
+    """A descriptor of the root of a new tmpfs (fsmount(2)), mounted nowhere yet; ``options``: tmpfs(5)."""
     context = _check(_syscall(_FSOPEN, b"tmpfs", _FSOPEN_CLOEXEC), "fsopen")
     try:
         for name, value in options.items():
@@ -82,54 +125,64 @@ def tmpfs(**options: str) -> int:
 
 
 def clone_mount(directory: int, path: str) -> int:
-    """A descriptor of ``path`` in ``directory`` as a mount of its own, for ``attach``."""
+    """A descriptor of ``path`` in ``directory`` as a mount of its own (open_tree(2)), for ``attach``."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
     return _check(_syscall(_OPEN_TREE, directory, os.fsencode(path), flags), "open_tree")
 
 
 def attach(mount: int, target: str) -> None:
-    """Put what ``tmpfs`` or ``clone_mount`` returned at ``target``."""
+    """Mount the result of ``tmpfs`` or ``clone_mount`` at ``target`` (move_mount(2))."""
     result = _syscall(_MOVE_MOUNT, mount, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     _check(result, f"mount {target}")
 
 
 def die_with_parent(signal: int) -> None:
-    """Have the kernel send ``signal`` to this process when the thread that forked it ends."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl")
+    """Have the kernel send ``signal`` to this process when its parent's thread ends (PR_SET_PDEATHSIG)."""
+    _check(_prctl(_PR_SET_PDEATHSIG, _Long(signal)), "prctl")
 
 
 def signal_of_parent() -> int:
     """The signal of ``die_with_parent``; 0 for none."""
-    number = ctypes.c_int(0)
-    _check(_libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0), "prctl")
-    return number.value
+    number = _Int(0)
+    _check(_prctl(_PR_GET_PDEATHSIG, byref(number)), "prctl")
+    return int(number.value)
 
 
 def drop_from_bounding_set(capability: int) -> None:
-    """No exec gives ``capability`` from now on. One that this kernel does not know is none already."""
-    _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    """Let no exec give ``capability`` any more (capabilities(7)); nothing if the kernel does not know it."""
+    _prctl(_PR_CAPBSET_DROP, *map(_Long, (capability, 0, 0, 0)))
 
 
 def undumpable() -> None:
-    """No other process of this user may look into this one, by ptrace or by /proc."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+    """Let no other process of this user look into this one, by ptrace(2) or /proc (PR_SET_DUMPABLE)."""
+    _check(_prctl(_PR_SET_DUMPABLE, *map(_Long, (0, 0, 0, 0))), "prctl")
 
 
-def signalfd(signals: set[int]) -> int:
-    """A descriptor that tells of ``signals``, which must be blocked."""
-    # sigset_t: a bit for each signal, of at least 1024 bits in every C library.
-    mask = (ctypes.c_uint64 * 16)(sum(1 << number - 1 for number in signals))
-    return _check(_libc.signalfd(-1, ctypes.byref(mask), _SFD_FLAGS), "signalfd")
+def signalfd(signals: Iterable[int]) -> int:
+    """A descriptor that becomes readable at one of ``signals``, which must be blocked (signalfd(2))."""
+    # sigset_t: a bit for each signal, in words of the machine's byte order; 1024 bits in every C library.
+    mask = sum(1 << number - 1 for number in signals).to_bytes(8, sys.byteorder) + bytes(120)
+    return _check(_signalfd(-1, mask, _SFD_FLAGS), "signalfd")
+
+
+def memory(data: bytes) -> Any:
+    """Memory with the content ``data``, for structures that contain an ``address``."""
+    return (_Char * len(data)).from_buffer_copy(data)
+
+
+def address(memory: Any) -> int:
+    """The address of ``memory``, valid as long as the object is kept."""
+    return addressof(memory)
 
 
 def _syscall(number: int, *arguments: int | bytes | None) -> int:
-    # Integers as long: the variadic call would pass only their lower half.
-    passed = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    return int(_libc.syscall(ctypes.c_long(number), *passed))
+    # Integers are passed as long: the variadic call would pass only the lower half of an int.
+    passed = [_Long(each) if isinstance(each, int) else each for each in arguments]
+    return int(_call(_Long(number), *passed))
 
 
 def _check(result: int, what: str) -> int:
     if result < 0:
-        number = ctypes.get_errno()
+        number = get_errno()
         raise OSError(number, f"{os.strerror(number)} ({what})")
     return result

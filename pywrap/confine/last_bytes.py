@@ -1,8 +1,8 @@
-"""What programs have sent before they ended is still sent.
+"""Sends the last bytes of programs that have ended.
 
-A kernel goes on sending when a process has ended. The bytes of a confined program wait in the broker's
-sockets, and would be lost with the broker: it stays until they are the kernel's again. The caller waits for a
-moment at most, then the launcher ends, and a copy of it stays (``left_behind``).
+For an unconfined process the kernel goes on sending after its end. The bytes of a confined program wait in
+the broker, and would be lost with it: so the broker stays until the kernel has taken them. The caller of the
+launcher waits for a moment at most; then the launcher ends, and a copy of it stays (``left_behind``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pywrap.confine.broker import Broker
     from pywrap.relay.loop import Loop
 
-# Seconds within which most is sent: less than it costs to make another process.
+# Seconds to wait before a copy is made. Most bytes are sent within this time, which is shorter than making a
+# process.
 MOMENT = 0.005
-# Seconds after which the kernel, too, gives up an end that takes nothing (tcp_orphan_retries, tcp(7)).
+# Seconds after which the kernel, too, gives up a peer that acknowledges nothing (tcp_orphan_retries, tcp(7)).
 PATIENCE = 100.0
 _LOOK = 0.001
 _LONGEST_LOOK = 0.1
@@ -27,7 +28,8 @@ _LONGEST_LOOK = 0.1
 class LastBytes:
     """Calls ``sent()`` when nothing is left to be sent, or ``late()`` after ``limit`` seconds.
 
-    No program is left inside. ``extends``: the seconds count from the last byte that was taken.
+    To be used when no program is left inside. ``extends``: whether ``limit`` counts from the last byte that
+    was sent.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class LastBytes:
         self._carried = 0
         self._since = monotonic()
         self._pause = _LOOK
-        # What the programs' ends have made ready is in the loop's next batch.
+        # The ends of the programs' sockets are in the loop's next batch of events: so look after that.
         loop.after(0, self._look)
 
     def _look(self) -> None:

@@ -1,8 +1,8 @@
-"""What the program has left behind in its network: daemons, jobs in the background, bytes to be sent.
+"""Serves what the program has left behind in its network: daemons, jobs in the background, bytes to be sent.
 
-The launcher ends with the program, as its caller expects; a copy of it goes on as their broker. It has
-neither terminal nor output of the caller, which may wait for the end of a pipe, and ends with the last of
-the processes, when their last bytes are sent.
+The launcher ends with the program, as its caller expects; a copy of it goes on as the broker. The copy has
+neither the terminal nor the output of the caller, which may wait for the end of a pipe. It ends with the last
+of the processes, when their last bytes are sent.
 """
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
 
 
-def take_over(loop: Loop, broker: Broker, namespace: str) -> None:
-    """In the copy: leave the caller, and let ``loop`` run until the last process of ``namespace`` ends."""
+def leave_caller() -> None:
+    """In the copy: have neither terminal nor output of the caller."""
     os.setsid()
+    os.closerange(0, 3)
+    # The lowest number is free, however few descriptors there may be.
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
+    for fd in (1, 2):
         os.dup2(null, fd)
-    os.close(null)
+
+
+def take_over(loop: Loop, broker: Broker, namespace: str) -> None:
+    """In the copy: let ``loop`` run until the last process of ``namespace`` ends."""
     broker.forked()
     _Watch(loop, broker, namespace).look()
 
 
 class _Watch:
-    """Stops the loop when no process is left, and nothing to send; a descriptor of each tells of its end."""
+    """Stops the loop when no process is left, by a pidfd of each, and nothing is to be sent."""
 
     def __init__(self, loop: Loop, broker: Broker, namespace: str) -> None:
         self._loop = loop
@@ -40,7 +45,7 @@ class _Watch:
         self._open: set[int] = set()
 
     def look(self) -> None:
-        for pid in set(processes(self._namespace)).difference(self._broker.helpers):
+        for pid in processes(self._namespace, self._broker.helpers):
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:
@@ -55,5 +60,5 @@ class _Watch:
         self._open.discard(fd)
         os.close(fd)
         if not self._open:
-            # Their children, which were not there at the last look.
+            # Processes that were started since the last look.
             self.look()

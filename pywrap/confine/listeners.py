@@ -1,8 +1,8 @@
-"""Does a program inside listen at an address? The kernel is asked, by sock_diag(7).
+"""Finds out whether a program inside listens at an address, by a question to the kernel (sock_diag(7)).
 
-The packet filter asks itself, and lets a SYN pass that has a socket there (``ruleset``); the broker must come
-to the same result, or two would answer. Asking is one lookup in the kernel's own table, however many sockets
-there are.
+The packet filter lets a SYN pass if there is a socket for it (``ruleset``). The broker must come to the same
+result, or both the program and the broker would answer. A question is one look-up in the kernel's own table,
+however many sockets there are.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _NO_COOKIE = b"\xff" * 8
 # idiag_inode, the last field of struct inet_diag_msg.
 _INODE = struct.Struct("=I")
 _INODE_AT = 68
-# Of a table below /proc (net/tcp_states.h).
+# The state of a listening socket in /proc/net/tcp (TCP_LISTEN of net/tcp_states.h).
 _LISTENING = "0A"
 
 
 class Listeners:
-    """``questions`` is a netlink socket of the namespace, in which ``pid`` is a process."""
+    """``questions``: a netlink socket of the namespace. ``pid``: a process in it."""
 
     def __init__(self, questions: socket, pid: int) -> None:
         self._questions = questions
         self._pid = pid
-        # Of this one it is known that it is there.
+        # Asked about a socket that is known to exist, the broker's own listener.
         self.can_ask = self._ask(bytes(4), PORT, bytes(4), 0)
 
     def has(self, destination: bytes, port: int, source: bytes, source_port: int) -> bool:
-        """Is there a TCP socket for a packet from ``source`` to ``destination``?"""
+        """Whether a TCP socket takes a packet from ``source`` to ``destination``, each 4 or 16 bytes."""
         if self.can_ask:
             return self._ask(destination, port, source, source_port)
         return self._is_listed(destination, port)
 
     def all(self) -> set[tuple[bytes, int]]:
-        """Where programs inside listen, addresses and ports; none where the kernel cannot be asked."""
+        """The addresses and ports at which programs inside listen; empty where the kernel cannot be asked."""
         if not self.can_ask:
             return set()
         found = set()
@@ -72,7 +72,7 @@ class Listeners:
                 yield body
 
     def _is_listed(self, destination: bytes, port: int) -> bool:
-        """The same from the tables below /proc, where the kernel has no inet_diag."""
+        """As ``has``, from the tables below /proc, where the kernel has no inet_diag."""
         for name in ("tcp", "tcp6"):
             try:
                 with open(f"/proc/{self._pid}/net/{name}", encoding="ascii") as lines:
@@ -83,17 +83,17 @@ class Listeners:
                             if not address.strip("0") or _swapped(destination) in address:
                                 return True
             except OSError:
-                # No IPv6, or the process has ended.
+                # The kernel has no IPv6, or the process has ended.
                 continue
         return False
 
     def inode(self, local: bytes, port: int, remote: bytes, remote_port: int) -> int:
-        """The inode of the TCP socket with these ends; 0 when there is none, or the kernel does not tell."""
+        """The inode of the TCP socket with these ends; 0 without one, or if the kernel cannot be asked."""
         return self._inode(_question(local, port, remote, remote_port)) if self.can_ask else 0
 
     def udp_inode(self, local: bytes, port: int, remote: bytes, remote_port: int) -> int:
         """The inode of the UDP socket that datagrams from ``remote`` to ``local`` go to; 0 as ``inode``."""
-        # The kernel has the two ends of such a question the other way round (udp_dump_one() in udp_diag.c).
+        # For UDP the kernel takes the two ends in the other order (udp_dump_one() in udp_diag.c).
         question = _question(remote, remote_port, local, port, UDP)
         return self._inode(question) if self.can_ask else 0
 
@@ -109,13 +109,13 @@ class Listeners:
         try:
             data = self._questions.recv(65536)
         except BlockingIOError:
-            # The kernel answers before send() returns.
+            # No answer: the kernel answers before send() returns.
             return None
         return next((bytes(body) for kind, body in netlink.replies(data) if kind == _BY_FAMILY), None)
 
 
 def _swapped(address: bytes) -> str:
-    """As the tables write it: words of 32 bits in the machine's byte order."""
+    """``address`` as the tables below /proc write it: words of 32 bits in the machine's byte order."""
     words = struct.unpack(f"={len(address) // 4}I", address)
     return "".join(f"{word:08X}" for word in words)
 

@@ -1,8 +1,9 @@
-"""What the program finds of the resolvers outside: an own ``/etc/resolv.conf``, and no sockets of theirs.
+"""Mounts for the program: its own ``/etc/resolv.conf``, and empty folders over the sockets of resolvers.
 
-A resolver that is asked over a Unix socket sits outside and would ask the network there: the sockets of
-systemd-resolved, nscd and Avahi are hidden, and the C library goes on to plain DNS, which is the broker's.
-``/etc/hosts`` stays the user's. Mounts of the outside that come later are seen, own ones are not seen there.
+A resolver that programs ask over a Unix socket runs outside and would ask name servers there. So the sockets
+of systemd-resolved, nscd and Avahi are hidden, and the C library uses plain DNS, which the broker answers.
+``/etc/hosts`` stays the user's. Later mounts outside are visible inside; mounts inside are not visible
+outside.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import os
 
 from pywrap.confine import kernel
 
-# Any address would do: port 53 of all of them is the broker's. Only the root is searched: the search list of
-# the file outside, or the domain of the host's name without one, is another network's. A chain of proxies may
-# take its time: the C library's most are 30 s.
+# The address of the name server: any would do, since the broker answers at port 53 of every address. The
+# search list is the root alone: that of the file outside, or without one the domain of the host's name,
+# belongs to the local network. A chain of proxies may be slow: the longest timeout of the C library is 30 s.
 NAME_SERVER = "100.64.0.53"
 RESOLV_CONF = f"""\
 # pysocksify: port 53 of every address is answered by it, as --dns says.
@@ -22,7 +23,7 @@ search .
 options timeout:30 attempts:2
 """
 
-# Folders of sockets through which a resolver outside answers, and what asks there.
+# Folders with the sockets of resolvers outside; behind each, the programs that ask there.
 RESOLVERS = (
     "/run/systemd/resolve",  # nss-resolve, resolvectl (varlink)
     "/run/nscd",  # the C library; also unscd and nsncd
@@ -35,7 +36,7 @@ _RESOLV_CONF_PATH = "/etc/resolv.conf"
 
 
 def set_up() -> None:
-    """Mount them, in a mount namespace of this process's own.
+    """Make these mounts; called in a mount namespace of this process's own.
 
     Raises:
         OSError: the kernel refuses.
@@ -45,7 +46,7 @@ def set_up() -> None:
     try:
         _create(directory, "resolv.conf", RESOLV_CONF)
         os.mkdir("empty", 0o755, dir_fd=directory)
-        # Before the folders: on many machines it is a link to a file in one of them.
+        # Resolved before the folders are hidden: on many machines it is a link to a file in one of them.
         target = os.path.realpath(_RESOLV_CONF_PATH)
         hidden = {os.path.realpath(path) for path in RESOLVERS if os.path.isdir(path)}
         for folder in sorted(hidden):
@@ -65,7 +66,7 @@ def set_up() -> None:
 def _create(directory: int, name: str, text: str) -> None:
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=directory)
     try:
-        # Whatever the user's umask.
+        # Set here, since the user's umask may have removed bits.
         os.fchmod(fd, 0o644)
         os.write(fd, text.encode("ascii"))
     finally:

@@ -1,13 +1,13 @@
-"""The name server of the confinement: port 53 of every address, as ``--dns`` says.
+"""The name server of the confinement: it answers at port 53 of every address, according to ``--dns``.
 
-In this order, as for patched programs (``intercept.patches.getaddrinfo``): names of /etc/hosts from there;
-direct names and the first hop's own by the resolver outside; with ``dns tor`` and ``dns tcp://`` what is said
-beyond the chain; everything else is a placeholder. Records other than addresses and PTR exist with ``dns
-tcp://`` alone, where the question goes to that server as it is. Elsewhere the answer to those is empty, and
-never missing: a program that hears nothing asks again and again.
+As for patched programs (``intercept.patches.getaddrinfo``), the first of these that applies answers:
+/etc/hosts; for direct names and a first hop's, the resolver outside; with ``dns tor`` and ``dns tcp://`` a
+look-up through the chain; else a placeholder. Records other than addresses and PTR exist only with ``dns
+tcp://``, where the question goes to that server unchanged. Otherwise the answer to such a question is empty,
+but there is always one: a program without an answer asks again and again.
 
-A name has a placeholder of each family, for programs that want but one. Those that sort what they get take
-the IPv4 one first (``namespaces``), and those that race both have one tunnel nevertheless (``twins``).
+A name has a placeholder of each family, for programs that want only one. Programs that sort addresses try the
+IPv4 one first (``namespaces``), and programs that try both at once still get one tunnel (``twins``).
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from pywrap.confine.outside import Outside
     from pywrap.socks.wire import Dialogue
 
-    # Takes the answer's bytes.
+    # A function that sends the bytes of an answer to the program.
     Respond: TypeAlias = Callable[[bytes], None]
-    # What tells one program's socket from others: an address and a port.
+    # The identity of a program's socket: an address and a port.
     Client: TypeAlias = object
 
 # Seconds that a placeholder may be remembered.
 OF_PLACEHOLDER = 10
 OF_LOCAL = 10
-# Seconds until a failure beyond the chain is asked for again.
+# Seconds for which a failed look-up through the chain is not repeated.
 _OF_FAILURE = 10.0
-# Questions under way, and answers that are remembered.
+# How many questions may be under way, and how many answers are remembered.
 MOST = 2048
 
 
 class NameServer:
-    """Answers questions; ``respond`` is called once for each, or never when it is not worth an answer.
+    """Answers questions; ``respond`` is called once for each, or never for a message that is no question.
 
-    ``ipv6``: is there IPv6 inside?
+    ``ipv6``: whether there is IPv6 inside.
     """
 
     def __init__(self, outside: Outside, ipv6: bool) -> None:
@@ -60,15 +60,15 @@ class NameServer:
         self._ipv6 = ipv6
         self._dns = outside.settings.dns
         self._server = name_server(self._dns)
-        # Of questions under way: a program repeats what is slow.
+        # The questions under way, since a program repeats a slow one.
         self._asked: set[tuple[Client, int, bytes]] = set()
-        # By the question without its number: until when it holds, and the answer.
+        # By the question without its ID: until when the answer holds, and the answer.
         self._known: dict[bytes, tuple[float, bytes]] = {}
 
     def ask(self, message: bytes, client: Client, respond: Respond, ends: Ends, datagram: bool) -> None:
         """Answer ``message``, a question that came from ``client``, in a ``datagram`` or over TCP.
 
-        ``ends``: those of the program's socket, and of what it has asked.
+        ``ends``: the addresses of the program's socket, and of the name server that it has asked.
         """
         try:
             question = dns_message.read_question(message)
@@ -107,7 +107,7 @@ class NameServer:
         name, outside = question.name, self._outside
         routes = outside.routes
         if not name or "\\" in name or packed(name) is not None:
-            # The root has no address, and no host has a name like these.
+            # The root exists and has no address; other such names cannot be those of hosts.
             respond(dns_message.reply(question, [], NO_ERROR if not name else NAME_ERROR))
         elif (address := asked_whether_own(name)) is not None:
             answer = [OWN if routes.is_own(address) else NOT_OWN] if question.kind == A else []
@@ -125,7 +125,7 @@ class NameServer:
             self._ask_tor(question, Endpoint(name, 0), v5.RESOLVE, respond)
 
     def _tell(self, question: Question, literals: list[str], seconds: int, respond: Respond) -> None:
-        """Answer with those of ``literals`` that are of the family asked for."""
+        """Answer with the addresses in ``literals`` that are of the family asked for."""
         size = 4 if question.kind == A else 16
         addresses = [address for address in map(packed, literals) if address and len(address) == size]
         respond(dns_message.reply(question, addresses, NO_ERROR, seconds))
@@ -175,7 +175,7 @@ class NameServer:
         if known:
             respond(dns_message.reply(question, [], NO_ERROR, OF_LOCAL, known[0]))
         elif name == "" or outside.routes.verdict(unpacked(address), 0).kind != "tunnel":
-            # A placeholder that was given to no name, or a question that is not asked beyond the chain.
+            # A placeholder without a name, or an address for which no look-up through the chain is allowed.
             self._reverse_here(question, address, respond)
         elif self._server is not None:
             self._forward(question, message, respond)
@@ -230,7 +230,7 @@ class NameServer:
         self._outside.converse(what.host, what, command, None, done, failed)
 
     def _forward(self, question: Question, message: bytes, respond: Respond) -> None:
-        """Ask the name server of ``dns tcp://`` exactly what the program asks."""
+        """Send the program's question unchanged to the name server of ``dns tcp://``."""
         server, key = self._server, message[2:]
         assert server is not None, "it was asked before"
         if self._tell_known(key, question, respond):
@@ -257,7 +257,7 @@ class NameServer:
         self._outside.converse(question.name, server, v5.CONNECT, talk, done, failed)
 
     def _learn(self, question: Question, answer: bytes, number: int) -> int | None:
-        """Have the rules know the addresses; the seconds that ``answer`` holds, None when it is not one."""
+        """Note the addresses of ``answer`` for the rules; return the seconds it holds, None if refused."""
         if len(answer) < 12 or int.from_bytes(answer[:2], "big") != number or not answer[2] & 0x80:
             return None
         if question.kind not in (A, AAAA):
@@ -273,7 +273,7 @@ class NameServer:
         return found.seconds
 
     def _is_refused(self, name: str, address: bytes) -> bool:
-        """Would ``address``, which the far side tells of ``name``, lead to what is direct or another name?"""
+        """Whether ``address``, an answer through the chain, would be direct or mean another name."""
         why = self._outside.routes.why_not_from_beyond(address)
         if why:
             self._outside.messages.say(1, f"refused: {name} was answered with {unpacked(address)}, {why}")
@@ -296,5 +296,5 @@ class NameServer:
         respond(dns_message.with_number(answer, question.number))
 
 
-# What Tor says of a name that it does not find.
+# The reply codes of Tor for a name that it does not find.
 _NOT_FOUND = (v5.HOST_UNREACHABLE, v5.GENERAL_FAILURE)

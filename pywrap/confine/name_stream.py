@@ -1,4 +1,4 @@
-"""Questions for names over TCP (RFC 7766): each with its length in front, any number on one connection."""
+"""DNS questions of programs over TCP (RFC 7766): each behind its length, any number on one connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IDLE = 30.0
 
 
 class NameStream:
-    """One connection, which belongs to it; ``ends`` are the program's and the one that it has asked."""
+    """One connection, ``sock``, which belongs to it. ``ends``: its addresses, as for ``NameServer.ask``."""
 
     __slots__ = ("_ends", "_held", "_loop", "_names", "_open", "_sock", "_timer")
 
@@ -61,7 +61,7 @@ class NameStream:
         try:
             sent = self._sock.send(data)
         except OSError:
-            # Gone, or one that asks and does not read.
+            # The program has closed the connection, or sends questions and does not read the answers.
             sent = 0
         if sent < len(data):
             self._close()

@@ -1,12 +1,14 @@
-"""The network that the program gets: new namespaces, and ``lo`` with every address of the world on it.
+"""The program's network: new namespaces, and ``lo`` with every address of the world on it.
 
 A new network namespace has nothing but a loopback interface that is down. With ``lo`` up, and a local default
 route to it for each family (AnyIP, as the kernel's developers call that), the kernel takes every address for
-its own: a packet to anywhere comes back in through ``lo``, where the packet filter (``ruleset``) meets it.
+its own: a packet to any destination comes back in through ``lo``, where the packet filter (``ruleset``) gets
+it.
 
-An ordinary user gets there by a user namespace, with nothing in it but itself under its own number. It has
-all capabilities in there until it executes a program, and none afterwards. Root, which can make namespaces as
-it is, loses those capabilities for good with which it could leave: see ``_LEADING_OUT``.
+An ordinary user needs a user namespace for that, in which only the user itself exists, with its own number.
+The process has all capabilities in that namespace until it executes a program, and none afterwards. Root can
+make the other namespaces without it, and gives up for good the capabilities by which it could leave them
+(``_LEADING_OUT``).
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ import struct
 from _socket import AF_INET, AF_INET6
 
 from pywrap.confine import kernel, netlink, ruleset
-from pywrap.confine.netlink import ACK, CREATE, EXCLUSIVE, attribute, message
+from pywrap.confine.netlink import CREATE, EXCLUSIVE, acknowledged, attribute, message
 from pywrap.errors import ConfigError
 
 # linux/rtnetlink.h
 _NEW_LINK, _NEW_ADDRESS, _NEW_ROUTE = 16, 20, 24
 _UP = 1
-# A new namespace numbers from 1, and lo is first.
+# The index of lo: a new namespace numbers its interfaces from 1, and lo is the first.
 _LO = 1
 _NO_DUPLICATE_DETECTION = 2
 _LOCAL_TABLE, _LOCAL_ROUTE, _BOOT, _HOST_SCOPE = 255, 2, 3, 254
@@ -30,24 +32,29 @@ _ADDRESS, _LOCAL, _CACHE_INFO = 1, 2, 6
 _FOR_EVER = 0xFFFFFFFF
 _OUT_INTERFACE, _PREFERRED_SOURCE = 4, 7
 
-# How often a SYN is sent again: at most what the kernel takes.
+# How often a SYN may be sent again: the largest value that the kernel accepts.
 _MOST_RETRIES = 127
 
 _SYSCTLS_4 = (
-    # A packet from one of our own addresses comes in: from lo, and it is meant.
+    # Accept packets that come in with one of our own addresses as their source: here all packets do, through
+    # lo.
     *(("conf/all/accept_local", "1"), ("conf/lo/accept_local", "1")),
     *(("conf/all/rp_filter", "0"), ("conf/lo/rp_filter", "0")),
-    # Answers of the broker to sockets on 127.0.0.1 come from addresses that are not there.
+    # Accept the broker's answers to sockets on 127.0.0.1, whose source addresses are not of loopback.
     *(("conf/all/route_localnet", "1"), ("conf/lo/route_localnet", "1")),
+    # Nothing is lost on lo, and no queue is between: BBR, the default of some machines, would only slow down
+    # by its pacing. Each kernel has this one, and any namespace may choose it.
+    ("tcp_congestion_control", "reno"),
 )
 _SYSCTLS_6 = (
     *(("conf/all/disable_ipv6", "0"), ("conf/lo/disable_ipv6", "0")),
-    # A server may bind the machine's addresses, as it may those of IPv4, all of which are local here.
+    # Let servers bind the machine's IPv6 addresses, as they can its IPv4 ones, all of which are local here.
     ("ip_nonlocal_bind", "1"),
 )
 
-# linux/capability.h: what could undo the namespaces, reach into processes outside, load code into the
-# kernel, or touch hardware. A file that wants one of them cannot be executed (ping, of some distributions).
+# linux/capability.h: capabilities that could undo the namespaces, reach into processes outside, load code
+# into the kernel, or touch hardware. A file that requires one of them cannot be executed (ping, of some
+# distributions).
 _LEADING_OUT = {
     "CAP_DAC_READ_SEARCH": 2,  # open_by_handle_at(): any file, whatever is mounted over it
     "CAP_NET_ADMIN": 12,
@@ -68,7 +75,7 @@ def enter() -> None:
     """Take this process, which has one thread, into namespaces of its own.
 
     Raises:
-        OSError: that is forbidden (``remedies`` tells why).
+        OSError: that is forbidden (``remedies`` finds the cause).
     """
     uid, gid = os.geteuid(), os.getegid()
     wanted = kernel.CLONE_NEWNET | kernel.CLONE_NEWNS
@@ -77,20 +84,21 @@ def enter() -> None:
             kernel.unshare(wanted)
             return
         except PermissionError:
-            # Root of a container, without its capabilities.
+            # Root in a container, without the capability: try a user namespace.
             pass
     kernel.unshare(wanted | kernel.CLONE_NEWUSER)
-    # Without it, a group that takes a permission away (user_namespaces(7)) could be left.
+    # Required before an ordinary user may write gid_map: a process could otherwise leave a group that takes a
+    # permission away (user_namespaces(7)).
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{uid} {uid} 1")
     _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def set_up(timeout: float, unprivileged_port: str) -> bool:
-    """Give the namespace its addresses, routes and rules; tell whether it has IPv6.
+    """Give the namespace its addresses, routes and rules; return whether it has IPv6.
 
-    ``timeout``: seconds after which a connect() that is never answered shall fail. ``unprivileged_port``:
-    what the outside has in the sysctl of that name.
+    ``timeout``: seconds after which a connect() that is never answered shall fail. ``unprivileged_port``: the
+    value of the sysctl ip_unprivileged_port_start outside.
 
     Raises:
         OSError: the kernel refuses.
@@ -110,33 +118,37 @@ def set_up(timeout: float, unprivileged_port: str) -> bool:
 
 
 def unprivileged_port() -> str:
-    """The first port here that needs no privilege; "" when the kernel has no such setting."""
+    """The first port that needs no privilege (ip_unprivileged_port_start); "" if the setting is missing."""
     try:
-        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
-            return file.read().strip()
+        fd = os.open("/proc/sys/net/ipv4/ip_unprivileged_port_start", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        # Not open(), whose first text file imports a codec: a millisecond, for which the program waits.
+        return os.read(fd, 16).decode("ascii").strip()
+    finally:
+        os.close(fd)
 
 
 def give_up_capabilities() -> None:
-    """As root: have the program executed without what leads out of its namespaces."""
+    """As root: give up the capabilities that lead out of the namespaces, for the exec as well."""
     if os.geteuid() == 0:
         for number in _LEADING_OUT.values():
             kernel.drop_from_bounding_set(number)
 
 
 def given_up() -> str:
-    """The same as ``give_up_capabilities``, as setpriv(1) reads it."""
+    """The capabilities of ``give_up_capabilities``, as a value for an option of setpriv(1)."""
     return ",".join(f"-{name.removeprefix('CAP_').lower()}" for name in _LEADING_OUT)
 
 
 def refuse_foreign_sockets() -> None:
     """Make sure that the program inherits no socket of the network outside.
 
-    One of those can be disconnected, and connected to anywhere (connect(2), AF_UNSPEC).
+    Such a socket can be disconnected, and connected to any address (connect(2), AF_UNSPEC).
 
     Raises:
-        ConfigError: it would.
+        ConfigError: the program would inherit one.
     """
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
@@ -144,7 +156,7 @@ def refuse_foreign_sockets() -> None:
             is_socket = os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
             inherited = is_socket and os.get_inheritable(fd)
         except OSError:
-            # That of the listing itself.
+            # The descriptor by which the folder was listed.
             continue
         if inherited and _family(fd) not in _HARMLESS:
             raise ConfigError(
@@ -167,8 +179,8 @@ def _family(fd: int) -> int:
 def _limit_retries(timeout: float) -> None:
     """Have the kernel give up a connect() soon after ``timeout``, rather than after two minutes.
 
-    A SYN goes out again every second (tcp_syn_linear_timeouts, Linux 6.5), so many times. That it does not
-    any more tells the broker that no program waits for the connection.
+    A SYN is sent again every second (tcp_syn_linear_timeouts, Linux 6.5), as many times as this sets. When no
+    more come, the broker knows that no program waits for the connection.
     """
     if os.path.exists(f"/proc/sys/net/ipv4/{LINEAR}"):
         _write(f"/proc/sys/net/ipv4/{LINEAR}", str(_MOST_RETRIES))
@@ -179,7 +191,7 @@ LINEAR = "tcp_syn_linear_timeouts"
 
 
 def _links(ipv6: bool) -> list[bytes]:
-    messages = [message(_NEW_LINK, ACK, struct.pack("=BxHiII", 0, 0, _LO, _UP, _UP))]
+    messages = [message(_NEW_LINK, 0, struct.pack("=BxHiII", 0, 0, _LO, _UP, _UP))]
     for family, address in ((AF_INET, ruleset.OWN_4), (AF_INET6, ruleset.OWN_6)):
         if family == AF_INET6 and not ipv6:
             continue
@@ -187,14 +199,14 @@ def _links(ipv6: bool) -> list[bytes]:
         head = struct.pack("=BBBBI", family, bits, _NO_DUPLICATE_DETECTION, 0, _LO)
         both = attribute(_LOCAL, address) + attribute(_ADDRESS, address)
         if family == AF_INET6:
-            # Deprecated (RFC 4862): preferred for no time, and valid for ever. Of a name with addresses of
-            # both families, the C library then sorts the IPv4 ones to the front (RFC 6724 rule 3).
+            # A deprecated address (RFC 4862): preferred for 0 seconds, and valid for ever. The C library then
+            # sorts the IPv4 addresses of a name before its IPv6 ones (RFC 6724 rule 3).
             both += attribute(_CACHE_INFO, struct.pack("=IIII", 0, _FOR_EVER, 0, 0))
-        messages.append(message(_NEW_ADDRESS, CREATE | EXCLUSIVE | ACK, head + both))
+        messages.append(message(_NEW_ADDRESS, CREATE | EXCLUSIVE, head + both))
         route = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _LOCAL_TABLE, _BOOT, _HOST_SCOPE, _LOCAL_ROUTE, 0)
         attempt = attribute(_OUT_INTERFACE, struct.pack("=I", _LO)) + attribute(_PREFERRED_SOURCE, address)
-        messages.append(message(_NEW_ROUTE, CREATE | EXCLUSIVE | ACK, route + attempt))
-    return messages
+        messages.append(message(_NEW_ROUTE, CREATE | EXCLUSIVE, route + attempt))
+    return acknowledged(messages)
 
 
 def _write(path: str, text: str) -> None:

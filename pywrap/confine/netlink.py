@@ -1,8 +1,8 @@
-"""Netlink messages, and their way to the kernel: what ``ip`` and ``nft`` would send, without the commands.
+"""Makes netlink messages, and sends them to the kernel, as the commands ``ip`` and ``nft`` would.
 
-The two commands cost 60 to 80 ms of processes, and pyroute2, the library, 500 ms of import; what is needed
-here is six messages to rtnetlink and one batch to nf_tables (rtnetlink(7), netlink(7), linux/netfilter/
-nfnetlink.h). All numbers are in the machine's byte order, except within nf_tables.
+Running the two commands takes 60 to 80 ms, and importing the library pyroute2 500 ms; only six messages to
+rtnetlink and one batch to nf_tables are needed here (rtnetlink(7), netlink(7), linux/netfilter/nfnetlink.h).
+All numbers are in the machine's byte order, except within nf_tables.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENOUGH = 65536
 
 
 def message(kind: int, flags: int, body: bytes, sequence: int = 0) -> bytes:
-    """One message to the kernel."""
+    """One message to the kernel: struct nlmsghdr (netlink(7)) and its ``body``."""
     # +--------+------+-------+----------+-----+------+
     # | length | type | flags | sequence | pid | body |
     # +--------+------+-------+----------+-----+------+
@@ -44,17 +44,27 @@ def message(kind: int, flags: int, body: bytes, sequence: int = 0) -> bytes:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """A value with its type in front."""
+    """An attribute: ``value`` with its length and the type ``kind`` in front, padded (struct nlattr)."""
     return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """An attribute made of others."""
+    """An attribute whose value is ``attributes``."""
     return attribute(kind | _NESTED, b"".join(attributes))
 
 
+def acknowledged(messages: list[bytes]) -> list[bytes]:
+    """``messages`` with the last of them asking for the kernel's word.
+
+    Of the others the kernel speaks only where it refuses them, and before that: it answers in their order.
+    """
+    *others, last = messages
+    length, kind, flags, *rest = _HEADER.unpack_from(last)
+    return [*others, _HEADER.pack(length, kind, flags | ACK, *rest) + last[_HEADER.size :]]
+
+
 def send(family: int, messages: Iterable[bytes], what: str) -> None:
-    """Send all of ``messages`` at once, and read the kernel's word on each that asks for it.
+    """Send all of ``messages`` at once, and read the kernel's acknowledgements.
 
     Raises:
         OSError: the kernel refuses one of them; ``what`` is in its text.
@@ -68,14 +78,14 @@ def send(family: int, messages: Iterable[bytes], what: str) -> None:
             for kind, body in replies(sock.recv(_ENOUGH)):
                 if kind != _ERROR:
                     continue
-                waiting -= 1
                 number = -int(struct.unpack_from("=i", body)[0])
                 if number:
                     raise OSError(number, f"{os.strerror(number)} ({what})")
+                waiting -= 1
 
 
 def replies(data: bytes) -> Iterable[tuple[int, bytes]]:
-    """The messages in what was received: type and body of each. One that is cut short ends them."""
+    """Type and body of each message in ``data``, which was received; an incomplete one ends the list."""
     while len(data) >= _HEADER.size:
         length, kind = _HEADER.unpack_from(data)[:2]
         if not _HEADER.size <= length <= len(data):
@@ -85,7 +95,7 @@ def replies(data: bytes) -> Iterable[tuple[int, bytes]]:
 
 
 class _Closing:
-    """``with`` for a socket of ``_socket``, which has none."""
+    """A context manager that closes a socket of ``_socket``, which is none itself."""
 
     def __init__(self, sock: socket) -> None:
         self._sock = sock

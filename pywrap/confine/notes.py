@@ -1,4 +1,4 @@
-"""Writes the notes of ``pywrap.programs.joining``, and removes those whose writers have ended."""
+"""Writes the notes of ``pywrap.programs.joining``, and removes those of brokers that have ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pywrap.programs.joining import Note
 
 
-# In the place of the start of a process that has ended.
+# Stands for the start time of a process that has ended.
 _ENDED = "ended"
 
 
@@ -39,7 +39,7 @@ def remove(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
-        # Another start has removed it.
+        # Another run has removed the note.
         pass
 
 
@@ -51,10 +51,10 @@ def _sweep(folder: str) -> None:
                 with open(path, encoding="utf-8", errors="surrogateescape") as file:
                     keeper = file.read().split("\n", 2)[1]
             except (OSError, IndexError):
-                # Another has removed it, or is writing it.
+                # Another process has removed the note, or is writing it.
                 continue
             pid = keeper.partition(" ")[0]
-            # Only those of this PID namespace: the folder may be shared with a container.
+            # Only notes of this PID namespace: the folder may be shared with a container.
             is_here = pid.isdigit() and keeper.endswith(_namespace())
             if is_here and (_ENDED in keeper or _start(int(pid)) != keeper):
                 remove(path)

@@ -1,4 +1,4 @@
-"""What lies outside, for the broker: the rules and the chains of the settings, as ``pywrap.tunnel`` has them.
+"""The broker's connections to the outside: by the rules and the chains of the settings (``pywrap.tunnel``).
 
 One of these serves all programs of a confinement, as ``intercept.runtime`` serves one process.
 """
@@ -11,7 +11,7 @@ from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
 from pywrap.confine.tickets import Tickets
-from pywrap.errors import SocksError
+from pywrap.errors import SocksError, Unencodable
 from pywrap.messages import Messages
 from pywrap.relay.securing import Securing
 from pywrap.server.tcp.dial import Resolver
@@ -25,10 +25,12 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.isolation import isolated
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.policy import policy
+from pywrap.tunnel.policy_choice import policy
+from pywrap.tunnel.request_port import RequestPorts
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, Routes
 from pywrap.tunnel.selection import Fixed, selection
+from pywrap.tunnel.straight_road import Road, StraightTunnel, road
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,36 +46,40 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Association
+    from pywrap.tunnel.request_port import RequestPort
+    from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
-    from pywrap.tunnel.strict_policy import SingleAttempt
+    from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
 
     Failed: TypeAlias = Callable[[SocksError], None]
-    # Told of the end of a connection: the bytes sent and received, and whether both ends have closed it.
+    # Called at the end of a connection, with the bytes sent and received, and whether both ends have closed
+    # it.
     OnEnd: TypeAlias = Callable[[int, int, bool], None]
-    # Told of the end of an association: bytes and datagrams that were sent, and received.
+    # Called at the end of an association, with two pairs of bytes and datagrams: sent, and received.
     OnDatagramsEnd: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], None]
 
 
-# Seconds, when the program has ended, for its last bytes to be sent within TLS.
+# Seconds after the end of the program in which its last bytes are sent through TLS.
 _LAST_WORDS = 10.0
 
 
 class Outside:
-    """``settings`` are those of the run. ``program`` is the name of what runs inside, for the log."""
+    """``settings``: those of the run. ``program``: the name of the program inside, for the log."""
 
     def __init__(self, settings: Settings, loop: Loop, program: str = "") -> None:
         self.settings = settings
         self.loop = loop
         self.messages = Messages(settings.verbosity)
         self.log = self._recorder(program) if settings.log else None
-        # For the log: the broker's, which has the sockets that it takes.
+        # Finds the asking processes, for the log; the broker, which has the sockets for it, sets it.
         self.askers: Askers | None = None
-        # By the descriptor of a connection outside: what to call when it ends, for the log.
+        # By the descriptor of a connection outside: the function to call at its end, for the log.
         self._on_end: dict[int, OnEnd] = {}
         self.resolver = Resolver(loop)
         self.hosts = Hosts()
-        # One table for the run: a program that is not confined gives its children addresses too.
+        # One table for the whole run: a program that is not confined may pass addresses to its confined
+        # children.
         self.names = Placeholders(_Lock, settings.placeholders, settings.shared_file)
         self._securing = Securing(loop, settings.secured_hops)
         self._tickets = Tickets(self._securing, self.resolver)
@@ -81,26 +87,31 @@ class Outside:
         self._hop_probes = self._hops.hop_probes = HopProbes(settings, self._hops, self._start_probe)
         firsts = self._hops.firsts(settings.chains)
         self.routes = Routes(settings, firsts, self.names, self.hosts, _is_own)
+        chains = list(isolated(settings.chains) if settings.isolate_streams else settings.chains)
+        self._chains = {chain.name: chain for chain in chains}
         self._selections: dict[str, Selection] = {
             chain.name: selection(chain, self._hops, RoundRobinCounter(settings.shared_file, place))
-            for place, chain in enumerate(
-                isolated(settings.chains) if settings.isolate_streams else settings.chains
-            )
+            for place, chain in enumerate(chains)
+        }
+        self._request_ports = RequestPorts()
+        # By the chain's name; None for a chain without one.
+        self._roads: dict[str, Road | None] = {
+            name: road(settings, self._hops, chosen) for name, chosen in self._selections.items()
         }
         for first in firsts:
             if not first.is_fresh:
-                # Its addresses are needed to tell a program's own connection to the proxy: found while
-                # the program starts.
+                # The addresses of the first hop are needed to recognize a program's own connection to it.
+                # They are looked up while the program starts.
                 first.look_up().close()
 
     def asker(self, ends: Ends, datagram: bool = False) -> Asker | None:
-        """The process inside that asks for something by the socket of these ``ends``; None without a log."""
+        """The process inside whose socket has these ``ends``; None if unknown, or without a log."""
         return None if self.askers is None else self.askers.of(ends, datagram)
 
     def verdict(
         self, address: bytes, port: int, datagram: bool = False, asker: Asker | None = None
     ) -> Verdict:
-        """What becomes of a connection of ``asker`` to ``address``, or of a datagram."""
+        """The verdict on a connection of ``asker`` to ``address`` (4 or 16 bytes), or on a datagram."""
         verdict = self.routes.verdict(unpacked(address), port, len(address) == 16, datagram)
         if self.log is not None:
             self.log.judged(verdict, datagram, asker)
@@ -120,7 +131,7 @@ class Outside:
         return Recorder(self.settings, program, lambda text: self.messages.say(0, text))
 
     def on_end(self, sock: socket) -> OnEnd | None:
-        """What to call when the connection on ``sock``, which ``connect`` has opened, ends; once."""
+        """The function to call, once, at the end of the connection on ``sock``, which ``connect`` opened."""
         return self._on_end.pop(sock.fileno(), None)
 
     # ------------------------------------------------------------ connections
@@ -133,15 +144,15 @@ class Outside:
         syn: Syn,
         asker: Asker | None,
     ) -> Callable[[], None]:
-        """Open a tunnel as ``verdict`` says, or a direct connection; return what gives it up.
+        """Open a tunnel as ``verdict`` says, or a direct connection; return a function that gives it up.
 
-        ``syn`` is what the program inside, ``asker``, has sent for it.
+        ``syn``: the SYN that the program inside, ``asker``, has sent.
         """
         started = monotonic()
         destination = verdict.destination
         begun = None if self.log is None else self.log.begin(asker)
 
-        def done(attempt: TunnelAttempt) -> None:
+        def done(attempt: TunnelAttempt | StraightTunnel) -> None:
             self._tunnel_stands(attempt, destination, started)
             stands(attempt.sock)
 
@@ -158,7 +169,14 @@ class Outside:
 
         if verdict.kind == DIRECT:
             return self._connect_directly(verdict, stands, has_failed)
-        attempt = self._attempt(self._selections[verdict.chain], destination)
+        chosen, way = self._selections[verdict.chain], self._roads[verdict.chain]
+        if way is not None:
+            try:
+                return self._start(self._straight(chosen, way, destination), done, has_failed)
+            except Unencodable:
+                # Of the destination's name: the error names the hop.
+                pass
+        attempt = self._attempt(chosen, destination)
         if begun is not None:
             attempt.times = begun.times
         return self._start(attempt, done, has_failed)
@@ -184,7 +202,11 @@ class Outside:
         done: Callable[[Endpoint], None],
         failed: Failed,
     ) -> Callable[[], None]:
-        """Go through the chain of ``about`` and back; ``done`` gets the address of the last reply."""
+        """Send ``command`` through the chain for the name or address ``about``; return a function to give up.
+
+        ``then``: a dialogue with the destination after that, or None. ``done`` gets the address of the last
+        reply.
+        """
 
         def ended(attempt: TunnelAttempt) -> None:
             attempt.sock.close()
@@ -193,23 +215,44 @@ class Outside:
         chain = self.routes.verdict(about, 0).chain
         return self._start(self._attempt(self._selections[chain], destination, command, then), ended, failed)
 
+    def request_port(self, chain: str) -> RequestPort | None:
+        """Whether the one hop of ``chain`` wants our port in requests; None where there are several."""
+        return self._request_ports.of(self._chains[chain])
+
+    def local_host(self, chain: str) -> str:
+        """This machine's address on the way to the first proxy of ``chain``; zeros when it is not known."""
+        for address in self._hops.first(self._chains[chain].proxies[0]).known():
+            # The kernel has the address after a connect(), which sends nothing.
+            sock = _socket.socket(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+            try:
+                sock.connect(address.sockaddr)
+                return str(sock.getsockname()[0])
+            except OSError:
+                # No route to the proxy: there is no such address.
+                continue
+            finally:
+                sock.close()
+        return UNKNOWN.host
+
     def associate(
         self,
         chain: str,
         done: Callable[[Association, OnDatagramsEnd | None], None],
         failed: Failed,
         asker: Asker | None,
+        own: Endpoint | None = None,
     ) -> Callable[[], None]:
-        """Open a UDP association of ``asker`` through ``chain``; return what gives it up.
+        """Set up a UDP association of ``asker`` through ``chain``; return a function that gives it up.
 
-        ``done`` gets the association, and what to call at its end, for the log.
+        ``done`` gets the association, and the function to call at its end, for the log. ``own``: the address
+        that the request names as ours; None for zeros.
         """
         deadline = Deadline(self.settings)
         started = monotonic()
         begun = None if self.log is None else self.log.begin(asker)
 
         def ask(chosen: Selection) -> TunnelAttempt:
-            return self._attempt(chosen, UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
+            return self._attempt(chosen, own or UNKNOWN, v5.UDP_ASSOCIATE, deadline=deadline)
 
         def stands(attempt: Associating) -> None:
             assert attempt.association is not None, "it stands"
@@ -242,6 +285,15 @@ class Outside:
         associating = Associating(last, other, deadline)
         return self._start(associating, stands, has_failed)
 
+    def _straight(self, chosen: Selection, way: Road, destination: Endpoint) -> StraightTunnel:
+        deadline = Deadline(self.settings)
+
+        def otherwise(sock: socket) -> TunnelAttempt:
+            attempts = self._policy(chosen, destination)
+            return TunnelAttempt(sock, attempts, deadline, self._tickets.take)
+
+        return StraightTunnel(fresh(way.family), way, destination, deadline, otherwise)
+
     def _attempt(
         self,
         chosen: Selection,
@@ -250,11 +302,18 @@ class Outside:
         then: Callable[[], Dialogue[None]] | None = None,
         deadline: Deadline | None = None,
     ) -> TunnelAttempt:
+        attempts = self._policy(chosen, destination, command, then)
+        return TunnelAttempt(fresh(), attempts, deadline or Deadline(self.settings), self._tickets.take)
+
+    def _policy(
+        self,
+        chosen: Selection,
+        destination: Endpoint,
+        command: int = v5.CONNECT,
+        then: Callable[[], Dialogue[None]] | None = None,
+    ) -> RetryPolicy | StrictPolicy:
         settings = self.settings
-        attempts = policy(
-            self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then
-        )
-        return TunnelAttempt(fresh(), attempts, deadline or Deadline(settings), self._tickets.take)
+        return policy(self._hops, chosen, destination, command, settings.pipeline, settings.fast_open, then)
 
     def _connect_directly(
         self, verdict: Verdict, connected: Callable[[socket], None], failed: Failed
@@ -298,7 +357,9 @@ class Outside:
         running.start()
         return running.cancel
 
-    def _tunnel_stands(self, attempt: TunnelAttempt, destination: Endpoint, started: float) -> None:
+    def _tunnel_stands(
+        self, attempt: TunnelAttempt | StraightTunnel, destination: Endpoint, started: float
+    ) -> None:
         if self.messages.verbosity >= 1:
             hops = ", ".join(map(str, attempt.path))
             seconds = monotonic() - started
@@ -311,28 +372,28 @@ class Outside:
         except OSError:
             # No descriptor is left (EMFILE).
             return False
-        # From the loop, not now: the step of the attempt that wants the probe has not ended. ``probe`` itself
-        # learns from its errors.
+        # Started by the loop, not now: the step of the attempt that wants the probe has not ended. The errors
+        # are handled by ``probe`` itself.
         self.loop.after(0, lambda: _discard(self._start(attempt, lambda ended: ended.sock.close(), _ignore)))
         return True
 
     # ------------------------------------------------------------
 
     def close(self) -> None:
-        """Release what connections that were closed still hold."""
+        """End wrapped connections, after their last bytes."""
         if self.settings.secured_hops:
             self._securing.close(_LAST_WORDS)
         self.resolver.close()
 
     def forked(self) -> None:
-        """In a child after fork(): the threads that look up names are not here."""
+        """In a child after fork(), which lacks the threads that look up names: make the resolver anew."""
         self.resolver = Resolver(self.loop)
         self._tickets = Tickets(self._securing, self.resolver)
         self._hops.forked()
 
 
 class _Lock:
-    """For ``Placeholders``, which the broker's one thread alone asks."""
+    """A lock that does nothing, for ``Placeholders``: the broker has one thread."""
 
     def __enter__(self) -> None:
         pass
@@ -342,7 +403,7 @@ class _Lock:
 
 
 def _is_own(address: bytes) -> bool:
-    """Whether ``address`` is the machine's own: this process is outside."""
+    """Whether ``address`` is this machine's own; this process is outside, so the kernel knows."""
     return is_own(address, _socket.socket)
 
 

@@ -1,9 +1,9 @@
 """``--publish``: servers inside, reached from outside, as docker's -p does it.
 
-The launcher listens outside, and carries each connection to 127.0.0.1 inside, or to ::1 if the server is
+The launcher listens outside, and carries each connection to 127.0.0.1 inside, or to ::1 if the server listens
 there. For that it needs new sockets of the namespace, which only a process inside can make: a child of the
-launcher enters it, makes one whenever it is asked, and hands it out. It has no thread and executes nothing,
-so it may join the namespaces (setns(2)), and it ends with the broker.
+launcher enters the namespaces, makes a socket at each request, and hands it out. The child has one thread and
+executes no program, so it may join the namespaces (setns(2)). It ends with the broker.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ FORM = "[HOST:]PORT[:PORT]"
 _HERE = "127.0.0.1"
 _SCM_RIGHTS = 1
 _BACKLOG = 128
-# Of connections that are published, as the server inside sees them: another than programs have.
+# The source address of published connections, as the server inside sees it: no program inside has it.
 SOURCE = "127.64.0.1"
 
 
 @frozen
 class Publication:
-    """Connections to ``host`` and ``port`` outside are for ``inside``, a port."""
+    """Connections to ``host`` and ``port`` outside are carried to the port ``inside`` of loopback inside."""
 
     host: str
     port: int
@@ -65,7 +65,7 @@ def parse(text: str) -> Publication:
     """Read ``[HOST:]PORT[:PORT]``; the host is 127.0.0.1 unless given, and the port inside is the same.
 
     Raises:
-        ConfigError: it is not in this form.
+        ConfigError: ``text`` is not in this form.
     """
     host, _, rest = text.rpartition("]:")
     if host:
@@ -89,7 +89,7 @@ def listen(publication: Publication) -> socket:
     """The listening socket outside.
 
     Raises:
-        ConfigError: it cannot be had.
+        ConfigError: the address or port is not free, or not allowed.
     """
     family = AF_INET6 if ":" in publication.host else AF_INET
     sock = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
@@ -107,7 +107,7 @@ def listen(publication: Publication) -> socket:
 
 
 class Maker:
-    """The process inside that makes sockets; ``program`` is one in the namespaces to join."""
+    """The process inside that makes sockets; ``program``: the pid of one in the namespaces to join."""
 
     def __init__(self, program: int) -> None:
         self._channel, far = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
@@ -135,12 +135,12 @@ def _serve(channel: socket, program: int, other_end: socket) -> None:
     status = 1
     try:
         other_end.close()
-        # What the terminal sends is for the program.
+        # A session of its own, since the signals of the terminal are for the program.
         os.setsid()
         kernel.undumpable()
         for name in ("user", "net"):
             kernel.join(f"/proc/{program}/ns/{name}")
-        # Nothing of the launcher's is kept open by this process.
+        # Close all descriptors of the launcher, which this process would otherwise keep open.
         keep = channel.fileno()
         os.closerange(0, keep)
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
@@ -156,7 +156,7 @@ def _serve(channel: socket, program: int, other_end: socket) -> None:
 
 
 class Published:
-    """Accepts at ``listener`` and connects to ``port`` inside; ``carry(inner, outer)`` has the bytes.
+    """Accepts at ``listener`` and connects to ``port`` inside; ``carry(inner, outer)`` carries the bytes.
 
     ``source``: the IPv4 address that the server inside sees.
     """
@@ -188,7 +188,7 @@ class Published:
         try:
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
-            # The client is gone, or no descriptor is left: it is still in the queue then.
+            # The client is gone; or no descriptor is left, and the client stays in the queue.
             return
         outer = socket(self._listener.family, self._listener.type, 0, fd)
         outer.setblocking(False)
@@ -203,7 +203,7 @@ class Published:
         self._loop.watch(inner.fileno(), OUT, lambda events: self._connected(outer, inner))
 
     def _connect(self) -> socket | None:
-        """The way to the server inside; None when nothing listens there."""
+        """A socket that connects to the server inside; None when nothing listens there."""
         for family, host, source in ((AF_INET, "127.0.0.1", self._source), (AF_INET6, "::1", "::1")):
             address, own = packed(host), packed(source)
             assert address is not None and own is not None

@@ -1,7 +1,7 @@
 """Why a program cannot be confined on this machine, and what its administrator or its user can do.
 
-The kernel says little more than EPERM. What it means is found in the settings that forbid it, of which the
-first that applies is named.
+The kernel's error is mostly EPERM. The cause is found in the settings by which machines forbid namespaces;
+the first that applies is named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HELP = "--confine off refuses such programs as well; patched Python programs need no confinement"
 
 _SWITCHES = (
-    # The file below /proc/sys, what it says where this is forbidden, the cause, and the remedy.
+    # The file below /proc/sys, its text where namespaces are forbidden, the cause, and the remedy.
     (
         "user/max_user_namespaces",
         "0",
@@ -44,12 +44,12 @@ _SWITCHES = (
 )
 
 _FORBIDDEN = (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EUSERS)
-# What a kernel says that lacks a part.
+# Errors of a kernel that lacks a feature.
 _MISSING = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOSYS)
 
 
 def explain(error: OSError, read: Callable[[str], str] | None = None) -> tuple[str, str]:
-    """The cause, and a hint what to do about it. ``read`` gets the text of a file; "" where there is none."""
+    """The cause of ``error``, and a hint what to do. ``read(path)``: the text of a file, "" without one."""
     read = read or _read
     number = error.errno or 0
     if number in _FORBIDDEN:
@@ -78,12 +78,12 @@ def explain(error: OSError, read: Callable[[str], str] | None = None) -> tuple[s
 
 
 def _seccomp(status: str) -> bool:
-    """Does a filter of system calls apply? 2 is SECCOMP_MODE_FILTER (proc_pid_status(5))."""
+    """Whether a filter of system calls is active: 2 is SECCOMP_MODE_FILTER (proc_pid_status(5))."""
     return any(line.split() == ["Seccomp:", "2"] for line in status.splitlines())
 
 
 def _is_chroot() -> bool:
-    """Is this process's root another directory than that of its namespace?"""
+    """Whether this process has another root directory than its mount namespace (chroot(2))."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
             return not any(line.split()[4] == "/" for line in lines)

@@ -21,7 +21,7 @@ One chain, in which each packet arrives when it comes back in through ``lo``, be
       }
     }
 
-So a SYN that the broker has not sent itself is dropped, and one that it has goes to its listener, whatever
+So a SYN of a program is dropped, and a SYN that the broker has sent goes to the broker's listener, whatever
 its address and port. ``tproxy`` and ``socket`` need the modules nft_tproxy and nft_socket (Linux 4.19, 4.18),
 and ``socket wildcard`` Linux 5.10. nf_tables has its numbers in network byte order.
 """
@@ -30,16 +30,17 @@ from __future__ import annotations
 
 import struct
 
-from pywrap.confine.netlink import ACK, APPEND, CREATE, attribute, message, nested
+from pywrap.confine.netlink import APPEND, CREATE, acknowledged, attribute, message, nested
 
-# The port of the transparent sockets. One below 1024: no program without privileges can bind it.
+# The port of the transparent sockets. It is below 1024, so that no program without privileges can bind it.
 PORT = 1
 
-# What tells the packets that the broker sends: only a privileged process can set it. Those with the second
-# mark go to the socket that their destination names, and not to the broker's listener.
+# The marks of packets that the broker sends, which only a privileged process can set. Packets with the second
+# mark go to the socket at their destination, not to the broker's listener.
 OURS, INSIDE = 81, 82
 
-# The program's own addresses: of the shared space (RFC 6598), which no destination has, and a local one.
+# The program's own addresses: one of the shared space (RFC 6598), which no destination has, and a unique
+# local one.
 OWN_4 = bytes([100, 64, 0, 1])
 OWN_6 = b"\xfd\x00\x00\x64" + bytes(11) + b"\1"
 
@@ -66,13 +67,13 @@ _UNREACHABLE, _UNREACHABLE_6 = 3, 1
 
 
 def batch(ipv6: bool) -> list[bytes]:
-    """The messages that make the table; ``ipv6``: also the rules for it."""
+    """The netlink messages that make the table; ``ipv6``: with the rules for IPv6."""
     rules = [rule for family, rule in _rules() if ipv6 or family != _IPV6]
     asked = [
-        _message(_NEW_TABLE, CREATE | ACK, attribute(1, _text(TABLE))),
+        _message(_NEW_TABLE, CREATE, attribute(1, _text(TABLE))),
         _message(
             _NEW_CHAIN,
-            CREATE | ACK,
+            CREATE,
             attribute(1, _text(TABLE))
             + attribute(3, _text(CHAIN))
             + nested(4, attribute(1, _number(_PREROUTING)), attribute(2, struct.pack("!i", _MANGLE)))
@@ -82,18 +83,18 @@ def batch(ipv6: bool) -> list[bytes]:
         *(
             _message(
                 _NEW_RULE,
-                CREATE | APPEND | ACK,
+                CREATE | APPEND,
                 attribute(1, _text(TABLE)) + attribute(2, _text(CHAIN)) + nested(4, *rule),
             )
             for rule in rules
         ),
     ]
     edge = struct.pack("!BBH", 0, 0, _SUBSYSTEM)
-    return [message(_BEGIN, 0, edge), *asked, message(_END, 0, edge)]
+    return [message(_BEGIN, 0, edge), *acknowledged(asked), message(_END, 0, edge)]
 
 
 def _rules() -> list[tuple[int, list[bytes]]]:
-    """Each with the address family that it is of, 0 for both."""
+    """The rules, each with the address family that it is for, 0 for both."""
     tcp, udp = _protocol(TCP), _protocol(UDP)
     ours, inside = ([_meta(_META_MARK), _compare(_EQUAL, struct.pack("=I", mark))] for mark in (OURS, INSIDE))
     no_syn = [_payload(_TRANSPORT, 13, 1), _mask(bytes([_SYN_ACK])), _compare(_UNEQUAL, bytes([_SYN]))]
@@ -112,7 +113,7 @@ def _rules() -> list[tuple[int, list[bytes]]]:
         (0, [*ours, *accept]),
         (_IPV4, [*_family(_IPV4), *own_4, *accept]),
         (_IPV6, [*_family(_IPV6), *own_6, *accept]),
-        # The expression ends the rule where there is no socket.
+        # The expression ``socket`` ends the rule where there is no socket.
         (_IPV4, [*_family(_IPV4), *loopback_4, _socket(), *accept]),
         (_IPV6, [*_family(_IPV6), *loopback_6, _socket(), *accept]),
         (_IPV4, [*_family(_IPV4), *_protocol(ICMP), *unreachable, *accept]),

@@ -1,11 +1,11 @@
-"""The broker of children: one confinement for all programs that are not Python and that a run starts.
+"""The broker of children: one confinement for all children of a run that are not Python.
 
-The first of them starts it (``pywrap.launch.joiner``), in whichever process of the run. The broker is no
-child of the run, has neither its terminal nor its descriptors, and makes namespaces in which there is nothing
-yet. A process that asks at its Unix socket gets descriptors of these, and enters them by itself (setns(2)).
+The first such child starts the broker (``pywrap.launch.joiner``). The broker is no child of the run, has
+neither its terminal nor its descriptors, and makes namespaces in which no process is yet. A process that asks
+at the broker's Unix socket gets descriptors of the namespaces, and enters them by itself (setns(2)).
 
-It stays while one of the processes is there that have started such children, or a process inside; and a
-moment longer, since a child between its start and its entry is neither.
+The broker stays while there is a process inside, or one that has started such children; and a moment longer,
+since a child between its start and its entry is neither.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _SCM_RIGHTS = 1
 _BACKLOG = 128
-# Seconds that it stays without a process to stay for.
+# Seconds that the broker stays without a process to stay for.
 _GRACE = 2.0
 
 
@@ -65,7 +65,7 @@ def serve(settings: Settings, address: bytes, run: str, owner: int, ready: int) 
         listener.listen(_BACKLOG)
     except OSError as err:
         if err.errno == errno.EADDRINUSE:
-            # Another one was faster.
+            # Another broker of this run was started before.
             return
         raise
     os.set_inheritable(ready, False)
@@ -84,18 +84,18 @@ def serve(settings: Settings, address: bytes, run: str, owner: int, ready: int) 
 
 
 def _leave(ready: int) -> None:
-    """Leave what the process that started this one has: descriptors, folder, signals."""
+    """Give up the descriptors, the folder and the signal settings of the process that started this one."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1):
         os.dup2(null, fd)
     kept = {null, ready, 2}
     for name in os.listdir("/proc/self/fd"):
-        # The others are Python's own, and not inheritable.
+        # Descriptors that are not inheritable are Python's own.
         if int(name) > 2 and int(name) not in kept and _is_inheritable(int(name)):
             os.close(int(name))
     os.close(null)
     os.chdir("/")
-    # What the program ignores is still ignored here.
+    # Signals that the program ignores are still ignored here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
@@ -106,17 +106,17 @@ def _is_inheritable(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
     except OSError:
-        # That of the listing itself.
+        # The descriptor by which the folder was listed.
         return False
 
 
 def _turn_stderr(verbosity: int, owner: int) -> None:
-    """To where the program's messages go, if there will be any; the child's may be a pipe of its own."""
+    """Turn stderr to that of the process ``owner``, if messages may come; a child's may be a pipe."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         fd = os.open(f"/proc/{owner}/fd/2", os.O_WRONLY | os.O_APPEND) if verbosity >= 1 else null
     except OSError:
-        # A socket, or the owner has ended.
+        # The stderr is a socket, or the owner has ended.
         fd = null
     os.dup2(fd, 2)
     for each in {fd, null}:
@@ -128,10 +128,10 @@ def _why(err: CannotConfine | ConfigError) -> tuple[str, str]:
 
 
 class _Inside:
-    """The namespaces, with the broker that serves what is in there.
+    """The namespaces, with the broker that serves the processes in them.
 
-    ``maker``: makes sockets inside. ``names``: of each namespace that is not this process's own, with a
-    descriptor. ``namespace``: what identifies them.
+    ``maker``: makes sockets inside. ``names``: by the name of each namespace that is not this process's own,
+    a descriptor of it. ``namespace``: the target of ``/proc/PID/ns/net`` inside.
     """
 
     def __init__(self, settings: Settings, loop: Loop) -> None:
@@ -155,11 +155,11 @@ class _Inside:
 
     @property
     def processes(self) -> set[int]:
-        return set(processes(self.namespace)).difference(self.broker.helpers)
+        return set(processes(self.namespace, self.broker.helpers))
 
 
 def _make(channel: socket, settings: Settings) -> NoReturn:
-    """In a child: make the namespaces, and wait until they are held."""
+    """In a child: make the namespaces, and wait until the parent has descriptors of them."""
     status = 1
     try:
         if set_up(channel, settings):
@@ -172,10 +172,10 @@ def _make(channel: socket, settings: Settings) -> NoReturn:
 
 
 class _Servers:
-    """What children listen at on loopback is reached there from outside too, as if they were not confined.
+    """Makes servers of children on loopback reachable from outside, as if they were not confined.
 
-    Nothing tells of a new listener: they are looked for now and then, and when a program of the run is about
-    to connect to this machine.
+    The kernel does not report new listeners: they are looked for now and then, and when a program of the run
+    is about to connect to this machine.
     """
 
     def __init__(self, loop: Loop, inside: _Inside) -> None:
@@ -185,7 +185,7 @@ class _Servers:
         self._look_again()
 
     def look(self) -> None:
-        """Publish those that are new; end those that are gone."""
+        """Publish servers that are new; end the publication of those that are gone."""
         wanted = {
             (host, port)
             for address, port in self._inside.broker.servers()
@@ -208,7 +208,7 @@ class _Servers:
 
 
 _INTERVAL = 0.25
-# By the address inside, those outside.
+# By the address at which a server inside listens: the addresses outside.
 _HOSTS = {
     bytes([127, 0, 0, 1]): ("127.0.0.1",),
     bytes(4): ("127.0.0.1",),
@@ -218,7 +218,7 @@ _HOSTS = {
 
 
 class _Requests:
-    """Accepts connections at ``listener``, and calls ``asked`` for each, with the process it stays for."""
+    """Accepts connections at ``listener``, and calls ``answer`` for each request."""
 
     def __init__(self, loop: Loop, listener: socket) -> None:
         self.loop = loop
@@ -226,7 +226,7 @@ class _Requests:
         loop.watch(listener.fileno(), IN, self._accept)
 
     def answer(self, sock: socket, pid: int, owner: int) -> None:
-        """Answer the process ``pid``."""
+        """Answer the process ``pid``; ``owner``: the process for which the broker has to stay."""
         raise NotImplementedError
 
     def look(self) -> None:
@@ -236,7 +236,7 @@ class _Requests:
         try:
             fd, _ = self.listener._accept()  # type: ignore[attr-defined]
         except OSError:
-            # It has given up, or no descriptor is left: then it is still in the queue.
+            # The process has given up; or no descriptor is left, and the connection stays in the queue.
             return
         sock = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
         sock.setblocking(False)
@@ -255,13 +255,13 @@ class _Requests:
             elif text.isdigit():
                 self.answer(sock, pid, int(text))
         except OSError:
-            # It has ended.
+            # The process has ended.
             pass
         self.loop.close(sock)
 
 
 class _Refusal(_Requests):
-    """Tells processes that ask that there is no confinement, and leaves a note that says so."""
+    """Answers requests with the reason why there is no confinement, and leaves a note with it."""
 
     def __init__(self, loop: Loop, listener: socket, run: str, owner: int, cause: str, remedy: str) -> None:
         super().__init__(loop, listener)
@@ -288,7 +288,7 @@ class _Service(_Requests):
         self._inside = inside
         self._run = run
         self._note = ""
-        # Descriptors of the processes to stay for, each of which tells of its end.
+        # The processes to stay for, by pidfds, which become readable at their ends.
         self._watched: dict[int, int] = {}
         self._write_note()
         self._stay_for(owner)
@@ -315,7 +315,7 @@ class _Service(_Requests):
         try:
             fd = os.pidfd_open(pid)
         except OSError:
-            # It has ended.
+            # The process has ended.
             return
         self._watched[fd] = pid
         self.loop.watch(fd, IN, lambda events: self._ended(fd))
@@ -327,7 +327,7 @@ class _Service(_Requests):
         self._consider()
 
     def _consider(self) -> None:
-        """Go on for what is inside; else end, after a while."""
+        """Go on while there are processes inside; else end, after a while."""
         if self._watched:
             return
         for pid in self._inside.processes:
@@ -337,7 +337,7 @@ class _Service(_Requests):
             self.loop.after(_GRACE, self._end)
 
     def _end(self) -> None:
-        """Nothing was inside for a while: end, once all is sent that it has sent."""
+        """End, since no process was inside for a while, once the last bytes are sent."""
         if not self._is_needed_again():
             LastBytes(
                 self.loop, self._inside.broker, PATIENCE, sent=self._end_at_last, late=self._end_at_last
@@ -348,7 +348,7 @@ class _Service(_Requests):
             self.loop.stop()
 
     def _is_needed_again(self) -> bool:
-        """Tell whether there are processes to stay for, and go on for them."""
+        """Whether there are processes to stay for; if so, go on for them."""
         if not self._watched and not self._inside.processes:
             return False
         self._write_note()
@@ -361,7 +361,7 @@ class _Service(_Requests):
         try:
             self._note = notes.write(self._run, note, os.getpid())
         except OSError:
-            # Without it every child takes the longer way.
+            # Without a note every child takes the slower way (``pywrap.launch.join``).
             self._note = ""
 
 
@@ -369,7 +369,7 @@ _OPTIONS = {"user": "--user", "net": "--net", "mnt": "--mount"}
 
 
 def _words(names: dict[str, int]) -> tuple[str, ...]:
-    """The words by which nsenter(1) enters; () where it cannot do all of it."""
+    """The words of a command by which nsenter(1) enters the namespaces; () where it cannot do all of it."""
     enter = shutil.which("nsenter")
     if enter is None or not _can(enter, "--wdns", "--preserve-credentials"):
         return ()
@@ -386,6 +386,6 @@ def _words(names: dict[str, int]) -> tuple[str, ...]:
 
 
 def _can(program: str, *options: str) -> bool:
-    """Does ``program`` have these options? That of Busybox has not."""
+    """Whether ``program`` has these options: the one of Busybox lacks some."""
     said = subprocess.run([program, "--help"], capture_output=True, text=True).stdout
     return all(option in said for option in options)

@@ -1,4 +1,4 @@
-"""GSSAPI contexts for hops: the KDC is asked in a thread, since a silent one would stop all programs."""
+"""GSSAPI contexts for hops: a thread asks the KDC, since a silent KDC would stop all programs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class Tickets:
-    """``take`` is that of ``securing``, for contexts as well. The threads are those of ``resolver``."""
+    """Takes the steps of ``securing``, and also makes contexts, in the threads of ``resolver``."""
 
     def __init__(self, securing: Securing, resolver: Resolver) -> None:
         self._securing = securing
         self._resolver = resolver
 
     def take(self, step: Aside, sock: socket) -> socket:
-        """Do ``step`` on the connection ``sock``; return the socket to go on with, which has it.
+        """Do ``step`` on the connection ``sock``; return the socket to go on with, which owns the connection.
 
         Raises:
-            SocksError: it cannot be done.
-            Pending: it is to be taken again.
+            SocksError: the step has failed.
+            Pending: the step is not done yet, and has to be taken again.
         """
         if not isinstance(step, Establish):
             return self._securing.take(step, sock)

@@ -1,10 +1,11 @@
 """UDP of the programs inside: through associations, directly, or refused, as the rules say.
 
 Each local address and port of a program is a ``Flow``, with one association for each chain, as a patched
-program has for each socket. Answers come from the address that the program sent to: a datagram whose source
-the proxy tells as an address, of what was sent to by name, belongs to the name that was sent to at that port.
-Two names at one port have two associations. The kernel inside delivers an answer only to the socket that it
-is for, so a connected one hears nothing else; where nothing can be sent, it hears an ICMP port unreachable.
+program has for each socket. The program gets answers from the address to which it sent. Where it sent to the
+placeholder of a name, the proxy names an address as the source: the answer then belongs to the name at that
+port. Two names at one port have two associations. The kernel inside delivers an answer only to the right
+socket, so a connected one gets nothing else; where nothing can be sent, the program gets an ICMP port
+unreachable.
 """
 
 from __future__ import annotations
@@ -20,17 +21,14 @@ from _socket import (
     SOCK_NONBLOCK,
     socket,
 )
-from functools import partial
 from time import monotonic
 
 from pywrap.confine import packets
 from pywrap.confine.inside_sockets import ORIGINAL_DESTINATION
-from pywrap.errors import ProtocolError, SocksError
+from pywrap.confine.udp_channel import Channel
 from pywrap.relay.loop import IN
-from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
-from pywrap.socks.wire import Endpoint, packed, unpacked
-from pywrap.tunnel.association import Watch
-from pywrap.tunnel.chain import hop_label
+from pywrap.socks.datagram import pack_header
+from pywrap.socks.wire import packed, unpacked
 from pywrap.tunnel.routes import DIRECT, REFUSE
 
 TYPE_CHECKING = False
@@ -39,26 +37,23 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pywrap.confine.name_server import NameServer
-    from pywrap.confine.outside import OnDatagramsEnd, Outside
-    from pywrap.tunnel.association import Association
+    from pywrap.confine.outside import Outside
     from pywrap.tunnel.routes import Verdict
 
     # An address of 4 or 16 bytes, and a port.
     Place: TypeAlias = tuple[bytes, int]
 
-# Flows at a time; the one that was idle longest makes room. Each has a descriptor or two.
+# How many flows there may be, each with a descriptor or two; then the one that was idle longest is ended.
 MOST = 512
-# Seconds without a datagram, after which a flow ends: what a NAT has for UDP at the least (RFC 4787).
+# Seconds without a datagram, after which a flow ends: more than the minimum that RFC 4787 sets for NATs.
 IDLE = 180.0
 _SWEEP = 15.0
-# Datagrams that wait for an association, for each.
+# Datagrams that wait for the address of a destination, for each.
 _QUEUE = 32
-# Seconds for which an association stays after the last datagram of a program that has ended. A proxy that
-# hears of its end first may drop what waits in its own socket (Dante 1.4.2).
+# Seconds for which an association stays after the last datagram of a program that has ended. If the control
+# connection ended first, a proxy might drop datagrams in its own socket's buffer (Dante 1.4.2).
 _LINGER = 0.2
-# Seconds for which an association that failed is not asked for again.
-_FAILED_FOR = 1.0
-# Destinations that a flow remembers.
+# How many destinations a flow remembers.
 _DESTINATIONS = 4096
 _BATCH = 64
 _LONGEST = 65535
@@ -66,7 +61,7 @@ _NAMES = 53
 
 
 class Datagrams:
-    """``sockets`` are of the namespace, one for each family; ``send`` sends a frame into it."""
+    """All flows. ``sockets``: of the namespace, one for each family. ``send(frame)``: sends into it."""
 
     def __init__(
         self, outside: Outside, names: NameServer, sockets: list[socket], send: Callable[[bytes], None]
@@ -78,7 +73,7 @@ class Datagrams:
         self._flows: dict[Place, Flow] = {}
         self._is_sweeping = False
         for sock in sockets:
-            outside.loop.watch(sock.fileno(), IN, partial(self._on_readable, sock))
+            outside.loop.watch(sock.fileno(), IN, lambda events, sock=sock: self._on_readable(sock, events))  # type: ignore[misc]
 
     def close(self) -> None:
         """End all flows."""
@@ -86,7 +81,7 @@ class Datagrams:
             self._end(flow)
 
     def has_unsent(self) -> bool:
-        """Take what is in the sockets; tell whether any datagram still waits for an association or a name."""
+        """Read from the sockets; return whether any datagram waits for an association or a name."""
         for sock in self._sockets:
             while self._receive(sock):
                 pass
@@ -96,7 +91,7 @@ class Datagrams:
         self._receive(sock)
 
     def _receive(self, sock: socket) -> bool:
-        """Take a number of datagrams; tell whether there may be more."""
+        """Read a number of datagrams; return whether there may be more."""
         family = sock.family
         for _ in range(_BATCH):
             try:
@@ -104,7 +99,7 @@ class Datagrams:
             except BlockingIOError:
                 return False
             except OSError:
-                # An ICMP error about a datagram of another flow.
+                # The error is an ICMP error about a datagram of another flow.
                 continue
             destination = _destination(extra, family)
             if destination is None:
@@ -130,7 +125,7 @@ class Datagrams:
         flow.take(destination, data)
 
     def answer(self, to: Place, source: Place, data: bytes) -> None:
-        """Give the program at ``to`` a datagram from ``source``."""
+        """Send a datagram from ``source`` to the program at ``to``."""
         if len(to[0]) == len(source[0]):
             self.send(packets.datagram(*source, *to, data))
 
@@ -161,9 +156,10 @@ class Datagrams:
 
 
 class Flow:
-    """What a program sends from one address and port, ``program``.
+    """The datagrams of a program from one address and port, ``program``.
 
-    ``used``: when it last sent or got a datagram. ``sent``: when it last sent one, 0 once that was answered.
+    ``used``: the moment of the last datagram in either direction. ``sent``: the moment of the last one that
+    the program sent, 0 once an answer came. Both on the monotonic clock.
     """
 
     __slots__ = ("_channels", "_direct", "_routes", "_unresolved", "datagrams", "program", "sent", "used")
@@ -175,10 +171,15 @@ class Flow:
         self.sent = 0.0
         self._channels: list[Channel] = []
         self._direct: dict[int, DirectSocket] = {}
-        # What becomes of a destination.
+        # By destination: the function that takes a datagram to it.
         self._routes: dict[Place, Callable[[bytes], None]] = {}
-        # What waits for the address of its destination.
+        # By destination: datagrams that wait until its name is resolved.
         self._unresolved: dict[Place, list[bytes]] = {}
+
+    @property
+    def outside(self) -> Outside:
+        """The rules and the chains."""
+        return self.datagrams.outside
 
     @property
     def has_unsent(self) -> bool:
@@ -188,7 +189,7 @@ class Flow:
         return bool(self._channels) and monotonic() - self.sent < _LINGER
 
     def close(self) -> None:
-        """End it, with its associations."""
+        """End the flow, with its associations."""
         for channel in self._channels:
             channel.close()
         for direct in self._direct.values():
@@ -199,7 +200,7 @@ class Flow:
         self._unresolved.clear()
 
     def take(self, destination: Place, data: bytes) -> None:
-        """The program sends ``data`` to ``destination``."""
+        """Handle a datagram that the program sends to ``destination``."""
         self.sent = monotonic()
         if len(self._routes) >= _DESTINATIONS:
             self._routes.clear()
@@ -208,6 +209,15 @@ class Flow:
         if attempt is None:
             attempt = self._routes[destination] = self._attempt(destination)
         attempt(data)
+
+    def answer(self, source: Place, data: bytes) -> None:
+        """``data`` has come from ``source`` through a chain."""
+        self.used, self.sent = monotonic(), 0.0
+        self.datagrams.answer(self.program, source, data)
+
+    def refuse(self, destination: Place) -> None:
+        """Tell the program that its datagrams to ``destination`` do not arrive."""
+        self.datagrams.refuse(self.program, destination)
 
     def _attempt(self, destination: Place) -> Callable[[bytes], None]:
         outside = self.datagrams.outside
@@ -272,7 +282,7 @@ class Flow:
 
 
 class DirectSocket:
-    """A UDP socket outside, for what the rules send directly."""
+    """A UDP socket outside, for datagrams that the rules send directly."""
 
     __slots__ = ("_expected", "_flow", "_sock")
 
@@ -281,28 +291,34 @@ class DirectSocket:
         self._sock = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         if family == AF_INET6:
             self._sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
-        # What the program calls a source, where that is another address.
+        try:
+            # The program's own port, for a patched one that has named it in its request to a proxy.
+            self._sock.bind(("", flow.program[1]))
+        except OSError:
+            # Another socket has it, or only root may: the kernel chooses one.
+            pass
+        # The program's address for a source, where the two differ.
         self._expected: dict[Place, Place] = {}
         flow.datagrams.outside.loop.watch(self._sock.fileno(), IN, self._on_readable)
 
     def expect(self, address: bytes, port: int, destination: Place) -> None:
-        """Answers from ``address`` are, for the program, from ``destination``."""
+        """Pass answers from ``address`` on as answers from ``destination``."""
         if (address, port) != destination:
             self._expected[address, port] = destination
 
     def send(self, place: tuple[str, int], data: bytes, destination: Place) -> None:
-        """Send ``data`` to ``place``, which stands for ``destination`` of the program."""
+        """Send ``data`` to ``place``; ``destination``: the program's address for it."""
         try:
             self._sock.sendto(data, place)
         except BlockingIOError:
-            # As a network drops what is too much.
+            # The buffer is full: the datagram is dropped, as a network would.
             pass
         except OSError as err:
             if err.errno != errno.EMSGSIZE:
                 self._flow.datagrams.refuse(self._flow.program, destination)
 
     def close(self) -> None:
-        """Close the socket; nothing of it arrives any more."""
+        """Close the socket."""
         self._flow.datagrams.outside.loop.close(self._sock)
 
     def _on_readable(self, events: int) -> None:
@@ -313,7 +329,8 @@ class DirectSocket:
             except BlockingIOError:
                 return
             except OSError:
-                # Nothing listens where something was sent; which of several that was is not told.
+                # An ICMP error: nothing listens at a destination. With several destinations it is not known
+                # at which.
                 if len(self._expected) <= 1:
                     for destination in self._expected.values():
                         flow.datagrams.refuse(flow.program, destination)
@@ -324,215 +341,10 @@ class DirectSocket:
                 flow.datagrams.answer(flow.program, self._expected.get(place, place), data)
 
 
-class Channel:
-    """A flow's way through one chain: its association, what waits for it, whose answers are whose.
-
-    As ``intercept.udp.channel`` has it for the sockets of a patched program.
-    """
-
-    __slots__ = (
-        "_answers", "_association", "_cancel", "_failed_until", "_flow", "_on_end", "_owners", "_queue",
-        "_reassembly", "_received", "_sent", "_sock", "_watches", "chain",
-    )  # fmt: skip
-
-    def __init__(self, flow: Flow, chain: str) -> None:
-        self.chain = chain
-        self._flow = flow
-        self._association: Association | None = None
-        # For the log: what to call at the end of the association, and its bytes and datagrams.
-        self._on_end: OnDatagramsEnd | None = None
-        self._sent = self._received = (0, 0)
-        self._sock: socket | None = None
-        self._watches: list[Watch] = []
-        self._cancel: Callable[[], None] | None = None
-        self._failed_until = 0.0
-        self._queue: list[tuple[bytes, Place, bytes]] = []
-        # What the program calls the source, by the header of a datagram.
-        self._answers: dict[bytes, Place] = {}
-        # By the port: the name that it belongs to, by its header; b"" for addresses.
-        self._owners: dict[int, tuple[bytes, Place]] = {}
-        self._reassembly = Reassembly()
-
-    def expect(self, destination: Endpoint, header: bytes, place: Place) -> bool:
-        """Expect answers of ``destination``, ``place`` for the program; False if they would be mixed."""
-        is_literal = packed(destination.host) == place[0]
-        owner = (b"", (b"", 0)) if is_literal else (header, place)
-        if self._owners.setdefault(destination.port, owner) != owner:
-            return False
-        if len(self._answers) >= _DESTINATIONS:
-            self._answers.clear()
-        self._answers[header] = place
-        return True
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether a datagram waits for the association."""
-        return bool(self._queue)
-
-    def take(self, header: bytes, destination: Place, data: bytes) -> None:
-        """Send ``data`` with ``header``, now or when the association stands."""
-        if self._association is not None:
-            self._send(header, destination, data)
-        elif monotonic() < self._failed_until:
-            self._refuse(destination)
-        elif len(self._queue) < _QUEUE:
-            self._queue.append((header, destination, data))
-            if self._cancel is None:
-                self._cancel = _nothing
-                outside = self._flow.datagrams.outside
-                asker = outside.asker((*self._flow.program, *destination), datagram=True)
-                cancel = outside.associate(self.chain, self._stands, self._failed, asker)
-                if self._cancel is not None:
-                    self._cancel = cancel
-
-    def close(self) -> None:
-        """End it."""
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
-        self._queue.clear()
-        self._drop_association()
-
-    def _stands(self, association: Association, on_end: OnDatagramsEnd | None) -> None:
-        self._cancel = None
-        self._on_end = on_end
-        self._sent = self._received = (0, 0)
-        loop = self._flow.datagrams.outside.loop
-        relay = association.relay
-        address = packed(relay.host)
-        try:
-            sock = socket(
-                AF_INET6 if address is not None and len(address) == 16 else AF_INET,
-                SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-            )
-            try:
-                # From nothing else is anything taken then.
-                sock.connect((relay.host, relay.port))
-            except OSError:
-                sock.close()
-                raise
-        except OSError as err:
-            association.close()
-            self._tell_end()
-            self._failed(SocksError(f"no way to the UDP relay {relay}: {err.strerror}", err.errno))
-            return
-        self._association, self._sock = association, sock
-        loop.watch(sock.fileno(), IN, self._on_readable)
-        for number, control in enumerate(association.controls):
-            watch = Watch(control, hop_label(association.path, number))
-            self._watches.append(watch)
-            loop.watch(control.fileno(), IN, lambda events, watch=watch: self._on_control(watch))  # type: ignore[misc]
-        queue, self._queue = self._queue, []
-        for each in queue:
-            if self._association is not None:
-                self._send(*each)
-
-    def _failed(self, err: SocksError) -> None:
-        self._cancel = None
-        self._failed_until = monotonic() + _FAILED_FOR
-        queue, self._queue = self._queue, []
-        for destination in dict.fromkeys(destination for _, destination, _ in queue):
-            self._refuse(destination)
-
-    def _refuse(self, destination: Place) -> None:
-        self._flow.datagrams.refuse(self._flow.program, destination)
-
-    def _send(self, header: bytes, destination: Place, data: bytes) -> None:
-        assert self._association is not None and self._sock is not None
-        try:
-            self._sock.send(self._association.prefix + header + data)
-            self._sent = self._sent[0] + len(data), self._sent[1] + 1
-        except BlockingIOError:
-            # As a network drops what is too much.
-            pass
-        except OSError as err:
-            if err.errno != errno.EMSGSIZE:
-                self._refuse(destination)
-
-    def _on_control(self, watch: Watch) -> None:
-        try:
-            watch.advance()
-        except SocksError as err:
-            # The next datagram asks for another.
-            self._flow.datagrams.outside.messages.say(1, str(err))
-            self._drop_association()
-
-    def _drop_association(self) -> None:
-        loop = self._flow.datagrams.outside.loop
-        if self._sock is not None:
-            loop.close(self._sock)
-            self._sock = None
-        for watch in self._watches:
-            loop.close(watch.sock)
-        self._watches.clear()
-        self._association = None
-        self._tell_end()
-
-    def _tell_end(self) -> None:
-        on_end, self._on_end = self._on_end, None
-        if on_end is not None:
-            on_end(self._sent, self._received)
-
-    def _on_readable(self, events: int) -> None:
-        for _ in range(_BATCH):
-            sock = self._sock
-            if sock is None:
-                return
-            try:
-                data = sock.recv(_LONGEST)
-            except BlockingIOError:
-                return
-            except OSError as err:
-                self._flow.datagrams.outside.messages.say(1, f"the UDP relay is gone: {err.strerror}")
-                self._drop_association()
-                return
-            self._on_answer(data)
-
-    def _on_answer(self, data: bytes) -> None:
-        association = self._association
-        assert association is not None, "its socket is closed with it"
-        try:
-            start = association.unwrap(data)
-            header = unpack_header(memoryview(data)[start:])
-        except ProtocolError:
-            # RFC 1928 has no way to tell the relay: such a datagram is dropped.
-            return
-        payload = data[start + header.size :]
-        if header.fragment:
-            whole = self._reassembly.add(header, payload, monotonic())
-            if whole is None:
-                return
-            payload = whole
-        source = self._source(header.endpoint)
-        if source is not None:
-            self._flow.used = monotonic()
-            self._received = self._received[0] + len(payload), self._received[1] + 1
-            self._flow.sent = 0.0
-            self._flow.datagrams.answer(self._flow.program, source, payload)
-
-    def _source(self, endpoint: Endpoint) -> Place | None:
-        """What the program calls ``endpoint``; None when it cannot be told."""
-        try:
-            known = self._answers.get(pack_header(endpoint))
-        except SocksError:
-            return None
-        if known is not None:
-            return known
-        owner, place = self._owners.get(endpoint.port, (b"", (b"", 0)))
-        if owner:
-            return place
-        address = packed(endpoint.host)
-        return None if address is None else (address, endpoint.port)
-
-
 def _destination(extra: list[tuple[int, int, bytes]], family: int) -> Place | None:
-    """Where a datagram was sent to: the sockaddr of IP_RECVORIGDSTADDR."""
+    """The original destination of a datagram, from its ancillary data (IP_RECVORIGDSTADDR)."""
     for level, kind, data in extra:
         if (level, kind) in ORIGINAL_DESTINATION:
             address = data[4:8] if family == AF_INET else data[8:24]
             return bytes(address), int.from_bytes(data[2:4], "big")
     return None
-
-
-def _nothing() -> None:
-    pass

@@ -1,14 +1,14 @@
 """Everything that touches the interpreter. What is replaced in it has a file of its name in ``patches``.
 
-It is installed in four steps, so that a program pays for what it uses only:
+The patches are installed in four steps, so that a program pays only for what it uses:
 
 * ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
 * ``import select``: ``select.epoll`` is replaced (``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
-  they are called (``patches.lazy``). The others (``accept``, ``getpeername``, ``lifecycle``, ``sockopt``)
-  look into tables that are still empty (``registry``);
-* the first call of a function of ``patches.lazy``: the implementations (``patches.implementations``), which
-  import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
+  they are called (``patches.replaced_functions``). The others (``accept``, ``getpeername``, ``lifecycle``,
+  ``sockopt``) look into tables that are still empty (``registry``);
+* the first call of one of ``patches.replaced_functions``: the implementations (``patches.implementations``),
+  which import ``tcp``, ``udp``, ``bind`` and ``pywrap.tunnel``.
 
 Each step may be interrupted by code of the program that connects, and by another thread (``loading``,
 ``lock``).
@@ -20,7 +20,7 @@ import sys
 
 from pywrap.archive import keep, known
 from pywrap.intercept import import_hook
-from pywrap.intercept.loading import load
+from pywrap.intercept.loading import add_audit_hook, load, restore_audit_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ WATCHED = frozenset(
     }
 )
 
-# That of a look-up in a C library by ctypes: ``unsupported.SYMBOLS`` are of interest.
+# The audit event of a symbol that ctypes looks up in a C library: ``unsupported.SYMBOLS`` are of interest.
 _SYMBOL = "ctypes.dlsym"
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
 AF_PACKET = 17
 
-# What replaces functions of ``socket`` beside ``lazy``.
+# The modules that replace functions of ``socket``, beside ``patches.replaced_functions``.
 _PARTS = tuple(
     f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
 )
@@ -63,12 +63,14 @@ _handed: Callable[[], str] | None = None
 _registry: SocketRegistry | None = None
 _runtime: Runtime | None = None
 _patches: Patches | None = None
+# Of what gevent and eventlet have kept or made before ``install``; undone before the others.
+_patches_over_green: Patches | None = None
 # An audit hook cannot be removed.
 _hooked = False
 
 
 def active() -> bool:
-    """Is this interpreter patched, or about to be?"""
+    """Whether this interpreter is patched, or will be when the program imports ``socket``."""
     return _settings is not None
 
 
@@ -87,11 +89,12 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
+    sys.addaudithook = add_audit_hook
     import_hook.install(_prepare, _imported, _announced)
     if import_hook.SELECT in sys.modules:
         _patch_select(sys.modules[import_hook.SELECT])
     if "socket" in sys.modules:
-        # In a running program; or a .pth file has imported it before us.
+        # ``arm`` was called in a running program, or a .pth file has imported ``socket`` before us.
         _patch(sys.modules["socket"])
     for name in import_hook.INTERPRETERS:
         if name in sys.modules:
@@ -105,36 +108,31 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     """Patch the running interpreter. ``handed`` is as for ``arm``.
 
     Raises:
-        RuntimeError: it is patched already, by us, or by gevent or eventlet.
+        RuntimeError: the interpreter is patched already, by us.
     """
+    global _patches_over_green
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    _refuse_green_sockets()
-    arm(lambda: settings, handed)
-    import socket  # noqa: F401
+    green_patches = load("pywrap.green_patches")
+    with green_patches.taken_off():
+        arm(lambda: settings, handed)
+        import socket  # noqa: F401
 
-    # At once: a program that calls this will connect, and gevent may replace locks before it does.
-    current()
-
-
-def _refuse_green_sockets() -> None:
-    """Their sockets keep C's own functions, as they were before ours: nothing of them would be tunnelled."""
-    if "socket" not in sys.modules:
-        return
-    import _socket
-    import select
-    import socket
-
-    if not (issubclass(socket.socket, _socket.socket) and hasattr(select, "epoll")):
-        raise RuntimeError(
-            "gevent or eventlet has patched sockets already; call pywrap.install() before that"
-        )
+        # At once: a program that calls this will connect, and gevent may replace locks before it does.
+        current()
+        if green_patches.is_loaded():
+            load("pywrap.intercept.patches.implementations").complete()
+            _patches_over_green = load("pywrap.intercept.patching").Patches()
+            over = load("pywrap.intercept.patches.green")
+    if _patches_over_green is not None:
+        over.install(_patches_over_green, _registry, _patch_select, _patch)
 
 
 def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _runtime, _patches
+    global _settings, _runtime, _patches, _patches_over_green
     import_hook.uninstall()
+    restore_audit_hooks()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()
@@ -143,13 +141,16 @@ def uninstall() -> None:
     marker = known("pywrap.marker")
     if marker is not None:
         marker.remove()
+    if _patches_over_green is not None:
+        _patches_over_green.undo()
     if _patches is not None:
-        _patches.undo()
-    _settings = _runtime = _patches = None
+        with load("pywrap.green_patches").taken_off():
+            _patches.undo()
+    _settings = _runtime = _patches = _patches_over_green = None
 
 
 def current() -> Runtime | None:
-    """What the patches and the audit hook decide by; None when nothing is patched."""
+    """The runtime of this interpreter, made at the first call; None when the interpreter is not patched."""
     global _runtime
     settings = _settings
     if _runtime is None and settings is not None:
@@ -157,7 +158,8 @@ def current() -> Runtime | None:
         implementations = load("pywrap.intercept.patches.implementations", "connection")
         made = implementations.new_runtime(settings(), _registry)
         if _runtime is None and _settings is settings:
-            # Otherwise a signal handler or another thread has made one meanwhile, which has what it opened.
+            # Otherwise a signal handler or another thread has made a runtime meanwhile, and may have opened
+            # sockets with it: that one stays.
             _runtime = made
     return _runtime
 
@@ -202,12 +204,12 @@ def _text_for_interpreters() -> str:
 
 
 def _prepare() -> None:
-    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program has it until then."""
+    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program uses it until then."""
     global _registry
     if sys.is_finalizing():
-        # Nothing can be imported any more; what is loaded serves finalizers (``loading``).
+        # Python shuts down: nothing can be imported any more (``loading``).
         return
-    # First: the modules below import it as well, and it would be patched in the middle of their own loading.
+    # ``select`` first: the modules below import it, and it would be patched in the middle of their loading.
     import select
 
     _patch_select(select)
@@ -215,7 +217,8 @@ def _prepare() -> None:
         load(part)
     load("pywrap.marker").put()
     registry = load("pywrap.intercept.registry").SocketRegistry()
-    # No call between a look and its consequence: no signal handler comes in the middle of that.
+    # No call between the test and the assignment: Python runs signal handlers at calls, and none may run
+    # here.
     if _registry is None:
         _registry = registry
     load("pywrap.intercept.fork").install(_present)
@@ -224,17 +227,17 @@ def _prepare() -> None:
 def _patch(module: Any) -> None:
     """Replace everything in ``module``, which is ``socket``.
 
-    Once more when ``importlib.reload`` has made a new class in it, or eventlet a second module.
+    Called again when ``importlib.reload`` has made a new class in it, or eventlet a second module.
     """
     _prepare()
-    load("pywrap.intercept.patches.lazy").install(_patches, module, current)
+    load("pywrap.intercept.patches.replaced_functions").install(_patches, module, current)
     load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
     for part in _PARTS:
         load(part).install(_patches, module, _registry)
 
 
 def _patch_keeper(module: Any) -> None:
-    """Replace what ``module`` keeps of ``socket``."""
+    """Replace the functions of ``socket`` that ``module`` has kept."""
     # ``module`` has imported it, unless it is another module of the same name.
     import socket  # noqa: F401
 
@@ -243,6 +246,8 @@ def _patch_keeper(module: Any) -> None:
         load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
     elif module.__name__ == import_hook.ASYNCIO:
         load("pywrap.intercept.patches.asyncio").install(_patches, module, current)
+    elif module.__name__ == import_hook.EVENTLET:
+        load("pywrap.intercept.patches.green").refuse_greendns(_patches)
     elif module.__name__ in import_hook.SOCKS_LIBRARIES:
         load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
     elif module.__name__ in import_hook.SEAMS:
@@ -252,9 +257,9 @@ def _patch_keeper(module: Any) -> None:
 
 
 def _patch_library(module: Any) -> None:
-    """Replace what ``module``, of a library with sockets of its own, does by them."""
+    """Patch ``module``, of a library that has sockets of its own."""
     runtime = current()
-    # In a confinement, the kernel sees to its sockets; dnspython's are Python's.
+    # In a confinement, the kernel catches the traffic of such sockets; dnspython's are Python's, so patched.
     is_covered = runtime is None or (runtime.is_confined and module.__name__ != import_hook.DNSPYTHON)
     if not is_covered:
         load(f"pywrap.intercept.patches.{import_hook.SEAMS[module.__name__]}").install(
@@ -283,13 +288,13 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         return
     if event in _TO_RELAY:
         if _registry is not None and _registry.is_relay(args[1]):
-            # Each datagram that we send to a relay comes by here.
+            # Most calls are datagrams that we send to a relay: let them pass quickly.
             return
     elif event == "socket.__new__" and args[1] != AF_PACKET:
         return
     if _runtime is not None and event == "socket.connect":
         if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:
-            # A socket of ours, or an address, which no program can have: it connects to a first hop.
+            # The socket or the address is of a class that only our code uses: it connects to a first hop.
             return
     runtime = current()
     if runtime is not None:
@@ -303,7 +308,7 @@ def _looked_up(name: Any) -> None:
     if name in unsupported.SYMBOLS:
         runtime = current()
         if runtime is not None:
-            unsupported.check_symbol(runtime, name)
+            unsupported.check_symbol(runtime, name, "ctypes")
 
 
 def _present() -> Runtime | None:

@@ -1,7 +1,7 @@
 """An address as the socket module takes it, read without asking a resolver.
 
-The C code resolves a name in an address *before* it raises its audit event: what we want to decide about
-has to be looked at here.
+The C code resolves a name in an address *before* it raises its audit event. So the address has to be read
+before the C code gets it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Target:
-    """Where an IPv4 or IPv6 socket is told to go. ``host`` is a literal or a name in ASCII."""
+    """A destination that a program passes to an IP socket. ``host``: a literal, or a name in ASCII."""
 
     host: str
     port: int
@@ -30,7 +30,7 @@ class Target:
 def target(sock: _socket.socket, address: Any) -> Target | None:
     """Read ``address``; None when the socket is of another family or the address malformed.
 
-    A malformed address gets its TypeError from the function that it was meant for.
+    A malformed address gets its TypeError from the C function to which the program passes it.
 
     Raises:
         socket.gaierror: no resolver would take the name.
@@ -46,11 +46,11 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
     except UnicodeError as err:
         if isinstance(address[0], str) and not address[0].isascii():
             return None
-        # Unlike getaddrinfo(), C has the resolver say it.
+        # connect() and the like raise gaierror here, where getaddrinfo() raises UnicodeError.
         raise _unknown() from err
     except (TypeError, ValueError):
         return None
-    # ``host_text`` has looked at a short one that it returns as it is.
+    # ``host_text`` has checked a short host that it returns unchanged.
     if host is not None and (host is not address[0] or len(host) > 63) and not _is_name(host):
         raise _unknown()
     if host is None or not 0 <= port <= 0xFFFF:
@@ -59,9 +59,9 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
 
 
 def with_host(address: Any, literal: str, port: int | None = None) -> Any:
-    """``address`` with ``literal`` for its host, so that C has nothing to resolve; as it is without one.
+    """``address`` with ``literal`` for its host, so that C has nothing to resolve; unchanged if that is "".
 
-    ``port``, with a literal, is the port in place of its own.
+    ``port``: replaces the port of ``address``, together with a literal; None keeps it.
     """
     if not literal:
         return address
@@ -72,8 +72,8 @@ def host_text(host: Any) -> str | None:
     """``host`` in ASCII, IDNA applied; None when it is not a str or bytes.
 
     Raises:
-        UnicodeError: no encoding, or a label that is empty or too long.
-        ValueError: a NUL in it, which would end the name for the C library.
+        UnicodeError: IDNA cannot encode it, or a label is empty or too long.
+        ValueError: it has a NUL, at which the C library would cut the name.
     """
     if isinstance(host, str):
         if not host.isascii() or not _plain(host):
@@ -88,7 +88,7 @@ def host_text(host: Any) -> str | None:
 
 
 def _plain(host: str) -> bool:
-    """Would the idna codec leave it as it is? It takes milliseconds to import."""
+    """Whether the codec "idna", whose import takes milliseconds, would return ``host`` unchanged."""
     if len(host) < 64 and host[:1] != "." and ".." not in host:
         # No label is empty or too long.
         return True
@@ -99,7 +99,7 @@ def _plain(host: str) -> bool:
 
 
 def _is_name(host: str) -> bool:
-    """Could it be one (RFC 1035 section 2.3.4), or a literal?"""
+    """Whether ``host`` has the lengths of a name (RFC 1035 section 2.3.4), or is a literal."""
     return _plain(host) and len(host) <= 254
 
 

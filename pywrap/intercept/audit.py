@@ -1,7 +1,8 @@
 """The checks of the audit hook, which refuses traffic that has not come through the patches.
 
-Code that has kept the C class, or a function from before the patches, bypasses them, but not the hook. The
-hook has no state about its caller: it lets pass what may leave this machine directly, by the same verdicts.
+Code that has kept the C class, or a function from before the patches, bypasses the patches, but not the hook.
+The hook does not know its caller. It decides by the same verdicts as the patches, and lets only traffic pass
+that may leave this machine directly.
 
 The hook itself is in the package's ``__init__``, since it must cost little and cannot be removed.
 """
@@ -26,10 +27,10 @@ def check(runtime: Runtime, event: str, args: tuple[Any, ...]) -> None:
     """Check one audit event.
 
     Raises:
-        PermissionError: what the event announces is refused.
+        PermissionError: the call that the event announces is refused.
     """
     if not runtime.is_confined:
-        # Otherwise the kernel gives to the broker what goes around the patches.
+        # In a confinement no check is needed: the kernel passes all that bypasses the patches to the broker.
         _CHECKS[event](runtime, *args)
 
 
@@ -45,7 +46,8 @@ def _check_address(runtime: Runtime, sock: Any, address: Any) -> None:
     if found is None:
         _refuse(runtime, f"cannot tell where {address!r} is")
     elif not found.datagram and runtime.routes.leads_to_first_hop(found.host, found.port):
-        # A tunnel begins. The verdict would refuse a proxy in the network of the placeholders.
+        # The connection that begins a tunnel. The verdict would refuse a proxy whose address is in the
+        # network of the placeholders.
         return
     elif runtime.routes.verdict(found.host, found.port, found.ipv6, found.datagram).kind != DIRECT:
         why = f"{found.host}:{found.port} would be reached directly, past the proxy"

@@ -1,4 +1,4 @@
-"""Tells the log (``pywrap.log``) what becomes of the program's calls. Imported only when there is a log."""
+"""Writes the results of the program's calls to the log (``pywrap.log``); imported only when there is one."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.routes import Verdict
 
-# What a non-blocking connect() says while the kernel connects: its result is not seen here.
+# The errnos of a non-blocking connect() while the kernel connects: the final result is not seen here.
 _UNDERWAY = (errno.EINPROGRESS, errno.EAGAIN)
-# To another connect() of the same connection, by which event loops ask for its state.
+# The errnos of a second connect() on the same socket, by which event loops ask whether it is connected.
 _ASKED_AGAIN = (errno.EALREADY, errno.EISCONN)
 
 
 class Recorder:
-    """``how(name)`` tells where the answers to a look-up come from, as ``Log.name`` takes it.
+    """Writes lines of the log for one process.
 
-    ``how_of(address)``: where the names of an address come from.
+    ``how(name)``: the source of the answers to a look-up of ``name``, such as "hosts", as ``Log.name`` takes
+    it. ``how_of(address)``: the same for the names of an address. ``say``: prints a message for the user.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Recorder:
         self._log.close()
 
     def begin(self) -> Begun:
-        """The program asks for something in this thread, now."""
+        """Note the moment, the thread and the library of a call of the program that begins now."""
         return self._log.begin()
 
     # ------------------------------------------------------------ connections
@@ -75,8 +76,8 @@ class Recorder:
             OSError: what ``connect`` raises.
         """
         if originals.is_datagram(sock) or _ends(sock)[1] is not None:
-            # It sends nothing; its datagrams have a line of their own. Or it is connected already, and an
-            # event loop asks for that.
+            # connect() of a datagram socket sends nothing: its datagrams get a line of their own. Or the
+            # socket is connected already, and an event loop asks whether it is.
             return connect(sock, address)
         begun = self._log.begin()
         try:
@@ -159,7 +160,7 @@ class Recorder:
         self._log.name(begun, literal, self._how_of(literal), names, error, reverse=True)
 
     def judged(self, verdict: Verdict, datagram: bool) -> None:
-        """A destination was judged: what is refused has a line, and what takes datagrams."""
+        """Write a line for a ``verdict`` that refuses, or that is about datagrams."""
         if verdict.kind == REFUSE:
             destination = verdict.destination
             self.refused(
@@ -189,7 +190,7 @@ def _name(destination: Endpoint) -> str | None:
 
 
 def _ends(sock: _socket.socket) -> tuple[str | None, str | None]:
-    """The endpoints of ``sock``, as the kernel has them; None for one that there is not."""
+    """The local and the remote endpoint of ``sock``, as the kernel has them; None for one that is missing."""
     ipv6 = originals.family_type_proto(sock)[0] == AF_INET6
     ends: list[str | None] = []
     for ask in (originals.getsockname, originals.getpeername):

@@ -1,8 +1,9 @@
-"""Decides what becomes of a child that is not Python: confined, told of, refused, or left alone.
+"""Decides about a child that is not Python: to confine it, to warn of it, to refuse it, or to leave it alone.
 
-What starts children (``patches.spawn``) asks here. In a process that is confined itself, all children are so
-already. Otherwise the child's command line gets words before it that enter the confinement of the run
-(``programs.joining``). No socket and no thread is needed for that here, and no descriptor is kept.
+``patches.spawn``, which replaces the functions that start children, asks here. In a process that is confined
+itself, all children are confined already. Otherwise words are put in front of the child's command line, a
+command that enters the confinement of the run (``programs.joining``). That needs no socket and no thread
+here, and keeps no descriptor.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from pywrap.messages import Messages
     from pywrap.programs.joining import Note
 
-# ``config.settings_env.CONFINED``, of which a test holds the copy equal.
+# A copy of ``config.settings_env.CONFINED``, to save the import; a test holds the two equal.
 CONFINED = "PYSOCKSIFY_CONFINED"
 
-# What Linux executes without a binfmt_misc(7) of its own: a binary, and a script.
+# How files begin that Linux executes without binfmt_misc: an ELF binary, and a script.
 _ELF, _SCRIPT = b"\x7fELF", b"#!"
 _FORMATS = "/proc/sys/fs/binfmt_misc"
 
@@ -36,7 +37,10 @@ _PATIENCE = 1.0
 
 
 def is_inside(environ: Mapping[str, str]) -> bool:
-    """Is this process in the confinement that ``environ`` names? The variable alone proves nothing."""
+    """Whether this process is in the confinement that ``environ`` names.
+
+    The variable alone proves nothing: a process may have left the confinement, or inherited the variable.
+    """
     try:
         return CONFINED in environ and environ[CONFINED] == os.readlink("/proc/self/ns/net")
     except OSError:
@@ -45,11 +49,11 @@ def is_inside(environ: Mapping[str, str]) -> bool:
 
 @frozen
 class Start:
-    """How a child is started, beside what is executed.
+    """How a child is started, apart from its command.
 
-    ``folder``: its current folder, None for that of this process. ``ignores``: it inherits SIGPIPE as an
-    ignored signal. ``prepared``: code of the program runs in it before the exec (``preexec_fn``). ``user``,
-    ``group``, ``groups``: what it becomes; None: what this process is.
+    ``folder``: its current folder, None for that of this process. ``ignores``: whether it inherits SIGPIPE as
+    an ignored signal. ``prepared``: whether code of the program runs in it before the exec (``preexec_fn``).
+    ``user``, ``group``, ``groups``: the ids that it changes to; None: those of this process.
     """
 
     folder: str | None = None
@@ -62,9 +66,10 @@ class Start:
 
 @frozen
 class Command:
-    """What to execute: a file with a command line and an environment, which makes the child another user.
+    """What to execute: a file with a command line and an environment. It also changes to the child's user.
 
-    ``slower``: another one, if the code of the program that runs in the child has made this one impossible.
+    ``slower``: another command, for the case that code of the program that runs in the child before the exec
+    has made this one impossible.
     """
 
     file: str
@@ -74,16 +79,19 @@ class Command:
 
 
 class Children:
-    """Of one process, and those that are forked from it. ``settings()`` are those of the run."""
+    """Decides for the children of one process, and of those forked from it.
+
+    ``settings()``: the settings of the run. ``messages(verbosity)``: prints for the user.
+    """
 
     def __init__(self, settings: Callable[[], Settings], messages: Callable[[int], Messages]) -> None:
         self._read = settings
         self._make_messages = messages
         self._settings: Settings | None = None
-        # The process for which the broker stays, and its note.
+        # The id of the process for which the broker of the run stays; and the broker's note.
         self._registered = 0
         self._note: Note | None = None
-        # Names of programs that were told of.
+        # The programs that the user was warned of.
         self._told: set[str] = set()
 
     @property
@@ -96,13 +104,13 @@ class Children:
     def place(
         self, file: str, path: str, argv: Sequence[str], environ: Mapping[str, str], start: Start
     ) -> Command | None:
-        """What to execute instead of ``file``, which is no Python; None: that itself.
+        """What to execute instead of ``file``, which is no Python; None: ``file`` itself.
 
-        ``path``: of the same file, in the current folder of this process. ``environ``: the child's, in which
-        a Python below it finds the settings.
+        ``path``: the path of the same file from the current folder of this process. ``environ``: the
+        environment of the child, in which a Python that it starts finds the settings.
 
         Raises:
-            PermissionError: it must not be started.
+            PermissionError: the child must not be started.
         """
         mode = self.settings.children
         if mode == "auto" and self.settings.confine == "off":
@@ -116,7 +124,7 @@ class Children:
             self._warn(file, "--children confine sends it through the proxies")
             return None
         if not _is_executed(path):
-            # The kernel's error is the program's.
+            # exec will fail, and the program gets the kernel's error.
             return None
         note = self._current()
         if note is not None and note.cause:
@@ -129,7 +137,7 @@ class Children:
         return self._confined(file, argv, environ, start, note)
 
     def find_servers(self) -> None:
-        """Have the broker look for servers among the children, which this process is about to connect to."""
+        """Have the broker look for servers among the confined children: this process may connect to one."""
         if self._settings is None:
             # No child that is not Python was started here.
             return
@@ -165,7 +173,7 @@ class Children:
             try:
                 folder = os.path.join(os.getcwd(), start.folder or "")
             except OSError:
-                # It has been removed.
+                # The current folder has been removed.
                 folder = ""
             words = folder and joining.entering(note, folder, file, argv, environ.get("PATH"), become)
             if words:
@@ -175,9 +183,9 @@ class Children:
         return self._by_python(file, argv, environ, start)
 
     def _by_python(self, file: str, argv: Sequence[str], environ: Mapping[str, str], start: Start) -> Command:
-        """By ``join.py``, which needs no note, and finds out by itself what it may do."""
+        """The command by ``launch/join.py``, which needs no note, and finds out by itself what it may do."""
         joining = load("pywrap.programs.joining")
-        # A program that cannot be confined is told of by join.py, once.
+        # join.py warns of a program that cannot be confined; so no second warning comes from here.
         self._told.add(file)
         told = joining.Joining(
             self.settings.run,
@@ -202,7 +210,7 @@ class Children:
     def _warn(self, file: str, what: str) -> None:
         if file not in self._told:
             self._told.add(file)
-            # Also with -q: nothing else tells of a leak.
+            # Also with -q, since the user learns of this leak from nothing else.
             text = f"warning: `{file}` is not Python: what it sends leaves directly, unseen ({what})"
             self._make_messages(self.settings.verbosity).say(-1, text)
 
@@ -214,8 +222,8 @@ class Children:
             self._make_messages(self.settings.verbosity).say(0, text)
 
 
-# Of the system's own programs, those that libraries run when they are imported (``ctypes.util.find_library``,
-# ``platform``), and that have nothing to do with a network.
+# Programs of the system that libraries run when they are imported (``ctypes.util.find_library``,
+# ``platform``), and that use no network.
 _WITHOUT_TRAFFIC = frozenset(
     f"{folder}/{name}"
     for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin")
@@ -225,10 +233,10 @@ _WITHOUT_TRAFFIC = frozenset(
 
 @frozen
 class Rights:
-    """What a process must still have to enter by the words of a note.
+    """The rights and folders that a process needs to enter a confinement by the words of a note.
 
-    ``may_enter``: root's capability for it, which no ordinary user needs. ``root``, ``folder``: device
-    and inode of its root folder and of the current one.
+    ``may_enter``: whether it has the capability that root needs for it; ordinary users need none. ``root``,
+    ``folder``: device and inode of its root folder and of its current one.
     """
 
     user: int
@@ -238,7 +246,7 @@ class Rights:
 
 
 def rights(folder: str) -> Rights:
-    """Those of this process, with ``folder`` as its current one."""
+    """The ``Rights`` of this process, with ``folder`` as its current folder."""
     user = os.geteuid()
     root, current = os.stat("/"), os.stat(folder)
     return Rights(
@@ -259,14 +267,14 @@ def _has_capability(number: int) -> bool:
 
 
 def inheritable() -> set[int]:
-    """The descriptors that a program gets that this process executes, beside the first three."""
+    """The descriptors, from 3 on, that a program inherits when this process executes it."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
             if int(name) > 2 and os.get_inheritable(int(name)):
                 found.add(int(name))
         except OSError:
-            # That of the listing itself.
+            # The descriptor by which the folder was listed; it is closed again.
             continue
     return found
 
@@ -275,12 +283,12 @@ def _has_no_traffic(file: str) -> bool:
     if file not in _WITHOUT_TRAFFIC:
         return False
     status = os.stat(file)
-    # Root alone can have put it there.
+    # Only root can have put the file there.
     return status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _is_executed(file: str) -> bool:
-    """Would the kernel execute ``file``, or would execve(2) fail?"""
+    """Whether execve(2) of ``file`` would succeed, as far as its mode and its first bytes tell."""
     with open(file, "rb") as opened:
         head = opened.read(256)
     if head.startswith(_SCRIPT):
@@ -289,14 +297,14 @@ def _is_executed(file: str) -> bool:
     if head.startswith(_ELF):
         return True
     try:
-        # Other formats that the administrator has registered; two files are always there.
+        # binfmt_misc: the administrator may have registered other formats. Two files are always there.
         return len(os.listdir(_FORMATS)) > 2
     except OSError:
         return False
 
 
 def _python() -> str:
-    """An interpreter for a script of ours; the program may be embedded in another binary."""
+    """A Python interpreter for our own script. ``sys.executable`` may be a binary that embeds Python."""
     from pywrap.programs.python import is_python_name
 
     candidates = (sys.executable, getattr(sys, "_base_executable", ""), os.readlink("/proc/self/exe"))

@@ -1,7 +1,8 @@
 """Derived classes that put methods in front of C's in some sockets, and in no other.
 
-Only datagram sockets (``udp.datagram_methods``) and sockets that listen at a proxy (``bind.listener``) become
-of such a class. It is derived from the socket's own class, and has its name and its layout.
+Only datagram sockets (``udp.datagram_methods``) and sockets that listen at a proxy
+(``bind.listener_methods``) get such a class. It is derived from the socket's own class, and has the same name
+and layout.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ MARK = "_pysocksify_flow"
 
 
 class Classes:
-    """``methods(base)``: the members for sockets of ``base``. ``roots``: the classes that are patched."""
+    """The derived classes, made when they are first needed.
+
+    ``roots``: the classes that are patched, ``socket.socket`` among them. ``methods(base)``: the members of
+    the class that is derived from ``base``, one of the roots.
+    """
 
     def __init__(self, roots: list[type], methods: Callable[[Any], dict[str, Any]]) -> None:
         self._roots = roots
         self._methods = methods
-        # By the socket's own class, the derived one; and the other way round.
+        # The derived class by the socket's own class; and the socket's own class by the derived one.
         self._made: dict[type, type] = {}
         self._before: dict[type, type] = {}
 
@@ -34,7 +39,7 @@ class Classes:
         """Give ``sock`` the methods, unless it has them.
 
         Raises:
-            TypeError: C has made it, with a layout that no class of ours can have.
+            TypeError: C code has made the socket, with a layout that no class of ours can have.
         """
         cls = type(sock)
         if cls not in self._before:
@@ -55,7 +60,8 @@ class Classes:
                 reduce = with_state(_reduce, root.__reduce_ex__, _base=root)
                 members = {**members, **self._methods(root), "__reduce_ex__": reduce}
             else:
-                # The methods stand behind a class of the program's, so that its super() calls find them.
+                # In the method resolution order, our methods stand behind the program's class: so calls of
+                # super() in it find them.
                 bases = (_Quiet, cls, self._derived(root))
             self._made[cls] = type(cls)(cls.__name__, bases, members)
             self._before[self._made[cls]] = cls
@@ -83,7 +89,7 @@ def _identity(cls: type) -> dict[str, Any]:
 
 
 def _reduce(self: Any, protocol: int, *, _base: Any) -> Any:
-    """__reduce_ex__(), as of ``_base``, the socket's own class."""
+    """__reduce_ex__() of ``_base``, the socket's own class."""
     # multiprocessing finds the way to send a socket to another process by its exact class.
     reduction = sys.modules.get("multiprocessing.reduction")
     reducer = None if reduction is None else reduction.ForkingPickler._extra_reducers.get(_base)

@@ -8,11 +8,12 @@ object notes what the program has registered, and registers it again for the new
 ``select.epoll`` cannot be subclassed, so ``Epoll`` implements its methods. ``poll`` is C's own: waiting costs
 nothing more.
 
-There is no lock, because a signal handler could wait for one that its own thread holds. What the program
-wants (``_events``) is noted before the kernel is called. When the descriptor was between ``leave`` and
-``rejoin`` at some time of a call, what the kernel has said of the registration means nothing, also if
-``rejoin`` has ended since: what is noted is what counts. ``rejoin`` registers that, and compares again until
-the two agree; so does the call itself, for a descriptor that had moved before it was noted.
+There is no lock, because a signal handler could wait for one that its own thread holds. The events that the
+program wants are noted (``_events``) before the kernel is called. If the descriptor was between ``leave`` and
+``rejoin`` at any time during a call, the kernel's result for the registration means nothing, even if
+``rejoin`` has ended since: only the note counts. ``rejoin`` registers the noted events, and repeats that
+until note and registration agree. The call itself does the same for a descriptor that had moved before it was
+noted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ Real = select.epoll
 # Weak references to the objects in use, by id().
 _alive: dict[int, Any] = {}
 
-# Called with each descriptor that has become another file: of loops with an epoll object that is not in here.
+# Functions that are called with each descriptor that has become another file. Event loops whose epoll object
+# is made in C add one here.
 followers: list[Callable[[int], None]] = []
 
 # The descriptors that are between ``leave`` and ``rejoin``, and how often each has been there before.
@@ -48,12 +50,13 @@ _moves: dict[int, int] = {}
 
 def install(patches: Patches, module: Any) -> None:
     """Replace ``epoll`` in ``module``, which is ``select``. May be called twice."""
-    if module.epoll is Epoll:
+    if getattr(module, "epoll", Epoll) is Epoll:
+        # Or it is eventlet's green one, which stands in for select while modules are imported, and has none.
         return
     patches.replace(module, "epoll", Epoll)
     selectors: Any = sys.modules.get("selectors")
     if hasattr(selectors, "EpollSelector"):
-        # ``selectors`` has bound it when it was imported.
+        # ``selectors`` has kept a reference since it was imported.
         patches.replace(selectors.EpollSelector, "_selector_cls", Epoll)
 
 
@@ -102,11 +105,11 @@ class Epoll:
         self._note(self._real.register, number, eventmask)
 
     def modify(self, fd: Any, eventmask: int) -> None:
-        """As ``select.epoll.modify``, also of a descriptor that has become another file."""
+        """As ``select.epoll.modify``, also for a descriptor that has become another file."""
         self._note(self._real.modify, _number(fd), eventmask)
 
     def unregister(self, fd: Any) -> None:
-        """As ``select.epoll.unregister``, also of a descriptor that is becoming another file."""
+        """As ``select.epoll.unregister``, also for a descriptor that is becoming another file."""
         number = _number(fd)
         moves = _moves.get(number)
         before = self._events.pop(number, None)
@@ -123,13 +126,13 @@ class Epoll:
         try:
             call(fd, eventmask)
         except BaseException as err:
-            # modify() after ``leave``, or register() after ``rejoin`` has registered what is noted.
+            # The kernel raises these for modify() after ``leave``, and for register() after ``rejoin``.
             misled = FileExistsError if before is None else FileNotFoundError
             if not isinstance(err, misled) or not _has_moved(fd, moves):
                 self._take_back(fd, noted, before)
                 raise
         if _has_moved(fd, moves):
-            # ``leave`` takes the note away when it comes before the call.
+            # ``leave`` removes the note of a descriptor that the kernel does not have.
             self._events.setdefault(fd, noted)
             self._rejoin(fd)
 
@@ -145,8 +148,8 @@ class Epoll:
         try:
             self._real.unregister(fd)
         except (OSError, ValueError):
-            # Not registered: close() of a descriptor unregisters it unseen, and close() of the epoll all of
-            # them. So the note is of an earlier file, unless another thread has made it just now.
+            # Not registered: close() of a descriptor ends its registration unseen, and close() of the epoll
+            # ends all. So the note is of an earlier file, unless another thread has made it just now.
             if self._events.get(fd) is noted:
                 self._events.pop(fd, None)
 
@@ -156,12 +159,12 @@ class Epoll:
             try:
                 self._real.register(fd, noted[0])
             except (OSError, ValueError):
-                # The program has registered it itself, or has closed the epoll.
+                # The program has registered the descriptor itself, or has closed the epoll.
                 return
             done, noted = noted, self._events.get(fd)
             if noted is done:
                 return
-            # The program has noted something else since.
+            # Another call of the program has noted other events since.
             try:
                 self._real.unregister(fd)
             except (OSError, ValueError):
@@ -187,7 +190,7 @@ def leave(fd: int) -> None:
 
 
 def is_registered(fd: int) -> bool:
-    """Has an epoll object of Python's ``fd``?"""
+    """Whether an epoll object that Python code made has registered ``fd``."""
     return any(reference() is not None and fd in reference()._events for reference in list(_alive.values()))
 
 
@@ -195,7 +198,7 @@ def rejoin(fd: int) -> None:
     """Register ``fd``, which is another file now, with the epoll objects that the program wants it in."""
     for epoll in _with(fd):
         epoll._rejoin(fd)
-    # In this order: a call that does not find it in the one finds it in the other.
+    # In this order, so that a call finds ``fd`` in ``_moving``, or its new count in ``_moves``.
     _moves[fd] = _moves.get(fd, 0) + 1
     _moving.discard(fd)
     for follower in list(followers):
@@ -208,7 +211,7 @@ def _with(fd: int) -> list[Epoll]:
 
 
 def _has_moved(fd: int, moves: int | None) -> bool:
-    """Was ``fd`` between ``leave`` and ``rejoin`` at some time since ``_moves`` had ``moves`` for it?"""
+    """Whether ``fd`` was between ``leave`` and ``rejoin`` at any time since ``_moves[fd]`` was ``moves``."""
     return fd in _moving or _moves.get(fd) != moves
 
 
@@ -223,6 +226,6 @@ def _number(fd: Any) -> int:
     try:
         fileno = fd.fileno
     except AttributeError:
-        # With C's message.
+        # The message is that of the C code.
         raise TypeError("argument must be an int, or have a fileno() method.") from None
     return int(fileno())

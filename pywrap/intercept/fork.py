@@ -1,8 +1,8 @@
 """What happens at fork().
 
-Before, in the parent: the table of placeholder addresses becomes one that both processes share, so that
-neither gives an address away that stands for a name in the other (``tunnel.placeholders``). The background
-thread stops, and starts again afterwards: Python warns programs that fork beside other threads
+In the parent, before fork(): the table of placeholder addresses becomes one that both processes share, so
+that an address never stands for different names in the two (``tunnel.placeholders``). The background thread
+stops, and starts again after fork(): Python warns programs that fork while other threads run
 (``tunnel.background``).
 
 In the child, which has the thread that called fork() and no other (``Runtime.forked`` calls all of these):
@@ -12,10 +12,10 @@ In the child, which has the thread that called fork() and no other (``Runtime.fo
 * the background thread is the parent's, and the child starts one when it needs it (``tunnel.background``);
 * a non-blocking connect() that is pending is the parent's: in the child it fails with ECONNABORTED
   (``tcp.nonblocking``);
-* a listener for which the proxy is being asked asks again, with a port of its own; a port that is there
-  belongs to both, and one of them gets its peer (``bind.listener``);
+* a listener whose BIND is not answered yet requests another one in the child; a port at which the proxy
+  listens already belongs to both processes, and one of them gets its peer (``bind.listener``);
 * a UDP association is used by both, and each watches its control connection (``udp.association_setup``);
-* what is open stays open: tunnels, their names, and registrations with epoll objects;
+* open tunnels, their names, and registrations with epoll objects stay as they are;
 * proxies that are known to be dead, or to support pipelining, are as well known to the child
   (``tunnel.hops``), and with ``isolate_streams`` it gets credentials of its own.
 

@@ -1,4 +1,4 @@
-"""Puts another file on a descriptor of the program, which stays the same number."""
+"""Puts another file on a descriptor of the program (dup2(2)); the number stays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def put(sock: _socket.socket, fd: int) -> None:
-    """Put the file of ``sock`` on ``fd``, which stays inheritable or not, and registered with its epolls."""
+    """Put the file of ``sock`` on ``fd``, which keeps its close-on-exec flag and its epoll registrations."""
     epoll.leave(fd)
     try:
         os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
@@ -22,11 +22,12 @@ def put(sock: _socket.socket, fd: int) -> None:
 
 
 def take_place(sock: _socket.socket, fd: int, number: int) -> None:
-    """Make ``fd``, whose inode is ``number``, be ``sock``, inherited as before; ``sock`` is closed.
+    """Put the file of ``sock`` on ``fd``, whose inode is ``number``, and close ``sock``.
 
-    For a program that waits in connect(), and has not registered ``fd`` with an epoll for the connection.
+    The close-on-exec flag stays. For a program that waits in connect(), and so has not registered ``fd`` with
+    an epoll for this connection: registrations are not moved.
     """
-    # Another thread may have closed it meanwhile, and the number may be another file.
+    # Another thread may have closed ``fd`` meanwhile, and the number may be another file.
     if is_open(fd, number) and inode(sock.fileno()) != number:
         os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
     sock.close()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# These replace the locks of the import system by green ones, after which native threads that import the same
-# module wait for one another for ever. All of our modules have to be imported before.
+# Libraries that replace the locks of the import system by green ones, after which native threads that import
+# the same module wait for one another for ever. So all of our modules have to be imported before.
 GREEN = frozenset({"eventlet", "gevent"})
 
-# Their sockets are their own, and there is nothing in them to patch (``unsupported``).
+# Libraries with sockets of their own, and nothing in them that could be patched (``unsupported``).
 FOREIGN = frozenset(
     {
         *(
@@ -38,16 +38,17 @@ FOREIGN = frozenset(
         *("gevent.resolver.cares", "glide", "grpc"),
         *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
         *("pyodbc", "wreq", "zmq"),
-        # pandas imports pyarrow, and none of these.
+        # Only these modules of pyarrow connect. pandas imports pyarrow without them.
         *(f"pyarrow.{name}" for name in ("_azurefs", "_flight", "_gcsfs", "_hdfs", "_s3fs")),
     }
 )
 
 DNSPYTHON = "dns.resolver"
 
-# Libraries whose sockets are their own as well, but which can be patched: by module, the file of ``patches``
-# that replaces something in it.
+# Libraries with sockets of their own that can be patched: for each module, the file of ``patches`` that does
+# it.
 SEAMS = {
+    "cffi.api": "cffi",
     DNSPYTHON: "dnspython",
     "psycopg._connection_base": "psycopg",
     "psycopg.generators": "psycopg",
@@ -61,26 +62,31 @@ SEAMS = {
 
 SELECT = "select"
 
-# These keep functions of ``socket`` (``patches.trio``, ``patches.multiprocessing``), or would send a
-# placeholder address to their own proxy (``socks_libraries``), or have something else replaced.
+# Modules that keep functions of ``socket`` (``patches.trio``, ``patches.multiprocessing``), that would send a
+# placeholder address to a proxy of their own (``socks_libraries``), or that are patched for the reason named
+# here.
 TRIO = "trio._socket"
 SOCKS_LIBRARIES = frozenset(
     {"socks", *(f"python_socks._protocols.{name}" for name in ("http", "socks4", "socks5"))}
 )
 # Connects by itself (``patches.asyncio``).
 ASYNCIO = "asyncio.selector_events"
+# Asks name servers by itself (``patches.green``).
+EVENTLET = "eventlet.green.socket"
 # Starts child processes (``patches.spawn``).
 FORK_EXEC = "_posixsubprocess"
-# Makes interpreters (``interpreters``); before 3.13 it had the other name.
+# Makes interpreters (``patches.interpreters``); before 3.13 it had the other name.
 INTERPRETERS = frozenset({"_interpreters", "_xxsubinterpreters"})
-KEEPERS = frozenset({TRIO, ASYNCIO, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS})
+KEEPERS = frozenset(
+    {TRIO, ASYNCIO, EVENTLET, "multiprocessing.reduction", FORK_EXEC, *SOCKS_LIBRARIES, *SEAMS}
+)
 
-# These have nothing of ``socket``.
+# Modules that do not import ``socket``.
 WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}
 LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
 
-# Calls that may be in the middle of each other while a module is patched, beyond what the program allows. A
-# finder of the program that imports something for each import imports ``socket`` where hardly any is left.
+# How deep calls may be nested while a module is patched, beyond the recursion limit of the program. A finder
+# of the program that imports something at each import may import ``socket`` when the limit is nearly reached.
 _DEPTH = 300
 
 _finder: Finder | None = None
@@ -91,9 +97,9 @@ def install(
 ) -> None:
     """Call ``imported(module)`` each time that ``socket``, ``select`` or one of ``KEEPERS`` was executed.
 
-    ``expected()`` is called before it is executed. ``announced(name)`` is called before a module of ``GREEN``
-    or ``FOREIGN`` is executed, if it is installed; it may raise ModuleNotFoundError. ``socket`` has been
-    imported then.
+    ``expected()`` is called before such a module is executed. ``announced(name)`` is called before a module
+    of ``GREEN`` or ``FOREIGN`` that is installed is executed, after an import of ``socket``; it may raise
+    ModuleNotFoundError.
     """
     global _finder
     _finder = Finder(expected, imported, announced)
@@ -109,7 +115,7 @@ def uninstall() -> None:
 
 
 class Finder:
-    """For ``sys.meta_path``."""
+    """The finder in ``sys.meta_path``. Its arguments are those of ``install``."""
 
     def __init__(
         self, expected: Callable[[], None], imported: Callable[[Any], None], announced: Callable[[str], None]
@@ -119,7 +125,10 @@ class Finder:
         self._announced = announced
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        """The spec of another finder with our loader, for a module that is waited for (``importlib.abc``)."""
+        """The spec that another finder has, with our loader, for a module to patch; None for all others.
+
+        Arguments and result are those of ``importlib.abc.MetaPathFinder.find_spec``.
+        """
         is_announced = name in GREEN or name in FOREIGN
         if not is_announced and name not in LOADED:
             return None
@@ -129,12 +138,13 @@ class Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if is_announced:
-                    # Only when it is installed: eventlet tries to import several libraries.
+                    # Not before a spec is found: eventlet tries to import several libraries that may be
+                    # missing.
                     import socket  # noqa: F401
 
                     self._announced(name)
                 elif spec.loader is not None:
-                    # What is expected of us needs these itself, or it is not needed.
+                    # ``expected`` would import these modules itself, or is not needed for them.
                     expected = _nothing if name == "_socket" or name in WITHOUT_SOCKETS else self._expected
                     then = _import_socket if name == "_socket" else self._imported
                     spec.loader = Loader(spec, expected, then)  # type: ignore[assignment]
@@ -161,12 +171,12 @@ class Loader:
         self._imported = imported
 
     def create_module(self, spec: Any) -> Any:
-        """The module of the loader that stands behind this one."""
+        """The module that the original loader makes."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
-        """Execute the module, and what waits for it."""
-        # inspect and linecache ask the loader for the source.
+        """Execute the module by the original loader, between the calls of ``expected`` and ``imported``."""
+        # Restored, since inspect and linecache ask the loader for the source.
         self._spec.loader = module.__loader__ = self._loader
         sys.setrecursionlimit(sys.getrecursionlimit() + _DEPTH)
         try:

@@ -1,20 +1,21 @@
 """Imports modules of ours, so that a signal handler in the middle of that can import them as well.
 
 The first connection imports the implementation. A signal handler, a finalizer or a trace function may
-interrupt that and connect as well, in the same thread. It cannot wait, and it must not get a module that is
-half executed, as the import system would give it. So a module enters ``sys.modules`` after its execution, not
-before (which works because no module of ours imports itself in a circle). The handler executes all modules
-that are missing. The interrupted import finds them in ``sys.modules`` then, and drops its own.
+interrupt that import and connect as well, in the same thread. It cannot wait, and it must not get a module
+that is half executed, as the import system would give it. So a module enters ``sys.modules`` after its
+execution, not before (which works because no module of ours imports itself in a circle). The handler executes
+all modules that are missing. The interrupted import then finds these in ``sys.modules``, and drops its own.
 
-Another thread waits for the one that loads, so that a hundred threads that connect at once do not execute
-everything a hundred times. But not for ever: the one that loads may be interrupted by a handler that waits
-for the other.
+Another thread waits for the thread that loads, so that a hundred threads that connect at once do not execute
+every module a hundred times. But not for ever: a handler that interrupts the loading thread may itself wait
+for the other thread.
 
 While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
 run and use sockets: they get what was executed before, or an OSError.
 
-Signals are blocked in the middle of some of this (``block``), but not while a module is imported that is not
-ours: the finders of the program are called then, and may connect, which may take for ever.
+Signals are blocked in the middle of some of this (``block``), but not while code of the program runs, which
+may connect and wait for ever: its finders, when a module is imported that is not ours, and its audit hooks
+(``add_audit_hook``). Hooks that were there before ``pywrap.install()`` see our events with signals blocked.
 
 How a module is found and executed is in ``pywrap.archive``.
 """
@@ -32,26 +33,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# How many loads may be in the middle of each other in a thread, with no module completed in between. An audit
-# hook that connects whenever a file is opened would interrupt each load by another one, without end.
+# How many loads may be nested in a thread without a completed module. An audit hook that connects whenever a
+# file is opened would interrupt each load by another one, without end.
 _ATTEMPTS = 16
 
-# Seconds that a thread waits for another one that loads. Loading takes a hundredth of that.
+# Seconds that a thread waits for another thread that loads. Loading takes a hundredth of that.
 _PATIENCE = 1.0
 
 _here = _thread._local()
+# gevent and eventlet replace it by a green one later.
+_allocate_lock = _thread.allocate_lock
 # Held by the thread that loads. Not an RLock: eventlet replaces those by its own.
-_turn = _thread.allocate_lock()
+_turn = _allocate_lock()
 _owner = 0
+_add_audit_hook = sys.addaudithook
 
 
 def load(name: str, stage: str = "") -> Any:
     """The module ``name`` of ours, completely executed.
 
-    ``stage``: the archive that has it and all that will be needed soon; "" if that is at hand.
+    ``stage``: the archive with this module and others that will be needed soon; "" if it was read before.
 
     Raises:
-        OSError: this thread is in the middle of that too many times; or Python shuts down.
+        OSError: too many loads are nested in this thread; or Python shuts down.
     """
     module = archive.known(name)
     if module is not None:
@@ -70,20 +74,21 @@ def forked() -> None:
     """In a child after fork(): the thread that loads may be the parent's."""
     global _turn, _owner
     if _owner != _thread.get_ident():
-        _turn, _owner = _thread.allocate_lock(), 0
+        _turn, _owner = _allocate_lock(), 0
 
 
 def _take_turn() -> Any:
-    """Wait until no other thread loads. The lock that this thread has then; None when it has none."""
+    """Wait until no other thread loads. Return the lock that this thread now has; None when it has none."""
     global _turn, _owner
     if _owner == _thread.get_ident():
-        # In the middle of that.
+        # This thread is loading already, and has been interrupted.
         return None
     turn = _turn
     if not turn.acquire(True, _PATIENCE):
-        # No thread waits for that one any more. It may never end, or was ended between two lines of this.
+        # A new lock, so that no thread waits for that thread any more: it may never end, or have ended
+        # without releasing the lock.
         if turn is _turn:
-            _turn = _thread.allocate_lock()
+            _turn = _allocate_lock()
         return None
     _owner = _thread.get_ident()
     return turn
@@ -121,7 +126,7 @@ def _load_alone(name: str, stage: str) -> Any:
 
 
 def block() -> tuple[Any, Any]:
-    """Block all signals in this thread, except while modules are imported that are not ours.
+    """Block all signals in this thread, except while code of the program runs.
 
     The result is for ``unblock``.
     """
@@ -137,18 +142,46 @@ def unblock(masks: tuple[Any, Any]) -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _import_other(name: str, *args: Any) -> Any:
-    """__import__() of a module that is not ours, with the signals that the program has blocked."""
+def _unblocked(function: Any, *args: Any) -> Any:
+    """Call code of the program, with the signals that the program has blocked."""
     mask = getattr(_here, "mask", None)
-    if mask is None or name in sys.modules:
-        return builtins.__import__(name, *args)
+    if mask is None:
+        return function(*args)
     _here.mask = None
     blocked = _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     try:
-        return builtins.__import__(name, *args)
+        return function(*args)
     finally:
         _here.mask = mask
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
 
 
+def _import_other(name: str, *args: Any) -> Any:
+    """__import__() of a module that is not ours."""
+    function = builtins.__import__
+    return function(name, *args) if name in sys.modules else _unblocked(function, name, *args)
+
+
+def add_audit_hook(hook: Any) -> None:
+    """In the place of sys.addaudithook(): have ``hook`` run with the signals that the program has blocked."""
+
+    def unblocking(event: str, args: Any) -> None:
+        _unblocked(hook, event, args)
+
+    try:
+        # Whether a debugger may trace it: the interpreter looks for that at the hook.
+        unblocking.__cantrace__ = hook.__cantrace__  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+    _add_audit_hook(unblocking)
+
+
+def restore_audit_hooks() -> None:
+    """Undo the replacement of sys.addaudithook()."""
+    if sys.addaudithook is add_audit_hook:
+        sys.addaudithook = _add_audit_hook
+
+
+add_audit_hook.__name__ = add_audit_hook.__qualname__ = "addaudithook"
+add_audit_hook.__doc__ = _add_audit_hook.__doc__
 archive.import_other = _import_other

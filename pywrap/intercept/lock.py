@@ -18,8 +18,8 @@ lock leaves the tables consistent after each step:
 
 * what a handler has to find is entered in its table first, and put to use then;
 * what only one caller may end is taken out of its table first, and ended then;
-* what must be one step is one call of C code (``dict.pop``, ``list.append``, ``next(count)``), or has no call
-  in it: handlers run after calls, at the beginning of functions and at the end of loops;
+* what must be one step is one call of C code (``dict.pop``, ``list.append``, ``next(count)``), or contains no
+  call: handlers run after calls, at the beginning of functions and at the end of loops;
 * a loop over a table goes over a copy (``d.copy()``, ``list(d.values())``). ``list(d.items())`` is not one
   step: it makes tuples, and the collector of 3.11, with the finalizers of the program, may run at each.
 
@@ -47,14 +47,14 @@ and C code do not.
 
 **A forked child** has the thread that called fork() and no other. The lock is made anew there
 (``Runtime.forked``), since the thread that held it may not exist. The background thread, and the connections
-that it was opening, are the parent's, where it is stopped before fork() and started again after it
+that it was making, are the parent's. There it is stopped before fork() and started again after it
 (``Background.park``).
 
 **The end of the interpreter** stops the other threads wherever they are. From then on nothing is locked.
 
-**Builds without the GIL** are refused at the start. With it, a call of C code on a dictionary, a list or a
-set is one step for all threads: ``tunnel.hops``, ``tunnel.resolver`` and ``registry`` rely on that where they
-take no lock.
+**Builds without the GIL** are refused at the start, or confined without the patches. With it, a call of C
+code on a dictionary, a list or a set is one step for all threads: ``tunnel.hops``, ``tunnel.resolver`` and
+``registry`` rely on that where they take no lock.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Lock:
 
     @property
     def is_mine(self) -> bool:
-        """Whether this thread holds it."""
+        """Whether this thread holds the lock."""
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -136,7 +136,7 @@ class Lock:
 
 
 class Event:
-    """Something that happens once. Any number of threads may wait, and signal handlers that interrupt it."""
+    """Something that happens once. Any number of threads may wait for it, and their signal handlers."""
 
     __slots__ = ("_bells", "_happened")
 
@@ -147,7 +147,7 @@ class Event:
         self._bells: list[Any] = []
 
     def wait(self, timeout: float | None) -> None:
-        """Block until it happens, ``timeout`` seconds at most."""
+        """Block until it has happened, ``timeout`` seconds at most; None: without a limit."""
         bell = originals.allocate_lock()
         bell.acquire()
         self._bells.append(bell)
@@ -155,7 +155,7 @@ class Event:
             bell.acquire(True, -1 if timeout is None else timeout)
 
     def set(self) -> None:
-        """It happens."""
+        """Wake up all that wait: it has happened."""
         self._happened = True
         while True:
             try:

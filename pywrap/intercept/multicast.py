@@ -1,9 +1,9 @@
-"""setsockopt() that joins a multicast group: refused, unless what is sent there would leave directly.
+"""setsockopt() that joins a multicast group: refused, unless datagrams to the group would leave directly.
 
-To join one, the kernel sends membership reports (IGMP, RFC 3376; MLD, RFC 3810) onto this network, whichever
-way the socket's datagrams go. So it does when sources are filtered. To leave one is not refused: where there
-is nothing to leave, the kernel sends nothing. C raises no audit event for setsockopt(), so a C method that
-was kept from before the patches is not seen.
+When a socket joins a group, the kernel sends membership reports (IGMP, RFC 3376; MLD, RFC 3810) to the local
+network, whichever way the socket's datagrams go. It does so too when sources are filtered. Leaving a group is
+not refused: where there is no membership, the kernel sends nothing. C raises no audit event for setsockopt(),
+so a C method that was kept from before the patches is not seen.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.runtime import Runtime
 
-# Behind the number of an interface, where struct group_req has its sockaddr_storage, which is aligned as a
-# pointer. In that an IPv4 address is behind family and port, an IPv6 one behind a flow label as well.
+# The offset of the sockaddr_storage in struct group_req: behind the number of an interface, aligned like a
+# pointer. In it, an IPv4 address stands behind family and port, an IPv6 one behind the flow label as well.
 _STORAGE = 8 if sys.maxsize > 1 << 32 else 4
 
-# By level and option, where the group's address is: of linux/in.h and in6.h, most of which ``_socket`` lacks.
+# The offset of the group's address by level and option; numbers of linux/in.h and in6.h, which ``_socket``
+# lacks.
 _AT_START = {
     **dict.fromkeys(((_socket.IPPROTO_IP, option) for option in (35, 37, 38, 39, 41)), 4),
     # IPV6_JOIN_GROUP, IPV6_JOIN_ANYCAST.
@@ -38,12 +39,12 @@ _IN_STORAGE = frozenset(
 
 
 def check(runtime: Runtime, args: tuple[Any, ...]) -> None:
-    """Look at the arguments of setsockopt().
+    """Check ``args``, the arguments of setsockopt().
 
     Raises:
-        PermissionError: a group would be joined that no datagram may leave for.
+        PermissionError: they would join a group to which no datagram may leave directly.
     """
-    # With a fourth, the value is a null pointer: C says what is wrong.
+    # With a fourth argument the value has to be None, and no group is joined: C raises the error.
     group = _group(*args) if len(args) == 3 else b""
     if group and not runtime.routes.may_join(group):
         name = unpacked(group)

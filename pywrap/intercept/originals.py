@@ -56,7 +56,8 @@ RLock = _thread.RLock
 allocate_lock = _thread.allocate_lock
 start_new_thread = _thread.start_new_thread
 
-# What these say as properties of socket.socket goes through an enum; here it is a member of a C structure.
+# The descriptors of the C class. The properties of socket.socket make an enum of each value, which takes
+# time.
 _family = _socket.socket.family
 _type = _socket.socket.type
 _proto = _socket.socket.proto
@@ -68,20 +69,20 @@ TCP = (0, _socket.IPPROTO_TCP, 262)
 
 
 def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
-    """The three numbers that ``sock`` was made with."""
+    """The family, type and protocol that ``sock`` was made with (socket(2))."""
     return _family.__get__(sock), _type.__get__(sock), _proto.__get__(sock)
 
 
 def family(sock: _socket.socket) -> int:
-    """The first of them."""
+    """The address family that ``sock`` was made with, such as AF_INET."""
     return _family.__get__(sock)  # type: ignore[no-any-return]
 
 
 def is_inet(sock: _socket.socket) -> bool:
-    """Is ``sock`` of a family that can leave this machine through a proxy, or past it?"""
+    """Whether ``sock`` is of IPv4 or IPv6, so that its traffic can leave this machine."""
     return _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)
 
 
 def is_datagram(sock: _socket.socket) -> bool:
-    """Does ``sock`` send datagrams that can leave this machine?"""
+    """Whether ``sock`` is a datagram socket of IPv4 or IPv6."""
     return _type.__get__(sock) == _socket.SOCK_DGRAM and is_inet(sock)

@@ -1,7 +1,7 @@
 """``Own``: the class of our own sockets, which notice when the program has closed their descriptor.
 
-A program may do that, as by os.closerange(). The number may be a file of the program's afterwards, which we
-must neither close nor write to.
+A program may close our descriptors, for example by os.closerange(). The number may then be a file of the
+program's, which we must neither close nor write to.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ if TYPE_CHECKING:
 
 
 class Own(originals.Socket):
-    """As the C class, with the same arguments."""
+    """A socket of ours. The arguments are those of the C class ``_socket.socket``."""
 
     __slots__ = ("_inode",)
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
-        # Not known yet; the constructor may raise.
+        # Set first, for ``__del__``: the constructor below may raise.
         self._inode = -1
         super().__init__(family, type, proto, fileno)
         self._inode = inode(originals.fileno(self))
 
     @property
     def number(self) -> int:
-        """Its inode."""
+        """The inode of the socket."""
         return self._inode
 
     @classmethod
     def duplicate(cls, sock: _socket.socket, number: int) -> Own:
-        """Another descriptor of ``sock``, whose inode is ``number``."""
+        """An ``Own`` with another descriptor of the file of ``sock``, whose inode is ``number``."""
         self = cls.__new__(cls)
         self._inode = number
         originals.Socket.__init__(self, *originals.family_type_proto(sock), os.dup(originals.fileno(sock)))
         return self
 
     def is_lost(self) -> bool:
-        """Has the program closed it?"""
+        """Whether the program has closed the descriptor."""
         fd, number = originals.fileno(self), self._inode
         return fd >= 0 and number >= 0 and not is_open(fd, number)
 
     def close(self) -> None:
-        """Close the descriptor, unless it is the program's by now."""
+        """Close the descriptor, unless the number is another file by now."""
         if self.is_lost():
             self.detach()
         originals.close(self)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        """In the place of C's, which would close the descriptor unseen. At exit, the kernel closes it."""
+        """In the place of C's, which would close the number whatever it is. At exit, the kernel closes it."""
         if not is_finalizing():
             self.close()
 
 
 def fresh() -> Own:
-    """A socket for a ``TunnelAttempt``, which replaces it where the proxy has no IPv4 address."""
+    """A new IPv4 socket for a ``TunnelAttempt``, which replaces it if the proxy has no IPv4 address."""
     sock = Own(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     sock.setblocking(False)
     return sock
 
 
 def own(sock: _socket.socket) -> Own:
-    """``sock``'s descriptor as an object of this class; ``sock`` is detached from it."""
+    """An ``Own`` with the descriptor of ``sock``, which is detached."""
     return Own(*originals.family_type_proto(sock), fileno=sock.detach())

@@ -1,4 +1,4 @@
-"""What was replaced, and the way back; and what is put in its place."""
+"""Replaces attributes, and puts the originals back; makes the functions that are put in their place."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Patches:
             old = vars(owner)[name]
             self._undo.append(lambda: setattr(owner, name, old))
         else:
-            # Inherited, as socket.connect is from C. Assigning the original would leave a copy on
-            # the class; deleting ours uncovers it.
+            # The attribute is inherited, as socket.connect is from the C class. Assigning the original would
+            # leave a copy on the class; deleting ours uncovers the original.
             self._undo.append(lambda: delattr(owner, name))
         setattr(owner, name, new)
 
     def remember(self, undo: Callable[[], None]) -> None:
-        """Have ``undo()`` call this too: for what is no attribute."""
+        """Have ``undo()`` call the function ``undo`` too: for replacements that are not of attributes."""
         self._undo.append(undo)
 
     def undo(self) -> None:
@@ -36,11 +36,12 @@ class Patches:
 
 
 def with_state(function: Any, original: Any = None, **state: Any) -> Any:
-    """A copy of ``function``, a module's, that has ``state`` for its keyword-only arguments.
+    """A copy of ``function``, one of a module, with ``state`` as the defaults of its keyword-only arguments.
 
-    What replaces a method must be a function, because only that gets ``self``. Where it needs something that
-    differs from one class or module to another, this takes the place of a closure: a reader finds the
-    function by its name, and a call costs as much. With ``original``, the copy has its name and docstring.
+    Only a function can replace a method, because only functions are passed ``self``. Where the function needs
+    something that differs from one class or module to another, this copy takes the place of a closure:
+    readers find the function by its name, and a call takes no longer. With ``original``, the copy has the
+    name and the docstring of that.
     """
     copy = type(function)(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__kwdefaults__ = state

@@ -31,24 +31,24 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Tracked(Protocol):
-        """A socket of the program's in one of the tables; its methods are called under ``lock``."""
+        """A socket of the program in one of the tables; its methods are called under ``lock``."""
 
         @property
         def number(self) -> int:
-            """The inode that it has in the table."""
+            """The inode of the socket in the table."""
 
         @property
         def fds(self) -> set[int]:
-            """The program's descriptors of it in this process."""
+            """The program's descriptors of the socket in this process."""
 
         def let_go(self, fd: int) -> None:
             """The program closes ``fd``."""
 
         def drop(self) -> None:
-            """The program has no descriptor of it left."""
+            """Close what is ours: the program has no descriptor of the socket left."""
 
         def forked(self) -> None:
-            """The process is a child after fork()."""
+            """Called in a child after fork()."""
 
     class Pending(Tracked, Protocol):
         """A non-blocking connect(), as the patches see it (``tcp.nonblocking``)."""
@@ -76,15 +76,16 @@ if TYPE_CHECKING:
         def shutdown(self, sock: _socket.socket, how: int) -> None: ...
 
 
-# An epoll object that C code made (libuv), or that is older than the patches, still has the placeholder
-# registered, and an event on that wakes up its owner. For that, the latest placeholders are enough.
+# How many placeholders stay open after their hand-over. An epoll object that C code made (libuv), or that is
+# older than the patches, still has the placeholder registered, and an event on it wakes up the program. The
+# latest ones are enough for that.
 LINGERING = 64
 
 _NEVER = sys.maxsize
 
 
 class SocketRegistry:
-    """The tables. ``lock`` guards ``pending``, ``listening`` and each hand-over; see the page in ``lock``."""
+    """The tables. ``lock`` guards ``pending``, ``listening`` and each hand-over (see the module ``lock``)."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -99,22 +100,22 @@ class SocketRegistry:
         self.relays: dict[tuple[Any, ...], int] = {}
         # The classes that are patched: socket.socket (of each module of that name) and _socket.socket.
         self.roots: list[type] = []
-        # Each a descriptor and its inode.
+        # For each: its descriptor and the inode of that.
         self._lingering: dict[int, tuple[int, int]] = {}
         self._sweep_at = 64
 
     def tracked(self, number: int) -> Tracked | None:
-        """What is at the inode ``number``. Under ``lock``."""
+        """The entry of the inode ``number``; None without one. The caller holds ``lock``."""
         flows = self.flows or {}
         return self.pending.get(number) or self.listening.get(number) or flows.get(number)
 
     @property
     def has_unconnected(self) -> bool:
-        """Is there a socket that is pending, has failed, or listens, which the kernel does not know?"""
+        """Whether any socket is pending, has failed, or listens: for these the kernel's answers are wrong."""
         return bool(self.pending or self.listening or self._lingering)
 
     def establish(self, number: int, peer: tuple[Any, ...], name: tuple[Any, ...] | None = None) -> None:
-        """The socket ``number`` is a tunnel to ``peer``.
+        """Note that the socket of inode ``number`` is a tunnel to ``peer``, which getpeername() returns.
 
         getsockname() returns ``name`` for it, or the kernel's answer if that is None.
         """
@@ -128,12 +129,12 @@ class SocketRegistry:
         return self.names.get(inode(fd)) if fd >= 0 else None
 
     def leave_port(self, fd: int) -> None:
-        """``fd`` was bound to port 0."""
+        """Note that the program has bound ``fd`` to port 0, which leaves the choice to the system."""
         self.any_port.add(inode(fd))
         self._grown()
 
     def listen_at(self, number: int, listener: Listener) -> None:
-        """``listener`` has the inode ``number`` from now on. Under ``lock``."""
+        """Note that ``listener`` has the inode ``number`` from now on. The caller holds ``lock``."""
         self.listening[number] = listener
         self._grown()
 
@@ -141,7 +142,7 @@ class SocketRegistry:
         """The listener that ``fd`` is a descriptor of."""
         if not self.listening or fd < 0:
             return None
-        # Its inode changes under the lock.
+        # Taken, since the inode of a listener changes under the lock.
         with self.lock:
             return self.listening.get(inode(fd))
 
@@ -149,7 +150,7 @@ class SocketRegistry:
         """SO_ERROR of ``fd``: an errno once, and 0 while a connect() is pending; None: ask the kernel."""
         if not self.pending and not self._lingering:
             return None
-        # The inode too: in the middle of a hand-over, ``fd`` is neither the placeholder nor the tunnel.
+        # The inode is read under the lock: in a hand-over, ``fd`` is neither the placeholder nor the tunnel.
         with self.lock:
             number = inode(fd)
             placeholder = self._lingering.pop(number, None)
@@ -164,7 +165,7 @@ class SocketRegistry:
         self._grown()
 
     def closing(self, fd: int) -> None:
-        """The program closes ``fd``. Under ``lock``."""
+        """Tell the entry of ``fd`` that the program closes it. The caller holds ``lock``."""
         waiting = self.pending_of(fd) or self.listener_of(fd)
         if waiting is not None:
             waiting.let_go(fd)
@@ -178,15 +179,15 @@ class SocketRegistry:
         try:
             self._lingering[number] = os.dup(fd), inode(fd)
         except OSError:
-            # No descriptor left (EMFILE): epoll objects of Python's are woken up without it.
+            # No descriptor is left (EMFILE). Epoll objects that Python code made are woken up without it.
             pass
 
     def allow(self, relay: tuple[Any, ...]) -> None:
-        """Datagrams may go to ``relay``, which the audit hook checks; also for one more flow."""
+        """Let the audit hook pass datagrams to ``relay``, for one more flow."""
         self.relays[relay] = self.relays.get(relay, 0) + 1
 
     def disallow(self, relay: tuple[Any, ...]) -> None:
-        """One flow to ``relay`` has ended."""
+        """Undo one ``allow``: a flow to ``relay`` has ended."""
         left = self.relays.get(relay, 0) - 1
         if left > 0:
             self.relays[relay] = left
@@ -194,11 +195,11 @@ class SocketRegistry:
             self.relays.pop(relay, None)
 
     def is_relay(self, address: Any) -> bool:
-        """May datagrams go to ``address``?"""
+        """Whether datagrams may go to ``address``, since a flow uses this relay."""
         try:
             return address in self.relays
         except TypeError:
-            # Not hashable: no address of a relay.
+            # ``address`` is not hashable, so it is not that of a relay.
             return False
 
     def pending_of(self, fd: int) -> Pending | None:
@@ -215,12 +216,12 @@ class SocketRegistry:
             return pending
 
     def about_to_fork(self) -> None:
-        """In the parent: the child has the placeholders too, for as long as it does not close them."""
+        """In the parent before fork(): note that the child will have the placeholders too."""
         for tunnel in list(self.pending.values()):
             tunnel.is_inherited = True
 
     def forked(self) -> None:
-        """In a child after fork(): what is pending is the parent's, which goes on with it."""
+        """In a child after fork(): pending connections are the parent's, which goes on with them."""
         epoll.forked()
         # The threads that were connecting do not exist here.
         self.connecting.clear()
@@ -243,13 +244,13 @@ class SocketRegistry:
     def _sweep(self) -> None:
         """Forget the sockets that are closed.
 
-        They can be closed in ways that pass no patch (os.close, the garbage collector, C code). So the open
-        descriptors are listed each time the tables have doubled.
+        Sockets can be closed in ways that pass no patch (os.close, the garbage collector, C code). So the
+        open descriptors are listed each time that the tables have doubled.
         """
-        # By one thread: a hundred that connect at once would all list the descriptors.
+        # Only one thread sweeps: a hundred that connect at once would all list the descriptors.
         self._sweep_at = _NEVER
         try:
-            # Before the listing: a tunnel that another thread establishes meanwhile is not in it.
+            # Copied before the listing, which lacks a tunnel that another thread establishes meanwhile.
             established, pending = self.established.copy(), self.pending.copy()
             listening, any_port = self.listening.copy(), self.any_port.copy()
             alive = _open_inodes()
@@ -273,7 +274,7 @@ class SocketRegistry:
 
 
 def _close(fd: int, number: int) -> None:
-    """Close ``fd``, unless the program has done so and the number is another file."""
+    """Close ``fd``, unless its inode is not ``number``: the program has closed it then."""
     if is_open(fd, number):
         os.close(fd)
 
@@ -284,6 +285,6 @@ def _open_inodes() -> set[int]:
         try:
             found.add(inode(int(fd)))
         except OSError:
-            # The directory's own descriptor, or closed since.
+            # The descriptor by which the folder was listed, or one that was closed since.
             continue
     return found

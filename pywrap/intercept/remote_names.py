@@ -1,7 +1,7 @@
-"""Which names and addresses are looked up through the chain, and which answers are refused.
+"""Look-ups through the chain: which names and addresses they are for, and which answers are refused.
 
 With ``dns tor`` the last proxy is asked (RESOLVE), with ``dns tcp://`` a name server behind it. With
-``dns remote`` and ``dns local`` nothing is looked up here.
+``dns remote`` and ``dns local`` this module looks nothing up.
 
 An answer never chooses the direct path. An address of this machine, of a direct network or of a direct name
 is refused, and so is a name that this machine knows. (A direct name is not looked up through the chain.)
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class RemoteNames:
-    """``routes`` decide whether a name is looked up, and learn its addresses. ``lookup`` may be None."""
+    """``routes`` decides whether a name is looked up, and learns its addresses.
+
+    ``lookup``: None with ``dns remote`` and ``dns local``.
+    """
 
     def __init__(
         self, lookup: Resolver | None, routes: Routes, names: Placeholders, messages: Messages
@@ -39,7 +42,7 @@ class RemoteNames:
         self._said_missing = False
 
     def takes(self, name: str) -> bool:
-        """Is ``name`` looked up through the chain?"""
+        """Whether ``name`` is looked up through the chain."""
         return (
             self._lookup is not None
             and has_addresses(name)
@@ -52,7 +55,7 @@ class RemoteNames:
         """The addresses of a ``name`` that ``takes`` has accepted, of one family or of both (None).
 
         Raises:
-            LookupFailed: it has none, all are refused, or the look-up failed.
+            LookupFailed: the name has none, all are refused, or the look-up failed.
         """
         assert self._lookup is not None, "takes() was asked before"
         try:
@@ -77,7 +80,7 @@ class RemoteNames:
         """The names of an address, if it goes through a chain itself; none are looked up for any other.
 
         Raises:
-            LookupFailed: it has no name, one is refused, or the look-up failed.
+            LookupFailed: the address has no name, a name is refused, or the look-up failed.
         """
         address = address_of(literal)
         if self._lookup is None or address is None or self._routes.verdict(literal, 0).kind != TUNNEL:

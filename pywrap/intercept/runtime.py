@@ -1,4 +1,4 @@
-"""What the patches share: the settings, what ``pywrap.tunnel`` makes of them, and the messages."""
+"""``Runtime``: what all patches of a process share: settings, routes, chains, resolver, messages, log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pywrap.intercept.lock import Lock
 from pywrap.intercept.own_socket import Own, fresh, own
 from pywrap.intercept.remote_names import RemoteNames
 from pywrap.intercept.tcp.straight import HopAddress, StraightAttempt
-from pywrap.intercept.tcp.straight import road as find_road
 from pywrap.intercept.user_messages import Events
 from pywrap.socks import v5
 from pywrap.socks.wire import Endpoint, for_ipv6_socket, unpacked
@@ -27,11 +26,12 @@ from pywrap.tunnel.hops import Hops
 from pywrap.tunnel.lookups import LookupFailed, is_host_name
 from pywrap.tunnel.own_addresses import is_own
 from pywrap.tunnel.placeholders import Hosts, Placeholders
-from pywrap.tunnel.policy import policy
+from pywrap.tunnel.policy_choice import policy
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from pywrap.tunnel.routes import DIRECT, REFUSE, Routes, address_of
 from pywrap.tunnel.selection import Fixed, selection
 from pywrap.tunnel.shared_names import SharedNames, is_confined
+from pywrap.tunnel.straight_road import road as find_road
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pywrap.intercept.addresses import Target
     from pywrap.intercept.call_recorder import Recorder
     from pywrap.intercept.registry import SocketRegistry
-    from pywrap.intercept.tcp.straight import Road
     from pywrap.log.events import Begun
     from pywrap.socks.wire import Dialogue
     from pywrap.tunnel.association import Associating
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from pywrap.tunnel.retry_policy import RetryPolicy
     from pywrap.tunnel.routes import Verdict
     from pywrap.tunnel.selection import Selection
+    from pywrap.tunnel.straight_road import Road
     from pywrap.tunnel.strict_policy import SingleAttempt, StrictPolicy
 
 # How many names are kept in ``left_to_proxy``.
@@ -64,8 +64,8 @@ _UDP = (0, _socket.IPPROTO_UDP)
 class Runtime:
     """One installation of the patches.
 
-    ``functions``: the implementation of each function that is replaced and decides about traffic, by its name
-    (``patches.implementations``), which makes it of this object. ``log``: None when the user wants none.
+    ``functions(runtime)``: a dictionary with the implementation of each replaced function that decides about
+    traffic, by its name (``patches.implementations``). ``log``: None when the user wants none.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Runtime:
         self.messages = Events(settings.verbosity)
         self.registry = registry
         self.functions = functions(self)
-        # The audit hook lets the program's traffic pass by verdicts, and that of this class without any.
+        # The audit hook asks for a verdict on the program's traffic. Sockets of this class pass without one,
         self.own_class = Own
-        # So it does with an address of this class.
+        # and so do addresses of this class.
         self.address_class = HopAddress
         self.is_confined = is_confined()
         self.names: Placeholders
         if self.is_confined:
-            # In there each address is the namespace's own, and the broker knows those of the machine.
+            # In a confinement each address is the namespace's own; the broker knows those of the machine.
             shared = SharedNames(
                 self._lock, settings.placeholders, originals.getaddrinfo, originals.getnameinfo
             )
@@ -106,14 +106,14 @@ class Runtime:
         self.routes = Routes(settings, firsts, self.names, self.hosts, is_here)
         self.chains = _chains(settings)
         self._selections = self._choose()
-        # By the chain's name; None for a chain without one.
+        # The straight road of each chain, by the chain's name; None for a chain that has none.
         self._roads: dict[str, Road | None] = {}
         self._backgrounds: dict[str, Background] = {}
         self.remote_names = RemoteNames(self._lookup(), self.routes, self.names, self.messages)
-        # The placeholders of the names that were looked up last, by the name and the family that was wanted,
-        # each with the version of ``hosts``: the settings and that decided that the last proxy has the name.
+        # The placeholders of the latest look-ups, by the name and the family that was wanted. Each is valid
+        # for one version of ``hosts``: that and the settings decided that the name is left to the last proxy.
         self.left_to_proxy: dict[tuple[str, bool | None], tuple[int, str]] = {}
-        # Of the latest connection: the destination, and the proxies.
+        # The destination and the proxies of the latest connection.
         self._latest: tuple[Endpoint, tuple[Proxy, ...]] | None = None
         self.log = self.messages.log = self._recorder() if settings.log else None
 
@@ -151,19 +151,19 @@ class Runtime:
         return lock.released(lambda: wait_for(attempt, originals.poll))
 
     def deadline(self, program: float | None) -> Deadline:
-        """The limits of a tunnel that starts now; ``program`` is the socket's own timeout."""
+        """The time limits of a tunnel that starts now; ``program``: the socket's own, in seconds, or None."""
         return Deadline(self.settings, program)
 
     def begin(self) -> Begun | None:
-        """The program asks for something in this thread, now: for its line in the log. None without a log."""
+        """Note a call of the program that begins now, for its line in the log; None without a log."""
         return None if self.log is None else self.log.begin()
 
     def road(self, verdict: Verdict, sock: _socket.socket) -> Road | None:
-        """The straight road of the chain of ``verdict``, for ``sock``; None where it has none."""
+        """The straight road (``tcp.straight``) of the chain of ``verdict``, for ``sock``; None if none."""
         try:
             road = self._roads[verdict.chain]
         except KeyError:
-            road = find_road(self.settings, self.hops, self._selections[verdict.chain])
+            road = find_road(self.settings, self.hops, self._selections[verdict.chain], HopAddress)
             self._roads[verdict.chain] = road
         return road if road is not None and originals.family(sock) == road.family else None
 
@@ -176,9 +176,9 @@ class Runtime:
         road: Road | None = None,
         number: int = 0,
     ) -> TunnelAttempt | StraightAttempt:
-        """A tunnel through the chain of ``verdict``, on ``sock``, not started.
+        """An attempt to open a tunnel through the chain of ``verdict``, on ``sock``, not started.
 
-        With a ``road``, along that; ``number`` is the inode of ``sock`` then.
+        ``road``: the straight road to take, if any; ``number`` is then the inode of ``sock``.
         """
 
         def general(sock: _socket.socket) -> TunnelAttempt:
@@ -235,7 +235,7 @@ class Runtime:
 
         Return the address of the last reply. ``timeout``: seconds that the program waits.
         """
-        # For all ports: "", the default chain, where the rules say direct or nothing.
+        # The chain for port 0, so for rules about all ports; "", the default one, where none applies.
         chain = self.routes.verdict(about, 0).chain
         attempts = self._policy(self._selections[chain], destination, command, then)
         attempt = TunnelAttempt(fresh(), attempts, self.deadline(timeout))
@@ -245,17 +245,23 @@ class Runtime:
             close(attempt)
         last = attempt.path[-1]
         if command == v5.RESOLVE and attempt.bound.port == last.port:
-            # v2ray answers with its own address.
+            # v2ray answers RESOLVE with its own address, whatever the name.
             raise ProtocolError(f"proxy {last} answers RESOLVE with an address of its own: {attempt.bound}")
         return attempt.bound
 
-    def associating(self, chain: str, deadline: Deadline, begun: Begun | None = None) -> Associating:
-        """A UDP association through ``chain``, not started."""
+    def associating(
+        self, chain: str, deadline: Deadline, begun: Begun | None = None, own: Endpoint | None = None
+    ) -> Associating:
+        """The set-up of a UDP association through ``chain``, not started.
+
+        ``own``: the address that the request names as ours; None for zeros.
+        """
 
         from pywrap.tunnel.association import UNKNOWN, Associating
 
         def ask(selection: Selection) -> TunnelAttempt:
-            return TunnelAttempt(fresh(), self._policy(selection, UNKNOWN, v5.UDP_ASSOCIATE), deadline)
+            attempts = self._policy(selection, own or UNKNOWN, v5.UDP_ASSOCIATE)
+            return TunnelAttempt(fresh(), attempts, deadline)
 
         def other(path: tuple[Proxy, ...], number: int) -> TunnelAttempt:
             attempt = ask(Fixed(path[: number + 1]))
@@ -268,14 +274,15 @@ class Runtime:
             last.times = begun.times
         return Associating(last, other, deadline)
 
-    def local_host(self, chain: str, family: int) -> str:
+    def local_host(self, chain: str, family: int = 0) -> str:
         """This machine's address on the way to the first proxy of ``chain``; "" when it is not known.
 
-        The kernel has it after a connect() of a datagram socket, which sends nothing. The name of a proxy is
-        not looked up for that.
+        ``family``: of the address; 0 for that of the proxy's first one.
+        The kernel gives it after a connect() of a datagram socket, which sends nothing. The name of a proxy
+        is not looked up for that.
         """
         for address in self.hops.first(self.chains[chain].proxies[0]).known():
-            if address.family != family:
+            if family and address.family != family:
                 continue
             with_proxy = Own(address.family, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
             self.registry.allow(address.sockaddr)
@@ -291,12 +298,15 @@ class Runtime:
         return ""
 
     def has_ipv6_proxy_only(self, chain: str) -> bool:
-        """Is the first proxy of ``chain`` known to have IPv6 addresses alone?"""
+        """Whether the first proxy of ``chain`` is known to have IPv6 addresses only."""
         known = self.hops.first(self.chains[chain].proxies[0]).known()
         return bool(known) and all(address.family == _socket.AF_INET6 for address in known)
 
     def no_datagrams(self, verdict: Verdict, proto: int) -> OSError | None:
-        """Why a datagram of a socket of ``proto`` cannot take the chain of ``verdict``; None when it can."""
+        """The error for a datagram that cannot take the chain of ``verdict``; None when it can.
+
+        ``proto``: the protocol number of the socket.
+        """
         if verdict.kind == REFUSE:
             return OSError(verdict.errno, verdict.reason)
         if proto not in _UDP:
@@ -321,26 +331,26 @@ class Runtime:
     def associated(
         self, path: tuple[Proxy, ...], started: float, relay: Endpoint, begun: Begun | None = None
     ) -> None:
-        """An association is open. ``started`` is in seconds of the monotonic clock."""
+        """Report that an association is open. ``started``: seconds of the monotonic clock."""
         self.messages.associated(path, started)
         if self.log is not None and begun is not None:
             self.log.association(begun, path, relay=relay)
         self.hop_probes.learn(path)
 
     def binding(self, sock: _socket.socket, expected: Endpoint, deadline: Deadline) -> TunnelAttempt:
-        """A BIND for ``expected`` on ``sock``, up to its first reply, not started.
+        """A BIND for the peer ``expected`` on ``sock``, up to its first reply, not started.
 
-        It goes through the proxies of the latest connection: the program tells that server to connect to the
-        last of them.
+        It goes through the proxies of the latest connection, since the program will tell the server of that
+        connection to connect to the last of them (FTP).
         """
         selection = self._selections[""] if self._latest is None else Fixed(self._latest[1])
         return TunnelAttempt(sock, self._policy(selection, expected, v5.BIND), deadline)
 
     def expected(self, ipv6: bool) -> Endpoint:
-        """The peer that the last proxy is asked to accept, for a socket of that family.
+        """The peer that a BIND asks for, for a socket that is an AF_INET6 one (``ipv6``) or not.
 
         Raises:
-            OSError: there is no proxy to ask.
+            OSError: no proxy can be asked.
         """
         latest, path = self._latest or (None, self.settings.chain)
         if not path:
@@ -372,16 +382,18 @@ class Runtime:
         if ipv6 and peer[0] == "::1":
             host, port = attempt.sock.getsockname()[:2]
             if host != "::1":
-                # The proxy has an IPv4 address. But an FTP client that is connected to ::1 announces this
-                # address (EPRT), and may listen at ::1 alone.
+                # The proxy has an IPv4 address. But an FTP client that is connected to ::1 announces the
+                # address of this name by EPRT, and may listen at ::1 alone.
                 return "::1", port, 0, 0
         return None
 
     def verdict(self, to: Target, datagram: bool) -> Verdict:
-        """How a destination is reached. A refusal is printed at -v.
+        """How the destination ``to`` is reached. A refusal is printed at -v.
+
+        ``datagram``: whether the socket is a datagram socket.
 
         Raises:
-            socket.gaierror: names become addresses, and this one has none.
+            socket.gaierror: with ``--dns`` other than remote, the name has no address.
         """
         literal = "" if address_of(to.host) is not None else self._resolved(to)
         verdict = self.routes.verdict(literal or to.host, to.port, to.ipv6, datagram)
@@ -400,13 +412,13 @@ class Runtime:
 
     @staticmethod
     def _find_servers(host: str) -> None:
-        """Have servers that children are found, if ``host`` is this machine (``Children.find_servers``)."""
+        """If ``host`` is this machine, have servers among confined children found (``child_policy``)."""
         spawn = known("pywrap.intercept.patches.spawn")
         if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
             spawn.find_servers()
 
     def _resolved(self, to: Target) -> str:
-        """The address of a name that C would resolve now, where names become addresses; else ""."""
+        """The address of the name in ``to``, where the settings resolve names before a connect(); else ""."""
         if self.settings.dns == "local":
             family = _socket.AF_INET6 if to.ipv6 else _socket.AF_INET
             rows = originals.getaddrinfo(to.host, None, family, _socket.SOCK_STREAM)
@@ -424,22 +436,22 @@ class Runtime:
             raise err.as_gaierror() from err
 
     def resolves_here(self, name: str) -> bool:
-        """May the local resolver be asked for ``name``?"""
+        """Whether the local resolver may be asked for ``name``."""
         return self.settings.dns == "local" or self.routes.resolves_here(name)
 
     @staticmethod
     def check_name(name: str) -> None:
-        """Is ``name`` one that a host can have? The C library takes no answer for any other.
+        """Check that a host can have ``name``: the C library accepts no answer for any other name.
 
         Raises:
-            socket.gaierror: it is not, nor is it a literal.
+            socket.gaierror: ``name`` is neither such a name nor a literal.
         """
         if not is_host_name(name):
             raise _socket.gaierror(_socket.EAI_NONAME, "Name or service not known")
 
     @staticmethod
     def is_literal(host: str) -> bool:
-        """Is ``host`` an address in any form that the C library takes?"""
+        """Whether ``host`` is an address in any form that the C library takes."""
         return address_of(host) is not None
 
     def name_behind(self, literal: str) -> str:
@@ -462,14 +474,14 @@ class Runtime:
         return [name] if name else self.hosts.names(address)
 
     def peer(self, destination: Endpoint, address: tuple[Any, ...], ipv6: bool) -> tuple[Any, ...]:
-        """What getpeername() returns for a tunnel: an address, so the placeholder of a name.
+        """The result of getpeername() for a tunnel: an address, which for a name is its placeholder.
 
-        It is the program's ``address``, also where the configuration rewrites that.
+        It is the ``address`` that the program used, also where the configuration rewrites that.
         """
         host = str(address[0])
         literal = address_of(host)
         if literal is not None:
-            # In the form in which C writes it.
+            # As inet_ntop(3) writes it.
             host = host if "%" in host else unpacked(literal)
         else:
             host = destination.host
@@ -477,30 +489,30 @@ class Runtime:
                 try:
                     host = self.names.placeholder(host, ipv6)
                 except LookupFailed:
-                    # The tunnel does not need one.
+                    # No placeholder is left. The tunnel itself does not need one.
                     host = self.names.unknown
         port = index(address[1])
         return (for_ipv6_socket(host), port, 0, 0) if ipv6 else (host, port)
 
     def opened(self, verdict: Verdict, path: tuple[Proxy, ...], started: float) -> None:
-        """A tunnel is open. ``started`` is in seconds of the monotonic clock."""
+        """Report that a tunnel is open. ``started``: seconds of the monotonic clock."""
         self._latest = verdict.destination, path
         self.messages.connected(verdict.destination, path, started)
         self.hop_probes.learn(path)
 
     def about_to_fork(self) -> None:
-        """In the parent: share the list of placeholders, each of which stands for one name in both."""
+        """In the parent before fork(): share the list of placeholders, and stop the background thread."""
         self.registry.about_to_fork()
         try:
             self.names.share()
         except OSError as err:
             self.messages.say(1, f"placeholder addresses are not shared with a child: {err.strerror}")
         if sys.version_info >= (3, 12):
-            # From there on, Python warns programs that fork with threads.
+            # These versions of Python warn programs that fork while threads run.
             self.background.park()
 
     def has_forked(self) -> None:
-        """In the parent after fork(), and after one that failed."""
+        """In the parent after fork(), whether it succeeded or failed: start the background thread again."""
         if sys.version_info >= (3, 12):
             self.background.unpark()
 
@@ -526,7 +538,7 @@ class Runtime:
         self._roads = {}
 
     def _recorder(self) -> Recorder:
-        # Here, not on top: most programs have no log.
+        # Imported here: most programs have no log.
         from pywrap.intercept.call_recorder import Recorder
 
         return Recorder(self.settings, lambda text: self.messages.say(0, text), self._how, self._how_of)
@@ -540,15 +552,15 @@ class Runtime:
         return self.settings.dns.partition(":")[0] if self.remote_names.takes(name) else "placeholder"
 
     def _how_of(self, literal: str) -> str:
-        """The same of a look-up of the name of an address."""
+        """Where the answers to a look-up of the names of an address come from, for the log."""
         if self.names_of(literal):
             return "placeholder" if self.name_behind(literal) else "hosts"
-        # With ``dns remote``, nothing is asked for it.
+        # With ``dns remote`` only placeholders have names, and no server is asked.
         return "placeholder" if self.settings.dns == "remote" else self.settings.dns.partition(":")[0]
 
     def _start_probe(self, probe: SingleAttempt, deadline: Deadline) -> bool:
         """Run ``probe`` in the background thread; False without a descriptor (EMFILE) or thread for it."""
-        # Here, not on top: a program with one blocking connection needs no thread.
+        # Imported here: a program with one blocking connection needs no thread.
         from pywrap.tunnel.background import Task
 
         sock = None
@@ -587,7 +599,7 @@ def _is_own(address: bytes) -> bool:
 
 
 def _chains(settings: Settings) -> dict[str, Chain]:
-    """The chains by their names; with ``isolate_streams``, with a login of this process alone."""
+    """The chains by their names; with ``isolate_streams``, they have a login that only this process uses."""
     chains: Iterable[Chain] = settings.chains
     if settings.isolate_streams:
         from pywrap.tunnel.isolation import isolated

@@ -1,10 +1,10 @@
-"""A socket by its inode, which dup(), fork() and detach() keep, while close() frees the descriptor."""
+"""Recognizes a socket by its inode, which dup(), fork() and detach() keep."""
 
 from __future__ import annotations
 
 import os
 
-# Of stat.h: the module ``stat`` is another import at the start.
+# As in stat.h: the module ``stat`` would be one more import at the start.
 _S_IFMT = 0o170000
 _S_IFSOCK = 0o140000
 
@@ -19,7 +19,7 @@ def inode(fd: int) -> int:
 
 
 def is_open(fd: int, number: int) -> bool:
-    """Is ``fd`` still the socket with the inode ``number``?"""
+    """Whether ``fd`` is still the socket with the inode ``number``."""
     try:
         status = os.fstat(fd)
     except OSError:
@@ -31,7 +31,7 @@ def is_open(fd: int, number: int) -> bool:
 def descriptors_of(number: int) -> list[int]:
     """The descriptors of this process that are the socket with the inode ``number``.
 
-    It takes as long as there are open descriptors. None is found without /proc.
+    The time grows with the number of open descriptors. Without /proc none is found.
     """
     try:
         names = os.listdir("/proc/self/fd")

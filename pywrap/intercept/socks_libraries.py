@@ -1,10 +1,10 @@
-"""SOCKS libraries of the program's own, which would tell their proxy a placeholder address.
+"""SOCKS libraries that the program itself uses: they would send their proxy a placeholder address.
 
 PySocks (requests' ``socks5://``, ``socket.socket = socks.socksocket``) and python-socks (aiohttp-socks,
-websockets) resolve a name themselves when they are told so, or are given the address that another part of the
-program has looked up.
-That address means nothing to their proxy, which our chain only leads to. What they put into a request is the
-name again: the last proxy that is asked resolves it, as everywhere.
+websockets) resolve a name themselves when they are told so, or are given an address that another part of the
+program has looked up. With our patches that is a placeholder, which means nothing to the program's own proxy,
+behind our chain. So the request of such a library gets the name in the place of the placeholder, and the
+program's proxy resolves it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    # The name behind an address; "" if it is no placeholder.
+    # A function that returns the name behind an address; "" if that is no placeholder.
     NameOf: TypeAlias = Callable[[str], str]
 
 PYSOCKS = "socks"
 
 
 def install(patches: originals.Patches, module: Any, name_of: NameOf) -> None:
-    """Patch one of ``importing.SOCKS_LIBRARIES``, whatever version it is of.
+    """Patch ``module``, one of ``import_hook.SOCKS_LIBRARIES``, of any version.
 
-    Another module of that name, as ``socks`` may be the program's own, is left alone.
+    Another module of the same name (``socks`` may be the program's own) is left alone.
     """
     if module.__name__ == PYSOCKS:
         known = vars(getattr(module, "socksocket", object))
@@ -35,7 +35,7 @@ def install(patches: originals.Patches, module: Any, name_of: NameOf) -> None:
             write = known["_write_SOCKS5_address"]
             write_name = with_state(write_socks5_address, write, _write=write, _name_of=name_of)
             patches.replace(module.socksocket, "_write_SOCKS5_address", write_name)
-        # It calls what it has kept here, and not what is on the class.
+        # PySocks calls the functions that it has kept in this dictionary, and not those on the class.
         negotiators = known.get("_proxy_negotiators", {})
         for kind, negotiate in list(negotiators.items()):
             if negotiate.__name__ in ("_negotiate_SOCKS4", "_negotiate_HTTP"):
@@ -79,7 +79,7 @@ def _with_name(sock: Any, host: str, name_of: NameOf, then: Callable[[str], Any]
     try:
         literal = host if packed(host) or rdns else _address(host)
     except OSError:
-        # PySocks looks it up once more, and reports that in its own way.
+        # PySocks looks the host up once more, and reports the failure in its own way.
         literal = ""
     name = name_of(literal) if literal else ""
     if not name:

@@ -1,13 +1,14 @@
 """Libraries that have sockets of their own in C, C++ or Rust, with nothing in them to patch.
 
-Those that can be patched are in ``patches``. Of the others a line on stderr says what becomes of their
-traffic, whatever the verbosity: it is the only sign of a leak. ``--foreign`` refuses them instead, or says
-nothing. In a confinement, all of them are covered by the kernel.
+Those that can be patched are in ``patches``. For the others a line on stderr warns that their traffic leaves
+directly, whatever the verbosity: nothing else shows that leak. ``--foreign refuse`` refuses them instead,
+``--foreign quiet`` prints nothing. In a confinement the kernel covers all of them.
 
-What a program looks up in the C library by ctypes is treated likewise.
+Functions of the C library that a program looks up by ctypes or cffi are treated likewise.
 
 gevent's resolver in C, which asks name servers over UDP, is refused as if it were not installed, unless names
-are resolved here anyway: gevent's usual one calls getaddrinfo() in a thread, and takes its place.
+are resolved on this machine anyway. gevent then uses its usual resolver, which calls getaddrinfo() in a
+thread.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _STORES = "its requests to object stores and web servers"
 
 _STREAMS = "connections and name look-ups of the streams that it opens"
 
-# What leaves, by the module; ``import_hook.FOREIGN`` has their names for a program's start.
+# The traffic that leaves directly, in words, by the module. ``import_hook.FOREIGN`` has the same names in a
+# module that costs less at a program's start.
 LEAVES = {
     "adbc_driver_manager": "connections and name look-ups of its drivers",
     "av": _STREAMS,
@@ -57,7 +59,7 @@ LEAVES = {
     "zmq": _ALL,
 }
 
-# What a program may look up by ctypes, and start programs, connect, send or ask for names by.
+# Functions of the C library that start programs, connect, send, or ask for names.
 SYMBOLS = frozenset(
     {
         *("system", "popen", "posix_spawn", "posix_spawnp", "execl", "execle", "execlp", "execv", "execve"),
@@ -66,18 +68,18 @@ SYMBOLS = frozenset(
     }
 )
 
-# One line for each library, of which several modules may be imported.
+# The libraries of which the user was warned: one line for each, even if several of its modules are imported.
 _told: set[str] = set()
 
 
 def check(runtime: Runtime, name: str) -> None:
-    """Look at a module that is about to be imported.
+    """Warn of the module ``name``, which is about to be imported, or refuse it.
 
     Raises:
-        ModuleNotFoundError: it must not be.
+        ModuleNotFoundError: it is refused.
     """
     if runtime.is_confined:
-        # The kernel sees to their sockets.
+        # A confinement covers their sockets.
         return
     library = name.partition(".")[0]
     if name in REFUSED:
@@ -94,14 +96,14 @@ def check(runtime: Runtime, name: str) -> None:
         )
 
 
-def check_symbol(runtime: Runtime, name: str) -> None:
-    """Look at one of ``SYMBOLS`` that the program looks up by ctypes.
+def check_symbol(runtime: Runtime, name: str, library: str) -> None:
+    """Warn of ``name``, one of ``SYMBOLS`` looked up by ``library`` (ctypes, cffi), or refuse it.
 
     Raises:
-        AttributeError: it must not have it.
+        AttributeError: it is refused.
     """
     if runtime.is_confined:
-        # The kernel sees to what it does.
+        # A confinement covers what the function does.
         return
     if runtime.settings.foreign == "refuse":
         what = f"`{name}` of the C library (--foreign)"
@@ -111,8 +113,8 @@ def check_symbol(runtime: Runtime, name: str) -> None:
         _told.add(name)
         runtime.messages.say(
             -1,
-            f"warning: the program looks up `{name}` of the C library (ctypes): what it does by that leaves "
-            "directly, past the proxies (--confine on sends it through)",
+            f"warning: the program looks up `{name}` of the C library ({library}): what it does by that "
+            "leaves directly, past the proxies (--confine on sends it through)",
         )
 
 

@@ -1,1 +1,4 @@
-"""How a program is started: ``command`` before the exec, ``bootstrap`` behind it, in the target."""
+"""How a program is started.
+
+``patch_or_confine`` runs before the exec, ``bootstrap`` after it, in the target.
+"""

@@ -1,10 +1,10 @@
-"""Writes the archives of ``pywrap.archive``: which modules each stage of a run has, and their code.
+"""Writes the archives of ``pywrap.archive``: the modules that each stage of a run needs, with their code.
 
-Every run looks whether they are there; the first one of an installation writes them, if its user may. A user
-who may not, such as one of a system's package, has them after root has run the command once.
+Every run checks whether the archives exist. If not, it writes them, provided that the user may write into the
+package's folder. In a package of the system, only root may: it has archives once root has run the command.
 
-The code is without docstrings and without the annotations of functions, which nothing here reads when it
-runs: a quarter of the time that reading it takes.
+The code in an archive has no docstrings and no annotations of functions. Nothing here needs them at run time,
+and reading them would take a quarter of the time that reading an archive takes.
 """
 
 from __future__ import annotations
@@ -25,49 +25,41 @@ if TYPE_CHECKING:
 STAGES: dict[str, tuple[str, ...]] = {
     "launcher": (
         *("", "cli", "config", "config.arguments", "config.formats", "config.host", "config.options"),
-        *(
-            "config.partial_settings",
-            "config.route_rules",
-            "config.search",
-            "config.security",
-            "config.settings",
-        ),
+        *("config.partial_settings", "config.route_rules", "config.search"),
+        *("config.url_security", "config.settings"),
         *("config.settings_env", "config.url", "config.values", "config.variables", "config.words"),
-        *("errors", "frozen", "launch", "launch.command", "launch.environment", "launch.launch_error"),
+        *("errors", "frozen", "launch"),
+        *("launch.patch_or_confine", "launch.environment", "launch.launch_error"),
         *("launch.program", "launch.settings_file", "programs", "programs.cover", "programs.python"),
         *("tunnel", "tunnel.round_robin"),
     ),
-    # The configuration, where that is a file in the usual format.
+    # Read when the configuration is a file in pysocksify's own format.
     "file": ("config.directives", "config.file_parser", "config.proxychains"),
-    # A command that does not begin with its Python.
+    # Read for a command that begins with another program than a Python.
     "wrapper": ("launch.scripts", "launch.wrappers"),
-    # A confined program: before the launcher forks, in the child, and in the launcher.
-    "confined": (
-        *("confine", "confine.kernel", "confine.last_bytes", "confine.launcher", "confine.left_behind"),
-        *("confine.processes", "confine.remedies", "launch.confined", "messages", "relay"),
-        *("relay.descriptor_reserve", "relay.loop", "relay.pumps", "relay.relay", "relay.timers"),
-    ),
+    # Read for a confined program: before the launcher forks, then in the child, and in the launcher.
+    "confined": ("confine", "confine.launcher", "launch.confined", "messages"),
     "namespaces": (
-        *(
-            "confine.mounts",
-            "confine.namespaces",
-            "confine.netlink",
-            "confine.ruleset",
-            "confine.inside_sockets",
-        ),
+        *("confine.inside_sockets", "confine.kernel", "confine.mounts", "confine.namespaces"),
+        *("confine.netlink", "confine.ruleset"),
     ),
     "broker": (
-        *("config.matching", "confine.attempts", "confine.broker", "confine.udp_flows"),
-        *("confine.dns_message", "confine.gate", "confine.listeners", "confine.name_server"),
-        *("confine.name_stream", "confine.netlink", "confine.outside", "confine.packets"),
-        *("confine.ruleset", "confine.inside_sockets", "confine.tickets", "confine.twins", "relay.securing"),
-        *("relay.wrapped", "server", "server.tcp", "server.tcp.dial", "server.threads", "socks"),
-        *("socks.address_scope", "socks.datagram", "socks.dns", "socks.v4", "socks.v5", "socks.wire"),
-        *("tunnel.association", "tunnel.attempt", "tunnel.background", "tunnel.chain", "tunnel.deadline"),
-        *("tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.isolation", "tunnel.liveness"),
-        *("tunnel.lookups", "tunnel.name_list", "tunnel.own_addresses", "tunnel.pipelining_probe"),
-        *("tunnel.placeholders", "tunnel.policy", "tunnel.resolver", "tunnel.retry_policy", "tunnel.routes"),
-        *("tunnel.selection", "tunnel.shared_names", "tunnel.sockopts", "tunnel.strict_policy"),
+        *("config.matching", "confine.attempts", "confine.broker", "confine.dns_message"),
+        *("confine.inside_sockets", "confine.kernel", "confine.last_bytes", "confine.left_behind"),
+        *("confine.listeners", "confine.name_server", "confine.name_stream", "confine.netlink"),
+        *("confine.outside", "confine.packets", "confine.processes", "confine.ruleset"),
+        *("confine.supervisor", "confine.syn_gate", "confine.tickets", "confine.twins"),
+        *("confine.relay_socket", "confine.udp_channel", "confine.udp_flows", "relay", "tunnel.request_port"),
+        *("relay.descriptor_reserve", "relay.loop", "relay.pumps", "relay.relay", "relay.securing"),
+        *("relay.timers", "relay.wrapped", "server", "server.tcp", "server.tcp.dial", "server.threads"),
+        *("socks", "socks.address_scope", "socks.datagram", "socks.dns"),
+        *("socks.reply_errno", "socks.v4", "socks.v5", "socks.wire"),
+        *("tunnel.association", "tunnel.attempt", "tunnel.background", "tunnel.chain"),
+        *("tunnel.deadline", "tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.isolation"),
+        *("tunnel.liveness", "tunnel.lookups", "tunnel.name_list", "tunnel.own_addresses"),
+        *("tunnel.pipelining_probe", "tunnel.placeholders", "tunnel.policy_choice", "tunnel.resolver"),
+        *("tunnel.retry_policy", "tunnel.routes", "tunnel.selection", "tunnel.shared_names"),
+        *("tunnel.sockopts", "tunnel.straight_road", "tunnel.strict_policy"),
     ),
     "start": (
         *("", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
@@ -76,33 +68,30 @@ STAGES: dict[str, tuple[str, ...]] = {
     "socket": (
         *("intercept.epoll", "intercept.fork", "intercept.lock", "intercept.originals"),
         *("intercept.patching", "intercept.registry", "intercept.patches.accept"),
-        *("intercept.patches.c_socket", "intercept.patches.lazy", "intercept.patches.lifecycle"),
+        *("intercept.patches.c_socket", "intercept.patches.lifecycle"),
+        "intercept.patches.replaced_functions",
         *("intercept.patches.getpeername", "intercept.patches.sockopt", "intercept.socket_inodes", "marker"),
     ),
     "connection": (
         *("config", "config.matching", "config.settings", "config.settings_env", "errors", "frozen"),
-        *(
-            "messages",
-            "intercept.addresses",
-            "intercept.audit",
-            "intercept.user_messages",
-            "intercept.hand_over",
-        ),
+        *("messages", "intercept.addresses", "intercept.audit"),
+        *("intercept.user_messages", "intercept.hand_over"),
         *("intercept.own_socket", "intercept.remote_names", "intercept.runtime"),
         *("intercept.patches.connecting", "intercept.patches.getaddrinfo"),
         *("intercept.patches.implementations", "intercept.tcp", "intercept.tcp.blocking"),
         *("intercept.tcp.connected_errno", "intercept.tcp.straight", "intercept.tcp.unconnected", "socks"),
-        *("socks.v5", "socks.wire", "tunnel", "tunnel.attempt", "tunnel.chain", "tunnel.deadline"),
+        *("socks.reply_errno", "socks.v5", "socks.wire"),
+        *("tunnel", "tunnel.attempt", "tunnel.chain", "tunnel.deadline"),
         *("tunnel.first_hop", "tunnel.hop_probes", "tunnel.hops", "tunnel.lookups", "tunnel.name_list"),
-        *("tunnel.own_addresses", "tunnel.placeholders", "tunnel.policy", "tunnel.round_robin"),
+        *("tunnel.own_addresses", "tunnel.placeholders", "tunnel.policy_choice", "tunnel.round_robin"),
         *("tunnel.routes", "tunnel.selection", "tunnel.shared_names", "tunnel.sockopts"),
-        *("tunnel.strict_policy",),
+        *("tunnel.straight_road", "tunnel.strict_policy"),
     ),
 }
 
 
 def write() -> None:
-    """Write the archives that are not there, or all of them when a module of the launcher has changed."""
+    """Write the archives that are missing, or all of them when a module of the launcher has changed."""
     if sys.dont_write_bytecode or not sys.implementation.cache_tag:
         return
     for stage, names in STAGES.items():
@@ -111,8 +100,8 @@ def write() -> None:
             try:
                 _write(path, names)
             except OSError:
-                # The modules are another user's, or on a file system that cannot be written to, or that is
-                # full. They are loaded as ever then, as Python does it without its .pyc files.
+                # The folder is another user's, or its file system is read-only or full. Then each module is
+                # loaded from its own file, as Python does it without .pyc files.
                 return
 
 
@@ -128,7 +117,7 @@ def _write(path: str, names: Sequence[str]) -> None:
         with open(source, "rb") as opened:
             code = _code(opened.read(), source)
         entries[module] = (f"{file}.py", status.st_mtime_ns, status.st_size, code)
-    # Whole or not at all, for those that read it meanwhile.
+    # Written to a temporary file and renamed, so that another process reads a whole archive or none.
     new = f"{path}.{os.getpid()}"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:

@@ -12,7 +12,7 @@ import os
 def hide_passwords(urls: list[str]) -> None:
     """Overwrite the passwords of ``urls`` with stars, in the memory where the kernel reads the command line.
 
-    Without /proc they stay.
+    Without /proc the passwords stay.
     """
     passwords = [password for password in map(_password, urls) if password]
     if not passwords:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# ``settings_env.VARIABLE`` and ``secrets.PREFIX``. Those modules are imported when they are first needed; a
-# test holds the copies equal.
+# Copies of ``settings_env.VARIABLE`` and ``settings_file.PREFIX``: those modules are imported only when they
+# are needed. A test holds the copies equal.
 VARIABLE = "PYSOCKSIFY_SETTINGS"
 PREFIX = "file="
 
@@ -28,7 +28,8 @@ PREFIX = "file="
 def start(directory: str, hides: bool = True) -> None:
     """Patch this interpreter. ``directory``: the folder of our ``sitecustomize.py``.
 
-    ``hides``: ``site`` has imported that file in the place of another ``sitecustomize``, which is run then.
+    ``hides``: whether ``site`` has imported that file in the place of another ``sitecustomize``, which is
+    then run as well.
 
     Raises:
         RuntimeError: the launcher's settings are missing or cannot be read.
@@ -39,8 +40,8 @@ def start(directory: str, hides: bool = True) -> None:
     except RuntimeError:
         if not _is_subinterpreter():
             raise
-        # The process must not end for it. The patch of the interpreter that made it arms it now; where C code
-        # made it, nothing goes out.
+        # A subinterpreter without settings must not end the process. If Python code made it, our patch in the
+        # interpreter of that code patches it now. If C code made it, this hook refuses all of its traffic.
         sys.addaudithook(_refuse)
         return
     if " keep_env " not in text and any("proxy" in name.lower() for name in os.environ):
@@ -57,7 +58,7 @@ def start(directory: str, hides: bool = True) -> None:
 
 
 def _tell_of_earlier(known: Settings) -> None:
-    """``site`` runs the import lines of .pth files, and 3.15 the entry points of .start files, before us."""
+    """Warn at -v that ``socket`` was imported before us: ``site`` runs .pth files, and 3.15 .start files."""
     if not load("pywrap.intercept.child_policy").is_inside(os.environ):
         text = "socket was imported before pysocksify, by a .pth or .start file: what that sent left directly"
         load("pywrap.messages").Messages(known.verbosity).say(1, text)
@@ -71,8 +72,10 @@ def _value() -> str:
 
 
 def _at_start() -> str:
-    """Our variable as this process got it; "" if that is not known. A program may have cleaned ``os.environ``
-    before it makes a subinterpreter, and that comes by here."""
+    """The value of our variable at the start of this process; "" if that is not known.
+
+    A program may have cleaned ``os.environ`` before it makes a subinterpreter, which also runs this code.
+    """
     try:
         with open("/proc/self/environ", "rb") as file:
             rows = file.read().split(b"\0")
@@ -85,8 +88,8 @@ def _at_start() -> str:
 def _is_subinterpreter() -> bool:
     if hasattr(_thread, "_is_main_interpreter"):
         return not _thread._is_main_interpreter()
-    # Python 3.11. The number that _xxsubinterpreters has for it would not do: an interpreter ends with the
-    # last of these. Only the main interpreter gets as far as to look at the handler.
+    # Python 3.11. Not by the identifier objects of _xxsubinterpreters: when the last of these is deleted, the
+    # interpreter ends. _signal.signal() fails with a ValueError in all interpreters but the main one.
     try:
         _signal.signal(1, None)
     except TypeError:
@@ -117,13 +120,13 @@ def _from_file(value: str) -> str:
 
 
 def _ended(value: str) -> None:
-    # The end of a subinterpreter is not that of the process.
+    # A subinterpreter may end before the process does, which still needs the file.
     if not _is_subinterpreter():
         load("pywrap.launch.secrets").discard(value)
 
 
 def settings(text: str) -> Settings:
-    """The launcher's settings; if ``text`` is damaged, the process ends with status 125, as at its start."""
+    """The settings of the launcher in ``text``; if that is damaged, the process ends with status 125."""
     errors = load("pywrap.errors")
     try:
         return load("pywrap.config.settings_env").decode(text)  # type: ignore[no-any-return]
@@ -135,7 +138,8 @@ def settings(text: str) -> Settings:
 
 def run_hidden() -> None:
     """Import the next ``sitecustomize`` on sys.path, as ``site`` would without ours."""
-    # This runs inside the import of ours, which fails at its end unless sys.modules has the name.
+    # This runs inside the import of our own sitecustomize, which fails at its end unless sys.modules has the
+    # name.
     ours = sys.modules.pop("sitecustomize")
     try:
         if _find() is not None:

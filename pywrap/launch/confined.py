@@ -1,7 +1,7 @@
 """Runs PROGRAM in a confinement (``pywrap.confine``), from which it reaches the proxies and nothing else.
 
-The patches stay on in the Python programs among those that run there: errors and datagrams are as fine as
-without, and what the patches do not see is confined.
+Python programs in the confinement are patched as well: so their errors and datagrams are as exact as without
+a confinement, and traffic that bypasses the patches is confined.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import stat
 
 from pywrap.config.settings_env import CONFINED
 from pywrap.confine.launcher import CannotConfine, CannotExecute, run
-from pywrap.confine.remedies import explain
 from pywrap.errors import ConfigError
 from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.messages import Messages
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
     from pywrap.confine.publish import Publication
+    from pywrap.launch.launch_error import NotCovered
 
 
 def launch(
@@ -30,26 +30,30 @@ def launch(
     file: str,
     command: list[str],
     variables: dict[str, str],
-    uncovered: LaunchError | None,
+    uncovered: NotCovered | None,
     publications: list[Publication],
 ) -> NoReturn:
-    """Execute ``command`` under ``settings``; ``uncovered`` tells why the patches alone will not do.
+    """Execute ``command``, whose file is ``file``, under ``settings``.
 
-    ``variables`` are the environment of the program, but for the name of its namespace.
+    ``uncovered``: the error why the patches alone do not cover it; None where they do. ``variables``: the
+    environment of the program, without the variable that names the confinement.
 
     Raises:
-        LaunchError: it is not started.
+        LaunchError: the program is not started.
     """
     messages = Messages(settings.verbosity)
     if uncovered is not None:
-        messages.say(2, f"confined: {uncovered}")
+        messages.say(2, f"confined: {uncovered.reason}")
     if _gains_privileges(file):
         messages.say(0, f"`{file}` is setuid, and gains no privileges in a confinement of an ordinary user")
     try:
         run(settings, file, command, lambda namespace: {**variables, CONFINED: namespace}, publications)
     except CannotConfine as err:
+        # Imported here, as most machines allow it, and the program waits for what is imported before.
+        from pywrap.confine.remedies import explain
+
         cause, remedy = explain(err.error)
-        what = f"{uncovered.args[0].split(', so its traffic')[0]}; it" if uncovered else f"`{file}`"
+        what = f"{uncovered.reason}; it" if uncovered else f"`{file}`"
         raise LaunchError(f"{what} cannot be confined: {cause}", remedy, 125) from err
     except CannotExecute as err:
         status = NOT_FOUND if err.errno == errno.ENOENT else CANNOT_RUN

@@ -1,7 +1,8 @@
-"""The bundled server for one run: it is started before the program, and ends when that does.
+"""The bundled server for one run: it is started before the program, and ends with it.
 
-It is no child of the program, which would otherwise get it from wait(2). It is not in the process group of
-the terminal, where a Ctrl-C would end it before the program. It watches a pidfd: the exec keeps the pid.
+It is no child of the program, whose wait(2) would otherwise return it. It is not in the process group of the
+terminal, where a Ctrl-C would end it before the program. It watches a pidfd of this process, which becomes
+the program by an exec.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _detach(server: Server, program: int, verbosity: int) -> NoReturn:
         os.setsid()
         if os.fork() == 0:
             null = os.open(os.devnull, os.O_RDWR)
-            # A pipe of the program's output ends only when all processes have closed it, this one too.
+            # A reader of the program's output sees the end of the pipe only when this process has closed it
+            # too.
             for fd in (0, 1) if verbosity >= 1 else (0, 1, 2):
                 os.dup2(null, fd)
             server.stop_when_readable(program)

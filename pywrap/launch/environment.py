@@ -34,7 +34,8 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
     outer = {name: value for name, value in base.items() if name != settings_env.VARIABLE}
     changed = cover.environment(outer, handed_over(settings, base, owner))
     if settings.dns != "local":
-        # Without this, eventlet sends DNS by UDP itself, which is refused, and not by the patched functions.
+        # Without this, eventlet does not use the patched functions for look-ups: it sends DNS over UDP by
+        # itself, which is refused.
         changed.setdefault(cover.EVENTLET, "yes")
     return changed
 
@@ -42,8 +43,8 @@ def environment(settings: Settings, base: Mapping[str, str], owner: int | None =
 def handed_over(settings: Settings, base: Mapping[str, str], owner: int | None = None) -> str:
     """The value of our variable for ``settings``; ``base`` and ``owner`` as for ``environment``.
 
-    With a password in the settings, it names a file. If there can be none, a warning goes to stderr, and the
-    value has the password.
+    With a password in the settings, the value names a file. If no file can be made, a warning goes to stderr,
+    and the value has the password.
     """
     text = settings_env.encode(settings)
     if not settings_env.has_secrets(settings):

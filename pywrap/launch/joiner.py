@@ -1,4 +1,4 @@
-"""What ``join.py`` does: finds or starts the broker of the run, enters its namespaces, executes the child."""
+"""The work of ``join.py``: finds or starts the broker of the run, enters its namespaces, executes a child."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from pywrap.programs.joining import Joining
 
 _SCM_RIGHTS = 1
-# Brokers that are started, each of which another process was faster to start, and which was gone then.
+# How many times a broker is started. A broker ends at once if another process has started one before, and
+# that one may have ended when it is asked.
 _ATTEMPTS = 5
 _CANNOT_RUN, _NOT_FOUND, _REFUSED = 126, 127, 126
 
 
 class NoConfinement(Exception):
-    """This machine does not allow it: the cause and the remedy."""
+    """This machine does not allow a confinement; the text has the cause and the remedy."""
 
 
 def join(word: str, file: str, argv: Sequence[str]) -> NoReturn:
-    """Execute ``file`` with ``argv`` in the confinement that ``word``, a ``Joining``, tells of."""
+    """Execute ``file`` with ``argv`` in the confinement of the run in ``word``, the text of a ``Joining``."""
     told = joining.decode(word)
     variables = _environment()
     try:
@@ -58,17 +59,17 @@ def join(word: str, file: str, argv: Sequence[str]) -> NoReturn:
 
 
 def _environment() -> dict[bytes, bytes]:
-    """That of this process as it was executed: Python has added LC_CTYPE to its own in some locales."""
+    """The environment as this process was executed: in some locales Python adds LC_CTYPE to its own."""
     with open("/proc/self/environ", "rb") as file:
         rows = [row.partition(b"=") for row in file.read().split(b"\0") if b"=" in row]
     return {name: value for name, _, value in rows}
 
 
 def _enter(told: Joining) -> str:
-    """Enter the namespaces of the run; return what identifies them.
+    """Enter the namespaces of the run; return the name of the network namespace (``/proc/PID/ns/net``).
 
     Raises:
-        NoConfinement: there are none, and will not be.
+        NoConfinement: this machine allows none.
     """
     from pywrap.confine import kernel, namespaces
 
@@ -81,7 +82,7 @@ def _enter(told: Joining) -> str:
             folder = os.getcwd()
         except FileNotFoundError:
             folder = ""
-        # Another user's namespace has the kernel forget it.
+        # When a process enters a user namespace, the kernel forgets this setting of it (PR_SET_PDEATHSIG).
         death = kernel.signal_of_parent()
         for fd in rights:
             kernel.enter(fd)
@@ -132,17 +133,17 @@ def _ask(told: Joining) -> tuple[bytes, list[int]]:
 
 
 def _owner(sock: socket) -> int:
-    """The user of the process at the other end."""
+    """The user id of the process at the other end."""
     return int(struct.unpack("@iII", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))[1])
 
 
 def _start_broker(run: str, owner: int) -> None:
-    """Start one, and wait until it accepts connections, or has found that another does."""
+    """Start a broker, and wait until it accepts connections, or has found that another one does."""
     value = os.environ.get(VARIABLE)
     if not value:
         raise RuntimeError(f"{VARIABLE} is not set")
     text = text_of(value).encode("ascii")
-    # Ignored, as it may be in the child: then there would be nothing to wait for.
+    # This process may have inherited SIGCHLD as ignored: then waitpid(2) would find no process to wait for.
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ready, tell = os.pipe()
     settings, give = os.pipe()
@@ -153,7 +154,7 @@ def _start_broker(run: str, owner: int) -> None:
             if os.fork() == 0:
                 os.dup2(settings, 0)
                 os.set_inheritable(tell, True)
-                # The path of a file with passwords is not kept in use by it.
+                # Without our variable, whose path keeps a file with passwords in use (``launch.secrets``).
                 variables = {name: each for name, each in os.environ.items() if name != VARIABLE}
                 words = [sys.executable, *joining.ALONE, joining.BROKER, run, str(owner), str(tell)]
                 os.execve(sys.executable, words, variables)
@@ -162,11 +163,11 @@ def _start_broker(run: str, owner: int) -> None:
     os.close(tell)
     os.close(settings)
     try:
-        # Beyond the size of a pipe, until it is read.
+        # Settings that do not fit into a pipe are written as the broker reads them.
         with open(give, "wb") as file:
             file.write(text)
     except BrokenPipeError:
-        # It has ended, and the end of the other pipe tells.
+        # The broker has ended, which the end of the other pipe shows below.
         pass
     os.waitpid(child, 0)
     signal.signal(signal.SIGCHLD, before)

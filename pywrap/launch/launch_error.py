@@ -17,4 +17,14 @@ class LaunchError(Exception):
 
 
 class NotCovered(LaunchError):
-    """The patches cannot cover PROGRAM. Confined, it can run all the same."""
+    """The patches cannot cover PROGRAM. It can still run in a confinement.
+
+    ``reason``: why not, for a message of a program that runs. ``leaves``: its traffic would leave directly.
+    """
+
+    def __init__(
+        self, reason: str, hint: str = "", status: int = CANNOT_RUN, *, leaves: bool = False
+    ) -> None:
+        consequence = ", so its traffic would leave directly; not started" if leaves else ""
+        super().__init__(reason + consequence, hint, status)
+        self.reason = reason

@@ -1,8 +1,8 @@
 """Opens the log before the program starts, and writes its first line.
 
-The programs get the path of the file alone, and each process opens it for itself: descriptors are closed in
-the children of ``subprocess``. For a descriptor that was given (``fd:3``, ``-``) that is the path of its
-file; for a pipe, what finds it in the processes that still have it (``log.writer``).
+The programs get only the path of the file, and each process opens it for itself: ``subprocess`` closes
+descriptors in children. For a descriptor (``fd:3``, ``-``) that is the path of its file; for a pipe, a text
+by which ``log.writer`` finds it in the processes that still have it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def begin(settings: Settings, program: str, confined: bool) -> Settings:
     """
     if not settings.log:
         return settings
-    # Here, not on top: most runs have no log.
+    # Imported here: most runs have no log.
     from pywrap.log.events import LAUNCHER, Log
 
     settings = replace(settings, log=_open(settings.log))
@@ -53,7 +53,7 @@ def _open(target: str) -> str:
     is_descriptor = target.startswith("fd:")
     try:
         path = _path_of(int(target[3:])) if is_descriptor else target
-        # For this user alone: it tells what a program did.
+        # Only this user may read the file: it shows what a program did.
         name = f"/proc/self/fd/{target[3:]}" if path.startswith("fd:") else path
         fd = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
     except OSError as err:
@@ -68,7 +68,7 @@ def _open(target: str) -> str:
 
 
 def _hint(err: OSError) -> str:
-    # Of a pipe that has a name, and of a socket.
+    # ENXIO is the error of a named pipe without a reader, and of a socket.
     return {errno.ENXIO: f"nothing reads it; {_KINDS}", errno.EISDIR: _KINDS}.get(err.errno or 0, "")
 
 
@@ -84,13 +84,14 @@ def _path_of(fd: int) -> str:
     here = f"/proc/self/fd/{fd}"
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode):
-        # What else is written by this descriptor, as the program's stdout, would overwrite our lines.
+        # Without O_APPEND, other output through this descriptor (the program's stdout) would overwrite our
+        # lines.
         fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_APPEND)
     path = os.readlink(here)
     try:
         known = os.stat(path)
     except OSError:
-        # A pipe has no path, nor has a file that was removed.
+        # A pipe has no path; nor has a file that was removed.
         known = None
     if known is not None and (known.st_dev, known.st_ino) == (status.st_dev, status.st_ino):
         return path

@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.launch.wrappers import Command
 
-HINT_NOT_PYTHON = "pysocksify covers Python programs only: name the script or its interpreter"
+# Why these errors are seen at all: without `--confine off` such a program is confined.
+HINT = "`--confine auto` runs it in a network namespace whose only way out is through the proxies"
 
 # How many bytes of a file are read.
 ENOUGH = 4096
@@ -29,11 +30,11 @@ MOST_SCRIPTS = 5
 
 
 def look_through(words: list[str]) -> tuple[str, Command | None]:
-    """The file to execute for the command line ``words``, and that, looked through; None for no wrapper.
+    """The file to execute for the command line ``words``; and its ``Command``, None where it has no wrapper.
 
     Raises:
-        LaunchError: it does not become a Python that reads our start-up file, so its traffic would leave
-            directly; or there is no such file.
+        LaunchError: the command does not become a Python that reads our start-up file, so its traffic would
+            leave directly; or there is no such file.
     """
     file = inner = find(words[0])
     if _is_for_python(file):
@@ -58,7 +59,7 @@ def look_through(words: list[str]) -> tuple[str, Command | None]:
     if isolated is None:
         check(inner, command.words[command.at + 1 :])
     else:
-        # A Python with -I, -E or -S, behind a wrapper.
+        # The wrapper runs a Python with -I, -E or -S.
         _refuse_unknown(isolated[0])
         command.words[command.at :] = isolated[1]
     return file, command
@@ -71,7 +72,7 @@ def find(name: str, path: str | None = None, folder: str = "") -> str:
     in the current folder.
 
     Raises:
-        LaunchError: there is none (status 127), or it cannot be executed (126).
+        LaunchError: there is no such file (status 127), or it cannot be executed (126).
     """
     if "/" in name:
         candidates = [os.path.join(folder, name)]
@@ -94,7 +95,7 @@ def check(file: str, arguments: list[str]) -> None:
     """Make sure that ``file``, run with ``arguments``, is a Python that reads our start-up file.
 
     Raises:
-        NotCovered: it is not, and its traffic would leave directly.
+        NotCovered: it is no such Python, and its traffic would leave directly.
     """
     seen = 0
     while True:
@@ -140,28 +141,29 @@ def _refuse_blind(arguments: list[str], file: str) -> None:
     option = blind_option(arguments)
     if option:
         raise NotCovered(
-            f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify, "
-            "so its traffic would leave directly; not started",
-            f"run it without `{option}`, or let the program `import pywrap.auto`",
+            f"`{os.path.basename(file)}` runs Python with `{option}`, which ignores pysocksify",
+            HINT,
+            leaves=True,
         )
 
 
 def _refuse_unknown(file: str) -> None:
-    """Where the name tells that this interpreter would end by itself, since the patches do not know it."""
+    """Refuse an interpreter that the patches do not support, if its name shows that (PyPy and others).
+
+    Raises:
+        NotCovered: it would end by itself, with a worse message.
+    """
     if is_too_old(file):
         name = os.path.basename(os.path.realpath(file))
         raise NotCovered(
-            f"`{file}` is {name}, not CPython 3.11 or later, so its traffic would leave directly; "
-            "not started",
-            "use another interpreter",
+            f"`{file}` is {name}, not CPython 3.11 or later",
+            HINT,
+            leaves=True,
         )
 
 
 def _not_python(file: str, what: str) -> NotCovered:
-    return NotCovered(
-        f"`{file}` is {what}, not a Python program, so its traffic would leave directly; not started",
-        HINT_NOT_PYTHON,
-    )
+    return NotCovered(f"`{file}` is {what}, not a Python program", HINT, leaves=True)
 
 
 def _head(file: str) -> bytes:

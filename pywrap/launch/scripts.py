@@ -61,7 +61,7 @@ def _plain_words(text: str) -> list[str] | None:
     """The words of ``text``; None if it runs a command, has more commands after it, or redirects."""
     if any(mark in text for mark in ("`", "$(", ";", "&", "|", "<", ">")):
         return None
-    # For scripts alone: it imports re, which takes longer than all the rest of a start.
+    # Imported for scripts only: it imports re, which takes longer than all the rest of a start.
     import shlex
 
     try:

@@ -4,13 +4,14 @@ The environment has ``file=PATH`` instead. Other places would not do. Descriptor
 ``subprocess``; a path below the program's /proc ends with the program, while children that it leaves behind
 still start Pythons; and the kernel's keyrings are forbidden in containers, and need ctypes in the target.
 
-The file is in a folder of the user, in memory if possible ($XDG_RUNTIME_DIR, /dev/shm). Its name has its
-owner: the process that becomes the program, or the session leader of a wrapped shell. It is removed when the
-owner has ended and no process has its path in the environment. The first Python of the run does that at its
-exit; files that are left (children outlive it, or it gets a SIGKILL) are removed by the next start.
+The file is in a folder of the user, in memory if possible ($XDG_RUNTIME_DIR, /dev/shm). Its name contains the
+pid of its owner: the process that becomes the program, or the session leader of a wrapped shell. It is
+removed when the owner has ended and no process has its path in the environment. The first Python of the run
+does that at its exit; files that are left (children outlive it, or it gets a SIGKILL) are removed by the next
+start.
 
-A child that has changed its user cannot read the file, and one in a container may not see it: Python does not
-start then (``bootstrap``).
+A child that has changed its user cannot read the file, and a child in a container may not see it: Python then
+refuses to start (``bootstrap``).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def store(text: str, owner: int, environ: Mapping[str, str]) -> str:
 def discard(value: str) -> None:
     """At the exit of a process: remove the file that ``value`` names, if no other process needs it.
 
-    Only its owner does that, or the Python that its owner, a wrapper (``timeout``, ``sudo``), has started;
-    and only while no other process has its path in the environment.
+    Only the owner of the file does that, or the Python that the owner, a wrapper (``timeout``, ``sudo``), has
+    started; and only while no other process has its path in the environment.
     """
     path = value.removeprefix(PREFIX)
     if path != value and not path.rpartition("/")[2].startswith(_OF_SHELL):
@@ -59,7 +60,7 @@ def discard(value: str) -> None:
 
 
 def take_back(value: str) -> None:
-    """Remove the file that ``value`` names, if it does, unless a process has its path in the environment."""
+    """Remove the file that ``value`` names, if any, unless a process has its path in the environment."""
     path = value.removeprefix(PREFIX)
     if path != value:
         _remove_unused([path])
@@ -68,7 +69,7 @@ def take_back(value: str) -> None:
 def _up_to(owner: int) -> set[int] | None:
     """The pids of this process and its parents up to ``owner``.
 
-    None: ``owner`` is no parent of this process, or a parent in between is a Python.
+    None: ``owner`` is no ancestor of this process, or one in between is a Python.
     """
     pid = os.getpid()
     found = {pid}
@@ -79,7 +80,7 @@ def _up_to(owner: int) -> set[int] | None:
             if pid <= 1 or os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
                 return None
         except OSError:
-            # The parent has just ended, or is another user's (sudo), which cannot read the file either.
+            # The parent has just ended, or is of another user (sudo), which cannot read the file either.
             return None
         found.add(pid)
     return found
@@ -88,7 +89,7 @@ def _up_to(owner: int) -> set[int] | None:
 def _sweep(folder: str) -> None:
     """Remove the files whose owners have ended."""
     paths = (f"{folder}/{name}" for name in os.listdir(folder))
-    # Only those of this PID namespace: the folder may be shared with a container, which has other pids.
+    # Only files of this PID namespace: the folder may be shared with a container, which has other pids.
     known = [path for path in paths if _owner(path)[1].endswith(f".{_namespace()}")]
     orphans = [path for path in known if _start(_owner(path)[0]) != _owner(path)[1]]
     if orphans:
@@ -114,7 +115,7 @@ def _environments(without: set[int]) -> Iterator[bytes]:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     yield file.read()
             except OSError:
-                # The process has ended, or is another user's, and cannot read the file either.
+                # The process has ended, or is of another user, and cannot read the file either.
                 continue
 
 

@@ -1,10 +1,10 @@
-"""Reads the file that has the settings when there is a password in them (``pywrap.launch.secrets``)."""
+"""Reads the file with the settings of a run that have a password (``pywrap.launch.secrets`` writes it)."""
 
 from __future__ import annotations
 
 import os
 
-# ``file=PATH`` in the place of the settings.
+# The variable has ``file=PATH`` in the place of the settings then.
 PREFIX = "file="
 
 
@@ -12,7 +12,7 @@ def text_of(value: str) -> str:
     """The text of the settings, which is ``value`` or in the file that it names.
 
     Raises:
-        RuntimeError: the file cannot be read, or other users could.
+        RuntimeError: the file cannot be read, or other users could have written it.
     """
     if not value.startswith(PREFIX):
         return value
@@ -21,7 +21,7 @@ def text_of(value: str) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)
-            # Any user could have made the folder, which may be below /tmp.
+            # The folder may be below /tmp, where any user could have made it.
             if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0 or status.st_mode & 0o077:
                 raise PermissionError(1, "it is not this user's alone")
             return os.read(fd, status.st_size).decode("ascii")

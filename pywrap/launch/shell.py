@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pywrap.config.settings import Settings
 
-# The variable with the names of those that did not exist before.
+# The name of the variable that lists the variables that did not exist before.
 BROUGHT = "PYSOCKSIFY_BROUGHT"
 
 

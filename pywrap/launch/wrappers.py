@@ -129,8 +129,8 @@ class Command:
         self.folder = ""
         self.is_python = False
         self.has_other_path = False
-        # Where to insert assignments of NEEDED: the index, the words before them, and whether PYTHONPATH is
-        # to have our folder alone.
+        # The places for assignments of NEEDED: the index, the words to put before them, and whether
+        # PYTHONPATH is to contain only our folder.
         self._said: list[tuple[int, tuple[str, ...], bool]] = []
         # The indices of words `PYTHONPATH=…` of env.
         self._python_paths: list[int] = []
@@ -139,7 +139,7 @@ class Command:
         """Go from a wrapper to the command that it runs; return False if this is no known wrapper.
 
         Raises:
-            NotCovered: the wrapper runs nothing that could be covered.
+            NotCovered: the wrapper runs no command that could be covered.
         """
         name = os.path.basename(self.words[self.at])
         wrapper = WRAPPERS.get(name)
@@ -164,7 +164,7 @@ class Command:
         if self.at >= len(self.words):
             raise NotCovered(f"`{name}` has no program to run", f"`pysocksify {name} … python app.py`")
         if self.words[self.at] == "--":
-            # The getopt of util-linux accepts a -- here too.
+            # The wrappers of util-linux, which use getopt(3), accept a -- here too.
             self.at += 1
         return True
 

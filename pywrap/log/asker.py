@@ -1,4 +1,4 @@
-"""Which thread and which library of the program ask for a connection, as far as the stack tells."""
+"""Finds out which thread and which library of the program ask for a connection, from the stack."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
-# What stands between a library and the socket, besides the standard library and ourselves.
+# Packages between a library and the socket, which are passed over in the stack: the standard library,
+# pysocksify, and libraries that only wrap sockets.
 _BETWEEN = sys.stdlib_module_names | {
     *("pywrap", "gevent", "eventlet", "trio", "anyio", "sniffio", "outcome", "greenlet"),
     *("aiohappyeyeballs", "socks", "python_socks", "aiohttp_socks", "importlib"),
 }
-# Frames that are looked at.
+# How many frames of the stack are looked at.
 _DEEPEST = 48
 
 
@@ -32,7 +33,7 @@ def library() -> str | None:
         if isinstance(name, str):
             top = name.partition(".")[0]
             if top not in _BETWEEN:
-                # pip has copies of libraries of its own: pip._vendor.urllib3.
+                # pip contains copies of libraries, such as pip._vendor.urllib3.
                 return name.rpartition("._vendor.")[2].partition(".")[0]
         frame = frame.f_back
     return None
@@ -41,7 +42,7 @@ def library() -> str | None:
 def thread() -> str:
     """The name of this thread, or its number where it has none."""
     threading = sys.modules.get("threading")
-    # Not current_thread(), which makes an object for a thread that it does not know.
+    # Not current_thread(): it makes an object for a thread that has none.
     known = getattr(threading, "_active", {}).get(get_ident())
     name = getattr(known, "name", None)
     if isinstance(name, str):
@@ -51,13 +52,13 @@ def thread() -> str:
 
 
 def program() -> str:
-    """What this process is called: the name of the script, or of the interpreter."""
+    """The name of this process for the log: that of its script, or of the interpreter."""
     words = getattr(sys, "argv", None) or [""]
     first = words[0] if isinstance(words[0], str) else ""
     if first in ("", "-", "-c", "-m"):
         first = sys.executable or "python"
     name = first.rpartition("/")[2]
     if name == "__main__.py":
-        # `python -m package`.
+        # For `python -m package`, sys.argv[0] is the path of package/__main__.py.
         name = first.rstrip("/").split("/")[-2] if "/" in first else name
     return name

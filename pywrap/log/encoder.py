@@ -1,7 +1,7 @@
-"""Values as JSON (RFC 8259), in ASCII. ``json`` takes 8 ms to import, which the target does not pay.
+"""Writes values as JSON (RFC 8259), in ASCII, without the module ``json``, whose import takes 8 ms.
 
-A lone surrogate, as Python has it for a byte that is no UTF-8, is written as its ``\\uXXXX``: ``json.loads``
-gives it back.
+A lone surrogate, by which Python represents a byte that is not UTF-8, is written as ``\\uXXXX``, from which
+``json.loads`` makes the same surrogate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INFINITE = (float("inf"), float("-inf"))
 def quoted(text: str) -> str:
     """``text`` as a JSON string."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        # Nearly all texts of a log.
+        # Nearly all texts of a log need no escapes.
         return f'"{text}"'
     return f'"{"".join(map(_escaped, text))}"'
 
@@ -50,7 +50,7 @@ def encoded(value: Any) -> str:
     """``value`` as JSON: None, truth values, numbers, texts, and lists, tuples and dictionaries of them.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: ``value`` is of another type.
     """
     if value is None:
         return "null"

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Path, Proxy
     from pywrap.log.handshake_times import HopTimes
 
-# Raised when a field is taken away or changes its meaning; new fields and new kinds of lines may come.
+# The version of the format. It is raised when a field is removed or changes its meaning, not for new fields
+# and new kinds of lines.
 VERSION = 1
 
-# Which part of pysocksify wrote a line.
+# The parts of pysocksify that write lines.
 PATCH = "patch"
 BROKER = "broker"
 LAUNCHER = "launcher"
 
-# Where something goes.
+# The routes of connections and datagrams.
 TUNNEL = "tunnel"
 DIRECT = "direct"
 
@@ -39,24 +40,24 @@ OK = "ok"
 FAILED = "failed"
 UNKNOWN = "unknown"
 
-# The phases and their keys.
+# The phases of a handshake, each with its key as JSON.
 _KEYS = tuple((phase, f'"{phase}":') for phase in PHASES)
 
-# What gethostbyaddr() raises has numbers of its own (netdb.h).
+# The error numbers of socket.herror, which gethostbyaddr() raises (netdb.h).
 _HERRORS = {1: "HOST_NOT_FOUND", 2: "TRY_AGAIN", 3: "NO_RECOVERY", 4: "NO_DATA"}
 
-# Destinations of datagrams that are remembered, so that each is written once.
+# How many destinations of datagrams are remembered, so that each is written once.
 _MOST = 4096
-# The longest text, and the most hops, of a line that a pipe would not take whole.
+# The longest text, and the most hops, in a line that had to be shortened for a pipe.
 _SHORT_TEXT = 160
 _FEW = 12
 
 
 class Begun:
-    """Something that was asked for: when, by which thread and which library; and the times of its hops.
+    """A call or request that has begun: the moment, the thread, the library; and the times of its hops.
 
-    ``others``: of an association through a chain, the times of the connections to the hops before the last.
-    ``asker``: the pid and the name of the process that has asked, if that is not this one.
+    ``others``: for an association through a chain, the times of the connections to the hops before the last.
+    ``asker``: the pid and the name of the process that has asked, if it is not this one.
     """
 
     __slots__ = ("asker", "library", "others", "started", "thread", "time", "times")
@@ -71,16 +72,17 @@ class Begun:
         self.others: list[HandshakeTimes] = []
 
     def next_times(self) -> HandshakeTimes:
-        """The times of one more connection, which begins now, as the one before it is open."""
+        """Begin the times of one more connection of an association; the one before it is open."""
         self.others.append(HandshakeTimes())
         return self.others[-1]
 
 
 class Log:
-    """The log of the run ``run`` at ``path``, as this process writes it. ``by``: one of the three above.
+    """Writes this process's lines into the log of the run ``run`` at ``path``.
 
-    ``say`` tells the user that lines are lost. ``program``: the name of the program, by default this
-    process's own; for the broker that of the confined run.
+    ``by``: PATCH, BROKER or LAUNCHER. ``say``: prints a message for the user when lines are lost.
+    ``program``: the name of the program, by default that of this process; the broker passes that of the
+    confined program.
     """
 
     def __init__(
@@ -101,11 +103,11 @@ class Log:
         self._numbers = count(1)
         self._hops: dict[Proxy, str] = {}
         self._told: set[tuple[str, int, str, tuple[int, str] | None]] = set()
-        # Of the lost lines, those that a line in the log tells of.
+        # How many of the lost lines were reported by a line in the log.
         self._reported = 0
 
     def begin(self) -> Begun:
-        """Something is asked for in this thread, now."""
+        """Note the moment, the thread and the library of a call that begins now."""
         if self._by == PATCH:
             return Begun(asker.thread(), asker.library())
         return Begun(None, None)
@@ -128,7 +130,7 @@ class Log:
         remote: str | None = None,
         client: str | None = None,
     ) -> str:
-        """A TCP connection is open, or has failed with ``error``; return its id."""
+        """Write that a TCP connection is open, or has failed with ``error``; return its id."""
         now = monotonic()
         times = begun.times
         hops = times.hops(now) if times.ways else ()
@@ -156,13 +158,13 @@ class Log:
         datagrams_sent: int | None = None,
         datagrams_received: int | None = None,
     ) -> None:
-        """The connection or the association ``number``, whose bytes were relayed here, has ended."""
+        """Write that the connection or association with the id ``number``, relayed here, has ended."""
         fields = (
             f'"id":{quoted(number)},"seconds":{seconds(monotonic() - begun.started)},'
             f'"sent":{sent},"received":{received},"complete":{encoded(complete)},'
             f'"datagrams_sent":{encoded(datagrams_sent)},"datagrams_received":{encoded(datagrams_received)}'
         )
-        # Its time is that of the end.
+        # The line has the time of the end.
         ended = Begun(None, None)
         ended.asker = begun.asker
         self._write("end", ended, fields)
@@ -170,7 +172,7 @@ class Log:
     def association(
         self, begun: Begun, path: Path, error: BaseException | None = None, relay: str | None = None
     ) -> str:
-        """A UDP association through ``path`` is open, or has failed with ``error``; return its id."""
+        """Write that a UDP association through ``path`` is open, or has failed; return its id."""
         now = monotonic()
         times = begun.times
         # Each connection begins when the one before it is open.
@@ -198,7 +200,7 @@ class Log:
         chain: str | None,
         begun: Begun | None = None,
     ) -> None:
-        """A process sends its first datagram to a destination; later ones are not written."""
+        """Write that a process sends its first datagram to a destination; later ones are not written."""
         key = host, port, route, None if begun is None else begun.asker
         if key in self._told:
             return
@@ -211,7 +213,7 @@ class Log:
     def listener(
         self, place: str | None, route: str, path: Path = (), error: BaseException | None = None
     ) -> None:
-        """A socket listens at ``place``, here or on the last proxy of ``path``; or it does not."""
+        """Write that a socket listens at ``place``, here or on the last proxy of ``path``, or failed to."""
         fields = (
             f'"route":"{route}","place":{or_null(place)},'
             f'"hops":{self._list([(hop, {}) for hop in path])},'
@@ -220,7 +222,7 @@ class Log:
         self._write("listener", self.begin(), fields)
 
     def accepted(self, host: str, port: int, path: Path) -> None:
-        """A peer has connected to a listener on the last proxy of ``path``."""
+        """Write that a peer has connected to a listener on the last proxy of ``path``."""
         fields = f'{_place(host, port)},"hops":{self._list([(hop, {}) for hop in path])}'
         self._write("accepted", self.begin(), fields)
 
@@ -234,9 +236,9 @@ class Log:
         *,
         reverse: bool = False,
     ) -> None:
-        """``name`` was looked up; ``how``: where the answers come from.
+        """Write that ``name`` was looked up; ``how``: the source of the answers.
 
-        ``reverse``: the names of an address were, and ``name`` is the address.
+        ``reverse``: whether ``name`` is an address whose names were looked up.
         """
         fields = (
             f'"name":{quoted(name)},"reverse":{encoded(reverse)},"how":"{how}","answers":{encoded(list(answers))},'
@@ -254,13 +256,13 @@ class Log:
         why: str,
         begun: Begun | None = None,
     ) -> None:
-        """Something was refused here, and no proxy was asked. ``number``: the errno that the program gets."""
+        """Write that pysocksify refused a call, without asking a proxy. ``number``: the program's errno."""
         place = f'"host":{or_null(host)},"port":{"null" if port is None else port}'
         fields = f'{place},"protocol":{or_null(protocol)},"errno":"{_errno(number)}","error":{quoted(why)}'
         self._write("refusal", begun or self.begin(), fields)
 
     def run(self, version: str, confined: bool, chains: Sequence[tuple[str, str, Path]]) -> None:
-        """A run begins. ``chains``: name, type and proxies of each."""
+        """Write that a run begins. ``chains``: name, type and proxies of each."""
         texts = [
             f'{{"name":{quoted(name)},"type":{quoted(kind)},'
             f'"proxies":[{",".join([quoted(_url(hop)) for hop in path])}]}}'
@@ -275,16 +277,16 @@ class Log:
     # ------------------------------------------------------------ lines
 
     def close(self) -> None:
-        """Tell of lost lines in the log, if that can be written to again, and close it."""
+        """Write how many lines were lost, if the log can be written to again, and close it."""
         self._report_lost()
         self._writer.close()
 
     def _write(self, event: str, begun: Begun, fields: str) -> None:
         pid = os.getpid()
         if pid != self._pid:
-            # First, or forked.
+            # The first line of this process, or of a forked child.
             self._pid = pid
-            # What the parent has lost, the parent tells.
+            # The parent reports the lines that it has lost.
             self._reported = self._writer.lost
             self._head = self._head_of(pid, self._program or asker.program())
         head = self._head if begun.asker is None else self._head_of(*begun.asker)
@@ -313,12 +315,12 @@ class Log:
         if self._writer.write(line.encode("ascii")):
             self._reported += lost
         else:
-            # That of this line itself.
+            # The loss of this line itself.
             self._reported += 1
 
     def _on_loss(self, error: OSError) -> None:
         self._say(f"warning: the log {self._writer.path} loses lines: {error.strerror}")
-        # At the end, it may be possible to tell how many.
+        # At the end, it may be possible to write how many.
         import atexit
 
         atexit.register(self._report_lost)
@@ -335,7 +337,7 @@ class Log:
 
 
 def _url(hop: Proxy) -> str:
-    # Without the username: some proxies take a token by that.
+    # Without the username, which is a secret token for some proxies.
     return f"{hop.scheme}://{hop}"
 
 
@@ -351,7 +353,7 @@ def _failure(error: BaseException | None) -> str:
     if error is None:
         return '"errno":null,"error":null'
     number = getattr(error, "errno", None)
-    # gaierror has a number of its own (EAI_NONAME is -2), and a timeout of the program's own has none.
+    # The number of a gaierror is no errno (EAI_NONAME is -2), and the program's own timeout has none.
     if isinstance(number, int):
         if type(error).__name__ == "herror":
             code = _HERRORS.get(number, str(number))
@@ -371,7 +373,7 @@ def _eai(number: int) -> str:
 
 
 def _shortened(line: str) -> str:
-    """``line`` with its long texts and lists cut, for a pipe. Rare, so the program pays for ``json`` here."""
+    """``line`` with its long texts and lists cut, for a pipe. It is rarely needed, so it imports ``json``."""
     import json
 
     value = json.loads(line)

@@ -2,11 +2,11 @@
 
 The phases of a hop, in this order; a protocol may have fewer of them:
 
-* ``dial``: the first hop's alone: its name is looked up, and the TCP connection comes about;
+* ``dial``: only for the first hop: the look-up of its name, and the TCP connection;
 * ``greeting``: until a SOCKS5 proxy has picked a method of authentication;
-* ``login``: until it has taken the credentials;
-* ``reply``: until it has answered the request. What the hop does for that, such as to connect to the next
-  one, is part of it.
+* ``login``: until it has accepted the credentials;
+* ``reply``: until it has answered the request, which includes the time in which the hop connects to the next
+  one.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PHASES = ("dial", "greeting", "login", "reply")
 
 
 class HandshakeTimes:
-    """Taken by ``tunnel.attempt``, for the path that it tries at present.
+    """The times of one connection; ``tunnel.attempt`` takes them, for the path that it tries at present.
 
-    ``ways``: the paths that were tried so far, the present one included. ``waited``: seconds until the
-    present one was begun. ``begun``: the moment (monotonic) of the first.
+    ``ways``: how many paths were tried so far, including the present one. ``waited``: seconds until the
+    present path was begun. ``begun``: the moment of the monotonic clock at which the first was begun.
     """
 
     __slots__ = ("_marks", "begun", "path", "ways")
@@ -39,17 +39,17 @@ class HandshakeTimes:
         self.path: Path = ()
         self.ways = 0
         self.begun = monotonic()
-        # When each phase began: the hop, the phase, and the moment.
+        # The beginning of each phase: the number of the hop, the phase, and the moment.
         self._marks: list[tuple[int, str, float]] = []
 
     def begin(self, path: Path) -> None:
-        """The first hop of ``path`` is dialled now."""
+        """Note that the connection to the first hop of ``path`` begins now."""
         self.path = path
         self.ways += 1
         self._marks = [(0, "dial", monotonic())]
 
     def expect(self, hop: int, phase: str) -> None:
-        """An answer of hop ``hop`` that belongs to ``phase`` is waited for now."""
+        """Note that an answer of hop number ``hop`` that belongs to ``phase`` is awaited from now on."""
         last = self._marks[-1]
         if last[0] != hop or last[1] != phase:
             self._marks.append((hop, phase, monotonic()))

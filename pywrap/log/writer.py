@@ -1,17 +1,17 @@
 """Appends lines to the log, each by one write(2), from any number of processes and threads.
 
 * A file is opened with O_APPEND. Linux appends each write() under the lock of the inode, so lines of
-  different processes never mix. What the file took of a line in part only (no space left) is ended with the
-  next one.
-* A pipe takes up to PIPE_BUF bytes whole or not at all (pipe(7)), so no line is longer than that there. It
-  is opened anew by its path below /proc: O_NONBLOCK is then of our own open file alone, and not of the
-  program's. The same is true for terminals. Which process has the pipe still, the writer finds out: itself,
-  the one that became the program, or a parent of its own (``descriptor``).
+  different processes never mix. A line that the file took only in part (no space left) is completed before
+  the next one.
+* A pipe takes up to PIPE_BUF bytes whole or not at all (pipe(7)), so no line for a pipe is longer. The pipe
+  is opened anew by its path below /proc, so that O_NONBLOCK applies to our own open file only, and not to the
+  program's. The same is true for terminals. The writer looks for a process that still has the pipe: itself,
+  the one that became the program, or one of its own ancestors (``descriptor``).
 * Nothing waits. A line that cannot be written at once is lost, and counted (``lost``).
 
 A program may close our descriptor, as a daemon closes all, and get the number again for a file of its own. So
-the file behind it is looked at before each write. No lock: each write is a single call, and the counters may
-be off by one when two threads lose a line at once.
+the file behind the descriptor is checked before each write. There is no lock: each write is a single call,
+and the counters may be off by one when two threads lose a line at once.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOTHING = (0, 0)
 
 
-# Parents that are asked for a pipe.
+# How many ancestors are tried for a pipe.
 _FARTHEST = 16
 
 
 def descriptor(fd: int) -> str:
-    """What names the file of ``fd``, which has no path, for ``LineWriter`` in any process of the run.
+    """A text by which a ``LineWriter`` in any process of the run finds the file of ``fd``, which has no path.
 
     Raises:
         OSError: ``fd`` is not open.
@@ -53,7 +53,7 @@ class LineWriter:
 
     ``on_loss(error)`` is called when the first line is lost.
 
-    ``lost``: lines that could not be written. ``longest``: the bytes of the longest line that is written
+    ``lost``: how many lines could not be written. ``longest``: the bytes of the longest line that is written
     whole; 0 for no limit.
     """
 
@@ -70,16 +70,16 @@ class LineWriter:
         self._is_torn = False
 
     def open(self) -> None:
-        """Open the file, which exists.
+        """Open the file, which the launcher has made.
 
         Raises:
-            OSError: that is not possible.
+            OSError: it cannot be opened.
         """
         fd = self._open_descriptor() if self.path.startswith("fd:") else os.open(self.path, _FLAGS)
         try:
             high = fcntl(fd, F_DUPFD_CLOEXEC, _HIGH)
         except OSError:
-            # `ulimit -n 64`.
+            # No descriptor may have so high a number (`ulimit -n 64`).
             high = fd
         else:
             os.close(fd)
@@ -95,18 +95,18 @@ class LineWriter:
             try:
                 fd = os.open(f"/proc/{each}/fd/{number}", _FLAGS)
             except OSError as err:
-                # It has closed that, or this process may not look.
+                # That process has closed the descriptor, or this one may not read its descriptors.
                 failure = failure or err
                 continue
             status = fstat(fd)
             if [status.st_dev, status.st_ino] == file:
                 return fd
-            # Another file by now.
+            # The descriptor is another file by now.
             os.close(fd)
         raise failure or OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def write(self, line: bytes) -> bool:
-        """Append ``line``, which ends with a line feed; tell whether all of it was written."""
+        """Append ``line``, which ends with a line feed; return whether all of it was written."""
         try:
             if not self._is_open():
                 self.open()
@@ -122,7 +122,7 @@ class LineWriter:
         return not self._is_torn
 
     def close(self) -> None:
-        """Close the log, unless its descriptor is the program's by now."""
+        """Close the descriptor, unless it is a file of the program by now."""
         if self._is_open():
             os.close(self._fd)
         self._fd = -1
@@ -151,7 +151,7 @@ class LineWriter:
             return write(self._fd, line)
         except BrokenPipeError:
             if SIGPIPE not in mask:
-                # It is for this thread alone (signal(7)), and pending: take it.
+                # The signal is pending for this thread alone (signal(7)): remove it.
                 sigtimedwait((SIGPIPE,), 0)
             raise
         finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VARIABLE = "PYSOCKSIFY_SETTINGS"
 EVENTLET = "EVENTLET_NO_GREENDNS"
 _HERE = os.path.dirname(os.path.abspath(__file__))
-# Holds sitecustomize.py and nothing else.
+# The folder that contains sitecustomize.py and nothing else.
 STARTUP = os.path.join(os.path.dirname(_HERE), "launch", "startup")
 _LIKE_STARTUP = os.path.join(os.sep, "pywrap", "launch", "startup")
 ISOLATED = os.path.join(_HERE, "isolated.py")
@@ -28,14 +28,17 @@ ISOLATED = os.path.join(_HERE, "isolated.py")
 def has_all(environ: Mapping[str, str]) -> bool:
     """Whether a Python started with ``environ`` reads our start-up file first, and has settings.
 
-    Both may be those of another run: the program that we run may be a pysocksify of another installation.
+    File and settings may be those of another run: our PROGRAM may be the pysocksify of another installation.
     """
     first = environ.get("PYTHONPATH", "").partition(os.pathsep)[0]
     return bool(environ.get(VARIABLE)) and (first == STARTUP or first.endswith(_LIKE_STARTUP))
 
 
 def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
-    """``environ`` with what a Python needs to read our start-up file; its own settings, or ``settings``."""
+    """``environ`` with the variables by which a Python reads our start-up file.
+
+    ``settings``: the value of our variable, unless ``environ`` has one.
+    """
     changed = dict(environ)
     old = changed.get("PYTHONPATH", "")
     others = [entry for entry in old.split(os.pathsep) if entry != STARTUP] if old else []
@@ -48,15 +51,15 @@ def environment(environ: Mapping[str, str], settings: str) -> dict[str, str]:
 
 
 def is_coverable(file: str) -> bool:
-    """Is ``file`` run by a Python that the patches know?"""
+    """Whether ``file`` is run by a Python that the patches support."""
     words = interpreter_of(file)
     return words is not None and not is_too_old(words[0] if words else file)
 
 
 def command(file: str, argv: Sequence[str]) -> tuple[str, list[str]] | None:
-    """The file and the arguments to execute instead of ``file`` with ``argv``; None when nothing need change.
+    """The file and the arguments to execute instead of ``file`` with ``argv``; None when these can stay.
 
-    Nothing need change for a program that is not a Python, and for a Python that reads our start-up file.
+    They can stay for a program that is not a Python, and for a Python that reads our start-up file.
     """
     words = interpreter_of(file)
     if words is None:

@@ -1,10 +1,11 @@
-"""How a child that is not Python gets into the confinement of its run: by the words before its command line.
+"""Makes the command lines by which a child that is not Python enters the confinement of its run.
 
-The first such child of a process is started by our script ``launch/join.py``. It finds the broker of the run,
-or starts one, enters the namespaces and becomes the program. The broker leaves a note with the words that
-enter by nsenter(1), which takes a millisecond instead of the start of a Python: later children have those.
+The first such child of a process is started by our script ``launch/join.py``, which finds the broker of the
+run, or starts one, enters the namespaces and becomes the program. The broker leaves a note with a command
+that enters them by nsenter(1), which takes a millisecond instead of the start of a Python. Later children are
+started by that.
 
-The note is a file of the user alone, named after the run. Of a broker that is gone it is not believed.
+The note is a file that only the user can read, named after the run. It is ignored when its broker has ended.
 """
 
 from __future__ import annotations
@@ -19,30 +20,31 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _LAUNCH = os.path.join(os.path.dirname(_HERE), "launch")
-# Scripts of ours, for an interpreter with these options.
+# Our scripts, and the options of the interpreter that runs them.
 JOIN = os.path.join(_LAUNCH, "join.py")
 BROKER = os.path.join(_LAUNCH, "child_broker.py")
 ALONE = ("-I", "-S", "-E")
 
-# The folders of notes, of which the first that can be had is taken (``launch.secrets`` has others besides).
+# The folders for notes, of which the first that is usable is taken (``launch.secrets`` has others besides).
 FOLDERS = ("/dev/shm/pysocksify-{user}", "/tmp/pysocksify-{user}")
 NOTE = "children-"
-# In the words of a note: the current folder of the child.
+# Stands for the current folder of the child in the words of a note.
 FOLDER = "{folder}"
-# The place of words that make the child another user, of setpriv(1), as root's notes have it.
+# Stands for options of setpriv(1) that change the child's user, in the notes of root.
 BECOME = "{become}"
 YES, NO = "yes", "no"
-# What asks the broker to look for servers among the children.
+# The message that asks the broker to look for servers among the children.
 LOOK = b"look"
 
 
 @frozen
 class Note:
-    """What the broker has written.
+    """The content of a broker's note.
 
-    ``words``: those before a command that enter the confinement; () where nsenter(1) cannot.
-    ``namespace``: what ``/proc/self/ns/net`` says there. ``link``: a path that says the same while the broker
-    runs. ``cause``, ``remedy``: why there is no confinement; "" where there is one.
+    ``words``: a command that enters the confinement and executes the words after it; () where nsenter(1)
+    cannot. ``namespace``: the target of ``/proc/self/ns/net`` inside. ``link``: the path of a link with the
+    same target while the broker runs. ``cause``, ``remedy``: why there is no confinement; "" where there is
+    one.
     """
 
     words: tuple[str, ...]
@@ -53,7 +55,7 @@ class Note:
 
     @property
     def is_valid(self) -> bool:
-        """Is the broker that wrote it still there?"""
+        """Whether the broker that wrote the note still runs."""
         try:
             return bool(self.cause) or os.readlink(self.link) == self.namespace
         except OSError:
@@ -62,12 +64,13 @@ class Note:
 
 @frozen
 class Joining:
-    """What ``join.py`` is told in one word.
+    """The first argument of ``join.py``.
 
-    ``run``: of the settings. ``owner``: the pid of the process that starts the child, for which the broker
-    stays; 0 for none. ``must``: it is not started where there is no confinement. ``ignores``: it inherits
-    SIGPIPE and SIGXFSZ as ignored signals, which a Python ignores in any case. ``user``, ``group``,
-    ``groups``: what it is to become, as os.setuid() and its like take it; None: what it is.
+    ``run``: as in ``Settings``. ``owner``: the pid of the process that starts the child, for which the broker
+    stays; 0 for none. ``must``: whether the child must not be started without a confinement. ``ignores``:
+    whether the child inherits SIGPIPE and SIGXFSZ as ignored signals, as a Python ignores them. ``user``,
+    ``group``, ``groups``: the ids that the child changes to, as for os.setuid() and its like; None: no
+    change.
     """
 
     run: str
@@ -79,7 +82,7 @@ class Joining:
     groups: tuple[int, ...] | None = None
 
     def encode(self) -> str:
-        """A text without blanks, which ``decode`` reads."""
+        """The text of it, without blanks, which ``decode`` reads."""
         groups = None if self.groups is None else ",".join(map(str, self.groups))
         values = (self.run, self.owner, int(self.must), int(self.ignores), self.user, self.group, groups)
         return ":".join("-" if value is None else str(value) for value in values)
@@ -100,12 +103,12 @@ def decode(text: str) -> Joining:
 
 
 def joined(python: str, told: Joining, file: str, argv: Sequence[str]) -> list[str]:
-    """The command line that enters by ``join.py``, executed by the interpreter ``python``."""
+    """The command line that starts ``file`` with ``argv`` by ``join.py``, run by ``python``."""
     return [python, *ALONE, JOIN, told.encode(), file, *argv]
 
 
 def becoming(user: int | None, group: int | None, groups: Sequence[int] | None) -> tuple[str, ...]:
-    """The words for BECOME. As in ``Joining``."""
+    """The words for BECOME; the arguments are as in ``Joining``."""
     words = [] if user is None else [f"--reuid={user}"]
     words += [] if group is None else [f"--regid={group}"]
     if groups:
@@ -122,12 +125,12 @@ def entering(
 ) -> list[str] | None:
     """The command line that enters by nsenter(1), to execute ``file`` with ``argv`` in ``folder``.
 
-    ``path``: the child's $PATH. ``become``: of ``becoming``. None: nsenter(1) cannot give the program this
-    argv.
+    ``path``: the child's $PATH. ``become``: the result of ``becoming``. None: nsenter(1) cannot pass this
+    argv to the program.
     """
     if not note.words or not argv:
         return None
-    # It is called by its first argument, and searched as execvp(3) does.
+    # nsenter(1) executes the first word of argv, which execvp(3) searches: that has to find ``file``.
     if argv[0] != file and ("/" in argv[0] or not path or not _is_found(argv[0], path, file)):
         return None
     words: list[str] = []

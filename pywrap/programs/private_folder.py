@@ -22,7 +22,7 @@ def private_folder(places: Iterable[str]) -> str:
         try:
             os.mkdir(place, 0o700)
         except FileExistsError:
-            # Its type, owner and mode are checked below.
+            # The folder exists; its type, owner and mode are checked below.
             pass
         except OSError as err:
             failure = err

@@ -1,4 +1,4 @@
-"""Which files are Python interpreters, and what the command line of one says (python(1))."""
+"""Recognizes Python interpreters, and reads the command line of one (python(1))."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# These options take the rest of their word or the next one.
+# Options that take the rest of their word, or the next word, as their argument.
 WITH_ARGUMENT = "WX"
-# These end the options: what follows their argument belongs to the program.
+# Options after which no option follows: the words behind their argument belong to the program.
 LAST = "cm"
-# With one of these Python reads neither PYTHONPATH nor sitecustomize, and so not our start-up file.
+# Options with which Python ignores PYTHONPATH or sitecustomize, and so our start-up file.
 BLIND = "IES"
 
-# What is run.
+# The kinds of programs that an interpreter runs.
 CODE = "code"  # -c
 MODULE = "module"  # -m
 SCRIPT = "script"
@@ -28,9 +28,9 @@ STDIN = "stdin"  # nothing, or -
 class PythonCommand:
     """The command line of an interpreter, without its name.
 
-    ``options``: the words before what is run. ``letters``: the short options among them, each once. ``mode``:
-    what is run, CODE, MODULE, SCRIPT or STDIN. ``target``: the code, the module or the file; "" or "-" for
-    STDIN. ``arguments``: the program's own. ``written``: all words before those, as they are in the command.
+    ``options``: the words before the program. ``letters``: the short options among them, each once. ``mode``:
+    the kind of program: CODE, MODULE, SCRIPT or STDIN. ``target``: the code, the module or the file; "" or
+    "-" for STDIN. ``arguments``: the program's own. ``written``: all words before those, unchanged.
     """
 
     options: tuple[str, ...]
@@ -56,7 +56,7 @@ def parse(words: Sequence[str]) -> PythonCommand:
             mode = STDIN if word == "-" else SCRIPT
             return _command(words, at, letters, mode, word, at + 1)
         if word == "--":
-            # Ends the options; a script may follow.
+            # `--` ends the options; a script may follow.
             rest = words[at + 1 :]
             mode = SCRIPT if rest else STDIN
             return _command(words, at, letters, mode, "".join(rest[:1]), at + 1 + len(rest[:1]))
@@ -101,16 +101,16 @@ def is_python_name(file: str) -> bool:
 
 
 def is_too_old(file: str) -> bool:
-    """Does the name tell that ``file``, an interpreter, is none that the patches know?"""
+    """Whether the name of ``file``, an interpreter, shows that the patches do not support it."""
     name = os.path.basename(os.path.realpath(file))
     return name.startswith(("python2", "pypy")) or name in _OLD
 
 
 _OLD = {f"python3.{minor}" for minor in range(11)}
 
-# The bytes of a file that are looked at: Linux itself reads no more of a `#!` line (BINPRM_BUF_SIZE).
+# How many bytes of a file are read: Linux itself reads no more of a `#!` line (BINPRM_BUF_SIZE).
 _HEAD = 256
-# The results of ``interpreter_of`` by path: inode, time and size of the file, and what it is.
+# The results of ``interpreter_of`` by path: inode, time and size of the file, and the result for it.
 _interpreters: dict[str, tuple[tuple[int, int, int], tuple[str, ...] | None]] = {}
 _MOST = 256
 
@@ -129,7 +129,7 @@ def interpreter_of(file: str) -> tuple[str, ...] | None:
             return known[1]
         found = _interpreter_of(file)
     except OSError:
-        # The exec will fail as well, and report to the program what is wrong.
+        # exec will fail as well, and the program gets its error.
         return None
     if len(_interpreters) >= _MOST:
         _interpreters.clear()
@@ -145,7 +145,7 @@ def _interpreter_of(file: str) -> tuple[str, ...] | None:
         return () if is_python and head.startswith(b"\x7fELF") else None
     words = head.split(b"\n", 1)[0][2:].decode("utf-8", "surrogateescape").strip().split(None, 1)
     if words and os.path.basename(words[0]) == "env":
-        # `env -S`, and what it does to the environment, is env's: it is a child of its own then.
+        # env(1) with other options is not followed: it will execute the interpreter as a program of its own.
         inside = words[1].split() if len(words) > 1 else [""]
         words = [_on_path(inside[0]), *inside[1:]] if len(inside) == 1 else []
     if words and is_python_name(words[0]):

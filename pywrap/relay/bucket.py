@@ -10,7 +10,10 @@ _LEAST_BURST = 16 * 1024
 
 
 class Bucket:
-    """A token bucket that may be overdrawn: bytes are counted when they have passed."""
+    """A token bucket that may be overdrawn: bytes are counted when they have passed.
+
+    ``rate``: bytes per second.
+    """
 
     __slots__ = ("_burst", "_left", "_since", "rate")
 
@@ -21,7 +24,7 @@ class Bucket:
         self._since = monotonic()
 
     def take(self, count: int) -> None:
-        """Take ``count`` bytes, on credit if need be."""
+        """Count ``count`` bytes that have passed; more than there were in the bucket is a debt."""
         now = monotonic()
         self._left = min(self._burst, self._left + (now - self._since) * self.rate) - count
         self._since = now

@@ -1,8 +1,8 @@
 """Descriptors when they run short: some are kept for the refusals that say so.
 
 The kernel gives the lowest number that is free, so the number of a new descriptor tells how full
-the table is. Those just below the limit are a reserve: clients are accepted into it, and are told
-why they are not served; nothing else may stay there.
+the table is. The numbers just below the limit are a reserve: clients that get one of them are refused with
+a reply that says why; nothing else may keep such a number.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ RESERVE = 16
 
 
 def is_reserved(fd: int) -> bool:
-    """Is this descriptor one of the last that the process may have?"""
+    """Whether ``fd`` is one of the last descriptors below the limit of the process (RLIMIT_NOFILE)."""
     limit = getrlimit(RLIMIT_NOFILE)[0]
-    # -1 is no limit at all.
+    # RLIM_INFINITY is -1: no limit.
     return limit >= 0 and fd >= limit - min(RESERVE, limit // 4)
 
 
 def open_socket(family: int, kind: int) -> _socket.socket:
-    """A socket that never waits.
+    """A new socket of ``family`` and type ``kind`` (socket(2)), non-blocking and close-on-exec.
 
     Raises:
         OSError: of socket(2); EMFILE also when only the reserve is left.

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def acceptor(service: str) -> Callable[[], Context]:
-    """What makes a context for each client, with the key of ``service`` in the keytab (``$KRB5_KTNAME``).
+    """A function that makes the context for a client, with the key of ``service`` (``$KRB5_KTNAME``).
+
+    ``service``: a host-based service name in the keytab, such as ``socks@host``.
 
     Raises:
         ConfigError: python-gssapi is not installed, or there is no such key.
@@ -29,9 +31,9 @@ def acceptor(service: str) -> Callable[[], Context]:
 
 
 def initiator() -> Callable[[Proxy], Context]:
-    """What makes a context for a connection to a hop, with the user's ticket (``kinit``).
+    """A function that makes the context for a connection to a hop, with the user's ticket (``kinit``).
 
-    A ticket for the hop is asked for at the first ``step``, which takes as long as the KDC does.
+    The first ``step`` of the context asks the KDC for a ticket for the hop, and waits for the answer.
 
     Raises:
         ConfigError: python-gssapi is not installed.
@@ -83,7 +85,7 @@ class _Context:
 
     def step(self, token: bytes) -> bytes:
         try:
-            # The first step of an initiator has no token, which is another thing than an empty one.
+            # At the first step of an initiator there is no token: None, since b"" would be an empty token.
             first = not token and self._context.usage == "initiate"  # type: ignore[attr-defined]
             return self._context.step(None if first else token) or b""  # type: ignore[attr-defined]
         except self._error as err:

@@ -1,7 +1,7 @@
-"""Closing a connection such that the other end surely reads what was said last.
+"""Closing a connection such that the other end surely reads our last bytes (lingering_close of nginx).
 
 A close while there is unread input makes the kernel send a RST, and a RST makes the other
-end forget what it has not read yet: the reply that says why. So: end our direction, and
+end discard what it has not read yet: the reply that gives the reason. So: end our direction, and
 read until the client has ended its own.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pywrap.relay.loop import Loop
 
-# A client that goes on sending, or does not close, is cut off after this.
+# Seconds after which a client that goes on sending, or does not close, is cut off.
 PATIENCE = 2.0
 LIMIT = 1024 * 1024
 
@@ -40,7 +40,7 @@ class LingeringClose:
         self._timer = loop.after(PATIENCE, self.close)
 
     def start(self) -> None:
-        """Send the end of our bytes, and wait for that of the client's."""
+        """End our direction, and wait until the client has ended its own."""
         self._loop.watch(self._client.fileno(), IN, self._on_readable)
         try:
             self._client.shutdown(SHUT_WR)
@@ -48,11 +48,11 @@ class LingeringClose:
             self.close()
 
     def abort(self) -> None:
-        """Close it now."""
+        """Close the connection now: for the caller that cannot wait."""
         self.close()
 
     def close(self) -> None:
-        """Close it now, and call ``done``."""
+        """Close the connection now, and call ``done``."""
         self._loop.cancel(self._timer)
         self._loop.close(self._client)
         self._done()

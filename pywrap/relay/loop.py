@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from collections import deque
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 
 from pywrap.relay.timers import Timer, Timers
@@ -20,6 +19,7 @@ from pywrap.relay.timers import Timer, Timers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections import deque
     from collections.abc import Callable
     from typing import Protocol, TypeAlias
 
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
         """What descriptors and timers belong to: a session of a server."""
 
         def failed(self, err: Exception) -> None:
-            """One of its handlers has raised ``err``: report it, and end."""
+            """A handler of this owner has raised ``err``: report it, and end the owner's work."""
 
+else:
+    # Without what else ``collections`` defines, in a millisecond for which a confined program waits.
+    from _collections import deque
 
 IN = EPOLLIN
 OUT = EPOLLOUT
-# Reported whether asked for or not: EPOLLERR means that the connection is lost (a RST, a
-# time-out), EPOLLHUP that both directions have ended.
+# epoll_ctl(2) reports both whether they were asked for or not: EPOLLERR means that the connection is lost
+# (a RST, a time-out), EPOLLHUP that both directions have ended.
 ERR = EPOLLERR
 HUP = EPOLLHUP
 # The other end has ended its direction; what it sent before may be unread yet.
@@ -47,11 +50,12 @@ _BATCH = 256
 class Loop:
     """``failed`` is called with what a handler without an owner raises; without it, ``run()`` raises that.
 
-    ``owner`` is the owner of the handler that runs now.
+    ``owner`` is the owner of the handler that runs now; ``turns`` is how often the loop has been round.
     """
 
     def __init__(self, failed: Callable[[Exception], None] | None = None) -> None:
         self.owner: Owner | None = None
+        self.turns = 0
         self._failed = failed
         self._epoll = epoll()
         self._handlers: dict[int, tuple[Handler, Owner | None]] = {}
@@ -69,9 +73,10 @@ class Loop:
     # ------------------------------------------------------------ descriptors
 
     def watch(self, fd: int, events: int, handler: Handler, shared: bool = False) -> None:
-        """Call ``handler(events)`` for ``fd`` from now on; replaces what was said before.
+        """Call ``handler(events)`` for ``fd`` from now on, in the place of an earlier handler of ``fd``.
 
-        ``shared``: it belongs to no owner, whatever asks for it.
+        ``events``: ``IN``, ``OUT``… of epoll_ctl(2). ``shared``: the registration belongs to no owner;
+        without it, it belongs to the owner of the handler that runs now.
         """
         known = self._events.get(fd)
         if known is None:
@@ -82,7 +87,7 @@ class Loop:
         self._handlers[fd] = handler, None if shared else self.owner
 
     def unwatch(self, fd: int) -> None:
-        """Call nothing for ``fd`` any more; it may not be watched."""
+        """Call no handler for ``fd`` any more. Does nothing when ``fd`` has none."""
         if self._handlers.pop(fd, None):
             del self._events[fd]
             self._epoll.unregister(fd)
@@ -109,11 +114,14 @@ class Loop:
         return self._timers.add(delay, call, None if shared else self.owner)
 
     def cancel(self, timer: Timer) -> None:
-        """Never call ``timer``, which may have run."""
+        """Never call ``timer``. Does nothing when it has run."""
         self._timers.cancel(timer)
 
     def call(self, function: Callable[[], None], owner: Owner | None = None) -> None:
-        """Let the loop call ``function``; from any thread. Nothing happens once it is closed."""
+        """Let the loop call ``function``, which then belongs to ``owner``. May be called from any thread.
+
+        Does nothing once the loop is closed.
+        """
         self._calls.append((function, owner))
         self._ring()
 
@@ -155,8 +163,12 @@ class Loop:
             self.turn(self._timers.wait())
 
     def turn(self, wait: float | None) -> int:
-        """Handle what is ready, after waiting for it this long (None: for ever); return how much was."""
+        """Wait up to ``wait`` seconds (None: without limit), then handle what is ready.
+
+        Return how many descriptors were ready.
+        """
         handlers = self._handlers
+        self.turns += 1
         batch = self._epoll.poll(wait, _BATCH)
         for fd, events in batch:
             watched = handlers.get(fd)
@@ -194,5 +206,6 @@ class Loop:
             try:
                 self._closing.pop().close()
             except OSError:
-                # close() passes on ECONNRESET of what was not sent yet. It is closed.
+                # close() reports ECONNRESET when unsent bytes were lost. The descriptor is closed all the
+                # same.
                 pass

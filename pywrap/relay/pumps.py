@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         held: int
 
         def move(self, source: socket, sink: socket) -> int:
-            """Take what ``source`` has, up to a limit, and give it to ``sink``; 0 at the end.
+            """Move bytes from ``source`` to ``sink``, up to a limit; return how many came, 0 at the end.
 
             Raises:
                 BlockingIOError: ``source`` has nothing now.
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 # A read that fills it makes a direction count as bulk.
 BUFFER = 64 * 1024
 
-# The most that an unprivileged process may ask for (/proc/sys/fs/pipe-max-size), and the
-# most of them within what it may have in all (pipe-user-pages-soft), with some left for
-# the other programs of the same user. Beyond that, directions go on in pieces.
+# ``PIPE``: the largest pipe in bytes that an unprivileged process may ask for (/proc/sys/fs/pipe-max-size).
+# ``PIPES``: how many of these fit into the pipe memory of a user (pipe-user-pages-soft, pipe(7)), with some
+# left for the user's other programs. Directions beyond that number go on with ``CopyPump``.
 PIPE = 1024 * 1024
 PIPES = 48
 
-# Pipes that nothing went through for this long are given back.
+# Seconds after which a pipe that no bytes went through is given back.
 IDLE = 1.0
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -100,13 +100,17 @@ class CopyPump:
             except OSError as err:
                 raise SinkLost from err
             if sent < count:
-                # The buffer is the next one's; only this has to be remembered.
+                # The next direction uses the buffer, so what the sink has not taken is copied out of it.
                 self._pending = bytes(buffer[sent:count])
                 self.held = count - sent
         return count
 
     def flush(self, sink: socket) -> None:
-        """Send what is held, as far as the sink takes it."""
+        """Send the held bytes, as far as the sink takes them.
+
+        Raises:
+            SinkLost: the connection of the sink is broken.
+        """
         try:
             sent = sink.send(self._pending)
         except BlockingIOError:
@@ -144,7 +148,8 @@ class SplicePump:
         try:
             count = os.splice(source.fileno(), self._write, PIPE, flags=_FLAGS)
         except BlockingIOError:
-            # Of the source: the pipe is empty whenever we come here.
+            # The source has nothing. It cannot be the pipe that is full: ``move`` is called while it is
+            # empty.
             raise
         except OSError as err:
             raise SourceLost from err
@@ -154,7 +159,11 @@ class SplicePump:
         return count
 
     def flush(self, sink: socket) -> None:
-        """Send what is in the pipe, as far as the sink takes it."""
+        """Send the bytes in the pipe, as far as the sink takes them.
+
+        Raises:
+            SinkLost: the connection of the sink is broken.
+        """
         self.idle = False
         read, out = self._read, sink.fileno()
         try:
@@ -181,7 +190,7 @@ class Pipes:
         self._failing = False
 
     def lend(self, give_back: Callable[[], None]) -> SplicePump | None:
-        """A pipe, or None when there is none; ``give_back`` is called when it has been idle."""
+        """A pipe, or None when no more may be made; ``give_back`` is called when it has been idle."""
         if self._free:
             pipe = self._free.pop()
         elif len(self._lent) >= PIPES or self._failing:
@@ -190,8 +199,8 @@ class Pipes:
             try:
                 pipe = SplicePump()
             except OSError:
-                # No descriptors, or the user's share of pipe memory is used up. Pieces do as
-                # well; ask again when a pipe came back.
+                # No descriptors, or the user's share of pipe memory is used up. ``CopyPump`` does as well;
+                # try again when a pipe has come back.
                 self._failing = True
                 self._loop.after(IDLE, self._try_again, shared=True)
                 return None

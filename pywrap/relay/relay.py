@@ -17,8 +17,8 @@ from _socket import (
     TCP_NODELAY,
 )
 
-from pywrap.relay.loop import ERR, IN, OUT
-from pywrap.relay.pumps import BUFFER, CopyPump, SinkLost, SourceLost, SplicePump
+from pywrap.relay.loop import ERR, HUP, IN, OUT
+from pywrap.relay.pumps import BUFFER, PIPE, CopyPump, SinkLost, SourceLost, SplicePump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,28 +30,32 @@ if TYPE_CHECKING:
     from pywrap.relay.pumps import Pipes, Pump
     from pywrap.relay.timers import Timer
 
-# Bytes, of a tunnel with a rate.
+# Bytes that a tunnel with a rate moves at a time, at least.
 _LEAST_PIECE = 1024
+
+# A tunnel with a rate moves the bytes of an eighth of a second at a time, so that a slow one moves steadily.
+_PIECES_A_SECOND = 8
 
 _RESET = struct.pack("ii", 1, 0)
 
 
 def prepare(sock: socket) -> None:
-    """What both legs of a tunnel need; an accepted socket has it from its listener."""
+    """Set the options that both legs of a tunnel need; an accepted socket inherits its listener's."""
     # The ends decide what belongs into one segment. With Nagle's algorithm in between,
     # a client that pipelines waits for one more round trip.
     sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    # Without it, a tunnel between ends that vanished stays for ever.
+    # Without keep-alive probes, a tunnel would stay for ever when both ends have vanished without a FIN.
     sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
-    # Urgent data loses its mark, but no byte: recv() leaves the urgent one out otherwise.
+    # recv() leaves out the byte of urgent data (tcp(7)) without this option. With it the byte is passed on
+    # like any other, without its mark.
     sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
 
 
 def reset(sock: socket) -> None:
-    """Make the close of ``sock`` a RST: what it got is not all there was."""
+    """Make the close of ``sock`` a RST, which tells the other end that bytes are missing (SO_LINGER 0)."""
     through: Callable[[], None] | None = getattr(sock, "reset", None)
     if through is not None:
-        # ``wrapped.Near``: the connection is another socket.
+        # ``wrapped.Near`` has a reset() of its own, since the connection is another socket.
         through()
         return
     try:
@@ -64,9 +68,9 @@ def reset(sock: socket) -> None:
 class Relay:
     """Carries bytes between ``client`` and ``target`` until both directions have ended.
 
-    Both sockets belong to it. ``done(up, down)`` is called once, with the bytes that were
-    taken from the client and from the target; ``complete`` says then whether both directions have ended by
-    themselves. ``throttles`` (up, down) say how fast it may be.
+    Both sockets belong to it. ``buffer`` is shared by all relays of the loop. ``done(up, down)`` is called
+    once, with how many bytes were taken from the client and from the target; from then on ``complete`` says
+    whether both directions have ended by themselves. ``throttles`` (up, down): the rates, None for no limit.
     """
 
     __slots__ = ("_done", "_down", "_up", "buffer", "complete", "loop", "over", "pipes")
@@ -90,14 +94,13 @@ class Relay:
         self._down = Direction(self, target, client)
         self._up.back, self._down.back = self._down, self._up
         if throttles is not None:
-            # An eighth of a second at a time, so that a slow tunnel is no jerky one.
-            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // 8))]
+            self.buffer = buffer[: max(_LEAST_PIECE, min(len(buffer), throttles[0].rate // _PIECES_A_SECOND))]
             self._up.throttle(throttles[0])
             self._down.throttle(throttles[1])
 
     @property
     def moved(self) -> int:
-        """Bytes that were taken from either end."""
+        """How many bytes were taken from both ends together; 0 once the relay has ended."""
         return 0 if self.over else self._up.carried + self._down.carried
 
     @property
@@ -106,7 +109,7 @@ class Relay:
         return self.over or self._up.is_done
 
     def start(self, early: bytes) -> None:
-        """Begin, with what the client sent before there was a tunnel."""
+        """Begin; ``early``: bytes that the client sent before there was a tunnel, which come first."""
         self._down.want()
         if early:
             self._up.prepend(early)
@@ -130,7 +133,7 @@ class Relay:
             self.close(complete=False)
 
     def close(self, complete: bool = True) -> None:
-        """Close both connections, and report the bytes; ``complete``: whether both ends had closed theirs."""
+        """Close both connections, and call ``done``; ``complete``: both ends had ended their direction."""
         self.over = True
         up, down = self._up, self._down
         for direction in (up, down):
@@ -138,18 +141,24 @@ class Relay:
             self.loop.close(direction.source)
         self.complete = complete
         self._done(up.carried, down.carried)
-        # They refer to each other, and a busy server would wait long for the collector.
+        # The two directions refer to each other: without this they would stay until the garbage collector
+        # runs.
         del up.back, down.back, self._up, self._down, self._done
 
 
 class Brake:
-    """What a direction's bytes are counted in, and the timer until which it takes none."""
+    """The bucket that counts the bytes of a direction, and the timer until which the direction takes none."""
 
     __slots__ = ("bucket", "timer")
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.timer: Timer | None = None
+
+    @property
+    def may_fill_pipe(self) -> bool:
+        """Whether what a pipe holds is no more than a piece of what may pass in a second."""
+        return self.bucket.rate // _PIECES_A_SECOND >= PIPE
 
 
 class Direction:
@@ -180,24 +189,24 @@ class Direction:
         return self._shut
 
     def throttle(self, bucket: Bucket) -> None:
-        """Be no faster than ``bucket`` says, which others may share."""
+        """Be no faster than the rate of ``bucket``, which other directions may share."""
         self._pump = CopyPump(self.relay.buffer)
         self._brake = Brake(bucket)
 
     def stop(self) -> None:
-        """It is over."""
+        """Give back the pipe and cancel the timer: the relay has ended."""
         self.give_back()
         if self._brake is not None and self._brake.timer is not None:
             self.relay.loop.cancel(self._brake.timer)
             self._brake.timer = None
 
     def prepend(self, data: bytes) -> None:
-        """Send ``data`` first, which came before the relay was made."""
+        """Send ``data``, which came before the relay was made, before all else."""
         self._pump = CopyPump(self.relay.buffer, data)
         self.carried = len(data)
 
     def on_events(self, events: int) -> None:
-        """What epoll says about the source, which is also the sink of the way back."""
+        """Handle ``events`` of epoll for the source, which is also the sink of the other direction."""
         if events & ERR:
             self.relay.lost(self)
             return
@@ -205,15 +214,23 @@ class Direction:
             self.back.run()
         if events & IN and not self.relay.over:
             self.run()
+        if events & HUP and not self._events and not self.relay.over:
+            # Of a socket pair (``wrapped``) whose other end is closed. It cannot be declined, and nothing
+            # more comes: what is in the socket is read when the sink takes it.
+            self.relay.loop.unwatch(self.source.fileno())
 
     def run(self) -> None:
-        """Move what can be moved now, within reason: the others wait."""
+        """Move what can be moved now, up to a limit: other connections wait for this thread."""
         pump = self._pump
         try:
             if pump.held:
                 pump.flush(self.sink)
             elif not self._ended and (self._brake is None or self._brake.timer is None):
-                if self._bulk and type(pump) is CopyPump:
+                if (
+                    self._bulk
+                    and type(pump) is CopyPump
+                    and (self._brake is None or self._brake.may_fill_pipe)
+                ):
                     pump = self._speed_up()
                 count = pump.move(self.source, self.sink)
                 self.carried += count
@@ -237,12 +254,12 @@ class Direction:
 
     def _end(self) -> None:
         if getattr(self.source, "failure", ""):
-            # Of a ``wrapped.Near``, whose connection is broken.
+            # The source is a ``wrapped.Near``, and the connection behind it is broken.
             raise SourceLost
         self._ended = True
 
     def run_out(self) -> None:
-        """Move what is left of a broken connection, as far as the sink takes it at once."""
+        """Move the bytes left in a broken connection, as far as the sink takes them without waiting."""
         pump = self._pump
         try:
             if pump.held:
@@ -255,7 +272,7 @@ class Direction:
             pass
 
     def want(self) -> None:
-        """Ask epoll for what can be used of the source now."""
+        """Register the source with epoll for the events that can be used now."""
         events = 0
         if not self._ended and not self._pump.held and (self._brake is None or self._brake.timer is None):
             events = IN
@@ -271,7 +288,7 @@ class Direction:
     def _shut_sink(self) -> None:
         self._shut = True
         if self.back._shut:
-            # The close that follows says it as well.
+            # The close that follows ends the direction as well.
             return
         try:
             self.sink.shutdown(SHUT_WR)
@@ -289,21 +306,21 @@ class Direction:
     def _release(self) -> None:
         assert self._brake is not None
         self._brake.timer = None
-        # Others may have used up what there was.
+        # Other directions that share the bucket may have emptied it meanwhile.
         self._slow_down(self._brake, 0)
         self.want()
 
     # ------------------------------------------------------------ bulk
 
     def _speed_up(self) -> Pump:
-        """Change from pieces to a pipe. Nothing is held, so nothing can be overtaken."""
+        """Change from ``CopyPump`` to a ``SplicePump``. No bytes are held, so none can be overtaken."""
         pipe = self.relay.pipes.lend(self.give_back)
         if pipe is not None:
             self._pump = pipe
         return self._pump
 
     def give_back(self) -> None:
-        """Change from the pipe to pieces."""
+        """Change from the ``SplicePump`` back to a ``CopyPump``."""
         if type(self._pump) is SplicePump:
             self.relay.pipes.take_back(self._pump)
             self._pump = CopyPump(self.relay.buffer)

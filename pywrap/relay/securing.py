@@ -1,4 +1,4 @@
-"""What a driver does for a dialogue with proxies besides sending and receiving: TLS, GSSAPI, wrapping."""
+"""Takes the steps of a dialogue (``Aside``) that are neither sending nor receiving: TLS, GSSAPI, wrapping."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Securing:
-    """For connections through ``hops``, whose files are read now, on ``loop``.
+    """Wraps connections to ``hops`` on ``loop``; the files of certificates that they name are read now.
 
-    ``living``: see ``Wrapped``.
+    ``living``: the set of all ``Wrapped`` that have not ended, to which new ones are added.
 
     Raises:
         ConfigError: a file of certificates cannot be read, or python-gssapi is not installed.
@@ -35,7 +35,7 @@ class Securing:
         self._living: set[Wrapped] = set() if living is None else living
         self._contexts: dict[Proxy, SSLContext] = {}
         self._initiate: Callable[[Proxy], Context] | None = None
-        # Imported with the first hop of the kind, as they bring OpenSSL and libkrb5 along.
+        # Imported for the first hop that needs them: they load OpenSSL and libkrb5.
         for hop in hops:
             if hop.tls is not None:
                 from pywrap.relay.tls import client_context
@@ -47,7 +47,7 @@ class Securing:
                 self._initiate = initiator()
 
     def close(self, patience: float) -> None:
-        """Let wrapped connections that have ended say the rest, in ``patience`` seconds; end all by a RST."""
+        """Let connections that are ending send their last bytes for ``patience`` seconds; then reset all."""
         deadline = monotonic() + patience
         self._loop.turn(0)
         while (left := deadline - monotonic()) > 0 and any(each.is_ending for each in self._living):
@@ -56,7 +56,9 @@ class Securing:
             wrapped.abort()
 
     def take(self, step: Aside, sock: socket) -> socket:
-        """Do ``step`` on the connection ``sock``; return the socket to go on with, which has it.
+        """Do ``step`` (``Wrap`` or ``Secure``) on ``sock``; return the socket to go on with.
+
+        The returned one owns the connection, and has its plain bytes.
 
         Raises:
             SocksError: it cannot be done.
@@ -70,7 +72,7 @@ class Securing:
         raise AssertionError("a context is made by ``establish``, in a thread")
 
     def establish(self, step: Establish) -> None:
-        """Make the context. It waits for the KDC, so it is not for the thread of the loop.
+        """Make the context and token of ``step``. Waits for the KDC, so the loop's thread must not call it.
 
         Raises:
             AuthenticationFailed: there is no ticket for the hop.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+# The part of ``heapq`` in C; its part in Python would be imported for nothing.
+from _heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Timer:
-    """What to call, None once that has happened or was cancelled; and what it is for."""
+    """``call``: the function to call, None once it was called or cancelled. ``owner``: see ``Timers.add``."""
 
     __slots__ = ("call", "owner")
 
@@ -22,7 +23,7 @@ class Timer:
         self.owner = owner
 
     def take(self) -> tuple[Callable[[], None], Any]:
-        """What to call now, and for what; once."""
+        """The function to call now, and its owner. The timer is then done."""
         call, owner = self.call, self.owner
         assert call is not None
         self.call = self.owner = None
@@ -30,12 +31,12 @@ class Timer:
 
 
 class Timers:
-    """What is to be called at a moment of the monotonic clock, in order."""
+    """Functions to call at moments of the monotonic clock, in the order of these moments."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._cancelled = 0
-        # Orders timers of the same moment, which the heap would compare.
+        # Orders timers of the same moment; the heap would otherwise compare the timers, which have no order.
         self._number = count()
 
     def add(self, delay: float, call: Callable[[], None], owner: Any = None) -> Timer:
@@ -45,20 +46,20 @@ class Timers:
         return timer
 
     def cancel(self, timer: Timer) -> None:
-        """May be called for a timer that has run."""
+        """Never call ``timer``. Does nothing when it has run."""
         if timer.call is None:
             return
         timer.call = timer.owner = None
         self._cancelled += 1
         # Thousands of connections a second, each with a timer of half a minute, would
-        # otherwise keep a hundred thousand dead ones.
+        # otherwise keep a hundred thousand cancelled timers in the heap.
         if self._cancelled > 100 and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].call is not None]
             heapify(self._heap)
             self._cancelled = 0
 
     def cancel_all(self, owner: Any) -> None:
-        """Cancel what was added with ``owner``."""
+        """Cancel all timers that were added with ``owner``."""
         for _, _, timer in [entry for entry in self._heap if entry[2].owner is owner]:
             self.cancel(timer)
 
@@ -69,7 +70,7 @@ class Timers:
         return max(0.0, self._heap[0][0] - monotonic())
 
     def due(self) -> Iterator[Timer]:
-        """The timers whose time has come, each to be taken at once."""
+        """The timers that are due, one by one; the caller calls ``take`` before it asks for the next."""
         if not self._heap:
             return
         now = monotonic()

@@ -1,4 +1,4 @@
-"""TLS around a connection: both ends of what URLs call socks5+tls. SOCKS inside is what it is without."""
+"""TLS around a connection: both ends of ``socks5+tls`` in URLs. The SOCKS inside is the usual one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.config.settings import Proxy
 
+# The type of the record that a client begins with (RFC 8446 section 5.1).
+_HANDSHAKE = 22
+
 
 def server_context(certificate: str, key: str, clients: str = "") -> ssl.SSLContext:
-    """A context with a certificate and its key; with ``clients``, only for those that have one of that CA.
+    """The context of a server.
+
+    ``certificate``, ``key``: paths of PEM files. ``clients``: the path of the certificates of a CA; only
+    clients with a certificate of that CA are accepted. "" accepts all.
 
     Raises:
-        ConfigError: a file cannot be read, or is none.
+        ConfigError: a file cannot be read, or is not what it should be.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
@@ -32,10 +38,10 @@ def server_context(certificate: str, key: str, clients: str = "") -> ssl.SSLCont
 
 
 def client_context(hop: Proxy) -> ssl.SSLContext:
-    """A context that verifies the certificate of ``hop`` as its ``tls`` says.
+    """The context of a client that verifies the certificate of ``hop`` as its ``tls`` says.
 
     Raises:
-        ConfigError: a file cannot be read, or is none.
+        ConfigError: a file cannot be read, or is not what it should be.
     """
     tls = hop.tls
     assert tls is not None
@@ -43,7 +49,7 @@ def client_context(hop: Proxy) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca or None)
         if tls.pin and not tls.ca:
-            # The user knows this one certificate, and no authority. ``Tls`` compares it.
+            # The user gave the fingerprint of one certificate, and no CA: ``Tls`` compares it.
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if tls.certificate:
@@ -57,7 +63,10 @@ def client_context(hop: Proxy) -> ssl.SSLContext:
 
 
 class Tls:
-    """The codec of one connection (``wrapped.Codec``): the server's end, or that of a client of ``hop``."""
+    """The codec of one connection (it implements ``wrapped.Codec``).
+
+    ``hop``: the proxy that this end is a client of; None for the server's end.
+    """
 
     def __init__(self, context: ssl.SSLContext, hop: Proxy | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -67,7 +76,7 @@ class Tls:
         self._object = context.wrap_bio(self._incoming, self._outgoing, tls is None, name)
         self._early = b""
         self.ended = False
-        self._is_ready = False
+        self._is_ready = self._has_begun = False
         if tls is not None:
             try:
                 self._object.do_handshake()
@@ -76,13 +85,16 @@ class Tls:
                 pass
 
     def decode(self, data: bytes) -> bytes:
-        """The plain bytes of ``data``, which came by the network.
-
-        B"" at the end, and while there are none.
+        """The plain bytes of ``data``, which came by the network; b"" at the end, and while there are none.
 
         Raises:
-            ProtocolError: it is no TLS, or the certificate is not accepted.
+            ProtocolError: ``data`` is no TLS, or the certificate is not accepted.
         """
+        if not self._has_begun and self._tls is None and data[0] != _HANDSHAKE:
+            # Said at once: OpenSSL waits for five bytes, and a client of SOCKS sends three.
+            guess = " (probably SOCKS without TLS)" if data[0] in (4, 5) else ""
+            raise ProtocolError(f"TLS: a client without it, whose first byte is {data[0]:#04x}{guess}")
+        self._has_begun = True
         self._incoming.write(data)
         plain = []
         try:
@@ -110,23 +122,23 @@ class Tls:
         return b"".join(plain)
 
     def _compare(self) -> None:
-        """Before anything is said, see that the certificate is the one that the user knows."""
+        """Compare the certificate with the fingerprint that the user gave, before any plain byte is sent."""
         if self._tls is not None and self._tls.pin:
             found = sha256(self._object.getpeercert(True) or b"").hexdigest()
             if found != self._tls.pin:
                 raise ProtocolError(f"TLS: another certificate than the pinned one: {found}")
 
     def encode(self, data: bytes) -> bytes:
-        """What to send for the plain bytes ``data``."""
+        """The bytes to send for the plain bytes ``data``; b"" while the handshake is not complete."""
         if self._is_ready:
             self._object.write(data)
         else:
-            # Of a client. The server is silent before the client's greeting.
+            # Only a client's end comes here: a server sends nothing before it has read the client's greeting.
             self._early += data
         return self._outgoing.read()
 
     def finish(self) -> bytes:
-        """What to send at the end: the close_notify alert (RFC 8446, section 6.1)."""
+        """The bytes to send at the end: the close_notify alert (RFC 8446, section 6.1)."""
         try:
             self._object.unwrap()
         except ssl.SSLError:
@@ -135,5 +147,5 @@ class Tls:
         return self._outgoing.read()
 
     def take_output(self) -> bytes:
-        """What is to be sent without anything to say, as messages of the handshake."""
+        """The bytes that TLS itself has to send now, such as messages of the handshake."""
         return self._outgoing.read()

@@ -1,8 +1,8 @@
 """A connection whose bytes are wrapped: in TLS, or in GSSAPI messages; to a client, or to a proxy.
 
-Everything above it has one end of a socket pair, and speaks plainly; what is between the other end and the
-connection's own socket is carried here, through a codec. It costs two descriptors and two copies, for wrapped
-connections alone.
+The session that uses the connection has one end (``Near``) of a socket pair, with plain bytes. This module
+carries the bytes between the other end of the pair and the connection's own socket, through a codec. That
+costs two descriptors and two copies, for wrapped connections alone.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
     from pywrap.relay.loop import Loop
 
     class Codec(Protocol):
-        """Bytes of the wire to plain ones and back; what is incomplete it keeps."""
+        """Turns bytes of the network into plain ones and back; it keeps what is incomplete."""
 
-        ended: bool  # the other end has said that nothing more comes
+        ended: bool  # the other end has announced the end of its bytes
 
         def decode(self, data: bytes) -> bytes:
-            """What has come from the other end, plainly.
+            """The plain bytes of ``data``, which came from the other end.
 
             Raises:
-                SocksError: it is not what it should be.
+                SocksError: ``data`` is broken, or not as protected as was agreed on.
             """
 
         def encode(self, data: bytes) -> bytes: ...
         def finish(self) -> bytes:
-            """What says that nothing more comes."""
+            """The bytes that announce the end of ours; b"" where the protocol has none."""
 
         def take_output(self) -> bytes:
-            """What the codec itself has to say to the other end."""
+            """The bytes that the codec itself has to send now, such as messages of a handshake."""
 
 
 _PIECE = 64 * 1024
 
-# Pieces that are read of a connection that is broken.
+# How many pieces of a broken connection are read, at the most.
 _LAST_PIECES = 16
 
-# Seconds for the other end to take the rest, once the session has ended.
+# Seconds for the other end to take the last bytes, once the session has ended.
 _PATIENCE = 30.0
 
-# And then to end its direction.
+# Seconds for the other end to end its direction after that.
 _LINGER = 5.0
 
 
 class Near(socket):
-    """The plain end of a wrapped connection, for which ``reset`` and a reset reach through to the wire."""
+    """The plain end of a wrapped connection. A reset of either is passed on to the other."""
 
     __slots__ = ("wrapped",)
 
@@ -62,20 +62,20 @@ class Near(socket):
 
     @property
     def failure(self) -> str:
-        """Why the connection on the wire has ended, where that was no proper end; or ""."""
+        """Why the wrapped connection broke; "" where it has not, or has ended properly."""
         return self.wrapped.failure
 
     def reset(self) -> None:
-        """End the connection on the wire with a RST, after what was said."""
+        """End the wrapped connection with a RST, after the bytes that were written here."""
         self.wrapped.abort()
 
 
 class Wrapped:
     """Carries bytes between ``outer``, the connection, and ``near``, which the session has in its place.
 
-    ``early`` has come on the connection already. ``lost(words)`` is called when it is broken, or what comes
-    on it; ``failure`` has the words as well. ``living`` are all that have not ended, which may be a little
-    after their session.
+    ``early``: bytes that have come on the connection already. ``lost(words)`` is called when the connection
+    is broken, or the bytes on it are; ``failure`` has the words as well. ``living``: the set of all that have
+    not ended, which may be a little after their session.
     """
 
     __slots__ = (
@@ -108,18 +108,18 @@ class Wrapped:
         self._inward_ended = self._outward_ended = self._outward_shut = False
         self._far_ended = self._over = False
         living.add(self)
-        # Later: what is wrong in the first bytes must not end what is being made here.
+        # Not now: an error in the first bytes would end this object before its caller has it.
         loop.call(lambda: self._begin(early), loop.owner)
 
     @property
     def is_ending(self) -> bool:
-        """Whether its session has ended, and the rest of what that has said is on its way."""
+        """Whether the session has ended, and its last bytes are not sent yet."""
         return self._outward_ended and not self._over
 
     def _begin(self, early: bytes) -> None:
         if self._over:
             return
-        # A client of TLS speaks first.
+        # A TLS client sends the first message.
         self._outward += self._codec.take_output()
         self._flush_outward()
         if early:
@@ -127,14 +127,14 @@ class Wrapped:
         self._want()
 
     def abort(self) -> None:
-        """End it with a RST, after what the session has said: what was sent is not all there was."""
+        """End the connection with a RST, after the bytes that the session has written."""
         if self._over:
             return
         try:
             while not self._outward_ended and (data := self._far.recv(_PIECE)):
                 self._outward += self._codec.encode(data)
         except OSError:
-            # BlockingIOError: that was all.
+            # BlockingIOError: all bytes of the session are read. Other errors: it has broken its end.
             pass
         if self._outward:
             try:
@@ -147,7 +147,8 @@ class Wrapped:
     def _on_outer(self, events: int) -> None:
         try:
             if events & ERR:
-                # Reported whether asked for or not, so it must not wait until the session has read.
+                # epoll reports EPOLLERR again and again, so it is handled before the session has read its
+                # bytes.
                 error = self._outer.getsockopt(SOL_SOCKET, SO_ERROR)
                 self._read_rest()
                 raise OSError(error, "the connection is lost")
@@ -167,7 +168,7 @@ class Wrapped:
         self._want()
 
     def _read_rest(self) -> None:
-        """What came before the reset, such as the alert that says why."""
+        """Read the bytes that came before the reset, such as a TLS alert with the reason."""
         try:
             for _ in range(_LAST_PIECES):
                 data = b"" if self._over or self._inward_ended else self._outer.recv(_PIECE)
@@ -175,7 +176,7 @@ class Wrapped:
                     return
                 self._decode(data)
         except OSError:
-            # It is broken, which the caller reports.
+            # The connection is broken, which the caller reports.
             return
 
     def _on_far(self, events: int) -> None:
@@ -192,16 +193,16 @@ class Wrapped:
         except BlockingIOError:
             pass
         except OSError:
-            # The session has ended, and something that came was not read: a RST.
+            # The session has ended without reading all that came, so the other end gets a RST.
             reset(self._outer)
             self._close()
         self._want()
 
     def _take_rest(self) -> None:
-        """The session has ended. What it has said is sent, within reason.
+        """Send the last bytes of the session, which has ended; for ``_PATIENCE`` seconds at the most.
 
-        Then it is waited for the other end to end its direction, and what comes is thrown away: a close with
-        something unread, such as a close_notify, would be a RST, and take along what has not arrived.
+        Then wait for the other end to end its direction, and discard what comes: a close with unread bytes,
+        such as a close_notify, would be a RST, and the other end would discard bytes that it has not read.
         """
         if self._far_ended:
             return
@@ -216,7 +217,8 @@ class Wrapped:
 
     def _decode(self, data: bytes) -> None:
         if not data and isinstance(self._outer, Near) and self._outer.failure:
-            # Of a connection that is wrapped twice: it has not ended, it was broken.
+            # ``outer`` is the ``Near`` of another wrapping, and the connection behind it broke: not a proper
+            # end.
             self._fail(self._outer.failure)
             return
         try:
@@ -249,7 +251,8 @@ class Wrapped:
                 return
         if self._outward_ended and not self._outward:
             if not self._outward_shut:
-                # Once: a second one is ENOTCONN when the other end has ended its direction meanwhile.
+                # Only once: a second shutdown() fails with ENOTCONN when the other end has ended its
+                # direction.
                 self._outward_shut = True
                 self._outer.shutdown(SHUT_WR)
                 if self._far_ended:
@@ -288,7 +291,7 @@ class Wrapped:
                 and self._inward_ended
                 and self._outward_ended
             ):
-                # EPOLLHUP cannot be declined.
+                # EPOLLHUP is reported even when no event is asked for, again and again.
                 self._loop.unwatch(sock.fileno())
             else:
                 self._loop.watch(sock.fileno(), events, handler)

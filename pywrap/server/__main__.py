@@ -12,17 +12,19 @@ from pywrap.frozen import replace
 from pywrap.server import systemd, workers
 from pywrap.server.command_line import help_text, parse
 from pywrap.server.counters import Counters, Page
-from pywrap.server.log import Log
 from pywrap.server.option_table import DEFAULT_FILE, DEFAULT_LISTEN
 from pywrap.server.option_values import UsageError, is_loopback
 from pywrap.server.server import Server, fast_open_is_allowed
+from pywrap.server.stderr_log import Log
 from pywrap.server.upstream import Upstream
 from pywrap.server.users import add_user, read_users
 from pywrap.socks.serve import Gssapi
+from pywrap.socks.wire import Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Sequence
     from ssl import SSLContext
 
     from pywrap.server.chosen_options import Options
@@ -44,10 +46,10 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Do what the arguments say; return the exit status.
+    """Run the program with the arguments ``argv``; return the exit status.
 
     Raises:
-        ConfigError: it cannot start.
+        ConfigError: the server cannot start.
     """
     options = parse(argv, DEFAULT_FILE)
     if options.show:
@@ -68,20 +70,27 @@ def run(argv: list[str]) -> int:
     sockets = systemd.inherited_sockets()
     if options.workers > 1:
         default = () if sockets or options.listen_tls else (DEFAULT_LISTEN,)
+        log = Log(options.verbosity, options.log_format == "json")
+        handed_over = [_address_of(sock) for sock in sockets]
         return workers.supervise(
             options.workers,
             (options.listen or default, options.listen_tls),
             lambda listen, number: Program(
                 argv, replace(options, listen=listen[0], listen_tls=listen[1]), users, sockets, number
             ).serve(),
-            Log(options.verbosity, options.log_format == "json"),
+            log,
+            lambda plain, tls: _tell_listening([*handed_over, *plain], tls, options, users, log),
         )
     Program(argv, options, users, sockets).serve()
     return 0
 
 
 class Program:
-    """A server, its log and its counters. ``worker`` is its number among several, -1 when it is alone."""
+    """A server, its log and its counters.
+
+    ``users``: by name, the password or its hash; None serves all clients. ``sockets``: listen already.
+    ``worker``: the number of this process among several, -1 when it is the only one.
+    """
 
     def __init__(
         self,
@@ -103,7 +112,7 @@ class Program:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            ConfigError: it cannot start.
+            ConfigError: the server cannot start.
         """
         options, log = self._options, self._log
         default = () if self._sockets or options.listen_tls else (DEFAULT_LISTEN,)
@@ -139,7 +148,9 @@ class Program:
                     log.note(f"counters for Prometheus on http://{host}:{page.port}/metrics")
             self._handle_signals()
             if self._worker < 0:
-                self._tell_listening()
+                tls = server.tls_addresses
+                plain = [address for address in server.addresses if address not in tls]
+                _tell_listening(plain, tls, options, self._users, log)
                 systemd.notify("READY=1", f"STATUS={counted(len(server.addresses), 'listener')}")
             try:
                 server.run()
@@ -152,26 +163,17 @@ class Program:
 
     def _handle_signals(self) -> None:
         server = self._server
-        # In the loop, and not wherever a signal happens to arrive.
+        # Run by the loop, and not at the place where a signal happens to interrupt the program.
         signal.signal(signal.SIGTERM, lambda *_: server.call(self._drain))
         signal.signal(signal.SIGINT, lambda *_: server.stop())
         signal.signal(signal.SIGHUP, lambda *_: server.call(self._reload))
         signal.signal(signal.SIGUSR1, lambda *_: server.call(self._tell_connections))
 
-    def _tell_listening(self) -> None:
-        options, log = self._options, self._log
-        if options.fast_open and not fast_open_is_allowed():
-            log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
-        for address in self._server.addresses:
-            if self._users is None and not options.gssapi and not is_loopback(address.host):
-                log.warning(f"{address} serves everyone who can reach it: no --users")
-            log.listening(address)
-
     # ------------------------------------------------------------ signals
 
     def _drain(self) -> None:
         if not self._options.drain or self._server.is_draining:
-            # A second SIGTERM is no patience.
+            # A second SIGTERM: do not wait for the connections.
             self._server.stop()
             return
         count = self._server.drain(self._options.drain)
@@ -179,7 +181,7 @@ class Program:
             self._log.note(f"SIGTERM: {counted(count, 'tunnel')} may end within {self._options.drain:g} s")
 
     def _reload(self) -> None:
-        """What SIGHUP does: read the files again. What is connected is not looked at."""
+        """Handle SIGHUP: read the files again. Connections that exist are not changed."""
         log = self._log
         if self._worker < 0:
             systemd.notify(*systemd.reloading())
@@ -200,11 +202,12 @@ class Program:
             log.verbosity = options.verbosity
             fixed = [name for name in _FIXED if getattr(options, name) != getattr(self._options, name)]
             if self._worker >= 0:
-                # Of a worker: the ports that were chosen.
+                # A worker listens at the ports that its parent chose for port 0.
                 fixed = [name for name in fixed if not name.startswith("listen")]
             if fixed:
                 log.warning(f"SIGHUP: needs a restart: {', '.join(fixed).replace('_', '-')}")
             self._users = users
+            self._options = replace(self._options, drain=options.drain)
             read = counted(len(options.rules), "rule")
             log.note(
                 f"SIGHUP: read again: {read}, {'no users' if users is None else counted(len(users), 'user')}"
@@ -215,7 +218,7 @@ class Program:
     def _tell_connections(self) -> None:
         self._log.connections(self._server.list_connections())
 
-    # ------------------------------------------------------------ what the server tells
+    # ------------------------------------------------------------ reports of the server
 
     def _record(self, record: Record) -> None:
         self._counters.record(record)
@@ -234,7 +237,7 @@ class Program:
         self._log.trouble(words)
 
 
-# Options that a running server keeps.
+# Options that take effect only at the start of a server, not at SIGHUP.
 _FIXED = (
     *("listen", "listen_tls", "udp", "bind_addresses", "fast_open", "workers", "metrics", "log_format"),
     *("gssapi", "gssapi_levels"),
@@ -276,8 +279,26 @@ def _gssapi(options: Options) -> Gssapi | None:
     return Gssapi(acceptor(options.gssapi), options.gssapi_levels)
 
 
+def _tell_listening(
+    plain: Sequence[Endpoint], tls: Sequence[Endpoint], options: Options, users: object, log: Log
+) -> None:
+    """Say where it listens, without TLS and with it, and what the user may not have meant."""
+    if options.fast_open and not fast_open_is_allowed():
+        log.warning("--fast-open has no effect without `sysctl net.ipv4.tcp_fastopen=3`")
+    for address in (*plain, *tls):
+        is_checked = users is not None or options.gssapi or options.client_ca and address in tls
+        if not is_checked and not is_loopback(address.host):
+            log.warning(f"{address} serves every client that can reach it: no --users")
+        log.listening(address)
+
+
+def _address_of(sock: socket) -> Endpoint:
+    host, port = sock.getsockname()[:2]
+    return Endpoint(host, port)
+
+
 def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
-    """Is the server without users, and can other machines reach it?"""
+    """Whether the server has no users, and other machines can reach it."""
     if options.gssapi or options.client_ca and not options.listen and not sockets:
         return False
     hosts = [host for host, _ in (*options.listen, *options.listen_tls)] + [
@@ -287,14 +308,17 @@ def _is_guarded(options: Options, sockets: list[socket], users: object) -> bool:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Let no socket get the number of a stdin, stdout or stderr that is closed: lines are written there."""
+    """Open /dev/null as stdin, stdout and stderr where they are closed.
+
+    A socket could otherwise get such a number, and lines of the log would be written to it.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)
 
 
 def _raise_limit() -> None:
-    """Allow as many descriptors as we may have: a tunnel takes two, the usual limit is 1024."""
+    """Raise the limit of descriptors to the hard limit: a tunnel takes two, and the usual limit is 1024."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

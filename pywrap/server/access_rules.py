@@ -1,16 +1,17 @@
-"""Which requests are allowed: rules, the first that matches decides, and what is refused without any.
+"""Which requests are allowed: by rules, of which the first that matches decides, and by a guard without them.
 
 A rule is written ``allow|deny [from NETWORK] [user NAME] [COMMAND] [[to] DESTINATION]``. Each part is one
-item or several with commas between; a part that is not there is everything::
+item, or several with commas between; a part that is missing means everything::
 
     allow from 10.0.0.0/8 user alice,bob connect,udp *.corp.example:443,10.1.0.0/16
     deny connect to *:25
     deny from 192.0.2.0/24
 
 Commands are connect, bind, udp and resolve; destinations are those of the client's routes
-(``pywrap.config.route_rules``). A destination that is a name is judged twice: as this name, before anything
-is looked up, and as each address that it leads to, so that no owner of a name can choose what is reached
-(DNS rebinding). An address that is allowed only by a rule for everything is not meant when it is guarded.
+(``pywrap.config.route_rules``). A destination that is a name is judged twice: as this name, before it is
+looked up, and as each address that it leads to, so that no owner of a name can choose which host is reached
+(DNS rebinding). A guarded address (``GUARDED``) is allowed only by a rule that names it, not by one for
+everything.
 """
 
 from __future__ import annotations
@@ -43,21 +44,22 @@ COMMANDS = tuple(dict.fromkeys(WORDS.values()))
 
 FORM = "it is written `allow|deny [from NETWORK] [user NAME] [connect|bind|udp|resolve] [DESTINATION]`"
 
-# What machines trust that it comes from near by: this host (RFC 1122), private networks (RFC 1918, 4193),
-# links (RFC 3927, 4291), a provider's own (RFC 6598). Cloud machines have their keys at 169.254.169.254.
+# Addresses whose services often trust every client, as only near ones can reach them: this host (RFC 1122),
+# private networks (RFC 1918, 4193), links (RFC 3927, 4291), a provider's own (RFC 6598). Cloud machines get
+# their keys from 169.254.169.254.
 GUARDED = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
     *("192.168.0.0/16", "::/96", "fc00::/7", "fe80::/10", "fec0::/10"),
 )
 
-# IPv6 addresses that lead to an IPv4 one: where in the 16 bytes it is (RFC 6052, RFC 3056).
+# IPv6 addresses that lead to an IPv4 one, and where in their 16 bytes that is (RFC 6052, RFC 3056).
 _NAT64 = bytes.fromhex("0064ff9b") + bytes(8)
 _6TO4 = bytes.fromhex("2002")
 
 
 @frozen
 class AccessRule:
-    """One line. Of each part one item must match; an empty part is everything."""
+    """One rule. In each part one item must match; an empty part matches everything."""
 
     allow: bool
     clients: tuple[str, ...] = ()  # networks, normalized
@@ -73,17 +75,17 @@ class AccessRule:
 
 @frozen
 class Decision:
-    """``why`` names the rule, or what is there without one."""
+    """Whether a request is allowed. ``why``: the text of the rule that decides, or another reason."""
 
     allowed: bool
     why: str
 
 
 def parse_access(verb: str, text: str, origin: str = "") -> AccessRule:
-    """Read what follows ``allow`` or ``deny``. ``origin`` is where it stands, for messages.
+    """Read a rule: ``verb`` is ``allow`` or ``deny``, ``text`` the rest. ``origin``: its place, for messages.
 
     Raises:
-        ConfigError: not in this form.
+        ConfigError: ``text`` is not in the form of a rule.
     """
     clients: list[str] = []
     users: list[str] = []
@@ -130,9 +132,9 @@ def _parse_destinations(items: Iterable[str]) -> list[Destinations]:
 
 
 class Guard:
-    """What is refused unless a rule names it, of a server without users that other machines can reach.
+    """Refuses addresses that no rule names, for a server without users that other machines can reach.
 
-    ``is_own(address, port)``: is that this server itself?
+    ``is_own(address, port)``: whether a connection there would come to this server itself.
     """
 
     def __init__(self, is_own: Callable[[bytes, int], bool]) -> None:
@@ -142,10 +144,10 @@ class Guard:
     def reason(self, address: bytes, port: int) -> str:
         """Why an address is guarded, "" when it is not."""
         if any(network.takes(address) for network in self._networks):
-            return "a private, loopback or link-local address, and everyone is served"
+            return "a private, loopback or link-local address, and clients are anonymous"
         inner = address[12:] if address[:12] == _NAT64 else address[2:6] if address[:2] == _6TO4 else b""
         if len(address) == 16 and inner and self.reason(inner, port):
-            return "leads to a private, loopback or link-local address, and everyone is served"
+            return "leads to a private, loopback or link-local address, and clients are anonymous"
         return "this server itself" if self._is_own(address, port) else ""
 
 
@@ -167,7 +169,7 @@ class _Compiled:
         )
 
     def matches(self, name: str, address: bytes | None, port: int, datagram: bool) -> bool | None:
-        """None: it depends on the address, which is not known yet."""
+        """Whether the rule matches; None: that depends on the address, which is not known yet."""
         unknown = False
         for each in self._destinations:
             if not each.takes_port(port, datagram):
@@ -180,7 +182,7 @@ class _Compiled:
         return None if unknown else False
 
     def names(self, name: str, address: bytes, port: int, datagram: bool) -> bool:
-        """Does it match by more than a star?"""
+        """Whether the rule matches by an item that is not ``*``."""
         return any(
             not each.is_for_everything
             and each.takes_port(port, datagram)
@@ -197,7 +199,7 @@ class _Compiled:
 
 @frozen
 class Party:
-    """What asks: the client's address, the user that was checked (b"": none), the command's word."""
+    """The source of a request: the client's address, the authenticated user (b"": none), the command."""
 
     address: bytes
     user: bytes
@@ -213,27 +215,27 @@ class Rules:
 
     @property
     def are_none(self) -> bool:
-        """Is everything allowed?"""
+        """Whether everything is allowed."""
         return not self._rules and self._guard is None
 
     def on_name(self, party: Party, name: str, port: int) -> Decision | None:
-        """Judge a name before it is looked up; None: it depends on where it leads."""
+        """Judge a name before it is looked up; None: the decision depends on its addresses."""
         return self._decide(party, _plain(name), None, port)
 
     def on_address(self, party: Party, address: bytes, port: int, name: str = "") -> Decision:
-        """Judge an address, which ``name`` leads to."""
+        """Judge ``address``, packed, to which ``name`` leads; "" when the request has the address itself."""
         decision = self._decide(party, _plain(name), address, port)
         assert decision is not None, "all is known"
         return decision
 
     def on_command(self, party: Party) -> Decision:
-        """Judge a command of which the destinations come later."""
+        """Judge a command whose destinations come later (UDP ASSOCIATE)."""
         for each in self._rules:
             if each.is_for(party):
                 if each.takes_every_destination:
                     return Decision(each.rule.allow, str(each.rule))
                 if each.rule.allow:
-                    # One destination at least.
+                    # The rule allows at least one destination.
                     return Decision(True, str(each.rule))
         return Decision(True, "no rule is against it")
 
@@ -242,7 +244,7 @@ class Rules:
         guarded = ""
         if self._guard is not None and address is not None and any(address):
             guarded = self._guard.reason(address, port)
-        # What rules would say of some address that the name may lead to.
+        # The decisions of rules that depend on the address to which the name will lead.
         possible: set[bool] = set()
         for each in self._rules:
             if not each.is_for(party):
@@ -252,7 +254,7 @@ class Rules:
                 continue
             allow = each.rule.allow
             if matches and allow and self._guard is not None:
-                # A star does not mean what is guarded.
+                # A rule for ``*`` does not allow guarded addresses.
                 if address is None and not each.names(name, b"", port, datagram):
                     matches = None
                 elif guarded and address is not None and not each.names(name, address, port, datagram):
@@ -280,15 +282,15 @@ class Judge:
         self._party = party
 
     def command(self) -> str:
-        """Why the command itself is refused; "" when it is not."""
+        """Why the command itself is refused; "" when it is allowed."""
         return _reason(self._rules.on_command(self._party))
 
     def name(self, name: str, port: int) -> str:
-        """Of a name that is not looked up yet; what depends on its addresses is allowed for now."""
+        """Why ``name``, not looked up yet, is refused; "" when it is allowed, or its addresses decide."""
         return _reason(self._rules.on_name(self._party, name, port))
 
     def address(self, destination: Endpoint, address: str) -> str:
-        """Of ``address``, to which ``destination`` leads; it may be it."""
+        """Why ``address``, which ``destination`` is or leads to, is refused; "" when it is allowed."""
         literal = packed(unmapped(address))
         assert literal is not None
         name = "" if packed(destination.host) is not None else destination.host

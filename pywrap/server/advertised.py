@@ -1,4 +1,4 @@
-"""Where a proxy is to be reached for what its reply names: its relay of datagrams, its listener of a BIND."""
+"""The address by which a UDP relay or a BIND listener of another proxy is reached, from its reply."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 
 def host_of(number: int, chain: tuple[Proxy, ...], connection: socket) -> str:
-    """How hop ``number`` is reached, ``connection`` being one through the hops up to it."""
+    """The host by which hop ``number``, from 0, is reached; ``connection``: one through the hops up to it."""
     if number == 0 and not hasattr(connection, "failure"):
         return unmapped(str(connection.getpeername()[0]))
-    # Those behind the first see each other from elsewhere; and a ``wrapped.Near`` is not the connection.
+    # A later hop is reached by the hop before it, from another network; and the peer of a ``wrapped.Near`` is
+    # not the proxy. So the host of the URL.
     return chain[number].host
 
 
 def advertised(bound: Endpoint, host: str) -> Endpoint:
-    """``bound``, of the reply of a proxy that is reached as ``host``; or ``host`` itself with its port.
+    """``bound``, from the reply of a proxy that is reached as ``host``; or ``host`` with its port.
 
-    That is where the reply has 0.0.0.0, a name, or an address which fewer can reach than ``host``: a private
-    one of a proxy behind a NAT, or its loopback.
+    The latter where the reply has 0.0.0.0, a name, or an address that fewer hosts can reach than ``host``: a
+    private one of a proxy behind a NAT, or its loopback.
     """
     address, own = packed(bound.host), packed(host)
     if address is None or not any(address):

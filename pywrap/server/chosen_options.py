@@ -1,4 +1,4 @@
-"""What was chosen for a run of the server: made of the options of the command line and of the file.
+"""The options of one run of the server, from the command line and from the file.
 
 Of most options the last one counts, and the command line comes after the file. Those that may be repeated
 are lists: if the command line has any, those of the file do not count. Rules are one list, in which the
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Argument:
-    """An option as it was written, with its value as text; "\\0" is between several values."""
+    """An option as it was written, with its value as text; several values have "\\0" between them."""
 
     option: Option
     text: str
@@ -37,10 +37,10 @@ class Argument:
 
 @frozen
 class Options:
-    """All that the server was told. ``listen`` is empty when nothing was said; times are seconds.
+    """The values of all options. ``listen`` is empty when none was given; times are seconds.
 
-    ``rate`` and the other ``limits`` are those of ``Limits``. ``gssapi_levels``: what may be agreed on
-    (RFC 1961, section 4). ``verbosity``: -1, 0 or 1.
+    ``limits``: as in ``Limits``. ``gssapi_levels``: the levels of protection that the server accepts (RFC
+    1961 section 4). ``verbosity``: -1, 0 or 1.
     """
 
     listen: tuple[tuple[str, int], ...] = ()
@@ -73,8 +73,8 @@ def build(given: list[Argument]) -> Options:
     """Make the options of ``given``: those of the file first, then those of the command line.
 
     Raises:
-        UsageError: a value on the command line is none of its option, or two exclude each other.
-        ConfigError: a value in the file.
+        UsageError: a value on the command line is wrong, or two options exclude each other.
+        ConfigError: a value in the file is wrong.
     """
     chosen: dict[str, Any] = {}
     lists: dict[str, list[Any]] = {}
@@ -100,6 +100,11 @@ def build(given: list[Argument]) -> Options:
     limits = {
         option.limit: chosen[name] for name, option in OPTIONS.items() if option.limit and name in chosen
     }
+    workers, metrics = chosen.get("workers", 1), chosen.get("metrics")
+    if metrics is not None and metrics[1] and metrics[1] + workers - 1 > 65535:
+        raise UsageError(
+            f"no port for each of the workers: `{metrics[1]}`", "--metrics takes one for each from there on"
+        )
     return Options(
         listen=tuple(lists.get("listen", ())),
         users=chosen.get("users", ""),
@@ -117,8 +122,8 @@ def build(given: list[Argument]) -> Options:
         bind_addresses=values.one_of_each_family(lists.get("bind-address", ()), "BIND"),
         fast_open="fast-open" in chosen,
         drain=chosen.get("drain", 0.0),
-        workers=chosen.get("workers", 1),
-        metrics=chosen.get("metrics"),
+        workers=workers,
+        metrics=metrics,
         ident=chosen.get("ident", OFF),
         listen_tls=tuple(lists.get("listen-tls", ())),
         certificate=chosen.get("certificate", ""),

@@ -40,11 +40,11 @@ Exit status: 0 stopped, 1 cannot start, 2 wrong usage.
 
 
 def parse(argv: list[str], default_file: str = "") -> Options:
-    """Understand the arguments, and the file that they name, or else ``default_file`` if there is one.
+    """Read the arguments, and the file that they name, or else ``default_file`` if it exists.
 
     Raises:
-        UsageError: in the arguments; with a hint.
-        ConfigError: in the file.
+        UsageError: an argument is wrong; with a hint.
+        ConfigError: the file is wrong, or cannot be read.
     """
     given = list(_read_arguments(argv))
     shown = [each.option.name for each in given]
@@ -71,12 +71,12 @@ def _read_arguments(argv: list[str]) -> Iterator[Argument]:
 def _check_values(given: list[Argument]) -> None:
     for each in given:
         if each.option.metavar and not each.text:
-            # Of a variable that is not set, say: without its users, the server would serve any client.
+            # A variable of the shell that is not set, for example: `--users ""` would serve every client.
             raise UsageError(f"no value for `{each.shown}`", SEE_HELP)
 
 
 class _Note(argparse.Action):
-    """Keeps what was given in the order of the command line."""
+    """Collects the options in the order of the command line."""
 
     def __init__(self, option: Option, **kw: Any) -> None:
         super().__init__(**kw)
@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def help_text() -> str:
-    """What --help prints, in lines of at most 80 characters."""
+    """The text of --help, in lines of at most 80 characters."""
     return _parser().format_help()
 
 

@@ -1,4 +1,4 @@
-"""What happened so far, as numbers; and their page for Prometheus (the extra ``metrics``)."""
+"""Counters of requests, bytes and datagrams; and their page for Prometheus (the extra ``metrics``)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Page:
     """The numbers, served over HTTP by a thread of prometheus_client.
 
     Raises:
-        ConfigError: it is not installed, or the address cannot be listened on.
+        ConfigError: prometheus_client is not installed, or the address cannot be listened on.
     """
 
     def __init__(self, address: tuple[str, int], counters: Counters, server: Server) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import _socket
 
-from pywrap.config.host import is_address, split_port
+from pywrap.config.host import is_address, parse_port, split_port
 from pywrap.errors import ConfigError
 from pywrap.server.access_rules import CONNECT, UDP, Decision, Guard, Party, Rules
 from pywrap.server.option_values import UsageError, parse_command
 from pywrap.server.tcp.dial import NO_DESTINATION
-from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped
+from pywrap.socks.wire import Endpoint, is_unspecified, packed, unmapped, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,25 +22,22 @@ if TYPE_CHECKING:
 def explain(
     words: Sequence[str], rules: Sequence[AccessRule], guarded: bool, upstream: Upstream
 ) -> tuple[str, bool]:
-    """Lines for the four ``words`` of the option, and whether the request is allowed.
+    """The lines to print for the four ``words`` of the option, and whether the request is allowed.
 
-    Of a name, each address that it has now; it is allowed if one of them is. Of a name that other proxies
-    look up, what the name says.
+    For a name there is a line for each address that it has now, and the request is allowed if one of them is.
+    A name that other proxies look up is judged as a name alone.
 
     Raises:
-        UsageError: one of the words is none.
+        UsageError: one of the words is wrong.
     """
     client, user, command, destination = words
     if not is_address(client):
         raise UsageError(f"not an address: `{client}`", "the first is the client's address")
-    try:
-        host, port_text = split_port(destination)
-        port = int(port_text) if port_text else 0
-    except (ConfigError, ValueError):
-        raise UsageError(f"not HOST:PORT: `{destination}`", "the last is the destination") from None
+    number = parse_command(command)
+    host, port = _read_destination(destination, number in (CONNECT, UDP))
     address = packed(unmapped(client))
     assert address is not None
-    party = Party(address, b"" if user == "-" else user.encode(), parse_command(command))
+    party = Party(address, b"" if user == "-" else user.encode(), number)
     judge = Rules(rules, Guard(lambda *_: False) if guarded else None)
     way = upstream.way(Endpoint(host, port), party.command == UDP)
 
@@ -71,6 +68,18 @@ def explain(
         lines += _line(f"{destination} at {sockaddr[0]}", decision)
         allowed = allowed or decision.allowed
     return lines, allowed
+
+
+def _read_destination(text: str, needs_port: bool) -> tuple[str, int]:
+    try:
+        host, port_text = split_port(text)
+    except ConfigError:
+        host = port_text = ""
+    # BIND and RESOLVE may leave the port out, or have 0.
+    port = 0 if port_text in (None, "0") and not needs_port else parse_port(port_text or "")
+    if port is None:
+        raise UsageError(f"not HOST:PORT: `{text}`", "the last is the destination")
+    return with_plain_address(Endpoint(host, port)).host, port
 
 
 def _line(what: str, decision: Decision) -> str:

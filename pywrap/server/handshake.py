@@ -1,7 +1,7 @@
 """A client's handshake, fed with bytes as they come, however they are cut or joined.
 
-Clients that know what the server will say send everything at once, and slow ones a byte
-at a time. What comes after the request is the client's first data for its destination.
+Clients that know the server's answers beforehand send everything at once, slow ones a byte
+at a time. Bytes after the request are the client's first data for its destination.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Handshake:
     """Runs ``dialogue``; ``send`` must take every message whole.
 
-    While ``is_waiting`` for the check of a password, nothing goes on; with its result, ``resumed`` is
-    called, which is to call ``feed`` again, with b"" at least. ``wrap(codec, early)`` is to bring the rest
-    through a codec, ``early`` being what has come of it.
+    While ``is_waiting`` for the check of a password, the dialogue does not go on. With the result,
+    ``resumed`` is called, which has to call ``feed`` again, with b"" at least. ``wrap(codec, early)`` has to
+    pass all further bytes through ``codec``; ``early``: those that have come already.
     """
 
     __slots__ = (
@@ -53,14 +53,14 @@ class Handshake:
         """Go on with ``data``; return the request once it is complete.
 
         Raises:
-            SocksError: the client was refused; the dialogue has told it.
+            SocksError: the client was refused; the dialogue has sent its refusal, if the protocol has one.
         """
         self.begun = self.begun or bool(data)
         received, at = self._received + data, 0
         dialogue, step = self._dialogue, self._step
         try:
             while True:
-                # The commonest first: this runs some six times for each client.
+                # The most common step first: this runs some six times for each client.
                 if type(step) is Recv:
                     end = at + step
                     if len(received) < end:
@@ -97,19 +97,19 @@ class Handshake:
             self._resumed()
 
     def drop(self) -> None:
-        """It has ended otherwise: what it waits for may still come."""
+        """End the handshake: the result that it waits for will be ignored."""
         self._resumed = None
 
     def hung_up(self) -> NoReturn:
-        """The client has ended its direction before the request was complete.
+        """Handle that the client has ended its direction before the request was complete.
 
         Raises:
-            SocksError: in the words of the dialogue.
+            SocksError: always, with the text of the dialogue.
         """
         self._dialogue.throw(ProxyClosed("the client hung up before its request was complete"))
         raise AssertionError("a dialogue cannot go on without its bytes")
 
     @property
     def rest(self) -> bytes:
-        """What came after the request."""
+        """The bytes that came after the request."""
         return self._received

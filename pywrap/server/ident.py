@@ -1,8 +1,8 @@
 """The ident check of SOCKS4: the client's machine is asked for the user of the connection (RFC 1413).
 
-The protocol's description has the server do this before it serves a request, and has two replies for it: 92
-when no identd can be reached, 93 when it names another user than the request. It proves as much as that
-machine is trusted, so it is off unless it is asked for.
+The description of SOCKS4 has the server do this before it serves a request, and has two replies for it: 92
+when no identd can be reached, 93 when it names another user than the request. The answer is worth as much as
+the client's machine is trusted, so the check is off by default.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _LONGEST = 1024
 class Ident:
     """One question about the connection of ``client``.
 
-    ``done(code, words)`` is called once: 0, or a reply of SOCKS4.
+    ``user``: the user id in the request. ``done(code, words)`` is called once; ``code``: 0 if ident confirms
+    the user, else the code of a SOCKS4 reply.
     """
 
     __slots__ = ("_client", "_done", "_loop", "_received", "_sock", "_timer", "_user")
@@ -56,7 +57,8 @@ class Ident:
             self._sock = sock = open_socket(self._client.family, SOCK_STREAM)
             if ":" in here[0]:
                 sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
-            # From the address that the client has connected to: identd looks for a connection to it.
+            # Bound to the address to which the client has connected: identd looks for a connection between
+            # the two.
             sock.bind((here[0], 0, *here[2:]))
             self._timer = self._loop.after(PATIENCE, lambda: self._fail("it does not answer"))
             sock.connect((there[0], PORT, *there[2:]))
@@ -68,7 +70,7 @@ class Ident:
         self._loop.watch(sock.fileno(), OUT, self._on_connected)
 
     def cancel(self) -> None:
-        """Ask no more; the answer is not told."""
+        """End the question; ``done`` is not called."""
         self._done = None
         if self._timer is not None:
             self._loop.cancel(self._timer)
@@ -84,7 +86,7 @@ class Ident:
         try:
             if error:
                 raise OSError(error, "it cannot be reached")
-            # The client's port first: it is the one of the machine that is asked.
+            # RFC 1413: first the port on the machine that is asked, the client's.
             sock.send(b"%d, %d\r\n" % (self._client.getpeername()[1], self._client.getsockname()[1]))
         except OSError as err:
             self._fail(err.strerror or str(err))

@@ -1,8 +1,8 @@
 """How much a client may have: connections, time, bytes per second; and how much each client has now.
 
-Each limit answers in words: a client beyond it goes through its handshake and is refused with reply 1, as
-long as there are descriptors for that. Of half-open handshakes, which could be any number for nothing, the
-oldest of the client with the most is ended in favour of a new one.
+A client beyond a limit goes through its handshake and is refused with reply 1, as long as there are
+descriptors for that; the log names the limit. Half-open handshakes cost a client nothing, so it could have
+any number of them: the oldest of the client with the most is ended in favour of a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
             """End now: another client needs the place."""
 
 
-# With so many, those without a debt are dropped: what is new begins without one, too.
+# When there are so many buckets, those without a debt are dropped: a new bucket has no debt either.
 _BUCKETS = 1024
 
 
@@ -32,11 +32,11 @@ _BUCKETS = 1024
 class Limits:
     """Times are seconds, ``rate`` is bytes per second of one client in one direction.
 
-    All but the first three may be 0, which is no limit. ``handshake``: for the whole of a client's request.
-    ``connect``: to reach a destination, its look-up included. ``bind``: for the peer of a BIND. ``idle``:
-    nothing has passed for so long. A client is an IPv4 address or the /64 of an IPv6 one. ``connections``
-    are all that there are, requests that are not complete included, of which there are at most
-    ``handshakes``; ``associations`` and ``binds`` are of one client.
+    All but the first three may be 0, which is no limit. ``handshake``: for a client's whole request.
+    ``connect``: to reach a destination, its look-up included. ``bind``: until the peer of a BIND connects.
+    ``idle``: without any byte or datagram. A client is an IPv4 address, or the /64 of an IPv6 one.
+    ``connections``: of all clients together, including those without a complete request, of which there are
+    at most ``handshakes``; ``associations`` and ``binds`` are for each client.
     """
 
     handshake: float = 30.0
@@ -53,7 +53,7 @@ class Limits:
 
 
 class Census:
-    """Counts what there is, against ``limits``, which may be replaced at any time."""
+    """Counts connections, associations and so on against ``limits``, which may be replaced at any time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -82,11 +82,11 @@ class Census:
         return len(self._half_open)
 
     def begun(self, session: HalfOpen) -> None:
-        """Its request is complete, or will never be. May be called again."""
+        """Note that the request of ``session`` is complete, or will never be. May be called again."""
         self._half_open.pop(session, None)
 
     def leave(self, session: HalfOpen) -> None:
-        """A connection has ended."""
+        """Note that a connection has ended."""
         self.begun(session)
         self.total -= 1
         self.give_back("client", session.party)
@@ -107,11 +107,11 @@ class Census:
             del self._counts[kind, key]
 
     def bucket(self, party: str, direction: str) -> Bucket | None:
-        """What the bytes of all tunnels of a client are counted in; None without a rate."""
+        """The bucket for all tunnels of the client ``party`` in one direction; None without a rate."""
         rate = self.limits.rate
         if not rate:
             return None
-        # A debt outlives the connection that made it, or a client would be rid of it by coming again.
+        # A debt outlives the connection that made it: otherwise a client could reconnect to be rid of it.
         bucket = self._buckets.get((party, direction))
         if bucket is None or bucket.rate != rate:
             if len(self._buckets) >= _BUCKETS:

@@ -1,7 +1,7 @@
-"""Lines for a descriptor that may not be read: none of them is ever waited for.
+"""Writes lines to a descriptor whose reader may have stopped reading, and never waits for room.
 
-What finds no room is dropped and counted, and the count is told once there is room again. The
-descriptor itself stays in the mode that it came in, since a shell, or other processes, share it.
+Lines that find no room are dropped and counted; the count is written once there is room again. The
+descriptor itself stays in its mode, blocking or not, since a shell, or other processes, share it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A pipe takes so much whole or not at all (POSIX; PIPE_BUF of Linux), so that a line of another
-# process cannot come within one.
+# A pipe takes so many bytes whole or not at all (pipe(7), PIPE_BUF of Linux), so that a line of another
+# process cannot come in the middle of one.
 _WHOLE = 4096
 
 
 class Lines:
     """``write(line)`` writes a line, or drops it.
 
-    ``told(count)`` makes the line that says how many were dropped. ``when_writable(fd, call)``, if there is
-    one, lets ``call`` be called once as soon as ``fd`` takes something; otherwise the next line tells.
+    ``told(count)`` makes the line that says how many were dropped. ``when_writable(fd, call)``, if it is set,
+    has ``call`` called once as soon as ``fd`` has room; without it, that line is written before the next one.
     """
 
     def __init__(self, fd: int, told: Callable[[int], bytes]) -> None:
@@ -51,7 +51,7 @@ class Lines:
         self._close()
 
     def _flush(self) -> bool:
-        """Write what is owed; False when something still is."""
+        """Write the rest of a line, and the count of dropped ones; False when bytes are left."""
         self._rest = self._put(self._rest)
         if not self._rest and self.lost:
             told = self._told(self.lost)
@@ -61,14 +61,14 @@ class Lines:
         return not self._rest and not self.lost
 
     def _put(self, data: bytes) -> bytes:
-        """Write what finds room; return the rest."""
+        """Write as much of ``data`` as finds room; return the rest."""
         try:
             while data:
                 data = data[self._send(data[:_WHOLE]) :]
         except BlockingIOError:
             return data
         except OSError:
-            # What reads it is gone: that is no reason to stop, and nothing to wait for.
+            # The reader is gone. The server goes on, and the line is lost.
             pass
         return b""
 
@@ -84,20 +84,20 @@ class Lines:
 
 
 def _never_waiting(fd: int) -> tuple[int, Callable[[bytes], int], Callable[[], None]]:
-    """A descriptor for the file of ``fd``, what writes or raises BlockingIOError, and what ends that."""
+    """A descriptor for the file of ``fd``; a function that writes or raises BlockingIOError; a close()."""
     kind = os.fstat(fd).st_mode
     if stat.S_ISREG(kind):
         return fd, lambda data: os.write(fd, data), _nothing
     if stat.S_ISSOCK(kind):
-        # The journal's, for one.
+        # A socket, such as that of the journal.
         sock = socket(fileno=os.dup(fd))
         os.set_inheritable(sock.fileno(), False)
         return sock.fileno(), lambda data: sock.send(data, MSG_DONTWAIT | MSG_NOSIGNAL), sock.close
     try:
-        # The same pipe or terminal, as an open file of our own with a mode of its own.
+        # The same pipe or terminal, opened anew: the new open file has a mode of its own.
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        # No /proc, or it belongs to another user since this process has changed its own.
+        # There is no /proc, or the file is of another user, since this process has changed its own.
         return fd, lambda data: _write_if_there_is_room(fd, data), _nothing
     return own, lambda data: os.write(own, data), lambda: os.close(own)
 

@@ -1,7 +1,7 @@
-"""An association of this server through other proxies: datagrams pass on as they are, behind their headers.
+"""An association of this server through other proxies: datagrams pass on unchanged, behind further headers.
 
 RFC 1928 section 7. Each proxy of the chain is asked for an association, through those before it, and names
-its relay. The first one takes off its header and sends the rest to the second one's relay, and so on; the
+its relay. The first proxy removes its header and sends the rest to the second one's relay, and so on; the
 last header is the client's own. Answers come the same way.
 """
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from pywrap.server.tcp.dial import Resolver
     from pywrap.server.upstream import Upstream
 
-# Datagrams in a row, before the others have a turn.
+# How many datagrams are handled in a row, before other connections have a turn.
 _BATCH = 64
 
 _ANY = Endpoint("0.0.0.0", 0)
 
 
 class Associating:
-    """Asks all proxies of ``chain`` at once; ends in exactly one of two calls, unless it is cancelled.
+    """Asks all proxies of the chain at once; ends in exactly one of two calls, unless it is cancelled.
 
-    ``stands(onward)`` hands over the association, ``failed(code, words)`` has the reply of SOCKS5.
+    ``stands(onward)`` hands over the association; ``failed(code, words)``: the code of a SOCKS5 reply.
     """
 
     __slots__ = ("_chain", "_dials", "_failed", "_found", "_lost", "_loop", "_stands")
@@ -71,7 +71,7 @@ class Associating:
     def start(self) -> None:
         """Begin to open the associations."""
         for dial in list(self._dials):
-            # One that failed at once has cancelled the others.
+            # An association that failed at once has cancelled the others.
             if self._dials:
                 dial.start()
 
@@ -87,7 +87,7 @@ class Associating:
     def _answered(self, number: int, control: socket, bound: Endpoint) -> None:
         self._found[number] = control, bound
         if len(self._found) < len(self._chain):
-            # A hop that ends meanwhile is noticed when all have answered.
+            # A hop that closes its connection meanwhile is noticed when all have answered.
             self._loop.unwatch(control.fileno())
             return
         controls, bounds = zip(*(self._found[each] for each in range(len(self._chain))), strict=True)
@@ -107,13 +107,13 @@ class Associating:
 
 
 class Onward:
-    """``controls`` are the connections that it lives as long as, one for each hop; ``lost`` is called then.
+    """An association through ``chain``, which ends when one of ``controls`` does; ``lost`` is called then.
 
-    ``bounds``: their replies.
+    ``controls``: the control connections, one for each hop. ``bounds``: the addresses in the replies.
 
     Raises:
-        OSError: there is no way to the first relay.
-        ProtocolError: a reply has no port.
+        OSError: the first relay cannot be reached.
+        ProtocolError: a reply has port 0.
     """
 
     __slots__ = ("_answer", "_buffer", "_controls", "_loop", "_lost", "_prefix", "_relays", "_sock")
@@ -147,20 +147,20 @@ class Onward:
             loop.watch(control.fileno(), IN, lambda events, control=control: self._on_control(control))  # type: ignore[misc]
 
     def start(self, answer: Callable[[memoryview], None], buffer: memoryview) -> None:
-        """Let ``answer`` have what the last relay says, behind its header; it is in ``buffer``."""
+        """Call ``answer`` with each datagram of the last relay, its header included; it is in ``buffer``."""
         self._answer, self._buffer = answer, buffer
         self._loop.watch(self._sock.fileno(), IN, self._on_datagram)
 
     def send(self, datagram: bytes) -> None:
-        """Send, or raise what says why not.
+        """Send ``datagram``, which begins with the client's header.
 
         Raises:
-            OSError: that datagram is dropped.
+            OSError: the datagram is dropped; the error is the reason.
         """
         try:
             self._sock.send(self._prefix + datagram)
         except ConnectionRefusedError:
-            # Of an earlier one; it is told once.
+            # The error was one of an earlier datagram, which the kernel reports once.
             self._sock.send(self._prefix + datagram)
 
     def close(self) -> None:
@@ -180,20 +180,20 @@ class Onward:
             except BlockingIOError:
                 return
             except OSError:
-                # ICMP: the relay is not there any more, which its connection tells as well.
+                # An ICMP error: the relay is gone, which the end of its control connection shows as well.
                 continue
             datagram = self._unwrap(self._buffer[:count])
             if datagram is not None:
                 self._answer(datagram)
 
     def _unwrap(self, datagram: memoryview) -> memoryview | None:
-        """What the last relay has sent; None for what did not come through it."""
+        """The part of ``datagram`` that the last relay has sent; None if it bypassed a relay."""
         for relay in self._relays:
             try:
                 header = unpack_header(datagram)
             except ProtocolError:
                 return None
-            # A name is resolved by the hop before: its address is not known here.
+            # The name of a hop is resolved by the hop before it, so its address is not known here.
             if header.fragment or (header.endpoint != relay and packed(relay.host) is not None):
                 return None
             datagram = datagram[header.size :]
@@ -206,7 +206,7 @@ class Onward:
         except BlockingIOError:
             return
         except OSError:
-            # It is over in this way as well.
+            # A reset ends the association like a close.
             pass
         lost = self._lost
         assert lost is not None

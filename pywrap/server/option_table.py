@@ -23,9 +23,9 @@ DEFAULT_FILE = "/etc/pysocksd.conf"
 class Option:
     """One option. ``read(text, shown)`` makes its value; ``shown`` is its name in messages.
 
-    ``metavar``: what the help calls its value, or several with blanks between them; "" for a flag. ``many``:
-    it may be repeated. ``limit``: the field of ``Limits`` that it sets. ``words``: values that completions
-    offer.
+    ``metavar``: the name of its value in the help, or several with blanks between them; "" for a flag.
+    ``many``: whether it may be repeated. ``limit``: the field of ``Limits`` that it sets. ``words``: values
+    that completions offer.
     """
 
     name: str
@@ -45,8 +45,8 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         (
             Option(
                 "listen",
-                "accept clients there; repeat for more; port 0 picks a free one [default: 127.0.0.1:1080, or"
-                " what systemd hands over]",
+                "accept clients at this address; repeat for more; port 0 picks a free one [default:"
+                " 127.0.0.1:1080, or what systemd hands over]",
                 values.parse_address,
                 "HOST:PORT",
                 "l",
@@ -54,20 +54,31 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "users",
-                "ask for a password; a line of FILE is `name:password`, or what --add-user writes",
+                "require a username and a password; a line of FILE is `name:password`, or what --add-user"
+                " writes",
                 values.any_text,
                 "FILE",
                 "u",
             ),
             Option(
                 "listen-tls",
-                "accept clients there that speak TLS first (socks5+tls://), with --certificate",
+                "accept clients at this address that speak TLS first (socks5+tls://), with --certificate",
                 values.parse_address,
                 "HOST:PORT",
                 many=True,
             ),
-            Option("certificate", "of this server, with what signed it, in PEM", values.any_text, "FILE"),
-            Option("key", "of the certificate, unless it is in the same file", values.any_text, "FILE"),
+            Option(
+                "certificate",
+                "the certificate of this server, followed by those of its issuers, in PEM",
+                values.any_text,
+                "FILE",
+            ),
+            Option(
+                "key",
+                "the private key of the certificate, unless it is in the same file",
+                values.any_text,
+                "FILE",
+            ),
             Option(
                 "client-ca",
                 "take TLS clients only with a certificate that one of FILE signed",
@@ -83,35 +94,42 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "gssapi-protection",
-                "the least that GSSAPI clients must have: none, integrity or confidentiality [default: none]."
-                " clear: none has more, as curl 8 needs it, which asks for what it cannot do",
+                "the least protection of messages that GSSAPI clients must use: none, integrity or"
+                " confidentiality [default: none]. clear: no client gets any, for curl 8, which asks for"
+                " protection that it cannot use",
                 values.protection,
                 "LEVEL",
                 words=tuple(values.PROTECTIONS),
             ),
             Option(
                 "ident",
-                "ask the machines of SOCKS4 clients for their users (RFC 1413): require serves none"
-                " without, log tells what differs [default: off]",
+                "ask the machines of SOCKS4 clients for their users (RFC 1413): require refuses a"
+                " request that they do not confirm, log prints the difference [default: off]",
                 values.ident_mode,
                 "MODE",
                 words=MODES,
             ),
             Option(
                 "allow",
-                "allow what RULE says: [from NETWORK] [user NAME] [COMMAND] [DESTINATION], each one or"
-                " several with commas. COMMAND is connect, bind, udp or resolve. The first rule that matches"
-                " decides, of --allow and --deny; what none matches is allowed",
+                "allow the requests that RULE describes: [from NETWORK] [user NAME] [COMMAND]"
+                " [DESTINATION], each one or several with commas. COMMAND is connect, bind, udp or resolve."
+                " The first rule that matches decides, of --allow and --deny; what none matches is allowed",
                 values.any_text,
                 "RULE",
             ),
-            Option("deny", "refuse what RULE says", values.any_text, "RULE"),
+            Option("deny", "refuse the requests that RULE describes", values.any_text, "RULE"),
         ),
     ),
     (
         "Limits (0 is none; a client is an IPv4 address or an IPv6 /64)",
         (
-            Option("max-connections", "of all clients [default: 0]", values.count, "N", limit="connections"),
+            Option(
+                "max-connections",
+                "connections of all clients [default: 0]",
+                values.count,
+                "N",
+                limit="connections",
+            ),
             Option(
                 "max-per-client",
                 "connections of one client [default: 0]",
@@ -146,22 +164,28 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "handshake-timeout",
-                "for a complete request [default: 30]",
+                "the time for a complete request [default: 30]",
                 seconds,
                 "SECONDS",
                 limit="handshake",
             ),
             Option(
                 "connect-timeout",
-                "to look up and reach a destination [default: 30]",
+                "the time to look up and reach a destination [default: 30]",
                 seconds,
                 "SECONDS",
                 limit="connect",
             ),
-            Option("bind-timeout", "for the peer of a BIND [default: 120]", seconds, "SECONDS", limit="bind"),
+            Option(
+                "bind-timeout",
+                "the time for the peer of a BIND to connect [default: 120]",
+                seconds,
+                "SECONDS",
+                limit="bind",
+            ),
             Option(
                 "idle-timeout",
-                "end what nothing has passed through for so long [default: 0]",
+                "close a connection through which nothing has passed for so long [default: 0]",
                 values.seconds_or_none,
                 "SECONDS",
                 limit="idle",
@@ -173,8 +197,8 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         (
             Option(
                 "proxy",
-                "go through the proxy at URL, socks5://, socks4a:// or http://, and with +tls and ?gssapi as"
-                " `man pysocksify` tells; repeat for a chain, nearest first. UDP goes through SOCKS5 alone",
+                "connect through the proxy at URL: socks5://, socks4a:// or http://, with +tls and ?gssapi"
+                " as in `man pysocksify`; repeat for a chain, nearest first. UDP goes through SOCKS5 alone",
                 values.proxy,
                 "URL",
                 "x",
@@ -195,16 +219,16 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         (
             Option(
                 "udp-peers",
-                "from whom clients get datagrams: those that they have sent to (contacted), or any"
-                " [default: contacted]",
+                "the peers that clients get datagrams from: those that they have sent to (contacted), or"
+                " any [default: contacted]",
                 values.any_peer,
-                "WHO",
+                "PEERS",
                 words=values.PEERS,
             ),
             Option(
                 "udp-address",
-                "what clients are told to send datagrams to, behind a NAT, say; once for IPv4, once for IPv6"
-                " [default: the address that they have connected to]",
+                "the address to which clients are told to send datagrams, for a server behind a NAT; once"
+                " for IPv4, once for IPv6 [default: the address that they have connected to]",
                 values.announced_address,
                 "IP",
                 many=True,
@@ -212,8 +236,8 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option("no-udp", "refuse UDP ASSOCIATE", values.any_text),
             Option(
                 "bind-address",
-                "what clients that BIND are told, behind a NAT, say; once for IPv4, once for IPv6 [default:"
-                " the address of this machine that leads to the client's peer]",
+                "the address that clients of BIND are told, for a server behind a NAT; once for IPv4, once"
+                " for IPv6 [default: the address of this machine that leads to the client's peer]",
                 values.announced_address,
                 "IP",
                 many=True,
@@ -252,22 +276,22 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "metrics",
-                "counters for Prometheus there, on loopback; further workers use the ports after it"
-                " (needs the extra `metrics`)",
+                "serve counters for Prometheus at this address of loopback; further workers use the ports"
+                " after it (needs the extra `metrics`)",
                 values.loopback_address,
                 "HOST:PORT",
             ),
             Option(
                 "log-format",
-                "text or json, a line each [default: text]",
+                "the form of the lines: text or json [default: text]",
                 values.log_format,
                 "FORMAT",
                 words=values.LOG_FORMATS,
             ),
-            Option("quiet", "no line for each request", values.any_text, short="q"),
+            Option("quiet", "print no line for each request", values.any_text, short="q"),
             Option(
                 "verbose",
-                "a line for each end too, with the bytes and what was dropped of datagrams",
+                "print a line for the end of each connection too, with its bytes and its dropped datagrams",
                 values.any_text,
                 short="v",
             ),

@@ -1,7 +1,8 @@
 """The values of the server's options, read from text: addresses, numbers, sizes, words.
 
-``option_table`` names one of these functions in each row. It gets the text and ``shown``, the option's name
-as it was written, for messages; and raises ``ConfigError`` for what is no such value.
+``option_table`` names one of these functions in each row. A function gets the text and ``shown``, the
+option's name as it was written, for messages; it raises ``ConfigError`` (``UsageError``) for a text that is
+no such value.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 LOG_FORMATS = ("text", "json")
 PEERS = ("contacted", "any")
 
-# The levels of RFC 1961 (section 4) that are served, by the least of them.
+# The levels of protection (RFC 1961 section 4) that the server accepts, by the word for the lowest of them.
 PROTECTIONS = {
     "clear": (NONE,),
     "none": (NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE),
@@ -42,10 +43,10 @@ class UsageError(ConfigError):
 
 
 def parse_address(text: str, shown: str = "") -> tuple[str, int]:
-    """``HOST:PORT``, an IPv6 address in brackets.
+    """Read ``HOST:PORT``, an IPv6 address in brackets; return host and port.
 
     Raises:
-        UsageError: it is not.
+        UsageError: ``text`` is not in this form.
     """
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -64,7 +65,7 @@ def parse_address(text: str, shown: str = "") -> tuple[str, int]:
 
 def _parse_host(host: str, text: str) -> str:
     if "%" in host and wire.packed(host) is not None:
-        # A zone is the interface to listen on.
+        # An address with a zone: the interface to listen on.
         return host
     try:
         return parse_host(host)
@@ -75,7 +76,7 @@ def _parse_host(host: str, text: str) -> str:
 
 
 def loopback_address(text: str, shown: str) -> tuple[str, int]:
-    """``HOST:PORT`` that this machine alone can reach."""
+    """Read ``HOST:PORT`` that only this machine can reach."""
     host, port = parse_address(text)
     if not is_loopback(host):
         raise UsageError(f"not an address of this machine only: `{text}`", "as in `127.0.0.1:9108`")
@@ -95,9 +96,9 @@ def any_peer(text: str, shown: str) -> bool:
 
 
 def announced_address(text: str, shown: str) -> str:
-    """An IP address of one host, which clients are told."""
+    """Read the IP address of one host, which replies to clients will have."""
     address = wire.packed(text)
-    # A zone is a name of this machine's interface: no message has room for it.
+    # A zone names an interface of this machine: no message has room for it.
     if address is None or "%" in text:
         raise UsageError(f"not an address: `{text}`", f"`{shown}` takes an address, without a port or a zone")
     if address[0] >= (224 if len(address) == 4 else 255):
@@ -108,7 +109,7 @@ def announced_address(text: str, shown: str) -> str:
 
 
 def one_of_each_family(addresses: Sequence[str], what: str) -> tuple[str, ...]:
-    """``addresses``, which clients of ``what`` are told.
+    """``addresses``, at most one of each family; ``what``: the name of the option, for the message.
 
     Raises:
         UsageError: two are of one family.
@@ -123,7 +124,7 @@ def one_of_each_family(addresses: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def count(text: str, shown: str) -> int:
-    """A number from 0, which is no limit."""
+    """Read a number from 0, which is no limit."""
     number = digits(text)
     if number is None:
         raise UsageError(f"`{shown}` takes a number: `{text}`", "0 is no limit")
@@ -131,7 +132,7 @@ def count(text: str, shown: str) -> int:
 
 
 def size(text: str, shown: str) -> int:
-    """A number of bytes, also as 500K, 10M, 1G (powers of 1024); 0 is no limit."""
+    """Read a number of bytes, also as 500K, 10M, 1G (powers of 1024); 0 is no limit."""
     unit = "KMG".find(text[-1:].upper()) + 1 if text else 0
     number = digits(text[:-1] if unit else text)
     if number is None:
@@ -140,12 +141,12 @@ def size(text: str, shown: str) -> int:
 
 
 def seconds_or_none(text: str, shown: str) -> float:
-    """Seconds; 0 is no limit."""
+    """Read a number of seconds; 0 is no limit."""
     return 0.0 if text == "0" else seconds(text, shown)
 
 
 def positive(text: str, shown: str) -> int:
-    """A number from 1."""
+    """Read a number from 1."""
     number = digits(text)
     if not number:
         raise UsageError(f"`{shown}` takes a number from 1: `{text}`", SEE_HELP)
@@ -158,12 +159,12 @@ def any_text(text: str, shown: str) -> str:
 
 
 def log_format(text: str, shown: str) -> str:
-    """One of LOG_FORMATS."""
+    """Read one of LOG_FORMATS."""
     return one_of(LOG_FORMATS, text, shown)
 
 
 def proxy(text: str, shown: str) -> Proxy:
-    """A URL of a proxy that takes requests, which a raw one does not."""
+    """Read the URL of a proxy that takes requests, which a raw one does not."""
     found = parse_proxy(text)
     if found.scheme == "raw":
         raise UsageError(f"not a proxy that can be told where to go: `{text}`", SEE_HELP)
@@ -171,7 +172,7 @@ def proxy(text: str, shown: str) -> Proxy:
 
 
 def route(text: str, shown: str) -> tuple[Rule, ...]:
-    """The rules of a route to the one chain that a server has, directly, or nowhere."""
+    """Read a route: the rules for destinations through the server's one chain, directly, or nowhere."""
     rules = parse_route(text.split())
     if any(rule.to not in ("", TO_DIRECT, TO_BLOCK) for rule in rules):
         raise UsageError(f"no such chain: `{text}`", "there is one: `proxy`; and `direct` and `block`")
@@ -179,20 +180,20 @@ def route(text: str, shown: str) -> tuple[Rule, ...]:
 
 
 def protection(text: str, shown: str) -> tuple[int, ...]:
-    """The levels of RFC 1961 that the word of PROTECTIONS allows."""
+    """Read one of the words of PROTECTIONS; return the levels of RFC 1961 that it allows."""
     return PROTECTIONS[one_of(tuple(PROTECTIONS), text, shown)]
 
 
 def ident_mode(text: str, shown: str) -> str:
-    """One of ``ident.MODES``."""
+    """Read one of ``ident.MODES``."""
     return one_of(MODES, text, shown)
 
 
 def parse_command(text: str) -> str:
-    """A command of SOCKS as rules call it: one of ``rules.COMMANDS``.
+    """Read a command of SOCKS by its word in rules: one of ``access_rules.COMMANDS``.
 
     Raises:
-        UsageError: it is no command.
+        UsageError: ``text`` is no such word.
     """
     try:
         return one_of(COMMANDS, text, "--explain")

@@ -1,4 +1,4 @@
-"""The configuration file of the server: an option a line, without its dashes."""
+"""The configuration file of the server: an option on each line, without its dashes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pywrap.server.option_table import OPTIONS
 
 
 def read_file(path: str, is_optional: bool = False) -> list[Argument]:
-    """The options in the file ``path``, in its order; none where it ``is_optional`` and is not there.
+    """The options in the file ``path``, in its order; [] where it ``is_optional`` and does not exist.
 
     Raises:
-        ConfigError: it cannot be read, or a line has no option.
+        ConfigError: the file cannot be read, or a line has no option.
     """
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Passwords: how they are kept, and how a client's is checked without telling anything but yes or no.
+"""Passwords: how they are stored, and how a client's is checked without revealing anything but yes or no.
 
 A hash is ``$scrypt$ln=14,r=8,p=1$SALT$HASH`` (RFC 7914, in the notation of PHC): ln is the binary logarithm
 of the cost, salt and hash are base64 without padding. The default costs 16 MiB and some 50 ms.
@@ -27,11 +27,12 @@ PREFIX = b"$scrypt$"
 _COST = 14
 _SALT = 16
 _SIZE = 32
-# A hash beyond it takes a gigabyte for each log-in.
+# The largest ln. A hash of a larger cost would take more than a gigabyte of memory for each log-in.
 _LARGEST_COST = 20
 _LARGEST_FACTOR = 32
 
-# A log-in after ``n`` failures from one address begins so many seconds after the one before it.
+# Seconds between two log-ins of an address after its first failure; doubled by each further one, up to the
+# longest.
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 
@@ -39,13 +40,13 @@ _LONGEST_DELAY = 5.0
 _FORGIVEN = 600.0
 _ADDRESSES = 4096
 
-# Log-ins that were right, so that a client which opens many connections is not slow each time.
+# How many successful log-ins are remembered, so that a client that opens many connections waits only once.
 _REMEMBERED = 4096
 
 
 @frozen
 class Hashed:
-    """What is kept of a password."""
+    """The stored form of a password: salt, costs and hash of scrypt (RFC 7914)."""
 
     cost: int
     factor: int
@@ -54,7 +55,7 @@ class Hashed:
     digest: bytes
 
     def matches(self, password: bytes) -> bool:
-        """Takes time and memory; any thread may call it."""
+        """Whether ``password`` is the one; takes time and memory. Any thread may call it."""
         from hmac import compare_digest
 
         found = _scrypt(password, self.salt, self.cost, self.factor, self.parallel, len(self.digest))
@@ -62,23 +63,23 @@ class Hashed:
 
 
 def hash_password(password: bytes) -> bytes:
-    """What to keep in the place of ``password``."""
+    """The text to store in the place of ``password``."""
     salt = os.urandom(_SALT)
     digest = _scrypt(password, salt, _COST, 8, 1, _SIZE)
     return PREFIX + b"ln=%d,r=8,p=1$%b$%b" % (_COST, _base64(salt), _base64(digest))
 
 
 def parse_hash(text: bytes) -> Hashed:
-    """Read what ``hash_password`` made.
+    """Read a text of ``hash_password``.
 
     Raises:
-        ConfigError: it is not in this form.
+        ConfigError: ``text`` is not in this form.
     """
     try:
         parameters, salt, digest = text.removeprefix(PREFIX).split(b"$")
         values = dict(item.split(b"=") for item in parameters.split(b","))
         cost, factor, parallel = (int(values.pop(key)) for key in (b"ln", b"r", b"p"))
-        # a2b_base64 wants the padding that PHC leaves out, and takes any that is too much.
+        # a2b_base64 needs the padding that PHC leaves out, and ignores padding beyond that.
         hashed = Hashed(cost, factor, parallel, a2b_base64(salt + b"=="), a2b_base64(digest + b"=="))
     except (ValueError, KeyError, Error):
         raise ConfigError(
@@ -91,7 +92,7 @@ def parse_hash(text: bytes) -> Hashed:
 
 
 def _scrypt(password: bytes, salt: bytes, cost: int, factor: int, parallel: int, size: int) -> bytes:
-    # Imported here, since it brings OpenSSL along.
+    # Imported here, since it loads OpenSSL.
     from hashlib import scrypt
 
     memory = 128 * factor * ((1 << cost) + parallel + 2)
@@ -105,8 +106,9 @@ def _base64(data: bytes) -> bytes:
 class Authenticator:
     """Checks log-ins: as plain text at once, hashes in threads, and slowly where many were wrong.
 
-    An address that has failed waits before its next log-in is looked at, whether that is right or not:
-    otherwise the wait would tell. ``failed(party)`` is called for each failure.
+    After a failure, the next log-in of the same address waits before it is checked, whether it is right or
+    not: otherwise the wait would reveal that. ``users``: by name, the password or its hash. ``failed(party)``
+    is called for each failure.
     """
 
     def __init__(
@@ -123,11 +125,11 @@ class Authenticator:
         self._key = os.urandom(32)
         self._right: dict[bytes, None] = {}
         self._failures: dict[str, Failures] = {}
-        # An unknown user must cost what a known one costs.
+        # The check of an unknown user must take as long as that of a known one.
         self._dummy = next((each for each in users.values() if isinstance(each, Hashed)), b"")
 
     def check(self, party: str, name: bytes, password: bytes) -> bool | Later:
-        """Whether ``password`` is that of ``name``.
+        """Whether ``password`` is that of ``name``; ``party``: the client, as ``dial.party_of`` has it.
 
         A ``Later`` where the answer takes time, or has to wait.
         """
@@ -163,7 +165,7 @@ class Authenticator:
         self._pool.run(party, partial(kept.matches, password), done)
 
     def _check_quickly(self, name: bytes, password: bytes) -> bool | None:
-        """None: it takes a thread."""
+        """Whether the password is right, as far as that is known at once; None: a thread has to hash."""
         from hmac import compare_digest
 
         kept = self._users.get(name, self._dummy)
@@ -184,7 +186,7 @@ class Authenticator:
     # ------------------------------------------------------------ failures
 
     def _wait(self, party: str) -> float:
-        """Seconds until the next log-in of ``party`` is looked at; takes that place in its queue."""
+        """Seconds until the next log-in of ``party`` may be checked; takes that place in its queue."""
         failures = self._failures.get(party)
         if failures is None:
             return 0.0

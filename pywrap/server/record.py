@@ -1,4 +1,4 @@
-"""What the server tells about a request."""
+"""The facts about a request and its traffic that the server reports."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pywrap.socks.wire import Endpoint
 
 @frozen
 class Record:
-    """A request and what came of it: ``outcome`` is "" for success, or says what went wrong.
+    """A request and its outcome: "" for success, or the reason of the failure.
 
-    ``user`` is the SOCKS4 user id, or the SOCKS5 username that was checked. ``answer`` is what
-    the reply names, for commands that are asked for the sake of it.
+    ``user``: the SOCKS4 user id, or the SOCKS5 username that was authenticated. ``answer``: the address or
+    name in the reply, for commands whose result it is.
     """
 
     version: int
@@ -25,9 +25,9 @@ class Record:
 
 
 class Traffic:
-    """What an association carried. Bytes are those of payloads; up is from the client.
+    """The traffic of an association. Bytes are those of payloads; up is from the client.
 
-    ``dropped``: how many datagrams did not go on, by what was wrong with them.
+    ``dropped``: how many datagrams were not passed on, by the reason.
     """
 
     __slots__ = ("bytes_down", "bytes_up", "down", "dropped", "up")

@@ -1,4 +1,4 @@
-"""The listeners, and everything that a server's sessions share."""
+"""The server: its listeners, and the objects that all its sessions share."""
 
 from __future__ import annotations
 
@@ -59,25 +59,25 @@ if TYPE_CHECKING:
     from pywrap.server.session import Command
     from pywrap.socks.serve import Gssapi
 
-# Errors of accept() that concern us and not the client: they would come back at once.
+# Errors of accept() that are about this machine and not about the client: the next call would fail too.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-# Seconds without an accept() then, unless a connection ends before.
+# Seconds without an accept() after such an error, unless a connection ends before.
 _PAUSE = 1.0
 
-# Clients accepted in a row, before those that are there have a turn.
+# How many clients are accepted in a row at most, before those that are connected have a turn.
 _ACCEPTS = 16
 
 _BACKLOG = 1024
 
-# Looks at what is idle, within the time that it may be.
+# How often idle connections are looked for within the time that they may be idle.
 _SWEEPS = 4
 
-# Clients whose request came before they have answered the SYN-ACK, so that their addresses may be forged:
-# with more of them, the kernel makes ordinary connections (RFC 7413 section 5.1).
+# The queue for TCP Fast Open: clients whose request has come before they answered the SYN-ACK, so that their
+# addresses may be forged. Beyond this number, the kernel makes ordinary connections (RFC 7413 section 5.1).
 _UNPROVEN = 256
 
-# The kernel's setting for IPv6 as well, and the bit of it that lets servers.
+# The kernel's setting of TCP Fast Open, for IPv6 as well; and the bit that allows it for servers.
 _FAST_OPEN_SETTING = "/proc/sys/net/ipv4/tcp_fastopen"
 _SERVERS_MAY = 2
 
@@ -93,25 +93,25 @@ SERVED: dict[int, type[Command]] = {
 
 
 class Server:
-    """A SOCKS server on the addresses of ``listen``: it is listening once this has returned.
+    """A SOCKS server on the addresses of ``listen``; it listens when the constructor has returned.
 
     ``users`` (name to password, or its hash) makes SOCKS5 with a password necessary. ``record`` is called
-    for every request when its outcome is known, and before the client knows it; ``arrived``
-    again for a BIND, with the peer that came as its answer, or why none did; ``closed``
+    for every request when its outcome is known, and before the client gets its reply; ``arrived``
+    for the second reply of a BIND, with the peer as its answer, or the reason why none came; ``closed``
     when a tunnel ended, with the bytes from the client, to the client, and the seconds;
     ``trouble`` with a line about a broken client or a lack of resources.
 
-    ``udp_peer`` is called for each destination of an association, as the client called it, before the
-    first datagram goes there; ``udp_closed`` when the association ended, with what it carried.
+    ``udp_peer`` is called for each destination of an association, named as by the client, before the
+    first datagram goes there; ``udp_closed`` when the association ended, with its traffic.
     ``bind_addresses``, one for each family, are what a BIND announces in place of the address
     that leads to the peer: for a server behind a NAT.
     ``limits``, ``rules`` and ``users`` may be replaced while it serves. ``guarded``: see
     ``access_rules.Guard``.
-    ``listen_tls`` is where clients speak TLS first, with ``tls``. ``gssapi`` makes Kerberos necessary, or a
-    password where there are ``users`` as well.
+    ``listen_tls``: addresses at which clients speak TLS, by the context ``tls``. ``gssapi`` makes Kerberos
+    necessary, or a password where there are ``users`` as well.
     ``sockets`` listen already; ``shared_ports`` lets several processes listen on the same ports.
-    ``fast_open`` takes requests in the SYN. Not unless it is asked for: a duplicate of that SYN that comes
-    after its connection has ended is a request of its own (RFC 7413 section 6.3.1).
+    ``fast_open`` takes requests in the SYN. It is off by default: a duplicate of such a SYN that comes after
+    its connection has ended is a request of its own (RFC 7413 section 6.3.1).
 
     ``run()`` serves in the calling thread until ``stop()``. When it has returned, all
     connections are closed; ``close()`` then releases the rest, the context manager as well.
@@ -171,16 +171,18 @@ class Server:
         self._sessions: set[Session] = set()
         self._census = Census(limits)
         self._wrapped: set[Wrapped] = set()
-        # Of scrypt: its threads compute, so more than there are processors would only be slower.
+        # The threads for scrypt: they compute, so more of them than processors would only be slower.
         self._verifiers = Pool(self._loop, os.cpu_count() or 1)
         self._paused = False
+        self._burst = 1
+        self._accepted_in = 0  # a turn of the loop
         self._shared = Shared(
             served=SERVED,
             loop=self._loop,
             resolver=self._resolver,
             pipes=self._pipes,
             buffer=memoryview(bytearray(BUFFER)),
-            # Most servers carry no datagrams, and it brings ctypes along.
+            # Made when it is needed: most servers carry no datagrams, and it imports ctypes.
             batch=cache(make_batch),
             policy=Policy(None, Rules()),
             census=self._census,
@@ -210,9 +212,15 @@ class Server:
 
     @property
     def addresses(self) -> list[Endpoint]:
-        """Where it listens, with the ports that were chosen for port 0."""
+        """The addresses at which it listens, with the ports that were chosen for port 0."""
         names = [listener.getsockname() for listener in self._listeners]
         return [Endpoint(name[0], name[1]) for name in names]
+
+    @property
+    def tls_addresses(self) -> list[Endpoint]:
+        """Those of ``addresses`` where clients speak TLS first."""
+        both = zip(self._listeners, self.addresses, strict=True)
+        return [address for listener, address in both if listener.fileno() in self._with_tls]
 
     def run(self) -> None:
         """Serve until ``stop()``; then end every connection."""
@@ -234,18 +242,18 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many clients there are."""
+        """How many clients are connected."""
         return self._census.total
 
     @property
     def half_open(self) -> int:
-        """How many of them have not completed a request."""
+        """How many clients have not completed a request."""
         return self._census.half_open
 
     def list_connections(self) -> list[tuple[Endpoint, Record | None, float, int]]:
-        """Of each client: where it is, its request, the seconds since, and what has passed.
+        """For each client: its address, its request, the seconds since, and the bytes or datagrams so far.
 
-        In the thread of ``run()``.
+        Called in the thread of ``run()``.
         """
         now = monotonic()
         return [(session.peer, *session.state(now)) for session in self._sessions]
@@ -258,12 +266,14 @@ class Server:
     def drain(self, patience: float) -> int:
         """Accept no client any more, and stop when the last one has ended, or after ``patience`` seconds.
 
-        In the thread of ``run()``. Returns how many there are; a client without a request is sent away.
+        Called in the thread of ``run()``. Returns how many clients there are; one without a complete request
+        is sent away.
         """
         self._draining = True
         for listener in self._listeners:
             if listener not in self._handed_over:
-                # Now: the loop closes a little later. Of what was handed over, another process goes on.
+                # At once, since the loop closes a little later. Listeners of systemd stay open: another
+                # process may go on with them.
                 listener.shutdown(SHUT_RDWR)
             self._loop.close(listener)
         self._listeners.clear()
@@ -280,7 +290,7 @@ class Server:
         self._loop.watch(fd, IN, lambda events: self._loop.stop(), shared=True)
 
     def when_writable(self, fd: int, call: Callable[[], None]) -> None:
-        """Call ``call`` once, as soon as ``fd`` takes something or is broken; in the thread of ``run()``."""
+        """Call ``call`` once, in the thread of ``run()``, as soon as ``fd`` is writable or broken."""
 
         def on_events(events: int) -> None:
             self._loop.unwatch(fd)
@@ -289,13 +299,14 @@ class Server:
         self._loop.watch(fd, OUT, on_events, shared=True)
 
     def call(self, function: Callable[[], None]) -> None:
-        """Let the thread of ``run()`` call ``function``; from any thread or signal handler."""
+        """Have the thread of ``run()`` call ``function``. May be called from any thread or signal handler."""
         self._loop.call(function)
 
-    # What may change while it serves. In the thread of ``run()``, or before it; of what comes from then on.
+    # These may be called while the server runs, in the thread of ``run()``, or before. They apply to later
+    # requests.
 
     def set_users(self, users: Mapping[bytes, bytes | Hashed] | None) -> None:
-        """Ask for the passwords of ``users``; None: for none."""
+        """Require the password of one of ``users`` (name to password, or its hash); None: require none."""
         if users is None:
             self._shared.policy.check = None
         else:
@@ -304,19 +315,23 @@ class Server:
             ).check
 
     def set_rules(self, rules: Sequence[AccessRule], guarded: bool) -> None:
-        """Allow requests by ``rules``; ``guarded``: what is near by only where a rule names it."""
+        """Allow requests by ``rules``; ``guarded``: allow near addresses only where a rule names them."""
         self._shared.policy.rules = Rules(rules, Guard(self._is_own) if guarded else None)
 
     def set_ident(self, mode: str) -> None:
-        """Ask the machines of SOCKS4 clients for the user: one of ``ident.MODES``."""
+        """Check the user ids of SOCKS4 clients by ident, or not; ``mode``: one of ``ident.MODES``."""
         self._shared.policy.ident = mode
 
     def set_upstream(self, upstream: Upstream) -> None:
-        """Go through other proxies.
+        """Go through the proxies of ``upstream``.
 
         Raises:
-            ConfigError: one of their files cannot be read; all stays as it was.
+            ConfigError: a file that they name cannot be read, or the nearest proxy is this server; then the
+                old upstream stays.
         """
+        own = upstream.hop_to_itself(self._is_own)
+        if own is not None:
+            raise ConfigError(f"the proxy is this server itself: {own}")
         if upstream.secured_hops:
             # Imported here: most servers need no TLS.
             from pywrap.relay.securing import Securing
@@ -325,11 +340,11 @@ class Server:
         self._shared.policy.upstream = upstream
 
     def set_tls(self, tls: SSLContext) -> None:
-        """Serve clients that come from now on by the context ``tls``."""
+        """Use the context ``tls`` for clients that connect from now on."""
         self._tls = tls
 
     def set_limits(self, limits: Limits) -> None:
-        """Have ``limits`` from now on."""
+        """Apply ``limits`` from now on."""
         self._census.limits = limits
         if self._sweep is not None:
             self._loop.cancel(self._sweep)
@@ -350,7 +365,7 @@ class Server:
         self.failed_logins += 1
 
     def _is_own(self, address: bytes, port: int) -> bool:
-        """Would a connection there come to this server?"""
+        """Whether a connection to ``address`` and ``port`` would come to this server."""
         for listener in self._listeners:
             host, own_port = listener.getsockname()[:2]
             own = packed(host.partition("%")[0]) or b""
@@ -377,7 +392,12 @@ class Server:
     # ------------------------------------------------------------ clients
 
     def _accept(self, listener: socket, events: int) -> None:
-        for _ in range(_ACCEPTS):
+        # One, unless clients come in turn after turn: that there is no second one is an exception, which
+        # costs as much as a twentieth of what Python does for a connection.
+        is_busy = self._loop.turns - self._accepted_in <= 1
+        self._accepted_in = self._loop.turns
+        self._burst = min(2 * self._burst, _ACCEPTS) if is_busy else 1
+        for _ in range(self._burst):
             try:
                 fd, address = listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
@@ -386,7 +406,7 @@ class Server:
                 if err.errno in _EXHAUSTED:
                     self._trouble(f"accepting no client for the moment: {err.strerror}")
                     self._pause()
-                # The others, ECONNABORTED for one, are about a client that is gone.
+                # Other errors, such as ECONNABORTED, are about a client that is gone.
                 return
             peer = Endpoint(address[0], address[1])
             client = socket(listener.family, SOCK_STREAM, 0, fd)
@@ -414,7 +434,7 @@ class Server:
             self._resume()
 
     def _pause(self) -> None:
-        # The client stays in the queue and its listener readable: do not look at it.
+        # The client stays in the queue, and epoll would report the listener again and again.
         self._paused = True
         for listener in self._listeners:
             self._loop.unwatch(listener.fileno())
@@ -424,16 +444,16 @@ class Server:
 
     def _crashed(self, words: str, err: Exception) -> None:
         """Report an error of this program, with its traceback."""
-        # Imported here, since it is not small and is hardly ever used.
+        # Imported here, since the module is large and hardly ever used.
         from traceback import format_exception
 
         self._trouble(f"{words}; please report it:\n" + "".join(format_exception(err)).rstrip())
 
     def _failed(self, err: Exception) -> None:
-        """A handler has failed that belongs to no session, a listener's say."""
+        """Report the error of a handler that belongs to no session, such as a listener's."""
         self._crashed("an error of this server, which goes on", err)
         if not self._paused:
-            # It would fail again at once, and for ever.
+            # The handler would fail again at once, and for ever.
             self._pause()
 
     def _resume(self) -> None:
@@ -445,7 +465,7 @@ class Server:
 
     def _watch_listeners(self) -> None:
         for listener in self._listeners:
-            # The owner is none: a session that ended may have resumed this.
+            # Without an owner: this may be running in the handler of a session that has ended.
             accept = partial(self._accept, listener)
             self._loop.watch(listener.fileno(), IN, accept, shared=True)
 
@@ -460,7 +480,7 @@ def fast_open_is_allowed() -> bool:
         with open(_FAST_OPEN_SETTING, encoding="ascii") as file:
             return bool(int(file.read()) & _SERVERS_MAY)
     except FileNotFoundError:
-        # A kernel without it.
+        # The kernel has no TCP Fast Open.
         return False
 
 
@@ -484,12 +504,13 @@ def _listen(host: str, port: int, fast_open: bool, shared_port: bool) -> list[so
         for family, _, _, _, address in found:
             listener = socket(family, SOCK_STREAM)
             listeners.append(listener)
-            # Connections of a server that was stopped a moment ago do not keep the port.
+            # Without it, connections of a server that was stopped a moment ago would keep the port
+            # (TIME_WAIT).
             listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             if shared_port:
                 listener.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
             if family == AF_INET6:
-                # What is written is what is meant: [::] beside 0.0.0.0 is two listeners.
+                # [::] is IPv6 only, so that 0.0.0.0 beside it is another listener.
                 listener.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
             prepare(listener)
             if fast_open:

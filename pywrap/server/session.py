@@ -1,4 +1,4 @@
-"""One client, from its first byte to its last: handshake, command, and a decent end."""
+"""One client, from its first byte to its last: handshake, command, and the end of its connection."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Later
 
     class Command(Protocol):
-        """What serves one kind of request: it owns the client's socket until it ends.
+        """Serves one kind of request, and owns the client's socket until it ends.
 
-        ``early`` is what the client sent after its request.
+        ``early``: the bytes that the client sent after its request.
         """
 
         def __init__(self, session: Session, request: Request, early: bytes) -> None: ...
@@ -54,22 +54,22 @@ if TYPE_CHECKING:
         def abort(self) -> None: ...
 
 
-# More than any request with its authentication (822 bytes), and whatever else a client
-# sends before it is answered.
+# Bytes to read at once: more than any request with its authentication (822 bytes), and first data behind it.
 _READ = 4096
 
 
-# Reads of what a refused client has sent beside its request.
+# How often the bytes that a refused client has sent after its request are read, at the most.
 _REST = 16
 
-# Seconds for a client whose request will be refused in any case: others wait to be told the same.
+# Seconds for the handshake of a client whose request will be refused in any case: others wait for its place.
 _REFUSED = 2.0
 
 
 class Policy:
-    """What may be replaced at any time, for the requests that come then.
+    """Settings that may be replaced at any time, for the requests that come then.
 
-    ``check(party, name, password)``; None where every client is served. ``ident`` is one of ``ident.MODES``.
+    ``check(party, name, password)``: checks a log-in; None where every client is served. ``ident``: one of
+    ``ident.MODES``.
     """
 
     def __init__(self, check: Callable[[str, bytes, bytes], bool | Later] | None, rules: Rules) -> None:
@@ -82,9 +82,9 @@ class Policy:
 
 @frozen
 class Shared:
-    """What all sessions of a server use."""
+    """The objects that all sessions of a server share."""
 
-    # Of requests, by their numbers; the others are answered with reply 7 (91 in SOCKS4).
+    # The commands by their numbers in requests; any other number gets reply 7 (91 in SOCKS4).
     served: Mapping[int, type[Command]]
     loop: Loop
     resolver: Resolver
@@ -116,7 +116,7 @@ class Asking:
         self._request = request
         self._early = early
         shared = session.shared
-        # What else it sends stays in the kernel.
+        # Further bytes of the client stay in the kernel.
         shared.loop.watch(session.client.fileno(), 0, self._on_client)
         self._ident = Ident(shared.loop, session.outer, request.user, self._answered)
 
@@ -125,7 +125,7 @@ class Asking:
         self._ident.start()
 
     def abort(self) -> None:
-        """End it: the server stops."""
+        """End the request: the server stops."""
         self._ident.cancel()
         self._session.record(self._request, "the server stopped")
         self._session.hang_up()
@@ -144,11 +144,11 @@ class Asking:
 
 
 class Session:
-    """``refusal``: why every request of this client is refused; it has less time to make one.
+    """``refusal``: why every request of this client will be refused; "" to serve it.
 
-    ``party`` is what the client counts as, for limits. ``judge`` has the rules for its request, None when
-    everything is allowed. ``outer`` is its own socket, and ``client`` what speaks plainly: the same,
-    unless its bytes are wrapped, by ``codec``.
+    ``party``: the client for limits (``dial.party_of``). ``judge``: has the rules for its request, None when
+    everything is allowed. ``outer``: the client's own socket. ``client``: the socket with its plain bytes,
+    which is the same one unless they are wrapped by ``codec``.
     """
 
     __slots__ = (
@@ -177,7 +177,7 @@ class Session:
         self._record: Record | None = None
         self._since = monotonic()
         self._refusal = shared.census.enter(self) or refusal
-        # From here on, what the loop is asked for is for this session.
+        # From here on, descriptors and timers that are registered with the loop belong to this session.
         shared.loop.owner = self
         self._stage: Command | Relay | LingeringClose | Asking | None = None
         check = shared.policy.check
@@ -194,7 +194,7 @@ class Session:
         if tls is None:
             shared.loop.watch(client.fileno(), IN, self._on_readable)
         else:
-            # Imported with the first of them, since it brings OpenSSL along.
+            # Imported for the first such client, since it loads OpenSSL.
             from pywrap.relay.tls import Tls
 
             self._wrap(Tls(tls), b"")
@@ -202,7 +202,7 @@ class Session:
     # ------------------------------------------------------------ the handshake
 
     def begin(self) -> None:
-        """Read what may have come while the client was accepted."""
+        """Read the bytes that may have come while the client was accepted."""
         if self.client is self.outer:
             self._on_readable(IN)
 
@@ -216,12 +216,12 @@ class Session:
             return self._end_handshake(self.hang_up)
         assert self._handshake is not None
         if not data and not self._handshake.begun:
-            # A look whether the port is open.
+            # The client closed without a byte: a check whether the port is open.
             return self._end_handshake(self.hang_up)
         self._go_on(data, not data)
 
     def _resumed(self) -> None:
-        """What the handshake waited for is there."""
+        """Go on with the handshake: the result that it waited for is there."""
         self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
         self._go_on(b"")
 
@@ -239,7 +239,7 @@ class Session:
         if request is not None:
             self._end_handshake(lambda: self._serve(request, handshake.rest))
         elif handshake.is_waiting:
-            # What else the client sends stays in the kernel.
+            # Further bytes of the client stay in the kernel.
             self.shared.loop.watch(self.client.fileno(), 0, self._on_readable)
 
     def _too_slow(self) -> None:
@@ -269,14 +269,14 @@ class Session:
         self.shared.loop.watch(self.client.fileno(), IN, self._on_readable)
 
     def _lost(self, words: str) -> None:
-        """The connection of a client whose bytes are wrapped is broken, or what it sends."""
+        """End the session: the connection of a client with wrapped bytes is broken, or these bytes are."""
         if not self._over:
             self._complain(words)
             self.abort()
 
     def _send(self, message: bytes) -> None:
-        # An empty send buffer takes any message whole, and it is empty: the client has
-        # been sent a few bytes in all. Unless it pipelines without ever reading.
+        # The send buffer takes any message whole, since it is empty: only a few bytes were sent to the client
+        # so far. But not if the client pipelines without ever reading.
         if self.client.send(message) != len(message):
             raise ProxyClosed("the client does not read what it is sent")
 
@@ -284,7 +284,7 @@ class Session:
 
     @property
     def resolver(self) -> Resolver:
-        """Names are looked up at this client's expense."""
+        """The resolver whose look-ups count against this client's share of threads."""
         return self.shared.resolver.of(self.party)
 
     def _serve(self, request: Request, early: bytes) -> None:
@@ -293,7 +293,7 @@ class Session:
                 self._stage = asking = Asking(self, request, early)
                 asking.start()
                 return
-            # Nothing waits for it.
+            # The answer is only for the log: the request does not wait for it.
             Ident(self.shared.loop, self.outer, request.user, self._tell_ident).start()
         self._execute(request, early)
 
@@ -318,13 +318,13 @@ class Session:
         stage.start()
 
     def go_on_with(self, stage: Command) -> None:
-        """Serve the request in another way than its command began to."""
+        """Let ``stage`` serve the request in the place of the command that began to."""
         self._stage = stage
         stage.start()
 
     @property
     def has_unread(self) -> bool:
-        """Whether something has come from the client that nothing has read."""
+        """Whether bytes have come from the client that were not read."""
         try:
             return bool(self.client.recv(1, MSG_PEEK))
         except OSError:
@@ -347,13 +347,13 @@ class Session:
         return ""
 
     def _blocked(self, request: Request) -> str:
-        """Why no route leads there, or ""."""
+        """Why no route leads to the destination; "" when one does."""
         if request.command == v5.UDP_ASSOCIATE:
             return ""
         return self.shared.policy.upstream.way(request.destination).refusal
 
     def _judge(self, request: Request) -> str:
-        """Why the rules refuse the request, as far as can be told now; "" when they do not."""
+        """Why the rules refuse the request, as far as is known before a look-up; "" when they do not."""
         rules, word = self.shared.policy.rules, WORDS.get(request.command)
         if rules.are_none or word is None:
             return ""
@@ -369,17 +369,17 @@ class Session:
 
     @property
     def throttles(self) -> tuple[Bucket, Bucket] | None:
-        """What this client's bytes up and down are counted in; None without a limit."""
+        """The buckets for this client's bytes up and down; None without a limit."""
         up, down = (self.shared.census.bucket(self.party, each) for each in ("up", "down"))
         return None if up is None or down is None else (up, down)
 
     def identified(self, request: Request, early: bytes) -> None:
-        """The user of a SOCKS4 request is what its machine says."""
+        """Go on with a SOCKS4 request whose user id ident has confirmed."""
         self._stage = None
         self._execute(replace(request, checked=bool(request.user)), early)
 
     def record(self, request: Request, outcome: str = "", answer: Endpoint | None = None) -> Record:
-        """Tell what came of the request; before the client can know."""
+        """Report the outcome of the request, before the client gets its reply."""
         record = Record(
             request.version,
             COMMANDS.get(request.command, str(request.command)),
@@ -395,7 +395,7 @@ class Session:
         return record
 
     def say(self, reply: bytes) -> bool:
-        """Send a reply; False when the client is gone."""
+        """Send a reply; return False when the client is gone."""
         try:
             self._send(reply)
         except (OSError, SocksError):
@@ -412,8 +412,8 @@ class Session:
         if self.say(reply) and not self._refusal:
             self._part()
         else:
-            # A refused client's descriptor is the next one's: it is not waited for, and what it has sent
-            # is read only so that the close is no RST, which would take the reply away.
+            # The next client needs the descriptor of a refused one, so there is no wait for it. Its bytes are
+            # read only so that the close is no RST, which would make it lose the reply.
             self._discard()
             self.hang_up()
 
@@ -423,11 +423,11 @@ class Session:
                 if not self.client.recv_into(self.shared.buffer):
                     break
         except OSError:
-            # BlockingIOError: that was all.
+            # BlockingIOError: all bytes are read. Other errors: the connection is broken.
             pass
 
     def tunnel(self, target: socket, record: Record, reply: bytes, early: bytes) -> None:
-        """Send the reply, and then carry bytes between the client and ``target`` to their end."""
+        """Send the reply, and then carry bytes between the client and ``target`` until both have ended."""
         shared = self.shared
         since = monotonic()
 
@@ -446,26 +446,26 @@ class Session:
     # ------------------------------------------------------------ the end
 
     def abort(self) -> None:
-        """End it now, whatever it is doing."""
+        """End the session now, in whatever state it is."""
         if self._stage is not None:
             self._stage.abort()
         elif self._handshake is not None:
             self._end_handshake(self.hang_up)
 
     def state(self, now: float) -> tuple[Record | None, float, int]:
-        """The request, the seconds since it came, and how much has passed (-1: nothing can yet)."""
+        """The request, the seconds since it came, and the bytes or datagrams so far (-1: no tunnel yet)."""
         moved: int = getattr(self._stage, "moved", -1)
         return self._record, now - self._since, moved
 
     def end_handshake(self) -> None:
-        """End it if its request is not complete."""
+        """End the session if its request is not complete."""
         if self._handshake is not None:
             self._end_handshake(self.hang_up)
 
     def end_if_idle(self, now: float, patience: float) -> None:
-        """End a tunnel or an association when nothing has passed for ``patience`` seconds.
+        """End a tunnel or an association through which nothing has passed for ``patience`` seconds.
 
-        Called every now and then: nothing is noted of each byte.
+        Called every now and then; it compares counts, so that no time has to be noted for each byte.
         """
         moved: int = getattr(self._stage, "moved", -1)
         if moved < 0 or moved != self._mark[0]:
@@ -480,7 +480,7 @@ class Session:
         try:
             self.abort()
         except Exception as further:
-            # What it was doing is in no state to be ended. Its sockets close with the last reference.
+            # The command cannot be ended either. Its sockets close with the last reference to them.
             self.shared.crashed(f"{self.peer}: and by another one", further)
             self._stage = None
         if not self._over:
@@ -493,7 +493,7 @@ class Session:
         self.over()
 
     def over(self) -> None:
-        """The client's socket is closed, by us or by what it was left to."""
+        """End the session: the client's socket is closed, by it or by the relay that owned it."""
         self._stage = None
         if not self._over:
             self._over = True

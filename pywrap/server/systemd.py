@@ -1,6 +1,6 @@
-"""What systemd hands over and wants to be told: sockets (sd_listen_fds(3)) and states (sd_notify(3)).
+"""The interface to systemd: listening sockets from it (sd_listen_fds(3)), states to it (sd_notify(3)).
 
-By hand, since it is an environment variable each and one datagram.
+Without its library: both are environment variables, and a state is one datagram.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FIRST = 3
 
 
 def inherited_sockets() -> list[socket]:
-    """The listening sockets of a ``.socket`` unit; once, and none that are meant for another process.
+    """The listening sockets of a ``.socket`` unit; [] at a second call, or when they are for another process.
 
     Raises:
         ConfigError: one of them is not a TCP socket that listens.
@@ -45,17 +45,17 @@ def _listens(fd: int) -> bool:
 
 
 def notify(*lines: str) -> None:
-    """Tell the service manager, if there is one."""
+    """Send ``lines``, such as "READY=1", to the service manager, if there is one."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return
     sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
     try:
-        # @ stands for the NUL of an abstract socket.
+        # unix(7): @ stands for the NUL at the beginning of an abstract address.
         sock.connect("\0" + path[1:] if path.startswith("@") else path)
         sock.send("\n".join(lines).encode())
     except OSError:
-        # The manager is gone, or does not listen: the server goes on.
+        # The manager is gone, or does not listen: the server goes on without it.
         pass
     finally:
         sock.close()

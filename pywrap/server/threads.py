@@ -1,4 +1,4 @@
-"""Calls that block, in threads: as many as are needed, with a share for each client.
+"""Runs blocking calls in threads: as many as are needed, with a share for each client.
 
 All decisions are made in the thread of the loop. A worker has a queue of its own, with at most one
 job in it, so a job that waits can be taken back, and no lock is needed.
@@ -9,19 +9,23 @@ from __future__ import annotations
 import errno
 from _queue import SimpleQueue
 from _thread import start_new_thread
-from collections import deque
-from functools import partial
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
+    from functools import partial
     from typing import Any
 
     from pywrap.relay.loop import Loop, Owner
+else:
+    # Without what else ``collections`` and ``functools`` define: a confined program waits for these imports.
+    from _collections import deque
+    from _functools import partial
 
-# In all. A thread that waits costs some 30 KiB of memory. What waits in getaddrinfo() cannot be
-# interrupted: with glibc's defaults a name server that is silent holds its thread for 10 s or more.
+# The most threads. One that waits costs some 30 KiB of memory. A call of getaddrinfo() cannot be
+# interrupted: with glibc's defaults a name server that is silent holds a thread for 10 s or more.
 THREADS = 1024
 
 # Seconds after which a thread without work ends.
@@ -29,7 +33,7 @@ IDLE = 10.0
 
 
 class Job:
-    """One call: ``then`` gets its result, or the OSError that it raised; None once it was cancelled."""
+    """One call of ``work``. ``then``: gets its result or its OSError; None once the job was cancelled."""
 
     __slots__ = ("client", "owner", "then", "work")
 
@@ -43,7 +47,7 @@ class Job:
 
 
 class Worker:
-    """A thread of the pool: its queue, and since when it has nothing to do."""
+    """A thread of the pool: its queue, and the moment since which it has no work."""
 
     __slots__ = ("idle_since", "jobs")
 
@@ -55,10 +59,10 @@ class Worker:
 class Pool:
     """Runs jobs for clients. A client may hold as many threads as are left for all others.
 
-    So one client gets at most half of them, and of n clients that want more than there are, each gets
-    1/(n+1): there is a free thread for one more client as long as fewer than ``limit`` of them are greedy
-    (dynamic thresholds, as switches share their memory: Choudhury and Hahne 1998). What a client asks beyond
-    its share waits, and clients take turns.
+    So one client gets at most half of the threads, and of n clients that want more than there are, each gets
+    1/(n+1): a thread is free for one more client as long as fewer than ``limit`` clients want too much
+    (dynamic thresholds, as switches share their memory: Choudhury and Hahne 1998). Jobs of a client beyond
+    its share wait, and clients take turns.
     """
 
     def __init__(self, loop: Loop, limit: int = THREADS) -> None:
@@ -67,19 +71,19 @@ class Pool:
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []
         self._held: dict[str, int] = {}
-        # By client; the one that was served last is the last.
+        # Waiting jobs by client; the client that was served last comes last.
         self._waiting: dict[str, deque[Job]] = {}
         self._closed = False
 
     def run(self, client: str, work: Callable[[], Any], then: Callable[[Any], None]) -> Job:
-        """Let the loop call ``then``, never before this returns."""
+        """Run ``work`` in a thread. The loop calls ``then`` with its result, never before this returns."""
         job = Job(client, self._loop.owner, work, then)
         self._waiting.setdefault(client, deque()).append(job)
         self._dispatch()
         return job
 
     def cancel(self, job: Job) -> None:
-        """Forget a job; one that is running keeps its thread, and so counts, until the call returns."""
+        """Forget ``job``. While it runs, it keeps its thread, and counts for its client."""
         job.then = None
         waiting = self._waiting.get(job.client)
         if waiting is not None and job in waiting:
@@ -88,7 +92,7 @@ class Pool:
                 del self._waiting[job.client]
 
     def close(self) -> None:
-        """Let the threads end, each after the call that it is in; nothing waits for them."""
+        """Let each thread end after its present call; nothing waits for them."""
         self._closed = True
         for worker in self._workers:
             worker.jobs.put(None)
@@ -96,11 +100,11 @@ class Pool:
     # ------------------------------------------------------------ in the thread of the loop
 
     def _dispatch(self) -> None:
-        """Give what waits to threads, as far as each client's share allows."""
+        """Give waiting jobs to threads, as far as the share of each client allows."""
         while (client := self._next_client()) is not None:
             worker = self._idle.pop() if self._idle else self._start()
             if worker is None and self._workers:
-                # The next one that has done its work takes it.
+                # The next worker that becomes free takes the job.
                 return
             waiting = self._waiting.pop(client)
             job = waiting.popleft()
@@ -120,11 +124,12 @@ class Pool:
     def _start(self) -> Worker | None:
         worker = Worker()
         try:
-            # Not threading.Thread, whose start() waits until the thread runs: the loop would stand still
-            # while a client makes it start hundreds. Nor is this one waited for at the program's end.
+            # Not threading.Thread: its start() waits until the thread runs, and the loop would stand still
+            # while it starts hundreds for a client. Nor does the interpreter wait for such a thread at its
+            # end.
             start_new_thread(self._work, (worker,))
         except (RuntimeError, MemoryError):
-            # At a limit of processes (RLIMIT_NPROC, a cgroup's pids.max) or of memory.
+            # A limit of processes (RLIMIT_NPROC, a cgroup's pids.max) or of memory is reached.
             return None
         if not self._workers:
             self._loop.after(IDLE, self._end_idle, shared=True)
@@ -149,7 +154,7 @@ class Pool:
             then(answer)
 
     def _end_idle(self) -> None:
-        """Let threads end that have been idle for long; the one that was used last is the last."""
+        """Let threads end that have been idle for long; ``_idle`` has the latest used last."""
         limit = monotonic() - IDLE
         while self._idle and self._idle[0].idle_since <= limit:
             worker = self._idle.pop(0)
@@ -168,6 +173,7 @@ class Pool:
             except OSError as err:
                 answer = err
             except BaseException as err:
-                # A thread that ended here would take its job, and a part of the client's share, along.
+                # If the thread ended here, the job would have no result, and would count for the client for
+                # ever.
                 answer = OSError(errno.EIO, f"{type(err).__name__}: {err}")
             self._loop.call(partial(self._done, worker, job, answer), job.owner)

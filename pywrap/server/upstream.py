@@ -1,7 +1,7 @@
-"""Going through other proxies: which destinations do, and the way there.
+"""Connections through other proxies: which destinations go through them, and how they are reached.
 
-Destinations are written as in the client's routes, and as there a name is that name: it is not looked up here
-when it goes through a proxy: the address counts that the proxy finds.
+Destinations are written as in the client's routes. As there, a rule for a name is about that name only: a
+name that goes through a proxy is not looked up here, since the address that the proxy finds for it counts.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 DIRECT: Chain = ()
 
-# Codes of SOCKS5, which a hop of that protocol has used for the destination.
+# The reply codes of SOCKS5 (RFC 1928 section 6), which are passed on to the client.
 _OF_SOCKS5 = frozenset(range(1, 9))
 
 
 @frozen
 class Way:
-    """``chain``: the hops, none for directly. ``refusal``: why there is no way, or ""."""
+    """The way to a destination. ``chain``: the hops, () if it is direct. ``refusal``: why it is refused."""
 
     chain: Chain = ()
     refusal: str = ""
@@ -51,9 +51,9 @@ _DIRECTLY = Way()
 
 
 class Upstream:
-    """``proxies`` are the chain, nearest first; of ``rules``, routes, the first that matches decides.
+    """``proxies``: the chain, nearest first. ``rules``: routes, of which the first that matches decides.
 
-    ``securing`` is for those that have TLS or Kerberos; set by the server, whose loop it needs.
+    ``securing``: for proxies with TLS or Kerberos; set by the server, whose loop it needs.
     """
 
     def __init__(self, proxies: Sequence[Proxy] = (), rules: Sequence[Rule] = ()) -> None:
@@ -63,7 +63,7 @@ class Upstream:
         self._rules = [(Destinations(rule), rule) for rule in rules]
 
     def way(self, destination: Endpoint, datagram: bool = False) -> Way:
-        """Where ``destination`` goes: through the chain, directly, or nowhere."""
+        """The way of connections (or datagrams) to ``destination``: the chain, directly, or none."""
         if self._goes_directly:
             return _DIRECTLY
         address = packed(unmapped(destination.host))
@@ -77,9 +77,25 @@ class Upstream:
                 return Way(DIRECT if rule.to == TO_DIRECT else self._chain)
         return Way(self._chain)
 
+    def hop_to_itself(self, is_own: Callable[[bytes, int], bool]) -> Proxy | None:
+        """The nearest hop, if it is this server, whose requests come back to it again and again.
+
+        ``is_own(address, port)``: whether it listens there.
+        """
+        if not self._chain:
+            return None
+        nearest = self._chain[0]
+        address = packed("127.0.0.1" if nearest.host == "localhost" else nearest.host)
+        if address is None or not is_own(address, nearest.port):
+            return None
+        # What it is asked for may go directly from here.
+        further = self._chain[1:2]
+        comes_back = not further or self.way(Endpoint(further[0].host, further[0].port)).chain
+        return nearest if comes_back else None
+
     @property
     def secured_hops(self) -> Chain:
-        """Those that have TLS or Kerberos."""
+        """The proxies of the chain that have TLS or Kerberos."""
         return tuple(hop for hop in self._chain if hop.is_secured)
 
     @property
@@ -93,7 +109,7 @@ def ask(
 ) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through those before it; return the address of its reply.
 
-    ``listening``: of a BIND, which is called with the address of the first reply; the result is that of the
+    ``listening``: for BIND, called with the address of the first reply; the result is then the address of the
     second one, which comes with the peer.
 
     Raises:
@@ -116,7 +132,7 @@ def ask(
         except SocksError as err:
             words = f"{_label(chain, number)}: {err}"
             if onward is not None and isinstance(err, Rejected):
-                # It is about the next hop, and not about the destination.
+                # The refusal is about the next hop, not about the destination: so its code is not passed on.
                 raise err.copy(words, code=-1) from err.__cause__
             raise err.copy(words) from err.__cause__
     return bound
@@ -188,7 +204,7 @@ class ChainDial:
         self._dial.start()
 
     def extend(self, seconds: float) -> None:
-        """It may take so long from now on."""
+        """Set the time limit anew: ``seconds`` from now."""
         assert self._timer is not None
         self._loop.cancel(self._timer)
         self._timer = self._loop.after(seconds, self._too_slow)
@@ -243,7 +259,7 @@ class ChainDial:
 
     @property
     def _failure(self) -> ProtocolError | None:
-        """What broke the TLS of a connection that has it."""
+        """The error that broke the TLS of the connection; None without one."""
         failure = getattr(self._sock, "failure", "")
         return ProtocolError(failure) if failure else None
 
@@ -251,10 +267,10 @@ class ChainDial:
         assert self._sock is not None
         try:
             while True:
-                # The first answer is none: a generator is begun so.
+                # A generator is begun by sending None.
                 self._step = step = self._dialogue.send(answer)  # type: ignore[arg-type]
                 if self._connected is None:
-                    # It was cancelled meanwhile.
+                    # The request was cancelled meanwhile.
                     return
                 if isinstance(step, Establish):
                     self._establish(step)
@@ -266,7 +282,7 @@ class ChainDial:
                     continue
                 if not isinstance(step, Send):
                     return
-                # A new connection takes a message whole.
+                # The empty send buffer of a new connection takes a message whole.
                 if self._sock.send(step) != len(step):
                     raise ProxyClosed("it does not read")
                 answer = b""

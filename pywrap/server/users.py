@@ -1,4 +1,4 @@
-"""The file of ``--users``: a line ``name:password`` for each, the password as its hash or as it is."""
+"""The file of ``--users``: a line ``name:password`` for each user, with the password or its hash."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 _FORM = "each line is `name:password`, in UTF-8"
 
-# Before other users of the machine can look.
+# The mode of a new file: only its owner can read it.
 _MODE = 0o600
 
 
 def read_users(path: str) -> dict[bytes, bytes | Hashed]:
-    """Read the file; bytes are those that a client must send.
+    """Read the file; return by name the password or its hash. Both are the bytes that a client must send.
 
     A password may contain anything but a line's end, colons and spaces included; a name may contain blanks,
     but not begin or end with one. Empty lines and those that begin with ``#`` mean nothing.
 
     Raises:
-        ConfigError: naming the file and the line, never what is in it.
+        ConfigError: the file cannot be read, or a line is wrong; the text names file and line, never its
+            content.
     """
     data = _read(path)
 
@@ -51,7 +52,7 @@ def read_users(path: str) -> dict[bytes, bytes | Hashed]:
 
 def _read(path: str) -> bytes:
     try:
-        # A pipe would be waited for until something writes into it, perhaps for ever.
+        # open() of a FIFO would otherwise wait until a process opens it for writing, perhaps for ever.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"cannot read the user file: {path}: not a regular file")
@@ -69,7 +70,7 @@ def _problem(line: bytes, name: bytes, colon: bytes, password: bytes) -> str:
         return "no colon between name and password"
     if name.strip() != name:
         return "blanks around the name"
-    # RFC 1929: one byte says the length of each, and 0 is none.
+    # RFC 1929 section 2: the length of each is one byte, from 1 to 255.
     for what, value in (("name", name), ("password", password)):
         if not 1 <= len(value) <= 255:
             return f"a {what} has 1 to 255 bytes, not {len(value)}"
@@ -77,12 +78,12 @@ def _problem(line: bytes, name: bytes, colon: bytes, password: bytes) -> str:
 
 
 def add_user(path: str, name: bytes, password: bytes) -> bool:
-    """Write a user into the file, which need not exist, or another password for one; True for a new one.
+    """Write a user into the file, which need not exist, or replace the password of one; True for a new one.
 
-    The rest of the file stays as it is, and a server never reads half of it.
+    The rest of the file is unchanged, and a server never reads half of it.
 
     Raises:
-        ConfigError: of the name, the password or the file.
+        ConfigError: the name or the password is not allowed, or the file cannot be read or written.
     """
     line = name + b":" + hash_password(password)
     problem = _problem(line, name, b":", password)
@@ -104,7 +105,7 @@ def add_user(path: str, name: bytes, password: bytes) -> bool:
 
 
 def _replace(path: str, data: bytes) -> None:
-    # The file itself, where the path is a link to it.
+    # Where the path is a link, the file that it leads to is replaced, not the link.
     path = os.path.realpath(path)
     new = f"{path}.{os.getpid()}.new"
     try:

@@ -1,13 +1,16 @@
-"""Several processes that serve the same ports (SO_REUSEPORT), and the one that starts them.
+"""Several processes that serve the same ports (SO_REUSEPORT), and their parent.
 
-The kernel spreads connections over them by their addresses. Each has its own limits, counters and log lines.
-The parent keeps the ports, bound and not listening, so that a worker which is started again gets them; it
-passes signals on, and holds no connection.
+The kernel spreads connections over the workers by their addresses. Each worker has its own limits, counters
+and log lines. The parent keeps the ports, bound and not listening, so that a worker that is started again
+gets them; it passes signals on, and has no connections. When the parent is killed, its workers end as after
+SIGTERM, since nothing would pass signals on to them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import sys
 import traceback
@@ -32,14 +35,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pywrap.server.log import Log
+    from pywrap.server.stderr_log import Log
 
     Listen = tuple[tuple[str, int], ...]
 
-# A worker that ends without being told is started again, but not at once for ever.
+# Seconds before a worker that ended without a signal of its parent is started again.
 _PAUSE = 1.0
 
-# Exit status of a worker that is configured such that it cannot serve (EX_CONFIG of sysexits.h).
+# The exit status of a worker that cannot serve with its configuration (EX_CONFIG of sysexits.h).
 _HOPELESS = 78
 
 _PASSED_ON = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT}
@@ -47,12 +50,16 @@ _WAITED_FOR = {*_PASSED_ON, signal.SIGCHLD}
 
 
 def supervise(
-    count: int, listen: tuple[Listen, Listen], serve: Callable[[tuple[Listen, Listen], int], None], log: Log
+    count: int,
+    listen: tuple[Listen, Listen],
+    serve: Callable[[tuple[Listen, Listen], int], None],
+    log: Log,
+    tell: Callable[[list[Endpoint], list[Endpoint]], None],
 ) -> int:
     """Run ``count`` processes that call ``serve(addresses, number)`` until SIGTERM or SIGINT.
 
-    ``listen``, and so ``addresses``: without TLS and with it. Returns the exit status: 1 when a worker says
-    that it cannot serve so.
+    ``listen``, and so ``addresses``: those without TLS, and those with it. ``tell`` is called with both, with
+    the ports that were chosen. Returns the exit status: 1 when a worker cannot serve with its configuration.
 
     Raises:
         ConfigError: an address cannot be listened on.
@@ -60,11 +67,13 @@ def supervise(
     held = [[sock for host, port in each for sock in _bind(host, port)] for each in listen]
     plain, tls = (tuple((sock.getsockname()[0], sock.getsockname()[1]) for sock in socks) for socks in held)
     addresses = plain, tls
-    # From here on signals wait until they are asked for.
+    # From here on signals are blocked: they wait until sigtimedwait(2) takes them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
-    children = {_start(number, addresses, serve): number for number in range(count)}
-    for host, port in (*plain, *tls):
-        log.listening(Endpoint(host, port))
+    # By worker: the end of a pipe that this process alone keeps, so that the kernel closes it when this
+    # process ends.
+    kept: dict[int, int] = {}
+    children = {_start(number, addresses, serve, kept): number for number in range(count)}
+    tell([Endpoint(*address) for address in plain], [Endpoint(*address) for address in tls])
     log.note(f"{counted(count, 'worker')}: {', '.join(map(str, children))}")
     systemd.notify("READY=1", f"STATUS={counted(count, 'worker')}")
     stopping, result = False, 0
@@ -78,8 +87,9 @@ def supervise(
                 os.kill(pid, number)
         for pid, status in _ended(children):
             worker = children.pop(pid)
+            os.close(kept.pop(pid))
             if status == _HOPELESS:
-                # It has said why, and another one would say the same.
+                # The worker has printed the reason, and another one would fail for the same reason.
                 if not stopping:
                     for other in children:
                         os.kill(other, signal.SIGINT)
@@ -87,20 +97,29 @@ def supervise(
             if not stopping:
                 log.warning(f"worker {pid} ended with status {status}, and is started again")
                 sleep(_PAUSE)
-                children[_start(worker, addresses, serve)] = worker
+                children[_start(worker, addresses, serve, kept)] = worker
     for sock in (*held[0], *held[1]):
         sock.close()
     return result
 
 
 def _start(
-    number: int, addresses: tuple[Listen, Listen], serve: Callable[[tuple[Listen, Listen], int], None]
+    number: int,
+    addresses: tuple[Listen, Listen],
+    serve: Callable[[tuple[Listen, Listen], int], None],
+    kept: dict[int, int],
 ) -> int:
+    alive, own = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(alive)
+        kept[pid] = own
         return pid
     status = 1
     try:
+        for end in (own, *kept.values()):
+            os.close(end)
+        _end_with_parent(alive)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED_FOR)
         serve(addresses, number)
         status = 0
@@ -111,6 +130,18 @@ def _start(
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _end_with_parent(alive: int) -> None:
+    """Have the kernel send SIGTERM when the parent ends: nothing holds the other end of ``alive`` then."""
+    fcntl.fcntl(alive, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(alive, fcntl.F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(alive, fcntl.F_SETFL, fcntl.fcntl(alive, fcntl.F_GETFL) | fcntl.FASYNC)
+    watched = select.poll()
+    watched.register(alive, 0)
+    if watched.poll(0):
+        # It has ended already.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ended(children: dict[int, int]) -> Sequence[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """From how far away an address can be reached: this machine, its link, its site, or the Internet.
 
-A proxy reports where it listens (BIND) or takes datagrams (UDP ASSOCIATE) as it sees its own address. When
-that can be reached from less far than the address by which we reach the proxy, it is of no use to us: the
-proxy is behind a NAT, or reports its loopback.
+In its reply to BIND or UDP ASSOCIATE a proxy reports the address where it listens, as the proxy's own machine
+sees that address. When this address can be reached only from nearer than the address by which we reach the
+proxy, it is of no use to us: the proxy is behind a NAT, or reports its loopback.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from pywrap.socks.wire import packed
 
 
 def connect_limit(address: bytes) -> int:
-    """From where the 4- or 16-byte ``address`` can be reached.
+    """From where ``address`` (4 or 16 bytes in network order) can be reached.
 
-    0: nowhere (0.0.0.0 and ::); 1: its machine or link; 2: its site (private networks); 3: anywhere.
+    0: nowhere (0.0.0.0 and ::); 1: its machine or link (RFC 1122, 3927, 4291); 2: its site, that is private
+    networks (RFC 1918, 6598, 4193); 3: anywhere.
     """
     if not any(address):
         return 0

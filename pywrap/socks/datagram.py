@@ -36,7 +36,7 @@ class Header:
 
 
 def pack_header(endpoint: Endpoint) -> bytes:
-    """The header of a datagram that is not fragmented.
+    """The header of a datagram that is not fragmented (RFC 1928 section 7, FRAG 0).
 
     Raises:
         Unencodable: the name is empty, too long, or not ASCII.
@@ -50,7 +50,7 @@ def pack_header(endpoint: Endpoint) -> bytes:
 
 
 def unpack_header(data: bytes | memoryview) -> Header:
-    """Read the header at the start of ``data``.
+    """Read the header (RFC 1928 section 7) at the start of ``data``, a whole datagram.
 
     Raises:
         ProtocolError: there is no valid header; the caller drops such a datagram.
@@ -98,7 +98,10 @@ class Reassembly:
         self.abandoned = 0
 
     def add(self, header: Header, payload: bytes, now: float) -> bytes | None:
-        """Take a fragment, ``now`` on the monotonic clock; return the datagram when it is complete."""
+        """Take a fragment; return the payload of the datagram when it is complete, else None.
+
+        ``header``: of this fragment, with ``fragment`` not 0. ``now``: seconds of the monotonic clock.
+        """
         position, last = header.fragment & 0x7F, bool(header.fragment & 0x80)
         self.abandoned = 0
         if self._pieces and now < self._expires and header.endpoint == self._endpoint:

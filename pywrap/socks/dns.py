@@ -56,11 +56,11 @@ _MOST_STEPS = 1 << 15
 
 @frozen
 class Answer:
-    """The server's answer to one question.
+    """The server's answer to one question (RFC 1035 section 4.1).
 
     ``code``: the RCODE. ``values``: addresses as literals, or names, in the order of the message; names that
-    no host can have are left out. ``canonical``: the name that has them, after aliases (CNAME). ``seconds``:
-    the time to live.
+    no host can have are left out. ``canonical``: the name that has these values, after aliases (CNAME).
+    ``seconds``: the time to live.
     """
 
     code: int
@@ -70,8 +70,9 @@ class Answer:
 
 
 def ask(name: str, kinds: tuple[int, ...]) -> Dialogue[list[Answer]]:
-    """Ask for the records of ``name`` of all ``kinds`` (A, AAAA, PTR) at once; the answers are in that order.
+    """Ask for the records of ``name`` of all ``kinds`` at once; return an answer for each, in that order.
 
+    ``kinds``: the constants ``A``, ``AAAA``, ``PTR`` of this module.
     A server may hang up after its first answer, against RFC 7766 section 6.2.1.1: such servers exist. The
     other questions then have the answer SERVER_FAILURE.
 
@@ -98,17 +99,20 @@ def ask(name: str, kinds: tuple[int, ...]) -> Dialogue[list[Answer]]:
 
 
 def exchange(query: bytes) -> Dialogue[bytes]:
-    """Send ``query``, a whole message, as it is; return the message that comes next.
+    """Send ``query``, a whole message without its length, as it is; return the next message that comes.
 
     Raises:
-        ProtocolError: that is too short for one.
+        ProtocolError: what comes is too short for a message.
     """
     yield Send(len(query).to_bytes(2, "big") + query)
     return (yield from _read_message())
 
 
 def reverse_name(address: bytes) -> str:
-    """The name whose PTR record has the names of a 4- or 16-byte ``address``."""
+    """The name below in-addr.arpa or ip6.arpa whose PTR records are the names of ``address``.
+
+    ``address``: 4 or 16 bytes in network order.
+    """
     if len(address) == 4:
         # RFC 1035 section 3.5.
         return ".".join(str(byte) for byte in reversed(address)) + _REVERSE_4
@@ -117,7 +121,7 @@ def reverse_name(address: bytes) -> str:
 
 
 def reversed_address(name: str) -> bytes | None:
-    """The address whose name a PTR question for ``name`` asks for; None when it is no such name."""
+    """The 4 or 16 bytes of the address for which ``reverse_name`` is ``name``; None when there is none."""
     try:
         if name.endswith(_REVERSE_4):
             parts = name.removesuffix(_REVERSE_4).split(".")
@@ -133,8 +137,9 @@ def reversed_address(name: str) -> bytes | None:
 
 
 def pack_query(number: int, name: str, kind: int) -> bytes:
-    """A question for records of ``kind``, after its length as over TCP (RFC 1035 section 4.2.2).
+    """A message that asks for the records of ``name`` of one ``kind``.
 
+    Its length in two bytes stands before it, as over TCP (RFC 1035 section 4.2.2).
     ``number``: the ID that the answer will have.
 
     Raises:
@@ -148,6 +153,8 @@ def pack_query(number: int, name: str, kind: int) -> bytes:
 
 def parse_answer(message: bytes, name: str, kind: int) -> Answer:
     """Read the answer to the question for the records of ``name`` of one ``kind`` (RFC 1035 section 4).
+
+    ``message``: without its length. Of its ID the caller takes care.
 
     Raises:
         ProtocolError: it is not an answer to that, or cannot be read.

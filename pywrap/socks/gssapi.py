@@ -19,7 +19,7 @@ METHOD = 0x01
 
 VERSION = 1
 
-# Section 3.
+# RFC 1961 section 3.
 AUTHENTICATION = 1
 PROTECTION = 2
 ENCAPSULATED = 3
@@ -42,10 +42,11 @@ REFUSAL = bytes([VERSION, ABORT])
 def initiate(context: Context, level: int, token: bytes = b"") -> Dialogue[int]:
     """The client's half, after the server has picked METHOD; return the level that was agreed on.
 
-    ``token``: the first one, where ``context`` has begun already.
+    ``level``: NONE to CONFIDENTIALITY, as the user demands it. ``token``: the first one, where it was made
+    before.
 
     Raises:
-        AuthenticationFailed, ProtocolError: hang up.
+        AuthenticationFailed, ProtocolError: the caller must close the connection.
     """
     token = token or context.step(b"")
     while True:
@@ -73,7 +74,8 @@ def accept(context: Context, levels: Sequence[int]) -> Dialogue[int]:
     for, or the next lower one.
 
     Raises:
-        AuthenticationFailed, ProtocolError: hang up; the client has been told.
+        AuthenticationFailed, ProtocolError: the caller must close the connection. The refusal that the
+            protocol has for the client was sent.
     """
     while True:
         token = yield from _receive(AUTHENTICATION)
@@ -87,10 +89,10 @@ def accept(context: Context, levels: Sequence[int]) -> Dialogue[int]:
         if context.is_complete:
             break
     token = yield from _receive(PROTECTION)
-    # One octet as it is: NEC's server has it so, and curl has an option for that.
+    # One octet that is not wrapped by GSSAPI: NEC's server does it so, and curl has an option for that.
     plainly = len(token) == 1
     wanted = token if plainly else context.unwrap(token)[0]
-    # Section 4.4: the server chooses, and a client to which that is too little hangs up.
+    # RFC 1961 section 4.4: the server chooses the level; a client that wants more protection hangs up.
     is_one = len(wanted) == 1 and wanted[0] <= SELECTIVE
     served = [level for level in levels if level <= wanted[0]] if is_one else []
     if not served:
@@ -102,7 +104,7 @@ def accept(context: Context, levels: Sequence[int]) -> Dialogue[int]:
 
 
 def pack(kind: int, token: bytes) -> bytes:
-    """A message of RFC 1961, section 3.4: version, type, length, token."""
+    """A message of RFC 1961, section 3.4: version, type (``kind``), length, token."""
     return bytes([VERSION, kind]) + len(token).to_bytes(2, "big") + token
 
 
@@ -117,7 +119,10 @@ def _receive(kind: int) -> Dialogue[bytes]:
 
 
 class Encapsulation:
-    """Everything after the authentication, in messages; also a datagram is one of them (section 5)."""
+    """The codec of what follows the authentication: bytes in the messages of RFC 1961 section 5.
+
+    It implements ``relay.wrapped.Codec``. ``level``: as ``initiate`` or ``accept`` returns it.
+    """
 
     def __init__(self, context: Context, level: int) -> None:
         self._context = context
@@ -128,10 +133,10 @@ class Encapsulation:
         self.ended = False
 
     def decode(self, data: bytes) -> bytes:
-        """The data of all messages that are complete now.
+        """The data of all messages that are complete now; an incomplete one is kept for the next call.
 
         Raises:
-            SocksError: one is broken, or not as secret as was agreed on.
+            SocksError: a message is broken, or not as secret as was agreed on.
         """
         buffer = self._buffer
         buffer += data
@@ -145,10 +150,10 @@ class Encapsulation:
         return plain
 
     def decode_one(self, message: bytes) -> bytes:
-        """The data of one message, which a datagram is.
+        """The data of ``message``, a whole one; a datagram is one message (RFC 1961 section 5).
 
         Raises:
-            SocksError: as above.
+            SocksError: it is broken, or not as secret as was agreed on.
         """
         length = int.from_bytes(message[2:4], "big")
         if message[:2] != bytes([VERSION, ENCAPSULATED]) or len(message) != 4 + length:
@@ -159,15 +164,15 @@ class Encapsulation:
         return data
 
     def encode(self, data: bytes) -> bytes:
-        """``data`` in messages of RFC 1961, section 5."""
+        """``data`` in messages of RFC 1961 section 5, as many as it needs."""
         pieces = (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
         return b"".join(map(self.encode_one, pieces))
 
     def encode_one(self, data: bytes) -> bytes:
-        """One message, which a datagram is (RFC 1961 section 5).
+        """``data`` in one message, as a datagram is sent (RFC 1961 section 5).
 
         Raises:
-            ProtocolError: it is longer than a message can be.
+            ProtocolError: ``data`` is longer than a message can hold.
         """
         token = self._context.wrap(data, self._secret)
         if len(token) > _LONGEST:
@@ -175,9 +180,9 @@ class Encapsulation:
         return pack(ENCAPSULATED, token)
 
     def finish(self) -> bytes:
-        """Nothing: the end of the connection is not a message."""
+        """b"": RFC 1961 has no message that announces the end of the connection."""
         return b""
 
     def take_output(self) -> bytes:
-        """Nothing: all there is to send comes of ``encode``."""
+        """b"": nothing is sent but what ``encode`` returns."""
         return b""

@@ -81,6 +81,8 @@ def connect(
 ) -> Dialogue[Endpoint]:
     """Ask for a connection to ``destination``; no address comes back, so the result is 0.0.0.0:0.
 
+    ``username`` and ``password``: for basic authentication (RFC 7617); None sends no credentials.
+
     Raises:
         Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
     """
@@ -90,12 +92,12 @@ def connect(
 
 
 def granting_reply() -> bytes:
-    """All that a proxy says which grants a ``connect``."""
+    """The bytes by which most proxies grant a ``connect``."""
     return b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 def pack_request(destination: Endpoint, username: bytes | None, password: bytes | None) -> bytes:
-    """The head of a CONNECT.
+    """The head of a CONNECT request (RFC 9110 section 9.3.6), with its empty line.
 
     Raises:
         Unencodable: the name does not fit into a line, or the username into basic authentication.
@@ -124,9 +126,9 @@ def read_answer(logged_in: bool) -> Dialogue[None]:
     ``logged_in``: whether credentials were sent.
 
     Raises:
-        AuthenticationFailed: it asks for a login, or refuses the one that was sent.
+        AuthenticationFailed: the proxy asks for a login, or refuses the one that was sent.
         Rejected: any other status than 2xx.
-        ProtocolError: it is no HTTP.
+        ProtocolError: the answer is no HTTP.
     """
     status = yield from _read_status()
     size = 0
@@ -186,7 +188,10 @@ def _schemes(challenges: str) -> list[str]:
 
 
 def _refusal(status: int, lines: list[bytes]) -> tuple[str, int]:
-    """What a refusal says, and its errno. ``lines``: of its head, the rest of the status line first."""
+    """The text for users of a refusal with ``status``, and its errno.
+
+    ``lines``: of the refusal's head, first what follows the status in the status line.
+    """
     unknown = (f"HTTP status {status}", errno.ECONNREFUSED)
     text, number = REFUSALS.get(status, unknown)
     for line in lines:
@@ -207,7 +212,10 @@ def _refusal(status: int, lines: list[bytes]) -> tuple[str, int]:
 
 
 def _read_headers(size: int, head: bytearray | None = None) -> Dialogue[int]:
-    """Read the rest of a head into ``head``; return its size, added to ``size``, that of the heads before."""
+    """Read what follows the status of a head into ``head``; return the bytes of all heads so far.
+
+    ``size``: the bytes of the interim heads before this one.
+    """
     # Any line, and so the empty one, ends with LF or CR LF (RFC 9112 section 2.2).
     size += 1 + _STATUS
     end = b""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pywrap.config.settings import Proxy
     from pywrap.socks.wire import Dialogue, Endpoint
 
-# By the words of the settings.
+# The level of protection (RFC 1961 section 4.3) by its word in the settings.
 LEVELS = {
     "none": gssapi.NONE,
     "integrity": gssapi.INTEGRITY,
@@ -22,7 +22,8 @@ LEVELS = {
 def request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
     """Authenticate by Kerberos, ask for ``command``, and return the address of the first reply.
 
-    Nothing but GSSAPI is offered: a hop that does not have it could otherwise choose to go without.
+    GSSAPI is the only method that is offered. If no authentication were offered as well, a hop could choose
+    that, and the traffic would go unprotected.
 
     Raises:
         SocksError: as ``v5.request``; AuthenticationFailed also where there is no ticket for the hop.

@@ -6,7 +6,7 @@ from pywrap.errors import AuthenticationFailed, ProtocolError, Rejected
 from pywrap.frozen import frozen
 from pywrap.socks import v4, v5
 from pywrap.socks.gssapi import METHOD, NONE, Encapsulation, accept
-from pywrap.socks.wire import Endpoint, Later, Recv, Send, Wrap, unbracketed
+from pywrap.socks.wire import Endpoint, Later, Recv, Send, Wrap, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ COMMANDS = {
 
 @frozen
 class Gssapi:
-    """GSSAPI as a server takes it: what makes a context for a client, and the levels that are served."""
+    """GSSAPI of a server: a function that makes the context for a client, and the levels that it accepts."""
 
     make: Callable[[], Context]
     levels: tuple[int, ...]
@@ -50,7 +50,10 @@ class Request:
     checked: bool = False
 
     def reply(self, code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008
-        """The reply in the client's version; ``code`` is of SOCKS5, 0 for success."""
+        """The reply in the client's version of SOCKS.
+
+        ``code``: of SOCKS5 (RFC 1928 section 6), 0 for success; for a SOCKS4 client it is translated.
+        """
         if self.version == 5:
             return v5.pack_reply(code, bound)
         return v4.pack_reply(v4.GRANTED if code == v5.SUCCEEDED else v4.REJECTED, bound)
@@ -96,14 +99,14 @@ def _request_5(check: Check | None, gssapi: Gssapi | None) -> Dialogue[Request]:
         yield Send(v5.answer_credentials(accepted))
         if not accepted:
             raise AuthenticationFailed(f"wrong password or unknown user: {name!r}")
-        # A name that was not checked is not the user's.
+        # A name that was not checked does not identify the user.
         user = name if check is not None else b""
     try:
         command, destination = yield from v5.receive_request()
     except Rejected as err:
         yield Send(v5.pack_reply(err.code))
         raise
-    return Request(v5.VERSION, command, unbracketed(destination), user, bool(user))
+    return Request(v5.VERSION, command, with_plain_address(destination), user, bool(user))
 
 
 def _choose(methods: bytes, guarded: bool, kerberized: bool) -> int:
@@ -131,7 +134,7 @@ def _request_4(guarded: bool) -> Dialogue[Request]:
     if guarded:
         yield Send(v4.pack_reply(v4.REJECTED))
         raise AuthenticationFailed("SOCKS4 has no passwords, and this server asks for one")
-    return Request(v4.VERSION, command, unbracketed(destination), userid)
+    return Request(v4.VERSION, command, with_plain_address(destination), userid)
 
 
 def _guess(version: int) -> str:

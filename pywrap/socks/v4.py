@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 
 from pywrap.errors import ProtocolError, Rejected, Unencodable
+from pywrap.socks.reply_errno import SOCKS4, refusal
 from pywrap.socks.v5 import name_bytes, not_socks
 from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
 
@@ -21,7 +22,7 @@ VERSION = 4
 
 CONNECT = 1
 BIND = 2
-# Of Tor: see v5.
+# Tor's extension; see ``v5.RESOLVE``.
 RESOLVE = 0xF0
 
 GRANTED = 90
@@ -29,24 +30,24 @@ REJECTED = 91
 NO_IDENT = 92
 IDENT_MISMATCH = 93
 
-REFUSALS = {
-    REJECTED: ("rejected or failed", errno.ECONNREFUSED),
-    NO_IDENT: ("the proxy cannot reach our identd", errno.EACCES),
-    IDENT_MISMATCH: ("our identd reports another user", errno.EACCES),
-}
-
 # The protocol has no limit for a user id or name. 255 is the limit of SOCKS5; the servers tested accept
 # little more.
 LONGEST_TEXT = 255
 
 
 def connect(destination: Endpoint, userid: bytes | None = None, names: bool = True) -> Dialogue[Endpoint]:
-    """Ask for a connection to ``destination``; return the address bound for us (DSTIP)."""
+    """Ask for a connection to ``destination``; return the address that the proxy bound for us (DSTIP).
+
+    ``userid``, ``names``, and what it raises: see ``request``.
+    """
     return request(CONNECT, destination, userid, names)
 
 
 def resolve(name: str, userid: bytes | None = None) -> Dialogue[Endpoint]:
-    """Ask for an IPv4 address of ``name`` as 4a carries it; the port means nothing."""
+    """Ask for an IPv4 address of ``name``, sent as in 4a; the port of the result means nothing.
+
+    Tor's RESOLVE. ``userid`` and what it raises: see ``request``.
+    """
     return request(RESOLVE, Endpoint(name, 0), userid)
 
 
@@ -55,7 +56,8 @@ def request(
 ) -> Dialogue[Endpoint]:
     """Ask for ``command`` and return the address and port of the first reply (DSTIP, DSTPORT).
 
-    ``names``: whether the proxy speaks 4a, so that it takes names. BIND has a second reply: ``read_reply``.
+    ``userid``: None is sent as an empty user id. ``names``: whether the proxy speaks 4a, so that it takes
+    names. BIND has a second reply, which the caller reads by ``read_reply``.
 
     Raises:
         Rejected, ProtocolError, Unencodable: see ``pywrap.errors``.
@@ -65,13 +67,13 @@ def request(
         return (yield from read_reply())
     except Rejected as err:
         if packed(destination.host) is None and err.code == REJECTED:
-            # Dante 1.4.2 takes the announcement of a name for an address to connect to.
+            # Dante 1.4.2 has no 4a: it would connect to 0.0.0.1, the mark of a name, as to an address.
             raise err.copy(f"{err}, as without 4a every name is: try socks5h") from err.__cause__
         raise
 
 
 def granting_reply() -> bytes:
-    """All that a proxy says which grants a ``request``."""
+    """The bytes by which most proxies grant a ``request``."""
     return pack_reply(GRANTED)
 
 
@@ -96,7 +98,7 @@ def pack_request(command: int, destination: Endpoint, userid: bytes, names: bool
     if address is None:
         if not names:
             raise Unencodable(f"SOCKS4 carries no names: {destination.host} (socks4a does)")
-        # An impossible address, 0.0.0.x with x not 0, announces the name.
+        # An impossible address, 0.0.0.x with x not 0, says that a name follows.
         return head + b"\0\0\0\1" + userid + b"\0" + name_bytes(destination.host) + b"\0"
     if len(address) != 4:
         raise Unencodable(f"SOCKS4 carries no IPv6 addresses: {destination.host}")
@@ -106,7 +108,7 @@ def pack_request(command: int, destination: Endpoint, userid: bytes, names: bool
 
 
 def read_reply() -> Dialogue[Endpoint]:
-    """Read a reply; return the address and port in it, which some proxies leave 0.0.0.0:0.
+    """Read a reply; return the address and port in it, which some proxies leave at 0.0.0.0:0.
 
     Raises:
         Rejected: the proxy refuses.
@@ -121,9 +123,7 @@ def read_reply() -> Dialogue[Endpoint]:
     if version != 0:
         raise ProtocolError(not_socks(VERSION, bytes([version, code])))
     if code != GRANTED:
-        unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
-        text, number = REFUSALS.get(code, unknown)
-        raise Rejected(text, number, code)
+        raise refusal(SOCKS4, code)
     port = int.from_bytes((yield Recv(2)), "big")
     return Endpoint(unpacked((yield Recv(4))), port)
 
@@ -132,7 +132,7 @@ def read_reply() -> Dialogue[Endpoint]:
 
 
 def receive_request() -> Dialogue[tuple[int, Endpoint, bytes]]:
-    """Read a request after its version byte; return command, destination and user id.
+    """Read a request, of which the version byte was read before; return command, destination and user id.
 
     Raises:
         Rejected: the name or the user id is too long or empty; ``code`` is for the reply.
@@ -151,7 +151,10 @@ def receive_request() -> Dialogue[tuple[int, Endpoint, bytes]]:
 
 
 def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008 (immutable)
-    """A reply with ``code``; 0.0.0.0 in the place of an IPv6 address or a name, for which it has no room."""
+    """A reply with ``code``, 90 to 93 (SOCKS4).
+
+    An IPv6 address or a name, for which the message has no room, becomes 0.0.0.0.
+    """
     address = packed(bound.host)
     if address is None or len(address) != 4:
         address = b"\0\0\0\0"

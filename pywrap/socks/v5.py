@@ -18,6 +18,7 @@ from pywrap.errors import (
     SocksError,
     Unencodable,
 )
+from pywrap.socks.reply_errno import SOCKS5, refusal
 from pywrap.socks.wire import Endpoint, Recv, RecvGreeting, RecvLogin, Send, packed, unpacked
 
 TYPE_CHECKING = False
@@ -57,34 +58,14 @@ TTL_EXPIRED = 6
 COMMAND_NOT_SUPPORTED = 7
 ADDRESS_TYPE_NOT_SUPPORTED = 8
 
-# The text and the errno for each reply code. Programs act on the errno (refused, unreachable); the text is
-# for users, and names the actual reason.
-REFUSALS = {
-    GENERAL_FAILURE: ("general failure of the proxy", errno.ECONNREFUSED),
-    NOT_ALLOWED: ("not allowed by the proxy's rules", errno.EACCES),
-    NETWORK_UNREACHABLE: ("network unreachable", errno.ENETUNREACH),
-    HOST_UNREACHABLE: ("host unreachable", errno.EHOSTUNREACH),
-    CONNECTION_REFUSED: ("connection refused", errno.ECONNREFUSED),
-    TTL_EXPIRED: ("TTL expired", errno.ETIMEDOUT),
-    COMMAND_NOT_SUPPORTED: ("command not supported by the proxy", errno.EOPNOTSUPP),
-    ADDRESS_TYPE_NOT_SUPPORTED: ("address type not supported by the proxy", errno.EAFNOSUPPORT),
-    # Tor's own, for onion services, where its SocksPort has ExtendedErrors
-    # (https://spec.torproject.org/proposals/304-socks5-extending-hs-error-codes.html).
-    0xF0: ("onion service: descriptor not found (Tor's F0)", errno.EHOSTUNREACH),
-    0xF1: ("onion service: invalid descriptor (Tor's F1)", errno.EHOSTUNREACH),
-    0xF2: ("onion service: introduction failed (Tor's F2)", errno.EHOSTUNREACH),
-    0xF3: ("onion service: rendezvous failed (Tor's F3)", errno.EHOSTUNREACH),
-    0xF4: ("onion service: client authorization is missing (Tor's F4)", errno.EACCES),
-    0xF5: ("onion service: wrong client authorization (Tor's F5)", errno.EACCES),
-    0xF6: ("onion service: invalid address (Tor's F6)", errno.EHOSTUNREACH),
-    0xF7: ("onion service: introduction timed out (Tor's F7)", errno.ETIMEDOUT),
-}
-
 
 def connect(
     destination: Endpoint, username: bytes | None = None, password: bytes | None = None
 ) -> Dialogue[Endpoint]:
-    """Ask for a connection to ``destination``; return the address bound for us (BND.ADDR)."""
+    """Ask for a connection to ``destination``; return the address that the proxy bound for us (BND.ADDR).
+
+    Arguments and exceptions are those of ``request``.
+    """
     return request(CONNECT, destination, username, password)
 
 
@@ -92,7 +73,7 @@ def resolve(name: str, username: bytes | None = None, password: bytes | None = N
     """Ask for an address of ``name`` (Tor's RESOLVE); the port of the result means nothing.
 
     Raises:
-        ProtocolError: it answers with a name. Others are those of ``request``.
+        ProtocolError: the proxy answers with a name. The other exceptions are those of ``request``.
     """
     found = yield from request(RESOLVE, Endpoint(name, 0), username, password)
     if packed(found.host) is None:
@@ -106,7 +87,7 @@ def resolve_ptr(
     """Ask for the name of an IPv4 or IPv6 ``address`` (RESOLVE_PTR); the port of the result means nothing.
 
     Raises:
-        ProtocolError: it answers without a name. Others are those of ``request``.
+        ProtocolError: the proxy answers without a name. The other exceptions are those of ``request``.
     """
     found = yield from request(RESOLVE_PTR, Endpoint(address, 0), username, password)
     if not found.host or packed(found.host) is not None:
@@ -123,8 +104,8 @@ def request(
 ) -> Dialogue[Endpoint]:
     """Authenticate, ask for ``command``, and return the address of the first reply (BND.ADDR).
 
-    BIND has a second reply, when the peer has connected: ``read_reply``. ``single_method`` is as in
-    ``authenticate``.
+    BIND has a second reply, when the peer has connected; the caller reads it by ``read_reply``. ``username``,
+    ``password`` and ``single_method`` are as in ``authenticate``.
 
     Raises:
         Rejected, AuthenticationFailed, ProtocolError, Unencodable: see ``pywrap.errors``.
@@ -139,7 +120,7 @@ def request(
 
 
 def granting_reply(username: bytes | None) -> bytes:
-    """All that a proxy says which grants a ``request`` that was ``single_method``."""
+    """The bytes, greeting included, by which most proxies grant a ``request`` with ``single_method``."""
     method = NO_AUTHENTICATION if username is None else USERNAME_PASSWORD
     welcome = b"" if username is None else answer_credentials(True)
     return select_method(method) + welcome + pack_reply(SUCCEEDED)
@@ -154,7 +135,11 @@ _PLACE = 6
 
 
 def usual_login(username: bytes | None, password: bytes | None) -> Script:
-    """``authenticate`` with a proxy that picks the method that is expected, and takes the credentials."""
+    """The messages of ``authenticate`` with a proxy that picks the one method offered, and takes the login.
+
+    Raises:
+        Unencodable: as ``pack_credentials``.
+    """
     if username is None:
         return Send([VERSION, 1, NO_AUTHENTICATION]), select_method(NO_AUTHENTICATION)
     greeting = Send([VERSION, 2, NO_AUTHENTICATION, USERNAME_PASSWORD])
@@ -163,11 +148,15 @@ def usual_login(username: bytes | None, password: bytes | None) -> Script:
 
 
 def usual_connect(destination: Endpoint) -> Script:
-    """The request for a connection to ``destination``, and the reply to it that most proxies have."""
+    """The request for a connection to ``destination``, and the reply by which most proxies grant it.
+
+    Raises:
+        Unencodable: as ``pack_request``.
+    """
     return Send(pack_request(CONNECT, destination)), _GRANTED, _PLACE
 
 
-# A part of every conversation: made once.
+# Steps that every conversation has: made once, since making them takes time.
 _TWO = Recv(2)
 _GREETING = RecvGreeting(2)
 _LOGIN = RecvLogin(2)
@@ -177,14 +166,16 @@ _SIX = Recv(6)
 def authenticate(
     username: bytes | None, password: bytes | None, single_method: bool = False
 ) -> Dialogue[None]:
-    """Offer methods, and do what the proxy picks (RFC 1928 section 3, RFC 1929).
+    """Offer methods, and authenticate by the one that the proxy picks (RFC 1928 section 3, RFC 1929).
 
-    ``single_method``: offer one alone, so that the pick is known before it is read.
+    ``username``: None offers no authentication alone. ``single_method``: offer one method alone, so that the
+    proxy's choice is known before it is read.
 
     Raises:
-        NoCommonMethod: it takes none of them.
-        AuthenticationFailed: it refuses the username and the password.
-        ProtocolError: it is no SOCKS5, or picks what was not offered.
+        NoCommonMethod: the proxy takes none of the methods.
+        AuthenticationFailed: the proxy refuses the username and the password.
+        ProtocolError: the answer is not SOCKS5, or picks a method that was not offered.
+        Unencodable: as ``pack_credentials``.
     """
     if username is None:
         methods = bytes([NO_AUTHENTICATION])
@@ -230,7 +221,7 @@ def pack_credentials(username: bytes, password: bytes) -> bytes:
     """The request of RFC 1929 section 2.
 
     Raises:
-        Unencodable: a part is empty (the username) or longer than 255 bytes.
+        Unencodable: the username is empty, or one of the two is longer than 255 bytes.
     """
     # +----+------+----------+------+----------+
     # |VER | ULEN |  UNAME   | PLEN |  PASSWD  |
@@ -246,7 +237,7 @@ def pack_credentials(username: bytes, password: bytes) -> bytes:
 
 
 def pack_request(command: int, destination: Endpoint) -> bytes:
-    """The request of section 4.
+    """The request of RFC 1928 section 4.
 
     Raises:
         Unencodable: the name is empty, too long, or not ASCII.
@@ -263,8 +254,8 @@ def read_reply() -> Dialogue[Endpoint]:
     """Read one reply (RFC 1928 section 6); return the address and port that the proxy bound for us.
 
     Raises:
-        Rejected: it is another reply than 0, "succeeded".
-        ProtocolError: it is no reply of SOCKS5.
+        Rejected: the reply's code is not 0, "succeeded".
+        ProtocolError: the bytes are no reply of SOCKS5.
     """
     # +----+-----+-------+------+----------+----------+
     # |VER | REP |  RSV  | ATYP | BND.ADDR | BND.PORT |
@@ -276,12 +267,10 @@ def read_reply() -> Dialogue[Endpoint]:
         raise ProtocolError(f"expected a SOCKS version 5 reply, got version {version}")
     if code != SUCCEEDED:
         # The rest of a refusal is not read: some servers close the connection without sending it.
-        unknown = (f"unassigned reply code {code}", errno.ECONNREFUSED)
-        text, number = REFUSALS.get(code, unknown)
-        raise Rejected(text, number, code)
+        raise refusal(SOCKS5, code)
     _, kind = yield _TWO
     if kind == IPV4:
-        # By far the most common, without another generator.
+        # IPv4 is by far the most common type. Read here, it saves the generator of ``read_endpoint``.
         data = yield _SIX
         return Endpoint(unpacked(data[:4]), int.from_bytes(data[4:], "big"))
     try:
@@ -295,13 +284,16 @@ def read_reply() -> Dialogue[Endpoint]:
 
 
 def receive_methods() -> Dialogue[bytes]:
-    """Read the client's greeting after its version byte; return the methods it offers."""
+    """Read the client's greeting (RFC 1928 section 3), of which the version byte was read before.
+
+    Return the numbers of the methods that it offers, a byte each.
+    """
     (count,) = yield Recv(1)
     return (yield Recv(count)) if count else b""
 
 
 def select_method(method: int) -> bytes:
-    """The server's answer to a greeting (section 3)."""
+    """The server's answer to a greeting (RFC 1928 section 3): it picks the number ``method``."""
     return bytes([VERSION, method])
 
 
@@ -326,11 +318,11 @@ def answer_credentials(accepted: bool) -> bytes:
 
 
 def receive_request() -> Dialogue[tuple[int, Endpoint]]:
-    """Read a request; return the command's number and the destination.
+    """Read a request (RFC 1928 section 4); return the command's number and the destination.
 
     Raises:
-        Rejected: ``code`` is the reply that tells the client so.
-        ProtocolError: not a request at all; hang up.
+        Rejected: the server must refuse it, by a reply with the exception's ``code``.
+        ProtocolError: this is no request; the caller must close the connection.
     """
     version, command, _, kind = yield Recv(4)
     if version != VERSION:
@@ -342,7 +334,7 @@ def receive_request() -> Dialogue[tuple[int, Endpoint]]:
 
 
 def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  # noqa: B008 (immutable)
-    """The reply of section 6."""
+    """The reply of RFC 1928 section 6."""
     return bytes([VERSION, code, 0]) + pack_endpoint(bound)
 
 
@@ -350,7 +342,11 @@ def pack_reply(code: int, bound: Endpoint = Endpoint("0.0.0.0", 0)) -> bytes:  #
 
 
 def pack_endpoint(endpoint: Endpoint) -> bytes:
-    """ATYP, address and port as in requests, replies and datagrams."""
+    """ATYP, address and port as in requests, replies and datagrams (RFC 1928 section 5).
+
+    Raises:
+        Unencodable: the host is a name that ``name_bytes`` does not take.
+    """
     address = packed(endpoint.host)
     if address is None:
         name = name_bytes(endpoint.host)
@@ -361,7 +357,7 @@ def pack_endpoint(endpoint: Endpoint) -> bytes:
 
 
 def read_endpoint(kind: int) -> Dialogue[Endpoint]:
-    """Read address and port, of which ATYP has said the ``kind``.
+    """Read address and port (RFC 1928 section 5); ``kind`` is the ATYP, which was read before.
 
     Raises:
         Rejected: the address type is unknown (reply 8), or the name is not one (reply 1).
@@ -390,7 +386,7 @@ def name_bytes(name: str) -> bytes:
     """``name`` as SOCKS carries it: 1 to 255 bytes of ASCII (IDNA has been applied before).
 
     Raises:
-        Unencodable: it is not.
+        Unencodable: ``name`` is empty, longer, or not ASCII.
     """
     try:
         data = name.encode("ascii")
@@ -402,7 +398,10 @@ def name_bytes(name: str) -> bytes:
 
 
 def not_socks(version: int, start: bytes) -> str:
-    """A message that guesses what has answered, from the first bytes of an answer that is not SOCKS."""
+    """A message for users that guesses what answered, from ``start``: the first bytes of the answer.
+
+    ``version``: of SOCKS, which was expected.
+    """
     guesses: list[tuple[Callable[[bytes], bool], str]] = [
         (lambda b: b[:1] in b"Hh<", "it answers like an HTTP server"),
         (lambda b: b[:1] == b"S", "it answers like an SSH server"),

@@ -11,7 +11,7 @@ the hop that failed.
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from _socket import AF_INET, AF_INET6, inet_aton, inet_ntop, inet_pton
 
 from pywrap.frozen import frozen
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
         def is_complete(self) -> bool: ...
         @property
         def peer(self) -> bytes:
-            """The name of the other end."""
+            """The name of the other end, such as ``user@REALM``."""
 
         def step(self, token: bytes) -> bytes:
-            """Process a token of the other end, b"" at the beginning; return the token for it, or b""."""
+            """Process a token of the other end, b"" at the beginning; return the next one for it, or b""."""
 
         def wrap(self, data: bytes, secret: bool) -> bytes: ...
         def unwrap(self, token: bytes) -> tuple[bytes, bool]:
-            """The data, and whether it was secret."""
+            """The data in ``token``, and whether it was encrypted (secret)."""
 
     Dialogue: TypeAlias = Generator["Send | Recv", bytes, T]
 
@@ -59,7 +59,7 @@ _LOOPBACK_6 = bytes(15) + b"\1"
 
 
 class Send(bytes):
-    """Send these bytes, in one piece: microsocks takes one message per segment."""
+    """Send these bytes by one call: microsocks expects each message in one segment of its own."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ class RecvGreeting(Recv):
 
 
 class RecvLogin(Recv):
-    """Receive what the other end says of the credentials."""
+    """Receive whether the other end accepts the credentials."""
 
     __slots__ = ()
     phase = "login"
@@ -102,14 +102,17 @@ class Later(Recv):
 
 
 class Aside(Recv):
-    """Something that only some drivers can do besides sending and receiving. It receives nothing."""
+    """A step that is neither sending nor receiving, and that only some drivers can do.
+
+    A driver that knows only ``Recv`` answers ``b""``, since it asks for 0 bytes.
+    """
 
     def __new__(cls, *what: Any) -> Self:
         return super().__new__(cls, 0)
 
 
 class Wrap(Aside):
-    """From now on, pass all bytes through ``codec``, both ways (``relay.wrapped.Codec``)."""
+    """From now on, pass all bytes of both directions through ``codec`` (a ``relay.wrapped.Codec``)."""
 
     def __init__(self, codec: Any) -> None:
         self.codec = codec
@@ -123,21 +126,21 @@ class Secure(Aside):
 
 
 class Establish(Aside):
-    """Make a GSSAPI ``context`` for ``hop``, with its first ``token``. It may take as long as a KDC does."""
+    """Make a GSSAPI ``context`` for ``hop``, and its first ``token``. It waits for an answer of the KDC."""
 
     def __init__(self, hop: Proxy) -> None:
         self.hop = hop
         self.context: Context | None = None
         self.token = b""
-        # For drivers that do it in a thread: whether that has begun, and why it has failed.
+        # For drivers that make the context in a thread: whether that has begun, and why it has failed.
         self.is_begun = False
         self.error: Exception | None = None
 
 
 class Pending(Exception):
-    """An ``Aside`` takes a while: it is to be taken again as soon as ``sock`` is readable.
+    """An ``Aside`` is not done yet: the driver has to take it again as soon as ``sock`` is readable.
 
-    ``sock`` belongs to the driver.
+    The driver then owns ``sock``, and closes it.
     """
 
     def __init__(self, sock: socket) -> None:
@@ -157,7 +160,7 @@ class Endpoint:
 
 
 def packed(host: str) -> bytes | None:
-    """The 4 or 16 bytes of an IP literal; None when ``host`` is a name."""
+    """The 4 or 16 bytes, in network order, of an IP literal; None when ``host`` is a name."""
     try:
         if ":" not in host:
             return inet_pton(AF_INET, host)
@@ -169,7 +172,7 @@ def packed(host: str) -> bytes | None:
 
 
 def unpacked(address: bytes) -> str:
-    """The literal of a 4- or 16-byte address, as ``inet_ntop`` writes it."""
+    """The literal of an ``address`` of 4 or 16 bytes in network order, as inet_ntop(3) writes it."""
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
 
 
@@ -184,23 +187,35 @@ def unmapped(host: str) -> str:
 
 
 def for_ipv6_socket(literal: str) -> str:
-    """The literal by which an AF_INET6 socket names an address: IPv4 is mapped, IPv6 stays as it is."""
+    """The literal by which an AF_INET6 socket names an address: IPv4 is mapped, IPv6 is unchanged."""
     return literal if ":" in literal else V4_MAPPED_TEXT + literal
 
 
 def is_loopback(address: bytes) -> bool:
-    """Whether the 4 or 16 bytes are of 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1 (RFC 4291)."""
+    """Whether ``address``, 4 or 16 bytes, is of 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1 (RFC 4291)."""
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
-def unbracketed(endpoint: Endpoint) -> Endpoint:
-    """``endpoint``, or the IPv6 address that it names when its host is one in brackets, as in a URL.
+# The characters of what ``inet_aton`` takes, which ends at a blank.
+_OF_OLD_FORMS = frozenset("0123456789abcdefABCDEFxX.")
 
-    socat 1.8 and undici send ``[::1]`` as a name. No host has such a name.
+
+def with_plain_address(endpoint: Endpoint) -> Endpoint:
+    """``endpoint``, or the address that it names when its host spells one in another way.
+
+    socat 1.8 and undici send ``[::1]`` as a name. ``127.1``, ``0x7f.1`` and ``2130706433`` are 127.0.0.1 for
+    getaddrinfo(3), here and at a proxy that is asked: as names they would be judged by no rule for addresses.
+    No host has such a name.
     """
     host = endpoint.host
     if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
         return Endpoint(host[1:-1], endpoint.port)
+    if host[:1].isdigit() and ":" not in host and packed(host) is None and _OF_OLD_FORMS.issuperset(host):
+        try:
+            return Endpoint(unpacked(inet_aton(host)), endpoint.port)
+        except OSError:
+            # A name, such as 1.de.
+            pass
     return endpoint
 
 

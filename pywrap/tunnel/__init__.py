@@ -1,4 +1,7 @@
-"""From a destination to a connected socket: where traffic goes (``routes``, ``placeholders``), through whom
-(``selection``, ``hops``, ``round_robin``), what is tried (``policy`` chooses: ``strict_policy``,
-``retry_policy``) and what is said (``chain``, ``pipelining``), and how (``first_hop``, ``attempt`` for a
-thread that waits, ``background`` for one that must not); or to one that listens at a proxy (``binding``)."""
+"""From a destination to a connected socket, or to one that listens at a proxy (``binding``).
+
+Where traffic goes: ``routes``, ``placeholders``. Through which proxies: ``selection``, ``hops``,
+``round_robin``. Which attempts are made: ``policy_choice`` takes ``strict_policy`` or ``retry_policy``. Which
+messages are exchanged: ``chain``, ``pipelining``. How the connection is made: ``first_hop``, and
+``attempt`` in a thread that may wait, ``background`` for one that must not.
+"""

@@ -42,13 +42,14 @@ _KEEPALIVE = ((_socket.TCP_KEEPIDLE, 30), (_socket.TCP_KEEPINTVL, 10), (_socket.
 
 
 class Association:
-    """UDP through ``path``, as long as all of ``controls`` live: connections, one for each hop.
+    """UDP through ``path``, as long as all control connections live.
 
-    ``bound``: their replies. ``relay``: where the first hop takes datagrams. ``prefix``: what stands before a
-    datagram's own header.
+    ``controls``: these connections, one for each hop. ``bound``: the addresses in the hops' replies.
+    ``relay``: the address to which datagrams for the first hop are sent. ``prefix``: the bytes that stand
+    before the header of the destination, one header for each hop but the first.
 
     Raises:
-        ProtocolError: no datagram can be sent to where a reply says.
+        ProtocolError: a reply has an address that no datagram can be sent to.
     """
 
     __slots__ = ("_relays", "controls", "path", "prefix", "relay")
@@ -58,7 +59,7 @@ class Association:
     ) -> None:
         self.path = path
         self.controls = controls
-        # The hops behind the first see their relays from elsewhere: by what we call them.
+        # We do not know at which address a later hop is seen by the hop before it: so by the host of its URL.
         hosts = _plain(controls[0].getpeername()[0]), *(proxy.host for proxy in path[1:])
         relays = []
         for number, (reply, host) in enumerate(zip(bound, hosts, strict=True)):
@@ -70,26 +71,29 @@ class Association:
         self.prefix = b"".join(map(pack_header, self._relays))
 
     def watching(self, report: Callable[[Any, SocksError | None], None]) -> list[Task]:
-        """One for each control connection: the end of any is the association's, and told to ``report``."""
+        """Tasks for the background thread, one for each control connection.
+
+        When any of these connections ends, so does the association: ``report(watch, error)`` is called.
+        """
         tasks = []
         for number, sock in enumerate(self.controls):
             watch = Watch(sock, hop_label(self.path, number))
             task = Task(lambda watch=watch: watch, report)  # type: ignore[misc]
-            # It has its connection from the start: to be closed too when it is cancelled before it began.
+            # Set now, so that the connection is closed also when the task is cancelled before it has begun.
             task.attempt = watch
             tasks.append(task)
         return tasks
 
     def unwrap(self, data: bytes) -> int:
-        """Where the header of the destination begins in what the first relay sent.
+        """The offset of the destination's header in ``data``, a datagram that the first relay has sent.
 
         Raises:
-            ProtocolError: it did not come through the other relays.
+            ProtocolError: the datagram did not come through the other relays.
         """
         start = 0
         for relay in self._relays:
             header = unpack_header(memoryview(data)[start:])
-            # A name is resolved by the hop before: its address is not known here.
+            # The name of a hop is resolved by the hop before it, so its address is not known here.
             if header.fragment or (header.endpoint != relay and packed(relay.host) is not None):
                 raise ProtocolError(f"a datagram from {header.endpoint} instead of the relay {relay}")
             start += header.size
@@ -102,10 +106,10 @@ class Association:
 
 
 class Associating:
-    """Opens an association; implements ``Waited``, so that what waits for a tunnel waits for it as well.
+    """Sets up an association; implements ``attempt.Waited``, so ``wait_for`` and ``background`` run it.
 
     ``last`` is the attempt that asks the last hop, and finds a path to it; ``other(path, number)`` makes the
-    one that asks hop ``number`` of that path. Each is on a socket of its own.
+    attempt that asks hop ``number``, from 0, of that path. Each is on a socket of its own.
     """
 
     __slots__ = ("_bound", "_controls", "_current", "_other", "association", "deadline", "path")
@@ -121,35 +125,35 @@ class Associating:
         self.association: Association | None = None
         self._other = other
         self._current: TunnelAttempt | None = last
-        # From the last hop to the first.
+        # The control connections that stand, from the last hop to the first.
         self._controls: list[_socket.socket] = []
         self._bound: list[Endpoint] = []
 
     @property
     def sock(self) -> _socket.socket:
-        """What to wait for now."""
+        """The socket to wait for now."""
         return self._controls[-1] if self._current is None else self._current.sock
 
     @property
     def wants(self) -> int:
         """POLLIN or POLLOUT, for ``sock``."""
-        return self._opening.wants
+        return self._attempt.wants
 
     def start(self) -> bool:
         """Begin; the result is that of ``advance``."""
-        return self._step(self._opening.start)
+        return self._step(self._attempt.start)
 
     def advance(self) -> bool:
-        """Go as far as possible without waiting; tell whether the association stands.
+        """Go as far as possible without waiting; return whether the association stands.
 
         Raises:
-            SocksError: it never will.
+            SocksError: it cannot be set up.
         """
-        return self._step(self._opening.advance)
+        return self._step(self._attempt.advance)
 
     def expire(self) -> bool:
         """The deadline's moment has passed (``TunnelAttempt.expire``)."""
-        return self._step(self._opening.expire)
+        return self._step(self._attempt.expire)
 
     def abandon(self) -> None:
         """Close what was opened here."""
@@ -162,7 +166,7 @@ class Associating:
             sock.close()
 
     @property
-    def _opening(self) -> TunnelAttempt:
+    def _attempt(self) -> TunnelAttempt:
         assert self._current is not None, "it has ended"
         return self._current
 
@@ -171,14 +175,14 @@ class Associating:
             done = step()
         except (Rejected, ProxyClosed) as err:
             failure = err.failure
-            if failure.hop is self._opening.path[-1] and (isinstance(err, Rejected) or not failure.certain):
-                # It was asked for UDP. Whatever its reason is, a program goes by this one.
+            if failure.hop is self._attempt.path[-1] and (isinstance(err, Rejected) or not failure.certain):
+                # The last hop refuses UDP. Whatever its reason, programs know this errno as "no UDP".
                 raise err.copy(errno=errno.EOPNOTSUPP) from err.__cause__
             raise
         return done and self._went_on()
 
     def _went_on(self) -> bool:
-        attempt, self._current = self._opening, None
+        attempt, self._current = self._attempt, None
         sock = attempt.sock
         self._controls.append(sock)
         self._bound.append(attempt.bound)
@@ -193,7 +197,7 @@ class Associating:
         try:
             self.association = Association(self.path, self._controls[::-1], self._bound[::-1])
         except OSError as err:
-            # It has no peer any more: behind its reply came an RST.
+            # getpeername() failed: after its reply, the proxy has reset the connection.
             raise _over(hop_label(self.path, 0)) from err
         return True
 
@@ -203,7 +207,7 @@ def _over(hop: str) -> ProxyClosed:
 
 
 class _Never:
-    """The deadline of what has none."""
+    """A deadline that never comes."""
 
     moment = float("inf")
 
@@ -217,7 +221,8 @@ NEVER = _Never()
 class Watch:
     """Waits for the end of a control connection, which it owns; implements ``Waited``.
 
-    A proxy ends an association with the connection that asked for it, and has nothing else to say on it.
+    A proxy ends an association by ending the connection that asked for it (RFC 1928 section 7), and sends
+    nothing else on that connection.
     """
 
     __slots__ = ("_hop", "deadline", "sock")
@@ -234,17 +239,18 @@ class Watch:
         return self.advance()
 
     def advance(self) -> bool:
-        """Read what the proxy says on the control connection, which means nothing; False, as it goes on.
+        """Read and discard what the proxy sends on the control connection; return False: it has not ended.
 
         Raises:
-            ProxyClosed: it has ended, and the association with it (RFC 1928 section 7).
+            ProxyClosed: the connection has ended, and the association with it (RFC 1928 section 7).
             SocksError: the program has closed the descriptor.
         """
         if is_lost(self.sock):
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
         try:
             if self.sock.recv(4096):
-                # One piece at a time: the thread has others to serve than a proxy that does not stop talking.
+                # One piece at a time: a proxy that sends without end must not keep the thread from other
+                # sockets.
                 return False
         except BlockingIOError:
             return False
@@ -258,21 +264,22 @@ class Watch:
         raise AssertionError("a watch has no deadline")
 
     def abandon(self) -> None:
-        """End it. In this process: after a fork() the other one goes on."""
+        """Close the connection in this process; after a fork() the other process still has it."""
         self.sock.close()
 
 
 def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
-    """Where the relay is that a proxy, reached as ``proxy``, named in its reply.
+    """The address to send datagrams to, from the reply of a proxy to UDP ASSOCIATE (BND.ADDR, ``bound``).
 
-    0.0.0.0 and :: mean the proxy's own address, and so does one that fewer can reach than that: a private one
-    of a proxy behind a NAT, or its loopback. So does a name: it may not be looked up here.
+    ``proxy``: the address by which the proxy itself is reached. The relay is taken to be at that address too
+    when the reply has 0.0.0.0 or ::, an address that fewer hosts can reach (a private one of a proxy behind a
+    NAT, its loopback), or a name, which may not be looked up here.
 
     Raises:
-        ProtocolError: it has no port, or is multicast or broadcast.
+        ProtocolError: the reply has port 0, or a multicast or broadcast address.
     """
     if bound.port == 0:
-        # simple-socks 3.6.0, which grants everything. The kernel would say EINVAL of a datagram to there.
+        # simple-socks 3.6.0 grants every command so. The kernel refuses a datagram to port 0 with EINVAL.
         raise ProtocolError("the proxy has no UDP: it granted that with a relay at port 0", errno.EOPNOTSUPP)
     address = packed(bound.host)
     own = packed(proxy)
@@ -287,6 +294,6 @@ def relay_address(bound: Endpoint, proxy: str) -> Endpoint:
 
 
 def _plain(host: str) -> str:
-    """``host``, or as IPv4 what it is as an IPv4-mapped IPv6 literal, however that is written."""
+    """The IPv4 literal for an IPv4-mapped IPv6 one, however that is written; any other ``host`` unchanged."""
     address = packed(host)
     return unpacked(unmapped_bytes(address)) if address is not None and address[:12] == V4_MAPPED else host

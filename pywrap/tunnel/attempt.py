@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pywrap.tunnel.strict_policy import Attempt, SingleAttempt
 
     class Waited(Protocol):
-        """What ``wait_for`` and ``background`` run: a ``TunnelAttempt``, or what implements this."""
+        """What ``wait_for`` and ``background`` run. ``TunnelAttempt`` is one, and explains the methods."""
 
         @property
         def sock(self) -> _socket.socket: ...
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         def abandon(self) -> None: ...
 
     class Moments(Protocol):
+        """The deadline of a ``Waited``: ``deadline.Deadline``, or none that ever comes."""
+
         @property
         def moment(self) -> float: ...
         def remaining(self) -> float: ...
@@ -52,12 +54,12 @@ if TYPE_CHECKING:
 # up earlier may not need the connection any more.
 _LONG = 2.0
 
-# What an attempt has before it begins.
+# The present step of an attempt that has not begun.
 _NOTHING = Send()
 _NOWHERE = Endpoint("", 0)
 _NO_ADDRESSES: Iterator[ProxyAddress] = iter(())
 
-# Of Linux 4.11; the module does not have it.
+# tcp(7), Linux 4.11; the socket module has no name for it.
 _TCP_FASTOPEN_CONNECT = 30
 
 # As in poll(2) and epoll(7), which agree on them.
@@ -69,15 +71,15 @@ class TunnelAttempt:
     """From the first hop's addresses to the end of a dialogue: for a tunnel, a UDP association, a BIND.
 
     When an attempt fails, ``policy`` may have another. ``path``: the hops of the present attempt. ``bound``:
-    what its dialogue returned.
+    the address that its dialogue returned. ``deadline``: the time limits of all attempts together.
 
     ``sock`` is the connection: the program's own socket, or a replacement where that cannot reach the first
     hop (another family), or was used by an attempt that failed. ``wants``, POLLIN or POLLOUT, is what to wait
     for on it before ``advance``. ``times``: takes the times of the hops, for a log; None without one.
 
-    ``aside(step, sock)`` does what a dialogue wants done beside sending and receiving, and returns the socket
-    to go on with, as ``relay.securing`` does it for TLS; or raises ``Pending``. Without it, there is no way
-    through such hops.
+    ``aside(step, sock)`` takes the steps of a dialogue that are neither sending nor receiving, and returns
+    the socket to go on with, as ``relay.securing`` does it for TLS; or raises ``Pending``. Without it, hops
+    that need such steps cannot be used.
     """
 
     __slots__ = (
@@ -115,7 +117,8 @@ class TunnelAttempt:
         self.wants = POLLOUT
         self.deadline = deadline
         self._given = sock
-        # The connection's socket, while ``sock`` is the one that tells the end of a look-up, or of an aside.
+        # The connection's socket, while ``sock`` is the one that becomes readable when a look-up or an
+        # ``Aside`` ends.
         self._waiting: _socket.socket | None = None
         self._policy = policy
         self._attempt: Attempt = policy.start()
@@ -130,23 +133,23 @@ class TunnelAttempt:
         self._step: Send | Recv = _NOTHING
         self._got = b""
         self._is_begun = False
-        # What another has received before this took over.
+        # Bytes that ``intercept.tcp.straight`` received before this object took over.
         self._ahead = b""
         # A replaced socket that the caller may have registered: it is closed with the next step.
         self._used_up: _socket.socket | None = None
         self.times: HandshakeTimes | None = None
 
-    # What ``intercept.tcp.straight`` makes for one of these.
+    # ``intercept.tcp.straight`` sets it on the attempts that it begins.
     duplicate = None
 
     @property
     def dialled(self) -> bool:
-        """Is the first hop connected?"""
+        """Whether the first hop is connected."""
         return self._dialogue is not None
 
     @property
     def is_ready(self) -> bool:
-        """Are the first hop's addresses known, so that ``start`` sends a SYN at once?"""
+        """Whether the first hop's addresses are known, so that ``start`` sends a SYN at once."""
         return self._attempt.first.is_fresh
 
     @property
@@ -155,7 +158,7 @@ class TunnelAttempt:
         return self._attempt.path
 
     def start(self) -> bool:
-        """Begin; the result is that of ``advance``."""
+        """Begin. Returns and raises what ``advance`` does."""
         self._underway = True
         try:
             return self._set_out() and self._stands()
@@ -163,10 +166,10 @@ class TunnelAttempt:
             return self._try_others(err)
 
     def take_over(self, said: int, heard: bytes) -> None:
-        """In the place of ``start``: another has begun with ``sock``. ``advance`` or ``fail`` comes next.
+        """In the place of ``start``: go on with a dialogue that other code began on ``sock``.
 
-        It has connected to the first hop, or waits for that. It has sent the first ``said`` bytes of the
-        dialogue, and received ``heard``.
+        That code has called connect() for the first hop, sent the first ``said`` bytes of the dialogue, and
+        received ``heard``. The caller calls ``advance`` or ``fail`` next.
         """
         self._underway = True
         if not said:
@@ -187,11 +190,11 @@ class TunnelAttempt:
                 break
             self._take(self._dialogue.send(answer))
         self._ahead = heard
-        # Its time has begun.
+        # The time limit of the present step is running already.
         self._is_begun = True
 
     def fail(self, err: OSError) -> bool:
-        """The connection of ``sock`` has ended with ``err``. As ``advance``."""
+        """Go on after the connection of ``sock`` has ended with ``err``; otherwise as ``advance``."""
         try:
             if self._dialogue is None:
                 return self._redial(err) and self._stands()
@@ -204,7 +207,7 @@ class TunnelAttempt:
         """Go as far as possible without waiting; return whether the tunnel is open.
 
         Raises:
-            SocksError: it never will be.
+            SocksError: it cannot be opened.
         """
         self._check()
         try:
@@ -217,8 +220,8 @@ class TunnelAttempt:
         """The deadline's moment has passed: go on with the next address or another attempt, or give up.
 
         Raises:
-            TimeoutError: the program's own timeout ended.
-            SocksError: one of ours did.
+            TimeoutError: the timeout of the program's socket ended.
+            SocksError: a timeout of the settings ended.
         """
         self._check()
         try:
@@ -227,11 +230,11 @@ class TunnelAttempt:
             return self._try_others(err)
 
     def _check(self) -> None:
-        """Before a step after a wait: is the descriptor still the socket's?"""
+        """Before a step after a wait: raise if the program has closed the descriptor meanwhile."""
         if self._used_up is not None:
             self._close_used_up()
         if is_lost(self.sock) or (self.sock is not self._given and is_lost(self._given)):
-            # No hop has failed. The descriptor may be another file of the program's by now.
+            # No hop has failed, so none is blamed. The number may be another file of the program's by now.
             self._underway = False
             raise SocksError("abandoned: the program has closed its descriptor", errno.ECONNABORTED)
 
@@ -248,7 +251,12 @@ class TunnelAttempt:
             if other is None or self.deadline.ended:
                 self._underway = False
                 error = self._policy.error_to_report(error)
-                raise error from error.__cause__
+                try:
+                    raise error from error.__cause__
+                finally:
+                    # The traceback has this frame: the exception would be held by itself, and all that is in
+                    # the frames that it passes, the program's socket among that.
+                    del error, err
             self._attempt = other
             try:
                 return self._set_out() and self._stands()
@@ -256,7 +264,7 @@ class TunnelAttempt:
                 err = next_err
 
     def _with_failure(self, error: SocksError) -> SocksError:
-        """``error``, of the first hop where it comes from before the dialogue."""
+        """``error``; one that comes from before the dialogue gets the first hop as the one to blame."""
         if error.failure.hop is not None:
             return error
         first, count = self.path[0], len(self.path)
@@ -278,7 +286,7 @@ class TunnelAttempt:
         if first.is_fresh:
             self._addresses = iter(first.addresses())
             return self._dial()
-        # Meanwhile the end of the look-up is awaited, on another descriptor: a resolver may take long.
+        # A resolver may take long: so wait for the end of the look-up, on a descriptor that tells it.
         self.deadline.connecting(self._attempt.connect_limit)
         self._waiting, self.sock = self.sock, first.look_up()
         self.wants = POLLIN
@@ -300,7 +308,7 @@ class TunnelAttempt:
         try:
             self.sock.shutdown(SHUT_RDWR)
         except OSError:
-            # The other end did that already.
+            # The other end has closed the connection already.
             pass
 
     def _approach(self) -> bool:
@@ -343,14 +351,14 @@ class TunnelAttempt:
         deferred = self._deferred
         if self._dialogue is not None and not self._is_unconnected():
             if deferred:
-                # It has been connected meanwhile, of which no event tells.
+                # The socket has been connected meanwhile, without an event.
                 self._is_begun = False
                 return self._wait()
             self._dialogue.throw(timeout)
             raise AssertionError("no dialogue survives a timeout")
         self._dialogue = None
         self._failure = self._attempt.first.unreachable(OSError(timeout.errno, ""))
-        # The kernel goes on trying on this one.
+        # The kernel goes on trying to connect the present socket, so the next address needs another one.
         self._use(clone_socket(self.sock, self.sock.family))
         return self._dial()
 
@@ -386,7 +394,7 @@ class TunnelAttempt:
             self._retire(before)
 
     def _retire(self, sock: _socket.socket) -> None:
-        # Of those that one step replaces, only the first may have been registered by the caller.
+        # Of several sockets that one step replaces, the caller can have registered only the first.
         if self._used_up is None:
             self._used_up = sock
         else:
@@ -414,14 +422,18 @@ class TunnelAttempt:
                 return self._connected()
         if self._failure is None:
             raise AssertionError("getaddrinfo() never returns an empty list")
-        raise self._failure
+        try:
+            raise self._failure
+        finally:
+            # The traceback has this frame, and so this object.
+            self._failure = None
 
     def _connected(self) -> bool:
         self._dialogue = self._attempt.talk()
         try:
             self._take(next(self._dialogue))
         except StopIteration as end:
-            # Raw hops alone: there is nothing to send.
+            # A chain of raw hops has no dialogue: there is nothing to send.
             self.bound = end.value
             return True
         return self._converse()
@@ -457,13 +469,13 @@ class TunnelAttempt:
                         return self._redial(err)
                     self._take(self._dialogue.throw(self._secured_failure or _broken(err)))
                 except SocksError as err:
-                    # Thrown into the dialogue, which knows the hop.
+                    # The dialogue knows which hop the error is of.
                     self._take(self._dialogue.throw(err))
                 else:
                     step = resume(answer)
                     self._take(step)
                     if not answer and not isinstance(step, (Send, Aside)):
-                        # A message was sent: its answer takes a round trip.
+                        # A message was sent. Its answer takes a round trip, so recv() now would be in vain.
                         self.wants = POLLIN
                         return self._wait()
         except StopIteration as end:
@@ -474,7 +486,7 @@ class TunnelAttempt:
         """Do the present step, completely; return the answer to the dialogue.
 
         Raises:
-            BlockingIOError: the rest has to wait for ``wants``.
+            BlockingIOError: the step is not complete; the caller has to wait for ``wants``.
         """
         # MSG_DONTWAIT: a signal handler or another thread of the program may have called setblocking(True).
         step = self._step
@@ -506,7 +518,7 @@ class TunnelAttempt:
 
     @property
     def _secured_failure(self) -> ProtocolError | None:
-        """What broke the TLS of a connection that has it."""
+        """The error that broke the TLS of the connection; None without one."""
         failure = getattr(self.sock, "failure", "")
         return ProtocolError(failure) if failure else None
 
@@ -522,16 +534,16 @@ class TunnelAttempt:
             raise BlockingIOError from None
         if sock is not self.sock:
             if self.sock is self._given:
-                # It is in use: for another way, one like it.
+                # The program's socket is wrapped now. Another attempt needs a socket like it.
                 self._given = clone_socket(self.sock, self.sock.family)
             self.sock = sock
 
 
 def _defer(sock: _socket.socket) -> bool:
-    """Have connect() return at once and the SYN wait for the first bytes; False on kernels without that.
+    """Turn on TCP Fast Open (RFC 7413): connect() returns at once, and the SYN waits for the first bytes.
 
-    The kernel does so only where it has a cookie of the server. Otherwise it sends an ordinary SYN that asks
-    for one.
+    False on kernels without TCP_FASTOPEN_CONNECT. Without a cookie of the server, the kernel sends an
+    ordinary SYN that asks for one.
     """
     try:
         sock.setsockopt(IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
@@ -544,19 +556,21 @@ def _connect(sock: _socket.socket, sockaddr: tuple[Any, ...]) -> None:
     try:
         sock.connect(sockaddr)
     except ConnectionAbortedError:
-        # Linux reports the failure of the connect() before this one.
+        # Linux reports the failure of an earlier connect() of this socket here. The next call connects.
         sock.connect(sockaddr)
 
 
 def close(attempt: Waited) -> None:
-    """Give ``attempt`` up, and close the socket that it was given to begin with: no program has that."""
+    """Give ``attempt`` up, and close the socket that it was given, which no program has."""
     attempt.abandon()
-    # abandon() leaves it to its owner.
+    # abandon() does not close it, since it may be a program's.
     attempt.sock.close()
 
 
 def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
     """Open a tunnel in the calling thread; return the connected socket, in non-blocking mode.
+
+    ``poll``: ``select.poll`` of the unpatched interpreter.
 
     Raises:
         SocksError: a proxy is not reachable, or refuses.
@@ -569,14 +583,14 @@ def wait_for(attempt: Waited, poll: Callable[[], Any]) -> _socket.socket:
         while not done:
             fd = attempt.sock.fileno()
             if fd < 0:
-                # A signal handler has closed it, which ends the attempt.
+                # A signal handler has closed the socket, at which ``advance`` raises.
                 done = attempt.advance()
                 continue
             if fd != registered and registered >= 0:
                 poller.unregister(registered)
             if fd != registered or attempt.wants != wants:
                 registered, wants = fd, attempt.wants
-                # Changes what was registered, if it is the same descriptor.
+                # For a descriptor that is registered, this changes the events.
                 poller.register(fd, wants)
             # One millisecond more than a truncation: a poll that ends early would only spin.
             ready = poller.poll(int(attempt.deadline.remaining() * 1000) + 1)

@@ -1,8 +1,8 @@
 """Opens the tunnels of sockets that must not block: one thread, one epoll, any number of them.
 
-The thread ends when nothing has been pending for a moment: a program pays nothing for connections that are
-made, and one that opens them one after another pays for a thread once. While a UDP association stands, its
-control connection is pending: nothing else could wake up a recv() when that ends.
+The thread ends when nothing has been pending for a moment: established connections cost a program nothing,
+and a program that opens them one after another pays for one thread. While a UDP association stands, its
+control connection is pending: nothing else could wake up a recv() when the association ends.
 
 At fork() the thread is stopped (``park``) and started again in the parent (``unpark``). Python 3.12 and later
 warn a program that forks while it has threads, and this one is not the program's. What is pending waits on in
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
-# Seconds that the thread sleeps at the most: when the program has closed what it sleeps on, nothing wakes it
-# up.
+# Seconds that the thread sleeps at the most: if the program has closed the thread's epoll, nothing wakes the
+# thread up.
 _LONGEST_WAIT = 10.0
 
 # Seconds that the thread stays when nothing is pending. To start and end one takes as long as a connection.
@@ -44,15 +44,15 @@ _LINGERING = 0.1
 # Seconds that fork() waits for the thread to stop at the most. Its steps do not block, but other threads may
 # keep it from the GIL, or from the lock.
 _PARKING = 1.0
-# So many threads that may have ended are remembered.
+# How many threads that may have ended are remembered.
 _MANY = 16
 
 
 class Task:
-    """A tunnel to open, and what to call at the end.
+    """A tunnel to open, and the function to call at the end.
 
-    ``open`` makes the ``TunnelAttempt``, on the thread; or ``started`` is one that was started, and waits.
-    ``report(attempt, error)`` is called once, on the thread; without an error the tunnel is open.
+    ``open`` makes the ``TunnelAttempt``, on the thread; or ``started`` is an attempt that was started before,
+    and waits. ``report(attempt, error)`` is called once, on the thread; without an error the tunnel is open.
     ``abandoned_fd`` reports a hang-up when the program has given up the tunnel; -1 where ``cancel`` is called
     then. ``begin`` is the moment of the monotonic clock before which nothing is done.
     """
@@ -88,7 +88,8 @@ class Task:
         self.started = started is not None
         self.cancelled = False
         self.is_submitted = False
-        # Has the program's thread started it, so that the background thread has only to wait?
+        # Whether a thread of the program has started the attempt, so that the background thread has only to
+        # wait.
         self.is_waiting = self.started
         # What the epoll has: the socket, its descriptor (-1: nothing), and for which event.
         self.sock: Any = None
@@ -103,9 +104,10 @@ class Background:
     those of its modules (gevent and eventlet do). The lock is one that its thread can take again: a signal
     handler comes in the middle (``intercept.lock``).
 
-    What the thread waits by are descriptors of the program's process, which closes numbers by the hundred
-    when it becomes a daemon (os.closerange). They are looked at before they are used. When they are gone, so
-    are those of what was pending: all of it is told an error, and the next tunnel has a new thread.
+    The thread waits on an epoll and a pipe, descriptors of the program's process. A program that becomes a
+    daemon closes descriptors by the hundred (os.closerange), so the thread checks its own before it uses
+    them. When they are closed, so are the sockets that were pending: each task reports an error, and the next
+    tunnel gets a new thread.
     """
 
     def __init__(
@@ -121,16 +123,16 @@ class Background:
         self._cancelled: list[Task] = []
         # The tasks that have not been reported. To report one begins with removing it here, in one step.
         self._open: set[Task] = set()
-        # Those whose loop was lost.
+        # The tasks of a loop whose descriptors the program has closed; to be reported as failed.
         self._orphans: list[Task] = []
-        # What runs, or is parked, if anything does or is.
+        # The loop that a thread runs, or that is parked; None without one.
         self._loop: _Loop | None = None
         # The calls of ``park`` that no ``unpark`` has answered: several threads may fork at a time.
         self._parked = 0
         # The kernel's numbers of the threads that may not have ended.
         self._threads: set[int] = set()
-        # How many threads are about to wake it up. It does not end meanwhile: a signal handler may interrupt
-        # each of them, and wait, without the lock, for another task.
+        # How many threads are about to wake up the background thread, which does not end meanwhile: a signal
+        # handler may interrupt each of them, and wait, without the lock, for another task.
         self._callers = 0
 
     def submit(self, task: Task) -> None:
@@ -145,7 +147,8 @@ class Background:
         try:
             with self._lock:
                 if not task.is_submitted:
-                    # Without a call between these, so that no signal handler comes there.
+                    # No call between these lines: Python runs signal handlers at calls, and none may run
+                    # here.
                     task.is_submitted = True
                     self._open |= {task}
                     self._new += [task]
@@ -165,7 +168,7 @@ class Background:
                 except BaseException:
                     self._open.discard(task)
                     if self._loop is None:
-                        # With those of signal handlers that came in the middle.
+                        # Also the tasks that signal handlers submitted in the middle of this.
                         left, self._new = self._new, []
                     raise
                 finally:
@@ -195,8 +198,8 @@ class Background:
     def park(self) -> None:
         """Before fork(): stop the thread, and return when the kernel does not count it any more.
 
-        It may be there still when the caller is a signal handler that has interrupted the holder of the lock,
-        for which the thread may be waiting; and after ``_PARKING`` seconds.
+        In two cases the thread still exists at the return: after ``_PARKING`` seconds; and when the caller is
+        a signal handler that has interrupted the holder of the lock, for which the thread may be waiting.
         """
         is_interrupted = self._lock.is_mine
         with self._lock:
@@ -233,20 +236,20 @@ class Background:
         self._end(loop, [], error)
 
     def _has_threads(self) -> bool:
-        """Is there a thread that was started here? Python's part of one ends a little before the kernel's."""
+        """Whether a thread that was started here exists. The kernel's ends a little after Python's."""
         with self._lock:
             self._threads = {thread for thread in self._threads if access(f"/proc/self/task/{thread}", F_OK)}
             return bool(self._threads) or (self._loop is not None and self._loop.is_running)
 
     def forked(self) -> None:
-        """In a child after fork(), where this is of no more use: close what the parent's thread waits by."""
+        """In a child after fork(), where this object is not used again: close the descriptors of its loop."""
         if self._loop is not None:
             self._loop.close()
 
     def _adopt(self, loop: _Loop, task: Task) -> None:
-        """Have the kernel wake up the thread for ``task``, which waits. Under the lock.
+        """Register ``task``, which waits, with the thread's epoll. The caller holds the lock.
 
-        A signal handler in the middle may do that as well.
+        A signal handler that interrupts this may do the same.
         """
         try:
             loop.adopt(task)
@@ -259,7 +262,7 @@ class Background:
             loop.forget(task)
 
     def _is_running(self) -> bool:
-        """Is there a loop, with the descriptors that it was made with? Under the lock."""
+        """Whether there is a loop, with the descriptors that it was made with. The caller holds the lock."""
         loop = self._loop
         if loop is None:
             return False
@@ -270,7 +273,7 @@ class Background:
         return False
 
     def _wake(self) -> bool:
-        """Have what runs look at what is new; False when nothing does. Under the lock."""
+        """Have the running thread take new tasks; False when none runs. The caller holds the lock."""
         if self._is_running():
             assert self._loop is not None, "it runs"
             self._loop.wake()
@@ -278,10 +281,10 @@ class Background:
         return False
 
     def _start(self) -> None:
-        # Everything that can fail (EMFILE) here, where connect() can report it.
+        # What can fail (EMFILE) is done here, where the program's connect() can report it.
         loop = _Loop(self._epoll, self._lock, self._report)
         if self._loop is not None:
-            # A signal handler has been faster.
+            # A signal handler has started a thread meanwhile.
             loop.close()
             self._loop.wake()
             return
@@ -299,7 +302,7 @@ class Background:
 
     def _run(self, loop: _Loop) -> None:
         new: list[Task] = []
-        # When it ends, if nothing is pending until then.
+        # The moment at which the thread ends, if nothing is pending until then.
         end = _NEVER
         try:
             if len(self._threads) > _MANY:
@@ -328,11 +331,12 @@ class Background:
                 self._fail(orphans, _lost())
                 loop.turn(new, cancelled, lambda: not self._cancelled, end)
         except BaseException as err:
-            # Or it is a bug of ours, or no memory is left: report it, or threads would wait for ever.
+            # If the loop is ours, this is a bug of ours, or no memory is left. Without a report, threads that
+            # wait for these tasks would wait for ever.
             self._end(loop, new, _internal(err) if loop.is_ours() else _lost())
 
     def _end(self, loop: _Loop, new: list[Task], error: SocksError) -> None:
-        """Nothing that ``loop`` has will be opened, nor what was to be its next."""
+        """Report ``error`` for all tasks of ``loop``, and for those that it was to take next (``new``)."""
         with self._lock:
             loop.is_running = False
             if self._loop is loop:
@@ -357,7 +361,7 @@ class Background:
 
 
 def _guarded(function: Callable[..., None], *args: Any) -> None:
-    """Call ``function``, and print what it raises: a bug of ours. The others are told in any case."""
+    """Call ``function``; print its exception, a bug of ours, so that the other tasks are still reported."""
     try:
         function(*args)
     except Exception:
@@ -365,7 +369,7 @@ def _guarded(function: Callable[..., None], *args: Any) -> None:
 
 
 class _Lost(Exception):
-    """The program has closed what the thread waits by."""
+    """The program has closed the epoll or the pipe of the thread."""
 
 
 def _lost() -> SocksError:
@@ -384,9 +388,9 @@ def _internal(err: BaseException) -> SocksError:
 
 
 class _Bell:
-    """A pipe that wakes the thread up. Not an eventfd: all of those have one inode.
+    """A pipe that wakes the thread up. Not an eventfd: all eventfds have one inode, so none is recognized.
 
-    Read and written by functions that were bound early: eventlet replaces those of ``os`` by green ones.
+    Read and written by functions that were bound at import: eventlet replaces those of ``os`` by green ones.
     """
 
     def __init__(self) -> None:
@@ -394,14 +398,14 @@ class _Bell:
         self._file = _identity(self.reads)
 
     def is_ours(self) -> bool:
-        """Are both ends still at their numbers?"""
+        """Whether both descriptors are still those of the pipe."""
         return self._file == _identity(self.reads) and self._file == _identity(self._writes)
 
     def ring(self) -> None:
         try:
             write(self._writes, b"!")
         except BlockingIOError:
-            # It has been rung often enough.
+            # The pipe is full: the thread will wake up in any case.
             pass
 
     def hush(self) -> None:
@@ -436,15 +440,15 @@ class _Loop:
         self._epoll.register(self._bell.reads, POLLIN)
         self._lock = lock
         self._report = report
-        # Does a thread run it, or has one been started to?
+        # Whether a thread runs this loop, or has been started to.
         self.is_running = False
         self._is_lost = False
         self._by_fd: dict[int, Task] = {}
         self._waiting: set[Task] = set()
-        # No deadline is earlier than this. Looking at all of them on every turn would cost a
-        # thousand pending tunnels a million looks.
+        # No deadline is earlier than this moment. Comparing all deadlines on every turn would cost a thousand
+        # pending tunnels a million comparisons.
         self._soonest = _NEVER
-        # Until when the thread sleeps, if no descriptor is ready: 0 while it is awake.
+        # The moment until which the thread sleeps, if no descriptor is ready; 0 while it is awake.
         self._sleeps_until = 0.0
 
     @property
@@ -455,16 +459,17 @@ class _Loop:
         if self.is_ours():
             self._epoll.close()
         elif not self._is_lost:
-            # Its number is another file by now, which would be closed with the object. What is to be called
-            # after a fork() lives as long as the interpreter.
+            # The epoll's number is another file of the program by now, which the object would close when it
+            # is freed. So keep the object for ever: functions registered for fork() live as long as the
+            # interpreter.
             os.register_at_fork(after_in_child=self._epoll.fileno)
         self._is_lost = True
         self._bell.close()
 
     def is_ours(self) -> bool:
-        """Are the descriptors the ones that were made here?
+        """Whether the descriptors are the ones that were made here.
 
-        All epolls have one inode. This one has the bell in it.
+        All epolls have one inode, so this one is recognized by the bell that is registered in it.
         """
         if self._is_lost or not self._bell.is_ours():
             return False
@@ -479,13 +484,13 @@ class _Loop:
         self._bell.ring()
 
     def lose(self) -> list[Task]:
-        """Give up all that waits: the result. Another thread may still wait, or be inside a step."""
+        """Give up and return all tasks. The loop's thread may still be waiting, or be inside a step."""
         self.close()
         tasks, self._waiting, self._by_fd = list(self._waiting), set(), {}
         return tasks
 
     def adopt(self, task: Task) -> None:
-        """Wait for ``task``, which has been started. In any thread, under the lock.
+        """Wait for ``task``, which has been started. Called in any thread, with the lock held.
 
         Raises:
             OSError: the kernel cannot watch its socket.
@@ -499,12 +504,12 @@ class _Loop:
             self.wake()
 
     def turn(self, new: list[Task], cancelled: list[Task], may_wait: Callable[[], bool], end: float) -> None:
-        """Give up what is cancelled, start what is new, wait, go on with what is ready, end what is late.
+        """One turn: give up cancelled tasks, start new ones, wait, advance ready ones, expire late ones.
 
         When nothing is pending, it does not wait beyond ``end``, a moment of the monotonic clock.
 
         Raises:
-            _Lost: the program has closed what is waited by.
+            _Lost: the program has closed the epoll or the bell.
         """
         if new or cancelled:
             self._check()
@@ -514,7 +519,7 @@ class _Loop:
                 self._step(task, self._advance)
         for task in new:
             self._step(task, self._begin)
-        # Until it is known for how long: ``adopt`` wakes it up then.
+        # For ever, until the length of the wait is known: so ``adopt`` rings the bell in any case.
         self._sleeps_until = _NEVER
         seconds = self._wait_seconds(end) if may_wait() else 0
         self._sleeps_until = monotonic() + seconds
@@ -544,7 +549,7 @@ class _Loop:
         now = monotonic()
         for task in [task for task in list(self._waiting) if _moment(task) <= now]:
             self._step(task, self._begin if task.attempt is None else self._expire)
-        # Another thread may add one (``adopt``).
+        # Another thread may add a task (``adopt``).
         with self._lock:
             self._soonest = min(map(_moment, self._waiting), default=_NEVER)
 
@@ -576,7 +581,7 @@ class _Loop:
         except OSError as err:
             error = SocksError(f"cannot open a tunnel: {err.strerror}", err.errno)
         except Exception as err:
-            # A bug of ours: report it, or a thread would wait for ever. The other tunnels go on.
+            # A bug of ours. Without a report a thread would wait for ever; the other tunnels go on.
             error = _internal(err)
         if error is not None and not task.cancelled and self._is_of_closing(task):
             error = _lost()
@@ -584,13 +589,13 @@ class _Loop:
         self._report(task, error)
 
     def _is_of_closing(self, task: Task) -> bool:
-        """Has ``task`` failed since the program has closed descriptors of ours, in the middle of a step?"""
+        """Whether ``task`` failed because the program closed our descriptors in the middle of a step."""
         return not self.is_ours() or (task.attempt is not None and is_lost(task.attempt.sock))
 
     def _wait(self, task: Task) -> None:
-        """Have the epoll tell when ``task`` can go on.
+        """Register ``task`` with the epoll for the event that it waits for.
 
-        A step may have put another socket in the place of the registered one. That is open still: an attempt
+        A step may have replaced the registered socket by another one. The old one is still open: an attempt
         closes it with its next step.
         """
         attempt = task.attempt if task.started else None
@@ -601,7 +606,7 @@ class _Loop:
             sock, wants = attempt.sock, attempt.wants
             if sock is not task.sock:
                 self._let_go(task)
-                # Before the other, which would be left over if this failed.
+                # Before the socket is registered, whose registration would remain if this failed.
                 self._watch(task)
                 fd = sock.fileno()
                 self._by_fd[fd] = task
@@ -618,7 +623,7 @@ class _Loop:
         """Have epoll report when the program has given up ``task``."""
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
-                # No interest of its own: a hang-up is always told.
+                # With no event asked for: epoll_ctl(2) reports EPOLLHUP in any case.
                 self._by_fd[task.abandoned_fd] = task
                 self._register(task.abandoned_fd, 0)
             self._waiting.add(task)
@@ -627,7 +632,7 @@ class _Loop:
         try:
             self._epoll.register(fd, wants)
         except FileExistsError:
-            # By a signal handler in the middle of this.
+            # A signal handler that interrupted this has registered the descriptor.
             self._epoll.modify(fd, wants)
 
     def _let_go(self, task: Task) -> None:
@@ -648,12 +653,12 @@ class _Loop:
         try:
             self._epoll.unregister(fd)
         except OSError:
-            # The program has closed it, or the epoll, which is seen at the next look.
+            # The program has closed the descriptor; or the epoll, which the next ``_check`` notices.
             pass
 
 
 def _moment(task: Task) -> float:
-    """When something is to be done for ``task`` by itself."""
+    """The moment of the monotonic clock at which ``task`` has to be stepped without an event."""
     return task.attempt.deadline.moment if task.started and task.attempt is not None else task.begin
 
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class Binding:
     """One BIND, for one peer.
 
-    ``expected``: the destination of the request, which is the only peer to let in; 0.0.0.0 and :: let in any.
-    After the first reply, ``path`` has the hops that the request went through, and ``place`` where the last
-    one listens.
+    ``expected``: the destination of the request, the only peer that may connect; 0.0.0.0 and :: allow any.
+    After the first reply, ``path`` has the hops that the request went through, and ``place`` the address
+    where the last hop listens.
     """
 
     def __init__(self, expected: Endpoint) -> None:
@@ -83,7 +83,7 @@ class Binding:
             peer: Endpoint = end.value
             if any(address_of(peer.host) or b"\1"):
                 return peer
-            # Some proxies name no peer. It can only be the expected one, where there is one.
+            # Some proxies name no peer. Where the request named one, it can only be that.
             return self.expected
 
     def _receive(self, read: Callable[[int], bytes]) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Dialogue
 
 
-# What a request is called in an error's text, and what only some protocols have.
+# For each command: what an error's text says of it; and its name, where some protocol lacks it.
 _ASKED = {
     v5.CONNECT: "asked for {}",
     v5.BIND: "asked to BIND for {}",
@@ -39,8 +39,8 @@ _NOT_OF_SOCKS4 = (v5.UDP_ASSOCIATE, v5.RESOLVE_PTR)
 
 _NOWHERE = Endpoint("0.0.0.0", 0)
 
-# What a hop is asked for to see whether it answers: the discard service (RFC 863) of its own machine, should
-# there be any. Messages do not tell it as a destination, which no program asked for.
+# The destination of probes that see whether a hop answers: the discard service (RFC 863) of the hop's own
+# machine, which hardly any machine has. Messages leave it out, since no program asked for it.
 ITSELF = Endpoint("127.0.0.1", 9)
 
 
@@ -54,19 +54,19 @@ def handshake(
 ) -> Dialogue[Endpoint]:
     """Ask the last hop for ``command``, through all before it; return the address of its reply.
 
-    It runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``; RESOLVE and
-    RESOLVE_PTR are answered with what was asked for, in the place of the address.
+    The dialogue runs on a connection to the first hop. CONNECT opens a tunnel to ``destination``; for RESOLVE
+    and RESOLVE_PTR the address or name that was asked for is in the place of the address.
 
-    ``pipelined`` tells for each hop whether it may be sent everything at once; to hops of that kind which
-    follow each other, all goes in one piece. ``swallows`` tells for each hop whether what comes right behind
-    its request may get lost: that waits for its answer. ``asking`` is told of each hop when its answers are
-    next.
+    ``pipelined``: for each hop, whether it may be sent all its messages at once; those for neighbours of this
+    kind go out in one piece. ``swallows``: for each hop, whether it may lose the bytes right behind its
+    request; these then wait for its answer. ``asking(number)`` is called when the answers of hop ``number``
+    come next.
 
     Raises:
-        SocksError: the message starts with the hop that it happened at.
+        SocksError: the message starts with the hop at which the error happened.
     """
     if pipelined:
-        # What is said to them in advance would go past the TLS that is not there yet.
+        # Messages sent to a secured hop in advance would go out before there is TLS.
         pipelined = tuple(taken and not hop.is_secured for taken, hop in zip(pipelined, chain, strict=False))
     asks = [(v5.CONNECT, Endpoint(onward.host, onward.port)) for onward in chain[1:]]
     asks.append((command, destination))
@@ -98,7 +98,7 @@ def handshake(
 
 
 def is_joined(pipelined: tuple[bool, ...], swallows: tuple[bool, ...], number: int) -> bool:
-    """Is hop ``number`` told everything in the same piece as the hop before it?"""
+    """Whether the messages for hop ``number`` go out in one piece with those for the hop before it."""
     return (
         all(pipelined[number - 1 : number + 1])
         and 0 < number < len(pipelined)
@@ -110,7 +110,7 @@ def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
     """Read the last hop's second reply to BIND, when the peer has connected; return the peer.
 
     Raises:
-        SocksError: it will not come; the message starts with the hop.
+        SocksError: no peer will come; the message starts with the hop.
     """
     try:
         if chain[-1].scheme in ("socks5", "socks5h"):
@@ -126,7 +126,7 @@ def peer_of_bind(chain: tuple[Proxy, ...]) -> Dialogue[Endpoint]:
 
 
 def is_one_message(hop: Proxy) -> bool:
-    """Is all that ``hop`` is told a single message, and its answer another?"""
+    """Whether the protocol of ``hop`` has a single message and a single answer."""
     return hop.scheme not in ("socks5", "socks5h")
 
 
@@ -170,7 +170,7 @@ def _ask(
 def _located(
     err: SocksError, chain: tuple[Proxy, ...], number: int, command: int, destination: Endpoint
 ) -> SocksError:
-    """``err`` with the hop it happened at, what that was asked for, and which hop is to blame."""
+    """``err`` with the hop where it happened, the request to that hop, and the hop that is to blame."""
     hop = chain[number]
     stage = err.stage
     if is_one_message(hop) and isinstance(err, (ProtocolError, ProxyClosed, ProxyTimeout)):
@@ -190,7 +190,7 @@ def _located(
 
 
 def _failure(err: SocksError, chain: tuple[Proxy, ...], number: int) -> Failure:
-    """Which hop is to blame for ``err``, by the answer that hop ``number`` gave, or owed."""
+    """Which hop is to blame for ``err``; hop ``number`` gave the answer, or was to give it."""
     hop = chain[number]
     onward = chain[number + 1] if number + 1 < len(chain) else None
     authenticated = err.stage == AUTHENTICATED
@@ -202,23 +202,23 @@ def _failure(err: SocksError, chain: tuple[Proxy, ...], number: int) -> Failure:
     if isinstance(err, ProxyClosed) and asked_at_last:
         return Failure(hop, onward, certain=False)
     if isinstance(err, ProxyTimeout) and asked_at_last:
-        # A hop that has answered nothing may itself be what is silent. Not so the last: far more often it is
-        # the destination.
+        # A hop that has answered nothing may itself be the silent one. But at the last hop it is far more
+        # often the destination that is silent.
         return Failure(hop, onward if authenticated or onward is None else hop)
     # The end of any hop is seen as a hang-up by the last that was reached.
     return Failure(hop, hop, certain=not (isinstance(err, ProxyClosed) and number > 0))
 
 
 def _other_address(destination: Endpoint) -> str:
-    """What may help where a proxy knows no addresses of the kind of ``destination``."""
+    """A hint for users: what may help where a proxy does not support the address type of ``destination``."""
     address = packed(destination.host)
     if address is None:
-        # Seldom: here only, so that no other connection imports it.
+        # Imported here, since few connections need it.
         from pywrap.tunnel.lookups import has_addresses
 
         if not has_addresses(destination.host):
             return "a name that has no address: only Tor reaches it"
-        # Its reply for a host outside of I2P, if it has no outproxy.
+        # I2P's reply for a host outside of I2P, if it has no outproxy.
         return (
             "`--dns tcp://HOST` or `--dns local` give it addresses instead of names; "
             "i2pd says so of names that are not below .i2p"
@@ -240,7 +240,7 @@ def _request(
     if hop.scheme in ("http", "raw") and command != v5.CONNECT:
         kind = "HTTP CONNECT" if hop.scheme == "http" else "a raw hop"
         raise Unencodable(f"{kind} has no {_COMMANDS[command]}", errno.EOPNOTSUPP)
-    # Each protocol is imported when a chain has it: SOCKS5 is by far the most common.
+    # The other protocols are imported when a chain has them: SOCKS5 is by far the most common.
     if hop.scheme == "http":
         from pywrap.socks import http
 
@@ -257,7 +257,7 @@ def _request(
 
 
 def _nothing() -> Dialogue[Endpoint]:
-    """A raw hop forwards by itself, to where it has been told elsewhere."""
+    """No messages: a raw hop forwards to a fixed destination, by its own configuration."""
     yield from ()
     return _NOWHERE
 

@@ -40,12 +40,12 @@ class Deadline:
     def share(self, part: float, seconds: float = _NEVER) -> None:
         """Begin one of several attempts: it gets ``part`` (0 to 1) of the time left, at most ``seconds``."""
         if part == 1 and seconds == _NEVER:
-            # The only one.
+            # The only attempt.
             self._attempt = self._end
             return
         now = monotonic()
         end = self._end if self._program is None else min(self._end, self._program)
-        # A part of 1 leaves it to the program's own timeout to end first.
+        # With a part of 1, the program's own timeout may end first.
         self._attempt = self._end if part == 1 else now + max(0.0, end - now) * part
         self._attempt = min(self._attempt, now + seconds)
 
@@ -56,7 +56,8 @@ class Deadline:
     def waiting(self, last: bool = False, default: float = 0.0) -> None:
         """Begin to wait for a hop's answer. ``default``: seconds, when the user set no read timeout.
 
-        ``last``: it is the last hop's, which may take all the time of the tunnel, and has no ``default``.
+        ``last``: the answer is the last hop's, which may take all the time of the tunnel, without a
+        ``default``.
         """
         self._start(self._end if last else self._attempt, self._read or (0.0 if last else default))
 

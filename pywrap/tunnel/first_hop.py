@@ -67,7 +67,7 @@ class FirstHop:
             self._fresh_until = float("inf")
 
     def addresses(self) -> tuple[ProxyAddress, ...]:
-        """The proxy's addresses, in the order to try; resolves its name, and waits for that, if need be.
+        """The proxy's addresses, in the order to try; may resolve its name, and wait for the resolver.
 
         Raises:
             SocksError: its name cannot be resolved.
@@ -111,7 +111,7 @@ class FirstHop:
         """The addresses that the last successful look-up has found.
 
         Raises:
-            SocksError: none has been successful.
+            SocksError: no look-up has been successful.
         """
         if self._addresses:
             return self._addresses
@@ -144,7 +144,7 @@ class FirstHop:
         return port == self.proxy.port and address in self._packed
 
     def unreachable(self, err: OSError) -> SocksError:
-        """What to report for ``err`` of connect(): the kernel's errno, and a text that names the proxy."""
+        """The error to report for ``err`` of connect(), with its errno and a text that names the proxy."""
         why = os.strerror(err.errno) if err.errno else str(err)
         return SocksError(f"cannot reach the proxy {self.proxy}: {why}", err.errno or errno.ECONNREFUSED)
 

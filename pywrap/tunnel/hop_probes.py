@@ -1,8 +1,9 @@
 """Which probes of proxies are sent, and when: beside the program's connections.
 
-Is a proxy that keeps a connection waiting alive? Does a proxy support pipelining, and does it forward what
-comes right behind its request? ``hops`` remembers the answers. A patched program sends the probes from its
-background thread, the broker of a confinement from its loop: ``start`` is what differs.
+Is a proxy that keeps a connection waiting alive? Does a proxy support pipelining, and does it forward the
+bytes right behind its request? ``hops`` remembers the answers. A patched program sends the probes from its
+background thread, the broker of a confinement from its loop; so ``start``, which begins a probe, is passed
+in.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class HopProbes:
     """``start(probe, deadline)`` begins a probe on a connection of its own, without waiting.
 
-    It returns False where none can be made, for want of descriptors or threads. What the probe finds, and how
-    it fails, the probe itself reports to ``hops``.
+    It returns False where none can be made, because no descriptor or thread is left. The probe itself reports
+    its result to ``hops``.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class HopProbes:
 
     def probe_liveness(self, path: Path) -> None:
         """Probe whether the last hop of ``path``, which keeps a connection waiting, is alive."""
-        # Here and below, not on top: most programs never need a probe.
+        # Imported here and below, not on top: most programs never need a probe.
         from pywrap.tunnel.liveness import PATIENCE, LivenessProbe
 
         self._start(LivenessProbe(self._hops, path), self._within(PATIENCE))
@@ -53,7 +54,7 @@ class HopProbes:
 
             for to_ask in unknown(self._hops, path):
                 if not self._start(PipeliningProbe(self._hops, to_ask), Deadline(self._settings)):
-                    # Not probed: the next connection may do it.
+                    # Could not be probed: the next connection may try.
                     self._hops.unused(to_ask[-1])
             for to_ask in unseen(self._hops, path):
                 self._start(PassingProbe(self._hops, to_ask), Deadline(self._settings))

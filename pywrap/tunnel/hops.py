@@ -66,10 +66,10 @@ class Hops:
         self.hop_probes = hop_probes
         self._firsts: dict[tuple[str, int], FirstHop] = {}
         self._deaths: dict[Proxy, Death] = {}
-        # By the kind of probe and the hop.
+        # By the kind of probe and the hop: the moment before which no further probe is sent.
         self._rest_until: dict[tuple[str, Proxy], float] = {}
         self._pipelining: dict[Proxy, bool] = {}
-        # When they were last seen to support it, on the monotonic clock.
+        # When each was last seen to support pipelining, on the monotonic clock.
         self._taken_at: dict[Proxy, float] = {}
         self._candidates: dict[Proxy, bool] = {}
         self._passers: dict[Proxy, bool] = {}
@@ -93,7 +93,7 @@ class Hops:
         ``is_left_out``: whether the connection has another path without it, so that the user is told.
         """
         hop = error.failure.hop
-        # A hop that has sent nothing has not accused another.
+        # A hop that has sent nothing has not reported another hop as dead.
         code = None if error.stage == UNHEARD else reason(error)
         by = hop if code is not None and hop is not proxy else None
         if is_left_out and not self.is_dead(proxy):
@@ -107,7 +107,7 @@ class Hops:
                 self._deaths.pop(proxy, None)
 
     def is_dead(self, proxy: Proxy) -> bool:
-        """Has ``proxy`` failed in the last DEAD_FOR seconds?"""
+        """Whether ``proxy`` has failed in the last DEAD_FOR seconds."""
         death = self._deaths.get(proxy)
         return death is not None and death.until > monotonic()
 
@@ -120,7 +120,7 @@ class Hops:
 
     def suspect(self, path: tuple[Proxy, ...]) -> None:
         """A connection waits for the last hop of ``path``: probe whether that is alive."""
-        # A raw hop itself never answers: what comes from there is the destination's.
+        # A raw hop itself never answers: bytes from there come from the destination.
         if self.hop_probes is not None and path[-1].scheme != "raw" and self.may_ask("alive", path):
             self.hop_probes.probe_liveness(path)
 
@@ -130,7 +130,7 @@ class Hops:
             self.hop_probes.probe_pipelining(path)
 
     def may_ask(self, what: str, path: tuple[Proxy, ...]) -> bool:
-        """Is a probe of the kind ``what`` to the last hop of ``path`` due? Note that it is being sent."""
+        """Whether a probe of the kind ``what`` to the last hop of ``path`` is due; if so, note it as sent."""
         now = monotonic()
         if self._rest_until.get((what, path[-1]), 0.0) > now:
             return False
@@ -147,16 +147,19 @@ class Hops:
             self._taken_at[proxy] = monotonic()
 
     def has_taken_since(self, proxy: Proxy, moment: float) -> bool:
-        """Was ``proxy`` seen to support pipelining after ``moment`` (monotonic clock)?"""
+        """Whether ``proxy`` was seen to support pipelining after ``moment`` (monotonic clock)."""
         return self._taken_at.get(proxy, moment) > moment
 
     def may_support_pipelining(self, proxy: Proxy) -> None:
-        """No probe can tell whether ``proxy`` does. A connection can; if not, it has to be opened again."""
+        """Note that no probe can tell whether ``proxy`` supports pipelining: the next connection tries it.
+
+        If the proxy does not, that connection has to be opened again.
+        """
         if self._pipelining.get(proxy) is None:
             self._candidates[proxy] = True
 
     def is_candidate(self, proxy: Proxy) -> bool:
-        """May ``proxy`` support pipelining, so that a connection should try it?"""
+        """Whether ``proxy`` may support pipelining, so that a connection should try it."""
         return proxy in self._candidates
 
     def passes_on(self, proxy: Proxy, passed: bool) -> None:
@@ -166,17 +169,17 @@ class Hops:
         self._passers[proxy] = passed
 
     def is_passer(self, proxy: Proxy) -> bool | None:
-        """Does ``proxy`` forward the bytes right behind its request? None when that is not known."""
+        """Whether ``proxy`` forwards the bytes right behind its request; None when that is not known."""
         return self._passers.get(proxy)
 
     def forget_pipelining(self, proxy: Proxy) -> None:
-        """``proxy`` supported pipelining and does so no more, perhaps another server: probe it again."""
+        """Note that ``proxy`` lost its support for pipelining, perhaps as another server: probe it again."""
         self._pipelining.pop(proxy, None)
         self._passers.pop(proxy, None)
         self._uses.pop(proxy, None)
 
     def supports_pipelining(self, proxy: Proxy) -> bool | None:
-        """Does ``proxy`` support pipelining? None when that is not known."""
+        """Whether ``proxy`` supports pipelining; None when that is not known."""
         return self._pipelining.get(proxy)
 
     def used(self, proxy: Proxy) -> int:

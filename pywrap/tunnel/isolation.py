@@ -1,7 +1,7 @@
 """Chains with a login that no other process uses, so that Tor keeps its streams on circuits of their own.
 
-Tor does so for streams of different usernames or passwords (IsolateSOCKSAuth in tor(1)); torsocks -i asks for
-it in this way as well.
+Tor gives streams of different usernames or passwords different circuits (IsolateSOCKSAuth in tor(1));
+``torsocks -i`` does it in this way as well.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A probe of a hop that keeps a connection waiting: is it alive?
 
-A hop that has accepted us and is silent looks like a hop whose destination is silent. The difference matters:
-a silent destination must not change the path of a connection. So the probe, on a connection of its own, asks
-the hop for what needs no other machine: a connection to the hop itself. A working proxy answers that at once.
-Any answer will do: most refuse, or close the connection.
+A dead hop that has accepted the connection looks like a hop whose destination is silent. The difference
+matters: a silent destination must not change the path of a connection. So the probe, on a connection of its
+own, asks the hop for something that needs no other machine: a connection to the hop itself. A working proxy
+answers that at once. Any answer shows that it is alive: most refuse, or close the connection.
 
 A hop that sends nothing at all may never have been reached, behind a hop that grants before it connects
 (shadowsocks, trojan, `ssh -D`). The probe is then repeated without the hop before, to see which of the two is
@@ -27,7 +27,7 @@ PATIENCE = 2.0
 
 
 class LivenessProbe(SingleAttempt):
-    """Asks the last hop of ``path`` for a connection to itself. It is told by errors: few hops grant it."""
+    """Asks the last hop of ``path`` for a connection to itself. Few grant it: so errors are the answers."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
         self._hops = hops
@@ -49,7 +49,7 @@ class LivenessProbe(SingleAttempt):
         if self._unheard is None and is_asked and error.stage == UNHEARD and len(self._path) > 1:
             self._unheard = error
             return self._attempt((*self._path[:-2], self._asked))
-        # When a hop before it is silent, the probe has not reached it.
+        # When a hop before the probed one is silent, the probe has not reached the probed one.
         dead = failure.hop if isinstance(error, ProxyTimeout) else failure.blamed
         if dead is self._asked:
             self._hops.died(self._asked, error)
@@ -57,12 +57,12 @@ class LivenessProbe(SingleAttempt):
             if is_asked:
                 self._answered_without()
             else:
-                # The second attempt failed on the way: the first one is all that is known.
+                # The second attempt failed before it reached the hop, so the first one's error is reported.
                 self._hops.died(self._asked, self._unheard)
         return None
 
     def succeeded(self) -> None:
-        """The hop connects to itself, as a working hop may."""
+        """Note that the hop is alive: it has granted the connection to itself."""
         if self._unheard is not None:
             self._answered_without()
 

@@ -19,20 +19,20 @@ _OF_HOSTS = {EAI_AGAIN: (2, "Host name lookup failure"), EAI_FAIL: (3, "Unknown 
 
 
 class LookupFailed(SocksError):
-    """A look-up found nothing. ``errno``: an error of getaddrinfo(3), EAI_NONAME and so on."""
+    """A look-up found nothing. ``errno``: an error number of getaddrinfo(3), such as EAI_NONAME."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the source has answered that there is nothing; else it has failed to answer."""
+        """Whether the name server or proxy has answered that there is nothing; else it did not answer."""
         return self.errno in (EAI_NONAME, EAI_NODATA)
 
     def as_gaierror(self) -> gaierror:
-        """What getaddrinfo() raises."""
+        """The exception that getaddrinfo() raises for it."""
         words = _WORDS[self.errno]
         return gaierror(self.errno, words if self.is_final else f"{words} ({self})")
 
     def as_herror(self) -> herror:
-        """What gethostbyaddr() raises for an address."""
+        """The exception that gethostbyaddr() raises for it."""
         return herror(*_OF_HOSTS.get(self.errno, _UNKNOWN_HOST))
 
 

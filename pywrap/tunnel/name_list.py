@@ -1,4 +1,4 @@
-"""The number of each host name of a run: one list for all its processes and interpreters, only appended to.
+"""The number of each host name: one list for all processes and interpreters of a run, only appended to.
 
 Placeholder addresses are made from these numbers. A number belongs to its name for ever, in every process:
 an address that a program keeps, or passes on, cannot come to mean another host. The list is in the memfd of
@@ -58,7 +58,7 @@ class NameList:
         number = self._shared(lambda fd: self._append(fd, name, before))
         if number is None:
             number = self._next
-            # setdefault() is atomic: a signal handler that interrupts this gets another number.
+            # setdefault() is atomic: a signal handler that interrupts this loop takes another number.
             while number < self._most and self._name.setdefault(number, name) != name:
                 number += 1
         if number >= self._most:
@@ -69,7 +69,7 @@ class NameList:
         return number
 
     def name_of(self, number: int) -> str:
-        """The name with ``number``, in whichever process it got that; "" when no name has it."""
+        """The name with ``number``, given by any process of the run; "" when no name has it."""
         name = self._name.get(number)
         if name is None:
             name = self._shared(lambda fd: _at(fd, number)) or ""
@@ -166,7 +166,8 @@ def _write(fd: int, name: str) -> None:
 
 def _record(name: str) -> bytes:
     data = name.encode("utf-8", "surrogateescape")
-    # A name that is too long gets an empty record: its number is used up, and known in this process alone.
+    # A name that is too long gets an empty record. So no other name gets its number, which only this process
+    # knows.
     return data.ljust(RECORD, b"\0") if len(data) < RECORD else bytes(RECORD)
 
 

@@ -1,8 +1,9 @@
-"""Is an address this machine's own? Asked of the kernel each time: addresses come and go with interfaces.
+"""Whether an address is this machine's own, by the kernel's routing table.
 
-By a look-up in its routing table (rtnetlink(7)), which sends nothing: the way to an own address is of the
-type "local". Not by bind(), which takes any address with ``ip_nonlocal_bind``; nor by connect() and
-getsockname(), which tells the first address of an interface for all of them.
+Asked anew each time, since addresses come and go with interfaces. The request (RTM_GETROUTE of rtnetlink(7))
+sends no packet; the route to an own address has the type "local". bind() cannot tell: it takes any address
+with ``ip_nonlocal_bind``. Nor can connect() and getsockname(): these give the first address of an interface
+for all of its addresses.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ _ROUTE = 12
 
 
 def is_own(address: bytes, new_socket: Callable[[int, int, int], _socket.socket]) -> bool:
-    """Does a packet to these 4 or 16 bytes stay on this machine? False where the kernel does not tell.
+    """Whether a packet to ``address``, 4 or 16 bytes, stays on this machine; False where that is unknown.
 
     ``new_socket(family, type, protocol)``: the interpreter's own, unpatched.
     """
     try:
         kernel = new_socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)
     except OSError:
-        # No descriptor is left, or a sandbox without this family: through the proxies then, as all others.
+        # No descriptor is left, or a sandbox forbids netlink: the address then goes through the proxies, as
+        # all others do.
         return False
     try:
         # The kernel answers before send() returns.

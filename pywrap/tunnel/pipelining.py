@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rehearse(dialogue: Dialogue[object], granting_reply: bytes) -> list[bytes]:
-    """What ``dialogue`` says to an other end that says ``granting_reply``."""
+    """The messages that ``dialogue`` sends when the other end answers ``granting_reply``."""
     said: list[bytes] = []
     answer: bytes | None = None
     while True:
@@ -32,10 +32,13 @@ def rehearse(dialogue: Dialogue[object], granting_reply: bytes) -> list[bytes]:
 
 
 def replay(dialogue: Dialogue[T], said: list[bytes], pipelined: bytes = b"") -> Dialogue[T]:
-    """Run ``dialogue``, all that it says having been ``said`` in a ``pipelined``, which goes out first.
+    """Run ``dialogue``, whose messages ``said`` have been sent already.
+
+    ``pipelined``: bytes to send before anything else, which contain these messages and those for other hops;
+    b"" when another dialogue has sent them.
 
     Raises:
-        ProtocolError: the answers were others than in the rehearsal, so ``said`` was wrong.
+        ProtocolError: after answers other than in the rehearsal, ``dialogue`` would send other messages.
     """
     if pipelined:
         yield Send(pipelined)
@@ -57,7 +60,7 @@ def replay(dialogue: Dialogue[T], said: list[bytes], pipelined: bytes = b"") -> 
         try:
             answer = yield step
         except SocksError as err:
-            # Into the dialogue, which knows how far it was.
+            # The dialogue knows which of its answers was awaited.
             dialogue.throw(err)
             raise AssertionError("no dialogue survives an error") from None
     raise ProtocolError("the proxy wants another conversation than the one that was sent in advance")

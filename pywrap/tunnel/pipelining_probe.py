@@ -1,18 +1,19 @@
-"""Does a hop support pipelining? A greeting, a login and an impossible command in one piece tell.
+"""A probe whether a hop supports pipelining: a greeting, a login and an impossible command in one piece.
 
-A hop that understands all three refuses, or hangs up after letting us in (``ssh -D``). A hop that takes one
-message for each recv() has lost the command, and waits for it (microsocks). A hang-up may also be the end of
-a hop that waits, so the same is asked step by step then: a hop that hangs up on that as well has understood.
-No machine behind the hop is asked for anything.
+A hop that understands all three refuses the command, or closes the connection after accepting the login
+(``ssh -D``). A hop that takes one message for each recv() has lost the command, and waits for it
+(microsocks). A hop that waited may also have closed the connection in the end. So after a close the probe
+sends the same messages step by step: a hop that closes the connection then as well has understood them in one
+piece. No machine behind the hop is asked for anything.
 
-A hang-up without a byte tells less. OpenSSH 10.6 writes its replies in one piece, and an impossible command
-ends the connection before that: it supports pipelining. trojan hangs up unless a greeting comes alone. When
-step by step the hop lets us in and then hangs up on the command, the next connection of the program's is the
-test: that costs one more connection at most.
+A close without a byte tells less. OpenSSH 10.6 writes its replies in one piece, and an impossible command
+ends the connection before that: it supports pipelining. trojan closes the connection unless a greeting comes
+alone. When, step by step, the hop accepts the login and then closes the connection at the command, the
+program's next connection is the test, at the cost of one more connection at most.
 
-Some servers support pipelining and yet lose what comes right behind the request (siosocks 0.3.0,
-@pondwader/socks5-server 1.0.10): they drop what they have read with it. Whether a hop passes it on is told
-by the hop behind, when that is asked for something impossible in the same piece (``PassingProbe``).
+Some servers support pipelining and yet lose the bytes right behind the request (siosocks 0.3.0,
+@pondwader/socks5-server 1.0.10): they drop what they have read together with it. Whether a hop forwards these
+bytes shows at the hop behind it, which is sent an impossible command in the same piece (``PassingProbe``).
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ if TYPE_CHECKING:
     from pywrap.errors import SocksError
     from pywrap.tunnel.hops import Hops
 
-# Seconds for an answer, while a connection waits for it. A slower hop is told step by step: no harm in that.
+# Seconds for an answer, while a connection waits for it. To a slower hop messages are sent step by step,
+# which is always right.
 HURRY = 1.0
 
 _NOWHERE = Endpoint("0.0.0.0", 0)
 
 
 def unknown(hops: Hops, path: tuple[Proxy, ...]) -> list[tuple[Proxy, ...]]:
-    """The paths to those hops of ``path``, which a tunnel has just used, that should be asked now.
+    """The paths to those hops of ``path``, which a tunnel has just used, that should be probed now.
 
     Those are SOCKS5 hops that are used for the second time: a program that makes one connection has nothing
-    to gain. The other protocols have one message, behind which nothing can be put that is not for the next.
+    to gain. In the other protocols a hop gets one message only, so there is nothing to pipeline.
     """
     return [
         path[: number + 1]
@@ -50,9 +52,9 @@ def unknown(hops: Hops, path: tuple[Proxy, ...]) -> list[tuple[Proxy, ...]]:
 
 
 def unseen(hops: Hops, path: tuple[Proxy, ...]) -> list[tuple[Proxy, ...]]:
-    """The paths to those hops of ``path`` that should be asked now what the one before passes on.
+    """The paths to those hops of ``path`` that should show now whether the hop before forwards early bytes.
 
-    Both must support pipelining, or it is of no use.
+    Both hops must support pipelining, or there are no early bytes.
     """
     return [
         path[: number + 1]
@@ -66,19 +68,19 @@ def unseen(hops: Hops, path: tuple[Proxy, ...]) -> list[tuple[Proxy, ...]]:
 
 
 def known_swallows(hops: Hops, path: tuple[Proxy, ...]) -> tuple[bool, ...]:
-    """Which hops of ``path`` are not known to pass on what comes right behind their request?"""
+    """For each hop of ``path``, whether it is not known to forward the bytes right behind its request."""
     return tuple(hops.is_passer(hop) is not True for hop in path)
 
 
 class PipeliningProbe(SingleAttempt):
-    """The question to the last hop of ``path``; no way stands, and the errors are the answer."""
+    """Probes the last hop of ``path``. It opens no tunnel: the errors are the answer."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
         self._hops = hops
         self._path = path
         self._asked = path[-1]
         self._step_by_step = False
-        # Did it hang up without a byte, when everything came at once?
+        # Whether the hop closed the connection without a byte when all messages came at once.
         self._unheard = False
         pipelined = (*(hops.supports_pipelining(hop) is True for hop in path[:-1]), True)
         super().__init__(self._attempt(pipelined))
@@ -95,7 +97,7 @@ class PipeliningProbe(SingleAttempt):
         )
 
     def next_after(self, error: SocksError) -> Attempt | None:
-        """Learn from ``error``, or ask once more."""
+        """Learn from ``error``; return an attempt step by step where that has to confirm it."""
         is_asked = error.failure.hop is self._asked
         hung_up = is_asked and isinstance(error, ProxyClosed)
         if hung_up and not self._step_by_step and error.stage in (AUTHENTICATED, UNHEARD):
@@ -112,7 +114,7 @@ class PipeliningProbe(SingleAttempt):
         elif is_asked and isinstance(error, MISREAD) and not self._step_by_step:
             self._hops.set_pipelining(self._asked, False)
         else:
-            # It was not reached: another time.
+            # The hop was not reached: a later connection will probe it.
             self._hops.unused(self._asked)
         return None
 
@@ -122,7 +124,7 @@ class PipeliningProbe(SingleAttempt):
 
 
 class PassingProbe(SingleAttempt):
-    """Does the last but one hop of ``path`` pass on what comes right behind its request? The last tells."""
+    """Probes whether the last but one hop of ``path`` forwards early bytes, by what the last hop answers."""
 
     def __init__(self, hops: Hops, path: tuple[Proxy, ...]) -> None:
         self._hops = hops

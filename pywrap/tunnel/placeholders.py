@@ -68,7 +68,7 @@ class Placeholders:
 
     @property
     def unknown(self) -> str:
-        """The literal of an address of the network that stands for no name: connections to it are refused."""
+        """The literal of an address of the network that never has a name: connections to it are refused."""
         return unpacked((self._first - 1).to_bytes(4, "big"))
 
     def placeholder(self, name: str, ipv6: bool | None = None) -> str:
@@ -81,7 +81,8 @@ class Placeholders:
         """
         with self._lock:
             number = self._list.number_of(name)
-            # Bounded: with AnyIP a machine can have the whole network as its own, and each address is taken.
+            # Bounded: with AnyIP (a route of type "local") the machine may own the whole network, so that no
+            # address of it is free.
             for _ in range(_MOST_TAKEN):
                 if number is None or not self._is_taken(number):
                     break
@@ -116,10 +117,10 @@ class Placeholders:
         return self._list.name_of(number) if number >= 0 else ""
 
     def claim(self, name: str, address: bytes) -> None:
-        """Note that the local resolver has returned ``address`` for ``name``: it becomes no placeholder.
+        """Note that the local resolver has returned ``address`` for ``name``, so it becomes no placeholder.
 
         Raises:
-            LookupFailed: it is one already, for another name (EAI_FAIL).
+            LookupFailed: it is a placeholder of another name already (EAI_FAIL).
         """
         number = int.from_bytes(address, "big") - self._first
         if len(address) != 4 or not 0 <= number < self._size:
@@ -141,7 +142,7 @@ class Placeholders:
 
     @property
     def shared_path(self) -> str:
-        """The path of the list of names, "" when no other interpreter has it."""
+        """The path of the file with the list of names; "" when this process alone has the list."""
         return self._list.path
 
     def share(self) -> None:
@@ -207,7 +208,7 @@ class Hosts:
 
     @property
     def version(self) -> int:
-        """A number that is another one once any answer may be another."""
+        """A number that changes whenever an answer of this object may change."""
         self._refresh()
         name = os.uname().nodename
         if name != self._own_name:
@@ -245,7 +246,7 @@ class Hosts:
             stamp = (status.st_mtime_ns, status.st_ino)
             if stamp != self._stamp:
                 if status.st_mode & _S_IFMT != _S_IFREG:
-                    # Opening a FIFO would block.
+                    # open() of a FIFO would block.
                     raise OSError
                 self._read()
                 self._stamp = stamp

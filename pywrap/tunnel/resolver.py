@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
     from pywrap.socks.wire import Dialogue
 
-    # Runs a whole conversation. The arguments: the name or address that it is about, which chooses the chain;
-    # the destination; the SOCKS command; the dialogue with the destination, or None. Returns the address in
-    # the last hop's reply.
+    # A function that runs a whole conversation. Its arguments: the name or address to look up, which chooses
+    # the chain; the destination; the SOCKS command; the dialogue with the destination, or None. It returns
+    # the address in the last hop's reply.
     Converse: TypeAlias = Callable[[str, Endpoint, int, Callable[[], Dialogue[None]] | None], Endpoint]
 
     class Source(Protocol):
-        """What answers look-ups. ``ipv6``: True for IPv6, False for IPv4, None for both."""
+        """A proxy or name server that answers look-ups. ``ipv6``: True: IPv6, False: IPv4, None: both."""
 
         def addresses(self, name: str, ipv6: bool | None) -> Found: ...
         def names(self, address: bytes) -> Found: ...
@@ -59,8 +59,8 @@ _RCODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 class Found:
     """The answer to a look-up.
 
-    ``values``: addresses as literals, IPv4 first, or names. ``canonical``: the name that has them.
-    ``seconds``: how long they may be remembered.
+    ``values``: addresses as literals, IPv4 first, or names. ``canonical``: the name that has these addresses,
+    after aliases. ``seconds``: how long the answer may be remembered.
     """
 
     values: tuple[str, ...]
@@ -83,7 +83,7 @@ class Resolver:
         """The addresses of ``name``: IPv6 if ``ipv6``, IPv4 if False, both if None.
 
         Raises:
-            LookupFailed: there are none (``is_final``), or the source does not answer.
+            LookupFailed: the name has none (``is_final``), or the source does not answer.
         """
         name = name.lower().removesuffix(".")
         found = self._remembered(name, None) or self._remembered(name, ipv6)
@@ -98,7 +98,7 @@ class Resolver:
         """The names of a 4- or 16-byte ``address``.
 
         Raises:
-            LookupFailed: it has none (``is_final``), or the source does not answer.
+            LookupFailed: the address has none (``is_final``), or the source does not answer.
         """
         return self._remembered(address, None) or self._ask(
             address, None, lambda: self._source.names(address)
@@ -244,7 +244,10 @@ class NameServer:
 
 
 def lookup(setting: str, converse: Converse) -> Resolver | None:
-    """The resolver for ``setting``, a value of ``Settings.dns``; None for "remote" and "local"."""
+    """The resolver for ``setting``, a value of ``Settings.dns``; None for "remote" and "local".
+
+    ``converse``: see ``Converse``.
+    """
     if setting == "tor":
         return Resolver(Tor(converse))
     server = name_server(setting)
@@ -252,7 +255,7 @@ def lookup(setting: str, converse: Converse) -> Resolver | None:
 
 
 def name_server(setting: str) -> Endpoint | None:
-    """The server of ``setting``, a value of ``Settings.dns``, if it names one."""
+    """The name server in ``setting``, a value of ``Settings.dns``; None where it names none."""
     if not setting.startswith("tcp://"):
         return None
     host, _, port = setting.removeprefix("tcp://").rpartition(":")

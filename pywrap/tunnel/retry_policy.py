@@ -1,17 +1,17 @@
 """How a connection is opened: which attempts are made, one after the other.
 
-A strict chain without pipelining has one attempt (``policy``). In all other cases, after a failed attempt, in
-this order:
+A strict chain without pipelining has one attempt (``policy_choice``). In all other cases, after a failed
+attempt, in this order:
 
 1. messages were pipelined, and that may be the reason: the same path, one message at a time;
-2. a hop closed the connection, and there are other paths: the same path again, since a refusal is given
-   again, and a hop that has ended is not there any more;
+2. a hop closed the connection, and there are other paths: the same path again. If the hop meant a refusal, it
+   will refuse again; if it has ended, it cannot be reached any more;
 3. a hop has sent nothing of its protocol: a path with it and without the hop before, which may have granted a
    connection to it without having one. If the hop answers there, the one before is dead;
 4. a hop is dead: a path without it, where the chain's type allows one;
 5. a hop refuses the destination with the code that it has refused the next hop with: the hop itself does not
    work, rather than both of these; a path without it, and with the other;
-6. anything else ends the connection, above all what the last hop says of the destination.
+6. anything else ends the connection, above all a refusal or failure of the destination.
 
 Only failures of proxies lead to another attempt. A refusal or a time-out of the destination never does, so a
 destination cannot change the path.
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
 # the time for its request.
 _PART = 0.5
 # Seconds to connect to the first hop in that case, and for each hop to reach the next, where the user has set
-# no limit: two SYNs may be lost, and as many again.
+# no limit: with time for lost SYNs, which are sent again after 1, 3 and 7 seconds (RFC 6298).
 _CONNECT_LIMIT = 4.0
 _REPLY_LIMIT = 15.0
 
-# The same for pipelined messages that a hop may lose. Silence is then the only sign, until the hop's
-# probe has been answered.
+# The part of the remaining time for an attempt with pipelined messages that a hop may lose. Silence is then
+# the only sign, until the probe of the hop has been answered.
 _PIPELINING_PART = 1 / 3
 PIPELINING_SECONDS = 5.0
 
@@ -94,11 +94,12 @@ class RetryPolicy:
         self._path: tuple[Proxy, ...] = ()
         self._begun = 0.0
         self._at = 0
-        # For each hop of the path: is it sent everything at once, and may it lose the bytes right behind its
-        # request?
+        # For each hop of the path: whether it is sent all messages at once, and whether it may lose the bytes
+        # right behind its request.
         self._pipelined_hops: tuple[bool, ...] = ()
         self._swallows: tuple[bool, ...] = ()
-        # Does any hop support pipelining for want of which something would be lost; is that unproven of any?
+        # Whether any hop was sent messages that it loses if it does not support pipelining; whether that is
+        # still unproven of any.
         self._pipelined = False
         self._pipelining_unproven = False
         # Hops of the path that were believed dead when it was chosen.
@@ -113,7 +114,7 @@ class RetryPolicy:
         # connection that it does not have, the hop behind it, and the error of the path with both.
         self._grantor: tuple[Proxy, Proxy, SocksError] | None = None
         self._acquitted: tuple[Proxy, ...] = ()
-        # Was the path repeated after a closed connection?
+        # Whether the path was tried again after a closed connection.
         self._repeated = False
         # A refusal by a hop that seems to refuse everything.
         self._refusal: SocksError | None = None
@@ -155,18 +156,18 @@ class RetryPolicy:
         return self._without_grantor(error) or self._without_hop(failure.blamed, error)
 
     def error_to_report(self, error: SocksError) -> SocksError:
-        """What to report after ``error``, the latest: what was said of the destination, rather than a hop."""
+        """The error to report after ``error``, the latest: one about the destination rather than a hop."""
         return error if self._refusal is None or not self._blames_hop else self._refusal
 
     def should_abandon(self) -> bool:
-        """No answer has come for a while: is it known that none will? The awaited hops are probed."""
+        """Whether it is known by now that no answer will come. Probes the hop that is awaited."""
         if self._was_swallowed():
             return True
         for number in self._at_risk():
-            # Also hops that have supported it: another server may be there by now.
+            # Also hops that supported pipelining before: another server may be at that address by now.
             self._hops.suspect_pipelining(self._path[: number + 1])
         if not self._has_another():
-            # Dead or not, the connection can only wait.
+            # Whether the hop is dead or not, the connection has no other path, and can only wait.
             return False
         for number in range(self._at + 1):
             self._hops.suspect(self._path[: number + 1])
@@ -174,14 +175,14 @@ class RetryPolicy:
 
     @property
     def waits_for_destination(self) -> bool:
-        """Is the last hop awaited, so that the attempt may take all of the remaining time?"""
+        """Whether the last hop is awaited, so that the attempt may take all of the remaining time."""
         return self._at == len(self._path) - 1 and not self._pipelining_unproven
 
     def given_up(self, error: SocksError) -> None:
-        """The program waits no longer: ``error`` is what the present attempt would have reported."""
+        """Learn from a connection that the program gave up; ``error``: what would have been reported."""
         dead = self._lost()
         if dead is None and error.stage == UNHEARD and self._at > 0 and self._hops.hop_probes is not None:
-            # That hop, or the one before? A probe finds out.
+            # A probe finds out whether that hop or the one before it is dead.
             self._hops.suspect(self._path[: self._at + 1])
             return
         dead = dead or error.failure.blamed
@@ -189,12 +190,12 @@ class RetryPolicy:
             self._hops.died(dead, error, self._has_another())
 
     def succeeded(self) -> None:
-        """The present attempt has opened the connection."""
+        """Learn from the present attempt, which has opened the connection."""
         self._pipelining_unproven = False
         self._weigh_grantor(None)
         self._hops.live(self._path)
         if self._refusal is not None and self._refusal.failure.hop is not None:
-            # The path without it works.
+            # The path without the hop that refused works: so that hop refuses everything.
             self._hops.died(self._refusal.failure.hop, self._refusal)
         for number, pipelines in enumerate(self._pipelined_hops):
             if pipelines and not self._is_safe(number):
@@ -224,7 +225,7 @@ class RetryPolicy:
         part, seconds, connect_limit, reply_limit = 1.0, NEVER, 0.0, 0.0
         if self._has_another():
             part, connect_limit, reply_limit = _PART, _CONNECT_LIMIT, _REPLY_LIMIT
-        # Decided now: another connection may learn meanwhile that a hop does not support it.
+        # Decided now: later, another connection may have learned that a hop does not support pipelining.
         self._pipelined = bool(self._at_risk())
         self._pipelining_unproven = any(
             self._hops.supports_pipelining(path[number]) is None
@@ -251,7 +252,7 @@ class RetryPolicy:
             path, self._destination, self._command, pipelined, self._asking, self._swallows
         )
         if self._then is not None:
-            # The hops have done their part.
+            # The hops have granted the connection; what fails from here on is not theirs.
             self.succeeded()
             try:
                 yield from self._then()
@@ -263,7 +264,7 @@ class RetryPolicy:
         self._at = number
 
     def _has_another(self) -> bool:
-        """Would there be another path if the present one failed?"""
+        """Whether there would be another path if the present one failed."""
         return self._grantor is not None or self._selection.has_another(self._without)
 
     def _without_hop(self, dead: Proxy, error: SocksError) -> Attempt | None:
@@ -319,7 +320,7 @@ class RetryPolicy:
             self._grantor = None
             self._hops.died(before, unheard)
         elif error.failure.blamed is hop:
-            # It answers on neither path.
+            # The hop answers on neither path.
             self._grantor = None
             self._without = tuple(each for each in self._without if each is not before)
 
@@ -343,11 +344,11 @@ class RetryPolicy:
                 self._hops.passes_on(self._path[number - 1], True)
 
     def _learn_of_suspects(self, authenticated: Proxy | None) -> None:
-        """Without pipelining, the hops up to ``authenticated`` work: so that is what they do not support."""
+        """Note that the suspects up to ``authenticated`` do not support pipelining: without it, they work."""
         for hop in self._path:
             if hop in self._suspects:
                 if self._hops.supports_pipelining(hop):
-                    # It did support it: another server is there now, or it was just ending.
+                    # The hop supported it before: another server is there now, or the hop was just ending.
                     self._hops.forget_pipelining(hop)
                 else:
                     self._hops.set_pipelining(hop, False)
@@ -371,8 +372,8 @@ class RetryPolicy:
         before = self._path[number - 1]
         lost = isinstance(error, ProxyTimeout) and error.stage == UNHEARD and self._is_joined(number)
         if lost and (self._pipelining_unproven or not self._hops.is_passer(before)):
-            # It has sent nothing, so nothing has reached it. A hop that loses a part of its messages answers
-            # the others.
+            # The hop has sent nothing, so nothing has reached it: a hop that loses a part of its messages
+            # still answers the others.
             self._swallower = before, hop
         else:
             self._suspects = (hop,)
@@ -380,7 +381,7 @@ class RetryPolicy:
     # ---------------------------------------------------------------- pipelining
 
     def _was_swallowed(self) -> bool:
-        """Is it known by now that a hop does not support pipelining, or loses the bytes behind a request?"""
+        """Whether a hop is known by now not to support pipelining, or to lose bytes behind a request."""
         if any(self._hops.supports_pipelining(self._path[number]) is False for number in self._at_risk()):
             return True
         if not self._is_joined(self._at):
@@ -393,16 +394,17 @@ class RetryPolicy:
         return is_joined(self._pipelined_hops, self._swallows, number)
 
     def _may_be_of_pipelining(self, error: SocksError) -> bool:
-        """Can pipelining be the reason for ``error``?"""
+        """Whether pipelining can be the reason for ``error``."""
         if not isinstance(error, MISREAD) or not self._pipelined:
             return False
         if self._pipelining_unproven or isinstance(error, (NoCommonMethod, ProtocolError)):
             return True
-        # Of hops that support it, a closed connection is a refusal, and silence is the destination's.
+        # From hops that support pipelining, a closed connection is a refusal, and silence is the
+        # destination's.
         return self._was_swallowed() if isinstance(error, ProxyTimeout) else error.failure.certain
 
     def _may_pipeline(self, number: int) -> bool:
-        """May hop ``number`` of the path be sent everything at once?"""
+        """Whether hop ``number`` of the path may be sent all messages at once."""
         hop = self._path[number]
         known = self._hops.supports_pipelining(hop)
         if self._pipeline == "on":
@@ -410,12 +412,12 @@ class RetryPolicy:
         return known is True or self._is_safe(number) or self._hops.is_candidate(hop)
 
     def _may_swallow(self, hop: Proxy) -> bool:
-        """Is ``hop`` too likely to lose the bytes right behind its request?"""
+        """Whether ``hop`` is too likely to lose the bytes right behind its request."""
         known = self._hops.is_passer(hop)
         return known is False if self._pipeline == "on" else known is not True
 
     def _is_safe(self, number: int) -> bool:
-        """Has the hop nothing to lose? That is the last hop, if it is sent a single message."""
+        """Whether the hop cannot lose a message: it is the last one, and is sent a single message."""
         return is_one_message(self._path[number]) and number == len(self._path) - 1
 
     def _at_risk(self) -> list[int]:

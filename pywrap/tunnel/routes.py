@@ -9,7 +9,7 @@ In this order; the first that applies decides.
    a rule (4) says otherwise: that is the proxy's relay.
 4. Rules: the first that matches says direct, block, or which chain. A rule for everything (``*``) does not
    apply to this machine, unless ``loopback`` is "proxy". The address of a direct name is direct; but if a
-   name that is not direct has it too, the connection is refused, since either may be meant.
+   name that is not direct has it too, the connection is refused, since the program may want either.
 5. This machine, that is loopback addresses and those of its interfaces: as ``loopback`` says. But direct
    datagrams to port 53 here are refused, because a name server would send the question outside.
 6. Everything else: through the default chain.
@@ -107,7 +107,7 @@ class Routes:
         # The verdicts on the names that were met last, by name, port and whether it was a datagram's.
         self._on_names: dict[tuple[str, int, bool], Verdict] = {}
         self._is_own = is_own
-        # Addresses of first hops that the far side has also returned for other names.
+        # Addresses of first hops that name servers behind the chains have also returned for other names.
         self._told: set[bytes] = set()
         self._first_hops_at: set[tuple[bytes, int]] = set()
         self._used_directly: set[bytes] = set()
@@ -149,7 +149,9 @@ class Routes:
 
     def is_own(self, address: bytes) -> bool:
         """Whether ``address`` is at present one of this machine's interfaces, and that makes a difference."""
-        return self._loopback != "proxy" and self._is_own(address)
+        if self._loopback == "proxy" or self._names.name_of(address) is not None:
+            return False
+        return self._is_own(address)
 
     def leads_to_first_hop(self, host: str, port: int) -> bool:
         """Whether ``host`` is the literal of a first hop and ``port`` is its port, whatever the rules say."""
@@ -157,10 +159,10 @@ class Routes:
         return address is not None and self._is_first_hop(address, port)
 
     def why_not_from_beyond(self, address: bytes) -> str:
-        """What is wrong with ``address`` as an answer of the far side; "" when connections to it go there.
+        """Why ``address`` may not be the answer to a look-up through a chain; "" when it may.
 
-        The port is not known yet, so the answer is for any port. A rule for everything is ignored, since it
-        treats all addresses alike.
+        It may not when a connection to it would be direct. The port is not known yet, so any port counts. A
+        rule for everything is ignored, since it treats all addresses alike.
         """
         if self._names.name_of(address) is not None:
             return "a placeholder address"
@@ -191,11 +193,11 @@ class Routes:
         return ""
 
     def why_no_peer(self, peer: Endpoint, place: Endpoint) -> str:
-        """What is wrong with ``peer``, as a proxy that listens at ``place`` names it (BIND); "" if nothing.
+        """Why ``peer``, named by a proxy that listens at ``place`` (BIND), is not accepted; "" when it is.
 
-        The program may take a peer that is direct for a host of its own network, or connect back to it.
-        0.0.0.0 and :: are right: the proxy does not say which host it is. Where the proxy itself listens on
-        this machine, a peer of this machine is right as well.
+        A peer with a direct address is not: the program might take it for a host of its own network, or
+        connect back to it. 0.0.0.0 and :: are accepted: the proxy does not say which host the peer is. Where
+        the proxy itself listens on this machine, a peer of this machine is accepted as well.
         """
         address = address_of(peer.host)
         if address is None:
@@ -207,7 +209,7 @@ class Routes:
         return self.why_not_from_beyond(address)
 
     def is_from_beyond(self, endpoint: Endpoint) -> bool:
-        """Whether a datagram from ``endpoint`` may arrive through a chain: an answer would go there too."""
+        """Whether a datagram from ``endpoint`` may arrive through a chain: one to it would go through one."""
         address = address_of(endpoint.host)
         if address is None or self._names.name_of(address) is not None:
             return False
@@ -218,7 +220,7 @@ class Routes:
         return address_of(name) is not None or bool(self.local_addresses(name)) or self.resolves_here(name)
 
     def used_directly(self, destination: Endpoint) -> None:
-        """Note a direct connection of the program; if it is to a first hop, its UDP relay is direct too."""
+        """Note a direct connection of the program; one to a first hop makes UDP to that host direct too."""
         address = address_of(destination.host)
         if address is not None and self._is_first_hop(address, destination.port):
             self._used_directly.add(address)
@@ -252,7 +254,7 @@ class Routes:
     def learn_from_beyond(self, name: str, literals: list[str]) -> None:
         """Note the addresses that the far side has returned for ``name``.
 
-        If one is a first hop's, a connection to it is meant for ``name``, so it is not direct any more.
+        If one is a first hop's, the program connects there to reach ``name``, so it is not direct any more.
         """
         for literal in literals:
             address = address_of(literal)
@@ -286,13 +288,13 @@ class Routes:
                 names = self._resolved.pop(address, ())
                 self._resolved[address] = names if name in names else (*names, name)
         if len(self._resolved) > MOST:
-            # Half of them at once: making the list for each new address would be slow. Without a lock:
-            # another thread may be at the same, so each may be gone already.
+            # Half of them at once: making the list for each new address would be slow. There is no lock:
+            # another thread may do the same, so an entry may be gone already.
             for old in list(self._resolved)[: -MOST // 2]:
                 self._resolved.pop(old, None)
 
     def _verdict_on_name(self, name: str, port: int, datagram: bool) -> Verdict:
-        # The settings alone decide, so it stays what it was.
+        # The settings alone decide about a name, so the verdict never changes.
         known = self._on_names.get((name, port, datagram))
         if known is None:
             if len(self._on_names) >= _MOST_VERDICTS:
@@ -339,7 +341,7 @@ class Routes:
         if self._loopback != "proxy" and self._is_here(address):
             if self._loopback == "direct":
                 if port == 53 and not self._name_servers:
-                    # systemd-resolved and dnsmasq pass on to servers outside what they are asked here.
+                    # systemd-resolved and dnsmasq forward the questions they get here to servers outside.
                     why = f"a name server here would ask outside (--direct {destination.host}:53 to allow it)"
                     return _refuse(destination, errno.EPERM, why)
                 return Verdict(DIRECT, destination, reason="this machine")
@@ -405,7 +407,7 @@ class Routes:
     def _is_first_hop(self, address: bytes, port: int) -> bool:
         if self._first_hops_at and (address, port) in self._first_hops_at:
             return True
-        # Not any(): each destination comes by here.
+        # A loop is faster than any(), and this runs for each destination.
         for first in self._firsts:
             if port == first.proxy.port and first.is_at(address, port):
                 return True
@@ -432,18 +434,18 @@ def _is_direct_somewhere(rules: Iterable[_Compiled]) -> bool:
         if rule.to == TO_DIRECT:
             return True
         if rule.takes_all_ports:
-            # The rules after it decide about no port.
+            # This rule applies to every port, so the rules after it never apply.
             return False
     return False
 
 
-# What was asked last, and the answers: one connect() asks about its host several times.
+# The latest results of ``address_of``: one connect() calls it several times for its host.
 _asked: dict[str, bytes | None] = {}
 _MOST_ASKED = 1 << 10
 
 
 def address_of(host: str) -> bytes | None:
-    """The 4 or 16 bytes of what the socket module and the C library take for a literal; None for a name.
+    """The 4 or 16 bytes, in network order, of what the C library takes for a literal; None for a name.
 
     Includes the old forms of inet_aton(3), such as ``127.1`` and ``0x7f000001``. An IPv4-mapped IPv6
     address (RFC 4291 section 2.5.5.2) gives 4 bytes, those of the IPv4 address.
@@ -480,7 +482,7 @@ def _refuse(destination: Endpoint, number: int, why: str) -> Verdict:
 
 
 def has_many_receivers(address: bytes) -> bool:
-    """Whether this is a multicast address (RFC 5771, RFC 4291 section 2.7), or 255.255.255.255."""
+    """Whether these 4 or 16 bytes are multicast (RFC 5771, RFC 4291 section 2.7) or 255.255.255.255."""
     if len(address) == 16:
         return address[0] == 0xFF
     return 224 <= address[0] <= 239 or address == b"\xff\xff\xff\xff"

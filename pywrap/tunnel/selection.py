@@ -65,7 +65,7 @@ class _Free(Selection):
         path = self._choose(living if len(living) >= self._least else left)
         if including is None or including in path:
             return path
-        # A random or round-robin choice did not take it: it replaces the last hop.
+        # A random or round-robin choice did not take ``including``: it then replaces the last hop.
         return (*path[:-1], including) if including in left else ()
 
     def has_another(self, without: Path) -> bool:

@@ -1,7 +1,8 @@
 """Placeholders in a confinement: those of its name server, which all programs inside share.
 
-A patched program would give out its own, and a library in C or a child that gets one would connect to what it
-means for the broker: some other name. So the broker is asked by DNS, as every program inside asks for a name.
+If a patched program made placeholders of its own, and passed one to a library in C or to a child, these would
+connect to another name: the one that the address stands for at the broker. So the program asks the broker for
+each placeholder, by DNS, as every program inside does.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Names to remember: a crawler asks for any number.
+# How many names to remember: a crawler asks for any number.
 MOST = 1 << 16
 
-# The name server tells of no such name outside (RFC 6761 section 6.4): it is asked whether an address, in
-# hexadecimal digits, is one of the machine's own, and answers with one of the two.
+# A name below this one, which exists nowhere else (RFC 6761 section 6.4), asks the broker's name server
+# whether an address, in hexadecimal digits, is one of the machine's own. These are the two possible answers.
 _OWN = ".own.pysocksify.invalid"
 OWN, NOT_OWN = b"\x7f\0\0\1", bytes(4)
 # Addresses come and go with interfaces; seconds for which an answer holds.
@@ -31,7 +32,10 @@ _OWN_HOLDS = 10.0
 
 
 def is_confined() -> bool:
-    """Is this process in the confinement that its environment names? The variable alone proves nothing."""
+    """Whether this process is in the confinement that its environment names.
+
+    The variable alone proves nothing: a process may have left the confinement, or inherited the variable.
+    """
     try:
         return os.environ.get(CONFINED) == os.readlink("/proc/self/ns/net")
     except OSError:
@@ -50,7 +54,7 @@ def asked_whether_own(name: str) -> bytes | None:
 
 
 class SharedNames(Placeholders):
-    """``getaddrinfo`` and ``getnameinfo`` are the C library's, which asks the broker."""
+    """Placeholders that the broker makes: the unpatched ``getaddrinfo`` and ``getnameinfo`` ask it."""
 
     def __init__(
         self,
@@ -65,13 +69,13 @@ class SharedNames(Placeholders):
         # No lock: single dictionary operations are atomic, and asking twice is harmless.
         self._addresses: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}
-        # Until when it holds, and whether the address is the machine's own.
+        # By address: until when the answer holds, and whether the address is the machine's own.
         self._own: dict[bytes, tuple[float, bool]] = {}
 
     def is_own(self, address: bytes) -> bool:
-        """Is ``address``, of 4 or 16 bytes, one of the interfaces of the machine outside?
+        """Whether ``address``, 4 or 16 bytes, is one of the interfaces of the machine outside.
 
-        A connection there is left to the broker, which asks the kernel at that moment.
+        A connection to such an address is left to the broker, which asks the kernel at that moment.
         """
         until, own = self._own.get(address, (0.0, False))
         now = monotonic()
@@ -79,7 +83,7 @@ class SharedNames(Placeholders):
             try:
                 rows = self._getaddrinfo(address.hex() + _OWN, None, AF_INET, SOCK_STREAM)
             except OSError:
-                # The broker has ended: so has the network.
+                # The broker has ended, and with it all network of this confinement.
                 return False
             own = packed(str(rows[0][4][0])) == OWN
             if len(self._own) >= MOST:
@@ -102,17 +106,17 @@ class SharedNames(Placeholders):
                 self._names.clear()
                 self._given.clear()
             self._addresses[name], self._names[address] = address, name
-            # So that ``name_of`` need not ask whether it is a real address.
+            # Noted here, so that ``name_of`` need not ask the broker whether it is a real address.
             self._given.add(int.from_bytes(address, "big") - self._first)
         return unpacked(PREFIX_6 + address if ipv6 else address)
 
     def share(self) -> None:
-        """Before a fork(): the broker has the only list."""
+        """Before a fork(): nothing to do, since the broker has the only list of names."""
 
     def name_of(self, address: bytes) -> str | None:
-        """As ``Placeholders.name_of``, also of what another program got."""
+        """As ``Placeholders.name_of``, also for placeholders that another program got."""
         if super().name_of(address) is None:
-            # No placeholder: as always, without a question to the broker.
+            # Outside the placeholders' network: no need to ask the broker.
             return None
         address = address[-4:]
         name = self._names.get(address)

@@ -57,7 +57,7 @@ class SingleAttempt:
         return self._only
 
     def next_after(self, error: SocksError) -> Attempt | None:
-        """There is no other."""
+        """None: there is no other."""
         return None
 
     def error_to_report(self, error: SocksError) -> SocksError:
@@ -65,7 +65,7 @@ class SingleAttempt:
         return error
 
     def should_abandon(self) -> bool:
-        """Never: nothing is known that could tell."""
+        """False: nothing is learned that could end the attempt early."""
         return False
 
     def given_up(self, error: SocksError) -> None:
@@ -76,9 +76,9 @@ class SingleAttempt:
 
 
 class StrictPolicy(SingleAttempt):
-    """The one attempt along the path of a strict chain, without pipelining: what ``RetryPolicy`` would do.
+    """The one attempt along the path of a strict chain, without pipelining, as ``RetryPolicy`` would make it.
 
-    Another chain may have hops of this one, and learns which of them are dead.
+    It notes in ``hops`` which hops are dead, since other chains may have the same hops.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class StrictPolicy(SingleAttempt):
         self.asked = number
 
     def next_after(self, error: SocksError) -> Attempt | None:
-        """There is none."""
+        """None: there is no other attempt. Notes the hop that is to blame."""
         self.given_up(error)
         return None
 

@@ -90,14 +90,52 @@ def test_every_line_is_remembered():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "perhaps"),
+    [
+        ("TorAdress 192.0.2.1", "`TorAdress`; did you mean `TorAddress`?"),
+        ("torport 9150", "`torport`; did you mean `TorPort`?"),
+        ("colour blue red", "`colour`"),
+        ("SocksPasswort SECRET", "`SocksPasswort`; did you mean `SOCKS5Password`?"),
+        ("strict_chain", "`strict_chain`"),
+    ],
+)
+def test_an_unknown_directive_has_no_effect_as_for_torsocks(text, perhaps):
+    read = parse(f"TorPort 9050\n{text}\n".encode(), "f")
+    assert read.warnings == (f"f:2: unknown directive, without an effect as for torsocks: {perhaps}",)
+    assert settle(read) == settle(parse(b"TorPort 9050\n", "f"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("TorPort 1\nTorPort 2", "`TorPort 2`"),
+        ("SOCKS5Username u\nSOCKS5Password SECRET1\nSOCKS5Password SECRET2", "`SOCKS5Password ***`"),
+    ],
+)
+def test_of_two_lines_for_one_directive_the_last_counts_as_for_torsocks(text, shown):
+    *before, replaced, last = text.split("\n")
+    read = parse(text.encode(), "f")
+    number = len(before) + 1
+    assert read.warnings == (f"f:{number + 1}: {shown} replaces that of line {number}, as torsocks has it",)
+    assert settle(read) == settle(parse("\n".join([*before, last]).encode(), "f"))
+
+
+def test_a_line_twice_is_no_warning():
+    assert parse(b"TorPort 9150\nTorPort 9150\n", "f").warnings == ()
+
+
 KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
 
 
 @pytest.mark.parametrize(
     "text, message, hint",
     [
-        ("TorAdress 127.0.0.1", "1: unknown directive: `TorAdress`", f"did you mean `TorAddress`? K{KNOWN}"),
-        ("torport 9050", "1: unknown directive: `torport`", f"did you mean `TorPort`? K{KNOWN}"),
+        (
+            "# x\nTorAdress ::1\ncolour",
+            "2: unknown directive: `TorAdress`",
+            f"did you mean `TorAddress`? K{KNOWN}",
+        ),
         ("colour blue", "1: unknown directive: `colour`", f"k{KNOWN}"),
         ("TorPort", "1: `TorPort` takes one value, not 0", ""),
         ("TorPort # 9050", "1: `TorPort` takes one value, not 0", ""),
@@ -105,7 +143,6 @@ KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
         ("TorPort = 9050", "1: `TorPort` takes one value, not 2", ""),
         ("TorPort 0", "1: `TorPort` takes a number from 1 to 65535: `0`", ""),
         ("TorPort tor", "1: `TorPort` takes a number from 1 to 65535: `tor`", ""),
-        ("TorPort 1\nTorPort 2", "2: `TorPort 2` contradicts line 1: `TorPort 1`", "remove one of them"),
         ("TorAddress localhost", "1: `TorAddress` takes an address, not a name: `localhost`", ""),
         ("TorAddress tor:9050", "1: `TorAddress` takes an address, not a name: `tor:9050`", ""),
         *(
@@ -152,11 +189,6 @@ KNOWN = f"nown directives: {', '.join(DIRECTIVES)}"
             "SOCKS5Password SECRET\n",
             "1: one of `SOCKS5Username` and `SOCKS5Password`",
             "Tor needs both, or none",
-        ),
-        (
-            "SOCKS5Password SECRET1\nSOCKS5Password SECRET2",
-            "2: `SOCKS5Password ***` contradicts line 1: `SOCKS5Password ***`",
-            "remove one of them",
         ),
         (
             "IsolatePID 1\nSOCKS5Username me\nSOCKS5Password SECRET",

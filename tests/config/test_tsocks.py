@@ -134,10 +134,27 @@ def test_the_path_is_that_of_tsocks(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "number", "perhaps"),
+    [
+        ("colour = blue\nserver = a", 1, "`colour`"),
+        ("server = a\nservr_port = 99", 2, "`servr_port`; did you mean `server_port`?"),
+        ("server = a\npath {\nserver = b\nreaches = 192.0.2.0/255.255.255.0\nSERVER = c\n}", 5, "`SERVER`"),
+    ],
+)
+def test_an_unknown_pair_has_no_effect_as_for_tsocks(text, number, perhaps):
+    read = parse(text.encode(), "f")
+    (warning,) = read.warnings
+    assert warning.startswith(f"f:{number}: unknown directive, without an effect as for tsocks: {perhaps}")
+    lines = text.split("\n")
+    without = parse("\n".join(lines[: number - 1] + [""] + lines[number:]).encode(), "f")
+    assert settle(read) == settle(without)
+
+
+@pytest.mark.parametrize(
     "text, message, hint",
     [
         (
-            "sever = a",
+            "sever a",
             "1: unknown directive: `sever`",
             f"did you mean `server`? Known directives: {', '.join(DIRECTIVES)}",
         ),

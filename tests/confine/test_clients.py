@@ -18,7 +18,7 @@ from tests.support import peers
 from tests.support.child import source_of
 from tests.support.confined import PAGE, need
 from tests.support.datagram_servers import http3_server
-from tests.support.run import TESTS, program, pysocksify, run
+from tests.support.run import TESTS, find_interpreter, program, pysocksify, run
 from tests.support.servers import reference_server
 
 NAME = "four.test"
@@ -230,6 +230,24 @@ def test_pypy(client):
     if client.run("test", "-x", pypy, status=None).status:
         pytest.skip(f"{client.user} may not execute it")
     assert client.run(pypy, "-c", code, options=()).out == "hello\n"
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.8"])
+def test_a_python_that_is_too_old_to_be_patched(client, version):
+    def program(page):
+        try:
+            from urllib.request import urlopen
+        except ImportError:
+            from urllib2 import urlopen
+
+        print(urlopen(page).read().decode().strip())
+
+    old = find_interpreter(version)
+    if old is None:
+        pytest.skip(f"no CPython {version}")
+    if client.run("test", "-x", old, status=None).status:
+        pytest.skip(f"{client.user} may not execute it")
+    assert client.run(old, "-c", source_of(program, PAGE), options=()).out == "hello\n"
 
 
 # ---------------------------------------------------------------- and others

@@ -40,6 +40,12 @@ def test_bulk_is_carried_with_its_end(client, host):
     assert client.inside("talk", host, ECHO, 5_000_000)
 
 
+def test_what_the_program_sends_is_not_paced(client):
+    # As by BBR, which is the default of some machines, and would be the namespace's.
+    code = "import socket as s; print(s.socket().getsockopt(s.IPPROTO_TCP, s.TCP_CONGESTION, 16)[:4])"
+    assert client.run(client.python, "-I", "-c", code).out == "b'reno'\n"
+
+
 @pytest.mark.parametrize("host", BOTH)
 def test_a_reset_is_carried(client, host):
     assert client.inside("broken", host, RESETTING) == ["half of ", "ECONNRESET"]

@@ -1,4 +1,4 @@
-"""Every child is tunnelled, confined, refused or told of, whichever way it is started in: none is silent."""
+"""Every child is tunnelled, confined, refused or warned about, in whichever way it is started."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder():
 def test_the_table_has_enough_ways():
     ways = every_way.ways()
     assert len({way.name for way in ways}) == len(ways) >= 80
-    assert {way.must for way in ways} == {"tunnelled", "confined", "refused", "told of"}
+    assert {way.must for way in ways} == {"tunnelled", "confined", "refused", "warned"}
 
 
 def test_no_child_is_silent(asked, network, sniffer, folder):

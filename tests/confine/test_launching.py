@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.confined import start
+from tests.support import namespaces
+from tests.support.child import source_of
+from tests.support.confined import as_user, start
 from tests.support.processes import children, gone, wait_until
-from tests.support.run import environment
+from tests.support.run import environment, run
 
 PATIENCE = 30
 
@@ -33,6 +35,41 @@ def others(inode: str) -> list[int]:
     return found
 
 
+def start_and_say_what_it_imports():
+    import os
+    import sys
+
+    def said(event, args):
+        if event == "import":
+            os.write(2, f"import {args[0]}\n".encode())
+        elif event == "open" and "/pywrap/" in str(args[0]):
+            os.write(2, f"read {args[0].rpartition('/')[2]}\n".encode())
+
+    from pywrap import archive
+
+    sys.addaudithook(said)
+    archive.read("launcher")
+    archive.load("pywrap.cli").main(sys.argv[1:])
+
+
+# Each a millisecond or more of a start.
+SLOW = {"collections", "ctypes", "enum", "functools", "heapq", "json", "re", "signal", "socket", "threading"}
+
+
+def test_a_start_takes_our_modules_from_archives_and_imports_nothing_that_is_slow(client):
+    program = client.python, "-c", source_of(start_and_say_what_it_imports)
+    words = (*program, "-x", namespaces.url(4), "--confine", "on", "--", "true")
+    # The first run writes them, which root alone may.
+    run(*client.made.at("client"), *words, cwd=client.package)
+    ran = run(*client.made.at("client"), *as_user(client.user), *words, cwd=client.package)
+    done = [line.partition(" ")[::2] for line in ran.err.splitlines()]
+    read = {name.rpartition(".")[2] for what, name in done if what == "read"}
+    assert read == {"launcher", "confined", "namespaces", "broker"}
+    imported = {name for what, name in done if what == "import"}
+    assert "_ctypes" in imported
+    assert not imported & SLOW
+
+
 @pytest.mark.parametrize("status", [0, 7, 255])
 def test_the_status_is_the_programs(client, status):
     client.run("sh", "-c", f"exit {status}", status=status)
@@ -41,6 +78,14 @@ def test_the_status_is_the_programs(client, status):
 def test_a_signal_ends_both(client):
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV):
         client.run("sh", "-c", f"kill -{int(number)} $$", status=-number)
+
+
+@pytest.mark.parametrize("limit", ["nproc=0:0", "nofile=3:3"])
+def test_the_status_is_the_programs_where_the_launcher_can_make_no_copy_of_itself(client, limit):
+    # Root's processes are not counted. An answer tells that the launcher has begun to serve.
+    script = f"curl -sS http://four.test/; prlimit --pid $PPID --{limit}; exit 7"
+    ran = client.run("sh", "-c", script, status=7)
+    assert (ran.out, ran.err) == ("hello\n", "")
 
 
 def test_what_cannot_run(client, package):

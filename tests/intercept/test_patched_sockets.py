@@ -52,7 +52,7 @@ def test_it_sees_what_it_would_see_without_us(proxy, port, how, connections):
     assert len(proxy.asked) == connections
 
 
-@pytest.mark.parametrize("how", ["replaced_by_pysocks"])
+@pytest.mark.parametrize("how", ["replaced_by_pysocks", "green"])
 def test_patched_before_us_it_sees_the_same(proxy, port, how):
     command = (sys.executable, PROGRAM, how, "127.0.0.1", port)
     plain = run(*command).json
@@ -80,12 +80,3 @@ def test_cassettes_of_vcrpy_are_recorded_and_played(proxy, http_server, tmp_path
     assert found[1]["requests"][2] == 1
     # What is played connects to nothing.
     assert len(proxy.asked) == 2 * 3
-
-
-@pytest.mark.parametrize("how", ["gevent", "sockets", "eventlet"])
-def test_install_after_green_sockets_is_refused_and_changes_nothing(how):
-    program = (sys.executable, "-W", "ignore", PROGRAMS / "install_after_green.py", how)
-    # Its own look-ups need trio, which its sockets break.
-    ran = run(*program, env={"PYTHONPATH": str(ROOT), "EVENTLET_NO_GREENDNS": "yes"})
-    expected = "gevent or eventlet has patched sockets already; call pywrap.install() before that"
-    assert ran.out.splitlines() == [expected, "True"]

@@ -165,6 +165,71 @@ def test_an_audit_hook_that_connects_without_end_gets_an_error_in_words(proxy, e
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+def test_an_audit_hook_that_connects_at_every_event_in_a_storm_of_signals(when, proxy, echo_server):
+    """It is there ``before`` the import of ``socket``, or ``after`` it."""
+    said = run(
+        *pysocksify("-x", proxy.url(), "--loopback", "proxy"),
+        *program("hook_connects.py"),
+        *(echo_server.host, echo_server.port, when),
+    ).json
+    assert said.pop("events") > 100
+    assert said == {"reached": ["hello"], "by_hook": ["hello"], "by_handler": ["hello"], "masks": [[]]}
+
+
+def test_a_signal_ends_what_an_audit_hook_waits_for_in_the_middle_of_our_import(hanging, echo_server):
+    def program():
+        faulthandler.dump_traceback_later(50, exit=True)
+
+        class Late(Exception):
+            pass
+
+        def late(*_):
+            raise Late
+
+        def raise_late():
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.3)
+                reach(None)
+            except Late:
+                ended.append("late")
+
+        ended, inside = [], []
+
+        def hook(event, args):
+            # In the middle of a load, which a load of this hook interrupts: that one is the second.
+            if event == "exec" and len(inside) < 2:
+                inside.append(1)
+                raise_late()
+                # For what the hook has interrupted.
+                signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+        signal.signal(signal.SIGALRM, late)
+        sys.addaudithook(hook)
+        raise_late()
+        say(ended=ended)
+
+    said = kernel(hanging, program, echo_server.host, echo_server.port)
+    assert said == {"ended": ["late"] * 3}
+
+
+def test_only_what_is_called_later_is_of_ours_in_the_place_of_addaudithook():
+    def program():
+        import pywrap
+
+        original = sys.addaudithook
+        pywrap.install("socks5h://127.0.0.1:1")
+        hooks = []
+        for name in ("first", "second"):
+            sys.addaudithook(lambda event, args, name=name: hooks.append(name) if event == "mine" else None)
+            sys.audit("mine")
+            pywrap.uninstall()
+        say(hooks=hooks, is_back=sys.addaudithook is original, name=sys.addaudithook.__name__)
+
+    said = run(sys.executable, "-c", source_of(program)).json
+    assert said == {"hooks": ["first", "first", "second"], "is_back": True, "name": "addaudithook"}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("lets_pass", ["nothing", "what is no OSError", "everything"])
 def test_a_finder_that_connects_at_every_import_leaves_signals_and_the_program_alone(
     when, lets_pass, proxy, echo_server

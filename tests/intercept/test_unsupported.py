@@ -9,7 +9,7 @@ import pytest
 
 from pywrap.intercept import import_hook, unsupported
 from tests.support.child import source_of
-from tests.support.run import pysocksify, run
+from tests.support.run import program, pysocksify, run
 
 PROXY = "socks5h://192.0.2.99:1080"  # never reached
 
@@ -123,6 +123,16 @@ def test_a_program_that_looks_up_functions_of_c_is_told_of(verbosity):
     assert "looks up `system` of the C library (ctypes): what it does by that leaves directly" in system
     assert "`connect`" in connect
     assert use({}, LOOK_UP, "--foreign", "quiet").err == ""
+
+
+def test_by_cffi_as_well():
+    command = program("look_up_by_cffi.py")
+    system, connect = run(*pysocksify("-x", PROXY), *command).err.splitlines()
+    assert "looks up `system` of the C library (cffi): what it does by that leaves directly" in system
+    assert "`connect`" in connect
+    refused = run(*pysocksify("-x", PROXY, "--foreign", "refuse"), *command, status=1)
+    assert "AttributeError: pysocksify refused: `system`" in refused.err
+    assert use({}, "import cffi; cffi.FFI().dlopen(None)").err == ""
 
 
 def test_foreign_refuse_hides_functions_of_c():

@@ -301,15 +301,31 @@ def assert_nothing_listens(host: str, port: int) -> None:
 
 # ---------------------------------------------------------------- free-threaded builds
 
-NO_GIL = "import sys; sys._is_gil_enabled = lambda: False\n"
+
+def free_threaded(bare, gil):
+    """``bare``, which says of itself that it is such a build, and whether it runs with the ``gil``."""
+    (packages,) = Path(bare).parent.parent.glob("lib/python*/site-packages")
+    flags = "sys.abiflags = 't'; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1"
+    (packages / "build.pth").write_text(
+        f"import sys, sysconfig; {flags}; sys._is_gil_enabled = lambda: {gil}\n"
+    )
+    return bare
 
 
 def test_a_python_without_the_gil_is_not_started(bare):
-    # As such a build reads the file. With PYTHON_GIL=1 it is like any other.
-    code = f"{NO_GIL}__file__ = {os.path.join(STARTUP, 'sitecustomize.py')!r}\nexec(open(__file__).read())"
-    ran = run(bare, "-c", code + "\nprint('started')", status=125)
-    assert "free-threaded" in ran.err and "-X gil=1" in ran.err
+    ran = run(*UNCONFINED, free_threaded(bare, gil=False), "-c", "print('started')", status=125)
+    assert "free-threaded" in ran.err and "-X gil=1" in ran.err and "--confine on" in ran.err
     assert ran.out == ""
+
+
+def test_such_a_build_with_the_gil_is_covered(bare):
+    # PYTHON_GIL=1: what counts is how it runs, not how it was built.
+    assert is_protected(run(*WRAPPED, free_threaded(bare, gil=True), "-c", REPORT).json)
+
+
+def test_a_confined_python_without_the_gil_runs_without_the_patches(bare):
+    confined = pysocksify("--confine", "on", "-x", PROXY)
+    assert not run(*confined, free_threaded(bare, gil=False), "-c", REPORT).json["door"]
 
 
 def test_install_refuses_a_python_without_the_gil():

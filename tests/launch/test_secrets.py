@@ -15,9 +15,9 @@ import pytest
 from pywrap.config import settings_env
 from pywrap.config.settings import Chain, Proxy, Settings
 from pywrap.launch import bootstrap, environment, secrets
-from pywrap.launch.command import launch
 from pywrap.launch.environment import STARTUP
 from pywrap.launch.launch_error import LaunchError
+from pywrap.launch.patch_or_confine import launch
 from tests.support.child import source_of
 from tests.support.run import environment as clean
 from tests.support.run import pysocksify, run

@@ -220,7 +220,7 @@ class Way:
             return f"not ended after {LIMIT} s"
         page, network = (*(self.answer.read_text().split() if self.answer.exists() else ()), "", "")[:2]
         if "is not Python: what it sends leaves directly" in said or "what it does by that leaves" in said:
-            return "told of"
+            return "warned"
         if page == "hello":
             # Curl itself does not say in which network it was; but it is patched by nobody.
             return "tunnelled" if network == os.readlink("/proc/self/ns/net") else "confined"

@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 
 from pywrap.relay import pumps
+from pywrap.relay.bucket import Bucket
 from pywrap.relay.loop import Loop
 from pywrap.relay.pumps import BUFFER, PIPE, Pipes
 from pywrap.relay.relay import Relay
@@ -24,7 +25,7 @@ MIB = 1024 * 1024
 class Tube:
     """A relay between ``client`` and ``target``, which are the test's ends."""
 
-    def __init__(self, early=b""):
+    def __init__(self, early=b"", throttles=None):
         self.loop = Loop()
         self.pipes = Pipes(self.loop)
         self.client, ours = socket.socketpair()
@@ -33,7 +34,9 @@ class Tube:
             sock.setblocking(False)
         self.ended = []
         buffer = memoryview(bytearray(BUFFER))
-        self.relay = Relay(self.loop, self.pipes, buffer, ours, theirs, lambda *n: self.ended.append(n))
+        self.relay = Relay(
+            *(self.loop, self.pipes, buffer, ours, theirs, lambda *n: self.ended.append(n), throttles)
+        )
         self.relay.start(early)
 
     def settle(self):
@@ -128,6 +131,14 @@ def test_the_end_waits_for_what_is_held(tube):
     assert tube.ended == [(len(sent), 0)]
 
 
+def test_a_source_that_is_gone_waits_for_its_slow_reader_without_spinning(tube):
+    sent = tube.fill(tube.client)
+    tube.client.close()
+    tube.settle()
+    assert tube.drain(tube.target) == sent
+    assert tube.target.recv(100) == b""
+
+
 def test_a_slow_reader_stops_its_writer_and_nothing_else(tube):
     sent = tube.fill(tube.client)
     # What the server itself holds of it is bounded; the rest is in the kernel's buffers.
@@ -164,6 +175,35 @@ def test_bulk_goes_through_a_pipe_and_small_pieces_do_not(tube):
     assert tube.target.recv(100) == b"small"
     assert not tube.pipes._lent
     bulk(tube)
+
+
+class Noting(Bucket):
+    """A bucket that keeps what was taken at a time."""
+
+    def __init__(self, rate):
+        super().__init__(rate)
+        self.pieces = []
+
+    def take(self, count):
+        if count:
+            self.pieces.append(count)
+        super().take(count)
+
+
+@pytest.mark.parametrize("rate", [MIB // 2, 4 * MIB, 64 * MIB])
+def test_a_tunnel_with_a_rate_takes_an_eighth_of_a_second_at_a_time(rate):
+    up = Noting(rate)
+    tube = Tube(throttles=(up, Bucket(rate)))
+    tube.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MIB)
+    tube.client.send(bytes(MIB))
+    tube.settle()
+    tube.drain(tube.target)
+    assert max(up.pieces) <= rate // 8
+    # With room for that, bulk is not slowed down by pieces either.
+    assert max(up.pieces) > BUFFER or rate < 8 * PIPE
+    # Not all of it has passed.
+    tube.relay.abort()
+    tube.close()
 
 
 def test_the_change_to_a_pipe_and_back_keeps_the_order(tube):

@@ -49,3 +49,9 @@ def test_an_error_says_where_the_value_is_written():
     assert not isinstance(caught.value, UsageError)
     with pytest.raises(UsageError, match="^`workers` takes a number from 1: `0`"):
         build(written("workers 0"))
+
+
+def test_each_worker_has_a_port_for_its_counters():
+    assert build(written("metrics 127.0.0.1:65534", "workers 2")).workers == 2
+    with pytest.raises(UsageError, match="^no port for each of the workers: `65535`"):
+        build(written("metrics 127.0.0.1:65535", "workers 2"))

@@ -18,7 +18,7 @@ from tests.support.servers import PATIENCE
 LIBRARIES = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 # They write it down, and compute nothing from it: the lines of a log, the number of a run.
-WRITTEN_DOWN = {"log/events.py", "server/log.py", "config/settings.py"}
+WRITTEN_DOWN = {"log/events.py", "server/stderr_log.py", "config/settings.py"}
 
 OF_THE_DAY = {"time", "time_ns", "gmtime", "localtime", "strftime", "ctime", "CLOCK_REALTIME"}
 

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.support.child import source_of
 from tests.support.pysocksd import PYSOCKSD, failure, request, told
 from tests.support.raw_sockets import receive
@@ -149,13 +150,26 @@ def test_a_password_is_asked_for_and_never_printed(program, target, users):
     assert "geheim" not in "".join(rest)
 
 
-def test_a_warning_where_everyone_is_served(program, users):
-    pysocksd = program("-l", "0.0.0.0:0")
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+def test_a_warning_where_everyone_is_served(program, users, more):
+    pysocksd = program("-l", "0.0.0.0:0", *more)
     assert re.fullmatch(
-        r"pysocksd: warning: 0\.0\.0\.0:\d+ serves everyone who can reach it: no --users", pysocksd.line()
+        r"pysocksd: warning: 0\.0\.0\.0:\d+ serves every client that can reach it: no --users",
+        pysocksd.line(),
     )
     pysocksd.listening()
-    program("-l", "0.0.0.0:0", "-u", str(users)).listening()
+    program("-l", "0.0.0.0:0", "-u", str(users), *more).listening()
+
+
+def test_clients_with_certificates_are_not_everyone(program, tmp_path):
+    authority = Authority(tmp_path)
+    options = ("--certificate", str(authority.certificate), "--key", str(authority.key))
+    options += ("--client-ca", str(authority.ca))
+    program("--listen-tls", "0.0.0.0:0", *options).listening()
+    both = program("-l", "0.0.0.0:0", "--listen-tls", "0.0.0.0:0", *options)
+    assert "serves every client" in both.line()
+    both.listening()
+    both.listening()
 
 
 def test_a_reader_of_its_lines_that_leaves_does_not_stop_it(target):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -63,6 +64,20 @@ def test_draining_has_a_limit(program, target, end):  # noqa: F811
     assert pysocksd.process.wait() == 0
     with pytest.raises(ConnectionResetError):
         near.recv(1)
+    near.close()
+
+
+def test_the_time_for_draining_is_read_again(program, target, tmp_path):  # noqa: F811
+    path = tmp_path / "pysocksd.conf"
+    path.write_text("listen 127.0.0.1:0\ndrain 30\n")
+    pysocksd = program("-f", str(path))
+    near = request(target, pysocksd.listening())
+    path.write_text("listen 127.0.0.1:0\ndrain 0.05\n")
+    pysocksd.process.send_signal(signal.SIGHUP)
+    told(pysocksd)
+    pysocksd.process.send_signal(signal.SIGTERM)
+    assert line_with(pysocksd, "SIGTERM").endswith(" within 0.05 s")
+    assert pysocksd.process.wait() == 0
     near.close()
 
 
@@ -184,7 +199,7 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         (["--deny", "127.0.0.0/8"], "127.0.0.1:80: refused: deny 127.0.0.0/8", 3),
         (
             ["-l", "0.0.0.0:1080"],
-            "127.0.0.1:80: refused: a private, loopback or link-local address, and everyone is served",
+            "127.0.0.1:80: refused: a private, loopback or link-local address, and clients are anonymous",
             3,
         ),
         (["-l", "0.0.0.0:1080", "--allow", "127.0.0.1:80"], "127.0.0.1:80: allowed: allow 127.0.0.1:80", 0),
@@ -192,6 +207,7 @@ def test_users_are_added(program, tmp_path):  # noqa: F811
         ([], "0.0.0.0:80: refused: an unspecified address is no destination", 3),
         ([], "[::]:80: refused: an unspecified address is no destination", 3),
         (["-x", "socks5h://127.0.0.1:9"], "0.0.0.0:80: allowed: no rule is against it", 0),
+        (["-x", "socks5h://127.0.0.1:9", "--deny", "127.0.0.0/8"], "127.1:80: refused: deny 127.0.0.0/8", 3),
         (["--route", "*:25 block"], "192.0.2.1:25: refused: route *:25 block", 3),
         (["--route", "*:25 block"], "192.0.2.1:26: allowed: no rule is against it", 0),
         (["--route", "*:25 block", "--deny", "*:25"], "192.0.2.1:25: refused: deny *:25", 3),
@@ -216,6 +232,9 @@ def test_a_decision_is_explained(args, words, status):
         (("nobody", "-", "connect", "x:1"), "not an address: `nobody`"),
         (("::1", "-", "conect", "x:1"), "unknown value of `--explain`: `conect`"),
         (("::1", "-", "connect", "x:y"), "not HOST:PORT: `x:y`"),
+        (("::1", "-", "connect", "x:65536"), "not HOST:PORT: `x:65536`"),
+        (("::1", "-", "udp", "x"), "not HOST:PORT: `x`"),
+        (("::1", "-", "bind", "[::1"), "not HOST:PORT: `[::1`"),
     ],
 )
 def test_what_cannot_be_explained(words, message):
@@ -255,6 +274,18 @@ def start(manager, *args, pass_fds=(), env=()):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_workers_say_where_they_listen_that_systemd_does_for_them(manager):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        high = os.dup(listener.fileno())
+        with start(manager, "--workers", "2", pass_fds=[high]) as process:
+            os.close(high)
+            assert manager.recv(1000).split(b"\n") == [b"READY=1", b"STATUS=2 workers"]
+            line = process.stderr.readline()
+            assert line == f"pysocksd: listening on 127.0.0.1:{listener.getsockname()[1]}\n"
+            process.terminate()
+        assert process.returncode == 0
 
 
 def test_systemd_hands_over_sockets_and_is_told_of_states(manager, target):
@@ -359,6 +390,22 @@ def test_workers_share_a_port_and_are_started_again(program, target):  # noqa: F
     told(pysocksd)
     assert pysocksd.stop()[0] == 0
     assert not any(os.path.exists(f"/proc/{pid}/task") for pid in workers)
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(program):
+    pysocksd = program("-l", "127.0.0.1:0", "--workers", "2")
+    pysocksd.listening()
+    workers = [int(pid) for pid in line_with(pysocksd, "2 workers").rpartition(": ")[2].split(", ")]
+    os.kill(workers[0], signal.SIGKILL)
+    line_with(pysocksd, "started again")
+    # One of the first, and one that was started later.
+    while len(living := children(pysocksd.process) - {workers[0]}) < 2:
+        pass
+    ended = [os.pidfd_open(pid) for pid in living]
+    pysocksd.process.kill()
+    for fd in ended:
+        assert select.select([fd], [], [], 30)[0], "a worker goes on"
+        os.close(fd)
 
 
 def test_workers_that_cannot_serve_are_not_started_again():

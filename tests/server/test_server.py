@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from _socket import socket as RawSocket
 
 import pytest
 
@@ -46,6 +47,39 @@ def test_200_clients_that_all_wait_for_one_another(server, target, client):
     for sock in socks:
         assert receive(sock, 4) == b"\x05\x00\x00\x01"
     assert len(server.seen) == 200
+
+
+class Counting(RawSocket):
+    """A listener that counts how often it is asked for a client."""
+
+    asked = 0
+
+    def _accept(self):
+        self.asked += 1
+        return super()._accept()
+
+
+def test_the_listener_is_asked_once_for_a_client_that_comes_alone():
+    with contextlib.ExitStack() as stack:
+        listener = Counting(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(100)
+        server = stack.enter_context(Server([], sockets=[listener]))
+
+        def asked_in_a_turn(clients):
+            for _ in range(clients):
+                stack.enter_context(socket.create_connection(listener.getsockname(), PATIENCE))
+            before = listener.asked
+            server._loop.turn(0)
+            return listener.asked - before
+
+        assert [asked_in_a_turn(clients) for clients in (0, 0, 1, 0, 0, 1, 0, 0)] == [0, 0, 1, 0, 0, 1, 0, 0]
+        # Of many at once, all are there after a few turns, and no turn is one of theirs alone.
+        assert [asked_in_a_turn(clients) for clients in (40, 0, 0, 0, 0, 0)] == [1, 2, 4, 8, 16, 10]
+        assert server.connections == 42
+        # Which closes them.
+        server.stop()
+        server.run()
 
 
 def test_several_addresses(target, client):

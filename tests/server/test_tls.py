@@ -141,6 +141,15 @@ def test_what_is_no_tls(tls_server, client, data):
     assert "TLS: " in tls_server.wait_for_troubles(1)[0]
 
 
+def test_a_client_of_plain_socks_is_sent_away_at_once(tls_server, client):
+    sock = client.connect(tls_server)
+    sock.sendall(b"\x05\x01\x00")
+    assert receive_all(sock) == b""
+    assert tls_server.wait_for_troubles(1)[0].endswith(
+        ": TLS: a client without it, whose first byte is 0x05 (probably SOCKS without TLS)"
+    )
+
+
 def test_a_client_that_breaks_off_resets_its_target(tls_server, authority, target):
     sock = connect(tls_server.address, authority.client())
     sock.sendall(REQUEST + target.address)

@@ -5,6 +5,10 @@ import socket
 
 import pytest
 
+from pywrap.errors import ConfigError
+from pywrap.server.access_rules import parse_access
+from pywrap.server.server import Server
+from pywrap.server.udp.peer_names import DENIED
 from tests.support import peers
 from tests.support.raw_sockets import receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
@@ -33,6 +37,25 @@ def test_a_server_behind_a_server_behind_a_server(client, target):
         # Only the first of them, at the end, looks the name up.
         for server in servers:
             assert server.asked == [("CONNECT", "localhost", target.port)]
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("more", [(), ("socks5h://192.0.2.1",)])
+def test_a_server_that_is_its_own_proxy_does_not_start(listen, host, more):
+    with socket.create_server((listen, 0)) as listener, socket.socket(fileno=listener.detach()) as own:
+        itself = f"{host}:{own.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"^the proxy is this server itself: {itself}$"):
+            Server([], sockets=[own], upstream=through(f"socks5h://{itself}", *more))
+
+
+def test_a_way_that_leads_on_from_this_server_is_one(target):
+    with Server([("127.0.0.1", 0)]) as server:
+        itself = f"socks5h://{server.addresses[0]}"
+        routes = ["127.0.0.0/8 direct"]
+        server.set_upstream(through(itself, f"socks5h://127.0.0.1:{target.port}", routes=routes))
+        with pytest.raises(ConfigError):
+            server.set_upstream(through(itself, routes=routes))
 
 
 def test_datagrams_too(client):
@@ -175,6 +198,22 @@ def test_a_client_that_leaves_takes_its_way_along(client, target):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         sock.close()
         assert proxy.recv(1) == b""
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1"])
+def test_no_spelling_of_an_address_is_a_way_around_a_rule(client, target, udp, host):
+    denied = [parse_access("deny", "127.0.0.1")]
+    with reference_server() as far, reference_server(upstream=through(far.url()), rules=denied) as server:
+        assert ask(client, server, name(host, target.port))[1] == 2
+        assert [seen.outcome for seen in server.seen] == ["not allowed: deny 127.0.0.1"]
+        assert not far.seen
+        sock, code = ask(client, server, b"\x01" + bytes(6), 3)
+        assert code == 0
+        relay = socket.inet_ntoa(receive(sock, 4)), int.from_bytes(receive(sock, 2), "big")
+        udp.sendto(b"\0\0\0" + name(host, target.port) + b"question", relay)
+        sock.close()
+        ((_, traffic, _),) = server.wait_for_udp_closed(1)
+        assert traffic.dropped == {DENIED: 1}
 
 
 def test_routes(client, target):

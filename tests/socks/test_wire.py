@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked
+from pywrap.socks.wire import Endpoint, Recv, Send, packed, unpacked, with_plain_address
 
 
 def test_a_send_is_its_bytes_and_a_recv_its_size():
@@ -78,3 +78,39 @@ def test_endpoints_are_written_as_urls_write_them():
     assert str(Endpoint("example.org", 443)) == "example.org:443"
     assert str(Endpoint("192.0.2.1", 80)) == "192.0.2.1:80"
     assert str(Endpoint("2001:db8::5", 80)) == "[2001:db8::5]:80"
+
+
+@pytest.mark.parametrize(
+    "host, address",
+    [
+        ("[::1]", "::1"),
+        ("127.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("0177.0.0.1", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("0", "0.0.0.0"),
+    ],
+)
+def test_an_address_in_another_spelling_is_that_address(host, address):
+    assert with_plain_address(Endpoint(host, 80)) == Endpoint(address, 80)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.org",
+        "1.de",
+        "0x",
+        "0xg",
+        "256.1",
+        "1.2.3.4.5",
+        "127.1 x",
+        "127.0.0.1.",
+        "[x]",
+        "[1]",
+        "1::2",
+        "",
+    ],
+)
+def test_what_spells_no_address_stays_what_it_is(host):
+    assert with_plain_address(Endpoint(host, 80)) == Endpoint(host, 80)

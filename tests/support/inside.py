@@ -76,3 +76,22 @@ def udp(family=socket.AF_INET, timeout=PATIENCE):
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.settimeout(timeout)
     return sock
+
+
+def question(sock, word, *to, tries=8):
+    """Send ``word`` until an answer comes, as resolvers do; how often that was, the answer and its source."""
+    sock.settimeout(1.0)
+    for count in range(1, tries + 1):
+        sock.sendto(word, *to) if to else sock.send(word)
+        try:
+            data, source = sock.recvfrom(100)
+        except TimeoutError:
+            continue
+        return count, data.decode(), list(source)
+    return None
+
+
+def pause(sock, seconds):
+    """Wait that long for a datagram, of which there is none."""
+    sock.settimeout(seconds)
+    assert outcome(sock.recv, 100)[0] == "TimeoutError"

@@ -159,13 +159,24 @@ socks pass {{ from: ::/0 to: 0/0 }}
 
 
 def alone_with_fast_open(setting: int) -> tuple[str, ...]:
+    """Like ``alone``. ``setting`` is its kernel's for TCP Fast Open.
+
+    1: clients may; 2: servers may; 0x400: all that listen do.
+    """
+    return alone(f"echo {setting} >/proc/sys/net/ipv4/tcp_fastopen")
+
+
+def alone(setting_up: str = "true") -> tuple[str, ...]:
     """What to put before a command to run it in a namespace of its own, which has a loopback interface.
 
-    ``setting`` is its kernel's for TCP Fast Open. 1: clients may; 2: servers may; 0x400: all that listen do.
+    ``setting_up`` is a command of the shell that comes first.
+
+    Raises:
+        peers.Missing: it is not allowed here.
     """
     unshare = peers.find("unshare", package="util-linux")
     enter = (unshare, "--user", "--map-root-user", "--net", "sh", "-c")
-    prepare = f"ip link set lo up && echo {setting} >/proc/sys/net/ipv4/tcp_fastopen"
+    prepare = f"ip link set lo up && {setting_up}"
     if subprocess.run([*enter, prepare], capture_output=True).returncode:
         raise peers.Missing("a network namespace of one's own is not allowed here")
     return *enter, f'{prepare} && exec "$@"', "sh"

@@ -1,7 +1,7 @@
 """accept() on a listener: the mode of the socket, and which thread waits for the peer.
 
-A port at a proxy has one peer. So of the threads that call accept(), one waits for it, and the others for
-that thread.
+A port at a proxy has one peer. So of the threads that call accept(), one waits for the peer, and the others
+wait for that thread.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol, TypeAlias
 
-    # A new descriptor, and the address of the peer.
+    # A new descriptor, and the address of the peer as the socket module has it.
     Accepted: TypeAlias = tuple[int, tuple[Any, ...]]
 
     class Source(Protocol):
-        """What has the peers (``listener``)."""
+        """The listener, as far as accept() needs it (``listener.Listener``)."""
 
         @property
         def asking(self) -> bool:
-            """Whether it waits for the proxy's first reply."""
+            """Whether the listener waits for the proxy's first reply."""
 
         def wait_for_reply(self, timeout: float | None) -> None:
-            """Block until that is in, or ``timeout`` seconds."""
+            """Block until the first reply is in, ``timeout`` seconds at most; None: without a limit."""
 
         def next_peer(self, fd: int, patient: bool) -> Accepted | None:
-            """The peer, if it has connected; None if not. ``patient``: whether the caller asks once more."""
+            """The peer, if it has connected; None if not. ``patient``: whether the caller goes on waiting."""
 
 
 class Accepting:
@@ -50,8 +50,9 @@ class Accepting:
         """As socket._accept().
 
         Raises:
-            OSError: there is no port, and will be none.
-            BlockingIOError, TimeoutError: no peer has connected, by the mode of ``sock``.
+            OSError: the proxy does not listen, and will not.
+            BlockingIOError, TimeoutError: no peer has connected; which of the two, the mode of ``sock``
+                decides.
         """
         timeout = originals.gettimeout(sock)
         if timeout == 0:
@@ -78,11 +79,11 @@ class Accepting:
         return self._lock().released(lambda: self._turn.acquire(timeout=-1 if timeout is None else timeout))
 
     def forked(self) -> None:
-        """In a child after fork(), where no other thread waits."""
+        """In a child after fork(), where no other thread waits: make the lock anew."""
         self._turn = Lock()
 
     def _sleep(self, fd: int, end: float | None) -> None:
-        """Block until there is news of the peer.
+        """Block until the descriptor ``fd`` is readable.
 
         Raises:
             TimeoutError: the moment ``end`` of the monotonic clock has come.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
-    """Does ``sock`` listen on a port that is the system's to choose, and for others than this machine?"""
+    """Whether ``sock`` shall listen at the proxy: the system is to choose its port, and it is not local."""
     _, kind, proto = originals.family_type_proto(sock)
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return False
@@ -24,7 +24,7 @@ def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
         return True
     number = inode(fd)
     if number in registry.established or registry.pending_of(fd) is not None:
-        # Connected: the kernel has the right errno for it.
+        # The socket is connected: listen() of the kernel fails with the right errno.
         return False
     if originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
         return False
@@ -33,6 +33,6 @@ def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
 
 
 def is_local(sock: _socket.socket) -> bool:
-    """Can only this machine connect to ``sock``?"""
+    """Whether only this machine can connect to ``sock``."""
     address = address_of(originals.getsockname(sock)[0]) or b""
     return is_loopback(address)

@@ -1,22 +1,23 @@
-"""A socket that listens at the last proxy (BIND): what the program holds is the connection to the proxy.
+"""A socket that listens at the last proxy (BIND): the program's descriptor is the connection to the proxy.
 
 1. listen() puts a placeholder on the program's descriptor (``tcp.placeholder_socket``), and the background
-   thread asks the proxy for a port (``request``). On a socket that may block, listen() waits for the port.
+   thread asks the proxy to listen (``request``). On a socket that may block, listen() waits for the reply.
 2. The first reply makes the placeholder readable. The program's next call of accept(), listen() or
    getsockname() puts the control connection on the descriptor. The background thread does not: a thread of
    the program that sleeps in poll(2) on the one file would not be woken by what arrives on the other.
-3. The second reply makes that readable, as a peer makes a listening socket. accept() (``accepting``) reads
-   it, and returns the connection under a new descriptor. On the program's is a placeholder again, which is
-   readable: a program that goes on listening calls accept() again, and that asks for the next port. A program
-   that closes the socket after one peer, as for an FTP transfer, has no second port opened for it. Nor has an
-   event loop, which calls accept() until EAGAIN, before it polls.
+3. The second reply makes the control connection readable, as a peer makes a listening socket readable. The
+   program calls accept(), which reads the reply (``accepting``), and returns the connection under a new
+   descriptor. The program's own gets a placeholder again, which is readable: a program that goes on listening
+   calls accept() again, at which the proxy is asked once more. For a program that closes the socket after one
+   peer, as for an FTP transfer, the proxy is not asked a second time; nor for an event loop that calls
+   accept() until EAGAIN, before it polls.
 4. An error is reported by the next accept(), by SO_ERROR, or by a listen() that waits. Then nothing is
-   readable, and accept() or listen() may ask once more.
-5. A port that ends without a peer is followed by another (``failures``). A program that polls is woken for an
-   error once.
+   readable, and another accept() or listen() asks the proxy again.
+5. When the proxy ends a port without a peer, it is asked for another (``failures``). A program that polls is
+   woken for an error once.
 
-``states`` has the states that it goes through. getsockname() waits for the first reply, since there is no
-other answer. After accept() it returns the port that was, until there is the next.
+``states`` has the states of a listener. getsockname() waits for the first reply, since there is no other
+answer. After accept() it returns the latest port, until the proxy listens at the next.
 
 An epoll object that C code made sees the first peer only. Processes cannot share a port after fork(), since
 it is one connection.
@@ -67,16 +68,17 @@ class Listener:
         self._descriptors = Descriptors(fd, runtime.registry, self)
         self._accepting = Accepting(self, lambda: runtime.registry.lock)
         self._failures = Failures()
-        # Behind a placeholder, the socket on which the proxy is asked. It has the program's options.
+        # While the program has a placeholder: the socket for the connection to the proxy, with the program's
+        # options.
         self._real: Own | None = None
         self._request: BindRequest | None = None
-        # Of the request that was answered last.
+        # The BIND that was answered last.
         self._binding: Binding | None = None
         # The connection to the proxy, when ANSWERED.
         self._control: _socket.socket | None = None
         # The peer, when ARRIVED.
         self._peer = Endpoint("", 0)
-        # What getsockname() returns, once there has been a port.
+        # The result of getsockname(), once the proxy has listened.
         self._name: tuple[Any, ...] | None = None
         # Calls of accept() on a non-blocking socket since the last peer.
         self._idle_calls = 0
@@ -84,12 +86,12 @@ class Listener:
 
     @property
     def number(self) -> int:
-        """The inode of what the program holds."""
+        """The inode of the file on the program's descriptors."""
         return self._descriptors.number
 
     @property
     def fds(self) -> set[int]:
-        """The program's descriptors of it in this process."""
+        """The program's descriptors of the listener in this process."""
         return self._descriptors.fds
 
     @property
@@ -105,10 +107,10 @@ class Listener:
     # ------------------------------------------------------------ what the program calls
 
     def begin(self, sock: _socket.socket) -> None:
-        """listen(): where ``sock`` may block, wait for the port.
+        """Do what listen() does; where ``sock`` may block, wait for the proxy's reply.
 
         Raises:
-            OSError: there will be none.
+            OSError: the proxy does not listen.
         """
         with self._runtime.registry.lock:
             self._check_open()
@@ -119,7 +121,7 @@ class Listener:
                 self._withdraw(sock)
                 raise
         if originals.gettimeout(sock) != 0:
-            # With no other limit than the settings' own.
+            # The limits of the settings end the wait.
             self.wait_for_reply(None)
             with self._runtime.registry.lock:
                 if self._failures.error is not None:
@@ -131,7 +133,7 @@ class Listener:
         """A new descriptor, connected to the peer, and the peer's address; as socket._accept().
 
         Raises:
-            OSError: there is no port, or will be none; or the peer was rejected (ECONNABORTED).
+            OSError: the proxy does not listen, and will not; or the peer was rejected (ECONNABORTED).
             BlockingIOError, TimeoutError: no peer has connected, by the mode of ``sock``.
         """
         return self._accepting.accept(sock)
@@ -139,11 +141,12 @@ class Listener:
     def getsockname(self, fd: int) -> tuple[Any, ...]:
         """The address and port at the proxy, once they are known."""
         if self._name is None and self._failures.error is None and self._state == states.IDLE:
-            # After a fork(): the parent's port is not the child's.
+            # After a fork() in which the parent's request was not answered: the child asks for itself.
             with self._runtime.registry.lock:
                 self._ask(fd)
         if self._name is None or self._failures.is_short:
-            # Otherwise it is not known when there will be a port.
+            # After more failures it is not known when the proxy will listen again: then return without
+            # waiting.
             self.wait_for_reply(None)
         with self._runtime.registry.lock:
             self._check_open()
@@ -154,14 +157,15 @@ class Listener:
             if error is not None:
                 raise to_oserror(error) from error
             assert self._real is not None, "there has never been a port"
-            # Shut down before there was one.
+            # The program has called shutdown() before the proxy listened.
             return tuple(self._real.getsockname())
 
     def shutdown(self, sock: _socket.socket, how: int) -> None:
-        """As of a listening socket: for receiving, it ends the listening until listen() is called again.
+        """shutdown(2) of a listening socket: for receiving, it ends the listening until the next listen().
 
         Raises:
-            OSError: ``how`` is none of the three (EINVAL), or it has been shut down (ENOTCONN).
+            OSError: ``how`` is not one of SHUT_RD, SHUT_WR, SHUT_RDWR (EINVAL), or the socket has been shut
+                down before (ENOTCONN).
         """
         if how not in (_socket.SHUT_RD, _socket.SHUT_WR, _socket.SHUT_RDWR):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -172,10 +176,10 @@ class Listener:
         self._place()
         if self._real is None:
             try:
-                # A thread that waits in accept() polls this one.
+                # Wakes up a thread that waits in accept(), which polls this connection.
                 originals.shutdown(sock, _socket.SHUT_RDWR)
             except OSError:
-                # The proxy has hung up.
+                # The proxy has closed the connection.
                 pass
             self._put_placeholder(originals.fileno(sock))
         elif self._state == states.ASKING:
@@ -212,7 +216,7 @@ class Listener:
             self.drop()
 
     def drop(self) -> None:
-        """Take it out of the table, and close what is ours."""
+        """End the listener: take it out of the registry's table, and close its sockets."""
         was_asking = self._state == states.ASKING
         self._state = states.DROP[self._state]
         self._runtime.registry.listening.pop(self.number, None)
@@ -229,7 +233,7 @@ class Listener:
         self._control = self._real = None
 
     def forked(self) -> None:
-        """In a child after fork(): the parent's thread goes on asking, so the child asks for itself."""
+        """In a child after fork(): an unanswered request is the parent's, so the child makes its own."""
         before = self._state
         self._state = states.FORK[self._state]
         self._request = None
@@ -247,7 +251,7 @@ class Listener:
         self._wake()
 
     def _withdraw(self, sock: _socket.socket) -> None:
-        """listen() has failed: have the program's descriptors as before it, unless there has been a port."""
+        """After a failed listen(): put ``sock`` back as it was, unless the proxy has listened before."""
         if self._name is None and self._real is not None:
             self._real.setblocking(originals.gettimeout(sock) is None)
             self._descriptors.put_back(self._real)
@@ -255,22 +259,22 @@ class Listener:
 
     def _check_open(self) -> None:
         if self._state == states.CLOSED:
-            # By another thread, or by a signal handler.
+            # Another thread, or a signal handler, has closed the socket.
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     # ------------------------------------------------------------ the peer, for ``accepting``
 
     def next_peer(self, fd: int, patient: bool) -> Accepted | None:
-        """Accept the peer, if it has connected; otherwise go on towards one, and return None.
+        """Accept the peer, if it has connected; otherwise take the next step towards one, and return None.
 
-        ``patient``: the caller waits for the peer, so that a port is to be asked for at once.
+        ``patient``: whether the caller waits for the peer. If so, the proxy is asked to listen at once.
 
         Raises:
             OSError: as for ``accept``.
         """
         with self._runtime.registry.lock:
             if not is_open(fd, self.number):
-                # Another thread has closed it, while this one waited.
+                # Another thread has closed ``fd`` while this one waited.
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if self._state == states.SHUT:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -282,18 +286,18 @@ class Listener:
             if patient or self._idle_calls > 1:
                 self._ask(fd)
             elif not self.asking:
-                # Once more, for an epoll with edges.
+                # Made readable once more, for an edge-triggered epoll.
                 self._wake()
             return None
 
     def wait_for_reply(self, timeout: float | None) -> None:
-        """Block until nothing is asked any more, ``timeout`` seconds at most; None: without a limit."""
+        """Block until the proxy has answered, ``timeout`` seconds at most; None: without a limit."""
         request = self._request
         if request is not None:
             request.wait(timeout)
 
     def _receive(self, fd: int) -> Accepted | None:
-        """Read from the control connection, which is at ``fd``."""
+        """Read the second reply from the control connection, which is at ``fd``; accept the peer it names."""
         assert self._binding is not None, "there is a control connection"
         if self._state == states.LISTENING:
             try:
@@ -314,10 +318,10 @@ class Listener:
         return self._hand_out(fd)
 
     def _reject(self, fd: int, why: str) -> None:
-        """Hang up on the peer: accept() would return an address that the program reaches directly.
+        """Close the connection to a peer with an address that the program reaches directly.
 
         Raises:
-            ConnectionAbortedError: as of the kernel's for a peer that is gone; loops call accept() again.
+            ConnectionAbortedError: as accept(2) for a peer that is gone; event loops call accept() again.
         """
         words = f"{self._peer} refused, as the peer that the proxy has accepted: {why}"
         self._put_placeholder(fd)
@@ -328,10 +332,10 @@ class Listener:
         raise OSError(errno.ECONNABORTED, words)
 
     def _hand_out(self, fd: int) -> Accepted:
-        """``fd`` is the connection to the peer: return a descriptor of its own, and the peer's address."""
+        """Return a new descriptor of ``fd``, the connection to the peer, and the peer's address."""
         runtime, peer = self._runtime, self._peer
         assert self._binding is not None, "the peer came by it"
-        # Both may fail (EMFILE). The peer is handed out by a later call then.
+        # Both calls may fail (EMFILE). A later accept() then returns the peer.
         new = os.dup(fd)
         try:
             self._put_placeholder(fd)
@@ -340,11 +344,11 @@ class Listener:
             raise
         self._state = states.ACCEPT[self._state]
         self._wake()
-        # Whatever the mode of the listening socket: as from accept4(2).
+        # A blocking socket, whatever the mode of the listening one, as accept4(2) returns it.
         os.set_blocking(new, True)
         self._idle_calls = 0
         self._failures.forget()
-        # Some proxies do not say which host it is. To connect to 0.0.0.0 would reach this machine.
+        # Some proxies name the peer 0.0.0.0, which means this machine in connect(): so not that address.
         host = peer.host if any(address_of(peer.host) or b"\1") else runtime.names.unknown
         address = runtime.peer(peer, (host, peer.port), self._is_ipv6)
         runtime.registry.establish(inode(new), address, self._name)
@@ -352,7 +356,7 @@ class Listener:
         return new, address
 
     def _hint_at_limit(self) -> None:
-        """No peer has connected: print that the proxy would have refused all but one, if that may be why."""
+        """After a wait in vain: print that the proxy refuses all peers but one, if that may be the reason."""
         binding = self._binding
         if binding is not None and binding.only:
             self._runtime.messages.alone(binding.place, binding.only)
@@ -360,9 +364,10 @@ class Listener:
     # ------------------------------------------------------------ what the program holds
 
     def _put_placeholder(self, fd: int) -> None:
-        """In the place of ``fd``; behind it an unconnected socket with the options of ``fd``.
+        """Put a placeholder on ``fd``; make ``_real``, an unconnected socket with the options of ``fd``.
 
-        That is not bound to the address of ``fd``, which is where to listen, and not the way to the proxy.
+        It is not bound to the address of ``fd``, which is an address to listen at, not one to reach the proxy
+        from.
         """
         present = Own(self._family, _socket.SOCK_STREAM, 0, fileno=os.dup(fd))
         try:
@@ -383,7 +388,7 @@ class Listener:
         assert self._control is not None, "the proxy has answered on it"
         self._descriptors.put_connection(self._control)
         if self._state != states.ANSWERED:
-            # A signal handler has been here meanwhile.
+            # A signal handler that interrupted this has done it.
             return
         self._state = states.PLACE[self._state]
         self._control.close()
@@ -399,20 +404,20 @@ class Listener:
     # ------------------------------------------------------------ asking the proxy
 
     def _ask(self, fd: int) -> None:
-        """Ask the proxy for a port, unless there is one, or it has been asked."""
+        """Ask the proxy to listen, unless it listens or has been asked."""
         if self._state == states.IDLE:
             self._descriptors.make_unreadable(fd)
             self._failures.error = None
             self._submit(0.0)
 
     def _submit(self, pause: float) -> None:
-        """Have the proxy asked in ``pause`` seconds."""
+        """Have the background thread ask the proxy in ``pause`` seconds."""
         far = self._descriptors.far
         assert far is not None and self._real is not None, "there is a placeholder"
         self._real.setblocking(False)
         request = BindRequest(self._runtime, self._real, far, self._is_ipv6, pause, self._replied)
         if self._state != states.IDLE:
-            # A signal handler has asked meanwhile, or has shut it down.
+            # A signal handler has asked the proxy meanwhile, or has shut the listener down.
             return
         self._state = states.ASK[self._state]
         self._request, self._binding = request, request.binding
@@ -424,7 +429,7 @@ class Listener:
             raise
 
     def _disown(self) -> None:
-        """Ask no longer: the background thread closes the placeholder's far end, and the socket behind it."""
+        """Drop the request: the background thread closes its socket, and the far end of the placeholder."""
         assert self._real is not None and self._request is not None, "the proxy is being asked"
         real = clone_socket(self._real, self._family)
         self._descriptors.far = None
@@ -433,7 +438,7 @@ class Listener:
         self._request.disown()
 
     def _replied(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
-        """On the background thread: the proxy listens, or the reason why it does not."""
+        """Take the proxy's first reply, on the background thread: it listens, or ``error`` is the reason."""
         if error is None and attempt is not None:
             self._state = states.ANSWER[self._state]
             self._control = attempt.sock
@@ -455,14 +460,14 @@ class Listener:
             self._submit(self._failures.pause)
 
     def _disconnect(self) -> None:
-        """Behind the placeholder, an unconnected socket again."""
+        """Replace ``_real`` by an unconnected socket with its options."""
         if self._real is not None:
             before, self._real = self._real, unconnected(self._real)
             if self._real is not before:
                 before.close()
 
     def _follow_up(self, error: SocksError) -> None:
-        """The port has ended without a peer: ask for another, at once if it has lasted."""
+        """Ask for another port after one that has ended without a peer; at once if that one has lasted."""
         self._hint_at_limit()
         if isinstance(error, ProtocolError) or not self._failures.has_lasted():
             self._runtime.messages.failed_listening(error)
@@ -476,7 +481,7 @@ class Listener:
     # ------------------------------------------------------------ errors
 
     def _take_error(self, fd: int) -> SocksError | None:
-        """The error that the program has to get, once."""
+        """The error that the program has to get, returned once; None without one."""
         error = self._failures.take()
         if error is not None and self._real is not None:
             self._descriptors.make_unreadable(fd)

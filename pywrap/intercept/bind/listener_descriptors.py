@@ -1,7 +1,7 @@
-"""The program's descriptors of a listener: a placeholder is on them, or the control connection.
+"""The program's descriptors of a listener: they refer to a placeholder, or to the control connection.
 
-All of them are one open file, so dup() only adds to them. What is on them is found by its inode
-(``registry``), so each change of it is a change of the table as well. Everything here is done under the
+All of them refer to one open file; dup() adds one more. The registry finds the listener by the inode of that
+file, so putting another file there changes the registry's table as well. Everything here is done under the
 registry's lock.
 """
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class Descriptors:
-    """``fds``: the descriptors, those that os.close() has closed included. ``number``: the inode there.
+    """``fds``: the descriptors, including those that the program has closed by os.close(), unseen.
 
-    ``far``: the other end of the placeholder; None while another file is there.
+    ``number``: the inode of their file. ``far``: the other end of the placeholder; None while the file is
+    another one.
     """
 
     def __init__(self, fd: int, registry: SocketRegistry, listener: Listener) -> None:
@@ -38,11 +39,11 @@ class Descriptors:
         self._listener = listener
 
     def open(self) -> list[int]:
-        """Those that the program still listens on: another one may be another file by now."""
+        """The descriptors that are still the listener's: a closed one may be another file by now."""
         return [fd for fd in self.fds if is_open(fd, self.number)]
 
     def put_placeholder(self) -> None:
-        """Put a new placeholder there, which is not readable."""
+        """Put a new placeholder, which is not readable, on the descriptors."""
         near, far = placeholder()
         try:
             self._put(near)
@@ -56,18 +57,18 @@ class Descriptors:
             before.close()
 
     def put_connection(self, control: _socket.socket) -> None:
-        """Put ``control`` there, which the caller may close then."""
+        """Put the file of ``control`` on the descriptors. The caller may then close ``control``."""
         self._put(control)
         self.close()
 
     def put_back(self, sock: _socket.socket) -> None:
-        """Put ``sock`` there, which does not listen: the caller takes the listener out of the table."""
+        """Put ``sock``, which does not listen, there; the caller takes the listener out of the table."""
         for fd in self.open():
             put(sock, fd)
 
     def _put(self, sock: _socket.socket) -> None:
         before, number = self.number, inode(sock.fileno())
-        # First: a signal handler that finds ``sock`` must find the listener as well.
+        # In the table first: a signal handler that meets ``sock`` on a descriptor must find the listener.
         self._registry.listen_at(number, self._listener)
         for fd in self.open():
             put(sock, fd)
@@ -75,7 +76,7 @@ class Descriptors:
         self._registry.listening.pop(before, None)
 
     def make_readable(self) -> bool:
-        """Wake up what polls the placeholder; False when the program has closed it unseen."""
+        """Make the placeholder readable for pollers; False when the program has closed it unseen."""
         assert self.far is not None, "there is a placeholder"
         try:
             self.far.send(b"\0")
@@ -85,7 +86,7 @@ class Descriptors:
 
     @staticmethod
     def make_unreadable(fd: int) -> None:
-        """Undo ``make_readable``. ``fd`` is any descriptor of the placeholder."""
+        """Undo ``make_readable``. ``fd``: any descriptor of the placeholder."""
         try:
             while read_now(fd, 64):
                 pass
@@ -100,12 +101,12 @@ class Descriptors:
 
 
 def read_now(fd: int, size: int) -> bytes:
-    """Up to ``size`` bytes from ``fd``, which is not blocking afterwards.
+    """Up to ``size`` bytes from ``fd``, which becomes non-blocking.
 
     Raises:
-        BlockingIOError: there is nothing.
+        BlockingIOError: there is nothing to read.
     """
-    # Another process may read from the same file, since a fork().
+    # Without this a read could block: after a fork(), another process may have read the bytes from the file.
     os.set_blocking(fd, False)
     poller = originals.poll()
     poller.register(fd, POLLIN)

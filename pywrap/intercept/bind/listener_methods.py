@@ -1,8 +1,8 @@
 """The methods of a socket that listens at a proxy, in front of C's.
 
-What the program holds is the connection to the proxy, which will be the peer's. Without these methods send()
-and recv() would reach the proxy, and shutdown() would look like the peer's end. While a socket listens, it is
-of a class derived from its own (``derived_class``).
+The program's descriptor is the connection to the proxy, which will become the connection to the peer. Without
+these methods send() and recv() would reach the proxy, and shutdown() would end that connection. While a
+socket listens, it is of a class derived from its own (``derived_class``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
-# What the kernel says on a listening socket.
+# The errnos of the kernel for these calls on a listening socket.
 _REFUSED = {
     **dict.fromkeys(("send", "sendall", "sendmsg", "sendto"), errno.EPIPE),
     **dict.fromkeys(
@@ -55,7 +55,7 @@ def _refuse(
 
 
 def _shutdown(self: _socket.socket, how: int, /, *, _registry: SocketRegistry, _base: Any) -> None:
-    """shutdown(): of the listener, and not of the connection to the proxy."""
+    """shutdown() of the listener; that of C would end the connection to the proxy."""
     with _registry.lock:
         listener = _registry.listener_of(originals.fileno(self))
         if listener is None:

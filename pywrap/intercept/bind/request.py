@@ -1,7 +1,7 @@
-"""One BIND that the background thread asks of the last proxy, up to the first reply.
+"""One BIND at the last proxy (RFC 1928 section 4), requested by the background thread, up to the first reply.
 
 The first reply has the address and the port at which the proxy listens. The second, on the same connection,
-names the peer: ``listener`` reads that when accept() is called.
+names the peer: ``listener`` reads it when accept() is called.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
     from pywrap.tunnel.attempt import TunnelAttempt
 
-    # Called with the attempt, whose socket is the control connection; or with the reason why there is none.
+    # Called with the attempt, whose socket is the control connection; or with the error if there is none.
     Answered: TypeAlias = Callable[[TunnelAttempt | None, SocksError | None], None]
 
 
 class BindRequest:
-    """``sock``: an unconnected socket, on which the proxy is asked. ``far``: the far end of the placeholder;
-    the thread gives up when that reports a hang-up. Both are the caller's until ``disown``.
+    """A request to listen; ``submit`` begins it.
 
-    ``pause``: seconds until it is asked. ``answered`` is called once, on the background thread and under the
-    registry's lock, unless ``disown`` comes first. ``binding`` has what the proxy answered.
+    ``sock``: an unconnected socket for the connection to the proxy. ``far``: the far end of the placeholder;
+    the thread gives up when it reports a hang-up, since the program has closed the placeholder then. Both are
+    the caller's until ``disown``. ``ipv6``: whether the program's socket is an AF_INET6 one. ``pause``:
+    seconds until the proxy is asked. ``answered`` is called once, on the background thread and under the
+    registry's lock, unless ``disown`` comes first. ``binding`` has the proxy's answer.
     """
 
     def __init__(
@@ -61,13 +63,16 @@ class BindRequest:
             raise
 
     def wait(self, timeout: float | None) -> None:
-        """Block until it is answered or disowned, ``timeout`` seconds at most; None: without a limit."""
-        # A signal handler may have interrupted ``submit``.
+        """Block until ``answered`` or ``disown`` was called, ``timeout`` seconds at most; None: no limit."""
+        # This may be a signal handler that has interrupted ``submit``. To submit twice is harmless.
         self._runtime.background.submit(self._task)
         self._runtime.registry.lock.released(lambda: self._ended.wait(timeout))
 
     def disown(self) -> None:
-        """No longer wanted: what was handed in is closed at the end. Under the registry's lock."""
+        """Drop the request: the background thread closes ``sock`` and ``far`` at its end.
+
+        The caller holds the registry's lock.
+        """
         self._is_disowned = True
         self._ended.set()
 
@@ -76,8 +81,8 @@ class BindRequest:
         return runtime.binding(self._sock, self.binding.expected, runtime.deadline(None))
 
     def _report(self, attempt: TunnelAttempt | None, error: SocksError | None) -> None:
-        """On the background thread: the proxy has answered, or never will."""
-        # Not under the lock: writing to stderr may block.
+        """Take the result, on the background thread: the proxy has answered, or never will."""
+        # Printing is not done under the lock, since writing to stderr may block.
         error = self._checked(attempt, error)
         with self._runtime.registry.lock:
             if not self._is_disowned:
@@ -92,7 +97,7 @@ class BindRequest:
         self._far.close()
 
     def _checked(self, attempt: TunnelAttempt | None, error: SocksError | None) -> SocksError | None:
-        """Print how it went; return why there is no port, None where there is one."""
+        """Print the result; return the error why the proxy does not listen, None where it does."""
         if attempt is not None and error is None:
             try:
                 place = self.binding.stands(attempt)

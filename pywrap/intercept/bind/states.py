@@ -1,7 +1,7 @@
-"""The states of a socket that listens at a proxy, and the event that leads from each to the next.
+"""The states of a socket that listens at a proxy, and the events that lead from one to another.
 
-``listener`` is in one of the states, and goes on by ``self._state = states.ASK[self._state]``. In LISTENING
-and ARRIVED the control connection is on the program's descriptor, in all others a placeholder
+A ``Listener`` changes its state by ``self._state = states.ASK[self._state]`` and the like. In LISTENING and
+ARRIVED the program's descriptor is the control connection; in all other states it is a placeholder
 (``tcp.placeholder_socket``).
 
               ask           answer            place             arrive
@@ -14,9 +14,10 @@ and ARRIVED the control connection is on the program's descriptor, in all others
 
 from __future__ import annotations
 
-# Strings, for the messages of AssertionErrors. No enum: to import that takes milliseconds.
+# Strings, which are readable in the messages of AssertionErrors. The import of ``enum`` would take
+# milliseconds.
 
-# The proxy is asked for no port; after a failure, or after a peer, until the program calls again.
+# No BIND is requested: at the beginning, and after a failure or a peer until the program calls again.
 IDLE = "idle"
 # The background thread asks the proxy for a port, or pauses before it does.
 ASKING = "asking"
@@ -24,7 +25,8 @@ ASKING = "asking"
 ANSWERED = "answered"
 # The program holds the control connection, on which the second reply names the peer.
 LISTENING = "listening"
-# The second reply is in: the control connection is the connection to the peer, and not handed out yet.
+# The second reply is in: the control connection is the connection to the peer. accept() has not returned it
+# yet.
 ARRIVED = "arrived"
 # The program has called shutdown() for receiving.
 SHUT = "shut down"
@@ -35,10 +37,10 @@ STATES = (IDLE, ASKING, ANSWERED, LISTENING, ARRIVED, SHUT, CLOSED)
 
 
 class Transitions(dict[str, str]):
-    """The state that the event ``event`` leads to, by the state in which it happens.
+    """The next state by the present one, for the event ``event``.
 
-    A dictionary, because a look-up in one has no call in it: a signal handler that calls the listener as well
-    comes before it or after it (``lock``).
+    A dictionary, because a look-up in a dictionary contains no call: a signal handler that uses the same
+    listener runs before it or after it, never in the middle (``lock``).
     """
 
     def __init__(self, event: str, following: dict[str, str]) -> None:
@@ -49,7 +51,7 @@ class Transitions(dict[str, str]):
         raise AssertionError(f"impossible: {self.event} of a listener that is {state}")
 
 
-# The program calls listen(). While there is a port, or one is asked for, that changes nothing.
+# The program calls listen(). While the proxy listens, or is asked to, that changes nothing.
 LISTEN = Transitions(
     "listen",
     {
@@ -65,7 +67,7 @@ LISTEN = Transitions(
 ASK = Transitions("ask", {IDLE: ASKING})
 # The first reply: the proxy listens.
 ANSWER = Transitions("answer", {ASKING: ANSWERED})
-# The first reply: it does not. Or there is none.
+# The first reply is a refusal; or the connection failed before it.
 FAIL = Transitions("fail", {ASKING: IDLE})
 # The control connection takes the place of the placeholder.
 PLACE = Transitions("place", {ANSWERED: LISTENING})
@@ -77,10 +79,10 @@ LAPSE = Transitions("lapse", {LISTENING: IDLE})
 ACCEPT = Transitions("accept", {ARRIVED: IDLE})
 # accept() closes the connection to the peer, whose address cannot be the true one.
 REJECT = Transitions("reject", {ARRIVED: IDLE})
-# The program calls shutdown() for receiving. An answer is put in its place before that.
+# The program calls shutdown() for receiving. From ANSWERED, ``PLACE`` comes before it.
 SHUTDOWN = Transitions("shutdown", {IDLE: SHUT, ASKING: SHUT, LISTENING: SHUT, ARRIVED: SHUT})
-# The process is a child after fork(), which has no thread that waits for the first reply. But it accepts the
-# peer of a port that the parent has asked for.
+# The process is a child after fork(), where no thread waits for the first reply. A port at which the proxy
+# listens already belongs to parent and child, and either may accept its peer.
 FORK = Transitions(
     "fork",
     {
@@ -92,8 +94,8 @@ FORK = Transitions(
         SHUT: SHUT,
     },
 )
-# The last descriptor is closed, or listen() has failed for the first time. It may happen twice: the program
-# closes the descriptor, and the registry sweeps.
+# The last descriptor is closed, or the first listen() has failed. May happen twice: when the program closes
+# the descriptor, and when the registry sweeps.
 DROP = Transitions("drop", dict.fromkeys(STATES, CLOSED))
 
 EVENTS = (LISTEN, ASK, ANSWER, FAIL, PLACE, ARRIVE, LAPSE, ACCEPT, REJECT, SHUTDOWN, FORK, DROP)

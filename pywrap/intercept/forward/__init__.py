@@ -1,5 +1,5 @@
-"""Ports on loopback from which a library's own connections, made in C, are carried through the chain.
+"""Ports on loopback, to which a library connects in C, and from which its bytes are carried to the proxies.
 
-For libraries that can be told where to connect, and by nothing else (psycopg, pycurl). Bytes are copied, in a
-thread of ours, which ends when there is nothing to carry. Only this process is served.
+For libraries whose destination can be changed, but not their sockets (psycopg, pycurl). A thread of ours
+copies the bytes, and ends when there is nothing to carry. Only connections of this process are served.
 """

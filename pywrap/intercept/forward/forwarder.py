@@ -1,7 +1,7 @@
-"""The ports, and the thread that accepts there and carries.
+"""The ports on loopback, and the thread that accepts connections there and copies their bytes.
 
-What leads outwards is connected as a program's own socket is: so rules, chains and names are the same. That
-may take its time, and has a thread of its own for each connection.
+The connection to the destination is made like those of the program's own sockets, with the same rules, chains
+and names. Since that may take long, each is made in a thread of its own.
 """
 
 from __future__ import annotations
@@ -33,23 +33,25 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.runtime import Runtime
 
-    # Reads what the client says first, if anything, and returns what is connected for it.
+    # A function that reads the client's request, if its protocol has one, and returns the socket connected
+    # for it.
     Opener: TypeAlias = Callable[[Own], Own]
 
-# Where there are ports at the moment.
+# The addresses of 127.0.0.0/8 that have a port at the moment.
 _hosts: set[str] = set()
 
-# How many addresses of 127.0.0.0/8 to try for a port that is to be a certain one.
+# How many addresses of 127.0.0.0/8 to try for a given port number.
 _ATTEMPTS = 3
 
 
 def connected(runtime: Runtime, host: str, port: int, timeout: float | None = None) -> Own:
-    """A socket, which does not block, that is connected to ``host`` as the program's own would be.
+    """A non-blocking socket that is connected to ``host`` as the program's own would be.
 
-    ``timeout``: seconds, None for what the settings say.
+    ``timeout``: seconds, None for the limits of the settings.
 
     Raises:
-        OSError: it cannot be reached, or must not be; TimeoutError and socket.gaierror among them.
+        OSError: the destination cannot be reached, or is refused; TimeoutError and socket.gaierror among
+            them.
     """
     family = AF_INET6 if ":" in host else AF_INET
     sock = originals.Socket(family, SOCK_STREAM | SOCK_CLOEXEC)
@@ -65,10 +67,11 @@ def connected(runtime: Runtime, host: str, port: int, timeout: float | None = No
 
 
 class Forward:
-    """A port, open until all connections to it have ended after ``settle``, or ``close``.
+    """A port on loopback. It is closed when all connections to it have ended, once ``settle`` was called.
 
-    ``address`` is of 127.0.0.0/8, and the port is ``port`` where that is free: libraries look for passwords
-    by the port. ``ready`` is what the first connection is given; every other one what ``opener`` returns.
+    ``address``: the port's own, of 127.0.0.0/8, with the number ``port`` where that is free, since libraries
+    look for passwords by the number. ``ready``: a connected socket for the first connection to the port;
+    ``opener`` makes those for all others.
     """
 
     def __init__(self, opener: Opener, port: int = 0, ready: Own | None = None) -> None:
@@ -84,9 +87,9 @@ class Forward:
         forwarder.call(lambda: forwarder.watch(self._listener.fileno(), EPOLLIN, self._accept))
 
     def settle(self, keep: bool = True) -> None:
-        """The library is connected, or has begun to: the port is closed with the last of its connections.
+        """From now on the end of the last connection closes the port: the library is connected, or connects.
 
-        Without ``keep``, it is closed as soon as there has been one.
+        Without ``keep``, the port is closed as soon as there has been one connection.
         """
 
         def settled() -> None:
@@ -96,7 +99,7 @@ class Forward:
         self._forwarder.call(settled)
 
     def close(self) -> None:
-        """Accept nothing more, and abandon what was ready; what is carried goes on."""
+        """Accept no more connections, and close ``ready`` if it was not used. Carried connections go on."""
 
         def closed() -> None:
             self._settled = self._served = True
@@ -111,7 +114,7 @@ class Forward:
         try:
             fd, peer = originals.accept(self._listener)
         except OSError:
-            # It is gone again, or there is no descriptor left: then the library waits.
+            # The client is gone again; or no descriptor is left, and the library has to wait.
             return
         client = Own(AF_INET, SOCK_STREAM, 0, fileno=fd)
         if not is_ours(peer, self.address):
@@ -127,12 +130,12 @@ class Forward:
             originals.start_new_thread(self._open, (client,))
 
     def _open(self, client: Own) -> None:
-        """In a thread of its own."""
+        """Make the connection for ``client``, in a thread of its own."""
         try:
             client.setblocking(True)
             far = self._opener(client)
         except OSError:
-            # It was said at -v.
+            # The failure was printed at -v already.
             self._forwarder.call(lambda: self._fail(client))
         except BaseException:
             self._forwarder.call(lambda: self._fail(client))
@@ -161,16 +164,16 @@ class Forward:
 
 
 def is_forwarded(host: str) -> bool:
-    """Is ``host``, an address, that of a port of ours?"""
+    """Whether ``host``, a literal, is the address of one of these ports."""
     return host in _hosts
 
 
 def _listener(port: int) -> Own:
-    """A socket that listens on loopback, at ``port`` if that can be."""
+    """A socket that listens on loopback, at ``port`` if that is free."""
     for attempt in range(_ATTEMPTS + 1):
         sock = Own(AF_INET, SOCK_STREAM | SOCK_CLOEXEC)
         last = attempt == _ATTEMPTS
-        # Not 127.0.0.0/16, where services are.
+        # Not in 127.0.0.0/16, where services listen.
         second, third, fourth = (byte % 254 + 1 for byte in os.urandom(3))
         try:
             sock.setblocking(False)
@@ -218,7 +221,7 @@ class Forwarder:
             self._running.watch(fd, events, handler)
 
     def forked(self) -> None:
-        """In a child after fork(): the connections are the parent's, and would stay open with ours."""
+        """In a child after fork(): close the parent's connections, which would stay open here too."""
         self._lock = Lock()
         self._calls = []
         running, self._running = self._running, None
@@ -240,7 +243,7 @@ class Forwarder:
 
 
 class _Running:
-    """What the thread waits by."""
+    """The descriptors of one run of the thread, and their handlers."""
 
     def __init__(self) -> None:
         self.handlers: dict[int, tuple[int, Callable[[int], None]]] = {}
@@ -269,11 +272,11 @@ class _Running:
             if fd == self._bell:
                 os.eventfd_read(fd)
             elif fd in self.handlers:
-                # An earlier event of this batch may have ended it.
+                # An earlier event of this batch may have removed the handler.
                 try:
                     self.handlers[fd][1](events)
                 except Exception:
-                    # A bug of ours. The other connections go on.
+                    # A bug of ours, which ends this connection; the others go on.
                     self.watch(fd, 0, _nothing)
                     sys.excepthook(*sys.exc_info())
 
@@ -291,7 +294,7 @@ def _nothing(_: int) -> None:
     pass
 
 
-# Made for the first port.
+# The one of this process, made for its first port.
 _forwarder: Forwarder | None = None
 
 

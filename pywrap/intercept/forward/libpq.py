@@ -1,7 +1,7 @@
-"""A connection string of libpq, and the ports that are put into it: psycopg's and psycopg2's.
+"""Puts ports of ours into a connection string of libpq, for psycopg and psycopg2.
 
-``host`` stays, for certificates and .pgpass; ``hostaddr`` is where libpq connects to. Kerberos would ask its
-servers directly, so it is not tried (``gssencmode``).
+``host`` stays, for certificates and .pgpass; ``hostaddr``, the address to which libpq connects, is replaced.
+Kerberos would ask its own servers directly, so it is turned off (``gssencmode``).
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     from pywrap.intercept.own_socket import Own
     from pywrap.intercept.runtime import Runtime
 
-# The variables that libpq reads where the string says nothing, of those that matter here.
+# The environment variables that libpq reads for parameters that are missing in the string, as far as needed
+# here.
 _VARIABLES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "service": "PGSERVICE"}
 
 _PORT = "5432"
 
 
 class ServiceNotRead(Exception):
-    """The destination is in a service file, which is libpq's to read."""
+    """The destination is in a service file (pg_service.conf), which only libpq reads."""
 
 
 def destinations(parameters: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """What ``parameters`` and the environment name: hosts, where each is ("" for a Unix socket), and ports.
+    """The destinations in ``parameters`` and the environment: for each its host, address and port.
+
+    The address is the one given as ``hostaddr``, or else the host; "" for a Unix socket.
 
     Raises:
-        ServiceNotRead: it cannot be told from these.
-        ValueError: libpq will refuse them.
+        ServiceNotRead: a service file has them.
+        ValueError: the parameters contradict each other; libpq will refuse them.
     """
 
     def said(name: str) -> str:
@@ -60,7 +63,7 @@ def destinations(parameters: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def is_direct(runtime: Runtime, host: str, port: int) -> bool:
-    """May libpq connect there itself? Not to a name, which it would look up."""
+    """Whether libpq may connect to ``host`` and ``port`` itself; never to a name, which it would look up."""
     if not host:
         return True
     return runtime.is_literal(host) and runtime.routes.verdict(host, port, ":" in host).kind == DIRECT
@@ -69,10 +72,10 @@ def is_direct(runtime: Runtime, host: str, port: int) -> bool:
 def to_forward(
     runtime: Runtime, parameters: Mapping[str, Any], error: type[Exception]
 ) -> list[tuple[str, str, int]]:
-    """The ``destinations``; [] where libpq may connect by itself, or has the words for what is wrong.
+    """The ``destinations``; [] where libpq may connect by itself, or will refuse the parameters.
 
     Raises:
-        error: the destination cannot be told.
+        error: a service file has the destination, so it is not known.
     """
     try:
         hosts = destinations(parameters)
@@ -84,20 +87,20 @@ def to_forward(
 
 
 def described(host: str, where: str, port: int) -> str:
-    """The destination in libpq's words."""
+    """The destination as the error messages of libpq name it; ``where``: its address."""
     place = f'"{host}"' if host == where else f'"{host}" ({where})'
     return f"connection to server at {place}, port {port}"
 
 
 def forward(runtime: Runtime, host: str, port: int, ready: Own | None = None) -> Forward:
-    """A port from which a connection to ``host`` is carried; ``ready`` is the first one."""
+    """A port whose connections are carried to ``host``; ``ready``: the socket for the first of them."""
     return Forward(lambda _: connected(runtime, host, port), port, ready)
 
 
 def forwarded(
     parameters: Mapping[str, Any], hosts: list[tuple[str, str, int]], ports: list[Forward | None]
 ) -> dict[str, Any]:
-    """``parameters`` with the addresses of ``ports`` in the place of those of ``hosts``, if there are any."""
+    """``parameters`` with the addresses of ``ports`` for those of ``hosts``; a port None keeps the host's."""
     places = [
         (address, port) if each is None else each.address
         for (_, address, port), each in zip(hosts, ports, strict=True)
@@ -108,3 +111,17 @@ def forwarded(
         "port": ",".join(str(place[1]) for place in places),
     }
     return {**parameters, **new, "gssencmode": "disable"}
+
+
+def settle(ports: list[Forward | None], keep: bool = True) -> None:
+    """After libpq has connected: have each port close by itself, as ``Forward.settle`` says."""
+    for each in ports:
+        if each is not None:
+            each.settle(keep)
+
+
+def close(ports: list[Forward | None]) -> None:
+    """After libpq has failed to connect: close the ports."""
+    for each in ports:
+        if each is not None:
+            each.close()

@@ -1,4 +1,4 @@
-"""The few words of SOCKS that a port of ours has with a library: its request, and the reply."""
+"""The SOCKS5 dialogue of a port on loopback with the library that connects to it: request and reply."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Seconds for the request, which is sent at once.
+# Seconds for the request, which libraries send at once.
 _PATIENCE = 30.0
 
 _GENERAL_FAILURE = 1
@@ -34,12 +34,13 @@ _REFUSED = 5
 
 
 def serve(client: Own, connect: Callable[[str, int], Own]) -> Own:
-    """What ``connect`` returns for the destination that ``client``, a socket that may block, asks for.
+    """Read the request of ``client``, a blocking socket; return what ``connect(host, port)`` returns for it.
 
-    A name that cannot be looked up is the general failure, and nothing else is.
+    A name that cannot be looked up is answered with the code "general failure", other errors with other
+    codes.
 
     Raises:
-        OSError: there is no connection. The client has been told.
+        OSError: there is no connection. The client has got its reply.
     """
     client.settimeout(_PATIENCE)
     try:

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 def is_ours(peer: tuple[Any, ...], here: tuple[Any, ...]) -> bool:
-    """Has this process a descriptor of the IPv4 connection from ``peer`` to ``here``?
+    """Whether this process has a descriptor of the IPv4 connection from ``peer`` to ``here``.
 
-    No two sockets of a network namespace have the same pair of addresses. Another process, a child as well,
-    is not served.
+    No two sockets of a network namespace have the same pair of addresses. Connections of other processes,
+    children included, are not served.
     """
-    # The newest is most likely the highest.
+    # From the highest descriptor down, since the newest is most likely the highest.
     for fd in sorted(map(int, os.listdir("/proc/self/fd")), reverse=True):
         try:
             sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=fd)
         except OSError:
-            # Not a socket, or closed by now.
+            # The descriptor is no socket, or closed by now.
             continue
         try:
             if originals.getsockname(sock) == peer and originals.getpeername(sock) == here:
                 return True
         except OSError:
-            # Not connected.
+            # The socket is not connected.
             pass
         finally:
             sock.detach()

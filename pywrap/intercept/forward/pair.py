@@ -1,4 +1,4 @@
-"""Two sockets, and the bytes between them: data, half-close and resets are carried over."""
+"""Carries bytes between two sockets in both directions, with half-close and resets."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.own_socket import Own
 
-# Bytes that are taken at once, and held at the most, in each direction.
+# Bytes that are read at once, and held at the most, in each direction.
 PIECE = 1 << 16
 
 _RESET = struct.pack("ii", 1, 0)
 
 
 def reset(sock: Own) -> None:
-    """Close ``sock`` with a RST, so that its peer hears of a failure."""
+    """Close ``sock`` with a RST, so that its peer sees an error and not a proper end."""
     try:
         sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
     except OSError:
-        # A connection that is gone needs none.
+        # The connection is gone already.
         pass
     sock.close()
 
 
 class Pair:
-    """Carries bytes until both directions have ended; both sockets, which do not block, belong to it.
+    """Carries bytes until both directions have ended. Both sockets, which are non-blocking, belong to it.
 
-    ``watch(fd, events, handler)`` replaces what was said of ``fd``; events 0 forget it. ``done()`` is called
-    once.
+    ``watch(fd, events, handler)`` registers ``fd`` in the place of an earlier registration; with events 0 it
+    only removes that. ``done()`` is called once, at the end.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Pair:
         self._move(events, self._back, self._there)
 
     def _move(self, events: int, comes: _Direction, goes: _Direction) -> None:
-        """Something has happened to the source of ``comes``, which is the sink of ``goes``."""
+        """Handle events of one socket: the source of ``comes``, and the sink of ``goes``."""
         try:
             if events & EPOLLERR:
-                # What arrived before the RST can still be read.
+                # Bytes that arrived before the RST can still be read.
                 comes.read()
                 raise ConnectionResetError
             if events & EPOLLOUT:
@@ -94,12 +94,15 @@ class Pair:
             events = 0 if comes.ended or comes.held else EPOLLIN
             if goes.held:
                 events |= EPOLLOUT
-            # With no event wanted, it would still be told of EPOLLHUP, again and again.
+            # Not with events 0 while registered: epoll would report EPOLLHUP again and again.
             self._watch(comes.source.fileno(), events, handler)
 
 
 class _Direction:
-    """``held``: what the sink has not taken yet. ``ended``: nothing more comes. ``shut``: the sink knows."""
+    """One direction. ``held``: bytes that the sink has not taken yet. ``ended``: the source has ended.
+
+    ``shut``: the end was passed on to the sink.
+    """
 
     def __init__(self, source: Own, sink: Own) -> None:
         self.source = source

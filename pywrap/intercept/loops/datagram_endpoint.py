@@ -1,4 +1,4 @@
-"""create_datagram_endpoint() of a loop that sends in C: with a socket of Python's and asyncio's transport."""
+"""create_datagram_endpoint() of a loop that sends in C: with a Python socket and asyncio's transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def create_datagram_endpoint(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``original``, for sockets that are not of IP."""
+    """A replacement for ``original``, which it calls for sockets that are not of IP."""
 
     async def create_datagram_endpoint(
         self: Any,
@@ -46,7 +46,7 @@ def create_datagram_endpoint(original: Callable[..., Any]) -> Callable[..., Any]
         if family not in (0, *INET) or not (family or local_addr or remote_addr):
             raise ValueError("unexpected address family")
         if others.get("reuse_address"):
-            # In the words of asyncio and uvloop.
+            # The texts are those of asyncio and uvloop.
             raise ValueError(
                 "Passing `reuse_address=True` is no longer supported, as the usage of SO_REUSEPORT in UDP "
                 "poses a significant security concern."
@@ -65,7 +65,7 @@ def create_datagram_endpoint(original: Callable[..., Any]) -> Callable[..., Any]
 async def _opened(
     loop: Any, family: int, proto: int, local: Any, remote: Any, reuse_port: Any, allow_broadcast: Any
 ) -> tuple[Any, Any]:
-    """The socket, bound and connected to the first pair of addresses that will do, and its peer."""
+    """The socket, bound and connected to the first pair of addresses that works, and its peer."""
     import socket
 
     pairs = [
@@ -86,7 +86,7 @@ async def _opened(
             if here:
                 sock.bind(here)
             if there:
-                # Of a datagram socket it does not wait.
+                # connect() of a datagram socket does not wait.
                 sock.connect(there)
             return sock, there
         except OSError as err:
@@ -98,7 +98,7 @@ async def _opened(
     try:
         raise error
     finally:
-        # Its traceback has this frame.
+        # The traceback refers to this frame, which refers to the error: a circle.
         del error
 
 
@@ -121,13 +121,13 @@ class _AsSelectorLoop:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        # The transport enters itself, which warns of two for one descriptor.
+        # The transport enters itself here, so that asyncio can warn of two transports for one descriptor.
         self._transports: dict[int, Any] = {}
         self._add_reader = loop.add_reader
         self._remove_reader = loop.remove_reader
         self._add_writer = loop.add_writer
         self._remove_writer = loop.remove_writer
-        # For its repr(), which looks for what it waits for.
+        # The transport's repr() asks the selector for the registered events.
         self._selector = self
 
     def get_key(self, fd: int) -> Any:

@@ -1,8 +1,8 @@
-"""add_reader() and add_writer() of a loop whose epoll object is not Python's: they follow a hand-over.
+"""add_reader() and add_writer() of a loop with an epoll object of C: registrations follow a hand-over.
 
 When a tunnel's socket takes the place of its placeholder, the registration of the old file is gone
-(``epoll``). Such a loop is then told, in its own thread, to register the descriptor once more. So we know
-what each loop has registered by these methods; what its own code registers is not in here.
+(``epoll``). Such a loop then registers the descriptor once more, in its own thread. So this module notes what
+each loop has registered by these methods; it does not see what the loop's own code registers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("reader", "writer")
 
-# On a loop, the name of its ``Registered``.
+# The name of the attribute of a loop that has its ``Registered``.
 TABLE = "_registered_by_pysocksify"
 
 # The loops that have registered something, by id.
@@ -46,7 +46,7 @@ def install(patches: Patches, cls: Any) -> None:
                 try:
                     loop.call_soon_threadsafe(_register_again, loop, fd, originals)
                 except RuntimeError:
-                    # It is closed, and watches nothing any more.
+                    # The loop is closed, and watches nothing any more.
                     pass
 
     epoll.followers.append(moved)
@@ -58,7 +58,7 @@ def _adding(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         table = _table(self)
         key = _number(fd), kind
         before = table.get(key)
-        # First: another thread may hand over in the middle.
+        # Noted before the call: another thread may hand over the descriptor in the middle of it.
         table[key] = (callback, *args)
         try:
             return original(self, fd, callback, *args)
@@ -83,7 +83,7 @@ def _removing(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _register_again(loop: Any, fd: int, originals: dict[str, Callable[..., Any]]) -> None:
-    """In the thread of ``loop``: register ``fd``, by now another file, for what is wanted of it still."""
+    """In the thread of ``loop``: register ``fd``, by now another file, for the noted callbacks."""
     if loop.is_closed():
         return
     wanted = {kind: vars(loop)[TABLE].get((fd, kind)) for kind in KINDS}
@@ -92,7 +92,7 @@ def _register_again(loop: Any, fd: int, originals: dict[str, Callable[..., Any]]
             try:
                 originals[f"remove_{kind}"](loop, fd)
             except OSError:
-                # Of the kernel: the new file is not registered.
+                # The kernel raises this, since the new file is not registered.
                 pass
     for kind, callback in wanted.items():
         if callback is not None:
@@ -109,7 +109,7 @@ def _table(loop: Any) -> Registered:
 
 
 def _number(fd: Any) -> int:
-    """The descriptor; -1 for what is none, which the loop refuses in its own words."""
+    """The descriptor of ``fd``; -1 for an object that has none, for which the loop raises its own error."""
     if isinstance(fd, int):
         return fd
     try:

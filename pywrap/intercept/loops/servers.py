@@ -1,7 +1,7 @@
-"""create_server() of a loop that listens in C: the names that it listens at, and ``--listen``.
+"""create_server() of a loop that listens in C: resolves its host names, and applies ``--listen``.
 
-Its own code resolves names, and listens where the patch of listen() is not called. It accepts in C too: so
-its servers cannot listen at a proxy, and are refused where they would.
+The loop's own code would resolve the names, and listens and accepts in C, where no patch is called. So its
+servers cannot listen at a proxy, and are refused where ``--listen bind`` would have them do so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PASSIVE = 1
 
 
 def create_server(original: Callable[..., Any], current: Callable[[], Runtime | None]) -> Callable[..., Any]:
-    """``original``, with addresses in the place of names, and within what ``--listen`` allows."""
+    """A replacement for ``original``, with addresses in the place of names, and checks for ``--listen``."""
 
     async def create_server(
         self: Any, protocol_factory: Any, host: Any = None, port: Any = None, *args: Any, **options: Any
@@ -46,7 +46,7 @@ def create_server(original: Callable[..., Any], current: Callable[[], Runtime | 
 
 
 async def _addresses(loop: Any, runtime: Runtime, host: Any, port: Any, options: dict[str, Any]) -> Any:
-    """``host``, one or several of them, without names; None for all addresses of this machine."""
+    """``host``, one or several, as addresses; None for all addresses of this machine."""
     hosts = [host] if host is None or isinstance(host, str) else list(host)
     found: list[Any] = []
     for each in hosts:
@@ -77,7 +77,7 @@ def _check_socket(runtime: Runtime, sock: Any) -> None:
         host, port = sock.getsockname()[:2]
         _refuse_bind(runtime, f"{host}:{port}")
     if runtime.settings.listen == "block":
-        # The patch decides, by the address that it is bound to.
+        # The patch of listen() decides, by the address to which the socket is bound.
         sock.listen()
 
 

@@ -1,7 +1,7 @@
 """Look-ups and stream connections of a loop that makes them in C: by the functions of ``socket`` instead.
 
-Those are replaced already, and the loop gets a socket that is connected. As in asyncio's own loops, a look-up
-runs in the default executor.
+These functions are patched, and the loop gets a socket that is connected. As in asyncio's own loops, a
+look-up runs in the default executor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def getnameinfo(self: Any, sockaddr: Any, flags: int = 0) -> Any:
 
 
 def sock_connect(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``original``, with which sockets that are not of IP connect, and others as in asyncio's loops."""
+    """A replacement for ``original``, which it calls for sockets that are not of IP."""
 
     async def sock_connect(self: Any, sock: Any, address: Any) -> None:
         if sock.family not in INET:
@@ -63,7 +63,7 @@ def sock_connect(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def create_connection(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``original``, which is given a connected socket where the program names a host."""
+    """A replacement for ``original``, to which it passes a connected socket if the program names a host."""
 
     async def create_connection(
         self: Any,
@@ -102,7 +102,7 @@ def create_connection(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await original(self, protocol_factory, sock=sock, **options)
         except BaseException:
-            # Nothing happens where the loop has closed the descriptor.
+            # Does nothing where the loop has closed the descriptor.
             sock.close()
             raise
 
@@ -122,7 +122,7 @@ async def _first_connected(loop: Any, infos: list[Any], local: list[Any] | None)
             raise errors[0]
         raise OSError(f"Multiple exceptions: {', '.join(map(str, errors))}")
     finally:
-        # Their tracebacks have this frame.
+        # Their tracebacks refer to this frame, which refers to them: a circle.
         errors.clear()
 
 
@@ -151,11 +151,15 @@ def _bind(sock: Any, family: int, local: list[Any]) -> None:
                 return
             except OSError as err:
                 error = err
-    raise error
+    try:
+        raise error
+    finally:
+        # Its traceback has this frame.
+        del error
 
 
 async def resolved(loop: Any, address: Any, family: int, kind: int, proto: int, flags: int) -> list[Any]:
-    """Rows as of getaddrinfo(), which is not asked for a literal: its scope and flow label stay."""
+    """Rows as of getaddrinfo(), which is not called for a literal, so that scope and flow label stay."""
     import socket
 
     host, port, *rest = address
@@ -164,7 +168,7 @@ async def resolved(loop: Any, address: Any, family: int, kind: int, proto: int, 
         try:
             socket.inet_pton(own, host)
         except OSError:
-            # A name.
+            # Not a literal: a name.
             pass
         else:
             if family in (0, own):

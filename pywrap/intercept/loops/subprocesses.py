@@ -1,6 +1,7 @@
 """subprocess_exec() and subprocess_shell() of a loop that starts children in C: by ``subprocess`` instead.
 
-What becomes of children is decided there (``patches.spawn``). The pipes stay the loop's own.
+``subprocess`` is patched, so it decides about the children (``patches.spawn``). The pipes stay the loop's
+own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ async def _started(
 
 
 def _watch(loop: Any, transport: Any) -> None:
-    """Have ``transport`` told when its child has ended."""
+    """Report the end of the child to ``transport``."""
     pid = transport.get_pid()
     pidfd = os.pidfd_open(pid)
 
@@ -65,7 +66,7 @@ def _watch(loop: Any, transport: Any) -> None:
         try:
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:
-            # The program has waited for it itself. asyncio says 255 then.
+            # The program itself has waited for the child. asyncio reports 255 then.
             status = 255
         transport._process_exited(status)
 

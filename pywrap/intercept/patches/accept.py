@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
-# Of this process; set by ``install``.
+# The registry of this process; set by ``install``.
 _registry: SocketRegistry
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace ``_accept`` of the socket class in ``module``, which is ``socket``."""
     global _registry
     _registry = registry
     patches.replace(module.socket, "_accept", _accept)

@@ -1,7 +1,7 @@
 """asyncio's ``loop.sock_connect()``: the event loop opens the tunnel itself (``tcp.in_loop``).
 
-All of its TCP connections come by there. Other event loops that are written in Python wait for a placeholder
-(``tcp.nonblocking``), which costs the background thread and its switches.
+asyncio makes all its TCP connections by this method. Other event loops that are written in Python wait for a
+placeholder (``tcp.nonblocking``), which costs the background thread and thread switches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def install(patches: originals.Patches, module: Any, current: Callable[[], Runti
     original = module.BaseSelectorEventLoop._sock_connect
 
     def _sock_connect(self: Any, fut: Any, sock: _socket.socket, address: Any) -> None:
-        # Not for what only looks like a socket (a mock of unittest): the loop calls its connect().
+        # An object that only looks like a socket (a mock of unittest) is not ours: the loop calls its
+        # connect().
         is_ours = issubclass(type(sock), _socket.socket) and originals.is_inet(sock)
         runtime = current() if is_ours else None
         if runtime is None or not load("pywrap.intercept.tcp.in_loop").opens(

@@ -1,7 +1,7 @@
 """_socket.socket, the C class below ``socket.socket``: gevent, eventlet and others derive from it.
 
-It cannot be changed, so a class derived from it takes its place in ``_socket``, with the same functions as
-``socket.socket`` has by now. Objects that C code makes (socketpair) are of the original class.
+The C class cannot be changed, so a class derived from it takes its place in ``_socket``, with the functions
+that replace those of ``socket.socket``. Objects that C code makes (socketpair) are of the original class.
 """
 
 from __future__ import annotations
@@ -24,8 +24,14 @@ SAME = (
 )
 
 
+# What is in the derived class; set by ``install``.
+_functions: dict[str, Any] = {}
+
+
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
-    functions = {name: vars(module.socket)[name] for name in SAME}
+    """Put the derived class into ``_socket``; ``module`` is ``socket``, already patched."""
+    global _functions
+    functions = _functions = {name: vars(module.socket)[name] for name in SAME}
     functions["close"] = with_state(lifecycle.close, originals.close, _real=originals.close)
     itself = {"__slots__": (), "__module__": "_socket", "__doc__": originals.Socket.__doc__}
     derived = _Derived("socket", (originals.Socket,), {**itself, **functions})
@@ -35,8 +41,18 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
     patches.replace(module, "SocketType", derived)
 
 
+def cover(patches: originals.Patches, cls: Any, registry: SocketRegistry) -> None:
+    """Give ``cls``, which derives from the original class, what is in the one that has taken its place."""
+    registry.roots.append(cls)
+    for name, function in _functions.items():
+        patches.replace(cls, name, function)
+
+
 class _Derived(type):
-    """Lets objects and classes of the original class count as of the derived one, which is as immutable."""
+    """The metaclass of the derived class: it counts objects and subclasses of the original class as its own.
+
+    The derived class is immutable like the original.
+    """
 
     def __setattr__(cls, name: str, value: Any) -> None:
         _check_mutable(cls, name)

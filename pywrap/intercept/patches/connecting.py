@@ -1,18 +1,19 @@
 """socket.connect(), connect_ex() and bind().
 
-What happens to a connect():
+connect() does the first of these that applies:
 
-1. not IPv4 or IPv6 (AF_UNIX…): the kernel's;
-2. direct (``tunnel.routes``): the kernel's, but a name of /etc/hosts goes in as its address;
-3. refused: EPERM or what the verdict says;
+1. a socket that is not IPv4 or IPv6 (AF_UNIX…): call the kernel;
+2. a direct destination (``tunnel.routes``): call the kernel, with the address in the place of a name of
+   /etc/hosts;
+3. a refused destination: raise EPERM, or the errno of the verdict;
 4. a datagram socket: ``udp.datagram_methods``, which sends nothing yet;
-5. a stream that may block, or has a timeout: the tunnel is opened here, on the program's own socket
-   (``tcp.blocking``);
-6. a stream that may not: EINPROGRESS, and ``tcp.nonblocking`` goes on with it. In a signal handler that has
-   interrupted code of ours (``Runtime.is_interrupted``), as in 5. asyncio's own do not come here
+5. a stream that blocks, or has a timeout: open the tunnel here, on the program's own socket
+(``tcp.blocking``); 6. a non-blocking stream: EINPROGRESS, and ``tcp.nonblocking`` opens the tunnel. In a
+signal handler that has
+   interrupted code of ours (``Runtime.is_interrupted``), as in 5. asyncio does not come here
    (``patches.asyncio``).
 
-bind() is replaced for its names, for which the C library would ask a name server. It also notes which sockets
+bind() is replaced because the C library would ask a name server for a host name. It also notes which sockets
 are bound to port 0, for ``bind.listener``.
 """
 
@@ -62,8 +63,12 @@ class Connecting:
             _directly(runtime, originals.connect, sock, address, verdict)
             return None
         error = _connect_through(runtime, sock, address, verdict)
-        if error is not None:
-            raise error
+        try:
+            if error is not None:
+                raise error
+        finally:
+            # The traceback has this frame: with it, the exception would be held by itself.
+            del error
         return None
 
     def connect_ex(self, sock: _socket.socket, address: Any, /) -> int:
@@ -76,10 +81,12 @@ class Connecting:
         if verdict.kind == DIRECT:
             return _directly(runtime, originals.connect_ex, sock, address, verdict) or 0
         error = _connect_through(runtime, sock, address, verdict)
-        if error is None:
-            return 0
-        # As the interpreter does for a timeout of the socket's own.
-        return error.errno or errno.EAGAIN
+        try:
+            # As the interpreter does for a timeout of the socket's own.
+            return 0 if error is None else error.errno or errno.EAGAIN
+        finally:
+            # As above: its frames lead to this one.
+            del error
 
     def bind(self, sock: _socket.socket, address: Any, /) -> None:
         """bind(address): bind to a local address; a name must be known here."""
@@ -111,7 +118,8 @@ def _connect_through(
 ) -> OSError | None:
     """Connect through the chain, or start to; return the exception for the program, if any.
 
-    Other exceptions than OSError and SocksError (KeyboardInterrupt) pass.
+    Raises:
+        BaseException: what is neither an OSError nor a SocksError, such as KeyboardInterrupt.
     """
     if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
@@ -132,10 +140,8 @@ def _connect_through(
         open_blocking(runtime, sock, peer, verdict, timeout)
     except SocksError as err:
         runtime.messages.failed(verdict.destination, err)
-        error = to_oserror(err)
-        # The program expects an OSError of connect(), and no class of ours.
-        error.__cause__ = err
-        return error
+        # The program expects an OSError from connect(), and no class of ours.
+        return to_oserror(err)
     except OSError as err:
         return err
     return None

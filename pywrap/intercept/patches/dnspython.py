@@ -1,9 +1,10 @@
-"""dnspython's resolvers, which ask the name servers of this network: pymongo's ``mongodb+srv``, for one.
+"""dnspython's resolvers, which ask the name servers of the local network: for pymongo's ``mongodb+srv``, say.
 
-Through the proxy, those cannot be reached; nor are names of ours for them. So a resolver that has read
-/etc/resolv.conf gets one name server of ours, which answers by ``--dns``. Addresses are as of getaddrinfo(),
-names of addresses as of gethostbyaddr(); other records are those of the server of ``tcp://``, or else an
-error at once. A name server that the program names is another destination.
+Those servers cannot be reached through the proxy, and must not learn the program's names. So a resolver that
+has read /etc/resolv.conf gets one name server object of ours, which answers according to ``--dns``: addresses
+as getaddrinfo() finds them, names of addresses as gethostbyaddr() does. Other records come from the server of
+``--dns tcp://``; without one they are an error at once. A name server that the program itself names is a
+destination like any other.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
 RESOLV_CONF = "/etc/resolv.conf"
 
-# Seconds, of answers for which none is known.
+# The time to live, in seconds, of answers for which none is known.
 _TTL = 60
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
-    # Before 2.4, name servers were texts alone.
+    """Patch the resolvers of ``module``, ``dns.resolver``. ``current()``: the runtime, or None."""
+    # Before version 2.4, dnspython had no classes for name servers, only texts.
     servers: Any = sys.modules.get("dns.nameserver")
     if servers is None:
         raise ImportError("pysocksify needs dnspython 2.4 or later")
@@ -43,7 +45,7 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
         read(self, f)
         if f == RESOLV_CONF and current() is not None:
             self.nameservers = [ours(self.nameservers)]
-            # Names are asked for as they are: the list belongs to this network.
+            # No search list: that of resolv.conf belongs to the local network.
             self.domain, self.search = sys.modules["dns.name"].root, []
 
     patches.replace(module.BaseResolver, "read_resolv_conf", read_resolv_conf)
@@ -51,7 +53,7 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
 
 def _name_server_class(servers: Any, current: Callable[[], Runtime | None]) -> Any:
     class NameServer(servers.Do53Nameserver):  # type: ignore[misc]
-        """``replaced``: the servers of resolv.conf, the first of which is asked after ``uninstall``."""
+        """``replaced``: the servers of resolv.conf; after ``uninstall`` the first of them is asked."""
 
         def __init__(self, replaced: Any) -> None:
             super().__init__(str(replaced[0]))
@@ -135,5 +137,5 @@ def _made(request: Any, texts: list[str], code: str = "NOERROR") -> Any:
         (question,) = request.question
         kind = (question.rdclass, question.rdtype)
         response.answer.append(sets.from_text_list(question.name, _TTL, *kind, texts))
-    # Read as an answer is: what was added to the list is in no index of the message.
+    # Parsed anew: dnspython indexes the records of a message only when it parses them.
     return message.from_wire(response.to_wire())

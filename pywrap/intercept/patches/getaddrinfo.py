@@ -1,21 +1,25 @@
 """getaddrinfo(), gethostbyname(), gethostbyname_ex(), gethostbyaddr(), getnameinfo(); and so getfqdn().
 
-None of them asks the local resolver for a name that the proxies are to see. In this order:
+None of them asks the local resolver for a name that is for the proxies. A name is answered by the first of
+these that applies:
 
-1. literals: the C library's, which sends no query for them;
-2. names of /etc/hosts, localhost, this machine's own: answered from there (the C library would ask a name
-   server for the other address family);
-3. direct names and the first hop's own: the local resolver's;
-4. with ``dns tor`` and ``dns tcp://``: what is said beyond the chain (``remote_names``), IPv4 first. Not for
-   names that are blocked, nor for those below .onion;
-5. everything else: a placeholder (``tunnel.placeholders``), IPv6 only when nothing else is wanted, so that
-   happy eyeballs do not dial twice.
+1. a literal: by the C library, which sends no query for it;
+2. a name of /etc/hosts, localhost, this machine's own: from there (the C library would ask a name server for
+the
+   other address family);
+3. a direct name, or a first hop's: by the local resolver;
+4. with ``dns tor`` and ``dns tcp://``: by a look-up through the chain (``remote_names``), IPv4 first. Not
+names
+   that are blocked, nor those below .onion;
+5. any other name: by a placeholder (``tunnel.placeholders``), an IPv6 one only when IPv4 is not accepted, so
+that
+   happy eyeballs (RFC 8305) does not connect twice.
 
-The name of an address is known by 2 and 5, or asked of 4 if the address itself would go through a chain. The
-caller waits for that, as it would in the C library: event loops have threads for it.
+The name of an address comes from 2 or 5, or from 4 if a connection to the address would go through a chain.
+The caller waits for that, as it would in the C library: event loops have threads for it.
 
-With ``dns local`` all of them are the interpreter's own; where there are rules by name, the addresses of each
-name are noted on the way, so that the rules find it again.
+With ``dns local`` the interpreter's own functions answer; where there are rules by name, the addresses of
+each name are noted, so that the rules apply to these addresses.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ _LARGEST_FLOWINFO = 0xFFFFF
 
 
 def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
-    """The resolver family under ``runtime``."""
+    """The functions that look names up, under ``runtime``, by their names."""
     found = {name: getattr(originals, name) for name in FAMILY}
     lookups: RemoteLookups | LocalLookups
     if runtime.settings.dns != "local":
@@ -58,7 +62,7 @@ def functions(runtime: Runtime) -> dict[str, Callable[..., Any]]:
 
 
 class RemoteLookups:
-    """Without ``dns local``, the whole family."""
+    """All of the functions, for settings other than ``dns local``."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -77,8 +81,8 @@ class RemoteLookups:
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
             literals, canonical = _look_up(self._runtime, name, family, flags)
         except _socket.gaierror:
-            # glibc looks at the other arguments first. Not with more than one address, which it sorts by a
-            # connect() to each.
+            # glibc checks the other arguments first. It is given one literal: several addresses it would sort
+            # by a connect() to each.
             any_literal = "::1" if family == _socket.AF_INET6 else "127.0.0.1"
             originals.getaddrinfo(any_literal, port, family, type, proto, flags | _socket.AI_NUMERICHOST)
             raise
@@ -140,16 +144,16 @@ class RemoteLookups:
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
             return (names or [host])[0], _service(port, flags)
         finally:
-            # An exception would keep the program's object by this frame, as C does not.
+            # The traceback of an exception would keep the program's object alive by this frame; C's does not.
             del sockaddr
 
 
 def _row_of_stream(
     host: str | None, port: Any, family: int, type: int, proto: int, flags: int
 ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-    """What getaddrinfo(3) finds for an IPv4 literal and a numeric port, when a stream is asked for.
+    """The result of getaddrinfo(3) for an IPv4 literal and a numeric port, when a stream is asked for.
 
-    [] for anything else. The C function takes ten times as long, most of it for the codec "idna".
+    [] for any other question. The C function takes ten times as long, most of it for the codec "idna".
     """
     is_plain = family in _FAMILIES and type == _socket.SOCK_STREAM and proto in _PROTOCOLS and not flags
     if not is_plain or port.__class__ is not int or not 0 <= port <= 0xFFFF or host is None:
@@ -166,7 +170,7 @@ _PROTOCOLS = (0, _socket.IPPROTO_TCP)
 
 
 def _is_malformed(sockaddr: Any, flags: Any) -> bool:
-    """Is it something that C refuses before it looks at the host?"""
+    """Whether C refuses the arguments before it looks at the host."""
     if not isinstance(sockaddr, tuple) or not isinstance(flags, int) or not 2 <= len(sockaddr) <= 4:
         return True
     host, *numbers = sockaddr
@@ -178,7 +182,8 @@ def _is_malformed(sockaddr: Any, flags: Any) -> bool:
 def _numeric(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, int]:
     """The host as getnameinfo(3) writes it, with the scope that ``sockaddr`` has, and the port.
 
-    Not by that itself: its audit event has no flags, so our audit hook would refuse it as a look-up.
+    getnameinfo() itself is not called: its audit event does not show the flags, so our audit hook would
+    refuse it as a look-up.
     """
     kind = _socket.SOCK_DGRAM if flags & _socket.NI_DGRAM else _socket.SOCK_STREAM
     rows = originals.getaddrinfo(sockaddr[0], sockaddr[1], 0, kind, 0, _socket.AI_NUMERICHOST)
@@ -188,14 +193,14 @@ def _numeric(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, int]:
         if len(sockaddr) != 2:
             raise OSError("IPv4 sockaddr must be 2 tuple")
         return host, int(found[1])
-    # C takes it from the tuple alone, and not from the text.
+    # C takes the scope from the tuple alone, and not from the text.
     host = host.partition("%")[0]
     scope = sockaddr[3] & 0xFFFFFFFF if len(sockaddr) > 3 else 0
     return f"{host}%{_zone(host, scope)}" if scope else host, int(found[1])
 
 
 def _zone(host: str, scope: int) -> str:
-    """The interface with the number ``scope`` where that is one, which is for addresses of one link alone."""
+    """The name of the interface with the number ``scope``, or the number; only for link-local addresses."""
     first, second = _socket.inet_pton(_socket.AF_INET6, host)[:2]
     if (first == 0xFE and second & 0xC0 == 0x80) or (first == 0xFF and second & 0x0F == 2):
         try:
@@ -207,7 +212,7 @@ def _zone(host: str, scope: int) -> str:
 
 
 class LocalLookups:
-    """With ``dns local``, those that find addresses: the interpreter's own, of which the routes learn."""
+    """With ``dns local``: the interpreter's own functions, whose answers are noted for the rules."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -251,7 +256,7 @@ class LocalLookups:
             return originals.getnameinfo(sockaddr, flags)
         with _AskedNames(self._runtime, sockaddr[0]) as asked:
             found = originals.getnameinfo(sockaddr, flags)
-            # Without a name, the answer is the address.
+            # getnameinfo() returns the address itself where there is no name.
             asked.found([] if self._runtime.is_literal(found[0]) else [found[0]])
             return found
 
@@ -262,7 +267,7 @@ class LocalLookups:
 
 
 class _Asked:
-    """The look-up of ``host`` in the block, for the log."""
+    """A context manager for one look-up of ``host``, which writes its line of the log at the end."""
 
     __slots__ = ("_answers", "_begun", "_host", "_runtime")
 
@@ -273,7 +278,7 @@ class _Asked:
         self._answers: list[str] = []
 
     def found(self, literals: list[str]) -> list[str]:
-        """It has these answers."""
+        """Note the answers, and return them."""
         self._answers = literals
         return literals
 
@@ -292,7 +297,7 @@ class _Asked:
 
 
 class _AskedNames(_Asked):
-    """The look-up of the names of the address ``host``."""
+    """The same for the names of an address, ``host``."""
 
     __slots__ = ()
 
@@ -355,10 +360,10 @@ def _find(runtime: Runtime, name: str, family: int, flags: int) -> tuple[list[st
 
 
 def _of_family(known: list[str], ipv6: bool | None, flags: int) -> list[str]:
-    """Those of ``known``, out of /etc/hosts, that glibc tells for a family, or for both (None)."""
+    """The literals of ``known``, from /etc/hosts, that glibc returns for one family, or for both (None)."""
     if ipv6 is None:
         return known
-    # As it reads the file for IPv4.
+    # As glibc reads the file when it looks for IPv4.
     four = [literal for literal in map(_as_ipv4, known) if ":" not in literal]
     if not ipv6:
         return four

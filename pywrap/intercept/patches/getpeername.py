@@ -1,8 +1,8 @@
 """socket.getpeername() returns the destination, not the proxy; getsockname() works while a tunnel is pending.
 
-ftplib's passive mode connects to ``getpeername()[0]``: with the kernel's answer, to the proxy. Its active
-mode announces ``getsockname()[0]`` of its connection to the server: with ``listen bind`` that is the address
-of the last proxy, as it is for a socket that listens there and for what that accepts.
+ftplib's passive mode connects to ``getpeername()[0]``, which in the kernel is the proxy. Its active mode
+announces ``getsockname()[0]`` of its connection to the server: with ``listen bind`` that is the address of
+the last proxy, as it is for a socket that listens there and for the connections that it accepts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
-# Of this process; set by ``install``.
+# The registry of this process; set by ``install``.
 _registry: SocketRegistry
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace getpeername(), getsockname() and repr() of the socket class in ``module``."""
     global _registry
     _registry = registry
     real_repr = module.socket.__repr__
@@ -41,10 +42,11 @@ def getpeername(self: _socket.socket) -> Any:
     if _registry.pending or _registry.listening:
         if _registry.pending_of(fd) is not None or _registry.listener_of(fd) is not None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-    # First, so that a connection which is gone is ENOTCONN.
+    # Called first, since it raises ENOTCONN for a connection that is gone.
     peer = originals.getpeername(self)
     if _registry.connecting and inode(fd) in _registry.connecting:
-        # In another thread, or in a signal handler that has interrupted connect(): the peer is the proxy.
+        # Another thread, or code that this signal handler has interrupted, is in connect(): the peer is a
+        # proxy.
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
     return _registry.established.get(inode(fd), peer) if _registry.established else peer
 
@@ -71,9 +73,9 @@ def getsockname(self: _socket.socket) -> Any:
 
 
 def _is_ipv6(sock: _socket.socket) -> bool:
-    """Is the file of an IPv4 socket an IPv6 one, since its first proxy has an IPv6 address?
+    """Whether the file of an IPv4 socket is an IPv6 one, because its first proxy has an IPv6 address.
 
-    C would give the kernel room for an address of 16 bytes, and read 28.
+    C would give the kernel room for the 16 bytes of a sockaddr_in, and then read the 28 of a sockaddr_in6.
     """
     fd = originals.fileno(sock)
     if fd < 0 or inode(fd) not in _registry.established:
@@ -90,8 +92,8 @@ def _port(sock: _socket.socket) -> int:
 
 
 def represent(self: _socket.socket, *, _real: Callable[..., Any]) -> str:
-    """repr(), by ``_real``, which asks for both names of the socket."""
-    # A line in a log or a ResourceWarning does not wait for a proxy to answer.
+    """repr(), by ``_real``, which calls getsockname() and getpeername()."""
+    # The text, for example of a ResourceWarning, must not wait for a proxy to answer.
     listener = _registry.listener_of(originals.fileno(self))
     if listener is not None and listener.asking:
         return originals.Socket.__repr__(self)

@@ -1,7 +1,7 @@
 """Every function that replaces one of ``socket`` and decides about traffic, for one ``Runtime``.
 
-A program without network traffic imports none of it, and one that opens connections nothing of UDP and BIND:
-each is loaded at its first call.
+Each is loaded at its first call. So a program without network traffic imports none of them, and a program
+that only opens connections imports nothing of UDP and BIND.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MODULES = {
     ),
 }
 
-# What functions load when they meet it, in the target process.
+# Modules that the functions load only in some cases, in the target process.
 _RARE = (
     *("pywrap.intercept.audit", "pywrap.intercept.multicast", "pywrap.intercept.unsupported"),
     *("pywrap.intercept.tcp.nonblocking", "pywrap.intercept.udp.datagram_methods", "pywrap.socks.http"),
@@ -42,7 +42,7 @@ _RARE = (
 
 
 class Functions(dict[str, "Callable[..., Any]"]):
-    """The implementations by the names of the functions, each loaded when it is looked up first."""
+    """The implementations by the names of the functions, each loaded at its first look-up."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Functions(dict[str, "Callable[..., Any]"]):
 
     def __missing__(self, name: str) -> Callable[..., Any]:
         for each, function in load(_MODULES[name]).functions(self._runtime).items():
-            # The first one that was made stays, should a signal handler make one as well.
+            # Should a signal handler make one as well, the first that was made stays.
             self.setdefault(each, function)
         return self[name]
 

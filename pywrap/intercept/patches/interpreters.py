@@ -1,10 +1,10 @@
 """_interpreters.create(): subinterpreters, each of which has modules of its own and is patched by itself.
 
-Under the command they run our start-up file, as every interpreter does at its start. After
-``pywrap.install()`` nothing leads them to it: so each is patched when it has been made. They get the settings
-from here, with the list of placeholders, which is one for all interpreters of a process. One that C code
-makes (Py_NewInterpreter) is not seen. The patches of each are taken back with those of the interpreter that
-made it; an interpreter that executes code at that moment keeps them.
+Under the command ``pysocksify`` they run our start-up file, as every interpreter does at its start. After
+``pywrap.install()`` there is no such file: so each is patched when it has been made. It gets the settings
+from here, with the list of placeholders, which is one for all interpreters of a process. A subinterpreter
+that C code makes (Py_NewInterpreter) is not seen. ``uninstall`` in the interpreter that made it undoes its
+patches too, unless it executes code at that moment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# Runs in the new interpreter, and leaves nothing in its ``__main__``.
+# The code that patches the new interpreter. It leaves no name in its ``__main__``.
 _ARM = """
 def _pysocksify():
     import sys
@@ -61,7 +61,7 @@ finally:
 def install(patches: Patches, module: Any, text: Callable[[], str], handed: Callable[[], str] | None) -> None:
     """Replace ``create`` in ``module``. ``text()``: the settings; ``handed``: as for ``intercept.arm``."""
     original = module.create
-    # The identifiers of all that were made; most of them are destroyed by now.
+    # The identifiers of all interpreters that were made here; many may be destroyed by now.
     ours: set[int] = set()
 
     def create(*args: Any, **options: Any) -> Any:
@@ -84,7 +84,7 @@ def install(patches: Patches, module: Any, text: Callable[[], str], handed: Call
                 try:
                     _run(module, _number(other), _DISARM)
                 except getattr(module, "InterpreterError", RuntimeError):
-                    # It is executing something, or another thread has destroyed it.
+                    # The interpreter is executing code, or another thread has destroyed it.
                     continue
         ours.clear()
 
@@ -95,12 +95,12 @@ def install(patches: Patches, module: Any, text: Callable[[], str], handed: Call
 
 
 def _run(module: Any, interpreter: Any, code: str) -> Any:
-    """What went wrong, or None. Before 3.13 that is raised."""
+    """Run ``code`` in ``interpreter``; return its exception, or None. Before Python 3.13 that is raised."""
     return (getattr(module, "exec", None) or module.run_string)(interpreter, code)
 
 
 def _number(interpreter: Any) -> int:
-    # An integer, an object that counts as one (3.12 and before), or a pair of a number and of what made it.
+    # An int, an object with __int__ (Python 3.12 and before), or a pair: the number, and which API made it.
     return int(interpreter[0] if isinstance(interpreter, tuple) else interpreter)
 
 

@@ -1,6 +1,7 @@
-"""What a program does to a socket that is in the tables (``registry``): close(), dup(), a change of mode.
+"""close(), dup(), the constructor and changes of mode, for sockets that are in the tables (``registry``).
 
-detach() needs nothing: the descriptor stays the same. All of these go straight on when the tables are empty.
+detach() needs no patch: the descriptor stays the same. Each of these calls the original at once when the
+tables are empty.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
     from pywrap.intercept.registry import SocketRegistry
 
-# Of this process; set by ``install``.
+# The registry of this process; set by ``install``.
 _registry: SocketRegistry
 
 
 def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace these methods of the socket class in ``module``, and its ``dup``."""
     global _registry
     _registry = registry
     registry.roots.append(module.socket)
     for name, function in (("__init__", initialize), ("_real_close", close)):
-        # Another in each module: eventlet has a second ``socket``, and gevent's class has its own methods.
+        # The original differs from module to module: eventlet has a second ``socket``, and gevent's class has
+        # methods of its own.
         real = getattr(module.socket, name)
         patches.replace(module.socket, name, with_state(function, real, _real=real))
     patches.replace(module.socket, "setblocking", setblocking)
@@ -62,7 +65,7 @@ def settimeout(self: _socket.socket, timeout: float | None, /) -> None:
 
 
 def _wait(sock: _socket.socket, timeout: float | None) -> None:
-    # Otherwise a recv() that blocks would wait on the placeholder.
+    # Without this, a blocking recv() would wait on the placeholder for ever.
     pending = _registry.pending_of(originals.fileno(sock))
     if pending is not None:
         pending.wait(timeout)
@@ -79,7 +82,8 @@ def initialize(
 ) -> None:
     """The constructor of a socket, by ``_real``; gives datagram sockets their methods."""
     if fileno is not None and _registry.pending and isinstance(fileno, int):
-        # A copy that passed no patch (os.dup2, SCM_RIGHTS) becomes known. The kernel has AF_UNIX for it.
+        # A copy of a placeholder, made in a way that passes no patch (os.dup2, SCM_RIGHTS), becomes known.
+        # The kernel would give its family as AF_UNIX.
         pending = _registry.pending_of(fileno)
         if pending is not None:
             known = originals.family_type_proto(pending.real)
@@ -96,11 +100,12 @@ def initialize(
 
 
 def close(self: _socket.socket, *, _real: Callable[..., None]) -> None:
-    """Close a socket by ``_real``; it may be in the tables."""
+    """Close a socket by ``_real``, and tell its entry in the tables, if there is one."""
     if not _registry.pending and not _registry.listening:
         return _real(self)
-    # Under the lock: not between the check that a descriptor is still the program's socket, and the hand-over
-    # onto it. The background thread notices that the other end of the placeholder hangs up, and gives up.
+    # Under the lock, so that it does not come between the check that a descriptor is still the program's
+    # socket and the hand-over onto it. The background thread notices the hang-up of the placeholder, and
+    # gives up.
     with _registry.lock:
         _registry.closing(originals.fileno(self))
         return _real(self)

@@ -1,7 +1,7 @@
 """socket.listen(): here, at the last proxy (``--listen bind``), or on loopback alone (``--listen block``).
 
-A socket listens at the proxy when its port is the system's to choose (0), and others than this machine could
-connect to it. ``bind`` does what follows.
+A socket listens at the proxy when the system is to choose its port (0), and other machines could connect to
+it. The package ``bind`` does the rest.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Listening:
         self._runtime = runtime
         self._new_listener: Callable[[Runtime, _socket.socket], Listener] | None = None
         if runtime.settings.listen == "bind":
-            # Not on top, for programs that do not need it; and not later, when gevent may have replaced the
-            # locks of the import system.
+            # Not imported on top, for programs that do not need it; and not later, when gevent may have
+            # replaced the locks of the import system.
             from pywrap.intercept.bind import listener, listener_methods
 
             self._new_listener = listener.Listener
@@ -61,13 +61,13 @@ class Listening:
             try:
                 self._classes.put_on(sock)
             except TypeError:
-                # C code has made it, of a class from which none can be derived: it has C's methods.
+                # C code has made the socket, of a class from which none can be derived: it keeps C's methods.
                 pass
         try:
             listener.begin(sock)
         finally:
             if registry.listener_of(fd) is None:
-                # It does not listen, and may be connected yet.
+                # The socket does not listen, so a later connect() must find C's methods.
                 self._classes.take_off(sock)
         return None
 

@@ -1,14 +1,14 @@
 """multiprocessing.reduction: a tunnel that is sent to another process takes its names along.
 
-The kernel knows of the connection to the proxy alone. A descriptor that is sent by itself (socket.send_fds)
-has nowhere to put a name: getpeername() tells the proxy there, except in a child that was forked since.
+The kernel only knows the connection to the proxy. With a bare descriptor (socket.send_fds) no names can be
+sent: getpeername() in the receiving process returns the proxy, unless that process was forked from this one
+since.
 """
 
 from __future__ import annotations
 
 import errno
 
-from pywrap.intercept import originals
 from pywrap.intercept.patching import with_state
 from pywrap.intercept.socket_inodes import inode
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pywrap.intercept.patching import Patches
     from pywrap.intercept.registry import SocketRegistry
 
-# Of this process, for what arrives; None in one that is not patched.
+# The registry of this process, for sockets that arrive; None in a process that is not patched.
 _registry: SocketRegistry | None = None
 
 
-def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -> None:
+def install(patches: Patches, module: Any, registry: SocketRegistry) -> None:
+    """Replace the reducers of sockets in ``module``, which is ``multiprocessing.reduction``."""
     global _registry
     _registry = registry
-    reducers, cls = module.ForkingPickler._extra_reducers, module.socket.socket
-    plain = reducers[cls]
+    reducers, plain = module.ForkingPickler._extra_reducers, module._reduce_socket
+    # Not that of ``socket``: gevent may have put another one there since.
+    cls = next(each for each, reducer in reducers.items() if reducer is plain)
     reducers[cls] = with_state(reduce, plain, _plain=plain)
     patches.remember(lambda: _undo(reducers, cls, plain))
 
@@ -42,16 +45,17 @@ def _undo(reducers: dict[type, Any], cls: type, plain: Any) -> None:
 def reduce(
     sock: _socket.socket, *, _plain: Callable[..., tuple[Callable[..., Any], tuple[Any, ...]]]
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """The function and the arguments that make the socket in the other process: ``_plain``'s, and the names.
+    """The function and arguments that make the socket in the other process: those of ``_plain``, and names.
 
     Raises:
         OSError: the socket listens at a proxy (EOPNOTSUPP).
     """
     assert _registry is not None, "uninstall() takes this out of the table"
-    fd = originals.fileno(sock)
+    # A method: gevent's sockets are not derived from C's.
+    fd = sock.fileno()
     pending = _registry.pending_of(fd)
     if pending is not None:
-        # The other process would get a placeholder, which no tunnel replaces there.
+        # Wait for the tunnel: the other process would get a placeholder, which no tunnel replaces there.
         pending.wait(None)
     if _registry.listener_of(fd) is not None:
         raise OSError(errno.EOPNOTSUPP, "a socket that listens at a proxy cannot be sent to another process")
@@ -72,5 +76,5 @@ def rebuild(
     """The socket that ``function`` makes of ``arguments``, with its names in the tables."""
     sock = function(*arguments)
     if _registry is not None:
-        _registry.establish(inode(originals.fileno(sock)), peer, name)
+        _registry.establish(inode(sock.fileno()), peer, name)
     return sock

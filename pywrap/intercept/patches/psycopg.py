@@ -1,11 +1,11 @@
 """psycopg 3: each attempt to connect goes by a port that is forwarded (``forward``).
 
-psycopg has looked the names up by then, so ``hostaddr`` is one address or a placeholder. The connection
-through the chain comes first, so that its failure is the one that psycopg reports. No event loop is blocked.
+psycopg has looked the names up before, so ``hostaddr`` is one address or a placeholder. The connection
+through the chain is made first, so that psycopg reports its failure. No event loop is blocked.
 
-A query is cancelled by another connection to the same port. libpq makes that in one call, which psycopg's C
-code makes with the GIL: our thread could never carry it. So cancel() goes by cancel_safe(), which waits in
-Python.
+A query is cancelled by another connection to the same port. libpq makes it in one call, and psycopg's C code
+holds the GIL during that call: our thread could never carry the bytes. So cancel() calls cancel_safe(), which
+waits in Python code.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.runtime import Runtime
 
-# ``psycopg.waiting``: what a generator waits for.
+# ``psycopg.waiting.Wait``: the value by which a generator says that it waits for writability.
 _WAIT_W = 2
 
-# Seconds after which a signal is noticed.
+# Seconds after which a signal is noticed at the latest.
 _INTERVAL = 0.1
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Patch ``module``, of psycopg. ``current()``: the runtime, or None."""
     if module.__name__ == "psycopg._connection_base":
         patches.replace(module.BaseConnection, "cancel", _cancel(module.BaseConnection.cancel))
         return
@@ -93,13 +94,9 @@ def _connect(
         text = texts.make_conninfo(**libpq.forwarded(parameters, hosts, forwards))
         made = yield from original(text, *args, **options)
     except BaseException:
-        for each in forwards:
-            if each is not None:
-                each.close()
+        libpq.close(forwards)
         raise
-    for each in forwards:
-        if each is not None:
-            each.settle()
+    libpq.settle(forwards)
     return made
 
 

@@ -1,11 +1,11 @@
 """psycopg2: each connection goes by a port that is forwarded (``forward``).
 
-``psycopg2.connect`` ends in one function of C, which gets the whole connection string. The connection
-through the chain comes first, so that its failure is the one that the program sees. The class
-``psycopg2.extensions.connection`` called by itself is not seen.
+``psycopg2.connect`` calls one C function, to which it passes the whole connection string. The connection
+through the chain is made first, so that the program sees its failure. Calls of the class
+``psycopg2.extensions.connection`` itself are not covered.
 
-cancel() makes another connection in one call of C, with the GIL: our thread could never carry it. So a class
-derived from the connection's sends pg_cancel_backend() instead, by a connection of its own.
+cancel() makes another connection in one C call that holds the GIL: our thread could never carry the bytes. So
+a class derived from the connection's class sends pg_cancel_backend() instead, by a connection of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``_connect`` in ``module``, which is psycopg2. ``current()``: the runtime, or None."""
     original, extensions, error = module._connect, module.extensions, module.OperationalError
     derived: dict[Any, Any] = {}
 
@@ -46,14 +47,10 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
             text = extensions.make_dsn(**libpq.forwarded(parameters, hosts, forwards))
             made = original(text, cls, **options)
         except BaseException:
-            for each in forwards:
-                if each is not None:
-                    each.close()
+            libpq.close(forwards)
             raise
-        for each in forwards:
-            if each is not None:
-                # For cancel() of any other class to be refused, and not to wait for ever.
-                each.settle(keep=False)
+        # Without ``keep``, cancel() of any other class is refused; it would otherwise wait for ever.
+        libpq.settle(forwards, keep=False)
         if type(made) in derived.values():
             made._dsn_before_pysocksify = dsn
         return made
@@ -81,9 +78,9 @@ def _class(base: Any, connect: Callable[[str], Any]) -> Any:
 def _opened(
     runtime: Runtime, error: Any, parameters: dict[str, Any], hosts: list[tuple[str, str, int]]
 ) -> tuple[list[tuple[str, str, int]], list[Forward | None]]:
-    """The ``hosts`` up to the first that can be reached, and those after it; and a port for each.
+    """The first of the ``hosts`` that can be reached, and those after it; and a port for each.
 
-    As libpq tries them in order, those before it are left out.
+    libpq tries hosts in order, so those before the first that can be reached are left out.
     """
     limit = float(parameters.get("connect_timeout") or 0)
     failures = []

@@ -1,8 +1,8 @@
 """pycares' Channel, and so aiodns: c-ares asks name servers from sockets of its own.
 
-A class derived from it takes its place, whose look-ups are those of ``socket``, each in a thread: it tells
-addresses and names of addresses, by getaddrinfo(), getnameinfo(), gethostbyaddr() and queries for A, AAAA and
-PTR. Other queries fail at once (ARES_ENOTIMP). The C code has no channel, so what is not replaced here raises
+A class derived from Channel takes its place. It makes its look-ups by the functions of ``socket``, each in a
+thread: getaddrinfo(), getnameinfo(), gethostbyaddr(), and queries for A, AAAA and PTR. Other queries fail at
+once (ARES_ENOTIMP). The derived class makes no channel in C, so methods that are not replaced here raise
 RuntimeError.
 """
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     # Called with the result and None, or with None and one of ``pycares.errno``.
     Callback: TypeAlias = Callable[[Any, Any], None]
 
-# Seconds, of answers for which none is known.
+# The time to live, in seconds, of answers for which none is known.
 TTL = 60
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``Channel`` in ``module``, which is pycares. ``current()``: the runtime, or None."""
     patches.replace(module, "Channel", channel_class(module, current))
 
 
@@ -158,7 +159,7 @@ def channel_class(module: Any, current: Callable[[], Runtime | None]) -> Any:
                 error = getattr(codes, _CODES.get(err.errno or 0, "ARES_ESERVFAIL"))
             except (OSError, UnicodeError, ValueError):
                 error = codes.ARES_EBADNAME
-            # Unless it was cancelled.
+            # None: the look-up was cancelled.
             callback = self._callbacks.pop(token, None)
             if callback is not None:
                 callback(result, error)
@@ -222,7 +223,7 @@ def _name_flags(flags: int) -> int:
     return sum(new for old, new in _NAME_FLAGS if flags & old)
 
 
-# Beside those of getaddrinfo(3), which are negative.
+# A number for ARES_ENOTIMP in the table below, beside the errors of getaddrinfo(3), which are negative.
 _NOT_IMPLEMENTED = 1000
 
 _CODES = {

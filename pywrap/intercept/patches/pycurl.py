@@ -1,11 +1,11 @@
-"""pycurl: libcurl connects and looks names up in C, but speaks SOCKS to where it is told to.
+"""pycurl: libcurl connects and looks names up in C, but it can be told to use a SOCKS proxy.
 
-A class derived from Curl tells it so: each transfer goes by a port of ours (``forward``), which speaks SOCKS5
-and connects as the program's own sockets do. So names, redirects and TLS are libcurl's business as ever. An
-HTTP proxy of the program's own is reached that way as well. What would go elsewhere (UDP, a SOCKS proxy of
-the program's own) gets no socket.
+A class derived from Curl sets that option: each transfer goes to a port of ours on loopback (``forward``),
+which speaks SOCKS5 and connects as the program's own sockets do. Redirects and TLS stay libcurl's own. An
+HTTP proxy of the program's own is reached in this way as well. Other traffic (UDP, a SOCKS proxy of the
+program's own) gets no socket.
 
-libcurl has an error of its own for a proxy that refuses, which becomes the one for a connection that fails.
+The error of libcurl for a proxy that refuses is replaced by the one for a failed connection.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 # CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT and CURLE_PROXY of curl.h.
 _NOT_RESOLVED, _NOT_CONNECTED, _PROXY = 6, 7, 97
 
-# Options that are ours while the patches are in force.
+# Options that the program cannot change while the patches are in force.
 _KEPT = ("PRE_PROXY", "NOPROXY", "OPENSOCKETFUNCTION")
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``Curl`` and ``CurlMulti`` in ``module``, pycurl. ``current()``: the runtime, or None."""
     curl = _curl_class(module, current)
     patches.replace(module, "CurlMulti", _multi_class(module.CurlMulti, curl))
     patches.replace(module, "Curl", curl)
@@ -42,7 +43,7 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
 
 def _curl_class(module: Any, current: Callable[[], Runtime | None]) -> Any:
     kept = {getattr(module, name) for name in _KEPT}
-    # Of the process with this number.
+    # The port of each process, by its pid: only that of the present process is used.
     ports: dict[int, Forward] = {}
 
     def port() -> str:
@@ -58,7 +59,7 @@ def _curl_class(module: Any, current: Callable[[], Runtime | None]) -> Any:
             """Before a transfer."""
             if current() is not None:
                 super().setopt(module.PRE_PROXY, port())
-                # What is in $no_proxy would be direct otherwise.
+                # Without this, hosts in $no_proxy would be direct.
                 super().setopt(module.NOPROXY, "")
                 super().setopt(module.OPENSOCKETFUNCTION, lambda _, address: _socket_for(module, address))
 
@@ -109,14 +110,14 @@ def _named(cls: Any, base: Any) -> Any:
 
 
 def _meaning(number: int, text: str) -> int:
-    """The error that libcurl would report without a proxy, where ``number`` is that of one."""
+    """The error that libcurl would report without a proxy, where ``number`` is an error of a proxy."""
     if number != _PROXY:
         return number
     return _NOT_RESOLVED if text.rstrip().endswith("(1)") else _NOT_CONNECTED
 
 
 def _socket_for(module: Any, address: Any) -> Any:
-    """The socket that libcurl connects to ``address``: of our port, and of Unix."""
+    """The socket by which libcurl connects to ``address``: only to our port, or to a Unix socket."""
     family, kind, proto, place = tuple(address)[:4]
     is_ours = kind & ~SOCK_CLOEXEC == SOCK_STREAM and isinstance(place, tuple) and is_forwarded(str(place[0]))
     if family == AF_UNIX or is_ours:

@@ -1,7 +1,7 @@
 """qh3's transport: sends and receives datagrams in Rust, on the descriptor, past every patch of the socket.
 
-It does where ``UdpSocketState`` can be made; where that raises, as off Unix, it goes by the methods of the
-socket. niquests' HTTP/3 in asyncio is the same transport.
+Where the constructor of ``UdpSocketState`` raises, as on systems that are not Unix, the transport calls the
+methods of the socket instead. niquests uses the same transport for HTTP/3 in asyncio.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``UdpSocketState`` in ``module``, qh3's transport. ``current()``: the runtime, or None."""
     if hasattr(module, "_UdpSocketState"):
         patches.replace(module, "_UdpSocketState", UdpSocketState)
     hazmat = sys.modules["qh3._hazmat"]
@@ -26,5 +27,5 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
 
 
 def UdpSocketState(fd: int) -> NoReturn:
-    """In the place of Rust's class, for sockets that may go through a proxy: all."""
+    """In the place of Rust's class: refuse all sockets, so that qh3 calls their methods."""
     raise NotImplementedError("pysocksify: datagrams go through the methods of the socket")

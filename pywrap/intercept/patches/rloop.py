@@ -1,6 +1,6 @@
-"""rloop's loop: its streams connect and look up by ``socket``; datagrams and servers do not.
+"""rloop's event loop: its streams use the functions of ``socket``; its datagrams and servers do not.
 
-``rloop.loop.RLoop`` is a class of Python that inherits from one in Rust. As of 0.5 it has no TLS.
+``rloop.loop.RLoop`` is a Python class that inherits from one in Rust. As of 0.5 it has no TLS.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace methods of the loop in ``module``, ``rloop.loop``. ``current()``: the runtime, or None."""
     cls = module.RLoop
     registrations.install(patches, cls)
     endpoint = datagram_endpoint.create_datagram_endpoint(cls.create_datagram_endpoint)

@@ -1,8 +1,8 @@
 """socket.sendto() and sendmsg() of streams, of raw sockets, and of datagram sockets without a flow.
 
-The destination is looked at before the C code sees it, which would ask a resolver for a name. On a stream,
-Linux ignores an address, except with MSG_FASTOPEN, which would connect: that is refused, as raw sockets are,
-unless the destination is direct.
+The destination is checked before the C code gets it, which would ask a resolver for a name. On a stream,
+Linux ignores an address, except with MSG_FASTOPEN (RFC 7413), which would connect. That is refused unless the
+destination is direct, and so are raw sockets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sending:
             if _is_stream(sock, rest[-1], rest[0] if len(rest) == 2 else 0):
                 return originals.send(sock, data, *rest[:-1])
             if has_flow(self._runtime.registry, sock):
-                # From a caller that has kept the function of the class that the socket had before.
+                # The caller has kept this method from a time when the socket had no flow.
                 return int(methods(sock).sendto(sock, data, *rest))
             address = self._permitted(sock, rest[-1])
             if address is None:
@@ -65,10 +65,10 @@ class Sending:
         return originals.sendmsg(sock, buffers, ancdata, flags, address)
 
     def _permitted(self, sock: _socket.socket, address: Any) -> Any:
-        """``address``, or the one to use in its place; None where it takes the chain.
+        """``address``, or the one to use in its place; None where the datagram takes the chain.
 
         Raises:
-            PermissionError: it must not be sent.
+            PermissionError: nothing may be sent there.
         """
         found = target(sock, address)
         if found is None:
@@ -78,17 +78,21 @@ class Sending:
             return with_host(address, verdict.literal, verdict.destination.port)
         _, kind, proto = originals.family_type_proto(sock)
         refusal = self._runtime.no_datagrams(verdict, proto if kind == _socket.SOCK_DGRAM else -1)
-        if refusal is not None:
-            raise refusal
+        try:
+            if refusal is not None:
+                raise refusal
+        finally:
+            # The traceback has this frame, as in ``connecting``.
+            del refusal
         return None
 
 
 def _is_stream(sock: _socket.socket, address: Any, flags: Any) -> bool:
-    """Is ``sock`` of TCP, and does Linux ignore the address? With TCP Fast Open it does not."""
+    """Whether ``sock`` is of TCP, and Linux ignores the address: not so with TCP Fast Open."""
     _, kind, proto = originals.family_type_proto(sock)
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
         return False
     if not isinstance(flags, int) or flags & _socket.MSG_FASTOPEN:
         return False
-    # For a malformed one, C raises TypeError.
+    # A malformed address has no target. It is not ignored: C raises TypeError for it.
     return target(sock, address) is not None

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 _IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
-# On either of them, what may join a group: the implementation is imported for these alone.
+# Options of IPv4 or IPv6 that may join a group: only for these is the implementation imported.
 _JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
 
-# Of this process; set by ``install``.
+# The registry of this process; set by ``install``.
 _registry: SocketRegistry
 _current: Callable[[], Runtime | None]
 
@@ -33,6 +33,7 @@ _current: Callable[[], Runtime | None]
 def install(
     patches: originals.Patches, module: Any, registry: SocketRegistry, current: Callable[[], Runtime | None]
 ) -> None:
+    """Replace getsockopt() and setsockopt() of the socket class in ``module``."""
     global _registry, _current
     _registry, _current = registry, current
     patches.replace(module.socket, "getsockopt", getsockopt)
@@ -77,7 +78,7 @@ def setsockopt(self: _socket.socket, *args: Any) -> None:
 
 
 def _may_join(level: Any, option: Any) -> bool:
-    """Are these of an option that may join a multicast group?"""
+    """Whether ``level`` and ``option`` are of an option that may join a multicast group."""
     try:
         return index(option) in _JOINS and index(level) in _IP_LEVELS
     except TypeError:

@@ -1,12 +1,12 @@
 """Everything that starts another program: fork_exec, os.exec*, os.posix_spawn*, os.system.
 
-A child that is a Python reads our start-up file, whatever environment and options the program gives it
-(``programs.cover``). All other ways lead through these: ``subprocess`` and ``multiprocessing`` through
-``_posixsubprocess.fork_exec``, or from Python 3.14 on through os.posix_spawn; os.spawn* and the others of
-os.exec* through os.execv and os.execve; os.popen through ``subprocess``.
+A child that is a Python is made to read our start-up file, whatever environment and options the program gives
+it (``programs.cover``). All other ways call one of these functions: ``subprocess`` and ``multiprocessing``
+call ``_posixsubprocess.fork_exec``, or from Python 3.14 on os.posix_spawn; os.spawn* and the other os.exec*
+call os.execv and os.execve; os.popen calls ``subprocess``.
 
-What is no Python goes where ``child_policy`` says. A shell is none: what it starts is where the shell is,
-and the Pythons among that find our start-up file by the environment.
+A child that is not a Python is started as ``child_policy`` decides. That includes a shell: the programs that
+it starts are confined if it is, and the Pythons among them find our start-up file by the environment.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 FORK_EXEC = "_posixsubprocess"
 
-# What is in the place of a function, by the module and the name, and what was there before.
+# For each replaced function: the module, the name, the new function and the original.
 _replaced: list[tuple[Any, str, Any, Any]] = []
 # The text of the settings, for the environment of children; None: children are left alone.
 _handed: Callable[[], str] | None = None
-# Their content.
+# Returns the settings that this text has.
 _settings: Callable[[], Settings] | None = None
 _children: Children | None = None
-# What the environment of this process says of the confinement that it is in; "" where it is in none.
+# The value of the environment variable that names the confinement of this process; "" where it is in none.
 _inside = ""
 
 _CONFINED = "PYSOCKSIFY_CONFINED"
@@ -42,7 +42,8 @@ _CONFINED = "PYSOCKSIFY_CONFINED"
 def install(handed: Callable[[], str], settings: Callable[[], Settings]) -> None:
     """Cover the children that are started from now on.
 
-    ``handed()`` is the text of the settings for them, and ``settings()`` their content.
+    ``handed()``: the text of the settings for the environment of children. ``settings()``: the same settings,
+    decoded.
     """
     global _handed, _settings, _children, _inside
     _handed, _settings, _children = handed, settings, None
@@ -59,7 +60,7 @@ def install(handed: Callable[[], str], settings: Callable[[], Settings]) -> None
     ):
         original = getattr(posix, name)
         new = _named(make(original), original)
-        # os has copies of them all.
+        # ``os`` has copies of all of them.
         _replace(posix, name, new)
         _replace(os, name, new)
     if FORK_EXEC in sys.modules:
@@ -84,9 +85,14 @@ def uninstall() -> None:
     _handed = None
     while _replaced:
         module, name, original, new = _replaced.pop()
-        # Unless the program has replaced it since: what it kept of ours goes straight on.
+        # If the program has replaced the function since, its own stays. Ours, if kept, calls the original.
         if getattr(module, name) is new:
             setattr(module, name, original)
+
+
+def replaced() -> list[tuple[Any, Any]]:
+    """The functions that are replaced, and what is in their place."""
+    return [(original, new) for _, _, original, new in _replaced]
 
 
 def _replace(module: Any, name: str, new: Any) -> None:
@@ -104,7 +110,7 @@ def _named(new: Callable[..., Any], original: Any) -> Callable[..., Any]:
 
 
 def _execv(original: Any) -> Callable[..., Any]:
-    # That of the interpreter: it is replaced after this one.
+    # The interpreter's own: os.execve is replaced after this function.
     execve = os.execve
 
     def execv(path: Any, argv: Any, /) -> Any:
@@ -148,7 +154,7 @@ _GROUP, _GROUPS, _USER, _PREPARES = 17, 18, 19, 21
 def _fork_exec(original: Any) -> Callable[..., Any]:
     def fork_exec(*given: Any) -> Any:
         if given[_PREPARES] is not None and sys.is_finalizing() and sys.version_info >= (3, 12):
-            # An error, in its own words.
+            # The wrong number of arguments: the original raises its own error.
             return original(*given)
         env = None if given[_ENVIRONMENT] is None else _decoded(given[_ENVIRONMENT])
         becomes = (given[_USER], given[_GROUP], given[_GROUPS]) if os.geteuid() == 0 else (None, None, None)
@@ -167,7 +173,7 @@ def _fork_exec(original: Any) -> Callable[..., Any]:
         if environ is not None:
             changed[_ENVIRONMENT] = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
         if placed is not None and becomes != (None, None, None):
-            # It has to be root to enter, and becomes another user then.
+            # The child has to be root to enter the confinement; it changes its user there.
             changed[_USER] = changed[_GROUP] = changed[_GROUPS] = None
         if placed is not None and placed.slower is not None:
             kept = given[_KEPT] if given[_CLOSES] else None
@@ -178,18 +184,18 @@ def _fork_exec(original: Any) -> Callable[..., Any]:
     return fork_exec
 
 
-# That of the interpreter, for the line below that must not be covered.
+# The interpreter's own, for a call below that must not be covered again.
 _execute = os.execve
 
 
 def _checked(
     prepare: Callable[[], object], folder: str, slower: Command, kept: Sequence[int] | None
 ) -> Callable[[], None]:
-    """The ``preexec_fn`` of the program, and then a look at what it has left of the rights to enter.
+    """A ``preexec_fn`` that calls the program's, ``prepare``, and then checks the rights that are left.
 
-    It may have become another user, or gone into another folder or a chroot: then ``slower`` is executed.
-    ``folder``: the current one of the child. ``kept``: the descriptors that the child is to have beside the
-    first three; None: all that are inheritable.
+    ``prepare`` may have changed to another user, folder or root folder (chroot), so that the child cannot
+    enter the confinement by its note: then ``slower`` is executed. ``folder``: the current folder of the
+    child. ``kept``: the descriptors, from 3 on, that the child is to have; None: all that are inheritable.
     """
     children = load("pywrap.intercept.child_policy")
     before = children.rights(folder)
@@ -198,7 +204,7 @@ def _checked(
         prepare()
         if children.rights(".") != before:
             if kept is not None:
-                # As C does after this.
+                # Closed here, since the exec below comes before C closes them.
                 for fd in children.inheritable().difference(kept):
                     os.set_inheritable(fd, False)
             _execute(slower.file, slower.words, slower.environ)
@@ -216,7 +222,7 @@ def _system(original: Any) -> Callable[..., Any]:
         _, words, environ, _ = found
         exports = b""
         if environ is not None:
-            # Not by an env(1) before it: those on $PATH may differ.
+            # By the shell's own ``export``, not by env(1), of which $PATH may have several.
             exports = b"".join(
                 os.fsencode(f"{name}={_quoted(environ[name])}; export {name}\n")
                 for name in environ
@@ -233,7 +239,7 @@ _SIGPIPE = 13
 
 
 def _cover() -> Any:
-    # Not on top: most programs start none.
+    # Imported here: most programs start no children.
     return load("pywrap.programs.cover")
 
 
@@ -261,13 +267,14 @@ def _covered(
     prepared: bool = False,
     becomes: tuple[Any, Any, Any] = (None, None, None),
 ) -> tuple[str, list[str], dict[str, str] | None, Command | None] | None:
-    """The file, the words and the environment to execute; None where those that were given will do.
+    """The file, the words and the environment to execute, and the ``Command`` of ``child_policy``, if any.
 
-    The environment is None where that can stay. The last is what ``child_policy`` said, if anything.
+    None where the child can be started as the program wants it; an environment None where that of the program
+    can stay.
 
-    ``env`` None is the environment of this process. ``is_reset``: signals that a Python ignores are not
-    ignored in the child. ``prepared`` and ``becomes`` are as in ``children.Start``: whether code of the
-    program runs in it before, and user, group and groups.
+    ``files``: the candidates, in order. ``env``: None for the environment of this process. ``is_reset``:
+    signals that a Python ignores are not ignored in the child. ``prepared``, ``becomes``: whether code of the
+    program runs in the child before the exec; user, group and groups (``child_policy.Start``).
     """
     handed = _handed
     if handed is None:
@@ -281,7 +288,7 @@ def _covered(
             raise ValueError("no number of a user or group")
         file, path = _first([_path(each) for each in files], where)
     except (TypeError, AttributeError, ValueError):
-        # What C refuses, in its own words.
+        # C raises its own error for such arguments.
         return None
     changed = None if cover.has_all(environ) else cover.environment(environ, handed())
     if _inside and environ.get(_CONFINED) != _inside:
@@ -292,7 +299,7 @@ def _covered(
         placed = None
         if not _inside:
             if env is None:
-                # With the variables that are hidden from this program, as C passes them on.
+                # With the variables that we hide from this program: C would pass them on as well.
                 environ = load("pywrap.config.variables").complete(os.environ)
                 changed = None if changed is None else {**environ, **changed}
             start = load("pywrap.intercept.child_policy").Start(
@@ -335,7 +342,7 @@ def _path(given: Any) -> str:
 
 
 def _first(files: list[str], folder: str | None) -> tuple[str, str]:
-    """The file that is executed, of candidates in this order, and its path from here; "" for none."""
+    """The first of ``files`` that is executable, and its path from the current folder; "" twice for none."""
     for file in files:
         path = file if folder is None else os.path.join(folder, file)
         if os.path.isfile(path) and os.access(path, os.X_OK):

@@ -1,8 +1,9 @@
-"""trio's sockets: they call C's methods as it found them on the class, past those of a datagram socket.
+"""trio's sockets: they call the C methods that trio found on the class, past those of our datagram class.
 
-``trio._socket`` wraps ``socket.socket.recv`` and its like when it is imported, in functions that keep each
-in a closure. What they keep is replaced by a look-up on the socket itself. And it takes sockets of the class
-``socket.socket`` alone, lest it calls past what another class does: so it does not see the one of datagrams.
+When ``trio._socket`` is imported, it wraps ``socket.socket.recv`` and the like in functions that keep each
+method in a closure. The kept methods are replaced by functions that look the method up on the socket itself.
+trio accepts only sockets of the exact class ``socket.socket``: so while it checks a datagram socket, that is
+of this class.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _KEPT = {
 
 
 def install(patches: originals.Patches, module: Any, roots: list[type]) -> None:
+    """Patch ``module``, which is ``trio._socket``. ``roots``: the patched socket classes."""
     for function in vars(module._SocketType).values():
         for cell in getattr(function, "__closure__", None) or ():
             kept = cell.cell_contents
@@ -35,12 +37,12 @@ def install(patches: originals.Patches, module: Any, roots: list[type]) -> None:
 
 
 def call_by_name(sock: Any, *args: Any, _name: str, **kwargs: Any) -> Any:
-    """A method that trio has kept: the one that ``sock`` has by now."""
+    """In the place of a method that trio has kept: call the one that ``sock`` has now."""
     return getattr(sock, _name)(*args, **kwargs)
 
 
 def wrap(self: Any, sock: Any, *, _real: Callable[..., None], _roots: list[type]) -> None:
-    """The constructor of trio's sockets, by ``_real``, which gets to see ``sock``'s own class."""
+    """The constructor of trio's sockets, by ``_real``, for which ``sock`` is of its own class again."""
     cls = type(sock)
     hidden = hasattr(cls, MARK) and cls.__base__ in _roots
     if hidden:

@@ -1,8 +1,8 @@
 """uvloop's loop: libuv connects, resolves, sends and starts children past every patch of ``socket``.
 
-``uvloop.Loop`` is a class of Python that inherits everything from one in C. Its methods are replaced, so
-``run``, ``install``, ``new_event_loop`` and the policy need nothing. Streams are libuv's own as soon as they
-are connected, TLS included.
+``uvloop.Loop`` is a Python class that inherits everything from one in C. Its methods are replaced, so
+``run``, ``install``, ``new_event_loop`` and the policy need no patch. Once connected, streams are libuv's
+own, TLS included.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace ``Loop`` in ``module``, which is ``uvloop``. ``current()``: the runtime, or None."""
     cls = module.Loop
     registrations.install(patches, cls)
     for name, new in (
@@ -37,5 +38,5 @@ def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]
         ("subprocess_shell", subprocesses.subprocess_shell),
     ):
         patches.replace(cls, name, new)
-    # The class in C can be used by itself, and cannot be changed.
+    # A program can use the C class by itself, which cannot be changed: so the name gets our class.
     patches.replace(sys.modules["uvloop.loop"], "Loop", cls)

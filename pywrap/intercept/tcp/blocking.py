@@ -1,10 +1,11 @@
 """A connect() that blocks, or has a timeout: the handshake runs on the program's own socket, in its thread.
 
-A socket without a timeout is used by the object that the program has: once another thread or a signal handler
-has closed that, it has no descriptor. The methods of one with a timeout would wait for that; so it is used by
-another descriptor, as is every socket where more than the usual happens (``tcp.straight``): the program may
-close its own meanwhile, and the number may be another file then. When it fails, the program gets an
-unconnected socket back, so that it cannot write into half a handshake.
+For a socket without a timeout, our code calls the methods of the program's own socket object: if another
+thread or a signal handler closes it, the object has no descriptor any more, and the calls fail. The methods
+of a socket object with a timeout would wait themselves, so our code uses another descriptor of the same file.
+It does so as well for every socket where something unusual happens (``tcp.straight``): the program may close
+its own descriptor meanwhile, and the number may then be another file. When the tunnel fails, the program gets
+an unconnected socket back, so that it cannot write into half a handshake.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def open_blocking(
     road = runtime.road(verdict, sock)
     error = tabled_error(registry, sock, number)
     if not error and road is None:
-        # On a road, the kernel's connect() tells it.
+        # Not on a straight road, where connect() of the kernel reports it.
         error = kernel_error(sock)
     if error:
         raise OSError(error, os.strerror(error))
@@ -64,14 +65,14 @@ def open_blocking(
         if own is None:
             os.set_blocking(fd, False)
         else:
-            # The same open file as the program's socket, and so the same mode.
+            # The mode is that of the open file, so this changes the mode of the program's socket as well.
             own.setblocking(False)
         connected = runtime.wait_for(attempt)
     except HadPeer as err:
         _block_again(sock, fd, timeout)
         raise OSError(err.errno, os.strerror(err.errno)) from None
     except BaseException as err:
-        # A handshake may be half done.
+        # The handshake may be half done.
         own = own or attempt.duplicate
         _take_back(sock, fd, number, own)
         if runtime.log is not None and begun is not None:
@@ -99,7 +100,7 @@ def open_blocking(
 def _block_again(sock: _socket.socket, fd: int, timeout: float | None) -> None:
     """Give ``sock``, at ``fd``, the mode that it had with ``timeout``.
 
-    A signal handler may have changed that meanwhile; what it has set is what the program wants.
+    A signal handler may have changed the mode meanwhile: then that stays.
     """
     if timeout is None and originals.gettimeout(sock) is None and originals.fileno(sock) == fd:
         os.set_blocking(fd, True)
@@ -113,7 +114,7 @@ def _take_back(sock: _socket.socket, fd: int, number: int, own: Own | None) -> N
         try:
             own = Own.duplicate(sock, number)
         except OSError:
-            # No descriptor is left for that.
+            # No descriptor is left for another socket.
             hang_up(sock)
             _block_again(sock, fd, None)
             return

@@ -1,4 +1,4 @@
-"""What connect() says of a stream socket that has been connected before."""
+"""The errno of connect() on a stream socket that has been connected before."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def known_error(registry: SocketRegistry, sock: _socket.socket, number: int | No
 
 
 def tabled_error(registry: SocketRegistry, sock: _socket.socket, number: int) -> int:
-    """The same, as far as it is in our tables; ``number`` is the inode of ``sock``."""
+    """As ``known_error``, as far as our tables know it; ``number``: the inode of ``sock``."""
     if number in registry.connecting:
-        # By another thread, or by what a signal handler has interrupted.
+        # Another thread is in connect(), or the code that this signal handler has interrupted.
         return errno.EALREADY
     if not registry.has_unconnected:
         return 0
@@ -42,15 +42,15 @@ def tabled_error(registry: SocketRegistry, sock: _socket.socket, number: int) ->
 
 
 def kernel_error(sock: _socket.socket) -> int:
-    """The same, as far as the kernel knows it."""
+    """As ``known_error``, as far as the kernel knows it."""
     try:
         state = originals.getsockopt(sock, _socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
     except OSError:
-        # MPTCP of an old kernel.
+        # The socket is of MPTCP, on an old kernel without TCP_INFO for it.
         return _error_of_connected(sock)
     if state == _TCP_CLOSE:
         return 0
-    # The kernel's own connect() would not tell: after an EINPROGRESS, the next one succeeds. Twisted calls
+    # connect() of the kernel would not report it: after an EINPROGRESS, the next call succeeds. Twisted calls
     # connect_ex() once more after SO_ERROR.
     return errno.EALREADY if state == _TCP_SYN_SENT else errno.EISCONN
 

@@ -1,4 +1,4 @@
-"""A connect() of asyncio's: its event loop opens the tunnel, as it would wait for the connection itself.
+"""A connect() of asyncio: its event loop opens the tunnel, as it would wait for a direct connection.
 
 The program awaits ``loop.sock_connect()``. So no placeholder is needed, and no thread: the loop watches
 another descriptor of the program's socket, and takes the steps of the ``TunnelAttempt``. The future is set
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, address: Any) -> bool:
-    """Open a tunnel for ``sock``, and set ``future`` then; False, and nothing done, if connect() must.
+    """Open a tunnel for ``sock``, and set ``future`` at the end; False, doing nothing, if connect() must.
 
-    That is for what is no ordinary tunnel: direct and refused destinations, errors of the socket's state, and
-    names that have to be looked up.
+    connect() must for everything but an ordinary tunnel: direct and refused destinations, errors of the
+    socket's state, and first hops whose names have to be looked up.
     """
     family, kind, proto = originals.family_type_proto(sock)
     if kind != _socket.SOCK_STREAM or proto not in originals.TCP or originals.gettimeout(sock) != 0:
@@ -50,9 +50,10 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
         return False
     number = inode(originals.fileno(sock))
     if known_error(runtime.registry, sock, number):
-        # The loop has yet to tell an attempt that it was cancelled: the socket is connected to its first hop.
+        # The program may have cancelled an attempt on this socket, of which the loop has not informed it yet:
+        # the socket is still connected to the first hop.
         _timer_of(loop).settle_cancelled(originals.fileno(sock))
-        # Perhaps another file by now.
+        # Settling may have put another file on the descriptor.
         number = inode(originals.fileno(sock))
         if known_error(runtime.registry, sock, number):
             return False
@@ -62,7 +63,7 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
 
 
 class LoopAttempt:
-    """One tunnel on its way."""
+    """One tunnel that is being opened by an event loop."""
 
     __slots__ = (
         "_attempt",
@@ -108,7 +109,7 @@ class LoopAttempt:
             runtime.road(verdict, sock),
             self._number,
         )
-        # What the loop watches, and for which event.
+        # The socket that the loop watches, and for which event.
         self._watched: _socket.socket | None = None
         self._wants = 0
 
@@ -124,8 +125,8 @@ class LoopAttempt:
     def _step(
         self, step: Callable[[], bool], fail: Callable[[OSError, SocksError], None] | None = None
     ) -> None:
-        if self._future.done():
-            # Cancelled: ``_settled`` is about to be called.
+        if self._future is None or self._future.done():
+            # The program has cancelled the future: ``_settled`` is about to be called.
             return
         fail = fail or self._fail
         try:
@@ -138,7 +139,7 @@ class LoopAttempt:
         except OSError as err:
             fail(err, SocksError(f"cannot open a tunnel: {err.strerror}", err.errno))
         except Exception as err:
-            # A bug of ours: the program would wait for ever.
+            # A bug of ours. Without an error the program would wait for ever.
             words = f"internal error, please report it: {err!r}"
             fail(OSError(errno.EIO, words), SocksError(words, errno.EIO))
 
@@ -147,11 +148,11 @@ class LoopAttempt:
 
     @property
     def moment(self) -> float:
-        """When ``expire`` is to be called, on the monotonic clock."""
+        """The moment of the monotonic clock at which ``expire`` has to be called."""
         return self._attempt.deadline.moment
 
     def expire(self) -> None:
-        """``moment`` has passed."""
+        """Go on after ``moment`` has passed, as ``TunnelAttempt.expire``."""
         self._step(self._attempt.expire)
 
     def _watch(self) -> None:
@@ -164,7 +165,7 @@ class LoopAttempt:
         _timer_of(self._loop).watch(self)
 
     def _unwatch(self) -> None:
-        # A socket that is not used any more is open until the next step.
+        # A socket that was replaced is still open: it is closed with the next step.
         watched, self._watched = self._watched, None
         if watched is not None:
             unwatch = self._loop._remove_reader if self._wants == POLLIN else self._loop._remove_writer
@@ -190,20 +191,24 @@ class LoopAttempt:
         self._future.set_result(None)
 
     def _fail_later(self, error: OSError, cause: SocksError) -> None:
-        """Not now: a task that tries again and again would never let the loop go on."""
+        """Fail in the loop's next round: a task that tries again at once would keep the loop busy."""
         self._loop.call_soon(self._fail, error, cause)
 
     def _fail(self, error: OSError, cause: SocksError) -> None:
-        if self._future.done():
+        future = self._future
+        if future is None or future.done():
             return
         self._runtime.messages.failed(self._verdict.destination, cause)
         self._log_failure(cause)
         self._abandon()
-        error.__cause__ = cause
-        self._future.set_exception(error)
+        if error.__cause__ is None:
+            error.__cause__ = cause
+        # The exception has frames with this object: it would be held by itself.
+        self._future = None
+        future.set_exception(error)
 
     def _abandon(self) -> None:
-        """End what is under way; the program has an unconnected socket again, unless it has closed it."""
+        """End the attempt; the program gets an unconnected socket again, unless it has closed its own."""
         self._stop()
         self._attempt.abandon()
         fresh = unconnected(self._real)
@@ -212,12 +217,12 @@ class LoopAttempt:
         self._real.close()
 
     def settle_cancelled(self, fd: int) -> None:
-        """End it, if it is for ``fd`` and the program has cancelled it."""
-        if self._fd == fd and self._future.cancelled():
+        """End the attempt, if it is for ``fd`` and the program has cancelled it."""
+        if self._fd == fd and self._future is not None and self._future.cancelled():
             self._settled(self._future)
 
     def _settled(self, _: Any) -> None:
-        """The future is done: by one of the above, or the program has cancelled it."""
+        """Called when the future is done: this object has set it, or the program has cancelled it."""
         if originals.fileno(self._real) >= 0:
             self._log_failure(SocksError("abandoned by the program", errno.ECONNABORTED))
             self._abandon()
@@ -228,14 +233,15 @@ class LoopAttempt:
 
 
 class Timer:
-    """One for all the attempts of a loop: a timer for each would cost as much as two of its system calls."""
+    """A timer for all attempts of a loop: one for each would cost as much as two of its system calls."""
 
     __slots__ = ("_attempts", "_due", "_handle", "_loop")
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._attempts: set[LoopAttempt] = set()
-        # When the loop calls ``_check``, on the monotonic clock; and what would cancel that.
+        # The moment (monotonic) at which the loop calls ``_check``; and the handle by which that is
+        # cancelled.
         self._due = _NEVER
         self._handle: Any = None
 
@@ -246,11 +252,11 @@ class Timer:
             self._arm(attempt.moment)
 
     def forget(self, attempt: LoopAttempt) -> None:
-        """It has ended. The loop may call once more for nothing."""
+        """Forget ``attempt``, which has ended. The loop may call ``_check`` once more for nothing."""
         self._attempts.discard(attempt)
 
     def settle_cancelled(self, fd: int) -> None:
-        """Attempts for ``fd`` that the program has cancelled end now, not in the next round."""
+        """End attempts for ``fd`` that the program has cancelled now, not in the loop's next round."""
         for attempt in list(self._attempts):
             attempt.settle_cancelled(fd)
 
@@ -273,7 +279,7 @@ _NEVER = float("inf")
 
 
 def _timer_of(loop: Any) -> Timer:
-    # An attribute: it lives as long as the loop does.
+    # An attribute of the loop, so that the timer lives as long as the loop.
     timer: Timer | None = getattr(loop, _ATTRIBUTE, None)
     if timer is None:
         timer = Timer(loop)

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """``tunnel``, and the far end of the placeholder, ``sock``, neither of which it closes; a ``Waited``."""
+    """Keeps ``tunnel`` until no copy of its placeholder is left; implements ``tunnel.attempt.Waited``.
+
+    ``sock``: the far end of the placeholder. It closes neither of the two.
+    """
 
     __slots__ = ("sock", "tunnel")
 
-    # A hang-up is always told.
+    # No events: a hang-up is reported in any case (poll(2)).
     wants = 0
     moment = float("inf")
 
@@ -32,7 +35,7 @@ class Kept:
 
     @property
     def deadline(self) -> Kept:
-        """Itself: there is none."""
+        """This object, since there is no deadline: ``remaining`` is infinite."""
         return self
 
     def remaining(self) -> float:
@@ -40,9 +43,9 @@ class Kept:
         return self.moment
 
     def start(self) -> bool:
-        """Have the copies writable; the result is that of ``advance``."""
+        """Make the copies writable; return what ``advance`` returns."""
         try:
-            # What is in the placeholder keeps it from that.
+            # The bytes in the placeholder keep it from being writable.
             while self.sock.recv(1 << 16):
                 pass
         except BlockingIOError:
@@ -50,7 +53,7 @@ class Kept:
         return self.advance()
 
     def advance(self) -> bool:
-        """Is no copy left?
+        """Return whether no copy is left.
 
         Raises:
             SocksError: the program has closed the descriptor.
@@ -68,7 +71,7 @@ class Kept:
 
 
 def has_hung_up(far: Own) -> bool:
-    """Has the other end of ``far`` been closed, in all processes?"""
+    """Whether the other end of ``far`` has been closed, in all processes."""
     poll = originals.poll()
     poll.register(far.fileno(), 0)
     return bool(poll.poll(0))

@@ -11,9 +11,10 @@
    TCP socket does. An unconnected socket takes its place when the program has read the errno.
 6. getsockopt(SO_ERROR) returns the errno (``patches.sockopt``), or the next connect().
 
-The program may have copied its descriptor in ways that pass no patch (os.dup2, SCM_RIGHTS, fcntl). Each look
-at such a copy makes it known (``join``). If the placeholder has not hung up at the end, the open descriptors
-are listed. A copy that is none of them is on its way in another socket: the tunnel is kept for it (``kept``).
+The program may have copied its descriptor in ways that pass no patch (os.dup2, SCM_RIGHTS, fcntl). Each
+patched call on such a copy makes it known (``join``). If the placeholder has not hung up at the end, there is
+another copy, and the open descriptors are listed. If it is none of them, it is on its way in another socket:
+the tunnel is kept for it (``kept``).
 
 A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data on
 the new file: it sleeps on the old one. Programs that wait for a connection ask for writability as well.
@@ -70,11 +71,11 @@ class Pending:
         self._started = monotonic()
         self._begun = runtime.begin()
         self._settled = Event()
-        # Does this thread take the first step of the attempt?
+        # Whether this thread takes the first step of the attempt.
         self._is_starting = False
         # Whether the sockets below are closed by us.
         self._is_reported = False
-        # The tunnel, which is open, for a copy of the placeholder that is in no process yet.
+        # Keeps the open tunnel for a copy of the placeholder that is in no process yet; None without one.
         self._kept: Kept | None = None
         near = None
         try:
@@ -97,7 +98,7 @@ class Pending:
         self._task = Task(lambda: attempt, self._report, self._far.fileno())
         try:
             with registry.lock:
-                # First: a signal handler that finds the placeholder must find this object as well.
+                # In the table first: a signal handler that meets the placeholder must find this object.
                 registry.pending[self.number] = self
                 put(near, fd)
             if not attempt.is_ready or not self._has_ended(attempt):
@@ -110,10 +111,10 @@ class Pending:
             raise
 
     def _has_ended(self, attempt: TunnelAttempt | StraightAttempt) -> bool:
-        """Start ``attempt`` in this thread, which takes no time; has that opened the tunnel, or failed?"""
+        """Start ``attempt`` in this thread, which takes no time; return whether it has ended."""
         self._is_starting = True
         if self._task.is_submitted:
-            # By a signal handler that waits for it: the background thread starts it.
+            # A signal handler that waits for the tunnel has submitted it: the background thread starts it.
             self._is_starting = False
             return False
         try:
@@ -131,11 +132,11 @@ class Pending:
         return done
 
     def wait(self, timeout: float | None) -> None:
-        """Block until the tunnel is open or has failed, ``timeout`` seconds at most."""
+        """Block until the tunnel is open or has failed, ``timeout`` seconds at most; None: no limit."""
         if self._is_starting:
-            # A signal handler has interrupted that, and would wait for its own thread.
+            # This signal handler has interrupted the first step, and would wait for its own thread.
             return
-        # It may have interrupted ``_start`` before that.
+        # This may be a signal handler that has interrupted ``_start`` before it submitted the task.
         if not self._is_reported:
             self._runtime.background.submit(self._task)
         self._runtime.registry.lock.released(lambda: self._settled.wait(timeout))
@@ -143,14 +144,14 @@ class Pending:
     def look(self) -> None:
         """Fail, if the program has closed one of our descriptors: the background thread may not notice."""
         if not self.error and (self.real.is_lost() or self._far.is_lost()) and not self._is_reported:
-            # Set here, where no signal handler comes before it.
+            # Set before any call, at which a signal handler could run.
             self.error = errno.ECONNABORTED
             self._end(errno.ECONNABORTED)
             self._settled.set()
             self._runtime.background.cancel(self._task)
 
     def join(self, fd: int) -> bool:
-        """``fd`` is a descriptor of the placeholder. True unless the tunnel has taken its place now."""
+        """Note that ``fd`` is a copy of the placeholder; return False if the tunnel took its place now."""
         self.fds.add(fd)
         if self._kept is None:
             return True
@@ -158,9 +159,9 @@ class Pending:
         return False
 
     def take_error(self) -> int:
-        """The errno, once: an unconnected socket takes the place of the placeholder then. 0 while pending."""
+        """The errno, returned once; an unconnected socket then replaces the placeholder. 0 while pending."""
         self.look()
-        # Out of the table first: a signal handler that calls this as well must not do it once more.
+        # Removed from the table first: a signal handler that calls this as well must find nothing to do.
         if self.error and self._runtime.registry.pending.pop(self.number, None) is not None:
             self._hand_over(self.real, self._waiting())
             self.real.close()
@@ -187,8 +188,9 @@ class Pending:
             self._settled.set()
 
     def _report(self, attempt: TunnelAttempt | StraightAttempt | None, error: SocksError | None) -> None:
-        """On the background thread: the tunnel is open, or has failed."""
-        # Before the program wakes up, which may end then. Not under the lock: writing to stderr may block.
+        """Take the result, on the background thread: the tunnel is open, or has failed."""
+        # Printed before the program wakes up, since it may end then; and without the lock, since writing to
+        # stderr may block.
         log = self._runtime.log
         if error is not None:
             self._runtime.messages.failed(self._verdict.destination, error)
@@ -229,7 +231,7 @@ class Pending:
             if not self.is_inherited and self._has_copies():
                 self._keep(sock)
                 return
-        # Last: callers that find nothing pending do not take the lock.
+        # Removed last, since callers that find nothing pending do not take the lock.
         del registry.pending[self.number]
         sock.close()
         self.real.close()
@@ -240,10 +242,10 @@ class Pending:
         self._kept = kept
 
     def _end_keeping(self) -> None:
-        """No copy is left, or this process is a child."""
+        """Close the kept tunnel: no copy is left, or this process is a child after fork()."""
         with self._runtime.registry.lock:
             kept = self._kept
-            # Out of the table first, as in ``take_error``.
+            # Removed from the table first, as in ``take_error``.
             if self._runtime.registry.pending.pop(self.number, None) is not None and kept is not None:
                 kept.tunnel.close()
                 self._far.close()

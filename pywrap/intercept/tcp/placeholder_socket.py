@@ -17,8 +17,8 @@ def placeholder() -> tuple[Own, Own]:
     """A socketpair whose first end is neither readable nor writable, as a socket that is connecting."""
     kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
     near, far = map(own, originals.socketpair(_socket.AF_UNIX, kind))
-    # The kernel's minimum, since each placeholder holds that much memory.
+    # The smallest buffer that the kernel allows, since each placeholder fills its buffer.
     near.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)
-    # More than fits: a socket that does not block takes as much as it has room for.
+    # More bytes than fit: a non-blocking socket takes as many as it has room for.
     near.send(_FILLING)
     return near, far

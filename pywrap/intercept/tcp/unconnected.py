@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def unconnected(sock: T) -> T:
-    """Return an unconnected socket with the options of ``sock``, which the caller may close then.
+    """Return an unconnected socket with the options of ``sock``. The caller may then close ``sock``.
 
-    Where no descriptor is left for that (EMFILE), it is ``sock`` itself, shut down. Either way the program
+    Where no descriptor is left (EMFILE), the result is ``sock`` itself, shut down. In both cases the program
     cannot write into a handshake that is half done.
     """
     try:
@@ -33,5 +33,5 @@ def hang_up(sock: _socket.socket) -> None:
     try:
         originals.shutdown(sock, _socket.SHUT_RDWR)
     except OSError:
-        # Not connected, so there is nothing to shut down.
+        # The socket is not connected, so there is nothing to shut down.
         pass

@@ -13,6 +13,7 @@ import _socket
 from time import monotonic
 
 from pywrap.errors import ProtocolError
+from pywrap.frozen import frozen
 from pywrap.socks.datagram import Reassembly, pack_header, unpack_header
 from pywrap.socks.v5 import IPV6, NAME
 from pywrap.socks.wire import for_ipv6_socket, packed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pywrap.socks.wire import Endpoint
     from pywrap.tunnel.association import Association
     from pywrap.tunnel.background import Task
+    from pywrap.tunnel.request_port import RequestPort
 
     SockAddr: TypeAlias = tuple[Any, ...]
 
@@ -73,14 +75,14 @@ class Usual:
 
 
 class Channel:
-    """``chain`` is the chain's name. ``association`` is None until it is open; ``relay`` is the address of
-    its first relay, in the family of the socket.
+    """One channel. ``chain``: the name of the chain. ``association``: None until it is set up. ``relay``: the
+    address of its first relay, in the family of the socket.
 
     ``is_from_beyond``: can a datagram from an address come through the chain (``tunnel.routes``)? ``task``:
     the background thread's, that opens an association. ``queue``: datagrams with headers that wait for it,
     of ``queued`` bytes. ``watches``: the tasks that watch the control connections. ``used``: when the socket
-    switched to this channel last. ``is_recycled``: another channel has taken its place. ``usual``: for the
-    straight road (``straight_datagrams``).
+    switched to this channel last. ``is_recycled``: another channel has taken its place. ``has_port``: has the
+    request of ``association`` carried our port? ``usual``: for the straight road (``straight_datagrams``).
     """
 
     __slots__ = (
@@ -92,11 +94,14 @@ class Channel:
         "association",
         "chain",
         "ended",
+        "has_port",
         "is_recycled",
-        "is_opening",
+        "is_being_set_up",
+        "kept",
         "queue",
         "queued",
         "relay",
+        "request_port",
         "task",
         "used",
         "usual",
@@ -111,14 +116,19 @@ class Channel:
         # The association before, until the program has got the error that it has ended.
         self.ended: Association | None = None
         self.task: Task | None = None
-        # Is a thread of the program's opening one?
-        self.is_opening = False
+        # Whether a thread of the program is setting an association up.
+        self.is_being_set_up = False
         self.watches: list[Task] = []
         self.queue: list[bytes] = []
         self.queued = 0
         self.used = monotonic()
         self.is_recycled = False
         self.usual = Usual()
+        self.has_port = False
+        # While it is not known whether the hop wants our port in requests (``second_association``).
+        self.request_port: RequestPort | None = None
+        # Meanwhile, the association before ``association``, without the port where that has it.
+        self.kept: Kept | None = None
         # The program's address of each source, by the header of its datagrams. May be emptied at any time.
         self._answers: dict[bytes, SockAddr] = {}
         # The owner of each port.
@@ -129,7 +139,7 @@ class Channel:
     @property
     def is_busy(self) -> bool:
         """Is an association being opened?"""
-        return self.is_opening or self.task is not None
+        return self.is_being_set_up or self.task is not None
 
     def use(self, association: Association, relay: SockAddr) -> None:
         """Send by ``association`` from now on, to ``relay``."""
@@ -224,6 +234,16 @@ class Channel:
         if not self._ipv6:
             return endpoint.host, endpoint.port
         return for_ipv6_socket(endpoint.host), endpoint.port, 0, 0
+
+
+@frozen
+class Kept:
+    """An association that is not sent through, and what its channel had of it."""
+
+    association: Association
+    relay: SockAddr
+    watches: list[Task]
+    has_port: bool
 
 
 # For datagrams of a relay that has been given up: it takes none.

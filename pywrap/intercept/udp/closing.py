@@ -1,9 +1,10 @@
-"""How what a flow has opened ends: one association, all of them after an error, or the flow with its socket.
+"""Ends associations of a flow: one, all of them after an error, or the whole flow with its socket.
 
-When an association cannot be opened, or has ended, the file is shut down: that wakes up each thread and event
-loop that waits for it. The next call raises the error, and a fresh file takes the place of the old one.
+When an association cannot be set up, or has ended, the socket's open file is shut down: that wakes up each
+thread and event loop that waits for it. The next call raises the error, and a fresh file takes the place of
+the old one.
 
-What waits to be sent when the program closes its socket is still sent, as the kernel would.
+Datagrams that are queued when the program closes its socket are still sent, as the kernel would.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Closing:
-    """Methods are called under ``registry.lock``, but for those that take it (the lock is reentrant)."""
+    """Callers hold ``registry.lock``, except for methods that take it themselves (the lock is reentrant)."""
 
     def __init__(self, state: FlowState) -> None:
         self._state = state
@@ -28,11 +29,16 @@ class Closing:
     # ------------------------------------------------------------ associations
 
     def give_up(self, channel: Channel) -> None:
-        """Give up the association of ``channel``, or the task that opens one."""
+        """Give up the association of ``channel``, or the task that sets one up."""
         for task in channel.watches:
-            # That closes the control connection as well.
+            # Cancelling the task closes the control connection as well.
             self._runtime.background.cancel(task)
         channel.watches = []
+        kept, channel.kept, channel.request_port = channel.kept, None, None
+        if kept is not None:
+            for task in kept.watches:
+                self._runtime.background.cancel(task)
+            self._runtime.registry.disallow(kept.relay)
         if channel.task is not None:
             self._runtime.background.cancel(channel.task)
             channel.task = None
@@ -50,14 +56,12 @@ class Closing:
     # ------------------------------------------------------------ errors
 
     def failure(self, err: SocksError) -> OSError:
-        """The exception for the program when an association could not be opened; also a message."""
+        """The exception for the program when an association could not be set up; prints a message too."""
         self._runtime.messages.no_association(err)
-        error = to_oserror(err)
-        error.__cause__ = err
-        return error
+        return to_oserror(err)
 
     def fail(self, error: OSError, is_end: bool = False) -> None:
-        """Have the next call raise ``error``, and wake up every thread that waits for the socket.
+        """Let the next call raise ``error``, and wake up every thread that waits for the socket.
 
         ``is_end``: an association has ended, and the next send may open another.
         """
@@ -71,10 +75,18 @@ class Closing:
             # The program has closed the socket, and makes no call that could raise it.
             self.close_leftover()
 
+    def raise_error(self) -> None:
+        """Raise the error that the next call raises, if there is one."""
+        error = self.take_error()
+        try:
+            if error is not None:
+                raise error
+        finally:
+            # The traceback has this frame: the exception would be held by itself, and the socket by it.
+            del error
+
     def take_error(self) -> OSError | None:
-        """The error that the next call raises, once; a fresh file takes the place of the one that was shut
-        down.
-        """
+        """The error that the next call has to raise, returned once; a fresh file replaces the old one."""
         state = self._state
         with self._runtime.registry.lock:
             error, state.error = state.error, None
@@ -86,7 +98,7 @@ class Closing:
                 # No descriptor left (EMFILE). The file stays shut down until a call gets a fresh one.
                 state.error = error
                 raise
-            # A signal handler may have sent something meanwhile: its association stays.
+            # A signal handler may have sent a datagram meanwhile: its association stays.
             relays = state.relays.copy()
             state.relays = {relay: channel for relay, channel in relays.items() if channel.association}
             for channel in list(state.channels.values()):
@@ -102,7 +114,7 @@ class Closing:
         self.drop_if_done()
 
     def keep_queued(self, fd: int) -> None:
-        """``fd`` will be closed: keep a copy of the socket for the datagrams that wait to be sent."""
+        """Before ``fd`` is closed: keep a copy of the socket for the queued datagrams."""
         state = self._state
         if state.kernel.fds == {fd} and state.leftover is None and self.has_rest:
             try:
@@ -113,7 +125,7 @@ class Closing:
                 self._runtime.messages.say(1, words)
 
     def close_leftover(self) -> None:
-        """Close the copy that ``keep_queued`` has made, if it has."""
+        """Close the copy that ``keep_queued`` has made, if any."""
         state = self._state
         if state.leftover is not None:
             state.leftover.close()
@@ -122,7 +134,7 @@ class Closing:
 
     @property
     def has_rest(self) -> bool:
-        """Does a datagram wait to be sent?"""
+        """Whether a datagram waits to be sent."""
         return any(channel.queue for channel in list(self._state.channels.values()))
 
     def drop_if_closed(self) -> None:

@@ -1,10 +1,10 @@
 """The methods of a datagram socket, in front of C's: they add headers, remove them, and know the peer.
 
 A datagram socket is of a class derived from its own that has the methods of ``DatagramSocket``; no other
-socket has any of them. It is so from the start (``patches.lifecycle``): a thread that sleeps in C's recv()
-before the first datagram is sent would be given the answer with its header. Until a destination needs the
-chain the socket has no flow, and the methods do what C's do. trio, which would not accept the class, does not
-see it (``patches.trio``).
+socket has them. It gets this class when it is made (``patches.lifecycle``): a thread that sleeps in C's
+recv() before the first datagram is sent would otherwise get the answer with its header. Until a destination
+needs the chain, the socket has no flow, and the methods do what C's do. trio would not accept the class, so
+it is hidden from trio (``patches.trio``).
 
 A method that is called through the class, as ``socket.socket.recv(sock, 10)``, is C's, and returns the header
 with the payload. A method on that class would also be every stream's. Only a metaclass could tell the two
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.runtime import Runtime
 
-# Of linux/udp.h: UDP_SEGMENT cuts one buffer into datagrams, and UDP_GRO joins datagrams. The kernel could
-# not put a header in front of each.
+# Options of linux/udp.h that are refused: UDP_SEGMENT cuts one buffer into datagrams, and UDP_GRO joins
+# datagrams. The kernel could not put a header in front of each.
 _SOL_UDP = 17
 _SEGMENTS = (103, 104)
 
 # Seconds that a thread sleeps at the most on a socket without a flow: programs wait on many such sockets.
 _IDLE = 5.0
 
-# A recv() with one of these has its answer at once.
+# Flags with which recv() does not wait.
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
 
 # By the names of the methods, what makes those of the straight road.
@@ -53,12 +53,12 @@ _BINDING = "_pysocksify_binding"
 
 
 def methods(sock: _socket.socket) -> Any:
-    """The methods of ``DatagramSocket`` themselves: those of ``sock``'s class may be the program's."""
+    """The methods of ``DatagramSocket``, which a subclass of the program may have overridden."""
     return DatagramSocket
 
 
 def has_flow(registry: SocketRegistry, sock: _socket.socket) -> bool:
-    """Does this object send through a chain?"""
+    """Whether ``sock`` sends through a chain."""
     return id(sock) in table_of(registry).by_object
 
 
@@ -85,7 +85,7 @@ def adopt(runtime: Runtime, sock: _socket.socket) -> _socket.socket:
 
 
 def join_known(registry: SocketRegistry, sock: _socket.socket) -> None:
-    """``sock`` was made for a descriptor: if that is a flow's, it is one more object of the flow."""
+    """Note that ``sock`` was made for a descriptor: if it is a flow's, so is the object."""
     with registry.lock:
         table = table_of(registry)
         flow = table.get(inode(originals.fileno(sock)))
@@ -94,13 +94,13 @@ def join_known(registry: SocketRegistry, sock: _socket.socket) -> None:
 
 
 def _join(registry: SocketRegistry, table: FlowTable, sock: _socket.socket, flow: Flow) -> None:
-    # First, since it may raise: for an object that C made, or that is older than the patches.
+    # Called first, since it may raise: for an object that C made, or that is older than the patches.
     prepare(registry, sock)
     table.join(sock, flow)
 
 
 class _Binding:
-    """What the methods need of the class ``base`` that they stand in front of, and the flows."""
+    """The methods of the class ``base`` that those of ``DatagramSocket`` replace, and the table of flows."""
 
     __slots__ = ("base", "real_close", "real_del", "registry", "table")
 
@@ -146,7 +146,10 @@ def _in_front(name: str, method: Any, base: type, table: FlowTable) -> Any:
 
 
 def _yielding(place: _Place, method: Any) -> Any:
-    """``method``; or what the program puts into its place later, as mock.patch does."""
+    """A method that calls ``method``; or, once the program has replaced it there, the program's.
+
+    mock.patch replaces methods in this way.
+    """
     attributes, name = place.attributes, place.name
 
     def yielding(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -163,14 +166,14 @@ def _yielding(place: _Place, method: Any) -> Any:
 
 
 def _named(function: Any, method: Any) -> Any:
-    """``function`` with the names of ``method``, which Python's messages about wrong arguments have."""
+    """``function`` with the names of ``method``, for Python's messages about wrong arguments."""
     function.__name__, function.__qualname__ = method.__name__, method.__qualname__
     function.__doc__ = method.__doc__
     return function
 
 
 def _is_known(function: Any, base: type) -> bool:
-    """Is ``function`` one that ``base`` was written with, or one of ours?"""
+    """Whether ``function`` is one that ``base`` was written with, or one of ours."""
     module = getattr(function, "__globals__", {}).get("__name__", "")
     return bool(module == base.__module__ or module.startswith("pywrap."))
 
@@ -184,12 +187,12 @@ def _flow_of(sock: Any) -> Flow | None:
     try:
         binding = type(sock)._pysocksify_binding
     except AttributeError:
-        # A method of one socket, called with another one.
+        # The program has called the method of one socket with another socket.
         return None
     table: FlowTable = binding.table
     flow = table.by_object.get(id(sock))
     if flow is None and table and originals.fileno(sock) >= 0:
-        # Of another process, or of a class that does not call socket.__init__().
+        # The socket comes from another process, or its class does not call socket.__init__().
         join_known(binding.registry, sock)
         flow = table.by_object.get(id(sock))
     return flow
@@ -202,7 +205,7 @@ def _base_of(sock: Any) -> Any:
 
 
 def _wait_for_datagram(sock: _socket.socket, flags: int) -> Flow | None:
-    """Sleep, and not in C, until there is something to receive; return the flow that ``sock`` has by then."""
+    """Sleep, but not in C's recv(), until there is a datagram; return the flow of ``sock`` by then."""
     flow = _flow_of(sock)
     if flow is not None:
         return flow
@@ -216,8 +219,8 @@ def _wait_for_datagram(sock: _socket.socket, flags: int) -> Flow | None:
     while (flow := _flow_of(sock)) is None and originals.fileno(sock) >= 0:
         poller = originals.poll()
         poller.register(originals.fileno(sock), POLLIN)
-        # In slices: another file may have taken the place of the one that this thread sleeps on, and under
-        # load a thread can miss that it was woken up for that.
+        # In slices: another file may take the place of the one on which this thread sleeps, and under load a
+        # thread can miss the event that wakes it up for that.
         slice = _IDLE if until is None else min(_IDLE, max(0.0, until - monotonic()))
         if poller.poll(slice * 1000):
             return _flow_of(sock)
@@ -227,7 +230,7 @@ def _wait_for_datagram(sock: _socket.socket, flags: int) -> Flow | None:
 
 
 class DatagramSocket:
-    """The methods. It has no objects: they are copied into the class that is derived from a socket's own."""
+    """The methods. The class has no instances: they are copied into classes derived from a socket's own."""
 
     __slots__ = ()
 
@@ -367,7 +370,7 @@ class DatagramSocket:
         flow = _flow_of(self)
         if flow is None:
             return originals.getpeername(self)
-        # Linux does not count a connect() to port 0 as one, though it succeeds.
+        # After a connect() to port 0, which succeeds, Linux still reports ENOTCONN.
         return (
             flow.state.peer
             if flow.state.peer is not None and flow.state.peer[1]
@@ -403,7 +406,8 @@ class DatagramSocket:
         try:
             originals.shutdown(self, how)
         except OSError as err:
-            # The kernel has shut it down, and raises ENOTCONN: the program's socket may be connected.
+            # The kernel has shut the file down, and reports ENOTCONN; but the program's socket may be
+            # connected.
             if err.errno != errno.ENOTCONN or flow.state.peer is None:
                 raise
 
@@ -430,13 +434,13 @@ def _delete(self: Any) -> None:
     """In the place of ``__del__``."""
     binding = _binding(self)
     table, fd = binding.table, originals.fileno(self)
-    # Not taken out yet: an object in a cycle may be used until it is really deleted.
+    # Not removed yet: an object in a cycle may be used until it is really deleted.
     flow = table.by_object.get(id(self)) or table.at(fd)
     if flow is not None and fd >= 0:
         table.drop(flow, fd, lambda: binding.real_del(self))
     else:
         binding.real_del(self)
-    # Last: ``real_del`` may print the socket in a warning, which asks for its names.
+    # Removed last: ``real_del`` may print the socket in a warning, which asks for its names.
     table.by_object.pop(id(self), None)
 
 

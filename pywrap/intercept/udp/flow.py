@@ -4,15 +4,15 @@ A flow begins with the first datagram, or connect(), to a destination that needs
 methods of the socket (``datagram_methods``) come here.
 
 * ``routing``: which channel a destination takes;
-* ``association_setup``: how a channel gets its association; what waits for it; that it is watched;
-* ``receive``: which of what arrives is for the program, and where it comes from;
+* ``association_setup``: sets up and watches the association of a channel, and queues datagrams for it;
+* ``receive``: which datagrams that arrive are for the program, and where they come from;
 * ``closing``: errors, and the end of an association or of the flow;
 * ``kernel_socket``: the open file, which is shut down and replaced after an error.
 
-Nothing is connected in the kernel: the socket sends to relays, and to direct destinations as well.
+The socket is not connected in the kernel: it sends to relays, and to direct destinations as well.
 
-A send does not raise that an association has ended. It opens another, and what was lost meanwhile is what UDP
-may lose.
+The end of an association is no error of the next send, which sets up another. Datagrams that are lost
+meanwhile are a loss that UDP allows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
 
 class Flow:
-    """``table`` is where it will be found. ``latest``: the channel of the last datagram that was sent."""
+    """A flow on the socket ``sock``; the caller enters it into ``table``. ``latest``: the channel of the last
+    datagram that was sent.
+    """
 
     def __init__(self, runtime: Runtime, sock: _socket.socket, table: Table) -> None:
         self.kernel = KernelSocket(sock, table.renumber)
@@ -51,9 +53,9 @@ class Flow:
         if not is_bound:
             self.kernel.bind(sock)
         self.closing = Closing(state)
-        self.receiver = Receiver(state, self.closing, accepts_unsolicited=is_bound)
-        self.routing = Routing(state, self.closing, self.receiver)
         self._associations = Associations(state, self.closing)
+        self.receiver = Receiver(state, self.closing, self._associations.second, accepts_unsolicited=is_bound)
+        self.routing = Routing(state, self.closing, self.receiver)
         self.latest = ABANDONED
 
     # ------------------------------------------------------------ for the registry
@@ -69,15 +71,15 @@ class Flow:
         return self.kernel.fds
 
     def let_go(self, fd: int) -> None:
-        """The program closes ``fd``. Under ``registry.lock``."""
+        """Note that the program closes ``fd``. The caller holds ``registry.lock``."""
         self.closing.let_go(fd)
 
     def drop(self) -> None:
-        """No descriptor is left. Under ``registry.lock``."""
+        """End the flow: no descriptor is left. The caller holds ``registry.lock``."""
         self.closing.drop()
 
     def forked(self) -> None:
-        """In a child after fork()."""
+        """In a child after fork(): watch the associations here as well."""
         self._associations.forked()
         self.closing.close_leftover()
 
@@ -102,16 +104,16 @@ class Flow:
         except OSError:
             pass
         else:
-            # Connected directly: the kernel would take nothing from the relay.
+            # The file is connected to a direct peer: the kernel would accept nothing from the relay.
             with state.runtime.registry.lock:
-                # A thread that waits for the direct peer waits for this one from now on.
+                # Wakes up a thread that waits for the direct peer, so that it waits for the new peer.
                 self.kernel.wake()
                 self.kernel.refresh()
         state.peer, state.route = channel.source(header, unpack_header(header).endpoint), route
         state.forget_usual()
 
     def local_name(self, name: SockAddr) -> SockAddr:
-        """What getsockname() returns, where the kernel says ``name``.
+        """The result of getsockname(), where the kernel returns ``name``.
 
         A connected UDP socket has the address that its datagrams leave with, and programs connect one to
         learn that (and send nothing). Here it is the address on the way to the first proxy.
@@ -135,21 +137,26 @@ class Flow:
         ancillary: Any = (),
         address: Any = None,
     ) -> int:
-        """Send one datagram through a channel; the result is the size of its payload. ``address``: what the
-        program calls the destination, None for the peer.
+        """Send one datagram through a channel; return the bytes of its payload.
+
+        ``address``: what the program calls the destination, None for the peer.
+
+        Raises:
+            OSError: the association cannot be set up, the queue is full (BlockingIOError), the datagram is
+                too long (EMSGSIZE), or the kernel refuses.
         """
         channel, header = route
         assert channel is not None, "the caller sends directly"
         try:
-            # Not by `+`, which arrays of numpy define differently.
+            # Not joined by `+`, which arrays of numpy define differently.
             message = b"".join((header, data))
         except TypeError:
-            # With the message that the socket module has for it.
+            # Raises the error that the socket module has for ``data`` that is no buffer.
             memoryview(data)
             raise
         size = len(message) - len(header)
         if size > LONGEST_PAYLOAD:
-            # The kernel may take it, for a relay with an IPv6 address.
+            # Checked here, since the kernel accepts a longer datagram for a relay with an IPv6 address.
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
@@ -159,7 +166,12 @@ class Flow:
             channel.used = monotonic()
         usual = channel.usual
         association = channel.association
-        if association is None or self.state.error is not None or self.state.is_closed:
+        if (
+            association is None
+            or channel.request_port is not None
+            or self.state.error is not None
+            or self.state.is_closed
+        ):
             association = self._associations.associate(sock, message, channel, flags)
             if association is None:
                 return size
@@ -174,16 +186,20 @@ class Flow:
             raise
         except OSError as err:
             raise _in_words(err, channel) from err
-        if self.kernel.v6_socket is None:
+        if self.kernel.v6_socket is None and channel.request_port is None:
             usual.add_destination(route if address is None else address, association.prefix + header)
         return size
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:
-        """Send one datagram past the chain, to an address that is direct."""
+        """Send one datagram past the chain, to an address that is direct.
+
+        Raises:
+            OSError: that of the kernel, or the end of an association that was not reported yet.
+        """
         return originals.sendto(self.kernel.sender(sock), data, flags, self.kernel.for_v6_socket(address))
 
 
 def _in_words(err: OSError, channel: Channel) -> OSError:
-    """The kernel's error on the way to the relay, with the relay named."""
+    """``err``, the kernel's error of a send to the relay, with the relay in its text."""
     words = f"{err.strerror} (to the UDP relay {channel.relay[0]}:{channel.relay[1]} of the proxy)"
     return OSError(err.errno, words)

@@ -1,4 +1,4 @@
-"""What the parts of one flow share (``flow``)."""
+"""The state that the parts of one flow share (``flow``)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
     from pywrap.intercept.udp.channel import Channel
     from pywrap.intercept.udp.kernel_socket import KernelSocket
+    from pywrap.tunnel.request_port import RequestPorts
 
     SockAddr: TypeAlias = tuple[Any, ...]
     # A channel and the header for it, or None and the address to send to directly.
     Route: TypeAlias = tuple[Channel | None, Any]
 
     class Table(Protocol):
-        """Where flows are found by the inode of their file (``flow_table``)."""
+        """The table in which flows are found by the inode of their file (``flow_table``)."""
+
+        request_ports: RequestPorts
 
         def renumber(self, old: int, number: int) -> None: ...
         def forget(self, number: int) -> None: ...

@@ -1,8 +1,8 @@
 """The flows of a process: by the inode of each, and by the socket objects that it has.
 
-The garbage collector closes sockets in the middle of anything, also of what is being done to the same flow.
-So a finalizer neither waits nor changes a flow whose lock its own thread holds: it leaves the flow to
-``reap``, which the next holder of the lock calls.
+The garbage collector may close a socket at any moment, also while the same thread changes the flow of that
+socket. So a finalizer neither waits for the lock nor changes a flow if its own thread holds the lock: it
+leaves the flow to ``reap``, which the next holder of the lock calls.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from time import monotonic, sleep
 
 from pywrap.intercept import originals
 from pywrap.intercept.socket_inodes import inode
+from pywrap.tunnel.request_port import RequestPorts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.udp.flow import Flow
 
-# Seconds that a program which ends waits for a proxy to take its last datagrams, and between two looks.
+# Seconds that a program waits at its end until a proxy has taken its last datagrams; and between two looks.
 PATIENCE = 5.0
 _TICK = 0.005
 
@@ -32,24 +33,28 @@ _NO_DESCRIPTOR = -1
 
 
 class FlowTable(dict[int, "Flow"]):
-    """Flows by inode. ``by_object``: the same by the id of each socket object."""
+    """Flows by inode. ``by_object``: the same by the id of each socket object.
+
+    ``request_ports``: which hops want our port in their requests.
+    """
 
     def __init__(self, registry: SocketRegistry) -> None:
         super().__init__()
         self.by_object: dict[int, Flow] = {}
         self.registry = registry
-        # What datagram sockets become (``datagram_methods``).
+        self.request_ports = RequestPorts()
+        # The derived classes of datagram sockets (``datagram_methods``).
         self.classes: Classes | None = None
         # Weak references to the objects of ``by_object``, for their callbacks.
         self._objects: dict[int, Any] = {}
-        # Flows, each with a descriptor of it that the garbage collector has closed.
+        # Flows that wait for ``reap``, each with its descriptor that the garbage collector has closed.
         self._orphans: list[tuple[Flow, int]] = []
         self._waits_at_exit = False
 
     # ------------------------------------------------------------ flows
 
     def add(self, flow: Flow) -> None:
-        """``flow`` begins. Under ``registry.lock``."""
+        """Enter ``flow``, which begins. The caller holds ``registry.lock``."""
         self.reap()
         count = len(self)
         if count >= 64 and count & (count - 1) == 0:
@@ -59,21 +64,21 @@ class FlowTable(dict[int, "Flow"]):
         self[flow.number] = flow
 
     def renumber(self, old: int, number: int) -> None:
-        """Another file has taken the place of a flow's. Under ``registry.lock``."""
+        """Note that a flow has another file, with another inode. The caller holds ``registry.lock``."""
         self[number] = self.pop(old)
 
     def forget(self, number: int) -> None:
-        """The flow at ``number`` has ended. Under ``registry.lock``."""
+        """Remove the flow with the inode ``number``, which has ended. The caller holds ``registry.lock``."""
         self.pop(number, None)
 
     def at(self, fd: int) -> Flow | None:
-        """The flow that ``fd`` is a descriptor of, whatever its socket object."""
+        """The flow of the descriptor ``fd``, by its inode; None without one."""
         if not self or fd < 0:
             return None
         try:
             return self.get(inode(fd))
         except OSError:
-            # Closed in a way that passes no patch.
+            # The descriptor was closed in a way that passes no patch.
             return None
 
     # ------------------------------------------------------------ objects
@@ -83,28 +88,30 @@ class FlowTable(dict[int, "Flow"]):
         return self.by_object.get(id(sock))
 
     def join(self, sock: _socket.socket, flow: Flow) -> None:
-        """``sock`` is an object of ``flow``, until it is closed or deleted. Under ``registry.lock``."""
+        """Note that ``sock`` is an object of ``flow``, until it is closed or deleted. Needs the lock."""
         flow.fds.add(originals.fileno(sock))
         number = id(sock)
         self.by_object[number] = flow
         try:
             self._objects[number] = _weakref.ref(sock, lambda _: self._deleted(number))
         except TypeError:
-            # Of the C class itself: no ``__del__`` of a program's can run before ours (``datagram_methods``).
+            # Objects of the C class itself have no weak references. None are needed: no ``__del__`` of a
+            # program can run before ours (``datagram_methods``).
             pass
 
     def _deleted(self, number: int) -> None:
-        """An object does not exist any more, and the next one may get its id."""
+        """Forget an object that does not exist any more: the next one may get its id."""
         self._objects.pop(number, None)
         flow = self.by_object.pop(number, None)
         if flow is not None:
-            # Without our ``__del__``, or before it in a cycle. Its descriptor may be closed with it.
+            # Our ``__del__`` was not called, or not yet, in a cycle. The descriptor may be closed with the
+            # object.
             self.drop(flow, _NO_DESCRIPTOR, lambda: None)
 
     # ------------------------------------------------------------ the garbage collector
 
     def drop(self, flow: Flow, fd: int, close: Callable[[], None]) -> None:
-        """The garbage collector closes ``fd``, by ``close()``. Waits for nothing."""
+        """Handle that the garbage collector closes ``fd``, by ``close()``. Never waits."""
         lock = self.registry.lock
         if lock.is_mine or sys.is_finalizing():
             close()
@@ -119,7 +126,7 @@ class FlowTable(dict[int, "Flow"]):
             if now:
                 self.reap()
         finally:
-            # Not by ``now``: an exception may have come between taking the lock and setting that.
+            # Not decided by ``now``: an exception may have come between taking the lock and setting it.
             if lock.is_mine:
                 lock.release()
 
@@ -135,9 +142,9 @@ class FlowTable(dict[int, "Flow"]):
     # ------------------------------------------------------------ the end of the program
 
     def send_rest_at_exit(self) -> None:
-        """Have the interpreter wait, when it ends, for datagrams that wait for their association."""
+        """Have the interpreter wait at its end until queued datagrams are sent."""
         if not self._waits_at_exit:
-            # A program that sends no such datagram does not import it.
+            # Imported here: few programs send such datagrams.
             import atexit
 
             self._waits_at_exit = True
@@ -149,7 +156,7 @@ class FlowTable(dict[int, "Flow"]):
             sleep(_TICK)
 
     def _has_rest(self) -> bool:
-        # Under the lock: a flow that is sending its queue has emptied it already.
+        # Under the lock: the background thread empties a queue before it sends the datagrams.
         with self.registry.lock:
             return any(flow.closing.has_rest for flow in list(self.values()))
 
@@ -159,7 +166,8 @@ def table_of(registry: SocketRegistry) -> FlowTable:
     known = registry.flows
     if known is None:
         made = FlowTable(registry)
-        # No call between a look and its consequence: no signal handler comes in the middle of that.
+        # No call between the test and the assignment: Python runs signal handlers at calls, and none may run
+        # here.
         if registry.flows is None:
             registry.flows = made
         known = registry.flows

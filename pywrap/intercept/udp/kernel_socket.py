@@ -1,7 +1,7 @@
-"""The open file below a datagram socket with a flow, which is shut down and replaced under the program.
+"""The open file of a datagram socket with a flow: it is shut down and replaced without the program's notice.
 
-Nothing here knows of proxies. After an error a fresh file takes the place, at the same port. An IPv4 socket
-that has to reach a relay with an IPv6 address gets an IPv6 file.
+This module knows nothing of proxies. After an error, a fresh file at the same port takes the place of the old
+one. An IPv4 socket that has to reach a relay with an IPv6 address gets an IPv6 file.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
     SockAddr: TypeAlias = tuple[Any, ...]
 
-# Another process may take a port that was free a moment ago: so many times.
+# How many ports are tried: another process may take a port that was free a moment ago.
 _ATTEMPTS = 8
 
 
-# Seconds that a thread needs to leave a system call.
+# Seconds that a thread may need to leave a system call.
 _LEAVE = 0.02
 
 
 class ReceiveHandle(originals.Socket):
-    """Another object for a descriptor of the program's. It never closes that, not even when it is deleted.
+    """Another object for a descriptor of the program, which it never closes, not even when it is deleted.
 
-    It is of AF_INET6 whatever the file is: of an IPv4 object, C reads no more of a source than fits into an
-    IPv4 address. It has no timeout of its own, and leaves the mode of the file as it is.
+    Its family is AF_INET6, whatever that of the file: for an IPv4 object, C would read only as much of the
+    source as an IPv4 address has. It has no timeout of its own, and does not change the mode of the file.
     """
 
     __slots__ = ()
@@ -70,7 +70,7 @@ class KernelSocket:
         self.v6_socket: _socket.socket | None = None
         self.handles: dict[int, ReceiveHandle] = {}
         self._renumbered = renumbered
-        # When the file was shut down last, on the monotonic clock.
+        # The moment of the monotonic clock at which the file was shut down last.
         self._woken = 0.0
 
     def bind(self, sock: _socket.socket) -> None:
@@ -100,7 +100,7 @@ class KernelSocket:
         """
         fd = originals.fileno(sock)
         if fd < 0:
-            # Closed: C raises the error.
+            # ``sock`` is closed: C raises the error.
             return sock
         handle = self.handles[fd] = ReceiveHandle(fd)
         return handle
@@ -137,20 +137,20 @@ class KernelSocket:
         return "0.0.0.0" if host == "::" else host.removeprefix(V4_MAPPED_TEXT), port
 
     def alive(self) -> list[int]:
-        """The descriptors that are still this file."""
+        """The descriptors that still refer to this file."""
         return [fd for fd in self.fds if is_open(fd, self.number)]
 
     def copy(self) -> _socket.socket | None:
         """Another descriptor of the file, to be closed; None when the program has none left."""
         for fd in self.alive():
             family = self.family if self.v6_socket is None else _socket.AF_INET6
-            # Without a mode: C would apply the program's setdefaulttimeout() to the file.
+            # With SOCK_NONBLOCK: otherwise C would apply the program's setdefaulttimeout() to the file.
             kind = self._kind | _socket.SOCK_NONBLOCK
             return Own(family, kind, self.proto, fileno=os.dup(fd))
         return None
 
     def is_shut(self) -> bool:
-        """Is the file shut down, by this process or another?"""
+        """Whether the file is shut down, by this process or another."""
         for fd in self.alive():
             poller = originals.poll()
             poller.register(fd, POLLRDHUP)
@@ -159,9 +159,9 @@ class KernelSocket:
         return False
 
     def wake(self) -> None:
-        """Shut the file down: that wakes up each thread that waits for it. It stays so until ``refresh``."""
+        """Shut the file down until ``refresh``: that wakes up each thread that waits for it."""
         for fd in self.alive():
-            # Not a copy: there may be no descriptor left.
+            # Not by a copy, for which no descriptor may be left.
             _shut_down(ReceiveHandle(fd))
             self._woken = monotonic()
             break
@@ -170,7 +170,7 @@ class KernelSocket:
         """Let an IPv6 socket send to IPv4 addresses.
 
         Raises:
-            OSError: it is bound, and IPV6_V6ONLY cannot be changed any more.
+            OSError: the socket is bound, and IPV6_V6ONLY cannot be changed any more.
         """
         sock = self.copy()
         if sock is not None:
@@ -212,13 +212,13 @@ class KernelSocket:
                 self.v6_socket = fresh
 
     def close(self) -> None:
-        """Close what the program has no descriptor of."""
+        """Close the sockets that are ours, of which the program has no descriptor."""
         if self.v6_socket is not None:
             self.v6_socket.close()
             self.v6_socket = None
 
     def _replace(self, fresh: _socket.socket) -> None:
-        """Make the program's descriptors be ``fresh``, registered with the same epolls."""
+        """Put the file of ``fresh`` on the program's descriptors, with the same epoll registrations."""
         _let_leave(self._woken)
         for fd in self.alive():
             fresh.setblocking(os.get_blocking(fd))
@@ -228,33 +228,34 @@ class KernelSocket:
 
 
 def _let_leave(woken: float) -> None:
-    """Give threads that were ``woken`` at that time the time to leave poll(2), if there may be any.
+    """Give threads that were woken at the moment ``woken`` time to leave poll(2), if there may be any.
 
     Before poll(2) returns, the kernel looks at the descriptor again. If that is another file by then, the
     thread sleeps on, and no datagram that arrives there wakes it up.
     """
-    # This thread and the background thread do not count.
+    # More than this thread and the background thread.
     if len(sys._current_frames()) > 2:
         sleep(max(0.0, woken + _LEAVE - monotonic()))
 
 
 def _shut_down(sock: _socket.socket) -> None:
     try:
-        # Not for sending: a thread that is sending would get EPIPE.
+        # Only for receiving: a thread that is sending would otherwise get EPIPE.
         sock.shutdown(_socket.SHUT_RD)
     except OSError:
-        # ENOTCONN: it is not connected, but Linux wakes up the threads that wait for it (inet_shutdown).
+        # ENOTCONN: the socket is not connected, but Linux wakes up the threads that wait for it
+        # (inet_shutdown()).
         pass
 
 
 def _take_over(fresh: _socket.socket, old: _socket.socket, name: SockAddr) -> None:
-    """Bind ``fresh`` to ``name``, where ``old`` is: a thread that sleeps on that keeps it for a moment."""
+    """Bind ``fresh`` to ``name``, the address of ``old``, which a sleeping thread may keep for a moment."""
     reuse = fresh.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR)
     for sock in (old, fresh):
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     try:
         fresh.bind(name)
     except OSError:
-        # The address is not available any more. Any port can send to a relay.
+        # The address is not available any more. Another port can send to a relay as well.
         fresh.bind(("", 0))
     fresh.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse)

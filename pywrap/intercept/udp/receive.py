@@ -1,7 +1,8 @@
 """Which datagrams that arrive at a socket with a flow are for the program, and where they come from.
 
-A datagram from a relay loses its header. One from a destination that was sent to directly is passed on. All
-others are dropped. What arrived before an error is received before the error is raised.
+The header of a datagram from a relay is removed. A datagram from a direct destination of the program is
+passed on. All others are dropped. Datagrams that arrived before an error are received before the error is
+raised.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from pywrap.intercept.udp.channel import Usual
     from pywrap.intercept.udp.closing import Closing
     from pywrap.intercept.udp.flow_state import FlowState, SockAddr
+    from pywrap.intercept.udp.second_association import SecondAssociations
 
     # Data, ancillary data, flags, source: as of recvmsg(). The source is None when the socket is shut down.
     Message: TypeAlias = tuple[bytes, Any, int, Any]
-    # Takes a message from the kernel: socket, size, flags, size of the ancillary data.
+    # A function that receives a message: of the socket, size, flags, size of the ancillary data.
     Take: TypeAlias = Callable[[Any, int, int, int], Message]
 
-# Sources that are remembered at the most.
+# How many sources are remembered at the most.
 _SOURCES = 16384
 
 # Seconds that a thread sleeps on one file at the most: another file may take its place, and a thread that is
@@ -40,22 +43,25 @@ class Receiver:
     sources. ``margin``: bytes that the headers of a datagram may have.
     """
 
-    def __init__(self, state: FlowState, closing: Closing, accepts_unsolicited: bool) -> None:
+    def __init__(
+        self, state: FlowState, closing: Closing, second: SecondAssociations, accepts_unsolicited: bool
+    ) -> None:
         self._state = state
+        self._second = second
         self._closing = closing
         self._accepts_unsolicited = accepts_unsolicited
-        # By source: are its datagrams for the program?
+        # By source: whether its datagrams are for the program.
         self._known: dict[SockAddr, bool] = {}
         self.margin = 0
 
     def allow_source(self, source: SockAddr) -> None:
-        """The program sends to ``source`` directly: its datagrams are for the program."""
-        # Entered anew, so that the sources that were not sent to for long stand in front.
+        """Note that the program sends to ``source`` directly, so that it gets datagrams from there."""
+        # Entered anew, so that sources to which nothing was sent for long stand in front.
         self._known.pop(source, None)
         self._remember(source, True)
 
     def reserve_header(self, headers: int) -> None:
-        """Datagrams with ``headers`` bytes before the payload may arrive from now on."""
+        """Note that datagrams with up to ``headers`` bytes before the payload may arrive from now on."""
         self.margin = max(self.margin, headers)
 
     def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, SockAddr]:
@@ -81,7 +87,7 @@ class Receiver:
     def _next(self, take: Take, sock: _socket.socket, size: int, flags: int, ancillary: int = 0) -> Message:
         state = self._state
         if not state.relays and state.runtime.is_interrupted:
-            # In a signal handler: the background thread needs the lock to associate.
+            # Released for a signal handler: the background thread needs the lock to set an association up.
             lock = state.runtime.registry.lock
             return lock.released(lambda: self._next(take, sock, size, flags, ancillary))
         handles = state.kernel.handles
@@ -98,15 +104,14 @@ class Receiver:
                 found = self._rest(take, size, flags, ancillary)
                 if found is not None:
                     return found
-                if (error := self._closing.take_error()) is not None:
-                    raise error
+                self._closing.raise_error()
             handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
             try:
                 message = take(handle, size + self.margin, flags, ancillary)
             except BlockingIOError:
                 if until is None:
                     raise
-                # Another thread has received it; or poll() has reported that the file is shut down.
+                # Another thread has received the datagram; or poll() has reported that the file is shut down.
                 self._let_replace()
                 if monotonic() >= until:
                     # poll() reports a file that the program has shut down each time.
@@ -123,10 +128,10 @@ class Receiver:
             _discard(handle, flags)
 
     def _let_replace(self) -> None:
-        """The file was shut down, and not by the program. Wait until another thread has replaced it.
+        """Wait until another thread has replaced the file, which was shut down, but not by the program.
 
         That thread holds the lock. If there is none, another process has shut the file down: it shares the
-        file since a fork(), and has failed to associate. Then this process gets a file of its own.
+        file since a fork(), and its association has failed. Then this process gets a file of its own.
         """
         state = self._state
         with state.runtime.registry.lock:
@@ -139,7 +144,8 @@ class Receiver:
         if sock is None:
             return None
         try:
-            # Not by the program's object: with a timeout, C would poll and receive until that is over.
+            # Not by the program's object: if it has a timeout, C would poll and receive again until that is
+            # over.
             while True:
                 message = take(sock, size + self.margin, flags | _socket.MSG_DONTWAIT, ancillary)
                 if message[3] is None:
@@ -160,12 +166,17 @@ class Receiver:
         if channel is None:
             found = self._past_relays(data, source)
         else:
-            usual = channel.usual
+            # Taken first. Not while each answer shows which association the hop wants.
+            usual: Usual | None = channel.usual
+            if channel.request_port is not None:
+                usual = None
             found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK), usual)
+            if found is not None and channel.request_port is not None:
+                self._second.answered(channel, source)
         return None if found is None else (found[0], extra, got, found[1])
 
     def _past_relays(self, data: bytes, source: Any) -> tuple[bytes, SockAddr] | None:
-        """A datagram that did not come from a relay; None when it is not for the program."""
+        """Payload and source of a datagram that is not from a relay; None if it is not for the program."""
         if self._state.peer is not None:
             # A connected socket takes datagrams from its peer alone.
             return None
@@ -200,11 +211,11 @@ def _recvmsg(sock: _socket.socket, size: int, flags: int, ancillary: int) -> Mes
 def _wait(sock: _socket.socket, until: float) -> None:
     """Wait for a datagram, or for an error.
 
-    C would not notice the end of an association: poll() reports a socket that was shut down, recv() finds
-    nothing, and C would repeat the two until the timeout.
+    C's recv() would not notice the end of an association: its poll() reports a socket that was shut down, its
+    recv() finds nothing, and it would repeat the two until the timeout.
 
     Raises:
-        TimeoutError: there is nothing.
+        TimeoutError: neither has come.
     """
     while (fd := originals.fileno(sock)) >= 0:
         poller = originals.poll()
@@ -217,10 +228,10 @@ def _wait(sock: _socket.socket, until: float) -> None:
 
 
 def _discard(sock: _socket.socket, flags: int) -> None:
-    """Take a datagram out of the buffer that is not for the program, if it was only peeked at."""
+    """Remove a datagram that is not for the program from the buffer, if it was only peeked at."""
     if flags & _socket.MSG_PEEK:
         try:
             originals.recvfrom(sock, 0, _socket.MSG_DONTWAIT)
         except OSError:
-            # Another thread has received it.
+            # Another thread has received the datagram.
             pass

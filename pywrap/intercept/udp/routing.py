@@ -1,4 +1,4 @@
-"""Which channel a datagram takes, by its destination, or that it leaves directly.
+"""Decides by its destination which channel a datagram takes, or that it leaves directly.
 
 Routes are remembered by the address that the program uses: the verdict on a destination does not change.
 """
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pywrap.intercept.udp.receive import Receiver
     from pywrap.tunnel.routes import Verdict
 
-# Routes that a socket remembers.
+# How many routes a socket remembers.
 _ROUTES = 4096
 
-# Names at one port that a socket can tell apart at a time; each has an association of its own.
+# How many names at one port a socket can distinguish at a time; each has an association of its own.
 _CHANNELS = 64
 
 
@@ -40,11 +40,11 @@ class Routing:
         self._closing = closing
         self._receiver = receiver
         self._runtime = state.runtime
-        # Has the user been told that some channels had to be recycled?
+        # Whether the user was informed that some channels had to be recycled.
         self._has_recycled = False
 
     def find_route(self, sock: _socket.socket, address: Any, connecting: bool = False) -> Route:
-        """How to send to ``address``; or, ``connecting``, how to send what a connected socket sends.
+        """The route to ``address``; with ``connecting``, the route of a socket that connects to it.
 
         Raises:
             OSError: the destination is refused.
@@ -56,7 +56,7 @@ class Routing:
             pass
         found = target(sock, address)
         if found is None:
-            # Malformed: C raises the error.
+            # The address is malformed: C raises the error.
             return None, address
         if found.port == 0 and not connecting:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -73,10 +73,10 @@ class Routing:
             route = self._through(verdict, address)
         if found.port:
             try:
-                # Not `routes`: another thread may have recycled a channel meanwhile.
+                # Not the local `routes`: another thread may have recycled a channel meanwhile.
                 self._state.routes[address] = route
             except TypeError:
-                # A host that is a bytearray: rare, and decided anew each time.
+                # The host is a bytearray, which is not hashable: rare, so the route is found anew each time.
                 pass
         return route
 
@@ -98,10 +98,14 @@ class Routing:
         """The route through the chain of ``verdict`` to ``address``."""
         state, runtime = self._state, self._runtime
         refusal = runtime.no_datagrams(verdict, state.kernel.proto)
-        if refusal is not None:
-            raise refusal
+        try:
+            if refusal is not None:
+                raise refusal
+        finally:
+            # The traceback has this frame, as in ``connecting``.
+            del refusal
         if state.kernel.family == _socket.AF_INET and runtime.has_ipv6_proxy_only(verdict.chain):
-            # Now, rather than in the middle of a recvfrom().
+            # Done now, rather than in the middle of a recvfrom().
             with runtime.registry.lock:
                 state.kernel.move_to_ipv6()
                 state.forget_usual()
@@ -113,12 +117,13 @@ class Routing:
         with runtime.registry.lock:
             channel = self._channel(verdict, header, called)
             channel.expect(verdict.destination, header, called)
-        # Now: a thread that sleeps in recv() by the time of the answer has given the kernel its buffer.
+        # Reserved now: a thread that sleeps in recv() when the answer comes has passed its buffer to the
+        # kernel.
         self._receiver.reserve_header(LONGEST_HEADER * len(runtime.chains[verdict.chain].proxies))
         return channel, header
 
     def _channel(self, verdict: Verdict, header: bytes, called: SockAddr) -> Channel:
-        """The channel that can tell the answers of the destination from others. Under ``registry.lock``."""
+        """The channel in which answers of the destination can be recognized. The caller holds the lock."""
         chain, channels = verdict.chain, self._state.channels
         for number in range(_CHANNELS):
             channel = channels.get((chain, number))
@@ -132,9 +137,9 @@ class Routing:
         return Channel(chain, self._state.is_ipv6, self._runtime.routes.is_from_beyond)
 
     def _recycle(self, chain: str, port: int) -> Channel:
-        """A new channel in the place of the one that was idle longest. Under ``registry.lock``.
+        """A new channel in the place of the one that was idle longest. The caller holds ``registry.lock``.
 
-        An answer that is still on its way through the old one is dropped, rather than taken for that of
+        An answer that is still on its way through the old channel is dropped, rather than taken for one of
         another name.
         """
         state = self._state
@@ -158,6 +163,8 @@ class Routing:
         old = state.channels[key]
         if old.association is not None:
             state.relays[old.relay] = ABANDONED
+            if old.kept is not None:
+                state.relays[old.kept.relay] = ABANDONED
         self._closing.give_up(old)
         old.is_recycled = True
         routes = state.routes.copy()

@@ -1,8 +1,8 @@
 """``pysocksify --check``: tests what the proxies can do, before a program depends on it.
 
 Each path, that is a proxy with those before it, is tested in a thread of its own. No third party takes part
-(``destination``). What the tests did not see is "?" with a reason: nothing is inferred from the name of a
-product, and a refusal counts against a proxy only when the destination is known to exist.
+(``destination``). A property that the tests could not see is "?" with a reason: nothing is inferred from the
+name of a product, and a refusal counts against a proxy only when the destination is known to exist.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ FAILS = 1
 
 @frozen
 class Role:
-    """What a path means to programs.
+    """How programs use a path.
 
-    ``counts``: connections take this path, and it can be tested, so it must work. ``around``: they leave out
-    hops of it that do not work.
+    ``counts``: whether connections take this path, and it can be tested, so that it must work. ``around``:
+    whether connections leave out hops of it that do not work.
     """
 
     counts: bool = True
@@ -95,7 +95,7 @@ def check(
             try:
                 way = _around(path, results) if role.around else path
                 if way != path and way in results:
-                    # None of the hops before it works, so it is tested directly already.
+                    # No hop before the last works, so the result is that of the direct path to the last.
                     report = results[way].result()
                 else:
                     report = probe_proxy(

@@ -32,7 +32,7 @@ SECRET_SIZE = 16
 
 @frozen
 class Destination:
-    """Where a test connects to.
+    """A destination that a test asks the proxy for.
 
     ``says``: the bytes to send through the tunnel. ``size``: the number of bytes that come back, beginning
     with ``hears``. ``certain``: the destination is known to exist, so a refusal is the proxy's fault.
@@ -62,16 +62,17 @@ class Destinations:
 class Listener:
     """Listens on 127.0.0.1 and ::1, and answers ``secret`` by ``answer``.
 
-    ``parting`` is answered by ``farewell``, when the other end has closed its half of the connection. Other
-    users of this machine do not know these secrets, and a service that does not answer so is another one. No
-    secret is its own answer: a proxy that grants everything, and sends back what it gets, is no proxy.
+    ``closing_secret`` is answered by ``closing_answer``, once the other end has ended its direction. Other
+    users of this machine do not know these secrets, so a service with other answers is not this one. No
+    secret is its own answer: a server that grants everything, and sends back the bytes that it gets, is no
+    proxy.
     """
 
     def __init__(self) -> None:
         self.secret = os.urandom(SECRET_SIZE)
         self.answer = os.urandom(SECRET_SIZE)
-        self.parting = os.urandom(SECRET_SIZE)
-        self.farewell = os.urandom(SECRET_SIZE)
+        self.closing_secret = os.urandom(SECRET_SIZE)
+        self.closing_answer = os.urandom(SECRET_SIZE)
         self._half_closed: set[socket.socket] = set()
         self.ipv6 = False
         self._stack = ExitStack()
@@ -139,11 +140,11 @@ class Listener:
             if heard == self.secret:
                 connection.send(self.answer)
                 return
-            if heard == self.parting:
+            if heard == self.closing_secret:
                 self._half_closed.add(connection)
                 return
             if not heard and connection in self._half_closed:
-                connection.send(self.farewell)
+                connection.send(self.closing_answer)
         except OSError:
             # The proxy has reset the connection. The test that waits for the bytes reports it.
             pass
@@ -195,10 +196,10 @@ def _of_listener(listener: Listener) -> Destinations:
 
 def _of_itself(proxy: Proxy, address: str) -> Destinations:
     if proxy.scheme == "http":
-        # A request without a body: the proxy answers it, with whatever status.
+        # A request without a body: the proxy answers it, with any status.
         says, hears, size = b"OPTIONS * HTTP/1.0\r\n\r\n", b"HTTP/", 5
     elif proxy.scheme in ("socks5", "socks5h"):
-        # A greeting: the proxy answers with its choice of a method, whichever.
+        # A greeting: the proxy answers with its choice of a method, any of them.
         says, hears, size = bytes([v5.VERSION, 1, v5.NO_AUTHENTICATION]), bytes([v5.VERSION]), 2
     else:
         # A command that does not exist: the proxy answers with a refusal.

@@ -34,7 +34,8 @@ class Dialer:
     def __init__(self, path: tuple[Proxy, ...], patience: float) -> None:
         self.path = path
         self.patience = patience
-        # When the present connection was begun, after the name was resolved; on the monotonic clock.
+        # The moment of the monotonic clock at which the present connection was begun, its name being
+        # resolved.
         self.started = 0.0
         self._first = FirstHop(path[0], self._getaddrinfo)
 

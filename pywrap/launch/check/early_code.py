@@ -1,6 +1,6 @@
 """Files of an interpreter whose lines run before our start-up file: .pth, and .start of Python 3.15.
 
-``site`` executes these before it imports ``sitecustomize``. What they send leaves directly, unless the
+``site`` executes these files before it imports ``sitecustomize``. Their traffic leaves directly, unless the
 program is confined.
 """
 
@@ -14,7 +14,8 @@ import subprocess
 # Seconds for an interpreter to start.
 _PATIENCE = 10.0
 
-# Run with -S, so that nothing of these files is executed: ``site`` is imported, and does nothing.
+# The code that asks an interpreter for its folders. Run with -S, so that none of these files is executed: an
+# import of ``site`` then does nothing.
 _ASK = """
 import json, os, site, sys
 prefixes = {sys.prefix, sys.exec_prefix}
@@ -33,14 +34,14 @@ print(json.dumps([folders, sys.version_info[:2]]))
 
 
 def early_files() -> list[str]:
-    """Those of the active venv, or of the interpreter that ``python3`` is here; [] where there is none."""
+    """The paths of such files of the active venv, or else of the ``python3`` on $PATH; [] without either."""
     venv = os.environ.get("VIRTUAL_ENV")
     python = os.path.join(venv, "bin", "python") if venv else shutil.which("python3")
     return [] if python is None else files_of(python)
 
 
 def files_of(python: str) -> list[str]:
-    """The paths of those of the interpreter ``python``."""
+    """The paths of such files of the interpreter ``python``."""
     command = [python, "-S", "-E", "-c", _ASK]
     try:
         said = subprocess.run(
@@ -48,7 +49,7 @@ def files_of(python: str) -> list[str]:
         )
         folders, version = json.loads(said.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
-        # It is no interpreter that starts; a program of it will not start either.
+        # The file is no interpreter, or does not start; then no program will start by it either.
         return []
     found = []
     for folder in folders:
@@ -57,10 +58,10 @@ def files_of(python: str) -> list[str]:
 
 
 def _early(folder: str, reads_start: bool) -> list[str]:
-    """The paths of those in ``folder``. ``reads_start``: the interpreter knows .start files (PEP 829)."""
+    """The paths of such files in ``folder``. ``reads_start``: whether .start files are known (PEP 829)."""
     names = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
     starts = {name for name in names if name.endswith(".start")} if reads_start else set()
-    # Beside one of its name, the import lines of a .pth file are not executed.
+    # The import lines of a .pth file are not executed where a .start file has the same name.
     paths = {name for name in names if name.endswith(".pth") and name[:-4] + ".start" not in starts}
     return [
         os.path.join(folder, name)
@@ -75,5 +76,5 @@ def _lines(folder: str, name: str) -> list[str]:
         with open(os.path.join(folder, name), encoding="utf-8", errors="surrogateescape") as file:
             return file.readlines()
     except OSError:
-        # ``site`` cannot read it either.
+        # ``site`` cannot read the file either.
         return []

@@ -1,6 +1,6 @@
-"""The requests that hops of each scheme take, and what a scheme has not. Raw hops take none.
+"""The requests that hops of each scheme take, and the features that a scheme lacks. Raw hops take none.
 
-The errors do not name the hop, unlike those of ``tunnel.chain``: a report says it once.
+The errors do not name the hop, unlike those of ``tunnel.chain``: the report names it once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def speaks(hop: Proxy) -> bool:
-    """Can ``hop`` be asked for anything? Not a raw one, which passes on what it gets."""
+    """Whether ``hop`` takes requests. A raw hop does not: it forwards all bytes."""
     return hop.scheme in _REQUESTS
 
 
@@ -30,15 +30,15 @@ def request(hop: Proxy, command: int, destination: Endpoint) -> Dialogue[Endpoin
 
 
 def is_socks5(hop: Proxy) -> bool:
-    """Is ``hop`` one with the methods, and all commands, of RFC 1928?"""
+    """Whether ``hop`` has the methods and the commands of RFC 1928."""
     return _REQUESTS.get(hop.scheme) is _socks5
 
 
 def offer(methods: bytes) -> Dialogue[int]:
-    """Offer ``methods``; return which of them the proxy picks, and do nothing of it (RFC 1928 section 3).
+    """Offer ``methods``, a byte each; return the one that the proxy picks (RFC 1928 section 3).
 
     Raises:
-        ProtocolError: it is no SOCKS5.
+        ProtocolError: the answer is no SOCKS5.
     """
     yield Send(bytes([v5.VERSION, len(methods)]) + methods)
     version, picked = yield Recv(2)
@@ -48,7 +48,7 @@ def offer(methods: bytes) -> Dialogue[int]:
 
 
 def exchange(destination: Destination) -> Dialogue[bytes]:
-    """Say through the tunnel what ``destination`` wants to hear; return its answer."""
+    """Send ``destination.says`` through the tunnel; return the answer, of ``destination.size`` bytes."""
     if not destination.size:
         return b""
     yield Send(destination.says)
@@ -76,7 +76,7 @@ _REQUESTS: dict[str, Callable[[Proxy, int, Endpoint], Dialogue[Endpoint]]] = {
     "http": _http,
 }
 
-# What a scheme has not, and why: by the keys of ``Report.findings``.
+# The features that a scheme lacks, with the reason, by the keys of ``Report.findings``.
 ABSENCES = {
     "socks4": {
         **{f"method_{method}": "SOCKS4 has no methods" for method in METHODS},

@@ -1,7 +1,7 @@
-"""Tests a proxy that fails with two other clients, python-socks and PySocks, to see whether they do better.
+"""Tests a proxy that failed by two other clients, python-socks and PySocks, to see whether these get through.
 
-Only their public API is used, and their errors are shown in their own words. They are dependencies of the
-distribution, but a copy of the package may be without them.
+Only their public API is used, and their errors are shown unchanged. They are dependencies of the
+distribution, but a copy of the package may be installed without them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NotTried(Exception):
 def ask_other_clients(path: Path, destination: Endpoint, patience: float) -> dict[str, Finding]:
     """Connect to ``destination`` through ``path`` with each library, in parallel; the findings by library.
 
-    ``patience``: seconds for all of it.
+    ``patience``: seconds for all attempts together.
     """
     other_clients = dict.fromkeys(_LIBRARIES, Finding(NO, "no answer in time"))
 
@@ -60,7 +60,7 @@ def _other_client(connect: Connect, path: Path, destination: Endpoint, patience:
     except NotTried as err:
         return Finding(UNKNOWN, f"not tried: {err}")
     except Exception as err:
-        # Any exception: a library may raise its own classes, and each means that it failed.
+        # Any exception means that the library failed: it may raise classes of its own.
         return Finding(NO, _words(err, path))
 
 
@@ -120,7 +120,7 @@ def _words(err: Exception, path: Path) -> str:
 def _tells_a_password(text: str, path: Path) -> bool:
     """Whether ``text`` has a password of ``path``: as it is, in a repr(), or encoded in a URL.
 
-    It may be there by chance, for a short password: that cannot be told apart.
+    A short password may be part of a text by chance: that case looks the same.
     """
     for hop in path:
         password = _text(hop.password)
@@ -132,7 +132,7 @@ def _tells_a_password(text: str, path: Path) -> bool:
 
 
 def _named(err: BaseException) -> str:
-    """The name of the class of ``err``, and the text for its errno, or for that of an exception behind it."""
+    """The name of the class of ``err``, and the text for its errno, or for the errno of its cause."""
     name = type(err).__name__
     cause: BaseException | None = err
     while cause is not None:

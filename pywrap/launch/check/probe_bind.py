@@ -1,4 +1,4 @@
-"""Does a connection come through a BIND of the proxy?"""
+"""Tests whether a connection comes through a BIND of the proxy."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pywrap.launch.check.proxy_under_test import ProxyUnderTest
     from pywrap.socks.wire import Dialogue
 
-# As the peer of a BIND on this machine: an address of its own, so that a server which listens there, at the
-# peer's instead of its own, is found out.
+# The address of the peer of a BIND on this machine. It differs from the proxy's, to find proxies that listen
+# at the address of the peer instead of their own.
 PEER = "127.0.0.2"
 
 
 def bind(proxy: ProxyUnderTest) -> Finding:
-    """Have it listen, connect there as the peer, and send through the connection (RFC 1928 section 4)."""
-    # The peer that may connect: this machine; any, where another hop is to connect.
+    """Have the proxy listen, connect there as the peer, and send by the connection (RFC 1928 section 4)."""
+    # The peer that the request names: this machine; or any, where another hop connects.
     unspecified = Endpoint("0.0.0.0", 0)
     caller = Endpoint(PEER if proxy.here == "127.0.0.1" else proxy.here, 0)
     if len(proxy.path) > 1:
@@ -70,8 +70,8 @@ def _call(proxy: ProxyUnderTest, bound: Endpoint, caller: Endpoint, stack: ExitS
         sock.settimeout(proxy.dialer.patience)
         return sock
     try:
-        # Otherwise it would be from whichever address of this machine leads there, where the proxy may
-        # wait for another (Dante does, with an external address).
+        # Bound to the address that the request names: the kernel might choose another one, from which the
+        # proxy takes no connection (Dante, with an external address).
         source = (caller.host, 0) if (":" in caller.host) == (":" in bound.host) else None
         sock = socket.create_connection((bound.host, bound.port), proxy.dialer.patience, source)
     except OSError as err:

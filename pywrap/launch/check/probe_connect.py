@@ -1,4 +1,4 @@
-"""Does a connection through the proxy come about: to a listener of ours, by name, and over IPv6?"""
+"""Tests connections through the proxy: to a listener of ours, by name, and over IPv6."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pywrap.launch.check.proxy_under_test import ProxyUnderTest
     from pywrap.socks.wire import Dialogue
 
-# How long a connection to the user's destination, about which nothing else is known, must last: proxies
-# exist that grant everything, and hang up when it turns out to be impossible.
+# Seconds that a connection to the user's destination, whose answer is not known, must last: some proxies
+# grant every request, and close the connection when they find that they cannot connect.
 SETTLED_SECONDS = 0.5
 
-# What no proxy can reach: a name that does not exist (RFC 6761 section 6.4); for SOCKS4, a port without a
-# service on the proxy's own machine (RFC 1078, which no machine runs today).
+# Destinations that no proxy can reach: a name that does not exist (RFC 6761 section 6.4); for SOCKS4, a port
+# without a service on the proxy's own machine (TCPMUX, RFC 1078, which no machine runs today).
 NO_NAME = Endpoint("nowhere.invalid", 443)
 NO_PORT = Endpoint("127.0.0.1", 1)
 
@@ -35,7 +35,7 @@ def connect(proxy: ProxyUnderTest) -> None:
     """Connect to a listener of ours, or to the user's destination.
 
     Raises:
-        SocksError: nothing else needs to be tested.
+        SocksError: the connection failed, so that no other test is of use.
     """
     destination = proxy.destinations.plain
     finding, err = _try(proxy, destination)
@@ -52,12 +52,12 @@ def connect(proxy: ProxyUnderTest) -> None:
 
 
 def by_name(proxy: ProxyUnderTest) -> Finding:
-    """The same, by a name."""
+    """Connect by a name."""
     return _try(proxy, proxy.destinations.name)[0]
 
 
 def by_ipv6(proxy: ProxyUnderTest) -> Finding:
-    """The same, by an IPv6 address."""
+    """Connect by an IPv6 address."""
     ipv6 = proxy.destinations.ipv6
     if ipv6 is None:
         return Finding(UNKNOWN, "this machine has no ::1 to ask for")
@@ -65,14 +65,14 @@ def by_ipv6(proxy: ProxyUnderTest) -> Finding:
 
 
 def _reach_us(proxy: ProxyUnderTest) -> bool:
-    """Does it reach a listener at the address that it sees us at? That is the destination then."""
+    """Whether the proxy reaches a listener at our address as the proxy sees it; if so, tests use that."""
     found = proxy.destinations
     if found.plain.certain or found.here or any(map(speaks, proxy.path[:-1])):
         return False
     try:
         ours = proxy.listener.also_at(proxy.here)
     except OSError:
-        # A link-local address, which needs a scope.
+        # Our address is a link-local one, which needs a scope.
         return False
     reached = _try(proxy, ours)[0].verdict == YES
     if reached:
@@ -81,7 +81,7 @@ def _reach_us(proxy: ProxyUnderTest) -> bool:
 
 
 def _try(proxy: ProxyUnderTest, destination: Destination) -> tuple[Finding, SocksError | None]:
-    """Ask for ``destination``; return also what went wrong before it was granted."""
+    """Connect to ``destination``; return the finding, and the error if the proxy granted nothing."""
     granted = False
 
     def tunnel() -> Dialogue[bytes]:
@@ -112,7 +112,7 @@ def _try(proxy: ProxyUnderTest, destination: Destination) -> tuple[Finding, Sock
 
 
 def _grants_the_impossible(proxy: ProxyUnderTest) -> bool:
-    """Does it grant a connection that cannot be, as one does that grants before it connects?"""
+    """Whether the proxy grants a connection that is impossible: it then grants before it connects."""
     nowhere = NO_PORT if proxy.hop.scheme == "socks4" else NO_NAME
     try:
         proxy.dialer.ask(proxy.request(v5.CONNECT, nowhere))
@@ -122,7 +122,7 @@ def _grants_the_impossible(proxy: ProxyUnderTest) -> bool:
 
 
 def _what_comes(sock: socket.socket) -> str | None:
-    """What soon comes from the other end: "data", which stay in the socket, "" for its end, or None."""
+    """What comes from the other end soon: "data", which stays in the socket; "": its end; None: nothing."""
     poller = poll()
     poller.register(sock, POLLIN)
     if not poller.poll(int(SETTLED_SECONDS * 1000)):

@@ -1,4 +1,4 @@
-"""Can the proxy be reached, does it speak SOCKS, and which methods does it take?"""
+"""Tests whether the proxy can be reached and speaks its protocol, and which methods it takes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from pywrap.launch.check.proxy_under_test import ProxyUnderTest
     from pywrap.socks.wire import Dialogue
 
-# RFC 1928 section 3. The client does not speak it, but can ask which servers do.
+# The method of RFC 1961 (RFC 1928 section 3). The test only asks whether the server has it.
 GSSAPI = 0x01
 METHOD_NUMBERS = dict(zip(METHODS, (v5.NO_AUTHENTICATION, v5.USERNAME_PASSWORD, GSSAPI), strict=True))
 
 
 def reach(proxy: ProxyUnderTest) -> None:
-    """Connect to it and greet it; note the times, in seconds, and what its scheme has not.
+    """Connect to the proxy and greet it; note the times, in seconds, and the features that its scheme lacks.
 
     Raises:
-        SocksError: nothing else needs to be tested.
+        SocksError: the proxy cannot be reached, so that no other test is of use.
     """
     report = proxy.report
 
     def greeting() -> Dialogue[None]:
         report.connect_time = monotonic() - proxy.dialer.started
         if not proxy.is_socks5:
-            # There is none, but a dialogue says something.
+            # This scheme has no greeting, but a dialogue has to yield a step.
             yield Send()
             return
         methods = [v5.NO_AUTHENTICATION]
@@ -53,7 +53,7 @@ def reach(proxy: ProxyUnderTest) -> None:
         raise
     proxy.note("reachable", YES_INDEED)
     if len(proxy.path) == 1:
-        # Its name has an address now.
+        # The name of the proxy is resolved now.
         proxy.destinations = destinations(proxy.path, proxy.there, proxy.target, proxy.listener)
     for subject, why in ABSENCES.get(proxy.hop.scheme, {}).items():
         proxy.note(subject, Finding(ABSENT, why))
@@ -69,7 +69,7 @@ def _whether_it_picks(proxy: ProxyUnderTest, method: int) -> Finding:
     try:
         picked = proxy.dialer.ask(offer(bytes([method])))
     except ProxyClosed:
-        # It answered the greeting of before.
+        # The proxy closed the connection, but it answered the greeting before.
         return Finding(NO, "it hangs up on that offer")
     except SocksError as err:
         return Finding(UNKNOWN, str(err))
@@ -79,9 +79,9 @@ def _whether_it_picks(proxy: ProxyUnderTest, method: int) -> Finding:
 
 
 def _ends_of(sock: socket.socket) -> tuple[str, str]:
-    """The addresses of a connection, ours and theirs."""
+    """The addresses of a connection: our end, and the other end."""
     try:
         return sock.getsockname()[0], sock.getpeername()[0]
     except OSError as err:
-        # It has been reset, after its answer.
+        # The proxy has reset the connection, after its answer.
         raise ProxyClosed("the proxy hung up after its answer") from err

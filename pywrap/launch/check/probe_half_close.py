@@ -1,4 +1,4 @@
-"""Does the answer to the end of the client's data come back?"""
+"""Tests half-close: whether the proxy still passes on answers when the client has ended its direction."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def half_close(proxy: ProxyUnderTest) -> Finding:
-    """Say that no more comes (``shutdown(SHUT_WR)``), and see whether the answer to that comes back."""
+    """End our direction (``shutdown(SHUT_WR)``), and see whether the answer to that comes back."""
     destination = proxy.destinations.plain
     if not proxy.report.works or destination.says != proxy.listener.secret:
         return Finding(UNKNOWN, "no server at the other end that answers to the end of what it is sent")
     try:
         with proxy.dialer.talk(proxy.request(v5.CONNECT, destination.endpoint)) as (sock, _):
             sock.settimeout(soon(proxy))
-            sock.sendall(proxy.listener.parting)
+            sock.sendall(proxy.listener.closing_secret)
             sock.shutdown(socket.SHUT_WR)
             heard = sock.recv(SECRET_SIZE, socket.MSG_WAITALL)
     except TimeoutError:
@@ -33,6 +33,6 @@ def half_close(proxy: ProxyUnderTest) -> Finding:
         return Finding(NO, f"after the end of what was sent: {err.strerror or err}")
     except SocksError as err:
         return Finding(UNKNOWN, words(err))
-    if heard != proxy.listener.farewell:
+    if heard != proxy.listener.closing_answer:
         return Finding(NO, "the answer to the end of what was sent is lost")
     return YES_INDEED

@@ -1,4 +1,4 @@
-"""Does the proxy take greeting, request and data at once, without a wait between them?"""
+"""Tests pipelining: whether the proxy takes greeting, request and data at once, without waits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from pywrap.launch.check.proxy_under_test import ProxyUnderTest
     from pywrap.socks.wire import Dialogue
 
-# What was said at once is taken for swallowed when its answer takes so much longer than step by step.
+# Seconds by which an answer to pipelined messages may take longer than step by step, before these messages
+# are taken for lost.
 PIPELINING_SECONDS = 2.0
 PIPELINING_FACTOR = 20
 
 
 def pipeline(proxy: ProxyUnderTest) -> Finding:
-    """Say at once what was said step by step before, and see whether the answers are the same.
+    """Send at once the messages that were sent step by step before, and see whether the answers are the same.
 
-    Not the impossible command alone: `ssh -D` hangs up on it either way. Only where no connection
-    comes about is that the question.
+    The messages are those of a connection. The impossible command is used only where no connection succeeds:
+    `ssh -D` closes the connection at it in either case.
     """
     destination = proxy.destinations.plain
     if proxy.report.works:
@@ -45,7 +46,7 @@ def pipeline(proxy: ProxyUnderTest) -> Finding:
 
 
 def _all_at_once(proxy: ProxyUnderTest, command: int, destination: Destination, data: bytes = b"") -> Finding:
-    """What comes of it all at once, with ``data`` or with those after the answer."""
+    """The finding for the messages sent at once; ``data``: sent with them, or else after the answer."""
     try:
         heard = proxy.dialer.ask(_pipelined(proxy, command, destination, data), soon(proxy))
     except Rejected as err:
@@ -85,6 +86,6 @@ def _pipelined(proxy: ProxyUnderTest, command: int, destination: Destination, da
 
 
 def soon(proxy: ProxyUnderTest) -> float:
-    """Seconds after which an answer has got lost, when step by step it came in no time."""
+    """Seconds after which an answer counts as lost, by the time that it took step by step."""
     slow = PIPELINING_FACTOR * ((proxy.report.connect_time or 0.0) + (proxy.report.reply_time or 0.0))
     return min(proxy.dialer.patience, max(PIPELINING_SECONDS, slow))

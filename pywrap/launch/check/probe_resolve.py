@@ -1,4 +1,4 @@
-"""Does the proxy answer Tor's RESOLVE, which ``--dns tor`` asks?"""
+"""Tests whether the proxy answers Tor's command RESOLVE, which ``--dns tor`` uses."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.launch.check.proxy_under_test import ProxyUnderTest
 
-# Of this machine and of each, so that a proxy which takes the question for a CONNECT reaches no third party.
+# An address of 127.0.0.0/8, so that a proxy that takes RESOLVE for CONNECT reaches no third party.
 RESOLVED = "127.79.67.75"
 
 
 def resolve(proxy: ProxyUnderTest) -> Finding:
-    """Ask what --dns tor asks, about an address, which Tor itself answers: nothing is looked up."""
+    """Send RESOLVE for an address: Tor answers that by itself, so that nothing is looked up."""
     asked = Endpoint(RESOLVED, 0)
     try:
         said = proxy.dialer.ask(proxy.request(v5.RESOLVE, asked))
     except (Rejected, ProxyClosed):
-        # Hardly any but Tor has it: no words about that for each proxy.
+        # Hardly any proxy but Tor has RESOLVE, so the report gives no reason.
         return Finding(NO)
     except SocksError as err:
         return Finding(weigh(err, certain=True), words(err))

@@ -1,4 +1,4 @@
-"""Does the proxy relay datagrams, to an address and to a name, there and back?"""
+"""Tests whether the proxy relays datagrams, to an address and to a name, there and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.launch.check.proxy_under_test import ProxyUnderTest
 
-# UDP may lose a datagram.
+# How many datagrams are sent, since UDP may lose some.
 DATAGRAMS = 3
 
 
@@ -49,7 +49,7 @@ def _relayed(proxy: ProxyUnderTest, relay: Endpoint) -> Finding:
         socket.socket(near_family, socket.SOCK_DGRAM) as near,
     ):
         try:
-            # Only on the address that the proxy sees us at, and only until the secret arrives.
+            # Bound only to the address at which the proxy sees us, and only until the secret arrives.
             far.bind((proxy.here, 0))
             near.connect((relay.host, relay.port))
             destination = Endpoint(*far.getsockname()[:2])
@@ -65,18 +65,18 @@ def _relayed(proxy: ProxyUnderTest, relay: Endpoint) -> Finding:
 
 
 def _relayed_by_name(proxy: ProxyUnderTest, near: socket.socket, far: socket.socket, port: int) -> Finding:
-    """The same, to a name of this machine: where that is not loopback, it has none that a proxy knows."""
+    """The same to the name "localhost": this machine has no other name that a proxy surely knows."""
     if not proxy.exits_here:
         return Finding(UNKNOWN, "this machine has no name that it could be asked for")
     with ExitStack() as stack:
         fars = [far]
         try:
-            # A proxy may take "localhost" for either.
+            # A proxy may resolve "localhost" to an address of either family.
             other = socket.AF_INET if far.family == socket.AF_INET6 else socket.AF_INET6
             fars.append(stack.enter_context(socket.socket(other, socket.SOCK_DGRAM)))
             fars[-1].bind(("127.0.0.1" if other == socket.AF_INET else "::1", port))
         except OSError:
-            # No IPv6 on this machine, or the port is taken there: then by the other address.
+            # The other family is missing on this machine, or the port is in use there: use one socket.
             fars[1:] = []
         heard = _there_and_back(
             proxy.dialer.patience, near, fars, Endpoint("localhost", port), os.urandom(SECRET_SIZE)
@@ -85,9 +85,9 @@ def _relayed_by_name(proxy: ProxyUnderTest, near: socket.socket, far: socket.soc
 
 
 def _with_port(proxy: ProxyUnderTest, own: Endpoint) -> str:
-    """Would it relay if the request told our port, as RFC 1928 has it (hpsockd)? A remark, or "".
+    """A remark if the proxy relays when the request has our port, as RFC 1928 says (hpsockd); else "".
 
-    The port has been another socket's, just now: the kernel gives it to no other so soon.
+    The port was that of a socket closed just now, which the kernel gives to no other socket so soon.
     """
     secret = os.urandom(SECRET_SIZE)
     family = socket.AF_INET6 if ":" in own.host else socket.AF_INET
@@ -107,7 +107,7 @@ def _with_port(proxy: ProxyUnderTest, own: Endpoint) -> str:
                 if _there_and_back(proxy.dialer.patience, near, [far], destination, secret) == "":
                     return "; it does when the request tells the port that they come from"
     except (SocksError, OSError):
-        # It is no remark then.
+        # Then there is nothing to remark.
         pass
     return ""
 
@@ -115,7 +115,7 @@ def _with_port(proxy: ProxyUnderTest, own: Endpoint) -> str:
 def _there_and_back(
     patience: float, near: socket.socket, fars: list[socket.socket], destination: Endpoint, secret: bytes
 ) -> str:
-    """What went wrong, or "". ``patience``: seconds for all datagrams."""
+    """Send and receive; return the reason for a failure, or "". ``patience``: seconds for all datagrams."""
     patience /= DATAGRAMS
     near.settimeout(patience)
     for _ in range(DATAGRAMS):

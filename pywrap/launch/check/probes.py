@@ -1,7 +1,7 @@
-"""The tests of one proxy, each on a connection of its own, so that none spoils the next.
+"""The tests of one proxy, each on a connection of its own, so that none disturbs the next.
 
-In this order, and the first that gets no sensible answer is the last: the greeting, the methods, a
-connection. The others are made in any case then.
+First the greeting, the methods and a connection: if one of these gets no sensible answer, no other test
+follows. After them all other tests are made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pywrap.launch.check.report import Finding
     from pywrap.socks.wire import Endpoint
 
-# By the keys of ``report.SUBJECTS``.
+# The other tests, by the keys of ``report.SUBJECTS``.
 _MORE: dict[str, Callable[[ProxyUnderTest], Finding]] = {
     "names": probe_connect.by_name,
     "ipv6": probe_connect.by_ipv6,
@@ -50,7 +50,7 @@ def probe_proxy(
     listener: Listener,
     say: Callable[[str], None],
 ) -> Report:
-    """Find out all about the last of ``path``; ``say`` is called with the name of each test as it begins.
+    """Test the last proxy of ``path``; ``say`` is called with the name of each test as it begins.
 
     The other parameters are those of ``ProxyUnderTest``.
     """

@@ -1,4 +1,4 @@
-"""The proxy that is tested: how it is reached, and what earlier tests have found out for later ones."""
+"""The proxy that is tested: how it is reached, and results of earlier tests that later ones need."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class ProxyUnderTest:
-    """The last of ``path``, through those before it.
+    """The last proxy of ``path``, reached through those before it.
 
-    ``patience``: seconds for each test. ``target``: a destination that it can reach, or None. ``listener``:
-    the destination of ours.
+    ``patience``: seconds for each test. ``target``: the user's destination, which the proxy can reach, or
+    None. ``listener``: our own destination.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class ProxyUnderTest:
         self.target = target
         self.listener = listener
         self.destinations = destinations(path, self.hop.host, target, listener)
-        # Our end and the first hop's of a connection between them.
+        # The addresses of the two ends of a connection to the first hop: ours, and the hop's.
         self.here = self.there = ""
-        # What it picks when it is offered all that we have.
+        # The method that the proxy picks when it is offered all that we have.
         self.method = v5.NO_AUTHENTICATION
-        # Has it granted a connection that was none? Others wait for the grant alone, and would believe it.
+        # Whether the proxy has granted a connection that did not exist. Other clients only wait for the
+        # grant, and would take it for a success.
         self.granted_in_vain = False
 
     @property
@@ -48,9 +49,9 @@ class ProxyUnderTest:
 
     @property
     def exits_here(self) -> bool:
-        """Was it seen to reach this machine, where nothing stands in the way?
+        """Whether the proxy was seen to connect to this machine from this machine.
 
-        Being on loopback is not enough: `ssh -D` and others leave the net at another machine.
+        A proxy on loopback need not do so: `ssh -D` and others make the connections on another machine.
         """
         return self.report.works and self.destinations.here
 
@@ -59,11 +60,11 @@ class ProxyUnderTest:
         self.report.findings[subject] = finding
 
     def request(self, command: int, destination: Endpoint) -> Dialogue[Endpoint]:
-        """Ask it for ``command``; the dialogue returns the address of the reply."""
+        """Ask the proxy for ``command``; the dialogue returns the address of the reply."""
         return hop_requests.request(self.hop, command, destination)
 
     def seen_from_here(self, bound: Endpoint) -> Endpoint:
-        """0.0.0.0 in a reply is the address that the proxy was asked at."""
+        """``bound``, the address in a reply, with the proxy's own address in the place of 0.0.0.0 and ::."""
         if bound.host not in ("0.0.0.0", "::"):
             return bound
         return Endpoint(self.there if len(self.path) == 1 else self.hop.host, bound.port)

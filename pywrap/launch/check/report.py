@@ -91,12 +91,12 @@ class Report:
 
     @property
     def works(self) -> bool:
-        """Whether a test connection through it succeeded."""
+        """Whether a test connection through the path succeeded."""
         return self.findings["connect"].verdict == YES
 
     @property
     def may_pass_on(self) -> bool:
-        """Whether hops after it can be reached: it works, or it cannot be tested, as a raw hop."""
+        """Whether later hops can be reached through the proxy: it works, or is raw and cannot be tested."""
         return self.works or self.findings["reachable"] is NOT_ASKED
 
 
@@ -106,7 +106,7 @@ def all_work(reports: Sequence[Report]) -> bool:
 
 
 def guards_of(reports: Sequence[Report], placeholders: str) -> dict[str, str]:
-    """By value of --dns: whether SSRF guards, which refuse private addresses, accept those that programs get.
+    """For each value of --dns, whether SSRF guards, which refuse private addresses, accept those of look-ups.
 
     A guard can judge real addresses. A placeholder is private for ``ipaddress``, unless the user has chosen
     another network; then guards accept it, and learn nothing about the address that the proxy connects to.
@@ -274,7 +274,7 @@ def _notes(number: str, report: Report) -> list[str]:
     said += [f"{name}: {other_client(finding)}" for name, finding in report.other_clients.items()]
     for subject, finding in report.findings.items():
         if finding.why and finding is not NOT_ASKED and finding.verdict != ABSENT:
-            # Not if the error has the same text.
+            # No note where the error has the same text.
             if finding.why not in report.error:
                 said.append(f"{SUBJECTS[subject]}: {finding.why}")
     margin = f"{number}  "
@@ -294,7 +294,7 @@ def _notes(number: str, report: Report) -> list[str]:
 
 
 def other_client(finding: Finding) -> str:
-    """What another client's attempt says about ours."""
+    """The words for the attempt of another client, after ours has failed."""
     if finding.verdict == YES:
         return "gets through"
     return f"fails too: {finding.why}" if finding.verdict == NO else finding.why

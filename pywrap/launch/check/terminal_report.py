@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _BOLD, _FAINT, _RED, _GREEN, _YELLOW = "1", "2", "31", "32", "33"
 _COLOURS = {CELLS[YES]: _GREEN, CELLS[NO]: _RED, "?": _YELLOW, "part": _YELLOW, "addr": _YELLOW, "-": _FAINT}
 
-# What can be done where a test said no.
+# The hint for each test with the result "no".
 _REMEDIES = {
     "names": "`--dns tcp://HOST` or `--dns local` give it addresses instead of names",
     "ipv6": "with `--dns remote`, names that have IPv6 alone still reach the proxy as names",
@@ -44,7 +44,7 @@ _REMEDIES = {
     "bind": "active FTP (`--listen bind`) does not work through it; passive FTP does",
     "half_close": "programs that end their half first (`nc -N`) lose the answer; no client can mend that",
 }
-# And for errors, by words of theirs. The first that fits.
+# The hint for errors, by words that their text contains; the first entry that matches counts.
 _ADVICE = (
     ("username or the password", "USER:PASSWORD@ in the URL; %XX stands for a byte that a URL cannot have"),
     ("asks for authentication", "it wants a user: socks5h://USER:PASSWORD@HOST:PORT"),
@@ -115,7 +115,7 @@ class _Terminal:
     def _names(self, names: list[str]) -> list[str]:
         lines = []
         for name in names:
-            # A URL is not broken at its dashes, but where nothing else helps.
+            # A URL is not broken at its dashes.
             wrapped = wrap(name, self._width, subsequent_indent="   ", break_on_hyphens=False)
             lines += [self._styled(line, _BOLD) for line in wrapped]
         return lines
@@ -137,7 +137,7 @@ class _Terminal:
         """As many of "label cell" beside each other as the terminal has room for."""
         pairs = list(zip(HEAD[1:], row[1:], strict=True))
         label = max(len(name) for name, _ in pairs)
-        # Each with a margin of three.
+        # Each pair has a margin of three columns.
         beside = max(1, self._width // (label + 1 + cell + 3))
         lines = []
         for start in range(0, len(pairs), beside):
@@ -149,7 +149,7 @@ class _Terminal:
         return lines
 
     def _cell(self, text: str, width: int, style: str = "") -> str:
-        # Blanks outside of the colour: they are no part of the word.
+        # The blanks are outside of the colour, which is for the word.
         return self._styled(text, style or _COLOURS.get(text, "")) + " " * (width - len(text))
 
     # ------------------------------------------------------------ what is wrong

@@ -1,4 +1,4 @@
-"""What an error of a test tells about the proxy."""
+"""Which verdict on the proxy an error of a test allows, and its words for the report."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pywrap.errors import AuthenticationFailed, ProtocolError, ProxyClosed, Reje
 from pywrap.launch.check.report import NO, UNKNOWN
 from pywrap.socks import v5
 
-# These are about the proxy, wherever the destination is: replies of SOCKS5, statuses of HTTP.
+# Codes of SOCKS5 replies and HTTP statuses that are about the proxy itself, not about the destination.
 _ITS_OWN_LIMITS = (v5.COMMAND_NOT_SUPPORTED, v5.ADDRESS_TYPE_NOT_SUPPORTED, 405, 501)
 
 
 def weigh(err: SocksError, certain: bool) -> str:
-    """What a failure tells: nothing for sure, when the destination may not be there."""
+    """NO or UNKNOWN for a failure; ``certain``: whether the destination is known to exist."""
     if isinstance(err, Rejected):
         return NO if certain or err.code in _ITS_OWN_LIMITS else UNKNOWN
     if isinstance(err, ProxyClosed):
-        # How `ssh -D` refuses.
+        # `ssh -D` refuses by closing the connection.
         return NO if certain else UNKNOWN
     return NO if isinstance(err, AuthenticationFailed | ProtocolError) else UNKNOWN
 
 
 def words(err: SocksError) -> str:
-    """``err`` as a report says it."""
-    # The hop's name is in front where it was one of those before.
+    """The text of ``err`` for the report."""
+    # The text begins with the name of a hop where the error is one of an earlier hop.
     return "it hangs up instead of answering" if str(err).startswith("the proxy hung up") else str(err)

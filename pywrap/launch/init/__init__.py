@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 # Seconds for each test of each proxy.
 PATIENCE = 3.0
 
-# How each did, as it is told: a connection was seen; it speaks SOCKS5, and none was seen; or neither.
+# The sign of each proxy: a connection through it succeeded; it speaks SOCKS5, but no connection was seen;
+# neither.
 WORKS, ANSWERS, FAILS = "+", "~", "-"
 
 _METHODS = "method_none", "method_password"
-# What is told of one that works.
+# The findings that are printed for a proxy that works.
 _TOLD = ("names", "udp", "ipv6")
 
 
@@ -43,13 +44,13 @@ def init(
     root: str = "",
     patience: float = PATIENCE,
 ) -> str:
-    """Write the file, to ``output`` (``-`` for stdout) or to the user's own place; return what to print.
+    """Write the file, to ``output`` (``-`` for stdout) or to the user's own place; return the text to print.
 
-    ``ask(question)`` returns the user's answer; None where no user is there to ask. ``root``: the folder that
-    stands for / where files of other tools are looked for.
+    ``ask(question)`` returns the user's answer; None where no user can be asked. ``root``: the folder in the
+    place of / for the files of other tools. ``patience``: seconds for each test.
 
     Raises:
-        ConfigError: the file is there already, or cannot be written; or no proxy works.
+        ConfigError: the file exists already, or cannot be written; or no proxy works.
     """
     path = default_path(environ) if output is None else output
     if not path:
@@ -63,7 +64,8 @@ def init(
         mark: [each for each, (grade, _) in zip(found, results, strict=True) if grade == mark]
         for mark in (WORKS, ANSWERS)
     }
-    # Tor, and most proxies that are elsewhere, lead to no address of this machine.
+    # Through Tor and most remote proxies no test connection to this machine succeeds: so ANSWERS counts as
+    # well.
     working = by_grade[WORKS] or by_grade[ANSWERS]
     if not working:
         print("".join(lines), end="", file=sys.stderr)
@@ -81,14 +83,14 @@ def init(
 
 
 def _test(found: Sequence[Candidate], patience: float) -> list[tuple[str, str]]:
-    """Of each, whether a connection through it came about, and what to say of it."""
+    """For each candidate: its sign (WORKS, ANSWERS, FAILS), and the words about its tests."""
 
     def test(candidate: Candidate) -> tuple[str, str]:
         if candidate.problem:
             return FAILS, candidate.problem
         reports = []
         hops = candidate.chain.proxies
-        # In a chain of another type any hop may be the first, so each is tested by itself.
+        # In a chain of another type any hop may be the first, so each hop is tested by itself.
         paths = [hops] if candidate.chain.type in ("strict", "dynamic") else [(hop,) for hop in hops]
         for path in paths:
             reports.append(probe_proxy(path, patience, None, listener, lambda what: None))
@@ -103,7 +105,7 @@ def _test(found: Sequence[Candidate], patience: float) -> list[tuple[str, str]]:
 
 
 def _answers(report: Report) -> bool:
-    """Does it speak SOCKS5, and nothing tells that it would not connect to another destination?"""
+    """Whether the proxy speaks SOCKS5, and no test showed that it cannot connect to other destinations."""
     findings = report.findings
     picks = any(findings[method].verdict == YES for method in _METHODS)
     return picks and findings["connect"].verdict == UNKNOWN
@@ -138,7 +140,7 @@ def _choose(
 def _write(path: str, text: str) -> None:
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        # For this user alone: it may have a password.
+        # Only this user may read the file: it may contain a password.
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)

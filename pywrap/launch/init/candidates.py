@@ -1,4 +1,4 @@
-"""Proxies that may be there, for ``--init``: what is set, what other tools use, and well-known ports."""
+"""Candidates for ``--init``: proxies in variables and in files of other tools, and well-known local ports."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Where Tor, the Tor Browser, and by custom `ssh -D` listen.
+# The ports at which Tor, the Tor Browser and, by convention, `ssh -D` listen.
 PORTS = ((9050, "Tor's port"), (9150, "the Tor Browser's port"), (1080, "the port of `ssh -D` and others"))
 
 
 @frozen
 class Candidate:
-    """A ``chain`` from ``origin``. ``rules``: what is direct with it. ``problem``: why it cannot be read."""
+    """A ``chain`` from ``origin``, with its ``rules``. ``problem``: why it cannot be read, "" if it can."""
 
     origin: str
     chain: Chain
@@ -27,7 +27,7 @@ class Candidate:
 
 
 def find_candidates(environ: Mapping[str, str], root: str = "") -> list[Candidate]:
-    """All that may be proxies, first those that the user has chosen. ``root``: the folder that is ``/``."""
+    """All candidates, first those that the user has set. ``root``: the folder in the place of ``/``."""
     found: list[Candidate] = []
     if any(environ.get(name) for name in ALL):
         found.append(_of_environment(environ))
@@ -58,7 +58,7 @@ def _of_environment(environ: Mapping[str, str]) -> Candidate:
 
 
 def _of_files(paths: tuple[str, ...], file_format: str) -> list[Candidate]:
-    """The first of ``paths`` that exists, as the tool itself does it."""
+    """The candidate in the first of ``paths`` that exists, which is the file that the tool itself reads."""
     for path in filter(None, paths):
         try:
             said = read(path, file_format)

@@ -1,17 +1,16 @@
-"""The file that ``--init`` writes, with the words of a person for a person."""
+"""The text of the file that ``--init`` writes, with comments for the user."""
 
 from __future__ import annotations
 
-from pywrap.config.proxychains import SECTION, WITHOUT_NAMES
+from pywrap.config.file_lines import chain_type_lines, comment_text, proxy_line
+from pywrap.config.proxychains import SECTION
 from pywrap.config.route_rules import format_route
 from pywrap.config.settings import TO_BLOCK
-from pywrap.config.url import format_proxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pywrap.config.settings import Chain, Proxy
     from pywrap.launch.init.candidates import Candidate
 
 HEAD = """\
@@ -32,32 +31,21 @@ PROXIES = """
 
 
 def file_text(chosen: Candidate, others: Sequence[tuple[Candidate, str]]) -> str:
-    """The file with the proxies of ``chosen``; ``others`` are in comments, with what came of their tests."""
+    """The file with the proxies of ``chosen``; ``others`` are in comments, with the words on their tests."""
     lines = [HEAD]
     rules = [rule for rule in chosen.rules if rule.to != TO_BLOCK]
     if rules:
-        lines += [f"# From {chosen.origin}:\n", *(f"route {format_route(rule)}\n" for rule in rules)]
-    lines += [PROXIES, *_type(chosen.chain), f"{SECTION}\n", f"# From {_comment(chosen.origin)}:\n"]
-    lines += [f"{_line(proxy)}\n" for proxy in chosen.chain.proxies]
+        lines += [
+            f"# From {comment_text(chosen.origin)}:\n",
+            *(f"route {format_route(rule)}\n" for rule in rules),
+        ]
+    lines.append(PROXIES)
+    if chosen.chain.type != "strict":
+        lines += [f"{line}\n" for line in chain_type_lines(chosen.chain)]
+    lines += [f"{SECTION}\n", f"# From {comment_text(chosen.origin)}:\n"]
+    lines += [f"{proxy_line(proxy, masked=False)}\n" for proxy in chosen.chain.proxies]
     for candidate, result in others:
-        lines.append(f"\n# {_comment(candidate.origin)}: {_comment(result)}\n")
-        # Without its password: a comment is copied more easily than a setting.
-        lines += [f"#{_line(proxy, masked=True)}\n" for proxy in candidate.chain.proxies]
+        lines.append(f"\n# {comment_text(candidate.origin)}: {comment_text(result)}\n")
+        # Without the password: users copy a comment more easily than a setting.
+        lines += [f"#{proxy_line(proxy)}\n" for proxy in candidate.chain.proxies]
     return "".join(lines)
-
-
-def _type(chain: Chain) -> list[str]:
-    if chain.type == "strict":
-        return []
-    length = [f"chain_len {chain.length}\n"] if chain.length else []
-    return [f"{chain.type}_chain\n", *length]
-
-
-def _line(proxy: Proxy, masked: bool = False) -> str:
-    url = format_proxy(proxy, masked)
-    return f"{WITHOUT_NAMES}{url.removeprefix(proxy.scheme)}" if proxy.scheme == "socks4" else url
-
-
-def _comment(text: str) -> str:
-    # A line feed, in the name of a file, must not end the comment.
-    return text if text.isprintable() else ascii(text)

@@ -1,8 +1,8 @@
 """``pysocksify --report``: a log (``--log``) as one page that opens from disk and loads nothing.
 
-The page is drawn by ``page.js``, plain JavaScript: no charting library has bars that are cut into a hop's
-phases, and rows that exist only while they are seen; with one of those, ten thousand connections would be ten
-thousand elements. ``rows`` turns the lines of a log into what it draws.
+The page is drawn by ``page.js``, plain JavaScript. No charting library has bars that are divided into a hop's
+phases, with rows that exist only while they are visible: without that, ten thousand connections would be ten
+thousand elements. ``rows`` turns the lines of a log into the rows of the page.
 
 Names in a log are hostile input. They are in the page as JSON in which no ``<`` is left, the script sets text
 and never markup, and a Content-Security-Policy allows that one script and that one style by their hashes.
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(__file__)
 
-# What could end a script element, or a string for readers that take JSON as JavaScript.
+# Characters that could end a script element, or a string where JSON is read as JavaScript.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
 def report(log: str, output: str | None) -> str:
     """Make a page of the file ``log``, ``-`` for stdin; return what to print on stdout.
 
-    ``output``: the file for the page, ``-`` for stdout; by default that of the log with another ending.
+    ``output``: the file for the page, ``-`` for stdout; by default the name of the log with the ending .html.
 
     Raises:
-        ConfigError: the log cannot be read, or has no line of ours; or the page cannot be written.
+        ConfigError: the log cannot be read, or has no line of a log; or the page cannot be written.
     """
     rows = Rows()
     try:
@@ -69,7 +69,7 @@ def _read(rows: Rows, file: TextIO) -> None:
 
 
 def _for_this_user(path: str, flags: int) -> int:
-    # As the log itself: it tells what a program did.
+    # Only this user may read the page, as the log itself: it shows what a program did.
     return os.open(path, flags, 0o600)
 
 
@@ -84,7 +84,7 @@ def page(rows: Rows) -> str:
         "{{script-hash}}": _hash(script),
         "{{style}}": style,
         "{{script}}": script,
-        # Last: nothing is looked for in what came from a log.
+        # The last replacement, so that no placeholder is replaced inside of texts that came from a log.
         "{{data}}": data,
     }
     for place, text in parts.items():

@@ -3,7 +3,8 @@
 A row is ``[kind, time, seconds, state, route, program, pid, host, port, hops, errno, error, more, run]``:
 
 * ``kind``, ``state`` and ``route`` are indices into ``KINDS``, ``STATES`` and ``ROUTES``;
-* ``time`` is in seconds since the first of the log; ``seconds`` is null where nothing lasted;
+* ``time`` is in seconds since the first line of the log; ``seconds`` is a duration, null for events without
+  one;
 * ``hops`` are lists ``[proxy, dial, greeting, login, reply]``;
 * ``more`` has the other fields by their names, for the details of a row.
 
@@ -26,14 +27,14 @@ PHASES = ("dial", "greeting", "login", "reply")
 
 VERSION = 1
 
-# Of the line of an end.
+# The fields with the counts in the line of a connection's end.
 _COUNTS = ("sent", "received", "datagrams_sent", "datagrams_received")
 # Fields of a line that are shown in the details of its row, besides those with a place of their own.
 _MORE = (
     *("thread", "library", "name", "reason", "chain", "ways", "waited", "client", "local", "remote"),
     *("relay", "place", "how", "answers", "reverse", "protocol", "by", "id"),
 )
-# Of _MORE, fields that say nothing with this value.
+# Values with which a field of _MORE is left out, since they are the usual ones.
 _USUAL: dict[str, tuple[object, ...]] = {
     "ways": (0, 1),
     "waited": (0,),
@@ -44,7 +45,7 @@ _USUAL: dict[str, tuple[object, ...]] = {
 
 
 class Rows:
-    """The rows of the lines that were added. ``strange``: lines that are none of a log."""
+    """The rows of the lines that were added. ``strange``: how many lines were not of a log."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -52,7 +53,7 @@ class Rows:
         self._texts: dict[str, int] = {}
         self._rows: list[list[Any]] = []
         self._runs: dict[str, dict[str, Any]] = {}
-        # By run and id, and, of patched programs, by run and local end.
+        # The rows by run and id of the connection; for patched programs also by run and local address.
         self._connections: dict[tuple[str, str], list[Any]] = {}
         self._patched: dict[tuple[str, str], list[Any]] = {}
         self._of_broker: list[tuple[tuple[str, str], list[Any]]] = []
@@ -68,7 +69,7 @@ class Rows:
                 raise ValueError
             self._add(line)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            # Torn, of another version, or not ours.
+            # The line is incomplete, of another version, or not of a log.
             self.strange += 1
         else:
             self.count += 1
@@ -113,7 +114,7 @@ class Rows:
             run,
         ]
         self._rows.append(row)
-        # Of an earlier version, an association has no id.
+        # In logs of earlier versions an association has no id.
         if line.get("id") is not None:
             self._connections[run, str(line["id"])] = row
         if event == "connection":
@@ -131,7 +132,7 @@ class Rows:
         return -1 if text is None else self._texts.setdefault(str(text), len(self._texts))
 
     def json(self, version: str) -> str:
-        """All of it, for the page; ``version`` is that of pysocksify."""
+        """All rows and texts as JSON, for the page; ``version``: of pysocksify."""
         self._fold()
         rows = sorted(self._rows, key=lambda row: row[1])
         begin = rows[0][1] if rows else 0.0
@@ -151,7 +152,7 @@ class Rows:
         return json.dumps(data, separators=(",", ":"))
 
     def _fold(self) -> None:
-        """Give the bytes of the broker's direct connections to a proxy to the patched programs' rows."""
+        """Add the bytes of the broker's direct connections to a proxy to the rows of the patched programs."""
         folded = set()
         for key, row in self._of_broker:
             patched = self._patched.get(key)

@@ -28,9 +28,11 @@ def _start():
         )
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         # What several threads share is guarded by that (`pywrap.intercept.lock`).
+        if _is_confined():
+            return
         raise Exception(
-            "this is a free-threaded Python, %d.%dt, and pysocksify needs the GIL: run it with `-X gil=1` or PYTHON_GIL=1"
-            % sys.version_info[:2]
+            "this is a free-threaded Python, %d.%dt, and pysocksify needs the GIL:"
+            " run it with `-X gil=1` or PYTHON_GIL=1, or with `--confine on`" % sys.version_info[:2]
         )
     if not sys.platform.startswith("linux"):
         raise Exception("pysocksify runs on Linux only")

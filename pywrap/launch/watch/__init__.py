@@ -1,8 +1,8 @@
 """``pysocksify --watch``: the processes of a run, and where each of their connections goes, as it happens.
 
-It sees what /proc shows once or twice a second, of processes that this user may look at. A connection that
-lives shorter than that is missed, and a process that forges the mark of the patches is believed. So it says
-what was seen, and never that nothing leaks: ``--confine on`` has the kernel see to that.
+It reads /proc once or twice a second, as far as this user may. A connection that lives shorter than that is
+missed, and a process that forges the mark of the patches is believed. So it reports what was seen, and never
+that nothing leaks: that only the kernel can ensure, by ``--confine on``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def watch(words: Sequence[str], json: bool) -> int:
     watched = Watched(find(_pid(words)))
     seen = Seen()
     if json:
-        # Twice: a Python that is just starting has no mark yet.
+        # It looks twice: a Python that is just starting has no mark yet.
         seen.note(watched.look())
         sleep(_PAUSE)
         processes = watched.look()
@@ -55,7 +55,7 @@ def watch(words: Sequence[str], json: bool) -> int:
 
 
 def is_program(words: Sequence[str]) -> bool:
-    """Do ``words`` name a PROGRAM to start, and not a process?"""
+    """Whether ``words`` are a PROGRAM to start, and not the pid of a process."""
     return bool(words) and not (words[0].isascii() and words[0].isdigit())
 
 
@@ -73,7 +73,7 @@ def _view() -> View:
         try:
             from pywrap.launch.watch.terminal_view import TerminalView
         except ImportError:
-            # rich is an extra: pip install 'pysocksify[watch]'.
+            # rich is not installed: it comes with the extra ``watch``.
             pass
         else:
             return TerminalView()

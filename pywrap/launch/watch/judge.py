@@ -26,7 +26,7 @@ BY_RULE = "direct"
 BROKER = "broker"
 LISTENS = "listens"
 ACCEPTED = "accepted"
-# Not connected in the kernel: datagrams of a patched program go to a relay like that.
+# The socket is not connected in the kernel, like those by which a patched program sends datagrams to a relay.
 UNKNOWN = "unknown"
 NEITHER = "neither"
 
@@ -48,7 +48,7 @@ class Judge:
         names = Placeholders(threading.Lock, settings.placeholders)
         hops = [FirstHop(proxy, socket.getaddrinfo) for proxy in firsts]
         self._routes = Routes(settings, hops, names, Hosts(), _is_own())
-        # Their addresses are known to the programs alone.
+        # Only the programs know the addresses of direct names.
         self._has_direct_names = any(rule.name and rule.to == TO_DIRECT for rule in settings.rules)
 
     def way(self, sock: Socket, is_confined: bool, listening: Set[int]) -> Way:
@@ -82,7 +82,7 @@ def _places(proxy: Proxy) -> list[tuple[bytes, int]]:
     try:
         rows = socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
     except OSError:
-        # Then nothing is connected to it either.
+        # Programs cannot resolve the name either, so none is connected to the proxy.
         return []
     return [(packed(str(row[4][0]).partition("%")[0]) or b"", proxy.port) for row in rows]
 

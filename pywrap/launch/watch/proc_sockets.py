@@ -1,6 +1,7 @@
-"""The IP sockets of processes, as /proc has them.
+"""The IP sockets of processes, from the tables of /proc/PID/net.
 
-psutil reads the tables of its own network only (giampaolo/psutil#1611), and the confined have another one.
+psutil reads only the tables of its own network namespace (giampaolo/psutil#1611); confined processes have
+another.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ class Socket:
 
 
 def sockets_of(pid: int, tables: dict[int, Socket]) -> list[Socket]:
-    """Those of the process ``pid`` among ``tables``, by their inodes.
+    """The sockets of the process ``pid``, found in ``tables`` by their inodes.
 
     Raises:
-        OSError: the process has ended, or is another user's.
+        OSError: the process has ended, or is of another user.
     """
     found = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
             link = os.readlink(f"/proc/{pid}/fd/{name}")
         except OSError:
-            # Closed meanwhile.
+            # The descriptor was closed meanwhile.
             continue
         if link.startswith("socket:["):
             sock = tables.get(int(link[8:-1]))
@@ -58,10 +59,10 @@ def sockets_of(pid: int, tables: dict[int, Socket]) -> list[Socket]:
 
 
 def tables_of(pid: int) -> dict[int, Socket]:
-    """All IP sockets of the network that the process ``pid`` is in, by their inodes.
+    """All IP sockets of the network namespace of the process ``pid``, by their inodes.
 
     Raises:
-        OSError: the process has ended, or is another user's.
+        OSError: the process has ended, or is of another user.
     """
     found: dict[int, Socket] = {}
     for name, family in _TABLES:
@@ -71,7 +72,7 @@ def tables_of(pid: int) -> dict[int, Socket]:
         except FileNotFoundError:
             if not os.path.exists(f"/proc/{pid}"):
                 raise
-            # A kernel without IPv6.
+            # The kernel has no IPv6.
     return found
 
 
@@ -81,7 +82,7 @@ def _read(lines: Iterator[str], protocol: str, family: int) -> Iterator[tuple[in
         fields = line.split(None, 10)
         number = int(fields[3], 16)
         if protocol == "tcp" and number not in _SHOWN:
-            # Most of a busy machine: in TIME_WAIT.
+            # On a busy machine most lines are these: sockets in TIME_WAIT.
             continue
         local, local_port = _place(fields[1], family)
         remote, remote_port = _place(fields[2], family)

@@ -1,16 +1,16 @@
 """The runs of pysocksify on this machine, and the processes of one.
 
-A process belongs to a run when its environment has the settings of that run, when an ancestor belongs to it,
-or when it has been seen to belong to it before: a daemon leaves its parent, but not what was seen of it.
+A process belongs to a run when its environment has the settings of that run, when an ancestor belongs to the
+run, or when it was seen to belong to the run before, since a daemon leaves its parent.
 
-What each process is:
+The states of a process:
 
 * patched: it has the mark of the patches (``pywrap.marker``), which exec() takes away;
 * confined: it is in the network of the run's confinement;
 * waiting: a Python that is covered by its environment, and has neither the mark nor an IP socket: it has not
   imported ``socket`` yet;
 * wrapper: a program that only runs another one, such as ``timeout``, and has no IP socket;
-* broker: the command itself, which carries the traffic of what it has confined;
+* broker: the command itself, which carries the traffic of the processes that it has confined;
 * unprotected: anything else. Its traffic leaves directly.
 """
 
@@ -73,7 +73,7 @@ class Process:
 
     @property
     def is_unprotected(self) -> bool:
-        """Whether it is neither patched nor confined."""
+        """Whether the process is neither patched nor confined."""
         return UNPROTECTED in self.states
 
     @property
@@ -83,17 +83,18 @@ class Process:
 
 
 def find(pid: int | None = None) -> str:
-    """The text of the settings of a run: that of ``pid``, or the one that was started last.
+    """The text of the settings of a run: the run of ``pid``, or by default the one that was started last.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such run.
     """
     if pid is not None:
         for each in _with_ancestors(pid):
             text = settings_text(each)
             if text:
                 return text
-        # It may be the broker of a run, or what has started pysocksify. All processes are those of init.
+        # ``pid`` may be the broker of a run, or the process that has started pysocksify: then look below it.
+        # Not below init, of which all processes are descendants.
         below = {text for each in (descendants(pid) if pid > 1 else ()) if (text := settings_text(each))}
         if len(below) == 1:
             return below.pop()
@@ -115,7 +116,7 @@ def _run_of(text: str) -> str:
     try:
         return decode(text).run
     except ConfigError:
-        # Of another version: the oldest, then.
+        # Settings of another version: they sort as the oldest.
         return ""
 
 
@@ -123,7 +124,7 @@ def decode(text: str) -> Settings:
     """The settings in ``text``, the value of the variable.
 
     Raises:
-        ConfigError: they are of another version, or in a file that cannot be read.
+        ConfigError: the settings are of another version, or in a file that cannot be read.
     """
     if text.startswith(PREFIX):
         try:
@@ -135,7 +136,7 @@ def decode(text: str) -> Settings:
 
 
 class Watched:
-    """One run, looked at again and again. ``text`` is that of ``find``.
+    """One run, looked at again and again. ``text``: as ``find`` returns it.
 
     Raises:
         ConfigError: as ``decode``.
@@ -146,7 +147,7 @@ class Watched:
         self._value = _VARIABLE + text.encode()
         self._judge = Judge(self.settings)
         self._own = _network("self")
-        # By pid, when each process that was seen has started.
+        # The start time of each process that was seen, by its pid; a pid may be used again.
         self._seen: dict[int, float] = {}
 
     def look(self) -> list[Process]:
@@ -180,7 +181,7 @@ class Watched:
                     table[pid], environments[pid], tables[network], network in confinements, network
                 )
             except (FileNotFoundError, ProcessLookupError):
-                # It has ended meanwhile.
+                # The process has ended meanwhile.
                 continue
             except PermissionError:
                 name, parent, started = table[pid].name, table[pid].parent, table[pid].started
@@ -197,7 +198,7 @@ class Watched:
             if pid in table and table[pid].started == started and _VARIABLE not in environments[pid]
         }
         known = named | seen
-        # Those with settings of another run are of that.
+        # A process with the settings of another run belongs to that one.
         ends = known | {pid for pid, data in environments.items() if _VARIABLE in data}
         members = set(known)
         for pid in table:
@@ -241,7 +242,7 @@ class Watched:
         try:
             file = os.readlink(f"/proc/{known.pid}/exe")
         except OSError:
-            # A kernel thread, or it has just ended.
+            # The process is a kernel thread, or has just ended.
             file = ""
         if not is_python_name(file):
             if known.name in WRAPPERS and not has_sockets:
@@ -267,16 +268,16 @@ def _processes() -> dict[int, _Known]:
     for process in psutil.process_iter(["ppid", "create_time", "name", "status"]):
         info = process.info
         if info["status"] == psutil.STATUS_ZOMBIE:
-            # It has ended, and its parent has not asked yet.
+            # The process has ended, and its parent has not waited for it yet.
             continue
-        # psutil has None for what it may not read.
+        # psutil returns None for values that this user may not read.
         started, name = info["create_time"] or 0.0, info["name"] or "?"
         found[process.pid] = _Known(process.pid, info["ppid"] or 0, started, name)
     return found
 
 
 def _line_of(pid: int, table: dict[int, _Known], ends: Set[int]) -> list[int]:
-    """``pid`` and its ancestors, up to the nearest of ``ends``; nothing without one."""
+    """``pid`` and its ancestors, up to the nearest of ``ends``; [] when none is an ancestor."""
     line: list[int] = []
     while pid in table and pid not in line:
         line.append(pid)
@@ -295,7 +296,7 @@ def _with_ancestors(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that ``pid`` has started, and those these have; none when it has ended."""
+    """The children of ``pid``, their children, and so on; [] when ``pid`` has ended."""
     try:
         return [each.pid for each in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -307,7 +308,7 @@ def _environment(pid: int) -> bytes:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read()
     except OSError:
-        # It has ended, or is another user's.
+        # The process has ended, or is of another user.
         return b""
 
 
@@ -329,7 +330,7 @@ def _network(pid: str) -> str:
 
 
 def _in_order(processes: list[Process]) -> list[Process]:
-    """Parents before children; those of one parent by their start."""
+    """``processes`` with parents before children, and children of one parent in the order of their start."""
     by_pid = {process.pid: process for process in processes}
     children: dict[int, list[Process]] = {}
     for process in processes:

@@ -1,4 +1,4 @@
-"""What was seen during a watch that should not have been."""
+"""The unprotected processes and the stray connections that were seen during a watch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Seen:
-    """``processes``: names of unprotected processes, by pid; ``strays``: connections that go neither way."""
+    """``processes``: names of unprotected processes, by pid.
+
+    ``strays``: connections that lead neither to a hop nor directly by a rule.
+    """
 
     def __init__(self) -> None:
         self.processes: dict[int, str] = {}
@@ -20,7 +23,7 @@ class Seen:
         self._before: set[tuple[int, float]] = set()
 
     def note(self, processes: Sequence[Process]) -> None:
-        """Note what these are at this moment.
+        """Note the states and connections of ``processes`` at this moment.
 
         A process counts when it is seen unprotected twice, or with a socket: a program that is just starting
         is not patched yet.
@@ -37,11 +40,11 @@ class Seen:
 
     @property
     def anything(self) -> bool:
-        """Was anything seen that is not protected?"""
+        """Whether any unprotected process or stray connection was seen."""
         return bool(self.processes or self.strays)
 
     def summary(self) -> str:
-        """A line for people. It says what was seen, and promises nothing."""
+        """A line for the user about what was seen."""
         if not self.anything:
             return "seen: nothing unprotected"
         names = ", ".join(f"{printable(name)} ({pid})" for pid, name in sorted(self.processes.items())[:8])
@@ -55,5 +58,5 @@ class Seen:
 
 
 def printable(text: str) -> str:
-    """``text`` without control characters, which would write to the terminal."""
+    """``text`` without control characters, by which a name could change the terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]

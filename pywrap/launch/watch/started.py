@@ -1,8 +1,8 @@
 """``pysocksify --watch PROGRAM``: PROGRAM is started, and watched until it ends.
 
-The terminal is PROGRAM's: nothing is drawn on it. What is seen unprotected has a line on stderr when it is
-first seen, and a line at the end says what was seen in all. This process stays as the parent of the one that
-becomes PROGRAM, as time(1) does: signals that are sent to it are passed on, and those of the terminal reach
+The terminal belongs to PROGRAM, so no tree is drawn on it. Each unprotected process or connection has a line
+on stderr when it is first seen, and a line at the end sums up. This process stays as the parent of the one
+that becomes PROGRAM, as time(1) does: it passes on signals that are sent to it; those of the terminal reach
 both.
 """
 
@@ -20,10 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pywrap.launch.watch.runs import Process
 
-# Exit status: something unprotected was seen, of a PROGRAM that has succeeded.
+# The exit status when PROGRAM has succeeded, but something unprotected was seen.
 UNPROTECTED = 3
 
-# Seconds between two looks; and between two until the program has its settings, which takes an exec.
+# Seconds between two looks; and between two looks until the child has executed PROGRAM with its settings.
 _PAUSE = 0.5
 _SOON = 0.02
 
@@ -32,10 +32,10 @@ _PASSED_ON = signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2
 
 
 def start_and_watch() -> int | None:
-    """Fork. In the child, which is to become PROGRAM, return None; here, watch it and return its status.
+    """Fork. In the child, which becomes PROGRAM, return None; in the parent, watch it and return its status.
 
-    That is 128 and the number of the signal which has ended it; and 3 instead of 0 when something unprotected
-    was seen.
+    For a PROGRAM that a signal has ended, that is 128 and the number of the signal. It is UNPROTECTED instead
+    of 0 when something unprotected was seen.
     """
     pid = os.fork()
     if pid == 0:
@@ -55,7 +55,7 @@ def start_and_watch() -> int | None:
 
 
 def _watch(pid: int, seen: Seen) -> int:
-    """Watch the run of the child ``pid`` until that has ended; return how often it was seen."""
+    """Watch the run of the child ``pid`` until the child has ended; return how many looks there were."""
     with open(os.pidfd_open(pid)) as end:
         watched: Watched | None = None
         looks = 0
@@ -80,7 +80,7 @@ def _settings_of(pid: int) -> str:
 
 
 def _tell(process: Process, seen: Seen, told: set[object]) -> None:
-    """Print what is new of a process that counts as unprotected."""
+    """Print a line for an unprotected process, or for its stray connections, unless it was printed before."""
     facts: dict[object, str] = {}
     if process.pid in seen.processes and process.is_unprotected:
         facts[process.pid] = process.why

@@ -1,4 +1,4 @@
-"""What --watch shows: JSON for scripts, and plain text where there is no terminal, or no rich.
+"""The output of --watch: JSON for scripts, and plain text where there is no terminal, or no rich.
 
 The keys of the JSON are stable; new ones may be added::
 
@@ -54,7 +54,7 @@ class PlainView(View):
         self._before = ""
 
     def show(self, settings: Settings, processes: Sequence[Process], seen: Seen) -> None:
-        """Print the tree, if it is another one than before."""
+        """Print the tree, if it has changed."""
         text = as_text(settings, processes)
         if text != self._before:
             print(text, flush=True)
@@ -92,7 +92,7 @@ def connections_of(process: Process) -> list[str]:
 
 
 def grouped(process: Process) -> list[tuple[str, int, str]]:
-    """Connections that read alike: the text, how many, and where they go."""
+    """Connections with the same text, grouped: the text, how many there are, and where they go."""
     counts: dict[tuple[str, str], int] = {}
     for each in process.connections:
         key = _text_of(each), each.way.goes

@@ -1,1 +1,1 @@
-"""What a request asks for: CONNECT, BIND, UDP ASSOCIATE, RESOLVE, a file each."""
+"""The commands of requests, a file each: CONNECT, BIND, UDP ASSOCIATE, RESOLVE."""

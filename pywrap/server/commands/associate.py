@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pywrap.server.session import Session
     from pywrap.socks.serve import Request
 
-# The connection says nothing by itself, and a client that vanished leaves three sockets: it is asked
-# after a minute of silence, and then twice more.
+# No bytes come on the control connection, and a client that vanished would leave three sockets: so TCP
+# keep-alive probes the client after a minute of silence, and then twice more.
 _KEEPALIVE = ((TCP_KEEPIDLE, 60), (TCP_KEEPINTVL, 20), (TCP_KEEPCNT, 3))
 
 
@@ -44,7 +44,7 @@ class Associate:
         """Open the relay of datagrams, or refuse."""
         session, request, shared = self._session, self._request, self._session.shared
         if request.version != v5.VERSION or not shared.udp.enabled:
-            # SOCKS4 has no such command.
+            # SOCKS4 has no command for UDP.
             session.refuse(request, v5.COMMAND_NOT_SUPPORTED, "command not supported")
             return
         if shared.policy.upstream.for_datagrams:
@@ -110,11 +110,11 @@ class Associate:
 
     @property
     def moved(self) -> int:
-        """Datagrams that have passed in either direction."""
+        """How many datagrams have passed in both directions together."""
         return -1 if self._datagrams is None else self._datagrams.traffic.up + self._datagrams.traffic.down
 
     def abort(self) -> None:
-        """End it now."""
+        """End the association now."""
         if self._datagrams is None:
             self._leave("the server stopped")
             return
@@ -131,16 +131,16 @@ class Associate:
         except BlockingIOError:
             return
         except OSError:
-            # It is over in this way as well.
+            # A reset ends the association like a close.
             pass
         assert self._datagrams is not None, "it is watched only while it stands"
-        # A client that sent its last word and went away at once.
+        # A client may send datagrams and close the connection at once: take these datagrams first.
         self._datagrams.take_rest()
         self.abort()
 
 
 def _beside(client: socket) -> socket:
-    """A UDP socket at the address that the client has reached us by."""
+    """A UDP socket at the address to which the client has connected."""
     sock = udp_socket(client.family)
     try:
         address = client.getsockname()
@@ -154,10 +154,10 @@ def _beside(client: socket) -> socket:
 
 
 def _client(peer: Endpoint, announced: Endpoint) -> Endpoint:
-    """Where the datagrams must come from; port 0 when that is not known.
+    """The address from which the client's datagrams must come; port 0 when the port is not known.
 
-    RFC 1928 section 4: the request has the address and port that they will come from, or zeros. A port
-    beside another address than we see is one behind a NAT, which gives the datagrams another.
+    RFC 1928 section 4: the request has the address and port from which they will come, or zeros. If its
+    address is not the one that we see, the client is behind a NAT, which gives the datagrams another port.
     """
     host = unmapped(peer.host)
     return Endpoint(host, announced.port if unmapped(announced.host) == host else 0)

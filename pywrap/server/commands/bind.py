@@ -1,4 +1,4 @@
-"""The command BIND: listen for one peer, tell the address, tell the peer that came, carry the bytes."""
+"""The command BIND: listen for one peer, reply with the address, reply with the peer, carry the bytes."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from pywrap.server.tcp.dial import SockAddr
     from pywrap.socks.serve import Request
 
-# Connections that wait while another one is refused, the peer perhaps among them.
+# Connections that may wait while another one is refused: the peer may be among them.
 _BACKLOG = 16
 
 _EVERYWHERE = {AF_INET: "0.0.0.0", AF_INET6: "::"}
 
-# Any port but 0 will do where nothing is sent.
+# The port for a connect() that sends nothing; any but 0 would do.
 _DISCARD = 9
 
 
 class Bind(TwoReplies):
     """One request, from its listener to its tunnel.
 
-    The request names the peer that is expected, by its address; its port is not compared, as
-    an FTP server connects from port 20 or from any. 0.0.0.0 and :: let any peer in.
+    The request names the address of the peer that is expected. Its port is not compared, since
+    an FTP server may connect from port 20 or from any other. 0.0.0.0 and :: let any peer in.
     """
 
     __slots__ = ("_expected", "_listener", "_lookup", "_timer")
@@ -71,7 +71,7 @@ class Bind(TwoReplies):
         assert self._lookup is not None
         chain = self._session.shared.policy.upstream.way(self._request.destination).chain
         if chain:
-            # The peer comes to the last proxy: that is where to listen.
+            # The peer connects to the last proxy, so that has to listen.
             self._lookup = None
             self._session.go_on_with(BindOnward(self._session, self._request, self._early, chain))
         else:
@@ -87,10 +87,11 @@ class Bind(TwoReplies):
             if not addresses:
                 self._fail(v5.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS4 has no words for IPv6 addresses")
                 return
-        # Of a name with both, the client's: it may be the only one that it can tell its peer.
+        # Of a name with addresses of both families, take the client's family: the client may be unable to
+        # pass an address of the other one to its peer.
         own = [each for each in addresses if each[0] == self._session.outer.family]
         family, peer = (own or addresses)[0]
-        # Of the request only: a name that leads to 0.0.0.0 is one that was blocked.
+        # Only where the request itself has 0.0.0.0: a name that leads there was blocked by a filter.
         if self._request.destination.host in _EVERYWHERE.values():
             self._listen(family, None)
         else:
@@ -122,10 +123,11 @@ class Bind(TwoReplies):
         try:
             fd, address = self._listener._accept()  # type: ignore[attr-defined]
         except (BlockingIOError, ConnectionAbortedError):
-            # The connection is gone already.
+            # The peer has closed the connection already.
             return
         except OSError as err:
-            # No descriptor for the peer: it would knock again at once, and for ever.
+            # No descriptor is left for the peer. Its connection stays in the queue, and epoll would report it
+            # again and again.
             self._fail_with(err)
             return
         peer = socket(self._listener.family, SOCK_STREAM, 0, fd)
@@ -136,7 +138,7 @@ class Bind(TwoReplies):
             return
         came = Endpoint(address[0], address[1])
         if self._expected and packed(came.host) not in self._expected:
-            # The kernel has accepted it already. A RST is the next best to a refusal.
+            # The kernel has accepted the connection already. A RST is the nearest thing to a refusal.
             reset(peer)
             peer.close()
             assert self._record is not None
@@ -149,7 +151,7 @@ class Bind(TwoReplies):
         self._session.tunnel(peer, record, self._request.reply(v5.SUCCEEDED, came), self._early)
 
     def _too_slow(self) -> None:
-        # As for a CONNECT that is not answered: clients make ETIMEDOUT of it.
+        # The reply of a CONNECT that is not answered in time: clients report it as ETIMEDOUT.
         self._fail(v5.TTL_EXPIRED, "no peer came in time")
 
     # ------------------------------------------------------------ the end
@@ -169,23 +171,24 @@ class Bind(TwoReplies):
             self._timer = None
         if self._listener is not None:
             try:
-                # Now, as the next reply says that it is over; the loop closes a little later.
+                # At once, since the next reply says that nothing listens any more; the loop closes a little
+                # later.
                 self._listener.shutdown(SHUT_RDWR)
             except OSError:
-                # It never came to listen.
+                # listen() has failed or was not called.
                 pass
             loop.close(self._listener)
             self._listener = None
 
 
 def _address_towards(peer: Any, family: int, client: socket) -> Any:
-    """Where to listen such that ``peer`` can come; None is any peer."""
+    """The address to listen at, so that ``peer`` can reach it; a ``peer`` of None is any."""
     if peer is not None:
         # The machine may have several addresses, and the one that the client has connected to
         # can be on its side only.
         probe = socket(family, SOCK_DGRAM | SOCK_CLOEXEC)
         try:
-            # Asks the routing table, and sends nothing.
+            # connect() of a UDP socket looks into the routing table, and sends nothing.
             probe.connect((peer[0], _DISCARD, *peer[2:]))
             here = probe.getsockname()
         finally:
@@ -203,5 +206,6 @@ def _bind(listener: socket, here: Any) -> None:
     except OSError as err:
         if err.errno != errno.EADDRNOTAVAIL:
             raise
-        # It is a NAT's, and what it passes on arrives at an address of ours.
+        # The address is not this machine's but a NAT's: connections that the NAT passes on arrive at an
+        # address of this machine.
         listener.bind((_EVERYWHERE[listener.family], 0))

@@ -38,7 +38,7 @@ class BindOnward(TwoReplies):
         self._dial.start()
 
     def _listens(self, sock: socket, bound: Endpoint) -> None:
-        """The first reply: where the peer has to come."""
+        """Pass on the first reply: the address to which the peer has to connect."""
         place = advertised(bound, host_of(len(self._chain) - 1, self._chain, sock))
         address = packed(place.host)
         if address is None or not place.port:
@@ -53,7 +53,7 @@ class BindOnward(TwoReplies):
                 self._give_up("the client went away")
 
     def _came(self, peer: socket, source: Endpoint) -> None:
-        """The second reply: the peer has connected, from ``source``."""
+        """Pass on the second reply: the peer has connected, from ``source``."""
         self._dial = None
         record = self._note("", source)
         self._session.tunnel(peer, record, self._request.reply(v5.SUCCEEDED, source), self._early)

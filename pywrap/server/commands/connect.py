@@ -51,15 +51,16 @@ class Connect:
         self._dial.start()
 
     def abort(self) -> None:
-        """End it now, whatever it is doing."""
+        """End the request now, in whatever state it is."""
         self._give_up("the server stopped")
 
     def _on_client(self, events: int) -> None:
-        """Something from the client while its destination is being reached."""
+        """Handle events of the client's socket while the destination is being reached."""
         if events & ERR:
             self._give_up("the client went away")
         else:
-            # It is for the destination. Wait for a RST only: that is always reported.
+            # The bytes are for the destination, so they stay unread. A RST is reported without being asked
+            # for.
             client = self._session.client
             self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
 

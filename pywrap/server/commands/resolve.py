@@ -32,7 +32,7 @@ class Resolve:
         self._request = request
         self._dial: ChainDial | None = None
         shared = session.shared
-        # It may have ended its direction: a question is all that it has to say.
+        # No events are asked for: the client may end its direction, since it has nothing else to send.
         shared.loop.watch(session.client.fileno(), 0, self._on_client)
         self._lookup = NameLookup(
             shared.loop,
@@ -67,7 +67,7 @@ class Resolve:
             self._lookup.reverse()
 
     def abort(self) -> None:
-        """End it now, whatever it is doing."""
+        """End the request now, in whatever state it is."""
         self._give_up("the server stopped")
 
     def _on_client(self, events: int) -> None:
@@ -107,8 +107,8 @@ class Resolve:
             self._failed(v5.HOST_UNREACHABLE, str(err))
             return
         if packed(name) is not None:
-            # The owner of an address writes its PTR record, and the reply would have the form
-            # of another answer.
+            # The owner of an address writes its PTR record. A name that is an address would make the reply
+            # look like the answer to another command.
             self._failed(v5.HOST_UNREACHABLE, "its name is an address")
             return
         self._answer(name)

@@ -1,6 +1,6 @@
-"""What both ways to serve a BIND have in common: two replies, and a client that waits between them.
+"""The common part of both ways to serve a BIND: two replies, and a client that waits between them.
 
-Between them nothing of what the client sends is read: it stays in the kernel until the peer is there.
+Between the replies, bytes of the client are not read: they stay in the kernel until the peer has connected.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ class TwoReplies:
         session.shared.loop.watch(session.client.fileno(), RDHUP, self._on_client)
 
     def abort(self) -> None:
-        """End it now, whatever it is doing."""
+        """End the request now, in whatever state it is."""
         self._give_up("the server stopped")
 
     def _on_client(self, events: int) -> None:
         client = self._session.client
         if not events & ERR and (self._early or self._session.has_unread):
-            # It has said all it has to say to the peer. If it is gone, a RST will tell.
+            # The client has ended its direction, and may still wait for the peer. If it is gone, a RST will
+            # come.
             self._session.shared.loop.watch(client.fileno(), 0, self._on_client)
         else:
             self._give_up("the client went away")
@@ -57,7 +58,7 @@ class TwoReplies:
         raise NotImplementedError
 
     def _note(self, outcome: str, answer: Endpoint | None = None) -> Record:
-        """Tell what the next reply will say, or why there will be none."""
+        """Report the outcome that the next reply will have, or why there will be none."""
         if self._record is None:
             self._record = self._session.record(self._request, outcome, answer)
         else:

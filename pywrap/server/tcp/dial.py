@@ -1,4 +1,4 @@
-"""Reaching a destination: its name resolved in a thread, its addresses tried in order."""
+"""Connects to a destination: its name is resolved in a thread, its addresses are tried in order."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ CODES = {
 # Why a connection to 0.0.0.0 or :: is refused.
 NO_DESTINATION = "an unspecified address is no destination"
 
-# This machine has no way to use such an address. It says less than the answer of a network
-# to another address of the same name.
+# Errors by which this machine has no route to an address. An error from the network, for another address of
+# the same name, is more useful to report.
 _NO_WAY = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
-# Of a second connect() while the first one is not done.
+# Errors of a second connect() while the first one is not done.
 _UNDER_WAY = {errno.EALREADY, errno.EINPROGRESS, errno.EINTR}
 
-# They say nothing about the name.
+# Errors of getaddrinfo(3) that are about the resolver, not about the name.
 _ERRORS_OF_THE_RESOLVER = {_socket.EAI_SYSTEM, _socket.EAI_MEMORY}
 
 
@@ -61,34 +61,34 @@ class Resolver:
         self._pool = pool or Pool(loop)
 
     def of(self, party: str) -> Resolver:
-        """The same threads, for another client (``party_of``)."""
+        """A resolver with the same threads for another client, ``party`` (``party_of``)."""
         view = Resolver.__new__(Resolver)
         view._client, view._pool = party, self._pool
         return view
 
     def resolve(self, host: str, port: int, then: Callable[[Answer], None]) -> Job:
-        """Let the loop call ``then`` with the addresses, or with what getaddrinfo() raised."""
+        """Let the loop call ``then`` with the addresses, or with the OSError of getaddrinfo()."""
         return self._pool.run(self._client, lambda: _addresses(host, port), then)
 
     def reverse(self, address: str, then: Callable[[str | OSError], None]) -> Job:
-        """Let the loop call ``then`` with the name, or with what getnameinfo() raised."""
+        """Let the loop call ``then`` with the name, or with the OSError of getnameinfo()."""
         return self._pool.run(self._client, lambda: _socket.getnameinfo((address, 0), NI_NAMEREQD)[0], then)
 
     def run(self, work: Callable[[], Any], then: Callable[[Any], None]) -> Job:
-        """Let the loop call ``then`` with what ``work()``, which may take long, returns."""
+        """Let the loop call ``then`` with the result of ``work()``, which may take long, or its OSError."""
         return self._pool.run(self._client, work, then)
 
     def cancel(self, job: Job) -> None:
-        """Nothing is called for ``job`` any more."""
+        """Call no ``then`` for ``job`` any more."""
         self._pool.cancel(job)
 
     def close(self) -> None:
-        """Let the threads end, each after the name that it is at; nothing waits for them."""
+        """Let each thread end after its present look-up; nothing waits for them."""
         self._pool.close()
 
 
 def party_of(host: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber's."""
+    """The client for limits: an IPv4 address, or the /64 of an IPv6 one, which one subscriber has."""
     if ":" not in host:
         return host
     address = packed(unmapped(host))
@@ -96,7 +96,7 @@ def party_of(host: str) -> str:
 
 
 def _addresses(host: str, port: int) -> list[SockAddr]:
-    # As bytes: a str goes through the idna codec, which refuses some names that a resolver
+    # As bytes: for a str, Python uses the codec "idna", which refuses some names that a resolver
     # may know, and is slow to import.
     found = _socket.getaddrinfo(host.encode("ascii"), port, 0, SOCK_STREAM)
     return [(family, sockaddr) for family, _, _, _, sockaddr in found]
@@ -107,11 +107,11 @@ def _literal(host: str, port: int) -> SockAddr:
 
 
 class NameLookup:
-    """One question about a host, which ends in exactly one of two calls unless it is cancelled.
+    """One look-up of a host, which ends in exactly one of two calls unless it is cancelled.
 
-    ``start()`` asks for addresses: ``found(addresses)`` has them, with the port of ``endpoint``.
-    ``reverse()`` asks for the name of an address: ``found(name)``. ``failed(code, words)`` has
-    the reply of SOCKS5 for it. Addresses that ``judge`` refuses are left out.
+    ``start()`` looks up addresses: ``found(addresses)``, with the port of ``endpoint``.
+    ``reverse()`` looks up the name of an address: ``found(name)``. ``failed(code, words)``: the
+    code of a SOCKS5 reply. ``timeout``: seconds. Addresses that ``judge`` refuses are left out.
     """
 
     __slots__ = (
@@ -145,10 +145,11 @@ class NameLookup:
         assert self._found is not None
         host, port = self._endpoint.host, self._endpoint.port
         if packed(host) is not None:
-            # Its own answer, at once.
+            # An IP literal needs no look-up.
             self._found([_literal(host, port)])
         elif not host or "\\" in host:
-            # The backslash stands for a byte beyond ASCII: names are sent in their IDNA form.
+            # A backslash stands for a byte beyond ASCII (``v5.read_endpoint``), which no name has in its IDNA
+            # form.
             self._failed(v5.GENERAL_FAILURE, "not a host name")
         else:
             self._timer = self._loop.after(self._timeout, self._too_slow)
@@ -161,7 +162,7 @@ class NameLookup:
         self._job = self._resolver.reverse(self._endpoint.host, self._answered)
 
     def cancel(self) -> None:
-        """Forget it. May be called when it has ended."""
+        """End the look-up without a call. May be called when it has ended."""
         self._found = None
         if self._job is not None:
             self._resolver.cancel(self._job)
@@ -202,7 +203,7 @@ class Dial:
     """One attempt to reach ``destination``, which ends in exactly one of two calls.
 
     ``connected(sock, bound)`` hands the socket over, which the loop may still watch for EPOLLOUT;
-    ``bound`` is its own address. ``failed(code, words)`` has the reply of SOCKS5 for it.
+    ``bound``: its own address. ``failed(code, words)``: the code of a SOCKS5 reply. ``timeout``: seconds.
     """
 
     __slots__ = (
@@ -262,7 +263,7 @@ class Dial:
 
     def _resolved(self, addresses: list[SockAddr]) -> None:
         self._lookup = None
-        # Malformed requests of SOCKS4a have 0.0.0.0, and names that a filter blocks lead there.
+        # 0.0.0.0 is in malformed requests of SOCKS4a, and a filter resolves the names that it blocks to it.
         self._addresses = [address for address in addresses if not is_unspecified(address[1][0])]
         if self._addresses:
             self._next()
@@ -270,7 +271,7 @@ class Dial:
             self._fail(v5.NOT_ALLOWED, NO_DESTINATION)
 
     def _next(self) -> None:
-        """Try the next address that there is."""
+        """Try the next address."""
         while self._addresses:
             family, self._address = self._addresses.pop(0)
             try:
@@ -280,21 +281,20 @@ class Dial:
                 continue
             self._sock = sock
             try:
-                sock.connect(self._address)
-            except BlockingIOError:
-                # What is near by has answered already, and need not be waited for.
                 error = sock.connect_ex(self._address)
-                if not error:
-                    self._reached(0)
-                    return
-                if error not in _UNDER_WAY:
-                    self._drop(error)
-                    continue
+                if error in _UNDER_WAY:
+                    # A near destination has answered already, so that no event has to be awaited.
+                    error = sock.connect_ex(self._address)
             except OSError as err:
-                self._drop(err.errno)
+                # The address is malformed, or of a zone that does not exist.
+                error = err.errno or errno.EIO
+            if not error:
+                self._reached(0)
+                return
+            if error not in _UNDER_WAY:
+                self._drop(error)
                 continue
-            # An equal share of what is left for each: a name's first address may be one
-            # that swallows everything.
+            # Each address gets an equal share of the time left: the first one may drop all packets.
             share = (self._deadline - monotonic()) / (len(self._addresses) + 1)
             self._timer = self._loop.after(share, self._too_slow)
             self._loop.watch(sock.fileno(), OUT, self._on_writable)
@@ -308,13 +308,13 @@ class Dial:
         self._reached(self._sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR))
 
     def _reached(self, error: int) -> None:
-        """The connection stands, or does not for ``error``."""
+        """Handle the result of the connection: ``error`` is 0 when it stands."""
         sock = self._sock
         assert sock is not None
         bound = sock.getsockname()
         if bound[:2] == self._address[:2]:
-            # Nothing listens there, and the kernel chose that very port for us: TCP then
-            # connects a socket to itself.
+            # Nothing listens there, and the kernel chose that very port for our end: TCP then
+            # connects the socket to itself.
             error = errno.ECONNREFUSED
         if error:
             self._drop(error)

@@ -1,7 +1,7 @@
-"""Datagrams that are received together, and parts of them that are sent together.
+"""Batches of datagrams: several are received together, and parts of them are sent together.
 
-One system call for each datagram is what a relay of datagrams spends its time on. ``mmsg.KernelBatch`` takes
-one for many; ``PlainBatch`` has the same methods, and is for machines where that cannot be.
+A relay of datagrams spends most of its time on one system call for each datagram. ``mmsg.KernelBatch`` needs
+one for many; ``PlainBatch`` has the same methods, for machines without these system calls.
 
 A batch is used by one handler at a time, from ``receive`` to ``send``: all associations of a loop share it.
 """
@@ -13,35 +13,59 @@ from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Protocol, TypeAlias
 
-    # The offset of the datagram in ``memory``, its sender (``sockaddr``), and the datagram itself, which
-    # is valid until the next ``receive``.
-    Received: TypeAlias = tuple[int, bytes, memoryview]
+    # Of a message: where it begins in ``memory``, its sender (``sockaddr``), its length, and that of the
+    # datagrams in it, of which the last one may be shorter (``datagrams_of``). It is valid until the next
+    # ``receive``, and has ``HEADROOM`` in front of it.
+    Received: TypeAlias = tuple[int, bytes, int, int]
+
+    # A datagram that the kernel did not take, and where it was to go.
+    Alone: TypeAlias = Callable[[bytes, bytes], None]
 
     class Batch(Protocol):
+        """A buffer, ``memory``, and the system calls that receive into it and send from it."""
+
         @property
         def memory(self) -> memoryview: ...
 
+        def prepare(self, sock: socket) -> None:
+            """Let ``sock`` have what makes its datagrams cheap to receive."""
+
         def receive(self, sock: socket) -> list[Received]:
-            """What has come, up to ``DATAGRAMS``; nothing when the kernel had an error to tell."""
+            """What has come, within reason; nothing when the kernel had an error to tell."""
 
-        def add(self, start: int, size: int, to: bytes) -> None:
-            """Send that part of ``memory`` to an address, with the next ``send``."""
+        def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
+            """Send that part of ``memory`` to an address, with the next ``send``, and a header before it.
 
-        def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
+            The header is a part of ``memory`` as well, which several datagrams may share.
+            """
+
+        def add_many(
+            self,
+            start: int,
+            step: int,
+            size: int,
+            count: int,
+            to: bytes,
+            header: int = 0,
+            header_size: int = 0,
+        ) -> None:
+            """The same for ``count`` parts, each of which begins ``step`` bytes behind the one before it."""
+
+        def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
             """Send what was added; return how many datagrams and bytes the kernel took.
 
-            Each that it did not take is given to ``alone(start, size, to)``, in its place among the others.
+            Each that it did not take is given to ``alone(datagram, to)``, in its place among the others.
             """
 
 
-# In one system call. More of them make it no faster; each costs 68 KiB of address space, of which
+# Messages in one system call. More of them make it no faster; each costs 68 KiB of address space, of which
 # the kernel has memory for as much as datagrams have used so far.
 DATAGRAMS = 32
 
-# In front of what is received: the header of an answer has an address, never a name.
+# Room in front of each datagram, for the header of an answer, which has an address and never a name.
 HEADROOM = 4 + 16 + 2
 
 # The longest datagram has 65,527 bytes (of IPv6, without a jumbogram), so none is ever cut. A multiple of
@@ -54,17 +78,27 @@ MEMORY = DATAGRAMS * _SLOT
 ROOM = _SLOT - HEADROOM
 
 
+def datagrams_of(start: int, length: int, size: int) -> Iterator[tuple[int, int]]:
+    """The place and the length of each datagram of a message."""
+    # An empty datagram is one, too.
+    for at in range(start, start + length, size) if length else (start,):
+        yield at, min(size, start + length - at)
+
+
 class PlainBatch:
     """Receives and sends by one system call for each datagram; implements ``Batch``."""
 
     def __init__(self) -> None:
         self.memory = memoryview(bytearray(MEMORY))
-        self._added: list[tuple[int, int, bytes]] = []
+        self._added: list[tuple[int, int, bytes, int, int]] = []
+
+    def prepare(self, sock: socket) -> None:
+        """Nothing: each datagram is received by itself."""
 
     def receive(self, sock: socket) -> list[Received]:
-        """What has come on ``sock``, up to the room that there is."""
+        """Receive the datagrams that have come on ``sock``, up to ``DATAGRAMS``."""
         family, memory = sock.family, self.memory
-        # A handler that failed may have left something.
+        # A handler that failed may have left parts.
         self._added = []
         received: list[Received] = []
         for start in STARTS:
@@ -73,25 +107,32 @@ class PlainBatch:
             except BlockingIOError:
                 break
             except OSError:
-                # Of a datagram that we sent: it is told once.
+                # The error is one of a datagram that we sent; the kernel reports it once.
                 continue
-            received.append((start, pack_sockaddr(family, source), memory[start : start + count]))
+            received.append((start, pack_sockaddr(family, source), count, count))
         return received
 
-    def add(self, start: int, size: int, to: bytes) -> None:
+    def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
         """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
-        self._added.append((start, size, to))
+        self._added.append((start, size, to, header, header_size))
 
-    def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
+    def add_many(
+        self, start: int, step: int, size: int, count: int, to: bytes, header: int = 0, header_size: int = 0
+    ) -> None:
+        """The same for ``count`` parts, each ``step`` bytes behind the one before it."""
+        self._added += [(start + step * each, size, to, header, header_size) for each in range(count)]
+
+    def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
         """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
         added, self._added = self._added, []
-        datagrams = total = 0
-        for start, size, to in added:
+        memory, datagrams, total = self.memory, 0, 0
+        for start, size, to, header, header_size in added:
+            datagram = bytes(memory[header : header + header_size]) + bytes(memory[start : start + size])
             try:
-                sock.sendto(self.memory[start : start + size], unpack_sockaddr(to)[1])
+                sock.sendto(datagram, unpack_sockaddr(to)[1])
             except OSError:
-                alone(start, size, to)
+                alone(datagram, to)
             else:
                 datagrams += 1
-                total += size
+                total += len(datagram)
         return datagrams, total

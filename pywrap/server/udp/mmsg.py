@@ -1,8 +1,9 @@
 """Many datagrams by one system call: recvmmsg(2) and sendmmsg(2), which Python's sockets do not have.
 
 The tables that both calls take are made once, with all addresses of memory in them. Datagrams of one length
-that go to one address after each other are one message, which the kernel cuts (UDP_SEGMENT, udp(7)): the way
-through the network's layers costs more than all the rest.
+that go to one address after each other are one message, which the kernel cuts (UDP_SEGMENT, udp(7)), and what
+it has put together is received as one (UDP_GRO): the way through the network's layers costs more than all the
+rest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import struct
 import sys
 from _socket import AF_INET, AF_INET6, MSG_DONTWAIT, SOCK_DGRAM
+from array import array
 
 from pywrap.server.udp.batch import DATAGRAMS, MEMORY, ROOM, STARTS, PlainBatch
 from pywrap.server.udp.sockaddr import length_of
@@ -20,20 +22,20 @@ from pywrap.server.udp.sockaddr import length_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
 
-    from pywrap.server.udp.batch import Batch, Received
+    from pywrap.server.udp.batch import Alone, Batch, Received
 
-# struct mmsghdr of a little-endian machine of 64 bits: where the address is and its length, where the pieces
-# are and their number, the same of ancillary data, flags; and the datagram's length, which recvmmsg() writes.
+# struct mmsghdr of a little-endian machine of 64 bits: pointer to the address and its length, pointer to the
+# pieces and their number, the same for ancillary data, flags; and the datagram's length, which recvmmsg()
+# writes.
 _HEADER = struct.Struct("@QI4xQQQQi4xI4x")
 _QUADS = _HEADER.size // 8
 _NAME_LENGTH, _PIECES, _PIECE_COUNT, _CONTROL, _CONTROL_LENGTH, _LENGTH = 1, 2, 3, 4, 5, 7
 
-# struct iovec: where the piece is, and its length.
+# struct iovec: pointer to the piece, and its length.
 _PIECE = struct.Struct("@QQ")
 
-# Room for each address; and the address in it, by its family.
+# Bytes of room for each address; and by family, how many of them the address has.
 _NAME = 32
 _NAMES = {
     family: struct.Struct(f"{length_of(family)}s{_NAME - length_of(family)}x")
@@ -43,39 +45,50 @@ _NAMES = {
 # struct cmsghdr with the length of a segment, padded to the next multiple of 8. From linux/udp.h.
 _SEGMENT = struct.Struct("@QiiH6x")
 _SEGMENT_LENGTH = 18
-_SOL_UDP, _UDP_SEGMENT = 17, 103
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+
+# The same as it is received, where the length is an int: its place in a table of ints, and the ints of each.
+_RECEIVED = struct.Struct("@Qiii4x")
+_LENGTH_AT, _INTS = 4, 6
 
 # The longest datagram of such a message. A segment may not be fragmented, so it has to fit into a packet:
-# this does in an Ethernet's, with the headers of IPv6 and UDP. And ``DATAGRAMS`` of them fit into a message.
+# this does in an Ethernet's, with the headers of IPv6 and UDP.
 _LONGEST_SEGMENT = 1500 - 40 - 8
+
+# Of one message: the kernel takes 64 segments (128 since 6.7), and the bytes of a packet without its headers.
+_SEGMENTS = 64
+_LONGEST_MESSAGE = 65535 - 40 - 8
+
+# Datagrams that come in messages of many: so many messages are as much as the others wait for.
+_GREAT_MESSAGES = 4
+
+# The most that ``receive`` can return: the kernel puts no more than 128 into a message.
+_MOST = max(DATAGRAMS, _GREAT_MESSAGES) * 128
 
 
 class Table:
-    """``count`` messages, of one piece each until that is changed.
+    """Room for ``count`` messages, and as many ``pieces``: address, length, address, length…
 
-    ``at``: its address. ``quads``: the headers, by 8 bytes. ``pieces``: address, length, address, length…
+    ``at``: its address. ``quads``: the headers, by 8 bytes. Pages that are not used cost nothing.
     """
 
-    def __init__(self, count: int) -> None:
-        self.names, names = _allocate(count * _NAME)
-        pieces, self.pieces_at = _allocate(count * _PIECE.size)
+    def __init__(self, count: int, pieces: int) -> None:
+        self.names, self.names_at = _allocate(count * _NAME)
+        memory, self.pieces_at = _allocate(pieces * _PIECE.size)
         self.headers, self.at = _allocate(count * _HEADER.size)
-        for index in range(count):
-            name, piece = names + index * _NAME, self.pieces_at + index * _PIECE.size
-            _HEADER.pack_into(self.headers, index * _HEADER.size, name, _NAME, piece, 1, 0, 0, 0, 0)
         self.quads = self.headers.cast("Q")
-        self.pieces = pieces.cast("Q")
+        self.pieces = memory.cast("Q")
 
 
 class KernelBatch:
-    """A ``batch.Batch``.
+    """Receives by recvmmsg(2) and sends by sendmmsg(2); implements ``batch.Batch``.
 
     Raises:
         ImportError, AttributeError, OSError: this machine has no such calls.
     """
 
     def __init__(self) -> None:
-        # Here and below: imported by servers that carry datagrams, when the first one comes.
+        # Imported here and below: only servers that carry datagrams need it, from the first one on.
         import ctypes
 
         if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
@@ -86,107 +99,192 @@ class KernelBatch:
         self._recvmmsg.argtypes = (number, address, count, number, address)
         self._sendmmsg.argtypes = (number, address, count, number)
         for call, rest in ((self._recvmmsg, (MSG_DONTWAIT, None)), (self._sendmmsg, (MSG_DONTWAIT,))):
-            # No such descriptor: the error of a kernel that has the call.
+            # EBADF is the error of a kernel that has the call.
             if call(-1, None, 0, *rest) >= 0 or self._errno() != errno.EBADF:
                 raise OSError(self._errno(), os.strerror(self._errno()))
 
         self.memory, self._base = _allocate(MEMORY)
-        self._incoming = Table(DATAGRAMS)
+        self._incoming = table = Table(DATAGRAMS, DATAGRAMS)
+        controls, controls_at = _allocate(DATAGRAMS * _RECEIVED.size)
+        self._lengths = controls.cast("i")
         for index, start in enumerate(STARTS):
-            self._incoming.pieces[2 * index] = self._base + start
-            self._incoming.pieces[2 * index + 1] = ROOM
-        # recvmmsg() writes the lengths of addresses, which it reads as those of their rooms.
-        self._unused = bytes(self._incoming.headers)
-        self._outgoing = Table(DATAGRAMS)
-        self._segments, self._segments_at = _allocate(DATAGRAMS * _SEGMENT.size)
-        self._destinations = [b""] * DATAGRAMS
-        # The first datagram of each message.
-        self._firsts = [0] * DATAGRAMS
-        self._added = self._messages = 0
-        # Of the last message: where it goes, and the length of its datagrams if more of them can be in it.
-        self._to, self._size = b"", -1
+            table.pieces[2 * index] = self._base + start
+            table.pieces[2 * index + 1] = ROOM
+            _HEADER.pack_into(
+                *(table.headers, index * _HEADER.size),
+                *(table.names_at + index * _NAME, _NAME, table.pieces_at + index * _PIECE.size, 1),
+                *(controls_at + index * _RECEIVED.size, _RECEIVED.size, 0, 0),
+            )
+        # recvmmsg() writes the lengths of addresses and of ancillary data, which it reads as those of the
+        # rooms for them.
+        self._unused = bytes(table.headers)
+        self._at_a_time = DATAGRAMS
+        # Two pieces for each: a header, and what it is the header of.
+        self._outgoing = Table(_MOST, 2 * _MOST)
+        self._segments, self._segments_at = _allocate(_MOST * _SEGMENT.size)
+        self._destinations: list[bytes] = []
+        # Of each message: its first piece, and how many datagrams there are before it.
+        self._firsts: list[int] = []
+        self._before: list[int] = []
+        self._pieces = self._added = 0
+        # Of the last message: where it goes, the length of its datagrams and of the headers in them, and how
+        # many more there can be in it.
+        self._to, self._size, self._header_size, self._room = b"", 0, 0, 0
         self._longest_segment = _LONGEST_SEGMENT if _can_segment() else 0
+
+    def prepare(self, sock: socket) -> None:
+        """Let the kernel put datagrams of one sender and length together, of which ``receive`` knows."""
+        try:
+            sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+        except OSError:
+            # Since 5.0. Without it each comes by itself.
+            pass
 
     def receive(self, sock: socket) -> list[Received]:
         """What has come on ``sock``, up to the room that there is."""
-        table, memory = self._incoming, self.memory
+        table = self._incoming
         # A handler that failed may have left something.
         self._clear()
         table.headers[:] = self._unused
-        count = self._recvmmsg(sock.fileno(), table.at, DATAGRAMS, MSG_DONTWAIT, None)
+        count = self._recvmmsg(sock.fileno(), table.at, self._at_a_time, MSG_DONTWAIT, None)
         if count <= 0:
-            # EAGAIN, or the error of a datagram that we sent, which is told once.
+            # EAGAIN, or the error of a datagram that we sent, which the kernel reports once.
             return []
-        lengths = table.quads[_LENGTH : count * _QUADS : _QUADS].tolist()
-        sources = _NAMES[sock.family].iter_unpack(table.names[: count * _NAME])
-        return [
-            (start, source, memory[start : start + length])
-            for start, (source,), length in zip(STARTS, sources, lengths, strict=False)
-        ]
+        lengths = sizes = table.quads[_LENGTH : count * _QUADS : _QUADS].tolist()
+        sources = [source for (source,) in _NAMES[sock.family].iter_unpack(table.names[: count * _NAME])]
+        controls = table.quads[_CONTROL_LENGTH : count * _QUADS : _QUADS].tolist()
+        if any(controls):
+            told = self._lengths[_LENGTH_AT : count * _INTS : _INTS].tolist()
+            sizes = [
+                size if control else length
+                for length, control, size in zip(lengths, controls, told, strict=True)
+            ]
+            self._at_a_time = _GREAT_MESSAGES
+        else:
+            self._at_a_time = DATAGRAMS
+        return list(zip(STARTS, sources, lengths, sizes, strict=False))
 
-    def add(self, start: int, size: int, to: bytes) -> None:
+    def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
         """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
-        table, index = self._outgoing, self._added
-        self._added = index + 1
-        table.pieces[2 * index] = self._base + start
-        table.pieces[2 * index + 1] = size
-        if size == self._size and to is self._to:
-            self._lengthen(index)
+        pieces, first = self._outgoing.pieces, self._pieces
+        at = 2 * first
+        if header_size:
+            pieces[at] = self._base + header
+            pieces[at + 1] = header_size
+            at += 2
+        pieces[at] = self._base + start
+        pieces[at + 1] = size
+        end = at // 2 + 1
+        whole = header_size + size
+        if whole == self._size and to is self._to and header_size == self._header_size and self._room:
+            self._lengthen(end)
+        else:
+            self._begin(first, end, 1, whole, to, header_size)
+
+    def add_many(
+        self, start: int, step: int, size: int, count: int, to: bytes, header: int = 0, header_size: int = 0
+    ) -> None:
+        """The same for ``count`` parts, each ``step`` bytes behind the one before it."""
+        whole = header_size + size
+        if not 0 < whole <= self._longest_segment:
+            for at in range(start, start + step * count, step):
+                self.add(at, size, to, header, header_size)
             return
-        message = self._messages
-        self._messages = message + 1
-        self._firsts[message] = index
-        header = message * _QUADS
-        table.quads[header + _PIECES] = table.pieces_at + index * _PIECE.size
-        table.quads[header + _PIECE_COUNT] = 1
-        table.quads[header + _CONTROL_LENGTH] = 0
-        if self._destinations[message] is not to:
-            self._destinations[message] = to
-            table.names[message * _NAME : message * _NAME + len(to)] = to
-            table.quads[header + _NAME_LENGTH] = len(to)
-        self._to, self._size = to, size if 0 < size <= self._longest_segment else -1
+        pieces, first = self._outgoing.pieces, self._pieces
+        each = 2 if header_size else 1
+        at, end = 2 * first, 2 * (first + each * count)
+        if header_size:
+            pieces[at : end : 2 * each] = array("Q", [self._base + header]) * count
+            pieces[at + 1 : end : 2 * each] = array("Q", [header_size]) * count
+            at += 2
+        begin = self._base + start
+        pieces[at : end : 2 * each] = array("Q", range(begin, begin + step * count, step))
+        pieces[at + 1 : end : 2 * each] = array("Q", [size]) * count
+        most = self._most(whole)
+        for done in range(0, count, most):
+            number = min(most, count - done)
+            at = first + each * done
+            self._begin(at, at + each * number, number, whole, to, header_size)
 
-    def _lengthen(self, index: int) -> None:
-        """Put the datagram into the last message, as a segment."""
-        quads, message = self._outgoing.quads, self._messages - 1
-        header = message * _QUADS
-        count = index + 1 - self._firsts[message]
-        quads[header + _PIECE_COUNT] = count
-        if count == 2:
-            at = message * _SEGMENT.size
-            _SEGMENT.pack_into(self._segments, at, _SEGMENT_LENGTH, _SOL_UDP, _UDP_SEGMENT, self._size)
-            quads[header + _CONTROL] = self._segments_at + at
-            quads[header + _CONTROL_LENGTH] = _SEGMENT.size
+    def _most(self, whole: int) -> int:
+        """How many datagrams of ``whole`` bytes the kernel takes as one message."""
+        return min(_SEGMENTS, _LONGEST_MESSAGE // whole) if 0 < whole <= self._longest_segment else 1
 
-    def send(self, sock: socket, alone: Callable[[int, int, bytes], None]) -> tuple[int, int]:
+    def _begin(self, first: int, end: int, number: int, whole: int, to: bytes, header_size: int) -> None:
+        """Make a message of ``number`` datagrams, whose pieces are there."""
+        table, message = self._outgoing, len(self._firsts)
+        at = message * _NAME
+        table.names[at : at + len(to)] = to
+        _HEADER.pack_into(
+            *(table.headers, message * _HEADER.size, table.names_at + at, len(to)),
+            *(table.pieces_at + first * _PIECE.size, end - first, 0, 0, 0, 0),
+        )
+        self._firsts.append(first)
+        self._before.append(self._added)
+        self._destinations.append(to)
+        self._pieces = end
+        self._added += number
+        self._to, self._size, self._header_size = to, whole, header_size
+        self._room = self._most(whole) - number
+        if number > 1:
+            self._cut(message)
+
+    def _lengthen(self, end: int) -> None:
+        """The datagram whose pieces are there is a segment of the last message."""
+        message = len(self._firsts) - 1
+        self._outgoing.quads[message * _QUADS + _PIECE_COUNT] = end - self._firsts[message]
+        self._pieces = end
+        self._added += 1
+        self._room -= 1
+        if self._added - self._before[message] == 2:
+            self._cut(message)
+
+    def _cut(self, message: int) -> None:
+        """Let the kernel cut a message into its datagrams."""
+        quads, header, at = self._outgoing.quads, message * _QUADS, message * _SEGMENT.size
+        _SEGMENT.pack_into(self._segments, at, _SEGMENT_LENGTH, _SOL_UDP, _UDP_SEGMENT, self._size)
+        quads[header + _CONTROL] = self._segments_at + at
+        quads[header + _CONTROL_LENGTH] = _SEGMENT.size
+
+    def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
         """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
-        table, messages = self._outgoing, self._messages
-        ends = [*self._firsts[1:messages], self._added]
-        done = first = datagrams = total = 0
+        table, messages = self._outgoing, len(self._firsts)
+        firsts, before = [*self._firsts, self._pieces], [*self._before, self._added]
+        done = datagrams = total = 0
         while done < messages:
             at = table.at + done * _HEADER.size
             count = self._sendmmsg(sock.fileno(), at, messages - done, MSG_DONTWAIT)
             if count > 0:
+                total += sum(table.pieces[2 * firsts[done] + 1 : 2 * firsts[done + count] : 2])
+                datagrams += before[done + count] - before[done]
                 done += count
-                total += sum(table.pieces[2 * first + 1 : 2 * ends[done - 1] : 2])
-                datagrams += ends[done - 1] - first
             else:
                 # The error of an earlier datagram, which is told once; or these are longer than the way there
                 # takes in one packet. Each is tried again by itself.
-                if self._errno() == errno.EIO and ends[done] - first > 1:
+                number = before[done + 1] - before[done]
+                if self._errno() == errno.EIO and number > 1:
                     # A network interface that leaves checksums to the kernel.
                     self._longest_segment = 0
-                for index in range(first, ends[done]):
-                    start = table.pieces[2 * index] - self._base
-                    alone(start, table.pieces[2 * index + 1], self._destinations[done])
+                to, each = self._destinations[done], (firsts[done + 1] - firsts[done]) // number
+                for first in range(firsts[done], firsts[done + 1], each):
+                    alone(self._join(first, first + each), to)
                 done += 1
-            first = ends[done - 1]
         self._clear()
         return datagrams, total
 
+    def _join(self, first: int, end: int) -> bytes:
+        """The bytes of pieces that were added."""
+        pieces, base = self._outgoing.pieces, self._base
+        parts = [(pieces[2 * piece] - base, pieces[2 * piece + 1]) for piece in range(first, end)]
+        return b"".join(self.memory[start : start + size] for start, size in parts)
+
     def _clear(self) -> None:
-        self._added = self._messages = 0
-        self._size = -1
+        if self._added:
+            self._pieces = self._added = 0
+            self._firsts.clear()
+            self._before.clear()
+            self._destinations.clear()
+        self._room = 0
 
 
 def _can_segment() -> bool:
@@ -206,13 +304,13 @@ def make_batch() -> Batch:
     try:
         return KernelBatch()
     except (ImportError, AttributeError, OSError):
-        # No ctypes (a part of Python that a distribution may leave out); no such functions in the C library;
-        # a filter of system calls without them.
+        # There is no ctypes (distributions may leave it out), the C library lacks the functions, or a filter
+        # forbids the system calls.
         return PlainBatch()
 
 
 def _allocate(size: int) -> tuple[memoryview, int]:
-    """Memory and its address. Pages that nothing is written to cost nothing."""
+    """Anonymous memory and its address. Pages that were never written to take no memory."""
     import ctypes
     import mmap
 

@@ -25,6 +25,7 @@ from _socket import (
 from pywrap.frozen import frozen
 from pywrap.relay.descriptor_reserve import open_socket
 from pywrap.relay.loop import ERR, IN
+from pywrap.server.udp.batch import datagrams_of
 from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import pack_header
 from pywrap.socks.wire import Endpoint, packed, unmapped
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
 
-# The kernel gives what it may (net.core.rmem_max). A burst waits there while the others have a turn.
+# Bytes of a socket's buffers, as far as the kernel allows (net.core.rmem_max). A burst waits there while
+# other connections have a turn.
 BURST = 4 * 1024 * 1024
 
-# Errors of one socket in a row, before the others have a turn.
+# How many errors of one socket are read in a row, before other connections have a turn.
 _ERRORS = 64
 
 STRANGERS = "from strangers"
@@ -64,17 +66,17 @@ def udp_socket(family: int) -> socket:
 
 
 def address_of(host: str, port: int) -> SockAddr | None:
-    """What to send to for an IP literal; None when that is not the address of one host."""
+    """The address for sendto() of an IP literal; None when that is not the address of a single host."""
     host = unmapped(host)
     start = (packed(host) or b"\0")[0]
     if ":" in host:
         return None if start == 0xFF or host == "::" else (AF_INET6, (host, port, 0, 0))
-    # 224.0.0.0/4 is multicast; what is above is reserved, and broadcast at its end.
+    # 224.0.0.0/4 is multicast; addresses above are reserved, and the last one is broadcast.
     return None if start >= 224 or host == "0.0.0.0" else (AF_INET, (host, port))
 
 
 def words_for(err: OSError) -> str:
-    """Why a datagram was dropped that could not be sent."""
+    """The words for a datagram that could not be sent and was dropped, by the error."""
     if isinstance(err, BlockingIOError):
         return BUSY
     words = err.strerror or str(err)
@@ -83,11 +85,11 @@ def words_for(err: OSError) -> str:
 
 @frozen
 class UdpRules:
-    """What associations may do.
+    """Settings for all associations.
 
-    ``any_peer``: answers come from any peer, not only from those that the client has sent to, of which the
-    ``peers`` latest are remembered. ``addresses``, one for each family, are what clients are told in place
-    of the address that they have connected to, when a NAT is between.
+    ``any_peer``: whether answers may come from any peer, not only from those that the client has sent to; of
+    these the ``peers`` latest are remembered. ``addresses``, one for each family: sent in replies in the
+    place of the address to which the client has connected, when a NAT is between.
     """
 
     enabled: bool = True
@@ -97,11 +99,12 @@ class UdpRules:
 
 
 class Outbound:
-    """``answers(found)`` gets what is for the client: of each datagram in ``batch.memory`` where its header
-    begins, the length with it, and that of its payload.
+    """``answers(found)`` gets what is for the client: of each message where it is in ``batch.memory``, its
+    length and that of its datagrams, and where their header is and its length.
 
-    ``heard(sockaddr)`` and ``refused(sockaddr)`` say that a peer has answered, and that it is not there
-    as the network tells.
+    ``found``: for each datagram the offset of its header, the length with the header, and that of the
+    payload. ``heard(sockaddr)`` is called when a peer has answered, ``refused(sockaddr)`` when the network
+    reports that it cannot be reached.
     """
 
     __slots__ = (
@@ -115,7 +118,7 @@ class Outbound:
         batch: Batch,
         traffic: Traffic,
         rules: UdpRules,
-        answers: Callable[[list[tuple[int, int, int]]], None],
+        answers: Callable[[list[tuple[int, int, int, int, int]]], None],
         heard: Callable[[bytes], None],
         refused: Callable[[bytes], None],
     ) -> None:
@@ -127,13 +130,13 @@ class Outbound:
         self._heard = heard
         self._refused = refused
         self._socks: dict[int, socket] = {}
-        # Peers that were sent to, the latest last, with the header of an answer.
+        # The peers to which the client has sent, the latest last, with the header for an answer of each.
         self._contacted: dict[bytes, bytes] = {}
         self._latest = b""
         self._family = 0  # of the socket that ``add`` was called for; 0 when nothing waits for ``flush``
 
-    def add(self, family: int, start: int, size: int, to: bytes) -> None:
-        """Send a part of the batch that is there, no later than with the next ``flush``."""
+    def add(self, family: int, start: int, step: int, size: int, count: int, to: bytes) -> None:
+        """Send parts of the batch (see ``Batch.add_many``), no later than with the next ``flush``."""
         if family != self._family:
             self.flush()
             if family not in self._socks:
@@ -143,31 +146,34 @@ class Outbound:
                     self._traffic.drop(words_for(err))
                     return
             self._family = family
-        self._batch.add(start, size, to)
+        if count == 1:
+            self._batch.add(start, size, to)
+        else:
+            self._batch.add_many(start, step, size, count, to)
         if to is not self._latest:
             self._contact(to)
 
     def flush(self) -> None:
-        """Send what was added."""
+        """Send the parts that were added."""
         if self._family:
             sock, self._family = self._socks[self._family], 0
             datagrams, total = self._batch.send(sock, self._send_alone)
             self._traffic.up += datagrams
             self._traffic.bytes_up += total
 
-    def _send_alone(self, start: int, size: int, to: bytes) -> None:
+    def _send_alone(self, payload: bytes, to: bytes) -> None:
         try:
-            self.send(unpack_sockaddr(to), self._batch.memory[start : start + size])
+            self.send(unpack_sockaddr(to), payload)
         except OSError as err:
             self._traffic.drop(words_for(err))
 
     def send(self, address: SockAddr, payload: bytes | memoryview) -> None:
-        """Send at once, or raise what says why not.
+        """Send ``payload`` to ``address`` at once.
 
         Raises:
-            OSError: that datagram is dropped; the next one may do.
+            OSError: the datagram is dropped; the next one may be sent.
         """
-        # What came before goes before.
+        # Datagrams that came before are sent before.
         self.flush()
         family, sockaddr = address
         sock = self._socks.get(family) or self._open(family)
@@ -176,14 +182,14 @@ class Outbound:
         except BlockingIOError:
             raise
         except OSError:
-            # It may be an ICMP error that an earlier datagram got. It is told once.
+            # The error may be an ICMP error for an earlier datagram, which the kernel reports once.
             sock.sendto(payload, sockaddr)
         self._traffic.up += 1
         self._traffic.bytes_up += len(payload)
         self._contact(pack_sockaddr(family, sockaddr))
 
     def _contact(self, to: bytes) -> None:
-        """Take answers of that peer from now on; it is the latest."""
+        """Accept answers of the peer ``to`` from now on; it becomes the latest."""
         contacted = self._contacted
         header = contacted.pop(to, None)
         if header is None:
@@ -198,7 +204,8 @@ class Outbound:
         for sock in self._socks.values():
             self._loop.close(sock)
         self._socks.clear()
-        # They are methods of the owner, and a busy server would wait long for the collector.
+        # These are methods of the owner, so a circle: without this it would stay until the garbage collector
+        # runs.
         del self._answers, self._heard, self._refused
 
     def _open(self, family: int) -> socket:
@@ -209,6 +216,7 @@ class Outbound:
             else:
                 sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
                 sock.setsockopt(IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            self._batch.prepare(sock)
             self._loop.watch(sock.fileno(), IN, lambda events: self._on_events(sock, events))
         except BaseException:
             sock.close()
@@ -220,21 +228,21 @@ class Outbound:
         if events & ERR:
             self._read_errors(sock)
         memory, contacted, answers = self._batch.memory, self._contacted, []
-        peer = header = b""
-        for start, source, datagram in self._batch.receive(sock):
+        peer, at, header_size = b"", 0, 0
+        for start, source, length, size in self._batch.receive(sock):
             if source != peer:
-                # A burst is mostly of one peer.
+                # A burst mostly comes from one peer, so its entry is looked up once.
                 known = contacted.get(source)
                 if known is None:
                     if not self._rules.any_peer:
-                        self._traffic.drop(STRANGERS)
+                        self._traffic.drop(STRANGERS, sum(1 for _ in datagrams_of(start, length, size)))
                         continue
                     known = _header(unpack_sockaddr(source)[1])
-                peer, header = source, known
+                peer, header_size = source, len(known)
+                at = start - header_size
+                memory[at:start] = known
                 self._heard(source)
-            size = len(datagram)
-            memory[start - len(header) : start] = header
-            answers.append((start - len(header), len(header) + size, size))
+            answers.append((start, length, size, at, header_size))
         if answers:
             self._answers(answers)
 
@@ -243,11 +251,11 @@ class Outbound:
             try:
                 _, ancillary, _, sockaddr = sock.recvmsg(0, 512, MSG_ERRQUEUE)
             except OSError:
-                # BlockingIOError when it is empty.
+                # BlockingIOError: the error queue is empty.
                 return
             for _, _, data in ancillary:
-                # struct sock_extended_err begins with the errno. EMSGSIZE is about a size, and the
-                # kernel has learnt from it.
+                # struct sock_extended_err (ip(7)) begins with the errno. EMSGSIZE is about the size of a
+                # datagram, not about the peer, and the kernel has noted the size.
                 (number,) = struct.unpack_from("=I", data)
                 if number != errno.EMSGSIZE:
                     self._refused(pack_sockaddr(sock.family, sockaddr))

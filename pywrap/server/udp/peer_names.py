@@ -1,8 +1,8 @@
-"""The names that an association sends to: each is resolved once, and datagrams wait meanwhile.
+"""The names to which an association sends: each is resolved once, and datagrams wait meanwhile.
 
-A name keeps its address as long as that works, since its peer may have a state for us. Until an
-address has answered, the last datagram is kept: when the network says that nothing is there, as it
-does for ``localhost`` with ::1 before 127.0.0.1, it goes to the next one.
+A name keeps its address as long as that works, since its peer may keep state for this client. Until an
+address has answered, the last datagram is kept: if the network reports that nothing listens there, as
+for ``localhost`` with ::1 before 127.0.0.1, the datagram is sent to the next address.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pywrap.server.threads import Job
     from pywrap.socks.wire import Endpoint
 
-# Of one association: names that are remembered, and how many of them may be resolved at a time.
+# For one association: how many names are remembered, and how many of them may be resolved at a time.
 NAMES = 256
 PENDING = 8
 
-# What may wait for them, in bytes; and what a datagram counts beyond its payload.
+# How many bytes of datagrams may wait for names; and how much each datagram counts beyond its payload.
 WAITING = 256 * 1024
 OVERHEAD = 256
 
@@ -38,7 +38,7 @@ DENIED = "to where the rules do not allow it"
 UNRESOLVED = "to a name that cannot be resolved"
 TOO_MUCH = "while too much waited for names"
 
-# They are about the address, and another one may do.
+# Errors that are about the address, so that another address of the name may work.
 _NO_WAY = {
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
@@ -52,9 +52,9 @@ _NO_WAY = {
 
 
 class PeerName:
-    """``addresses`` is None until it is resolved, and empty when it cannot be.
+    """A name. ``addresses``: None until it is resolved, and empty when it cannot be.
 
-    ``worn``: none of the addresses works. ``settled``: the one that is used has answered.
+    ``worn``: whether none of the addresses works. ``settled``: whether the address in use has answered.
     """
 
     __slots__ = ("addresses", "at", "denied", "job", "kept", "settled", "since", "waiting", "worn")
@@ -72,7 +72,7 @@ class PeerName:
 
 
 class PeerNames:
-    """``send(address, payload)`` sends, or raises the OSError that says why it could not."""
+    """The names of one association. ``send(address, payload)`` sends a datagram, or raises OSError."""
 
     __slots__ = ("_judge", "_names", "_pending", "_resolver", "_send", "_traffic", "_untried", "_waiting")
 
@@ -87,11 +87,11 @@ class PeerNames:
         self._resolver = resolver
         self._traffic = traffic
         self._send: Callable[[SockAddr, bytes | memoryview], None] | None = send
-        # The one that was used last is the last.
+        # By host and port; the name that was used latest comes last.
         self._names: dict[Endpoint, PeerName] = {}
         self._pending = 0
         self._waiting = 0
-        # Of names that have several: the addresses that were sent to and have not answered.
+        # For names with several addresses: those to which datagrams were sent, and which have not answered.
         self._untried: dict[bytes, PeerName] = {}
 
     def send(self, endpoint: Endpoint, payload: bytes | memoryview) -> bool:
@@ -117,17 +117,17 @@ class PeerNames:
         return known is None
 
     def heard(self, sockaddr: bytes) -> None:
-        """An address has answered: its name stays with it."""
+        """Note that an address has answered: its name keeps it."""
         if self._untried and (name := self._untried.pop(sockaddr, None)) is not None:
             name.settled, name.kept = True, b""
 
     def refused(self, sockaddr: bytes) -> None:
-        """Nothing listens at an address: its name tries the next one."""
+        """Note that nothing listens at an address: its name tries the next one."""
         if (name := self._untried.pop(sockaddr, None)) is not None and self._move_on(name):
             self._deliver(name, name.kept)
 
     def close(self) -> None:
-        """Drop what waits, and ask for nothing more."""
+        """Drop the datagrams that wait, and cancel all look-ups."""
         self._send = None
         for name in self._names.values():
             if name.job is not None:
@@ -145,7 +145,8 @@ class PeerNames:
             self._forget(self._names.pop(oldest))
         name = PeerName()
         if "\\" in endpoint.host:
-            # It stands for a byte beyond ASCII: names are sent in their IDNA form.
+            # A backslash stands for a byte beyond ASCII (``v5.read_endpoint``), which no name has in its IDNA
+            # form.
             name.addresses, name.worn, name.since = [], True, monotonic()
             return name
         if self._judge is not None and self._judge.name(endpoint.host, endpoint.port):
@@ -201,7 +202,7 @@ class PeerNames:
             return
 
     def _move_on(self, name: PeerName) -> bool:
-        """Use the next address; False when that was the last one, and it begins again."""
+        """Use the next address; False when there is none, and the first one is next again."""
         assert name.addresses
         name.settled = False
         name.at = (name.at + 1) % len(name.addresses)
@@ -216,12 +217,12 @@ class PeerNames:
 
 
 def _usable(answer: list[SockAddr]) -> list[SockAddr]:
-    """The addresses of single hosts, mapped ones as what they stand for."""
+    """The addresses in ``answer`` that are of single hosts; IPv4-mapped ones as IPv4."""
     usable = []
     for address in answer:
         host, port, *scope = address[1]
         plain = address_of(host, port)
         if plain is not None:
-            # The zone of a link-local address is only in what was resolved.
+            # The zone of a link-local address is only in the resolver's answer.
             usable.append(address if scope and scope[-1] else plain)
     return usable

@@ -1,6 +1,7 @@
-"""Socket addresses as the bytes that the kernel writes: ``struct sockaddr_in`` and ``sockaddr_in6``.
+"""Socket addresses as the kernel's bytes: ``struct sockaddr_in`` (ip(7)) and ``sockaddr_in6`` (ipv6(7)).
 
-The address of a datagram is looked up far more often than it is read, and bytes are looked up fastest.
+The address of a datagram is a key of dictionaries far more often than it is read, and bytes are the fastest
+keys.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The family in the machine's byte order, the port in that of the network; the zone is a number of ours.
+# Byte orders: the family has the machine's, the port the network's, the zone (an interface number) the
+# machine's.
 _FAMILY = struct.Struct("=H")
 _IPV4 = struct.Struct("=2s2s4s8x")
 _IPV6 = struct.Struct("=2s2s4s16sI")
@@ -20,12 +22,12 @@ _FAMILIES = {AF_INET: _FAMILY.pack(AF_INET), AF_INET6: _FAMILY.pack(AF_INET6)}
 
 
 def length_of(family: int) -> int:
-    """The bytes of an address of that family."""
+    """How many bytes an address of ``family`` has."""
     return _IPV4.size if family == AF_INET else _IPV6.size
 
 
 def pack_sockaddr(family: int, sockaddr: Any) -> bytes:
-    """The bytes of an address as Python's sockets have it, with an IP literal."""
+    """The bytes of ``sockaddr``, an address as Python's sockets take it, with an IP literal."""
     host, port = sockaddr[0], sockaddr[1].to_bytes(2, "big")
     if family == AF_INET:
         return _IPV4.pack(_FAMILIES[AF_INET], port, inet_pton(AF_INET, host))
@@ -35,7 +37,7 @@ def pack_sockaddr(family: int, sockaddr: Any) -> bytes:
 
 
 def unpack_sockaddr(data: bytes) -> tuple[int, Any]:
-    """The family, and the address as Python's sockets have it."""
+    """The family, and the address as Python's sockets return it, of the bytes ``data``."""
     if len(data) == _IPV4.size:
         _, port, address = _IPV4.unpack(data)
         return AF_INET, (inet_ntop(AF_INET, address), int.from_bytes(port, "big"))

@@ -7,12 +7,13 @@ from time import monotonic
 from pywrap.errors import ProtocolError, SocksError
 from pywrap.relay.loop import IN
 from pywrap.server.record import Traffic
+from pywrap.server.udp.batch import datagrams_of
 from pywrap.server.udp.outbound import BUSY, NOT_UNICAST, STRANGERS, Outbound, address_of, words_for
 from pywrap.server.udp.peer_names import DENIED, PeerNames
 from pywrap.server.udp.sockaddr import pack_sockaddr, unpack_sockaddr
 from pywrap.socks.datagram import Reassembly, unpack_header
 from pywrap.socks.gssapi import Encapsulation
-from pywrap.socks.wire import packed, unbracketed, unmapped
+from pywrap.socks.wire import packed, unmapped, with_plain_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,16 +36,19 @@ TOO_FAST = "beyond the client's rate"
 FRAGMENTS = "in fragments that do not make a whole"
 
 
+# Of the header of a datagram to an IPv4 address: its length, and where FRAG is, with the address behind it.
+_PLAIN_HEADER, _FRAG = 10, 2
+
 # Batches that are taken from a client whose connection has ended: more than its socket's buffer holds.
 _REST = 64
 
 
 class Datagrams:
-    """Carries datagrams between ``sock``, which belongs to it, and the peers of ``client``.
+    """Carries datagrams (RFC 1928 section 7) between ``sock``, which belongs to it, and the client's peers.
 
-    ``client`` is where they must come from, of which the first good one decides a port that is 0.
-    ``met`` is called with each destination when it is sent to for the first time (or again, after so many
-    others that it was forgotten), as the client called it.
+    ``client``: the address from which the client's datagrams must come; if its port is 0, the first valid
+    datagram decides it. ``met`` is called with each destination, named as by the client, at the first
+    datagram to it (and again when it was forgotten because of many others).
     """
 
     __slots__ = (
@@ -85,13 +89,14 @@ class Datagrams:
         self._rules = rules
         self._met = met
         self._reassembly = Reassembly()
-        # Destinations that are addresses, as they were written, from ATYP to the port: the family, and the
-        # address as the kernel has it.
+        # For destinations that are addresses, by the bytes of the header from ATYP to the port: the family,
+        # and the address as the kernel has it.
         self._known: dict[bytes, tuple[int, bytes]] = {}
         self._names = PeerNames(resolver, self.traffic, self._send, judge)
         self._outbound = Outbound(
             loop, batch, self.traffic, rules, self._answer_all, self._names.heard, self._names.refused
         )
+        batch.prepare(sock)
         loop.watch(sock.fileno(), IN, self._on_client)
 
     def close(self) -> None:
@@ -107,20 +112,43 @@ class Datagrams:
     # ------------------------------------------------------------ from the client
 
     def _on_client(self, events: int) -> None:
-        outbound, known = self._outbound, self._known
+        memory = self._batch.memory
         # What most are costs least: not a fragment, to an IPv4 address that was seen before.
         is_plain = self._codec is None and self._throttles is None
-        for start, source, data in self._batch.receive(self._sock):
-            if source == self._source and is_plain and len(data) >= 10 and not data[2]:
-                address = known.get(bytes(data[3:10]))
-                if address is not None:
-                    outbound.add(address[0], start + 10, len(data) - 10, address[1])
-                    continue
-            self._take(source, data)
-        outbound.flush()
+        for start, source, length, size in self._batch.receive(self._sock):
+            if is_plain and source == self._source and self._pass_on(start, length, size):
+                continue
+            for at, each in datagrams_of(start, length, size):
+                self._take(source, memory[at : at + each])
+        self._outbound.flush()
+
+    def _pass_on(self, start: int, length: int, size: int) -> bool:
+        """Send the datagrams of a message on if all of them go to one address that is known."""
+        if size < _PLAIN_HEADER:
+            return False
+        memory = self._batch.memory
+        head = bytes(memory[start + _FRAG : start + _PLAIN_HEADER])
+        known = self._known.get(head[1:])
+        if known is None or head[0]:
+            return False
+        count, rest = divmod(length, size)
+        end = start + length
+        if rest and rest < _PLAIN_HEADER:
+            return False
+        if length > size and any(
+            bytes(memory[start + _FRAG + at : end : size]) != head[at : at + 1] * (count + bool(rest))
+            for at in range(len(head))
+        ):
+            return False
+        family, to = known
+        begin = start + _PLAIN_HEADER
+        self._outbound.add(family, begin, size, size - _PLAIN_HEADER, count, to)
+        if rest:
+            self._outbound.add(family, begin + count * size, 0, rest - _PLAIN_HEADER, 1, to)
+        return True
 
     def take_rest(self) -> None:
-        """Take what the client has sent already, within reason."""
+        """Send on the datagrams that the client has sent already, up to ``_REST`` batches."""
         for _ in range(_REST):
             self._on_client(IN)
 
@@ -143,12 +171,12 @@ class Datagrams:
             self._drop_fragments(self._reassembly.abandoned)
             payload = b"" if whole is None else whole
         if not header.fragment or whole is not None:
-            self._route(unbracketed(header.endpoint), bytes(data[3 : header.size]), payload)
+            self._route(with_plain_address(header.endpoint), bytes(data[3 : header.size]), payload)
         if not is_certain:
             self._source = source
 
     def _may_be(self, source: bytes) -> bool:
-        """May this be the client? Its port is not certain before its first good datagram."""
+        """Whether ``source`` may be the client, whose port is not certain before its first valid datagram."""
         if self._source:
             return False
         host, port = unpack_sockaddr(source)[1][:2]
@@ -188,7 +216,7 @@ class Datagrams:
     def _send_onward(
         self, onward: Onward, endpoint: Endpoint, key: bytes, payload: bytes | memoryview
     ) -> None:
-        """Send to the proxy's relay, after the rules."""
+        """Send to the proxy's relay, if the rules allow it."""
         judge = self._judge
         if judge is not None:
             is_name = packed(endpoint.host) is None
@@ -214,7 +242,7 @@ class Datagrams:
         self.traffic.bytes_up += len(payload)
 
     def _answer_from_there(self, datagram: memoryview) -> None:
-        """What the proxy's relay says, which has its header already."""
+        """Pass on ``datagram`` of the proxy's relay, which has its header already."""
         try:
             size = unpack_header(datagram).size
         except ProtocolError:
@@ -238,25 +266,33 @@ class Datagrams:
 
     # ------------------------------------------------------------ to the client
 
-    def _answer_all(self, found: list[tuple[int, int, int]]) -> None:
-        """Send datagrams of the batch, which have their headers (``Outbound``)."""
+    def _answer_all(self, found: list[tuple[int, int, int, int, int]]) -> None:
+        """Send messages of the batch with their headers (``Outbound``)."""
         batch, source = self._batch, self._source
         if self._codec is not None or self._throttles is not None:
-            for start, size, payload in found:
-                self._answer(batch.memory[start : start + size], payload)
+            memory = batch.memory
+            for start, length, size, header, header_size in found:
+                for at, each in datagrams_of(start, length, size):
+                    whole = b"".join((memory[header : header + header_size], memory[at : at + each]))
+                    self._answer(whole, each)
             return
-        for start, size, _ in found:
-            batch.add(start, size, source)
+        for start, length, size, header, header_size in found:
+            if length == size:
+                batch.add(start, size, source, header, header_size)
+                continue
+            count, rest = divmod(length, size)
+            batch.add_many(start, size, size, count, source, header, header_size)
+            if rest:
+                batch.add(start + count * size, rest, source, header, header_size)
         datagrams, total = batch.send(self._sock, self._answer_alone)
         self.traffic.down += datagrams
         # The headers are all of one length: these are answers of one family.
-        self.traffic.bytes_down += total - datagrams * (found[0][1] - found[0][2])
+        self.traffic.bytes_down += total - datagrams * found[0][4]
 
-    def _answer_alone(self, start: int, size: int, to: bytes) -> None:
-        memory = self._batch.memory
-        self._answer(memory[start : start + size], size - unpack_header(memory[start : start + size]).size)
+    def _answer_alone(self, datagram: bytes, to: bytes) -> None:
+        self._answer(datagram, len(datagram) - unpack_header(datagram).size)
 
-    def _answer(self, datagram: memoryview, size: int) -> None:
+    def _answer(self, datagram: bytes | memoryview, size: int) -> None:
         """Send what has its header already, and ``size`` bytes of payload."""
         if self._throttles is not None:
             if self._throttles[1].wait():

@@ -35,6 +35,22 @@ def test_a_hanging_connection_does_not_block_gevent(hanging):
     assert said["longest"] < 0.5 * said["took"]
 
 
+def test_modules_that_use_epoll_are_imported_after_gevent_has_removed_it(proxy):
+    def program():
+        from gevent import monkey
+
+        monkey.patch_all()
+        import asyncio
+        import multiprocessing.reduction
+        import select
+
+        say(epoll=hasattr(select, "epoll"), imported=[asyncio.__name__, multiprocessing.__name__])
+
+    said = kernel(proxy.url(), program)
+    assert said == run(sys.executable, "-c", source_of(program)).json
+    assert said == {"epoll": False, "imported": ["asyncio", "multiprocessing"]}
+
+
 def test_the_raw_class_is_tunnelled(proxy, echo_server):
     def program(host, port):
         import _socket

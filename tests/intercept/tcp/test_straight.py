@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
-from tests.support.child import kernel
+from tests.support.child import kernel, source_of
 from tests.support.inside import PATIENCE, outcome, say
+from tests.support.run import pysocksify, run
 from tests.support.servers import reference_server
 
 HELLO = b"\x05\x00"
@@ -137,6 +138,23 @@ def test_it_ends_as_the_general_road_does(answers, error, cut, tmp_path):
         assert [said[0] for said in straight.values()] == ["hello"] * 4
     else:
         assert [said[0] for said in straight.values()] == [error] * 4
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize(("answers", "error"), ANSWERS.values(), ids=ANSWERS)
+def test_that_of_a_confined_program_ends_as_the_general_road_does(
+    answers, error, cut, tmp_path, cannot_confine
+):
+    if cannot_confine:
+        pytest.skip(cannot_confine)
+    program = (sys.executable, "-I", "-c", source_of(connections))
+    with Proxy(answers, cut, echoes=error is None) as proxy:
+        straight = run(*pysocksify("-x", proxy, "--confine", "on"), *program).json
+        # With a log, there is no straight road.
+        log = ("--log", tmp_path / "log")
+        general = run(*pysocksify("-x", proxy, "--confine", "on", *log), *program).json
+    assert straight == general
+    assert all((said[0] == "hello") == (error is None) for said in straight.values())
 
 
 def test_a_proxy_that_answers_nothing_is_a_timeout_and_the_socket_may_try_again(hanging):

@@ -8,7 +8,7 @@ from pywrap.intercept.udp.receive import Receiver
 
 def test_sources_are_forgotten_unwanted_ones_first(monkeypatch):
     monkeypatch.setattr(receive, "_SOURCES", 8)
-    receiver = Receiver(None, None, accepts_unsolicited=False)
+    receiver = Receiver(None, None, None, accepts_unsolicited=False)
     peers = [(f"192.0.2.{number}", 9) for number in range(100)]
     for number, peer in enumerate(peers):
         # The first one is sent to all the time.

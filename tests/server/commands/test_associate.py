@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import socket
+import sys
 import threading
 
 import pytest
@@ -18,6 +19,9 @@ from tests.support.raw_sockets import Exhausted, receive, receive_all
 from tests.support.servers import PATIENCE, reference_server
 
 GREETING = b"\x05\x01\x00"
+# From linux/udp.h.
+UDP_SEGMENT = 103
+
 NOWHERE = b"\x00\x00\x00\x00" + b"\x00\x00"
 
 
@@ -819,6 +823,56 @@ def test_a_burst_is_not_lost(association, peer):
             peer.sock.sendto(data, source)
         received += [association.receive() for _ in numbers]
     assert received == [b"\0\0\0" + peer.address + b"%d" % number for number in range(10_000)]
+
+
+def send_together(sock, data, size, to):
+    """Send datagrams of ``size`` bytes, the last of which may be shorter, as one message for the kernel."""
+    sock.sendmsg([data], [(socket.SOL_UDP, UDP_SEGMENT, size.to_bytes(2, sys.byteorder))], 0, to)
+
+
+@pytest.mark.parametrize("last", [700, 6, 0])
+def test_datagrams_that_are_sent_together(server, association, peer, last):
+    head = b"\0\0\0" + peer.address
+    association.send(head + b"first")
+    _, source = peer.receive()
+    payloads = [bytes([number]) * 1190 for number in range(30)] + [b"z" * last] * bool(last)
+    send_together(association.udp.sock, b"".join(head + each for each in payloads), 1200, association.relay)
+    assert [peer.receive() for _ in payloads] == [(each, source) for each in payloads]
+    send_together(peer.sock, b"".join(payloads), 1190, source)
+    assert [association.receive() for _ in payloads] == [head + each for each in payloads]
+    association.tcp.close()
+    ((_, traffic, _),) = server.wait_for_udp_closed(1)
+    size = sum(map(len, payloads))
+    assert (traffic.up, traffic.bytes_up) == (1 + len(payloads), 5 + size)
+    assert (traffic.down, traffic.bytes_down) == (len(payloads), size)
+    assert traffic.dropped == {}
+
+
+def test_datagrams_that_are_sent_together_may_go_to_several(server, association, peers):
+    one, other = peers(), peers()
+    for peer in one, other:
+        association.send(b"\0\0\0" + peer.address + b"first")
+        peer.receive()
+    datagrams = [b"\0\0\0" + each.address + b"%02d" % n for n, each in enumerate([one, one, other, one] * 5)]
+    # A fragment that is the first of none, and what is no datagram of SOCKS.
+    datagrams += [b"\0\0\x02" + one.address + b"..", b"\0\0\0"]
+    send_together(association.udp.sock, b"".join(datagrams), 12, association.relay)
+    numbers = [n for n in range(20) if n % 4 != 2]
+    assert [one.receive()[0] for _ in numbers] == [b"%02d" % n for n in numbers]
+    assert [other.receive()[0] for _ in range(5)] == [b"%02d" % n for n in range(2, 20, 4)]
+    assert dropped(server, association) == {
+        "in fragments that do not make a whole": 1, "with a broken header": 1
+    }  # fmt: skip
+
+
+def test_strangers_are_counted_by_the_datagram(server, association, peers):
+    peer, stranger = peers(), peers()
+    association.send(b"\0\0\0" + peer.address + b"x")
+    _, source = peer.receive()
+    send_together(stranger.sock, bytes(25), 10, source)
+    peer.sock.sendto(b"after", source)
+    assert association.receive()[10:] == b"after"
+    assert dropped(server, association) == {"from strangers": 3}
 
 
 def test_100_associations_at_once(server, associate, peer):

@@ -122,8 +122,8 @@ def test_the_reply_for_each_error(monkeypatch, number, code, at):
                 raise OSError(number, os.strerror(number))
             super().__init__(*args)
 
-        def connect(self, address):
-            raise OSError(number, os.strerror(number))
+        def connect_ex(self, address):
+            return number
 
     monkeypatch.setattr(dial._socket, "socket", Failing)
     dialling = Dialling("127.0.0.1", 80)
@@ -144,8 +144,8 @@ def test_the_answer_of_a_network_counts_more_than_the_lack_of_one(monkeypatch, n
     errors = [first, second]
 
     class Failing(RawSocket):
-        def connect(self, address):
-            raise OSError(errors.pop(0), "")
+        def connect_ex(self, address):
+            return errors.pop(0)
 
     monkeypatch.setattr(dial._socket, "socket", Failing)
     names["two.test"] = ["127.0.0.2", "127.0.0.3"]

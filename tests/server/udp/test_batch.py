@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from pywrap.server.udp.batch import DATAGRAMS, PlainBatch
+from pywrap.server.udp.batch import DATAGRAMS, MEMORY, STARTS, PlainBatch, datagrams_of
 from pywrap.server.udp.mmsg import KernelBatch
 from pywrap.server.udp.sockaddr import pack_sockaddr
 
@@ -21,8 +21,8 @@ def address(sock):
     return pack_sockaddr(sock.family, sock.getsockname())
 
 
-def fail(start, size, to):
-    raise AssertionError((start, size, to))
+def fail(datagram, to):
+    raise AssertionError((datagram, to))
 
 
 def put(batch, sock, *datagrams):
@@ -34,7 +34,7 @@ def put(batch, sock, *datagrams):
     sock.setblocking(False)
     while len(found) < len(datagrams):
         found += batch.receive(sock)
-    return [start for start, _, _ in found]
+    return [start for start, _, _, _ in found]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -43,7 +43,9 @@ def test_what_has_come_and_from_where(batch, udp, host):
     for source, datagram in ((one, b"1"), (other, b""), (one, b"3" * 60000)):
         source.sendto(datagram, sock.getsockname())
     sock.setblocking(False)
-    received = [(source, bytes(datagram)) for _, source, datagram in batch.receive(sock)]
+    received = [
+        (source, bytes(batch.memory[start : start + size])) for start, source, size, _ in batch.receive(sock)
+    ]
     assert received == [(address(one), b"1"), (address(other), b""), (address(one), b"3" * 60000)]
     assert batch.receive(sock) == []
 
@@ -60,8 +62,9 @@ def test_the_longest_datagram_is_whole(batch, udp):
     longest = bytes(65527)
     source.sendto(longest, sock.getsockname())
     sock.setblocking(False)
-    ((_, _, datagram),) = batch.receive(sock)
-    assert datagram == longest
+    ((start, _, length, size),) = batch.receive(sock)
+    assert size == length
+    assert batch.memory[start : start + length] == longest
 
 
 def test_no_more_than_a_batch_at_a_time(batch, udp):
@@ -69,8 +72,10 @@ def test_no_more_than_a_batch_at_a_time(batch, udp):
     for number in range(DATAGRAMS + 3):
         source.sendto(b"%d" % number, sock.getsockname())
     sock.setblocking(False)
-    first = [bytes(datagram) for _, _, datagram in batch.receive(sock)]
-    rest = [bytes(datagram) for _, _, datagram in batch.receive(sock)]
+    first, rest = (
+        [bytes(batch.memory[start : start + size]) for start, _, size, _ in batch.receive(sock)]
+        for _ in range(2)
+    )
     assert [int(each) for each in first + rest] == list(range(DATAGRAMS + 3))
     assert len(rest) == 3
 
@@ -99,6 +104,54 @@ def test_each_part_arrives_as_it_was_added(batch, udp, host, run):
         assert ends[end].recvfrom(65536) == (bytes([65 + number]) * size, sock.getsockname())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("size, count", [(10, 200), (1440, 100), (1453, 3), (20000, 3), (0, 3)])
+def test_many_parts_with_one_header(batch, udp, host, size, count):
+    sock, end = udp(host), udp(host)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    parts = [bytes([number]) * size for number in range(count)]
+    header, start = STARTS[0], STARTS[1]
+    batch.memory[header : header + 4] = b"head"
+    for number, part in enumerate(parts):
+        batch.memory[start + number * (size + 1) :][:size] = part
+    batch.add_many(start, size + 1, size, count, address(end), header, 4)
+    batch.add(start, size, address(end))
+    assert batch.send(sock, fail) == (count + 1, count * (size + 4) + size)
+    assert [end.recv(65536) for _ in parts] == [b"head" + part for part in parts]
+    assert end.recv(65536) == parts[0]
+
+
+def test_what_is_refused_is_whole(batch, udp):
+    head, start = STARTS[:2]
+    batch.memory[head : head + 4] = b"head"
+    batch.memory[start : start + 6] = b"onetwo"
+    batch.add_many(start, 3, 3, 2, NOWHERE, head, 4)
+    alone = []
+    assert batch.send(udp(), lambda datagram, to: alone.append((datagram, to))) == (0, 0)
+    assert alone == [(b"headone", NOWHERE), (b"headtwo", NOWHERE)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_what_the_kernel_has_put_together_is_the_same_datagrams(batch, udp, host):
+    sock, source = udp(host), udp(host)
+    batch.prepare(sock)
+    datagrams = [bytes([number]) * 1000 for number in range(40)] + [b"short", b"", b"2" * 700, b"3" * 700]
+    sender = KernelBatch()
+    for start, datagram in zip(range(STARTS[0], MEMORY, 1000), datagrams, strict=False):
+        sender.memory[start : start + len(datagram)] = datagram
+        sender.add(start, len(datagram), address(sock))
+    sender.send(source, fail)
+    sock.setblocking(False)
+    received = []
+    while messages := batch.receive(sock):
+        assert {sender for _, sender, _, _ in messages} == {address(source)}
+        for start, _, length, size in messages:
+            received += [
+                bytes(batch.memory[at : at + each]) for at, each in datagrams_of(start, length, size)
+            ]
+    assert received == datagrams
+
+
 def test_what_was_sent_is_not_sent_again(batch, udp):
     sock, end = udp(), udp()
     (start,) = put(batch, sock, b"once")
@@ -122,9 +175,9 @@ def test_what_the_kernel_does_not_take_is_given_back_in_its_place(batch, udp):
         batch.add(start, 1, to)
     alone = []
 
-    def refused(start, size, to):
+    def refused(datagram, to):
         assert to == NOWHERE
-        alone.append(bytes(batch.memory[start : start + size]))
+        alone.append(datagram)
         sock.sendto(b"instead", end.getsockname())
 
     assert batch.send(sock, refused) == (2, 2)

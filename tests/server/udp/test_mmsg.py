@@ -21,8 +21,8 @@ def address(sock):
     return pack_sockaddr(sock.family, sock.getsockname())
 
 
-def fail(start, size, to):
-    raise AssertionError((start, size, to))
+def fail(datagram, to):
+    raise AssertionError((datagram, to))
 
 
 @pytest.fixture
@@ -47,8 +47,35 @@ def test_datagrams_of_one_length_are_one_message(udp, whole):
     assert [receive() for _ in range(3)] == [(300, 100), (99,), (200, 100)]
 
 
+def test_one_message_is_no_longer_than_the_kernel_takes(udp, whole):
+    sock, receive = whole
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    batch, start = KernelBatch(), STARTS[0]
+    batch.add_many(start, 10, 10, 130, address(sock))
+    batch.add_many(start, 1400, 1400, 50, address(sock))
+    assert batch.send(udp(), fail) == (180, 1300 + 70000)
+    assert [receive() for _ in range(5)] == [
+        (640, 10),
+        (640, 10),
+        (20, 10),
+        (46 * 1400, 1400),
+        (4 * 1400, 1400),
+    ]
+
+
+def test_datagrams_in_one_message_are_received_in_one(udp):
+    sock, batch = udp(), KernelBatch()
+    batch.prepare(sock)
+    batch.add_many(STARTS[0], 100, 100, 10, address(sock))
+    batch.add(STARTS[0], 99, address(sock))
+    batch.send(udp(), fail)
+    sock.setblocking(False)
+    assert [(length, size) for _, _, length, size in batch.receive(sock)] == [(1000, 100), (99, 99)]
+
+
 def test_segments_that_fit_into_no_packet_are_sent_each_by_itself(udp, monkeypatch):
     monkeypatch.setattr(mmsg, "_LONGEST_SEGMENT", 65536)
+    monkeypatch.setattr(mmsg, "_LONGEST_MESSAGE", 2 * 65536)
     sock, end = udp(), udp()
     batch, to = KernelBatch(), address(end)
     # More than a message can be.
@@ -56,7 +83,7 @@ def test_segments_that_fit_into_no_packet_are_sent_each_by_itself(udp, monkeypat
         batch.add(start, 40000, to)
     alone = []
     assert batch.send(sock, lambda *part: alone.append(part)) == (0, 0)
-    assert alone == [(start, 40000, to) for start in STARTS[:2]]
+    assert alone == [(bytes(40000), to)] * 2
 
 
 def test_a_network_interface_that_cannot_take_segments_is_asked_once(udp):
@@ -75,10 +102,11 @@ def test_a_network_interface_that_cannot_take_segments_is_asked_once(udp):
     batch._sendmmsg = sendmmsg
     alone = []
     for _ in range(2):
-        for start in STARTS[:3]:
+        for number, start in enumerate(STARTS[:3]):
+            batch.memory[start : start + 10] = bytes([number]) * 10
             batch.add(start, 10, to)
-        batch.send(sock, lambda *part: alone.append(part))
-    assert [part[0] for part in alone] == list(STARTS[:3])
+        batch.send(sock, lambda datagram, to: alone.append(datagram))
+    assert alone == [bytes([number]) * 10 for number in range(3)]
     assert calls == [3, 1]
 
 

@@ -1,4 +1,4 @@
-"""What the server prints on stderr, a line at a time, as text or as JSON; never a password.
+"""The log of the server on stderr, a line for each event, as text or as JSON; never with a password.
 
 A line that stderr does not take at once is dropped and counted (``lines``).
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """``verbosity``: -1 warnings only, 0 a line for each request, 1 one for its end too.
+    """``verbosity``: -1 for warnings only, 0 for a line for each request, 1 for one at its end too.
 
     In JSON a line is an object: ``time`` (RFC 3339, UTC), ``event`` (listening, request, arrived, closed,
     trouble, note, warning, connection), ``message``, and for events about a request its fields.
@@ -32,52 +32,52 @@ class Log:
         self._lines = Lines(2, self._lost)
 
     def tell_when_writable(self, when_writable: Callable[[int, Callable[[], None]], None]) -> None:
-        """Let what was dropped be told as soon as there is room, and not with the next line only."""
+        """Have the count of dropped lines written as soon as there is room, not only before the next line."""
         self._lines.when_writable = when_writable
 
     def close(self) -> None:
-        """Write what is left, as far as that goes without waiting."""
+        """Write the rest of a line, if that is possible without waiting."""
         self._lines.close()
 
     def note(self, words: str) -> None:
-        """Something that happened to the server; not with --quiet."""
+        """Write that something happened to the server; not with --quiet."""
         if self.verbosity >= 0:
             self._say("note", words)
 
     def listening(self, address: Endpoint) -> None:
-        """An address that clients are accepted at."""
+        """Write an address at which clients are accepted."""
         self._say("listening", f"listening on {address}", host=address.host, port=address.port)
 
     def warning(self, words: str) -> None:
-        """Something that the user should change."""
+        """Write about something that the user should change."""
         self._say("warning", f"warning: {words}")
 
     def trouble(self, words: str) -> None:
-        """Something that went wrong, and is over or tried again; not with --quiet."""
+        """Write about a failure that is over, or is tried again; not with --quiet."""
         if self.verbosity >= 0:
             self._say("trouble", words)
 
     def record(self, record: Record) -> None:
-        """A request has been answered; not with --quiet."""
+        """Write the outcome of a request; not with --quiet."""
         if self.verbosity >= 0:
             words = f"{_request(record)}: {record.outcome or _success(record)}"
             self._say("request", words, **_fields(record))
 
     def arrived(self, record: Record) -> None:
-        """The peer of a BIND has come, or has not; not with --quiet."""
+        """Write that the peer of a BIND has connected, or has not; not with --quiet."""
         if self.verbosity >= 0:
             words = f"{_request(record)}: {record.outcome or f'connected from {record.answer}'}"
             self._say("arrived", words, **_fields(record))
 
     def closed(self, record: Record, up: int, down: int, seconds: float) -> None:
-        """A connection has ended, after ``seconds`` and with the bytes each way; with --verbose."""
+        """Write that a connection has ended, after ``seconds``, with its bytes; with --verbose."""
         if self.verbosity >= 1:
             words = f"{_request(record)}: closed after {seconds:.1f} s, {_bytes(up)} up, {_bytes(down)} down"
             numbers = {"seconds": round(seconds, 3), "bytes_up": up, "bytes_down": down}
             self._say("closed", words, **_fields(record), **numbers)
 
     def udp_closed(self, record: Record, traffic: Traffic, seconds: float) -> None:
-        """An association has ended, after ``seconds``; with --verbose."""
+        """Write that an association has ended, after ``seconds``; with --verbose."""
         if self.verbosity >= 1:
             words = f"{_request(record)}: closed after {seconds:.1f} s, {_traffic(traffic)}"
             numbers = {
@@ -91,7 +91,7 @@ class Log:
             self._say("closed", words, **_fields(record), **numbers)
 
     def connections(self, connections: list[tuple[Endpoint, Record | None, float, int]]) -> None:
-        """What there is now: the client, its request if that is complete, seconds, and bytes or datagrams."""
+        """Write a line for each connection: client, request if complete, seconds, and bytes or datagrams."""
         self._say("note", f"{counted(len(connections), 'connection')} now", connections=len(connections))
         for client, record, seconds, moved in connections:
             if record is None:
@@ -106,7 +106,7 @@ class Log:
 
     def _encoded(self, event: str, line: str, fields: dict[str, Any]) -> bytes:
         if self._json:
-            # Imported here: most do without.
+            # Imported here: most servers write text.
             from json import dumps
 
             line = dumps({"time": _now(), "event": event, "message": line.strip(), **fields})
@@ -165,5 +165,5 @@ def _success(record: Record) -> str:
 
 
 def _word(text: str) -> str:
-    """``text`` such that a client cannot forge a line, or a part of one, with it."""
+    """``text``, which comes from a client, escaped so that it cannot forge a line or a part of one."""
     return "".join(c if c.isprintable() and c != " " else f"\\x{ord(c):02x}" for c in text)

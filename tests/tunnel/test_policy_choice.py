@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pywrap.config.settings import Chain
-from pywrap.tunnel.policy import policy
+from pywrap.tunnel.policy_choice import policy
 from pywrap.tunnel.retry_policy import RetryPolicy
 from pywrap.tunnel.selection import Dynamic, Fixed
 from pywrap.tunnel.strict_policy import StrictPolicy

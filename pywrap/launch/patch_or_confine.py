@@ -1,6 +1,7 @@
 """Executes PROGRAM in this process (exec), so that pid, terminal, signals and exit status are its own.
 
-Unless it is to be confined (``pywrap.confine``): then this process stays, as its parent.
+A PROGRAM that is to be confined (``pywrap.confine``) is executed in a child, and this process stays as its
+parent.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
 
     Raises:
         LaunchError: the program is not started.
-        ConfigError: likewise, as the log cannot be opened.
+        ConfigError: the program is not started, since the log cannot be opened.
     """
     covered: Covered | None = None
     uncovered: NotCovered | None = None
     secured = next(iter(settings.secured_hops), None)
     if secured is not None and settings.confine == "off":
-        from pywrap.config.security import needs_relay
+        from pywrap.config.url_security import needs_relay
 
         raise LaunchError(*needs_relay(secured), 125)
     if settings.confine != "on" and secured is None:
@@ -68,7 +69,8 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
     try:
         settings = replace(settings, shared_file=round_robin.create())
     except OSError as err:
-        # Without the shared file each process counts for itself, and all would begin with the same proxy.
+        # Without the shared file each process has a counter of its own, and all would begin with the same
+        # proxy.
         if any(chain.type == "round_robin" for chain in settings.chains):
             raise LaunchError(f"cannot count for the round robin: {err.strerror}", "", 125) from err
     if settings.log:
@@ -111,7 +113,7 @@ class Covered:
     """A command that ends up as a Python which reads our start-up file; ``file`` is what to execute.
 
     Raises:
-        NotCovered: it does not.
+        NotCovered: the command does not end up as such a Python.
         LaunchError: there is no such program.
     """
 
@@ -126,7 +128,7 @@ class Covered:
 
     @property
     def says_settings(self) -> bool:
-        """Does a wrapper get our variables in its arguments, which every user can read?"""
+        """Whether a wrapper gets our variables in its arguments, which every user of the machine can read."""
         return self._through is not None and self._through.says_settings
 
     def words(self, environ: Mapping[str, str]) -> list[str]:
@@ -135,7 +137,7 @@ class Covered:
 
 
 def _write_archives() -> None:
-    """Where they are not there, or not those of these modules."""
+    """Write the archives (``archives``) where they are missing, or of other versions of the modules."""
     if archive.missing or not os.path.exists(archive.path_of("connection")):
         from pywrap.launch import archives
 
@@ -143,7 +145,7 @@ def _write_archives() -> None:
 
 
 def plain_environment(settings: Settings) -> dict[str, str]:
-    """For a program that is confined and not patched: the patches cannot speak to a hop over TLS."""
+    """The environment of a program that is confined and not patched: patches cannot speak TLS to a hop."""
     variables = complete(os.environ)
     if settings.keep_env:
         return dict(variables)

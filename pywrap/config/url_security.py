@@ -1,4 +1,4 @@
-"""What stands behind the ``?`` of a proxy's URL: how TLS is verified, and Kerberos."""
+"""The part of a proxy's URL behind the ``?``: how its certificate is verified (TLS), and Kerberos."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 OF_TLS = ("name", "ca", "pin", "cert")
 OF_KERBEROS = ("gssapi", "protection")
 
-# Hexadecimal digits of a SHA-256.
+# How many hexadecimal digits a SHA-256 has.
 _PIN = 64
 
 
 def parse_security(
     scheme: str, over_tls: bool, values: dict[str, str], text: str
 ) -> tuple[Tls | None, Kerberos | None]:
-    """Read the ``values`` of a query; ``text`` is the whole URL, for messages.
+    """Read the ``values`` of a query, by their keys; ``text`` is the whole URL, for messages.
 
     Raises:
-        ConfigError: there is no such word, or its value is wrong, or it is of no use with this scheme.
+        ConfigError: a key is unknown, its value is wrong, or it has no effect with this scheme.
     """
     known = (*(OF_TLS if over_tls else ()), *(OF_KERBEROS if scheme in ("socks5", "socks5h") else ()))
     for key in values:
@@ -52,14 +52,16 @@ def parse_security(
 
 
 def needs_relay(hop: Proxy) -> tuple[str, str]:
-    """The message and the hint for what cannot go through ``hop``: the program's own socket."""
-    # The descriptor of a patched program is the connection to the proxy: no code of ours sees its bytes.
+    """The message and the hint for a patched program whose socket cannot go through ``hop``.
+
+    Its descriptor is the connection to the proxy, so no code of ours could encrypt its bytes.
+    """
     what = "over TLS" if hop.tls is not None else "with Kerberos"
     return f"a proxy {what} needs a relay, which a confinement has: `{hop}`", "--confine on (or auto)"
 
 
 def query_of(proxy: Proxy) -> str:
-    """What ``parse_security`` reads, with its ``?``; "" for nothing."""
+    """The query of the URL of ``proxy``, with its ``?``, as ``parse_security`` reads it; "" without one."""
     words = []
     if proxy.tls is not None:
         tls = proxy.tls

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pywrap.server.log import Log
 from pywrap.server.record import Record, Traffic
+from pywrap.server.stderr_log import Log
 from pywrap.socks.wire import Endpoint
 
 CLIENT = Endpoint("127.0.0.1", 40000)

@@ -25,7 +25,7 @@ def policy(
     fast_open: bool = False,
     then: Callable[[], Dialogue[None]] | None = None,
 ) -> RetryPolicy | StrictPolicy:
-    """How to open a connection; the arguments are those of ``RetryPolicy``."""
+    """The policy of a new connection. The arguments are those of ``RetryPolicy``."""
     if pipeline == "off" and then is None and isinstance(selection, Fixed):
         return StrictPolicy(hops, selection.path, destination, command, fast_open)
     # Imported here: most connections have a strict chain.

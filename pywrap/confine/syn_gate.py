@@ -2,16 +2,17 @@
 
 A program inside calls connect(). Its kernel sends a SYN, which the packet filter drops, and the packet
 socket shows it to the broker. The program waits, as it would for a far host; event loops go on. When the
-broker knows how it ends, the kernel hears what it would have heard from a network:
+broker knows the result, it sends into the namespace what a network would have sent:
 
 * the tunnel stands: the same SYN once more, with our mark. The filter lets it through to the transparent
-  listener, and kernel and kernel shake hands;
-* it failed: a RST or an ICMP message, by which the kernel gives connect() its errno (``ANSWERS``);
+  listener, and the kernel completes the handshake with itself;
+* the tunnel failed: a RST or an ICMP message, by which the kernel gives connect() its errno (``ANSWERS``);
 * it took too long: nothing.
 
-The kernel repeats a SYN that is not answered. That finds the request known, and shows that the program still
-waits: where nothing comes for a while, it has given up, and so does the broker. A program can send any number
-of SYNs: what is known of them is bounded, and those beyond are left to come again.
+The kernel repeats a SYN that is not answered. The broker knows the request already, and sees that the program
+still waits: if no repetition comes for a while, the program has given up, and so does the broker. A program
+can send any number of SYNs: the number of known requests is bounded, and SYNs beyond it are ignored until
+they are repeated.
 """
 
 from __future__ import annotations
@@ -38,21 +39,21 @@ if TYPE_CHECKING:
 
 # Requests that are known at a time. A connection through a slow proxy is one for as long as that takes.
 MOST = 8192
-# Frames that are read before others have their turn.
+# How many frames are read in a row, before others have a turn.
 _BATCH = 128
-# Seconds between two looks at what can be forgotten.
+# Seconds between two sweeps, in which old requests are forgotten.
 _SWEEP = 1.0
 # Seconds without a repeated SYN, after which no program waits. They come every second (``namespaces``).
 _GIVEN_UP = 3.6
 # Seconds in which a repeated SYN gets the same answer, and an admitted one must become a connection.
 _REMEMBERED = 5.0
 
-# Another mark than the socket's own, for one packet (socket(7): SO_MARK).
+# SO_MARK (socket(7)) as ancillary data: gives one packet another mark than the socket's own.
 _SO_MARK = 36
 _TO_INSIDE = [(SOL_SOCKET, _SO_MARK, struct.pack("=I", ruleset.INSIDE))]
 
-# errno: (ICMP type, code) for IPv4, and for ICMPv6. Those of the kernel's icmp_err_convert and
-# icmpv6_err_convert that a connect() reports. Of IPv4 there is none that means EACCES.
+# For each errno: (ICMP type, code) for IPv4, and for ICMPv6, from the kernel's tables icmp_err_convert and
+# icmpv6_err_convert: those that a connect() reports. In IPv4 no message means EACCES.
 ANSWERS = {
     errno.ENETUNREACH: ((3, 0), (1, 0)),
     errno.EHOSTUNREACH: ((3, 1), (1, 3)),
@@ -60,13 +61,13 @@ ANSWERS = {
     errno.EPERM: ((3, 13), (1, 1)),
     errno.EOPNOTSUPP: ((3, 5), (1, 0)),
     errno.EPROTO: ((12, 0), (4, 0)),
-    # Of a proxy that has no such addresses.
+    # The proxy does not support addresses of this family.
     errno.EAFNOSUPPORT: ((3, 0), (1, 0)),
     errno.EADDRNOTAVAIL: ((3, 0), (1, 0)),
 }
-# Answered by silence: the kernel itself gives up then.
+# Errnos for which nothing is sent: the kernel itself gives up in the end.
 SILENT = (errno.ETIMEDOUT,)
-# Of the broker itself: to be tried again with the next SYN.
+# Errors of the broker itself: it tries again at the next SYN.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRINUSE, errno.EAGAIN)
 
 
@@ -79,7 +80,7 @@ class Request:
         self._gate = gate
         self._syn = syn
         self.seen = monotonic()
-        # What ends the attempt; the broker's.
+        # A function that ends the attempt; the broker sets it.
         self.cancel: Callable[[], None] = _nothing
         self.answer = b""
         self.is_over = False
@@ -88,16 +89,16 @@ class Request:
 
     @property
     def syn(self) -> Syn:
-        """What was asked for."""
+        """The SYN of the request."""
         return self._syn
 
     def admit(self, upstream: socket | None) -> None:
-        """Let the connection come about; it will be accepted with ``upstream``."""
+        """Let the connection be established; ``upstream``: the connection outside that belongs to it."""
         self.upstream = upstream
         self._end(packets.again(self._syn))
 
     def refuse(self, number: int) -> None:
-        """Have connect() fail with that errno, or with the nearest that a network can tell."""
+        """Have connect() fail with the errno ``number``, or with the nearest that a packet can cause."""
         if number in EXHAUSTED:
             self._gate.forget(self)
         elif number in SILENT:
@@ -118,9 +119,9 @@ class Request:
 
 
 class Gate:
-    """``packet_socket`` is of the namespace. ``ask(request)`` is called for each connection asked for.
+    """``packet_socket``: that of the namespace. ``ask(request)`` is called for each new request.
 
-    ``repeats``: does the kernel inside repeat a SYN every second?
+    ``repeats``: whether the kernel inside repeats a SYN every second.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Gate:
         return len(self._requests)
 
     def accepted(self, key: Key) -> Request | None:
-        """The request of a connection that stands now; None when the broker has admitted none."""
+        """The request of an accepted connection, by its ``key``; None when the broker has not admitted it."""
         request = self._requests.get(key)
         if request is None or not request.is_over:
             return None
@@ -146,26 +147,26 @@ class Gate:
         return request
 
     def send(self, frame: bytes) -> None:
-        """Send a packet of ours into the namespace."""
+        """Send ``frame`` into the namespace, with our mark."""
         try:
             self._socket.send(frame)
         except OSError as err:
-            # As a network loses a packet: what was answered by it will be repeated.
+            # The packet is lost, as in a network: the SYN that it answers will be repeated.
             if err.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.EMSGSIZE):
                 raise
 
     def pass_inside(self, request: Request) -> None:
-        """Let a server inside answer, at an address that the packet filter does not know for one."""
+        """Pass the SYN to a server inside, at an address that the packet filter does not let pass."""
         self.forget(request)
         self._socket.sendmsg([packets.again(request.syn)], _TO_INSIDE)
 
     def forget(self, request: Request) -> None:
-        """As if it had never been asked for."""
+        """Forget ``request``, so that a repeated SYN is a new request."""
         if self._requests.get(request.syn.key) is request:
             del self._requests[request.syn.key]
 
     def settle(self, first: Request, twin: Request) -> None:
-        """Give ``twin`` what ``first`` was admitted with and has not taken; otherwise forget it."""
+        """Admit ``twin`` by the connection of ``first``, if that was not accepted yet; else forget it."""
         is_left = self._requests.get(first.syn.key) is first and first.upstream is not None
         if is_left and self._requests.get(twin.syn.key) is twin:
             upstream, first.upstream = first.upstream, None
@@ -174,7 +175,7 @@ class Gate:
         elif not twin.is_over:
             self.forget(twin)
 
-    # ------------------------------------------------------------ what comes in
+    # ------------------------------------------------------------ packets that come in
 
     def _on_frames(self, events: int) -> None:
         receive = self._socket.recv
@@ -184,7 +185,7 @@ class Gate:
             except BlockingIOError:
                 return
             except OSError as err:
-                # lo was taken down: only a privileged process inside can.
+                # lo was taken down, which only a privileged process inside can do.
                 if err.errno == errno.ENETDOWN:
                     return
                 raise
@@ -198,7 +199,7 @@ class Gate:
             if known.syn.sequence == syn.sequence:
                 known.seen = monotonic()
                 if known.answer:
-                    # The kernel was busy with the socket when it came, or it was lost.
+                    # The answer was lost, or came while the kernel was busy with the socket.
                     self.send(known.answer)
                 return
             # The program has closed that socket, and uses its port again.
@@ -211,10 +212,10 @@ class Gate:
             self._loop.after(_SWEEP, self._sweep)
         self._ask(request)
 
-    # ------------------------------------------------------------ what is forgotten
+    # ------------------------------------------------------------ forgetting requests
 
     def _make_room(self) -> bool:
-        """Forget the oldest request that has failed already; tell whether there is one."""
+        """Forget the oldest request that has failed already; return whether there was one."""
         for request in self._requests.values():
             if request.is_over and request.upstream is None:
                 self._drop(request)
@@ -225,7 +226,7 @@ class Gate:
         now = monotonic()
         for request in list(self._requests.values()):
             if request.is_over:
-                # A silent one as long as it is asked for.
+                # A request that is answered by silence is kept as long as its SYNs are repeated.
                 if now - request.seen > _REMEMBERED:
                     self._drop(request)
             elif self._repeats and now - request.seen > _GIVEN_UP:

@@ -1,8 +1,8 @@
 """Functions that decide about traffic, and import their implementation when they are called.
 
 ``connect connect_ex bind`` (``connecting``), ``listen`` (``listen``), ``sendto sendmsg`` (``sendto``),
-and the resolver family (``getaddrinfo``). One that the program has kept works on: after ``uninstall``, it
-calls the interpreter's own.
+and the functions that look names up (``getaddrinfo``). A function that the program has kept goes on working:
+after ``uninstall``, it calls the interpreter's own.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
 
 METHODS = ("bind", "connect", "connect_ex", "listen", "sendmsg", "sendto")
-# socket.py copies these by ``from _socket import *``.
+# ``socket`` has copies of these, by ``from _socket import *``.
 COPIED = ("gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 
-# Of this process; set by ``install``.
+# Returns the runtime of this process; set by ``install``.
 _current: Callable[[], Runtime | None]
 
 
 def install(patches: originals.Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
+    """Replace these functions in ``module``, which is ``socket``. ``current()``: the runtime, or None."""
     global _current
     _current = current
     for name in METHODS:
@@ -36,8 +37,8 @@ def install(patches: originals.Patches, module: Any, current: Callable[[], Runti
         patches.replace(
             module.socket, name, with_state(call_method, original, _name=name, _original=original)
         )
-    # ``socket.getaddrinfo`` is Python, and calls that of ``_socket``. Replacing the latter reaches modules
-    # that have imported the former before us.
+    # ``socket.getaddrinfo`` is written in Python, and calls ``_socket.getaddrinfo``. Replacing the latter
+    # also reaches modules that have imported the former before us.
     for name in ("getaddrinfo", *COPIED):
         original = getattr(originals, name)
         replacement = with_state(call_function, original, _name=name)
@@ -53,13 +54,13 @@ def call_function(*args: Any, _name: str, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs)
     finally:
-        # The traceback of an exception would keep the arguments alive by this frame, as C's does not.
+        # The traceback of an exception would keep the arguments alive by this frame; C functions have none.
         del args, kwargs
 
 
 def call_method(self: _socket.socket, *args: Any, _name: str, _original: Any, **kwargs: Any) -> Any:
-    """A method of ``socket.socket``, in the same way."""
-    # Of any other family (AF_UNIX), it is the kernel's, and nothing is imported.
+    """A method of ``socket.socket``: the one in ``Runtime.functions`` with the name ``_name``."""
+    # For any other family (AF_UNIX) the original method is called, and nothing is imported.
     runtime = _current() if originals.is_inet(self) else None
     function = _original if runtime is None else runtime.functions[_name]
     return function(self, *args, **kwargs)
