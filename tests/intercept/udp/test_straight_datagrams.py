@@ -15,6 +15,7 @@ import pytest
 from pywrap.intercept.udp import channel
 from pywrap.intercept.udp.channel import Usual
 from tests.support.child import talk
+from tests.support.datagram_servers import answering
 from tests.support.datagrams import udp_echo
 from tests.support.inside import PATIENCE, descriptors, end_association, outcome, say, udp
 from tests.support.servers import reference_server
@@ -218,6 +219,20 @@ def test_a_peer_is_the_only_source_from_its_connect_on(proxy, echo):
     with udp_echo() as other:
         said = talk(proxy, program, echo.host, echo.port, other.port)
     assert said == {"sent": 14, "got": "from the other", "again": "again"}
+
+
+def test_nothing_is_usual_until_a_hop_has_shown_which_request_it_wants(proxy):
+    def program(host, port):
+        from pywrap import intercept
+
+        sock = udp()
+        for _ in range(3):
+            sock.sendto(b"into silence", (host, port))
+        latest = intercept._registry.flows.of(sock).latest
+        say(unknown=latest.request_port is not None, usual=len(latest.usual.to))
+
+    with answering(lambda data, source: None) as silent:
+        assert talk(proxy, program, silent.host, silent.port) == {"unknown": True, "usual": 0}
 
 
 def test_what_was_found_out_before_a_change_is_not_usual_after_it():
