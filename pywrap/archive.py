@@ -19,7 +19,7 @@ import builtins
 import marshal
 import os
 import sys
-from _frozen_importlib import ModuleSpec, module_from_spec
+from _frozen_importlib import BuiltinImporter, ModuleSpec, module_from_spec
 from _frozen_importlib_external import (
     MAGIC_NUMBER,
     PathFinder,
@@ -40,6 +40,31 @@ _PACKAGE = "pywrap"
 _OURS = _PACKAGE + "."
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
+_BUILTIN = type(len)
+
+
+def _copy_of_os() -> "Any":
+    kept = vars(os).copy()
+    copy = type(sys)(f"{_PACKAGE}'s os")
+
+    def find(name: str) -> "Any":
+        try:
+            value: Any = kept[name]
+        except KeyError:
+            raise AttributeError(f"module 'os' has no attribute {name!r}") from None
+        if type(value) is _BUILTIN:
+            # Of itself, what calls it: pyfakefs replaces C's functions by their names, wherever they are.
+            value = value.__call__  # type: ignore[operator]
+        setattr(copy, name, value)
+        return value
+
+    vars(copy)["__getattr__"] = find
+    return copy
+
+
+# As it was when this was executed (``_as_it_was``).
+_os = _copy_of_os()
+
 # The entries of archives that were read, by the names of their modules, until these are loaded.
 _entries: "dict[str, Entry]" = {}
 # What was in an archive, by its stage, until its entries are among those.
@@ -58,7 +83,7 @@ def path_of(stage: str) -> str:
     if sys.implementation.cache_tag is None:
         return ""
     # In the folder that Python itself would choose for .pyc files, which the user may have moved.
-    return cache_from_source(os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
+    return cache_from_source(_os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
 
 
 def head() -> "tuple[bytes, str]":
@@ -70,15 +95,15 @@ def read(stage: str) -> None:
     """Read the archive of ``stage``, if there is one, so that its modules can be loaded from memory."""
     if stage not in _unpacked:
         try:
-            fd = os.open(path_of(stage), os.O_RDONLY | os.O_CLOEXEC)
+            fd = _os.open(path_of(stage), _os.O_RDONLY | _os.O_CLOEXEC)
         except OSError:
             # There is no archive yet, or this user may not read it. Each module is in its own file as well.
             missing.append(stage)
             return
         try:
-            data = os.read(fd, os.fstat(fd).st_size)
+            data = _os.read(fd, _os.fstat(fd).st_size)
         finally:
-            os.close(fd)
+            _os.close(fd)
         try:
             # One call of C code, which takes a millisecond: a signal handler that loads modules as well
             # finds it done, however soon after the last signal it comes.
@@ -164,9 +189,9 @@ def _from_archive(name: str) -> "tuple[Any, Any] | None":
     if entry is None:
         return None
     file, time, size, code = entry
-    path = os.path.join(FOLDER, file)
+    path = _os.path.join(FOLDER, file)
     try:
-        status = os.stat(path)
+        status = _os.stat(path)
     except OSError:
         # The source is missing: so leave it to Python to find the module, or to fail.
         return None
@@ -176,14 +201,14 @@ def _from_archive(name: str) -> "tuple[Any, Any] | None":
     spec = ModuleSpec(name, SourceFileLoader(name, path), origin=path)
     spec.has_location = True
     if file.endswith("__init__.py"):
-        spec.submodule_search_locations = [os.path.dirname(path)]
+        spec.submodule_search_locations = [_os.path.dirname(path)]
     return spec, code
 
 
 def _from_file(name: str, package: "Any") -> "tuple[Any, Any] | None":
     if package is None:
         spec = spec_from_file_location(
-            name, os.path.join(FOLDER, "__init__.py"), submodule_search_locations=[FOLDER]
+            name, _os.path.join(FOLDER, "__init__.py"), submodule_search_locations=[FOLDER]
         )
     else:
         spec = PathFinder.find_spec(name, _folders.get(package.__name__) or package.__path__)
@@ -195,6 +220,38 @@ def _from_file(name: str, package: "Any") -> "tuple[Any, Any] | None":
 def import_other(name: str, *args: "Any") -> "Any":
     """__import__() of a module that is not ours; ``pywrap.intercept.loading`` puts its own here."""
     return builtins.__import__(name, *args)
+
+
+def _as_it_was(name: str) -> "Any":
+    """The module ``name`` of ``_REPLACED`` as it is without what a program has replaced in it.
+
+    A test of the program may do so for its own code: with unittest.mock, freezegun (which stops all clocks)
+    or pyfakefs (whose os knows no descriptor of a socket). C's sockets do not notice, and so must ours not.
+    The last two replace what modules have by its identity, or by its name: ours have copies.
+    """
+    module = _own.get(name)
+    if module is None:
+        spec = BuiltinImporter.find_spec(name)
+        if spec is None or spec.loader is None:
+            # Built as a shared library: it cannot be loaded twice in all versions.
+            return import_other(name)
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module = _own.setdefault(name, module)
+    return module
+
+
+# Copies of the modules in which programs replace something, by their names.
+_own: "dict[str, Any]" = {"os": _os}
+_REPLACED = ("os", "time")
+# The modules of ours that do not get these: they replace something in ``os``, or want what the program has.
+_WITHOUT_COPIES = tuple(
+    f"{_OURS}{name}"
+    for name in (
+        *("config.variables", "intercept.forward.libpq", "intercept.patches.spawn", "launch."),
+        "programs.isolated",
+    )
+)
 
 
 class _Future:
@@ -210,6 +267,8 @@ def _import(
     """__import__() of our modules, which import one another by their whole names."""
     if name == "__future__" and fromlist:
         return _Future
+    if name in _REPLACED and not globals["__name__"].startswith(_WITHOUT_COPIES):
+        return _as_it_was(name)
     if level or not fromlist or not (name + ".").startswith(_OURS):
         return import_other(name, globals, locals, fromlist, level)
     module = load(name)

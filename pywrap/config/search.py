@@ -42,6 +42,9 @@ VARIABLE = "PYSOCKSIFY_CONF"
 NAME = "pysocksify.conf"
 SYSTEM_DIRECTORY = "/etc"
 
+# Bytes. A list of a hundred thousand proxies has fewer; what has more, such as /dev/zero, may have no end.
+_LONGEST = 16 << 20
+
 
 def load(
     partial: PartialSettings | None = None,
@@ -194,13 +197,15 @@ def read(path: str, file_format: str | None = None) -> PartialSettings:
     """
     try:
         with open(path, "rb", opener=_open) as file:
-            data = file.read()
+            data = file.read(_LONGEST + 1)
             has_no_writer = not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
     except OSError as err:
         raise _unreadable(path, err) from None
     if has_no_writer:
         # Not the same as an empty file: the rules that the user meant to give would be missing.
         raise ConfigError(f"cannot read the configuration file {path}: no process writes to this pipe")
+    if len(data) > _LONGEST:
+        raise ConfigError(f"cannot read the configuration file {path}: more than {_LONGEST >> 20} MiB")
     return parse(data, path, file_format)
 
 

@@ -46,8 +46,9 @@ WATCHED = frozenset(
     }
 )
 
-# The audit event of a symbol that ctypes looks up in a C library: ``unsupported.SYMBOLS`` are of interest.
-_SYMBOL = "ctypes.dlsym"
+# The audit events of a symbol that is looked up in a C library, as its attribute or by ``_ctypes.dlsym``:
+# ``unsupported.SYMBOLS`` are of interest.
+_SYMBOL = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle"})
 
 _TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
 
@@ -283,7 +284,7 @@ def _announced(name: str) -> None:
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED:
-        if event == _SYMBOL:
+        if event in _SYMBOL:
             _looked_up(args[1])
         return
     if event in _TO_RELAY:

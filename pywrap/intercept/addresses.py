@@ -36,7 +36,7 @@ def target(sock: _socket.socket, address: Any) -> Target | None:
         socket.gaierror: no resolver would take the name.
     """
     family, kind, _ = originals.family_type_proto(sock)
-    if family != _socket.AF_INET and family != _socket.AF_INET6:
+    if not originals.is_inet(sock):
         return None
     if not isinstance(address, tuple) or len(address) < 2:
         return None

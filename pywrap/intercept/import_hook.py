@@ -4,6 +4,9 @@
 the module, and wraps the loader (``Loader``). It stays there, for ``importlib.reload(socket)``. When a
 program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
 itself: a program may make an epoll object before it imports ``socket``.
+
+A program that has taken ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and what isolates
+tests) gets the same module again: another would have another C class, which our functions know nothing of.
 """
 
 from __future__ import annotations
@@ -36,7 +39,18 @@ FOREIGN = frozenset(
             "duckdb",
         ),
         *("gevent.resolver.cares", "glide", "grpc"),
-        *("hf_xet", "libtorrent", "MySQLdb", "obstore", "polars", "primp", "pulsar", "pygit2", "pymssql"),
+        *(
+            "hf_xet",
+            "libtorrent",
+            "MySQLdb",
+            "nis",
+            "obstore",
+            "polars",
+            "primp",
+            "pulsar",
+            "pygit2",
+            "pymssql",
+        ),
         *("pyodbc", "wreq", "zmq"),
         # Only these modules of pyarrow connect. pandas imports pyarrow without them.
         *(f"pyarrow.{name}" for name in ("_azurefs", "_flight", "_gcsfs", "_hdfs", "_s3fs")),
@@ -90,6 +104,8 @@ LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
 _DEPTH = 300
 
 _finder: Finder | None = None
+# ``_socket``, once it has been imported.
+_c_module: Any = None
 
 
 def install(
@@ -101,8 +117,9 @@ def install(
     of ``GREEN`` or ``FOREIGN`` that is installed is executed, after an import of ``socket``; it may raise
     ModuleNotFoundError.
     """
-    global _finder
+    global _finder, _c_module
     _finder = Finder(expected, imported, announced)
+    _c_module = sys.modules.get("_socket")
     sys.meta_path.insert(0, _finder)
 
 
@@ -136,6 +153,9 @@ class Finder:
             if finder is self:
                 continue
             spec = finder.find_spec(name, path, target)
+            if spec is not None and name == "_socket" and _c_module is not None:
+                spec.loader = _Again(_c_module)  # type: ignore[assignment]
+                return spec
             if spec is not None:
                 if is_announced:
                     # Not before a spec is found: eventlet tries to import several libraries that may be
@@ -156,9 +176,26 @@ def _nothing() -> None:
     pass
 
 
-def _import_socket(_: Any) -> None:
+def _import_socket(module: Any) -> None:
+    global _c_module
+    _c_module = module
     if "socket" not in sys.modules:
         import socket  # noqa: F401
+
+
+class _Again:
+    """A loader that gives ``module``, which is loaded."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def create_module(self, spec: Any) -> Any:
+        """The module itself, as it is."""
+        return self._module
+
+    def exec_module(self, module: Any) -> None:
+        """The same as at its first import."""
+        _import_socket(module)
 
 
 class Loader:

@@ -67,6 +67,10 @@ _proto = _socket.socket.proto
 # back to TCP with every proxy that does not know it.
 TCP = (0, _socket.IPPROTO_TCP, 262)
 
+# Families for which C reads an address of IPv4 or IPv6, and resolves a name in it. RDS is one that is told
+# IPv4 addresses; and a program may say so of the descriptor of any socket.
+_ADDRESSED = (_socket.AF_INET, _socket.AF_INET6, getattr(_socket, "AF_RDS", 21))
+
 
 def family_type_proto(sock: _socket.socket) -> tuple[int, int, int]:
     """The family, type and protocol that ``sock`` was made with (socket(2))."""
@@ -79,10 +83,22 @@ def family(sock: _socket.socket) -> int:
 
 
 def is_inet(sock: _socket.socket) -> bool:
-    """Whether ``sock`` is of IPv4 or IPv6, so that its traffic can leave this machine."""
-    return _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)
+    """Whether C reads IPv4 or IPv6 addresses for ``sock``, so that its traffic can leave this machine."""
+    return _family.__get__(sock) in _ADDRESSED
+
+
+def is_tcp(sock: _socket.socket) -> bool:
+    """Whether ``sock`` is a stream that a tunnel can stand for."""
+    return (
+        _type.__get__(sock) == _socket.SOCK_STREAM
+        and _proto.__get__(sock) in TCP
+        and _family.__get__(sock) in (_socket.AF_INET, _socket.AF_INET6)
+    )
 
 
 def is_datagram(sock: _socket.socket) -> bool:
     """Whether ``sock`` is a datagram socket of IPv4 or IPv6."""
-    return _type.__get__(sock) == _socket.SOCK_DGRAM and is_inet(sock)
+    return _type.__get__(sock) == _socket.SOCK_DGRAM and _family.__get__(sock) in (
+        _socket.AF_INET,
+        _socket.AF_INET6,
+    )

@@ -2,6 +2,9 @@
 
 A program may close our descriptors, for example by os.closerange(). The number may then be a file of the
 program's, which we must neither close nor write to.
+
+The program's setdefaulttimeout() is for its own sockets. C's constructor would give it to ours as well. Their
+calls would then wait, also in an event loop; and a descriptor that they get would be set to O_NONBLOCK.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Own(originals.Socket):
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         # Set first, for ``__del__``: the constructor below may raise.
         self._inode = -1
-        super().__init__(family, type, proto, fileno)
+        _construct(self, family, type, proto, fileno)
         self._inode = inode(originals.fileno(self))
 
     @property
@@ -39,7 +42,7 @@ class Own(originals.Socket):
         """An ``Own`` with another descriptor of the file of ``sock``, whose inode is ``number``."""
         self = cls.__new__(cls)
         self._inode = number
-        originals.Socket.__init__(self, *originals.family_type_proto(sock), os.dup(originals.fileno(sock)))
+        _construct(self, *originals.family_type_proto(sock), os.dup(originals.fileno(sock)))
         return self
 
     def is_lost(self) -> bool:
@@ -57,6 +60,17 @@ class Own(originals.Socket):
         """In the place of C's, which would close the number whatever it is. At exit, the kernel closes it."""
         if not is_finalizing():
             self.close()
+
+
+def _construct(sock: Own, family: int, type: int, proto: int, fileno: int | None) -> None:
+    """C's constructor, without the program's default timeout."""
+    if _socket.getdefaulttimeout() is None:
+        originals.Socket.__init__(sock, family, type, proto, fileno)
+        return
+    # With the flag, C leaves alone the mode of a descriptor that it gets.
+    originals.Socket.__init__(sock, family, type | _socket.SOCK_NONBLOCK, proto, fileno)
+    if not type & _socket.SOCK_NONBLOCK and (fileno is None or os.get_blocking(fileno)):
+        originals.setblocking(sock, True)
 
 
 def fresh() -> Own:

@@ -53,3 +53,30 @@ def with_state(function: Any, original: Any = None, **state: Any) -> Any:
         copy.__qualname__ = getattr(original, "__qualname__", original.__name__)
         copy.__doc__ = original.__doc__
     return copy
+
+
+class Function:
+    """What takes the place of ``original``, a function of C's in the module ``owner``: it calls ``function``.
+
+    A function of Python would become a method where a class has it as an attribute, and would be pickled (for
+    a pool of processes) by the name that it has in our code. This is neither, as C's is.
+    """
+
+    def __init__(self, function: Any, original: Any, owner: Any) -> None:
+        self._function = function
+        members = ("__name__", "__qualname__", "__module__", "__doc__", "__text_signature__")
+        vars(self).update({name: getattr(original, name) for name in members}, __self__=owner)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As ``function``."""
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            # The traceback of an exception would keep the arguments alive by this frame, as C's does not.
+            del args, kwargs
+
+    def __repr__(self) -> str:
+        return f"<built-in function {vars(self)['__name__']}>"
+
+    def __reduce__(self) -> str:
+        return str(vars(self)["__qualname__"])

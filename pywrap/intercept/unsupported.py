@@ -43,6 +43,7 @@ LEAVES = {
     "hf_xet": _REQUESTS,
     "libtorrent": "its connections, datagrams and name look-ups",
     "MySQLdb": _ALL,
+    "nis": "its questions to NIS servers",
     "obstore": _STORES,
     "polars": _STORES,
     "primp": _REQUESTS,
@@ -63,8 +64,12 @@ LEAVES = {
 SYMBOLS = frozenset(
     {
         *("system", "popen", "posix_spawn", "posix_spawnp", "execl", "execle", "execlp", "execv", "execve"),
-        *("execvp", "execvpe", "fexecve", "connect", "sendto", "sendmsg", "sendmmsg", "getaddrinfo"),
-        *("gethostbyname", "gethostbyname2", "gethostbyaddr", "getnameinfo", "res_query", "res_search"),
+        *("execvp", "execvpe", "execveat", "fexecve", "wordexp", "connect", "sendto", "sendmsg", "sendmmsg"),
+        *("getaddrinfo", "getaddrinfo_a", "gethostbyname", "gethostbyname2", "gethostbyaddr", "getnameinfo"),
+        *("gethostbyname_r", "gethostbyname2_r", "gethostbyaddr_r", "getnetbyname", "getnetbyaddr"),
+        *("res_query", "res_search", "res_nquery", "res_nsearch", "res_send", "res_nsend"),
+        *("__res_query", "__res_search", "__res_nquery", "__res_nsearch", "__res_send", "__res_nsend"),
+        *("rcmd", "rcmd_af", "rexec", "rexec_af", "clnt_create"),
     }
 )
 

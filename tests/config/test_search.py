@@ -137,6 +137,12 @@ def test_a_pipe_without_a_writer_is_not_waited_for(places):
     assert str(caught.value) == f"cannot read the configuration file {fifo}: no process writes to this pipe"
 
 
+def test_a_file_without_an_end_is_not_read_to_its_end(places):
+    with pytest.raises(ConfigError) as caught:
+        places.load(PartialSettings(), "/dev/zero")
+    assert str(caught.value) == "cannot read the configuration file /dev/zero: more than 16 MiB"
+
+
 def test_a_program_is_no_configuration_file(places):
     with pytest.raises(ConfigError) as caught:
         places.load(named=sys.executable)

@@ -8,11 +8,13 @@ import selectors
 import socket
 import sys
 
+import pytest
+
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.settings_env import decode
 from pywrap.frozen import replace
 from tests.support.child import Program, kernel, source_of
-from tests.support.inside import echo, say
+from tests.support.inside import echo, say, wait_writable
 from tests.support.run import program, pysocksify, run
 
 
@@ -174,6 +176,36 @@ def test_reloading_socket_keeps_it_armed(proxy, echo_server):
     assert said["peer"] == [echo_server.host, echo_server.port]
     assert said["loader"] in ("SourceFileLoader", "FrozenImporter")
     assert len(proxy.seen) == 1
+
+
+@pytest.mark.parametrize("names", [("socket",), ("_socket",), ("socket", "_socket"), ("_socket", "socket")])
+def test_modules_that_are_imported_again_are_the_patched_ones(names, interpreter, proxy, echo_server):
+    # unittest.mock.patch.dict("sys.modules") takes them out, and what isolates tests from one another.
+    def program(host, port):
+        import select  # noqa: F401
+        import socket
+
+        before = socket.create_connection((host, port))
+        for name in sys.argv[3:]:
+            del sys.modules[name]
+        for name in sys.argv[3:]:
+            __import__(name)
+        socket = sys.modules["socket"]
+        sock = socket.create_connection((host, port))
+        late = socket.socket()
+        late.setblocking(False)
+        late.connect_ex((host, port))
+        say(
+            echoed=[echo(sock), echo(before)],
+            late=[wait_writable(late), echo(late)],
+            name=socket.getaddrinfo("svc.test", 80)[0][4][0],
+        )
+
+    words = echo_server.host, echo_server.port
+    command = pysocksify("-x", proxy.url(), "--loopback", "proxy")
+    said = run(*command, interpreter, "-c", source_of(program, *words), *map(str, words), *names).json
+    assert said == {"echoed": ["hello", "hello"], "late": [0, "hello"], "name": "198.18.0.1"}
+    assert len(proxy.asked) == 3
 
 
 def test_a_wrapper_around_a_replaced_function_is_kept(proxy, echo_server):

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from tests.support import destinations
+from tests.support.child import talk
 from tests.support.datagrams import udp_echo
+from tests.support.inside import say
 from tests.support.run import PROGRAMS, ROOT, pysocksify, run
 from tests.support.servers import reference_server
 
@@ -80,3 +82,38 @@ def test_cassettes_of_vcrpy_are_recorded_and_played(proxy, http_server, tmp_path
     assert found[1]["requests"][2] == 1
     # What is played connects to nothing.
     assert len(proxy.asked) == 2 * 3
+
+
+def test_functions_of_socket_are_sent_to_a_pool_of_processes_and_kept_by_classes_as_those_of_c(proxy):
+    def program():
+        import concurrent.futures
+        import multiprocessing
+        import pickle
+        import socket
+
+        names = ("gethostbyname", "gethostbyaddr", "gethostbyname_ex", "getnameinfo", "dup")
+        kept = {name: getattr(socket, name) for name in names}
+
+        class Resolver:
+            resolve = socket.gethostbyname
+
+        context = multiprocessing.get_context("fork")
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            found = pool.submit(socket.gethostbyname, "svc.test").result()
+        say(
+            same=[pickle.loads(pickle.dumps(each)) is each for each in kept.values()],
+            method=pickle.loads(pickle.dumps(socket.socket.connect)) is socket.socket.connect,
+            pool=found,
+            attribute=Resolver().resolve("svc.test"),
+            shown=[repr(each) for each in kept.values()] == [f"<built-in function {name}>" for name in names],
+            modules={each.__module__ for each in kept.values()} == {"_socket"},
+        )
+
+    assert talk(proxy, program) == {
+        "same": [True] * 5,
+        "method": True,
+        "pool": "198.18.0.1",
+        "attribute": "198.18.0.1",
+        "shown": True,
+        "modules": True,
+    }

@@ -140,5 +140,16 @@ def test_foreign_refuse_hides_functions_of_c():
     assert (ran.out, ran.err) == ("False\n", "")
 
 
+@pytest.mark.parametrize("name", ["gethostbyname_r", "getaddrinfo_a", "__res_nquery", "wordexp", "execveat"])
+def test_functions_beside_the_usual_ones_are_told_of_as_well(name):
+    code = f"import ctypes\ngetattr(ctypes.CDLL('libresolv.so.2'), {name!r}, None)"
+    assert f"looks up `{name}` of the C library" in use({}, code).err
+
+
+def test_a_look_up_by_a_handle_is_told_of_as_well():
+    code = "import _ctypes, ctypes\n_ctypes.dlsym(ctypes.CDLL(None)._handle, 'connect')"
+    assert "looks up `connect` of the C library" in use({}, code).err
+
+
 def test_ctypes_itself_is_nothing_to_tell_of():
     assert use({}, "import ctypes, ctypes.util, uuid; ctypes.CDLL(None).getpid()").err == ""

@@ -18,6 +18,9 @@ MESSAGE = b"hello"
 # The class below socket.socket, which cannot be patched, whatever is in _socket under that name.
 C = socket.socket.__base__
 
+# C reads the addresses of that family as IPv4 ones, whatever socket the kernel has.
+AF_RDS = 21
+
 # linux/tcp.h; Python 3.11 has no name for it.
 TCP_FASTOPEN_CONNECT = 30
 
@@ -40,6 +43,11 @@ def fast_open_by_option():
     sock = C()
     sock.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
     return sock.connect((HOST, 80))
+
+
+def stated(family, kind=socket.SOCK_STREAM):
+    """A socket object that says another family than its descriptor has."""
+    return socket.socket(family, kind, fileno=socket.socket(socket.AF_INET, kind).detach())
 
 
 def refused(number):
@@ -110,6 +118,17 @@ ATTEMPTS = {
     "c class connect of a socket": lambda: C.connect(tcp(), (HOST, 80)),
     "c class sendto": lambda: C(socket.AF_INET, socket.SOCK_DGRAM).sendto(MESSAGE, (HOST, 9)),
     "c class sendmsg": lambda: C.sendmsg(udp(), [MESSAGE], [], 0, (HOST, 9)),
+    "a descriptor stated as RDS": lambda: stated(AF_RDS).connect((HOST, 80)),
+    "a descriptor stated as RDS, connect_ex": lambda: refused(stated(AF_RDS).connect_ex((HOST, 80))),
+    "a descriptor stated as RDS, by _socket": lambda: C.connect(stated(AF_RDS), (HOST, 80)),
+    "a descriptor stated as RDS, to a name": lambda: stated(AF_RDS).connect((NAME, 80)),
+    "a descriptor stated as RDS, bind to a name": lambda: stated(AF_RDS).bind((NAME, 0)),
+    "a descriptor stated as RDS, sendto": lambda: stated(AF_RDS, socket.SOCK_DGRAM).sendto(
+        MESSAGE, (HOST, 9)
+    ),
+    "a descriptor stated as RDS, sendmsg": lambda: stated(AF_RDS, socket.SOCK_DGRAM).sendmsg(
+        [MESSAGE], [], 0, (HOST, 9)
+    ),
     "sctp": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).connect(
         (HOST, 80)
     ),

@@ -30,7 +30,7 @@ def ours(owner):
     """The functions of ours that are members of ``owner``, or kept in closures of its members."""
     for name, member in vars(owner).items():
         for function in kept(member):
-            function = getattr(function, "__func__", function)
+            function = getattr(function, "__func__", getattr(function, "_function", function))
             code = getattr(function, "__code__", None)
             if code is not None and code.co_filename.startswith(OURS):
                 yield f"{owner.__name__}.{name}", code.co_qualname

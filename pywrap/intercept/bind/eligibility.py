@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def is_for_the_proxy(runtime: Runtime, sock: _socket.socket) -> bool:
     """Whether ``sock`` shall listen at the proxy: the system is to choose its port, and it is not local."""
-    _, kind, proto = originals.family_type_proto(sock)
-    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+    if not originals.is_tcp(sock):
         return False
     registry, fd = runtime.registry, originals.fileno(sock)
     if registry.listener_of(fd) is not None:

@@ -21,7 +21,9 @@ def is_ours(peer: tuple[Any, ...], here: tuple[Any, ...]) -> bool:
     # From the highest descriptor down, since the newest is most likely the highest.
     for fd in sorted(map(int, os.listdir("/proc/self/fd")), reverse=True):
         try:
-            sock = originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=fd)
+            # The flag: otherwise C would apply setdefaulttimeout() to the file's mode, of whatever it is.
+            kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
+            sock = originals.Socket(_socket.AF_INET, kind, 0, fileno=fd)
         except OSError:
             # The descriptor is no socket, or closed by now.
             continue

@@ -123,14 +123,14 @@ def _connect_through(
     """
     if verdict.kind == REFUSE:
         return OSError(verdict.errno, verdict.reason)
-    family, kind, proto = originals.family_type_proto(sock)
-    if kind == _socket.SOCK_DGRAM:
+    if originals.is_datagram(sock):
         return _connect_datagrams(runtime, sock, address, verdict)
-    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+    if not originals.is_tcp(sock):
         return runtime.no_datagrams(verdict, -1)
     try:
         timeout = originals.gettimeout(sock)
-        peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
+        is_ipv6 = originals.family(sock) == _socket.AF_INET6
+        peer = runtime.peer(verdict.destination, address, is_ipv6)
         if timeout == 0 and not runtime.is_interrupted:
             known = known_error(runtime.registry, sock)
             if known:

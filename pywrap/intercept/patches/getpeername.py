@@ -84,7 +84,9 @@ def _is_ipv6(sock: _socket.socket) -> bool:
 
 
 def _port(sock: _socket.socket) -> int:
-    underneath = originals.Socket(_socket.AF_INET6, _socket.SOCK_STREAM, fileno=originals.fileno(sock))
+    # The flag: otherwise C would apply the program's setdefaulttimeout() to the file's mode.
+    kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
+    underneath = originals.Socket(_socket.AF_INET6, kind, fileno=originals.fileno(sock))
     try:
         return int(underneath.getsockname()[1])
     finally:

@@ -34,7 +34,12 @@ _MODULES = {
 # Modules that the functions load only in some cases, in the target process.
 _RARE = (
     *("pywrap.intercept.audit", "pywrap.intercept.multicast", "pywrap.intercept.unsupported"),
-    *("pywrap.intercept.tcp.nonblocking", "pywrap.intercept.udp.datagram_methods", "pywrap.socks.http"),
+    *(
+        "pywrap.intercept.source_routes",
+        "pywrap.intercept.tcp.nonblocking",
+        "pywrap.intercept.udp.datagram_methods",
+        "pywrap.socks.http",
+    ),
     *("pywrap.socks.v4", "pywrap.tunnel.association", "pywrap.tunnel.background", "pywrap.tunnel.binding"),
     *("pywrap.tunnel.liveness", "pywrap.tunnel.pipelining", "pywrap.tunnel.pipelining_probe"),
     *("pywrap.tunnel.resolver", "pywrap.tunnel.retry_policy"),

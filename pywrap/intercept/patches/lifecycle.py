@@ -6,14 +6,15 @@ tables are empty.
 
 from __future__ import annotations
 
+import _socket
+
 from pywrap.intercept import originals
 from pywrap.intercept.loading import load
-from pywrap.intercept.patching import with_state
+from pywrap.intercept.patching import Function, with_state
 from pywrap.intercept.socket_inodes import inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -35,7 +36,9 @@ def install(patches: originals.Patches, module: Any, registry: SocketRegistry) -
         patches.replace(module.socket, name, with_state(function, real, _real=real))
     patches.replace(module.socket, "setblocking", setblocking)
     patches.replace(module.socket, "settimeout", settimeout)
-    patches.replace(module, "dup", dup)
+    replacement = Function(dup, originals.dup, _socket)
+    for owner in (_socket, module):
+        patches.replace(owner, "dup", replacement)
 
 
 def dup(fd: Any, /) -> int:

@@ -15,10 +15,9 @@ import errno
 import os
 import sys
 
-from pywrap.intercept import originals
 from pywrap.intercept.forward import libpq
 from pywrap.intercept.forward.forwarder import is_forwarded
-from pywrap.intercept.own_socket import own
+from pywrap.intercept.own_socket import Own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.intercept.forward.forwarder import Forward
-    from pywrap.intercept.own_socket import Own
     from pywrap.intercept.patching import Patches
     from pywrap.intercept.runtime import Runtime
 
@@ -115,4 +113,4 @@ def _connected(host: str, port: int) -> Generator[Any, Any, Own]:
             raise OSError(number, os.strerror(number))
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         fd = sock.detach()
-        return own(originals.Socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=fd))
+        return Own(_socket.AF_INET, _socket.SOCK_STREAM, 0, fd)

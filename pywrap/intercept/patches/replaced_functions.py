@@ -10,7 +10,7 @@ from __future__ import annotations
 import _socket
 
 from pywrap.intercept import originals
-from pywrap.intercept.patching import with_state
+from pywrap.intercept.patching import Function, with_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,14 +34,15 @@ def install(patches: originals.Patches, module: Any, current: Callable[[], Runti
     _current = current
     for name in METHODS:
         original = getattr(originals.Socket, name)
-        patches.replace(
-            module.socket, name, with_state(call_method, original, _name=name, _original=original)
-        )
+        method = with_state(call_method, original, _name=name, _original=original)
+        # A method is pickled by its module and its qualified name.
+        method.__module__ = module.socket.__module__
+        patches.replace(module.socket, name, method)
     # ``socket.getaddrinfo`` is written in Python, and calls ``_socket.getaddrinfo``. Replacing the latter
     # also reaches modules that have imported the former before us.
     for name in ("getaddrinfo", *COPIED):
         original = getattr(originals, name)
-        replacement = with_state(call_function, original, _name=name)
+        replacement = Function(with_state(call_function, original, _name=name), original, _socket)
         patches.replace(_socket, name, replacement)
         if name in COPIED:
             patches.replace(module, name, replacement)

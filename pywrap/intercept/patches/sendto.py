@@ -76,8 +76,8 @@ class Sending:
         verdict = self._runtime.verdict(found, datagram=True)
         if verdict.kind == DIRECT:
             return with_host(address, verdict.literal, verdict.destination.port)
-        _, kind, proto = originals.family_type_proto(sock)
-        refusal = self._runtime.no_datagrams(verdict, proto if kind == _socket.SOCK_DGRAM else -1)
+        proto = originals.family_type_proto(sock)[2] if originals.is_datagram(sock) else -1
+        refusal = self._runtime.no_datagrams(verdict, proto)
         try:
             if refusal is not None:
                 raise refusal
@@ -89,8 +89,7 @@ class Sending:
 
 def _is_stream(sock: _socket.socket, address: Any, flags: Any) -> bool:
     """Whether ``sock`` is of TCP, and Linux ignores the address: not so with TCP Fast Open."""
-    _, kind, proto = originals.family_type_proto(sock)
-    if kind != _socket.SOCK_STREAM or proto not in originals.TCP:
+    if not originals.is_tcp(sock):
         return False
     if not isinstance(flags, int) or flags & _socket.MSG_FASTOPEN:
         return False

@@ -1,7 +1,7 @@
 """socket.getsockopt() and setsockopt(): SO_ERROR has the errno of a tunnel.
 
 While there is a placeholder, the other options are those of the socket that will take its place. Multicast
-groups are not joined (``multicast``).
+groups are not joined (``multicast``), and no packet takes another route (``source_routes``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
 # Options of IPv4 or IPv6 that may join a group: only for these is the implementation imported.
 _JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
+
+# Likewise, options that may have a source route.
+_ROUTES = frozenset({4, 6, 57})
 
 # The registry of this process; set by ``install``.
 _registry: SocketRegistry
@@ -62,8 +65,10 @@ def getsockopt(self: _socket.socket, level: int, optname: int, *buflen: int) -> 
 
 def setsockopt(self: _socket.socket, *args: Any) -> None:
     """setsockopt(level, optname, value[, optlen])."""
-    if len(args) == 3 and _may_join(args[0], args[1]) and (runtime := _current()) is not None:
+    if len(args) == 3 and _is_one(_JOINS, args[0], args[1]) and (runtime := _current()) is not None:
         load("pywrap.intercept.multicast").check(runtime, args)
+    if len(args) == 3 and _is_one(_ROUTES, args[0], args[1]) and (runtime := _current()) is not None:
+        load("pywrap.intercept.source_routes").check(runtime, args)
     if _registry.listening:
         with _registry.lock:
             listener = _registry.listener_of(originals.fileno(self))
@@ -77,10 +82,10 @@ def setsockopt(self: _socket.socket, *args: Any) -> None:
     return originals.setsockopt(self, *args)
 
 
-def _may_join(level: Any, option: Any) -> bool:
-    """Whether ``level`` and ``option`` are of an option that may join a multicast group."""
+def _is_one(options: frozenset[int], level: Any, option: Any) -> bool:
+    """Whether ``option`` is one of ``options``, and ``level`` one of IPv4 or IPv6."""
     try:
-        return index(option) in _JOINS and index(level) in _IP_LEVELS
+        return index(option) in options and index(level) in _IP_LEVELS
     except TypeError:
         # C raises the error.
         return False

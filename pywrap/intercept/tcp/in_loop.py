@@ -39,8 +39,7 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
     connect() must for everything but an ordinary tunnel: direct and refused destinations, errors of the
     socket's state, and first hops whose names have to be looked up.
     """
-    family, kind, proto = originals.family_type_proto(sock)
-    if kind != _socket.SOCK_STREAM or proto not in originals.TCP or originals.gettimeout(sock) != 0:
+    if not originals.is_tcp(sock) or originals.gettimeout(sock) != 0:
         return False
     found = target(sock, address)
     if found is None or not runtime.is_literal(found.host):
@@ -57,7 +56,7 @@ def opens(runtime: Runtime, loop: Any, future: Any, sock: _socket.socket, addres
         number = inode(originals.fileno(sock))
         if known_error(runtime.registry, sock, number):
             return False
-    peer = runtime.peer(verdict.destination, address, family == _socket.AF_INET6)
+    peer = runtime.peer(verdict.destination, address, found.ipv6)
     attempt = LoopAttempt(runtime, loop, future, sock, number, peer, verdict)
     return attempt.starts()
 

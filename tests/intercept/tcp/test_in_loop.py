@@ -76,6 +76,22 @@ def test_the_loop_opens_tunnels_without_a_thread(proxy, echo_server):
     assert len(proxy.asked) == 20
 
 
+@pytest.mark.parametrize("seconds", [5, 0])
+def test_the_default_timeout_of_sockets_is_no_matter_of_the_loops_tunnels(seconds, proxy, echo_server):
+    def program(host, port):
+        async def main():
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"hello")
+            say(echoed=(await reader.readexactly(5)).decode())
+
+        socket.setdefaulttimeout(float(sys.argv[3]))
+        asyncio.run(main())
+
+    said = kernel(proxy.url(), program, echo_server.host, echo_server.port, seconds)
+    assert said == {"echoed": "hello"}
+    assert len(proxy.asked) == 1
+
+
 def test_a_refusal_is_the_errno_in_words_and_the_socket_may_try_again(proxy, echo_server, refusing_port):
     def program(host, port):
         async def main():
