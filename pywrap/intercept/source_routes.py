@@ -1,4 +1,4 @@
-"""setsockopt() that sets a source route, by which the packets of a socket pass other hosts first: refused.
+"""setsockopt() and sendmsg() with a source route, by which packets pass other hosts first: refused.
 
 A source route (RFC 791 section 3.1; RFC 8200 section 4.4) is a list of addresses that a packet passes before
 its destination. The kernel sends it to the first of them: so packets to the proxy would be sent to that host.
@@ -22,6 +22,10 @@ _IP_OPTIONS = (_socket.IPPROTO_IP, 4)
 # IPV6_RTHDR, and IPV6_2292PKTOPTIONS, which may contain a routing header among other options.
 _IPV6 = ((_socket.IPPROTO_IPV6, 57), (_socket.IPPROTO_IPV6, 6))
 
+# The same as ancillary data of one datagram: IP_RETOPTS; IPV6_RTHDR and IPV6_2292RTHDR.
+_OF_A_DATAGRAM = (_socket.IPPROTO_IP, 7)
+_IPV6_OF_A_DATAGRAM = ((_socket.IPPROTO_IPV6, 57), (_socket.IPPROTO_IPV6, 5))
+
 # Options of IPv4: the two source routes (loose, strict), and those of a single byte (end, no operation).
 _LOOSE, _STRICT = 131, 137
 _END, _NOTHING = 0, 1
@@ -40,12 +44,36 @@ def check(runtime: Runtime, args: tuple[Any, ...]) -> None:
         value = bytes(memoryview(rest[0]).cast("B"))
     except TypeError:
         return
-    if not runtime.is_confined and (key in _IPV6 and value or key == _IP_OPTIONS and _has_route(value)):
-        why = "a source route refused: packets would leave for the hosts in it, not for the proxy"
-        runtime.messages.say(1, why)
-        if runtime.log is not None:
-            runtime.log.refused(errno.EPERM, why)
-        raise OSError(errno.EPERM, why)
+    if key in _IPV6 and value or key == _IP_OPTIONS and _has_route(value):
+        _refuse(runtime)
+
+
+def check_ancillary(runtime: Runtime, items: list[Any]) -> None:
+    """Refuse a call of sendmsg() with the ancillary data ``items`` if there is a source route among them.
+
+    Raises:
+        PermissionError: there is one, and the program is not confined.
+    """
+    for item in items:
+        try:
+            level, kind, data = item
+            key = index(level), index(kind)
+            value = bytes(memoryview(data).cast("B"))
+        except (TypeError, ValueError):
+            # C raises the error.
+            return
+        if key in _IPV6_OF_A_DATAGRAM or key == _OF_A_DATAGRAM and _has_route(value):
+            _refuse(runtime)
+
+
+def _refuse(runtime: Runtime) -> None:
+    if runtime.is_confined:
+        return
+    why = "a source route refused: packets would leave for the hosts in it, not for the proxy"
+    runtime.messages.say(1, why)
+    if runtime.log is not None:
+        runtime.log.refused(errno.EPERM, why)
+    raise OSError(errno.EPERM, why)
 
 
 def _has_route(options: bytes) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from pywrap.intercept.source_routes import _has_route
 from tests.support.child import talk
+from tests.support.datagrams import udp_echo
 from tests.support.inside import echo, outcome, say
 from tests.support.servers import reference_server
 
@@ -35,6 +36,33 @@ def proxy():
 )
 def test_a_source_route_is_found_among_other_options(options, found):
     assert _has_route(options) == found
+
+
+def test_a_datagram_with_a_source_route_is_refused_and_no_other(proxy):
+    def program(host, port):
+        import socket
+
+        route = [(socket.IPPROTO_IP, 7, LOOSE + bytes(1))]
+        headers = [(socket.IPPROTO_IPV6, kind, bytes(8)) for kind in (57, 5)]
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        refused = [outcome(sock.sendmsg, [b"first"], route, 0, (host, port))]
+        sock.sendto(b"hello", (host, port))
+        said = [sock.recv(100).decode()]
+        refused.append(outcome(sock.sendmsg, [b"of a flow"], iter(route), 0, (host, port)))
+        sock.connect((host, port))
+        refused += [outcome(sock.sendmsg, [b"connected"], each) for each in (route, headers[:1], headers[1:])]
+        sock.sendmsg(
+            [b"with a", b" type of service"], [(socket.IPPROTO_IP, socket.IP_TOS, bytes([16, 0, 0, 0]))]
+        )
+        said.append(sock.recv(100).decode())
+        say(refused=[each[:2] for each in refused], said=said)
+
+    with udp_echo() as peer:
+        said = talk(proxy, program, peer.host, peer.port)
+    assert said == {
+        "refused": [["PermissionError", "EPERM"]] * 5,
+        "said": ["hello", "with a type of service"],
+    }
 
 
 def test_source_routes_are_refused_and_nothing_else_is(proxy, echo_server):

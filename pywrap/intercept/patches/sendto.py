@@ -11,6 +11,7 @@ import _socket
 
 from pywrap.intercept import originals
 from pywrap.intercept.addresses import target, with_host
+from pywrap.intercept.loading import load
 from pywrap.intercept.udp.datagram_methods import adopt, has_flow, methods
 from pywrap.tunnel.routes import DIRECT
 
@@ -52,6 +53,9 @@ class Sending:
         self, sock: _socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /
     ) -> int:
         """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count."""
+        if ancdata:
+            ancdata = list(ancdata)
+            load("pywrap.intercept.source_routes").check_ancillary(self._runtime, ancdata)
         if has_flow(self._runtime.registry, sock):
             return int(methods(sock).sendmsg(sock, buffers, ancdata, flags, address))
         if address is not None:

@@ -21,6 +21,7 @@ from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.derived_class import MARK, Classes
+from pywrap.intercept.loading import load
 from pywrap.intercept.socket_inodes import inode
 from pywrap.intercept.udp.flow import Flow
 from pywrap.intercept.udp.flow_table import FlowTable, table_of
@@ -266,10 +267,12 @@ class DatagramSocket:
         flow = _flow_of(self)
         if flow is None:
             return int(_base_of(self).sendmsg(self, buffers, ancdata, flags, address))
+        ancillary = list(ancdata) if ancdata else []
+        if ancillary:
+            load("pywrap.intercept.source_routes").check_ancillary(flow.state.runtime, ancillary)
         route = flow.state.route if address is None else flow.routing.find_route(self, address)
         if route is None or route[0] is None:
-            return originals.sendmsg(self, buffers, ancdata, flags, None if route is None else route[1])
-        ancillary = list(ancdata)
+            return originals.sendmsg(self, buffers, ancillary, flags, None if route is None else route[1])
         if any(item[0] == _SOL_UDP and item[1] in _SEGMENTS for item in ancillary):
             raise OSError(errno.EOPNOTSUPP, "UDP segmentation does not go through a proxy")
         return flow.send(self, b"".join(buffers), route, flags, ancillary, address)
