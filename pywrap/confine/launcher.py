@@ -19,7 +19,7 @@ import sys
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 
 from pywrap import archive
-from pywrap.errors import ConfigError
+from pywrap.config.config_error import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import os
 import struct
 from _socket import AF_INET, AF_INET6
 
+from pywrap.config.config_error import ConfigError
 from pywrap.confine import kernel, netlink, ruleset
 from pywrap.confine.netlink import CREATE, EXCLUSIVE, acknowledged, attribute, message
-from pywrap.errors import ConfigError
 
 # linux/rtnetlink.h
 _NEW_LINK, _NEW_ADDRESS, _NEW_ROUTE = 16, 20, 24

@@ -29,9 +29,9 @@ from _socket import (
     socketpair,
 )
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.host import parse_host, parse_port
 from pywrap.confine import kernel
-from pywrap.errors import ConfigError
 from pywrap.frozen import frozen
 from pywrap.relay.loop import IN, OUT
 from pywrap.relay.relay import prepare, reset

@@ -28,6 +28,7 @@ from _socket import (
     socketpair,
 )
 
+from pywrap.config.config_error import ConfigError
 from pywrap.confine import namespaces, notes
 from pywrap.confine.broker import Broker, allow_many_descriptors
 from pywrap.confine.inside_sockets import Sockets
@@ -36,7 +37,6 @@ from pywrap.confine.launcher import CannotConfine, receive_sockets, set_up
 from pywrap.confine.processes import processes
 from pywrap.confine.publish import Maker, Publication, listen
 from pywrap.confine.remedies import explain
-from pywrap.errors import ConfigError
 from pywrap.programs.joining import BECOME, FOLDER, LOOK, Note
 from pywrap.relay.loop import IN, Loop
 

@@ -10,9 +10,9 @@ import errno
 import os
 import stat
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.settings_env import CONFINED
 from pywrap.confine.launcher import CannotConfine, CannotExecute, run
-from pywrap.errors import ConfigError
 from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError
 from pywrap.messages import Messages
 
