@@ -53,7 +53,8 @@ def _copy_of_os() -> "Any":
         except KeyError:
             raise AttributeError(f"module 'os' has no attribute {name!r}") from None
         if type(value) is _BUILTIN:
-            # Of itself, what calls it: pyfakefs replaces C's functions by their names, wherever they are.
+            # Not the C function, but its __call__: pyfakefs looks for C functions by their names, in all
+            # modules, and replaces them.
             value = value.__call__  # type: ignore[operator]
         setattr(copy, name, value)
         return value
@@ -62,18 +63,20 @@ def _copy_of_os() -> "Any":
     return copy
 
 
-# As it was when this was executed (``_as_it_was``).
+# A copy of ``os`` as it was when this module was executed (see ``_as_it_was``).
 _os = _copy_of_os()
 
 # The entries of archives that were read, by the names of their modules, until these are loaded.
 _entries: "dict[str, Entry]" = {}
-# What was in an archive, by its stage, until its entries are among those.
+# By stage: the contents of its archive, until they are added to ``_entries``.
 _unpacked: "dict[str, tuple[Any, dict[str, Entry]]]" = {}
 # The names of the modules that were executed here.
 loaded: list[str] = []
 # All our modules by their names; and the folders of packages.
 _modules: "dict[str, Any]" = {}
 _folders: dict[str, list[str]] = {}
+# The stages whose archive was read.
+_read: set[str] = set()
 # The stages without an archive, and the modules whose code in an archive is not that of their file.
 missing: list[str] = []
 
@@ -86,13 +89,10 @@ def path_of(stage: str) -> str:
     return cache_from_source(_os.path.join(FOLDER, "archive.py")).removesuffix("pyc") + stage
 
 
-def head() -> "tuple[bytes, str]":
-    """The beginning of an archive: the version of the bytecode, and the folder; with others it is ignored."""
-    return MAGIC_NUMBER, FOLDER
-
-
 def read(stage: str) -> None:
     """Read the archive of ``stage``, if there is one, so that its modules can be loaded from memory."""
+    if stage in _read:
+        return
     if stage not in _unpacked:
         try:
             fd = _os.open(path_of(stage), _os.O_RDONLY | _os.O_CLOEXEC)
@@ -104,24 +104,36 @@ def read(stage: str) -> None:
             data = _os.read(fd, _os.fstat(fd).st_size)
         finally:
             _os.close(fd)
+        # Not a slice of the bytes: a copy of 340 KB has 80 pages.
+        packed = memoryview(data)[len(MAGIC_NUMBER) :]
         try:
+            if not data.startswith(MAGIC_NUMBER):
+                raise ValueError("of another bytecode")
             # One call of C code, which takes a millisecond: a signal handler that loads modules as well
             # finds it done, however soon after the last signal it comes.
-            _unpacked.update(zip((stage,), map(marshal.loads, (data,)), strict=True))
+            _unpacked.update(zip((stage,), map(marshal.loads, (packed,)), strict=True))
         except (EOFError, ValueError, TypeError):
-            # The archive is incomplete: the machine went down when it was written.
-            _unpacked[stage] = None, {}
+            # The archive is of another version, or incomplete: the machine went down when it was written.
+            _unpacked[stage] = "", {}
     try:
-        found, entries = _unpacked.pop(stage)
+        folder, entries = _unpacked.pop(stage)
     except KeyError:
-        # A signal handler has done the rest as well.
+        # A signal handler has also called ``read``, and has added the entries.
         return
     except (ValueError, TypeError):
-        found, entries = None, {}
-    if found == head():
-        _entries.update(entries)
+        folder, entries = "", {}
+    _read.add(stage)
+    # An archive of a folder that was moved is not used.
+    if folder == FOLDER:
+        take(stage, entries)
     else:
         missing.append(stage)
+
+
+def take(stage: str, entries: "dict[str, Entry]") -> None:
+    """The same for an archive that was read by ``launch/startup/sitecustomize``."""
+    _read.add(stage)
+    _entries.update(entries)
 
 
 def known(name: str) -> "Any":
@@ -131,9 +143,9 @@ def known(name: str) -> "Any":
 
 def keep() -> None:
     """Remember the modules of ours that the import system has executed."""
-    for name, module in list(sys.modules.items()):
-        if (name + ".").startswith(_OURS):
-            _remember(name, module)
+    for name in [name for name in list(sys.modules) if name.startswith(_PACKAGE) and name not in _modules]:
+        if name == _PACKAGE or name.startswith(_OURS):
+            _remember(name, sys.modules[name])
 
 
 def _remember(name: str, module: "Any") -> None:
@@ -167,8 +179,7 @@ def load(name: str) -> "Any":
         __import__(name)
         return sys.modules[name]
     spec, code = found
-    module = module_from_spec(spec)
-    vars(module)["__builtins__"] = _builtins
+    module = _module(spec)
     if spec.submodule_search_locations is not None:
         # A package that imports its modules. They import the package, and use nothing of it until it is
         # complete.
@@ -181,6 +192,23 @@ def load(name: str) -> "Any":
     _remember(name, module)
     _entries.pop(name, None)
     loaded.append(name)
+    return module
+
+
+def _module(spec: "Any") -> "Any":
+    """The module of ``spec``, not yet executed, as ``importlib.util.module_from_spec`` makes it.
+
+    That takes five times as long, most of it for ``__cached__``: the .pyc file, which is not used here.
+    """
+    module = type(sys)(spec.name)
+    attributes = vars(module)
+    attributes["__spec__"] = spec
+    attributes["__loader__"] = spec.loader
+    attributes["__package__"] = spec.parent
+    attributes["__file__"] = spec.origin
+    attributes["__builtins__"] = _builtins
+    if spec.submodule_search_locations is not None:
+        attributes["__path__"] = spec.submodule_search_locations
     return module
 
 
@@ -223,17 +251,18 @@ def import_other(name: str, *args: "Any") -> "Any":
 
 
 def _as_it_was(name: str) -> "Any":
-    """The module ``name`` of ``_REPLACED`` as it is without what a program has replaced in it.
+    """A copy of the module ``name`` of ``_REPLACED``, in which the program has replaced nothing.
 
-    A test of the program may do so for its own code: with unittest.mock, freezegun (which stops all clocks)
-    or pyfakefs (whose os knows no descriptor of a socket). C's sockets do not notice, and so must ours not.
-    The last two replace what modules have by its identity, or by its name: ours have copies.
+    A test of the program may replace functions for its own code: with unittest.mock, freezegun (which stops
+    all clocks) or pyfakefs (whose os knows no descriptor of a socket). C's sockets are not affected by that,
+    and ours must not be either. freezegun and pyfakefs look for these functions in all modules, by identity
+    or by name, so our modules get copies.
     """
     module = _own.get(name)
     if module is None:
         spec = BuiltinImporter.find_spec(name)
         if spec is None or spec.loader is None:
-            # Built as a shared library: it cannot be loaded twice in all versions.
+            # The module is built as a shared library, which not every version of Python can load twice.
             return import_other(name)
         module = module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -241,24 +270,24 @@ def _as_it_was(name: str) -> "Any":
     return module
 
 
-# Copies of the modules in which programs replace something, by their names.
+# By name: our copies of modules in which programs replace functions.
 _own: "dict[str, Any]" = {"os": _os}
 _REPLACED = ("os", "time")
-# The modules of ours that do not get these: they replace something in ``os``, or want what the program has.
+# The modules of ours that do not get the copies: they replace functions of ``os``, or need ``os`` as the
+# program has changed it.
 _WITHOUT_COPIES = tuple(
     f"{_OURS}{name}"
     for name in (
-        *("config.variables", "intercept.forward.libpq", "intercept.patches.spawn", "launch."),
-        "programs.isolated",
+        *("config.variables", "intercept.child_starts", "intercept.forward.libpq"),
+        *("intercept.patches.spawn", "launch.", "programs.isolated"),
     )
 )
 
 
-class _Future:
-    """For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
-    module would be for nothing."""
-
-    annotations = None
+# For ``from __future__ import annotations``, which is done when a module is compiled: the import of that
+# module would be for nothing.
+_Names: "Any" = type(sys.implementation)
+_FUTURE = _Names(annotations=None)
 
 
 def _import(
@@ -266,7 +295,7 @@ def _import(
 ) -> "Any":
     """__import__() of our modules, which import one another by their whole names."""
     if name == "__future__" and fromlist:
-        return _Future
+        return _FUTURE
     if name in _REPLACED and not globals["__name__"].startswith(_WITHOUT_COPIES):
         return _as_it_was(name)
     if level or not fromlist or not (name + ".").startswith(_OURS):

@@ -11,6 +11,7 @@ import sys
 
 from pywrap import __version__
 from pywrap.config.arguments import NAMES, Arguments
+from pywrap.config.config_error import ConfigError, mask
 from pywrap.config.options import OPTIONS
 from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.search import gather, has_file, load, no_file
@@ -18,7 +19,6 @@ from pywrap.config.settings import PLACEHOLDERS, Chain, Settings, new_run
 from pywrap.config.url import parse_proxy
 from pywrap.config.variables import complete
 from pywrap.config.words import nearest
-from pywrap.errors import ConfigError, mask
 from pywrap.frozen import replace
 
 TYPE_CHECKING = False

@@ -163,14 +163,16 @@ def test_round_robin_goes_on_in_the_children(three, echo_server):
 
 @contextlib.contextmanager
 def stopped(*processes):
-    """``processes`` answer nothing meanwhile, while the kernel accepts connections for them."""
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
+    """``processes`` answer nothing meanwhile, while the kernel accepts connections for them.
+
+    One that has ended has nothing to answer: of sshd, the process that authenticates ends after that.
+    """
+    with contextlib.ExitStack() as stack:
         for process in processes:
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+                stack.callback(process.resume)
+        yield
 
 
 @pytest.mark.parametrize("script", [(None,), (len(GREETING), CHOICE, None)], ids=["at once", "let in"])
@@ -195,15 +197,20 @@ def test_so_do_those_that_pick(type_, three, echo_server):
         assert through(chain, fetch_all_async, echo_server.port, 20, timeout=40.0) == {"fetched": 20}
 
 
+def name_of(process):
+    """The name of ``process``; "" when it has ended."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def test_the_ssh_connection_under_a_proxy_is_dead(three, echo_server):
     """``ssh -D`` then still takes part in every handshake, and is silent after it."""
     before = set(psutil.Process().children(recursive=True))
     with peers.ssh_dynamic() as ssh:
-        sshd = [
-            each
-            for each in psutil.Process().children(recursive=True)
-            if each not in before and each.name().startswith("sshd")
-        ]
+        new = set(psutil.Process().children(recursive=True)) - before
+        sshd = [each for each in new if name_of(each).startswith("sshd")]
         with stopped(*sshd):
             chain = Chain((proxy(three[0]), proxy(ssh)), type="dynamic")
             assert through(chain, fetch_all_async, echo_server.port, 5, timeout=40.0) == {"fetched": 5}

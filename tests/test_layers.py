@@ -40,6 +40,7 @@ FREE_FOR_ALL = ("pywrap", "__version__")
 
 # The launcher's own process is never patched: of `launch`, only what runs in the target may patch.
 BOOTSTRAP = "pywrap.launch.bootstrap"
+TARGET_SETTINGS = "pywrap.launch.target_settings"
 START_UP = "pywrap.launch.startup.sitecustomize"
 
 # What is imported in the target process: before the program, or with its first connection.
@@ -60,12 +61,14 @@ TARGET = (
     "pywrap.marker",
     "pywrap.messages",
     "pywrap.config",
+    "pywrap.config.config_error",
     "pywrap.config.matching",
     "pywrap.config.settings",
     "pywrap.config.settings_env",
     "pywrap.config.variables",
     "pywrap.launch.secrets",
     "pywrap.launch.settings_file",
+    TARGET_SETTINGS,
 )
 # These read configuration files, in a program that asked for it: `pywrap.install()`.
 READERS = {
@@ -218,12 +221,12 @@ def goes_up(found: Import) -> bool:
 
 
 def patches_the_launcher(found: Import) -> bool:
-    if found.imported == BOOTSTRAP:
+    if found.imported in (BOOTSTRAP, TARGET_SETTINGS):
         return found.importer != START_UP
     importer, imported = found.importer, found.imported
     return (
         part_of(importer) == "pywrap.launch"
-        and importer != BOOTSTRAP
+        and importer not in (BOOTSTRAP, TARGET_SETTINGS)
         and is_ours(imported)
         and part_of(imported) == "pywrap.intercept"
     )

@@ -252,7 +252,7 @@ def test_a_start_imports_nothing_but_a_little_of_ours(interpreter):
         # atexit, which is built in: there is a password, and so a file that has to go.
         *("pywrap.intercept.patches", "pywrap.intercept.patches.spawn"),
         *("pywrap.intercept.loading", "pywrap.launch.bootstrap", "atexit"),
-        "pywrap.launch.settings_file",
+        *("pywrap.launch.settings_file", "pywrap.launch.target_settings"),
     }
 
 
@@ -286,7 +286,8 @@ def test_a_connection_imports_none_of_what_takes_long(interpreter, proxy, echo_s
 # What the first connection of a program adds, to a name and through a strict chain of SOCKS5 proxies.
 ROAD = {
     *("pywrap.config", "pywrap.config.matching", "pywrap.config.settings", "pywrap.config.settings_env"),
-    *("pywrap.errors", "pywrap.frozen", "pywrap.messages"),
+    *("pywrap.config.config_error", "pywrap.tunnel.shared_file"),
+    *("pywrap.errors", "pywrap.frozen", "pywrap.messages", "pywrap.launch.target_settings"),
     *("pywrap.intercept.addresses", "pywrap.intercept.user_messages"),
     *("pywrap.intercept.own_socket", "pywrap.tunnel.own_addresses", "pywrap.intercept.patches.connecting"),
     *("pywrap.intercept.patches.getaddrinfo", "pywrap.intercept.patches.implementations"),

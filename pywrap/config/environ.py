@@ -5,10 +5,10 @@ They are not read by default: desktops and other programs set these variables, a
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.route_rules import parse_directs
 from pywrap.config.settings import TO_DIRECT, Proxy, Rule
 from pywrap.config.url import parse_proxy
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ another, unless the format says which of them counts, or has no effect; then the
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.partial_settings import PartialSettings
 from pywrap.config.words import nearest
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ class FileParser:
         self.warnings.append(f"{self.here()}: {text}")
 
     def warn_unknown(self, name: str, known: Iterable[str], tool: str) -> None:
-        """Warn that this line has no effect: ``tool``, whose format this is, has no directive ``name``."""
+        """Warn that this line has no effect: ``tool``, whose format this is, has no directive ``name``.
+
+        ``known``: the directives that it has, the nearest of which is suggested.
+        """
         near = nearest(name, known)
         perhaps = f"; did you mean `{near}`?" if near else ""
         self.warn(f"unknown directive, without an effect as for {tool}: `{name}`{perhaps}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pywrap.config.values import Reader
 
 PROXIES = "Proxies"
-TRAFFIC = "What goes through them"
+TRAFFIC = "What goes through the proxies"
 ACTIONS = "Instead of running PROGRAM"
 MESSAGES = "Messages, on stderr"
 GROUPS = (PROXIES, TRAFFIC, ACTIONS, MESSAGES)
@@ -96,11 +96,12 @@ Where names are resolved is decided by --dns, not by the scheme: socks5 and sock
 socks4 cannot carry names at all. http is the CONNECT method of HTTP; raw has no protocol, and passes on
 what it gets. socks, as desktops write it, is socks5h.
 
-With +tls behind it (socks5h+tls://HOST:PORT?ca=FILE; https is http+tls), the connection to the proxy is
+With +tls behind SCHEME (socks5h+tls://HOST:PORT?ca=FILE; https is http+tls), the connection to the proxy is
 within TLS. The certificate is verified: for HOST, or name=NAME; by the system's authorities, or ca=FILE; or
-by pin=SHA256 alone, its fingerprint. cert=FILE is one of ours with its key. ?gssapi, or ?gssapi=SERVICE/HOST,
-authenticates at a SOCKS5 proxy by Kerberos; protection=none|integrity|confidentiality says what the messages
-have at least. Such proxies need a relay, so PROGRAM is confined (--confine), and they have no UDP.
+by pin=SHA256 alone, its fingerprint. cert=FILE is a certificate of the client, with its key. ?gssapi, or
+?gssapi=SERVICE/HOST, authenticates at a SOCKS5 proxy by Kerberos; protection=none|integrity|confidentiality
+is the least protection that messages may have. Such proxies need a relay, so PROGRAM is confined (--confine),
+and they have no UDP.
 
 -x env takes the URL from $all_proxy or $ALL_PROXY, and connects directly to what is in $no_proxy or
 $NO_PROXY.
@@ -121,7 +122,7 @@ $NO_PROXY.
     Option(
         "config_format",
         PROXIES,
-        "of that file: proxychains, tsocks, torsocks",
+        "the format of that file: proxychains, tsocks, torsocks",
         "The format of FILE. By default it is recognised by the name of FILE, or by its first directive.",
         "FORMAT",
         "F",
@@ -157,7 +158,7 @@ process. The default is off.""",
         "send all requests at once: off, on, auto [default: off]",
         """\
 on: send the requests to all proxies at once, without waiting for their answers, which some cannot take.
-auto: to those known to take it.""",
+auto: only to proxies that are known to take it.""",
         "off|on|auto",
         "MODE",
         words=PIPELINE,
@@ -181,8 +182,8 @@ is off.""",
         """\
 Let the program see the variables by which other tools name proxies: $ALL_PROXY, $http_proxy, $HTTPS_PROXY,
 $PIP_PROXY and such, in any spelling. By default they are hidden from it, since what it sends to these would
-go through two proxies, or around ours. $NO_PROXY is not. Children that are not Python inherit them in any
-case.""",
+go through two proxies, or around those of pysocksify. $NO_PROXY is not. Children that are not Python inherit
+them in any case.""",
         "[=on|off]",
         words=_SWITCH,
         read=switch,
@@ -412,11 +413,12 @@ Programs that are not Python, and python -I, -E and -S, stay direct.""",
         ACTIONS,
         "test the proxies, and say what they can do",
         """\
-Test the proxies at these URLs, or those of -x or of the configuration file, and of a chain each by itself
-and then through those before it. What they can do is printed as a table, and what is wrong in words. No
-third party takes part: a proxy on this machine is asked for a listener of ours, any other for its own
-address and then for a listener at ours. Here --timeout is the time for each test, by default 5. If a proxy
-fails, the result of python-socks and PySocks with it is printed too.
+Test the proxies at these URLs, or those of -x or of the configuration file. Each proxy of a chain is tested
+by itself, and then through those before it. What they can do is printed as a table, and what is wrong in
+words. No third party takes part: a proxy on this machine is asked for a connection to a listener that --check
+opens here; any other proxy for one to its own address, and then for one to such a listener. Here --timeout is
+the time for each test, by default 5. If a proxy fails, the result of python-socks and PySocks with it is
+printed too.
 
 --check --confine tests instead whether programs can be confined on this machine; if not, it says why, and
 what can be done about it.""",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.host import is_inside
 from pywrap.config.options import READERS
 from pywrap.config.route_rules import RESERVED, format_rewrite, format_route
 from pywrap.config.settings import Chain, Proxy, Rewrite, Rule, Settings
 from pywrap.config.values import picks_some
 from pywrap.config.words import suggest
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ line and its proxies.
 from __future__ import annotations
 
 from pywrap.config import options
+from pywrap.config.config_error import ConfigError, mask
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, split_port, without_brackets
 from pywrap.config.route_rules import (
@@ -34,7 +35,6 @@ from pywrap.config.settings import SCHEMES, Chain, Proxy
 from pywrap.config.url import check_credentials, is_over_tls, over_tls, parse_proxy
 from pywrap.config.values import parse_length, picks_some, usual_length
 from pywrap.config.words import digits, milliseconds, nearest, suggest
-from pywrap.errors import ConfigError, mask
 from pywrap.frozen import replace
 
 TYPE_CHECKING = False

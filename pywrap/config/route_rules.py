@@ -12,10 +12,10 @@ No name is resolved here: a rule for a name is about the name that a program use
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError, counted
 from pywrap.config.host import is_address, parse_host, parse_network, parse_port, split_port
 from pywrap.config.settings import PROTOCOLS, TO_BLOCK, TO_DIRECT, Rewrite, Rule
 from pywrap.config.words import suggest
-from pywrap.errors import ConfigError, counted
 from pywrap.frozen import replace
 
 HINT = "examples: 10.0.0.0/8, 10.0.0.0/8:443, fd00::/8, [fd00::/8]:443, host.example, *.corp.example"

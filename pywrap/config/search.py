@@ -24,11 +24,11 @@ import os
 import stat
 import sys
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.formats import parse
 from pywrap.config.partial_settings import PartialSettings, combine, leaves_nothing, settle
 from pywrap.config.route_rules import format_route
 from pywrap.config.settings import Settings
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ VARIABLE = "PYSOCKSIFY_CONF"
 NAME = "pysocksify.conf"
 SYSTEM_DIRECTORY = "/etc"
 
-# Bytes. A list of a hundred thousand proxies has fewer; what has more, such as /dev/zero, may have no end.
+# In bytes. A list of a hundred thousand proxies is shorter; a longer file, such as /dev/zero, may have no
+# end.
 _LONGEST = 16 << 20
 
 

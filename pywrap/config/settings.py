@@ -181,7 +181,7 @@ class Settings:
     (-q) errors only, 0 the default, 1 (-v) a line for each connection, 2 (-vv) more. ``keep_env``: the
     program sees the variables that name proxies (``config.variables``); else they are hidden from it, and
     ``proxy_variables`` has their names and values, for children that are not covered. ``shared_file``: the
-    path of the file that the processes of a run share (``tunnel.round_robin``), which the launcher makes; ""
+    path of the file that the processes of a run share (``tunnel.shared_file``), which the launcher makes; ""
     for none. ``log``: the path of the file for the log (``pywrap.log``), or ``fd:NUMBER`` before the launcher
     has opened it; "" for none. ``run``: the identifier of this run (``new_run``): in the log, for --watch,
     and for its processes, which find the confinement of their children by it.

@@ -15,8 +15,8 @@ leave directly. It imports nothing that the target has not imported already.
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.settings import Chain, Kerberos, Proxy, Rewrite, Rule, Settings, Tls
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

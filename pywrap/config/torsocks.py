@@ -12,13 +12,13 @@ and so is a file without any directive of torsocks, which is of another tool.
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import is_address, parse_host, parse_port, without_brackets
 from pywrap.config.settings import TO_BLOCK, Proxy, Rule
 from pywrap.config.url import check_credentials
 from pywrap.config.values import parse_placeholders
 from pywrap.config.words import one_of, suggest
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

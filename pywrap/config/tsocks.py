@@ -17,6 +17,7 @@ direct.
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.file_parser import FileParser, parse_lines, without_comment
 from pywrap.config.host import parse_host, parse_port
 from pywrap.config.route_rules import parse_place
@@ -24,7 +25,6 @@ from pywrap.config.settings import DEFAULT_PORT, TO_BLOCK, TO_DIRECT, Chain, Pro
 from pywrap.config.url import check_credentials
 from pywrap.config.values import parse_placeholders
 from pywrap.config.words import digits, one_of, suggest
-from pywrap.errors import ConfigError
 from pywrap.frozen import replace
 
 TYPE_CHECKING = False

@@ -6,12 +6,12 @@ blank. Messages show a URL with its password masked, and never text that may be 
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError, mask
 from pywrap.config.host import is_address, parse_host, parse_port
 from pywrap.config.settings import DEFAULT_PORT, SCHEMES, Proxy
 from pywrap.config.settings_env import quote
 from pywrap.config.url_security import parse_security, query_of
 from pywrap.config.words import suggest
-from pywrap.errors import ConfigError, mask
 
 # How a scheme ends for a proxy that is reached over TLS, as in socks5+tls (the form of GOST). curl has
 # `https` for http+tls.

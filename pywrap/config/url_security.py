@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.settings import PROTECTIONS, Kerberos, Tls
 from pywrap.config.settings_env import quote
 from pywrap.config.words import suggest
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

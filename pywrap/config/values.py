@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from pywrap.config.config_error import ConfigError
 from pywrap.config.host import parse_host, parse_network, parse_port, split_port
 from pywrap.config.settings import CHAIN_TYPES, DNS
 from pywrap.config.words import digits, one_of
-from pywrap.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pywrap.errors import ConfigError
+from pywrap.config.config_error import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import errno
 import resource
 from _socket import inet_pton, socket
 
+from pywrap.confine.inside_sockets import BACKLOG
 from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
@@ -202,10 +203,16 @@ class Broker:
             request.cancel = give_up
 
     def _settle(self, first: Request, twin: Request) -> None:
-        self.loop.after(_ACCEPTED_IN, lambda: self._gate.settle(first, twin))
+        def settle() -> None:
+            # Where the loop is busy, the connection of ``first`` may stand, and still be in the queue.
+            for listener in self._sockets.listeners:
+                self._accept(listener, BACKLOG)
+            self._gate.settle(first, twin)
 
-    def _accept(self, listener: socket) -> None:
-        for _ in range(_ACCEPTS):
+        self.loop.after(_ACCEPTED_IN, settle)
+
+    def _accept(self, listener: socket, most: int = _ACCEPTS) -> None:
+        for _ in range(most):
             try:
                 fd, peer = listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:

@@ -42,7 +42,8 @@ _SO_MARK = 36
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 
-_BACKLOG = 4096
+# Connections that wait for being accepted, of each family.
+BACKLOG = 4096
 # Bytes of the receive buffers, for bursts of SYNs and of datagrams: a SYN that is lost comes again a second
 # later.
 _RECEIVE_BUFFER = 8 << 20
@@ -108,7 +109,7 @@ def make(ipv6: bool) -> list[socket]:
     made = [_packets(), questions()]
     for family in families:
         listener = _transparent(family, SOCK_STREAM)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         made += [listener, _transparent(family, SOCK_DGRAM)]
     return made
 

@@ -23,7 +23,7 @@ def leave_caller() -> None:
     """In the copy: have neither terminal nor output of the caller."""
     os.setsid()
     os.closerange(0, 3)
-    # The lowest number is free, however few descriptors there may be.
+    # With 0 to 2 closed, open() works at any limit of descriptors, and takes the lowest number.
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (1, 2):
         os.dup2(null, fd)

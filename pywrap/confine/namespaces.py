@@ -42,8 +42,8 @@ _SYSCTLS_4 = (
     *(("conf/all/rp_filter", "0"), ("conf/lo/rp_filter", "0")),
     # Accept the broker's answers to sockets on 127.0.0.1, whose source addresses are not of loopback.
     *(("conf/all/route_localnet", "1"), ("conf/lo/route_localnet", "1")),
-    # Nothing is lost on lo, and no queue is between: BBR, the default of some machines, would only slow down
-    # by its pacing. Each kernel has this one, and any namespace may choose it.
+    # On lo no packet is lost, and there is no queue. BBR, the default of some machines, would only slow
+    # connections down by its pacing. Each kernel has Reno, and any network namespace may choose it.
     ("tcp_congestion_control", "reno"),
 )
 _SYSCTLS_6 = (

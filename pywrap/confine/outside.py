@@ -94,7 +94,7 @@ class Outside:
             for place, chain in enumerate(chains)
         }
         self._request_ports = RequestPorts()
-        # By the chain's name; None for a chain without one.
+        # By the chain's name: its straight road, None for a chain that has none (``straight_road``).
         self._roads: dict[str, Road | None] = {
             name: road(settings, self._hops, chosen) for name, chosen in self._selections.items()
         }
@@ -174,7 +174,8 @@ class Outside:
             try:
                 return self._start(self._straight(chosen, way, destination), done, has_failed)
             except Unencodable:
-                # Of the destination's name: the error names the hop.
+                # The name of the destination cannot be sent. The ``TunnelAttempt`` below fails by that too,
+                # with an error that names the hop.
                 pass
         attempt = self._attempt(chosen, destination)
         if begun is not None:

@@ -123,7 +123,7 @@ class Supervisor:
             _end_as(status)
 
     def _is_copied(self) -> bool:
-        """Make a copy of this process; return True in it. Without a process or descriptor left: False."""
+        """Fork this process; return True in the child, False in the parent, also if no child is made."""
         try:
             read, write = os.pipe()
             copy = os.fork()

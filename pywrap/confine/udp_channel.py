@@ -8,7 +8,6 @@ socket, the first one is kept.
 from __future__ import annotations
 
 import errno
-from functools import partial
 from time import monotonic
 
 from pywrap.confine.relay_socket import RelaySocket, datagram_socket
@@ -21,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
+    from functools import partial
     from typing import Protocol, TypeAlias
 
     from pywrap.confine.outside import OnDatagramsEnd, Outside
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
         def outside(self) -> Outside: ...
         def answer(self, source: Place, data: bytes) -> None: ...
         def refuse(self, destination: Place) -> None: ...
+
+else:
+    # Without what else ``functools`` defines: a program waits until its broker is ready.
+    from _functools import partial
 
 
 # How many datagrams may wait for each association.

@@ -2,8 +2,9 @@
 
 The patches are installed in four steps, so that a program pays only for what it uses:
 
-* ``arm``, before the program: an audit hook and an import hook (``import_hook``). Nothing else is imported;
-* ``import select``: ``select.epoll`` is replaced (``epoll``);
+* ``arm``, before the program: an audit hook, an import hook (``import_hook``), and what starts children
+  (``patches.spawn``). Nothing else is imported;
+* ``import select``: ``select.epoll`` is replaced (``patched``, ``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
   they are called (``patches.replaced_functions``). The others (``accept``, ``getpeername``, ``lifecycle``,
   ``sockopt``) look into tables that are still empty (``registry``);
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pywrap.config.settings import Settings
-    from pywrap.intercept.patching import Patches
-    from pywrap.intercept.registry import SocketRegistry
     from pywrap.intercept.runtime import Runtime
 
-# The audit events of calls that may send something off this machine.
+# The audit events of calls that may send something off this machine, and that of a look-up in a C library by
+# ctypes, which ``patched`` decides about.
 WATCHED = frozenset(
     {
+        "ctypes.dlsym",
+        "ctypes.dlsym/handle",
         "socket.__new__",
         "socket.connect",
         "socket.getaddrinfo",
@@ -46,26 +48,10 @@ WATCHED = frozenset(
     }
 )
 
-# The audit events of a symbol that is looked up in a C library, as its attribute or by ``_ctypes.dlsym``:
-# ``unsupported.SYMBOLS`` are of interest.
-_SYMBOL = frozenset({"ctypes.dlsym", "ctypes.dlsym/handle"})
-
-_TO_RELAY = frozenset({"socket.connect", "socket.sendmsg", "socket.sendto"})
-
-AF_PACKET = 17
-
-# The modules that replace functions of ``socket``, beside ``patches.replaced_functions``.
-_PARTS = tuple(
-    f"pywrap.intercept.patches.{name}" for name in ("accept", "getpeername", "lifecycle", "c_socket")
-)
-
 _settings: Callable[[], Settings] | None = None
 _handed: Callable[[], str] | None = None
-_registry: SocketRegistry | None = None
-_runtime: Runtime | None = None
-_patches: Patches | None = None
-# Of what gevent and eventlet have kept or made before ``install``; undone before the others.
-_patches_over_green: Patches | None = None
+# That of ``patched``, as soon as that is imported.
+_watch: Callable[[str, tuple[Any, ...]], None] | None = None
 # An audit hook cannot be removed.
 _hooked = False
 
@@ -91,18 +77,9 @@ def arm(settings: Callable[[], Settings], handed: Callable[[], str] | None = Non
         sys.addaudithook(_hook)
         _hooked = True
     sys.addaudithook = add_audit_hook
-    import_hook.install(_prepare, _imported, _announced)
-    if import_hook.SELECT in sys.modules:
-        _patch_select(sys.modules[import_hook.SELECT])
-    if "socket" in sys.modules:
-        # ``arm`` was called in a running program, or a .pth file has imported ``socket`` before us.
-        _patch(sys.modules["socket"])
-    for name in import_hook.INTERPRETERS:
-        if name in sys.modules:
-            _patch_interpreters(sys.modules[name])
-    for name in import_hook.KEEPERS - {import_hook.FORK_EXEC}:
-        if name in sys.modules:
-            _patch_keeper(sys.modules[name])
+    import_hook.install(_expected, _imported, _announced)
+    if _watch is not None or not import_hook.LOADED.isdisjoint(sys.modules):
+        _patched().patch_imported()
 
 
 def install(settings: Settings, handed: Callable[[], str] | None = None) -> None:
@@ -111,205 +88,51 @@ def install(settings: Settings, handed: Callable[[], str] | None = None) -> None
     Raises:
         RuntimeError: the interpreter is patched already, by us.
     """
-    global _patches_over_green
     if active():
         raise RuntimeError("pywrap is installed already; uninstall() it first")
-    green_patches = load("pywrap.green_patches")
-    with green_patches.taken_off():
-        arm(lambda: settings, handed)
-        import socket  # noqa: F401
-
-        # At once: a program that calls this will connect, and gevent may replace locks before it does.
-        current()
-        if green_patches.is_loaded():
-            load("pywrap.intercept.patches.implementations").complete()
-            _patches_over_green = load("pywrap.intercept.patching").Patches()
-            over = load("pywrap.intercept.patches.green")
-    if _patches_over_green is not None:
-        over.install(_patches_over_green, _registry, _patch_select, _patch)
+    _patched().install(lambda: arm(lambda: settings, handed))
 
 
 def uninstall() -> None:
     """Undo all patches. Open tunnels stay open, pending ones are finished. May be called twice."""
-    global _settings, _runtime, _patches, _patches_over_green
+    global _settings
     import_hook.uninstall()
     restore_audit_hooks()
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()
-    if _runtime is not None and _runtime.log is not None:
-        _runtime.log.close()
-    marker = known("pywrap.marker")
-    if marker is not None:
-        marker.remove()
-    if _patches_over_green is not None:
-        _patches_over_green.undo()
-    if _patches is not None:
-        with load("pywrap.green_patches").taken_off():
-            _patches.undo()
-    _settings = _runtime = _patches = _patches_over_green = None
+    patched = known("pywrap.intercept.patched")
+    if patched is not None:
+        patched.uninstall()
+    _settings = None
 
 
 def current() -> Runtime | None:
     """The runtime of this interpreter, made at the first call; None when the interpreter is not patched."""
-    global _runtime
-    settings = _settings
-    if _runtime is None and settings is not None:
-        _prepare()
-        implementations = load("pywrap.intercept.patches.implementations", "connection")
-        made = implementations.new_runtime(settings(), _registry)
-        if _runtime is None and _settings is settings:
-            # Otherwise a signal handler or another thread has made a runtime meanwhile, and may have opened
-            # sockets with it: that one stays.
-            _runtime = made
-    return _runtime
+    return _patched().current()  # type: ignore[no-any-return]
+
+
+def _patched() -> Any:
+    """The module ``patched``, which knows the settings."""
+    global _watch
+    patched = load("pywrap.intercept.patched", "socket")
+    patched.begin(_settings, _handed)
+    _watch = patched.watch
+    return patched
+
+
+def _expected() -> None:
+    _patched().prepare()
 
 
 def _imported(module: Any) -> None:
-    if module.__name__ == import_hook.FORK_EXEC:
-        known("pywrap.intercept.patches.spawn").patch_fork_exec(module)
-        return
-    if module.__name__ in import_hook.INTERPRETERS:
-        _patch_interpreters(module)
-    elif module.__name__ in import_hook.KEEPERS:
-        _patch_keeper(module)
-    elif module.__name__ == import_hook.SELECT:
-        _patch_select(module)
-    else:
-        _patch(module)
-
-
-def _patch_select(module: Any) -> None:
-    """Replace ``epoll`` in ``module``, which is ``select``; eventlet makes a second one of it."""
-    global _patches
-    epoll = load("pywrap.intercept.epoll", "socket")
-    patches = load("pywrap.intercept.patching").Patches()
-    if _patches is None:
-        _patches = patches
-    epoll.install(_patches, module)
-
-
-def _patch_interpreters(module: Any) -> None:
-    global _patches
-    if _patches is None:
-        _patches = load("pywrap.intercept.patching").Patches()
-    load("pywrap.intercept.patches.interpreters").install(_patches, module, _text_for_interpreters, _handed)
-
-
-def _text_for_interpreters() -> str:
-    """The settings as text, with the list of placeholders that a new interpreter shares."""
-    runtime = current()
-    assert runtime is not None, "the patch is gone otherwise"
-    text = load("pywrap.intercept.patches.interpreters").text_of
-    return text(runtime.settings, runtime.share_names())  # type: ignore[no-any-return]
-
-
-def _prepare() -> None:
-    """Load what ``_patch`` needs before ``socket`` is executed: no code of the program uses it until then."""
-    global _registry
-    if sys.is_finalizing():
-        # Python shuts down: nothing can be imported any more (``loading``).
-        return
-    # ``select`` first: the modules below import it, and it would be patched in the middle of their loading.
-    import select
-
-    _patch_select(select)
-    for part in ("pywrap.intercept.patches.sockopt", *_PARTS):
-        load(part)
-    load("pywrap.marker").put()
-    registry = load("pywrap.intercept.registry").SocketRegistry()
-    # No call between the test and the assignment: Python runs signal handlers at calls, and none may run
-    # here.
-    if _registry is None:
-        _registry = registry
-    load("pywrap.intercept.fork").install(_present)
-
-
-def _patch(module: Any) -> None:
-    """Replace everything in ``module``, which is ``socket``.
-
-    Called again when ``importlib.reload`` has made a new class in it, or eventlet a second module.
-    """
-    _prepare()
-    load("pywrap.intercept.patches.replaced_functions").install(_patches, module, current)
-    load("pywrap.intercept.patches.sockopt").install(_patches, module, _registry, current)
-    for part in _PARTS:
-        load(part).install(_patches, module, _registry)
-
-
-def _patch_keeper(module: Any) -> None:
-    """Replace the functions of ``socket`` that ``module`` has kept."""
-    # ``module`` has imported it, unless it is another module of the same name.
-    import socket  # noqa: F401
-
-    assert _patches is not None and _registry is not None, "importing socket has patched it"
-    if module.__name__ == import_hook.TRIO:
-        load("pywrap.intercept.patches.trio").install(_patches, module, _registry.roots)
-    elif module.__name__ == import_hook.ASYNCIO:
-        load("pywrap.intercept.patches.asyncio").install(_patches, module, current)
-    elif module.__name__ == import_hook.EVENTLET:
-        load("pywrap.intercept.patches.green").refuse_greendns(_patches)
-    elif module.__name__ in import_hook.SOCKS_LIBRARIES:
-        load("pywrap.intercept.socks_libraries").install(_patches, module, _name_of)
-    elif module.__name__ in import_hook.SEAMS:
-        _patch_library(module)
-    else:
-        load("pywrap.intercept.patches.multiprocessing").install(_patches, module, _registry)
-
-
-def _patch_library(module: Any) -> None:
-    """Patch ``module``, of a library that has sockets of its own."""
-    runtime = current()
-    # In a confinement, the kernel catches the traffic of such sockets; dnspython's are Python's, so patched.
-    is_covered = runtime is None or (runtime.is_confined and module.__name__ != import_hook.DNSPYTHON)
-    if not is_covered:
-        load(f"pywrap.intercept.patches.{import_hook.SEAMS[module.__name__]}").install(
-            _patches, module, current
-        )
-
-
-def _name_of(literal: str) -> str:
-    """The name behind a placeholder address; "" for any other."""
-    runtime = current()
-    return "" if runtime is None else runtime.name_behind(literal)
+    _patched().imported(module)
 
 
 def _announced(name: str) -> None:
-    runtime = current()
-    if name in import_hook.GREEN:
-        load("pywrap.intercept.patches.implementations").complete()
-    if runtime is not None and name in import_hook.FOREIGN:
-        load("pywrap.intercept.unsupported").check(runtime, name)
+    _patched().announced(name)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _SYMBOL:
-        _looked_up(args[1])
-        return
-    if event not in WATCHED or (event == "socket.__new__" and args[1] != AF_PACKET):
-        return
-    if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
-        # Most calls are datagrams that we send to a relay: let them pass quickly.
-        return
-    if _runtime is not None and event == "socket.connect":
-        if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:
-            # The socket or the address is of a class that only our code uses: it connects to a first hop.
-            return
-    runtime = current()
-    if runtime is not None:
-        load("pywrap.intercept.audit").check(runtime, event, args)
-
-
-def _looked_up(name: Any) -> None:
-    if not active():
-        return
-    unsupported = load("pywrap.intercept.unsupported")
-    if name in unsupported.SYMBOLS:
-        runtime = current()
-        if runtime is not None:
-            unsupported.check_symbol(runtime, name, "ctypes")
-
-
-def _present() -> Runtime | None:
-    """The runtime, without making one."""
-    return _runtime
+    if event in WATCHED:
+        (_watch or _patched().watch)(event, args)

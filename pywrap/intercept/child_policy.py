@@ -1,7 +1,7 @@
 """Decides about a child that is not Python: to confine it, to warn of it, to refuse it, or to leave it alone.
 
-``patches.spawn``, which replaces the functions that start children, asks here. In a process that is confined
-itself, all children are confined already. Otherwise words are put in front of the child's command line, a
+``child_starts`` asks here, at the start of a child. In a process that is confined itself, all children are
+confined already. Otherwise words are put in front of the child's command line, a
 command that enters the confinement of the run (``programs.joining``). That needs no socket and no thread
 here, and keeps no descriptor.
 """

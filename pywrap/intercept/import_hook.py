@@ -1,20 +1,20 @@
 """Calls us when the program imports ``socket`` and other modules to patch: without that, nothing is patched.
 
 ``Finder`` is at the front of ``sys.meta_path`` and finds nothing itself: it lets the finders behind it find
-the module, and wraps the loader (``Loader``). It stays there, for ``importlib.reload(socket)``. When a
-program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
+the module, and wraps the loader (``watched_import``). It stays there, for ``importlib.reload(socket)``. When
+a program imports ``_socket`` alone, ``socket`` is imported as well, and patched. ``select`` is patched by
 itself: a program may make an epoll object before it imports ``socket``.
 
-A program that has taken ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and what isolates
-tests) gets the same module again: another would have another C class, which our functions know nothing of.
+A program may take ``_socket`` out of ``sys.modules`` (unittest.mock.patch.dict does, and so do tools that
+isolate tests). When it imports ``_socket`` again it gets the same module: a new one would have another C
+class, which is not patched.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
-from pywrap.intercept.loading import block, unblock
+from pywrap.intercept.loading import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,10 +99,6 @@ KEEPERS = frozenset(
 WITHOUT_SOCKETS = INTERPRETERS | {FORK_EXEC, SELECT}
 LOADED = KEEPERS | INTERPRETERS | {"socket", "_socket", SELECT}
 
-# How deep calls may be nested while a module is patched, beyond the recursion limit of the program. A finder
-# of the program that imports something at each import may import ``socket`` when the limit is nearly reached.
-_DEPTH = 300
-
 _finder: Finder | None = None
 # ``_socket``, once it has been imported.
 _c_module: Any = None
@@ -154,7 +150,8 @@ class Finder:
                 continue
             spec = finder.find_spec(name, path, target)
             if spec is not None and name == "_socket" and _c_module is not None:
-                spec.loader = _Again(_c_module)  # type: ignore[assignment]
+                again = load("pywrap.intercept.watched_import", "socket").Again
+                spec.loader = again(_c_module, _import_socket)
                 return spec
             if spec is not None:
                 if is_announced:
@@ -164,77 +161,19 @@ class Finder:
 
                     self._announced(name)
                 elif spec.loader is not None:
+                    watched = load("pywrap.intercept.watched_import", "socket")
                     # ``expected`` would import these modules itself, or is not needed for them.
-                    expected = _nothing if name == "_socket" or name in WITHOUT_SOCKETS else self._expected
+                    is_needed = name != "_socket" and name not in WITHOUT_SOCKETS
+                    expected = self._expected if is_needed else watched.nothing
                     then = _import_socket if name == "_socket" else self._imported
-                    spec.loader = Loader(spec, expected, then)  # type: ignore[assignment]
+                    spec.loader = watched.Loader(spec, expected, then)
                 return spec
         return None
 
 
-def _nothing() -> None:
-    pass
-
-
 def _import_socket(module: Any) -> None:
+    """After ``_socket``: import ``socket``, which is patched."""
     global _c_module
     _c_module = module
     if "socket" not in sys.modules:
         import socket  # noqa: F401
-
-
-class _Again:
-    """A loader that gives ``module``, which is loaded."""
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def create_module(self, spec: Any) -> Any:
-        """The module itself, as it is."""
-        return self._module
-
-    def exec_module(self, module: Any) -> None:
-        """The same as at its first import."""
-        _import_socket(module)
-
-
-class Loader:
-    """Loads a module by its own loader; calls ``expected`` before that and ``imported`` after it."""
-
-    def __init__(self, spec: Any, expected: Callable[[], None], imported: Callable[[Any], None]) -> None:
-        self._spec = spec
-        self._loader = spec.loader
-        self._expected = expected
-        self._imported = imported
-
-    def create_module(self, spec: Any) -> Any:
-        """The module that the original loader makes."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        """Execute the module by the original loader, between the calls of ``expected`` and ``imported``."""
-        # Restored, since inspect and linecache ask the loader for the source.
-        self._spec.loader = module.__loader__ = self._loader
-        sys.setrecursionlimit(sys.getrecursionlimit() + _DEPTH)
-        try:
-            try:
-                self._expected()
-            except ImportError as err:
-                _end(err)
-            self._loader.exec_module(module)
-            # An exception out of a signal handler would leave the module half patched.
-            masks = block()
-            try:
-                self._imported(module)
-            except BaseException as err:
-                _end(err, module.__name__)
-            unblock(masks)
-        finally:
-            sys.setrecursionlimit(sys.getrecursionlimit() - _DEPTH)
-
-
-def _end(err: BaseException, name: str = "socket") -> None:
-    """End the process: the program could catch ``err``, and go on with a module that is half patched."""
-    line = f"pysocksify: error: cannot patch the {name} module: {err!r}\n"
-    os.write(2, line.encode("utf-8", "backslashreplace"))
-    os._exit(125)

@@ -13,9 +13,10 @@ for the other thread.
 While Python shuts down, ``sys.modules`` is empty and nothing can be imported, but finalizers of the program
 run and use sockets: they get what was executed before, or an OSError.
 
-Signals are blocked in the middle of some of this (``block``), but not while code of the program runs, which
-may connect and wait for ever: its finders, when a module is imported that is not ours, and its audit hooks
-(``add_audit_hook``). Hooks that were there before ``pywrap.install()`` see our events with signals blocked.
+Signals are blocked during some of these steps (``block``), but not while code of the program runs, which may
+connect and wait for ever: its finders, when a module is imported that is not ours, and its audit hooks
+(``add_audit_hook``). Audit hooks that were added before ``pywrap.install()`` run with signals blocked when
+our code causes an event.
 
 How a module is found and executed is in ``pywrap.archive``.
 """
@@ -143,7 +144,7 @@ def unblock(masks: tuple[Any, Any]) -> None:
 
 
 def _unblocked(function: Any, *args: Any) -> Any:
-    """Call code of the program, with the signals that the program has blocked."""
+    """Call code of the program, with only those signals blocked that the program has blocked."""
     mask = getattr(_here, "mask", None)
     if mask is None:
         return function(*args)
@@ -163,13 +164,13 @@ def _import_other(name: str, *args: Any) -> Any:
 
 
 def add_audit_hook(hook: Any) -> None:
-    """In the place of sys.addaudithook(): have ``hook`` run with the signals that the program has blocked."""
+    """Replaces sys.addaudithook(): ``hook`` runs with only those signals blocked that the program blocks."""
 
     def unblocking(event: str, args: Any) -> None:
         _unblocked(hook, event, args)
 
     try:
-        # Whether a debugger may trace it: the interpreter looks for that at the hook.
+        # The interpreter reads this attribute of the hook: whether a debugger may trace the hook.
         unblocking.__cantrace__ = hook.__cantrace__  # type: ignore[attr-defined]
     except AttributeError:
         pass

@@ -67,8 +67,8 @@ _proto = _socket.socket.proto
 # back to TCP with every proxy that does not know it.
 TCP = (0, _socket.IPPROTO_TCP, 262)
 
-# Families for which C reads an address of IPv4 or IPv6, and resolves a name in it. RDS is one that is told
-# IPv4 addresses; and a program may say so of the descriptor of any socket.
+# Families of sockets whose addresses C reads as those of IPv4 or IPv6, resolving names. RDS has IPv4
+# addresses; and a program may make a socket object of that family for the descriptor of any socket.
 _ADDRESSED = (_socket.AF_INET, _socket.AF_INET6, getattr(_socket, "AF_RDS", 21))
 
 
@@ -88,7 +88,7 @@ def is_inet(sock: _socket.socket) -> bool:
 
 
 def is_tcp(sock: _socket.socket) -> bool:
-    """Whether ``sock`` is a stream that a tunnel can stand for."""
+    """Whether ``sock`` is a TCP socket of IPv4 or IPv6, so that a tunnel can take its place."""
     return (
         _type.__get__(sock) == _socket.SOCK_STREAM
         and _proto.__get__(sock) in TCP

@@ -3,8 +3,9 @@
 A program may close our descriptors, for example by os.closerange(). The number may then be a file of the
 program's, which we must neither close nor write to.
 
-The program's setdefaulttimeout() is for its own sockets. C's constructor would give it to ours as well. Their
-calls would then wait, also in an event loop; and a descriptor that they get would be set to O_NONBLOCK.
+The program's setdefaulttimeout() is for its own sockets. C's constructor would apply it to ours as well.
+Calls of our sockets would then wait, also in an event loop; and the file of a descriptor that the constructor
+is given would become non-blocking (O_NONBLOCK), for the program too.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _construct(sock: Own, family: int, type: int, proto: int, fileno: int | None
     if _socket.getdefaulttimeout() is None:
         originals.Socket.__init__(sock, family, type, proto, fileno)
         return
-    # With the flag, C leaves alone the mode of a descriptor that it gets.
+    # With SOCK_NONBLOCK, C's constructor does not change the mode of the file of ``fileno``.
     originals.Socket.__init__(sock, family, type | _socket.SOCK_NONBLOCK, proto, fileno)
     if not type & _socket.SOCK_NONBLOCK and (fileno is None or os.get_blocking(fileno)):
         originals.setblocking(sock, True)

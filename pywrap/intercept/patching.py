@@ -56,10 +56,11 @@ def with_state(function: Any, original: Any = None, **state: Any) -> Any:
 
 
 class Function:
-    """What takes the place of ``original``, a function of C's in the module ``owner``: it calls ``function``.
+    """A callable that replaces ``original``, a C function of the module ``owner``; it calls ``function``.
 
-    A function of Python would become a method where a class has it as an attribute, and would be pickled (for
-    a pool of processes) by the name that it has in our code. This is neither, as C's is.
+    A function written in Python, as an attribute of a class, would become a method. And it would be pickled
+    (for a pool of processes) by its name in our modules. This callable is pickled by the name of
+    ``original``, and does not become a method, like the C function.
     """
 
     def __init__(self, function: Any, original: Any, owner: Any) -> None:
@@ -68,11 +69,12 @@ class Function:
         vars(self).update({name: getattr(original, name) for name in members}, __self__=owner)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As ``function``."""
+        """Call ``function``; return and raise what it does."""
         try:
             return self._function(*args, **kwargs)
         finally:
-            # The traceback of an exception would keep the arguments alive by this frame, as C's does not.
+            # The traceback of an exception has this frame, which would keep the arguments alive; a C function
+            # has no frame.
             del args, kwargs
 
     def __repr__(self) -> str:

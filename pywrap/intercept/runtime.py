@@ -413,9 +413,9 @@ class Runtime:
     @staticmethod
     def _find_servers(host: str) -> None:
         """If ``host`` is this machine, have servers among confined children found (``child_policy``)."""
-        spawn = known("pywrap.intercept.patches.spawn")
-        if spawn is not None and (host.startswith("127.") or host in ("::1", "localhost")):
-            spawn.find_servers()
+        starts = known("pywrap.intercept.child_starts")
+        if starts is not None and (host.startswith("127.") or host in ("::1", "localhost")):
+            starts.find_servers()
 
     def _resolved(self, to: Target) -> str:
         """The address of the name in ``to``, where the settings resolve names before a connect(); else ""."""

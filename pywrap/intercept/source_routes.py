@@ -1,8 +1,8 @@
-"""setsockopt() that has the packets of a socket go by hosts of the program's choice: refused.
+"""setsockopt() that sets a source route, by which the packets of a socket pass other hosts first: refused.
 
-A source route (RFC 791 section 3.1; RFC 8200 section 4.4) is a list of addresses that the kernel sends the
-packets to, the first of them before the peer: those to the proxy would leave for that host. As with
-``multicast``, C methods that were kept from before the patches are not seen.
+A source route (RFC 791 section 3.1; RFC 8200 section 4.4) is a list of addresses that a packet passes before
+its destination. The kernel sends it to the first of them: so packets to the proxy would be sent to that host.
+As with ``multicast``, calls of C methods that the program stored before the patches are not seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # linux/in.h, linux/in6.h: most of them are not in ``_socket``.
 _IP_OPTIONS = (_socket.IPPROTO_IP, 4)
-# IPV6_RTHDR; IPV6_2292PKTOPTIONS, which may have one among others.
+# IPV6_RTHDR, and IPV6_2292PKTOPTIONS, which may contain a routing header among other options.
 _IPV6 = ((_socket.IPPROTO_IPV6, 57), (_socket.IPPROTO_IPV6, 6))
 
 # Options of IPv4: the two source routes (loose, strict), and those of a single byte (end, no operation).
@@ -28,15 +28,15 @@ _END, _NOTHING = 0, 1
 
 
 def check(runtime: Runtime, args: tuple[Any, ...]) -> None:
-    """Look at the arguments of setsockopt().
+    """Refuse a call of setsockopt() with the arguments ``args`` if it sets a source route.
 
     Raises:
-        PermissionError: packets would leave for other hosts.
+        PermissionError: the call sets a source route, and the program is not confined.
     """
     level, option, *rest = args
     try:
         key = index(level), index(option)
-        # A number, or nothing behind None: there is no route in it.
+        # The value is a number or None, neither of which contains a route.
         value = bytes(memoryview(rest[0]).cast("B"))
     except TypeError:
         return
@@ -49,7 +49,7 @@ def check(runtime: Runtime, args: tuple[Any, ...]) -> None:
 
 
 def _has_route(options: bytes) -> bool:
-    """Is there a source route among the IPv4 ``options``?"""
+    """Whether there is a source route among the IPv4 ``options`` (RFC 791 section 3.1)."""
     at = 0
     while at < len(options):
         kind = options[at]
@@ -59,7 +59,7 @@ def _has_route(options: bytes) -> bool:
             return False
         size = 1 if kind == _NOTHING else options[at + 1] if at + 1 < len(options) else 0
         if not size:
-            # The kernel refuses it.
+            # A malformed option: the kernel refuses the call.
             return False
         at += size
     return False

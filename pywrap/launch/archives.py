@@ -8,11 +8,13 @@ and reading them would take a quarter of the time that reading an archive takes.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import marshal
 import os
 import sys
+from _frozen_importlib_external import MAGIC_NUMBER
 
 from pywrap import archive
 
@@ -24,14 +26,15 @@ if TYPE_CHECKING:
 # By stage, in the order of a run. A module that is missing here is loaded from its own file.
 STAGES: dict[str, tuple[str, ...]] = {
     "launcher": (
-        *("", "cli", "config", "config.arguments", "config.formats", "config.host", "config.options"),
+        *("", "cli", "config", "config.arguments", "config.config_error", "config.formats", "config.host"),
+        "config.options",
         *("config.partial_settings", "config.route_rules", "config.search"),
         *("config.url_security", "config.settings"),
         *("config.settings_env", "config.url", "config.values", "config.variables", "config.words"),
-        *("errors", "frozen", "launch"),
+        *("frozen", "launch"),
         *("launch.patch_or_confine", "launch.environment", "launch.launch_error"),
         *("launch.program", "launch.settings_file", "programs", "programs.cover", "programs.python"),
-        *("tunnel", "tunnel.round_robin"),
+        *("tunnel", "tunnel.shared_file"),
     ),
     # Read when the configuration is a file in pysocksify's own format.
     "file": ("config.directives", "config.file_parser", "config.proxychains"),
@@ -44,7 +47,8 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("confine.netlink", "confine.ruleset"),
     ),
     "broker": (
-        *("config.matching", "confine.attempts", "confine.broker", "confine.dns_message"),
+        *("config.matching", "errors", "tunnel.round_robin"),
+        *("confine.attempts", "confine.broker", "confine.dns_message"),
         *("confine.inside_sockets", "confine.kernel", "confine.last_bytes", "confine.left_behind"),
         *("confine.listeners", "confine.name_server", "confine.name_stream", "confine.netlink"),
         *("confine.outside", "confine.packets", "confine.processes", "confine.ruleset"),
@@ -61,19 +65,29 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("tunnel.retry_policy", "tunnel.routes", "tunnel.selection", "tunnel.shared_names"),
         *("tunnel.sockopts", "tunnel.straight_road", "tunnel.strict_policy"),
     ),
+    # The first one is read by ``launch/startup/sitecustomize`` itself.
     "start": (
-        *("", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
+        *("archive", "", "intercept", "intercept.import_hook", "intercept.loading", "intercept.patches"),
         *("intercept.patches.spawn", "launch", "launch.bootstrap"),
+    ),
+    # A start whose settings are in a file.
+    "secrets": ("launch.settings_file", "launch.target_settings"),
+    # The first child of a program.
+    "child": (
+        *("intercept.child_policy", "intercept.child_starts", "programs", "programs.cover"),
+        "programs.python",
     ),
     "socket": (
         *("intercept.epoll", "intercept.fork", "intercept.lock", "intercept.originals"),
-        *("intercept.patching", "intercept.registry", "intercept.patches.accept"),
+        *("intercept.patched", "intercept.patching", "intercept.registry", "intercept.watched_import"),
+        "intercept.patches.accept",
         *("intercept.patches.c_socket", "intercept.patches.lifecycle"),
         "intercept.patches.replaced_functions",
         *("intercept.patches.getpeername", "intercept.patches.sockopt", "intercept.socket_inodes", "marker"),
     ),
     "connection": (
-        *("config", "config.matching", "config.settings", "config.settings_env", "errors", "frozen"),
+        *("config", "config.config_error", "config.matching", "config.settings", "config.settings_env"),
+        *("errors", "frozen", "launch.target_settings", "tunnel.shared_file"),
         *("messages", "intercept.addresses", "intercept.audit"),
         *("intercept.user_messages", "intercept.hand_over"),
         *("intercept.own_socket", "intercept.remote_names", "intercept.runtime"),
@@ -122,7 +136,7 @@ def _write(path: str, names: Sequence[str]) -> None:
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         with open(fd, "wb") as opened:
-            opened.write(marshal.dumps((archive.head(), entries)))
+            opened.write(MAGIC_NUMBER + marshal.dumps((archive.FOLDER, entries)))
         os.replace(new, path)
     except OSError:
         os.unlink(new)
@@ -130,11 +144,27 @@ def _write(path: str, names: Sequence[str]) -> None:
 
 
 def _code(source: bytes, name: str) -> CodeType:
-    return compile(_Bare().visit(ast.parse(source, name)), name, "exec", dont_inherit=True)
+    bare = _Bare()
+    tree = bare.visit(ast.parse(source, name))
+    code: CodeType = compile(tree, name, "exec", flags=bare.features, dont_inherit=True)
+    return code
 
 
 class _Bare(ast.NodeTransformer):
-    """Leaves out docstrings and annotations. Those of a class's fields stay: ``frozen`` reads them."""
+    """Leaves out docstrings and annotations. Those of a class's fields stay: ``frozen`` reads them.
+
+    And the imports of ``__future__``: what they ask for (``features``) is done when a module is compiled.
+    """
+
+    def __init__(self) -> None:
+        self.features = 0
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        if node.module != "__future__":
+            return node
+        for feature in node.names:
+            self.features |= getattr(__future__, feature.name).compiler_flag
+        return None
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         return self._without_docstring(node)

@@ -21,7 +21,7 @@ from pywrap.launch.launch_error import CANNOT_RUN, NOT_FOUND, LaunchError, NotCo
 from pywrap.launch.program import find, look_through
 from pywrap.launch.settings_file import PREFIX
 from pywrap.programs import cover
-from pywrap.tunnel import round_robin
+from pywrap.tunnel import shared_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def launch(settings: Settings, command: list[str], embedded: bool, publish: Sequ
             raise LaunchError(f"cannot start the bundled server: {err.strerror}", "", 125) from err
     settings = replace(settings, run=new_run())
     try:
-        settings = replace(settings, shared_file=round_robin.create())
+        settings = replace(settings, shared_file=shared_file.create(shared_file.copy_alone))
     except OSError as err:
         # Without the shared file each process has a counter of its own, and all would begin with the same
         # proxy.

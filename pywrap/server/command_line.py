@@ -28,13 +28,13 @@ Examples:
 """
 
 EPILOG = """\
-Where any client is served, without --users on more than loopback, private, loopback and
-link-local destinations are refused, and so is the server itself, but for those that an --allow names.
+A server that listens on more than loopback, without --users, refuses private, loopback and link-local
+destinations, and itself, except for those that an --allow names.
 """
 
 SIGNALS = """\
-SIGTERM and SIGINT stop it, SIGHUP reads its files again (users, rules, limits),
-and SIGUSR1 prints what is connected.
+SIGTERM and SIGINT stop it. On SIGHUP it reads its files again (users, rules,
+limits), on SIGUSR1 it prints the present connections.
 Exit status: 0 stopped, 1 cannot start, 2 wrong usage.
 """
 

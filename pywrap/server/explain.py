@@ -35,7 +35,7 @@ def explain(
         raise UsageError(f"not an address: `{client}`", "the first is the client's address")
     number = parse_command(command)
     host, port = _read_destination(destination, number in (CONNECT, UDP))
-    address = packed(unmapped(client))
+    address = packed(unmapped(with_plain_address(Endpoint(client, 0)).host))
     assert address is not None
     party = Party(address, b"" if user == "-" else user.encode(), number)
     judge = Rules(rules, Guard(lambda *_: False) if guarded else None)

@@ -81,14 +81,14 @@ SECTIONS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "client-ca",
-                "take TLS clients only with a certificate that one of FILE signed",
+                "require of TLS clients a certificate that one of those in FILE has signed",
                 values.any_text,
                 "FILE",
             ),
             Option(
                 "gssapi",
-                "ask for Kerberos (RFC 1961), with the key of SERVICE, as socks@proxy.example, in the keytab;"
-                " with --users, or for a password (needs the extra `gssapi`)",
+                "require Kerberos (RFC 1961), with the key of SERVICE, as socks@proxy.example, in the keytab;"
+                " with --users, a client may give a password instead (needs the extra `gssapi`)",
                 values.any_text,
                 "SERVICE",
             ),

@@ -326,8 +326,8 @@ class Server:
         """Go through the proxies of ``upstream``.
 
         Raises:
-            ConfigError: a file that they name cannot be read, or the nearest proxy is this server; then the
-                old upstream stays.
+            ConfigError: a file that the options name cannot be read, or the nearest proxy is this server; the
+                upstream before stays in use.
         """
         own = upstream.hop_to_itself(self._is_own)
         if own is not None:

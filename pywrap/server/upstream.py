@@ -78,9 +78,9 @@ class Upstream:
         return Way(self._chain)
 
     def hop_to_itself(self, is_own: Callable[[bytes, int], bool]) -> Proxy | None:
-        """The nearest hop, if it is this server, whose requests come back to it again and again.
+        """The nearest hop, if it is this server itself, which would pass each request to itself for ever.
 
-        ``is_own(address, port)``: whether it listens there.
+        ``is_own(address, port)``: whether this server listens there; ``address`` is packed.
         """
         if not self._chain:
             return None
@@ -88,7 +88,7 @@ class Upstream:
         address = packed("127.0.0.1" if nearest.host == "localhost" else nearest.host)
         if address is None or not is_own(address, nearest.port):
             return None
-        # What it is asked for may go directly from here.
+        # If a route sends the second hop directly, a request that comes back is not passed to itself again.
         further = self._chain[1:2]
         comes_back = not further or self.way(Endpoint(further[0].host, further[0].port)).chain
         return nearest if comes_back else None

@@ -196,21 +196,27 @@ def is_loopback(address: bytes) -> bool:
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
-# The characters of what ``inet_aton`` takes, which ends at a blank.
+# The characters of an IPv4 address in the forms that inet_aton(3) reads. It would ignore text behind a blank.
 _OF_OLD_FORMS = frozenset("0123456789abcdefABCDEFxX.")
 
 
 def with_plain_address(endpoint: Endpoint) -> Endpoint:
     """``endpoint``, or the address that it names when its host spells one in another way.
 
-    socat 1.8 and undici send ``[::1]`` as a name. ``127.1``, ``0x7f.1`` and ``2130706433`` are 127.0.0.1 for
-    getaddrinfo(3), here and at a proxy that is asked: as names they would be judged by no rule for addresses.
-    No host has such a name.
+    socat 1.8 and undici send ``[::1]`` as a name. getaddrinfo(3), here or at a proxy, takes ``127.1``,
+    ``0x7f.1`` and ``2130706433`` for 127.0.0.1, and the kernel ``::ffff:7f00:1``: as names they would pass
+    all rules about addresses. No host has such a name.
     """
     host = endpoint.host
-    if host[:1] == "[" and host[-1:] == "]" and ":" in host and packed(host[1:-1]) is not None:
-        return Endpoint(host[1:-1], endpoint.port)
-    if host[:1].isdigit() and ":" not in host and packed(host) is None and _OF_OLD_FORMS.issuperset(host):
+    if ":" in host:
+        literal = host[1:-1] if host[0] == "[" and host[-1] == "]" else host
+        address = packed(literal)
+        if address is None:
+            return endpoint
+        # An IPv4 address has no zone.
+        zone = "" if address.startswith(V4_MAPPED) else literal[len(literal.partition("%")[0]) :]
+        return Endpoint(unpacked(address) + zone, endpoint.port)
+    if host[:1].isdigit() and packed(host) is None and _OF_OLD_FORMS.issuperset(host):
         try:
             return Endpoint(unpacked(inet_aton(host)), endpoint.port)
         except OSError:

@@ -2,7 +2,7 @@
 
 Placeholder addresses are made from these numbers. A number belongs to its name for ever, in every process:
 an address that a program keeps, or passes on, cannot come to mean another host. The list is in the memfd of
-``round_robin``, behind the counters, in records of one size; the position of a record is the number. A record
+``shared_file``, behind the counters, in records of one size; the position of a record is the number. A record
 is appended by one write() to a descriptor with O_APPEND, which Linux does atomically. So there is no lock,
 and a process that is killed, or interrupted by a signal handler, leaves none behind.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pywrap.tunnel import round_robin
+from pywrap.tunnel import round_robin, shared_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ RECORD = 256
 
 
 class NameList:
-    """``path``: of the memfd, as ``round_robin.create`` returns it, or "". ``most``: how many numbers exist.
+    """``path``: of the memfd, as ``shared_file.create`` returns it, or "". ``most``: how many numbers exist.
 
     The caller holds its lock around each method except ``name_of``.
     """
@@ -135,7 +135,7 @@ class NameList:
 
 
 def _place(number: int) -> int:
-    return round_robin.SIZE + number * RECORD
+    return shared_file.SIZE + number * RECORD
 
 
 def _count(fd: int) -> int:
@@ -148,7 +148,7 @@ def _records(size: int) -> int:
     Raises:
         OSError: the size is not that of whole records.
     """
-    count, rest = divmod(size - round_robin.SIZE, RECORD)
+    count, rest = divmod(size - shared_file.SIZE, RECORD)
     if rest:
         raise OSError(errno.EIO, "the list of names is damaged")
     return count

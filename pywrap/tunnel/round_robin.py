@@ -1,10 +1,8 @@
-"""The counters of round-robin chains, which all processes of a run share, and the file that holds them.
+"""The counters of round-robin chains, which all processes of a run share.
 
-A counter says at which proxy of its chain the next connection begins. The file is a memfd that the launcher
-makes and never closes: it outlives the exec and ends with the program. subprocess closes descriptors in
-children (``close_fds``), so each process opens the file by its path below /proc, and does so for each turn:
-flock(2) then locks out other threads as well as other processes. Behind the counters of all chains the file
-has the names of the run (``name_list``).
+A counter says at which proxy of its chain the next connection begins. It is in a file (``shared_file``).
+subprocess closes descriptors in children (``close_fds``), so each process opens the file by its path below
+/proc, and does so for each turn: flock(2) then locks out other threads as well as other processes.
 
 A process that cannot open the file keeps a counter of its own: the program has ended and left children
 behind, or it has closed all descriptors, or there is no /proc.
@@ -15,6 +13,8 @@ from __future__ import annotations
 import os
 from fcntl import F_DUPFD, LOCK_EX, fcntl, flock
 
+from pywrap.tunnel import shared_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,37 +22,13 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_NAME = "pysocksify-shared"
-
-# The lowest descriptor to take: programs and shells use the small numbers themselves, as after `exec 3<file`.
-_HIGH = 64
-# The same where that is not allowed: above stdin, stdout and stderr.
-_LOW = 3
-
 # Bytes of one counter.
 _SIZE = 8
 
-# Bytes for the counters of all chains.
-SIZE = 1 << 16
-
 
 def create() -> str:
-    """Make the file; return its path, which is valid in this process, after its exec, and in its children.
-
-    Raises:
-        OSError: no descriptor left.
-    """
-    low = os.memfd_create(_NAME, 0)
-    try:
-        os.ftruncate(low, SIZE)
-        try:
-            fd = fcntl(low, F_DUPFD, _HIGH)
-        except OSError:
-            # `ulimit -n 64`: no descriptor can have a number from _HIGH on.
-            fd = fcntl(low, F_DUPFD, _LOW)
-    finally:
-        os.close(low)
-    return f"/proc/{os.getpid()}/fd/{fd}"
+    """As ``shared_file.create``, in any process."""
+    return shared_file.create(lambda fd, lowest: fcntl(fd, F_DUPFD, lowest))
 
 
 def open_shared(path: str, flags: int = 0) -> int:
@@ -65,7 +41,7 @@ def open_shared(path: str, flags: int = 0) -> int:
         for name in (path, f"/proc/self/fd/{path.rpartition('/')[2]}"):
             try:
                 # The program may have closed the descriptor and got the number again for a file of its own.
-                if _NAME in os.readlink(name):
+                if shared_file.NAME in os.readlink(name):
                     return os.open(name, os.O_RDWR | os.O_CLOEXEC | flags)
             except OSError:
                 continue

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Road:
     """What all connections through ``path`` have in common.
 
-    ``place``: the address of the first hop. ``kind``: the class of the tuple that connect() gets.
+    ``place``: the address of the first hop, packed (4 or 16 bytes). ``kind``: the class of the tuple that is
+    passed to connect().
     """
 
     __slots__ = ("family", "hops", "is_here", "path", "script", "sockaddr")
@@ -47,7 +48,7 @@ class Road:
         self.path = path
         self.family = address.family
         self.sockaddr = kind(address.sockaddr)
-        # On this machine, TCP has connected before connect() returns.
+        # To a hop on this machine, the TCP connection is there when connect() returns.
         self.is_here = is_loopback(place)
         # All but the last request.
         script: Script = ()
@@ -61,7 +62,7 @@ class Road:
 def road(
     settings: Settings, hops: Hops, selection: Selection, kind: type[tuple[Any, ...]] = tuple
 ) -> Road | None:
-    """The straight road of ``selection``; None where it has none. ``kind`` is as of ``Road``."""
+    """The straight road of ``selection``; None where it has none. ``kind``: see ``Road``."""
     is_plain = settings.pipeline == "off" and not settings.fast_open and settings.listen != "bind"
     if not is_plain or settings.log or not isinstance(selection, Fixed):
         return None
@@ -72,7 +73,8 @@ def road(
     try:
         return Road(hops, path, place, kind)
     except Unencodable:
-        # For example a username that is too long: the error names the hop at each connection.
+        # For example a username that is too long. Each connection has a ``TunnelAttempt`` then, whose error
+        # names the hop.
         return None
 
 
@@ -100,13 +102,13 @@ class StraightTunnel:
         otherwise: Callable[[_socket.socket], TunnelAttempt],
     ) -> None:
         self._script = road.script + v5.usual_connect(destination)
-        # How many of its steps are done; how many bytes have been sent, and those that were received.
+        # The number of steps of the script that are done; the number of bytes sent; the bytes received.
         self._at = 0
         self._said = 0
         self._heard = b""
         self._road = road
         self._otherwise = otherwise
-        # What has taken over.
+        # The ``TunnelAttempt``, once it has taken over.
         self._general: TunnelAttempt | None = None
         self.deadline = deadline
         self.path = road.path
@@ -114,7 +116,7 @@ class StraightTunnel:
         self.wants = POLLOUT
 
     def start(self) -> bool:
-        """As of ``TunnelAttempt``, and so are the three below."""
+        """Connect to the first hop, and go on without waiting; see ``TunnelAttempt.start``."""
         self.deadline.connecting()
         try:
             self.sock.connect(self._road.sockaddr)
@@ -125,7 +127,7 @@ class StraightTunnel:
         return self._talk()
 
     def advance(self) -> bool:
-        """Go as far as possible without waiting; is the tunnel open?"""
+        """Go as far as possible without waiting; return whether the tunnel is open."""
         return self._talk() if self._general is None else self._leave(TunnelAttempt.advance)
 
     def expire(self) -> bool:
@@ -133,12 +135,12 @@ class StraightTunnel:
         return self._leave(TunnelAttempt.expire)
 
     def abandon(self) -> None:
-        """Close what was opened here, if anything was."""
+        """Give the tunnel up; see ``TunnelAttempt.abandon``."""
         if self._general is not None or self._said:
             self._leave(TunnelAttempt.abandon)
 
     def _talk(self) -> bool:
-        """Go on with the script, until it ends or the socket makes us wait."""
+        """Do the steps of the script; return True at its end, False when the socket would block."""
         sock, script = self.sock, self._script
         try:
             while True:
@@ -165,14 +167,14 @@ class StraightTunnel:
         except BlockingIOError:
             return False
         except OSError as err:
-            # No lambda: the traceback has this frame, which would have ``err`` for good.
+            # Not a lambda, whose cell would keep ``err`` in this frame, which the traceback of ``err`` has.
             return bool(self._leave(methodcaller("fail", err)))
 
     _send = staticmethod(_socket.socket.send)
     _receive = staticmethod(_socket.socket.recv)
 
     def _leave(self, go_on: Callable[[TunnelAttempt], T]) -> T:
-        """Have the ``TunnelAttempt`` take over, unless it has, and go on with it."""
+        """Have the ``TunnelAttempt`` take over, unless it has before; return ``go_on(attempt)``."""
         general = self._general
         if general is None:
             general = self._general = self._otherwise(self._handed_over())
@@ -183,5 +185,5 @@ class StraightTunnel:
             self.sock, self.wants, self.path = general.sock, general.wants, general.path
 
     def _handed_over(self) -> _socket.socket:
-        """The socket for what takes over."""
+        """The socket for the ``TunnelAttempt`` that takes over."""
         return self.sock

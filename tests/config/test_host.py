@@ -1,4 +1,5 @@
 import ipaddress
+import socket
 
 import pytest
 from hypothesis import given
@@ -97,3 +98,15 @@ def test_ports(text, port):
 @pytest.mark.parametrize("text", ["", "0", "65536", "-1", "+1", "1e3", "http", "１"])
 def test_what_is_no_port(text):
     assert parse_port(text) is None
+
+
+@given(st.lists(st.one_of(st.integers(0, 300).map(str), st.text("0123456789 x", max_size=4)), max_size=5))
+def test_an_ipv4_address_is_what_the_c_library_reads_as_one(parts):
+    text = ".".join(parts)
+    try:
+        packed = socket.inet_pton(socket.AF_INET, text)
+    except OSError:
+        assert not is_address(text)
+    else:
+        assert is_address(text)
+        assert parse_network(text) == f"{socket.inet_ntop(socket.AF_INET, packed)}/32"

@@ -218,6 +218,6 @@ def test_decoding_imports_nothing_else():
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {root!r}); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
-        *("pywrap", "pywrap.config", "pywrap.config.settings", "pywrap.config.settings_env"),
-        *("pywrap.errors", "pywrap.frozen"),
+        *("pywrap", "pywrap.config", "pywrap.config.config_error", "pywrap.config.settings"),
+        *("pywrap.config.settings_env", "pywrap.frozen"),
     ]

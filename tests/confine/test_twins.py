@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pywrap.confine.broker import Broker
 from pywrap.confine.twins import Twins
 from pywrap.socks.wire import Endpoint
 
@@ -56,3 +57,15 @@ def test_what_needs_no_answer_is_not_passed_on_to_what_comes_later(world, number
     world.twins.wait(first, HOST)
     world.twins.failed(first, HOST, number)
     assert not world.twins.wait(Asked(16), HOST)
+
+
+def test_what_stands_is_accepted_before_its_twin_gets_the_tunnel(monkeypatch):
+    # The broker was busy meanwhile, so the connection of the first is still in a listener's queue.
+    done = []
+    broker = Broker.__new__(Broker)
+    broker.loop = SimpleNamespace(after=lambda delay, call: call())
+    broker._sockets = SimpleNamespace(listeners=["IPv4", "IPv6"])
+    broker._gate = SimpleNamespace(settle=lambda *pair: done.append(pair))
+    monkeypatch.setattr(Broker, "_accept", lambda self, listener, most: done.append(listener))
+    broker._settle("first", "twin")
+    assert done == ["IPv4", "IPv6", ("first", "twin")]

@@ -2,9 +2,10 @@
 
 A signal handler comes after a call, or at the beginning of one, and so does a profile function.
 
-    wait_under_lock.py HOST PORT UDP_PORT OUTER
+    wait_under_lock.py HOST PORT UDP_PORT FULL_PORT OUTER
 
-Prints the results of each of INNER, and whether there were many places.
+A connection to FULL_PORT is pending for ever. Prints the results of each of INNER, and whether there were
+many places.
 """
 
 import errno
@@ -14,17 +15,21 @@ import socket
 import sys
 import warnings
 
-from pywrap import intercept
+from pywrap.intercept import patched
 
 PATIENCE = 30
-HOST, PORT, UDP_PORT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+HOST, PORT, UDP_PORT, FULL_PORT = sys.argv[1], *map(int, sys.argv[2:5])
 
 
-def pending():
+def pending(port=PORT):
     sock = socket.socket()
     sock.setblocking(False)
-    sock.connect_ex((HOST, PORT))
+    sock.connect_ex((HOST, port))
     return sock
+
+
+def pending_for_ever():
+    return pending(FULL_PORT)
 
 
 def listening():
@@ -84,7 +89,7 @@ class Sockets:
     sent waits for an association.
     """
 
-    MAKE = {"other": pending, "closed": pending, "asked": listening, "datagram": sent}
+    MAKE = {"other": pending, "closed": pending_for_ever, "asked": listening, "datagram": sent}
 
     def __init__(self, *names):
         self.new = socket.socket()
@@ -125,7 +130,7 @@ class Intruder:
         self._left = place
         self._inner = inner
         self._sockets = sockets
-        self._lock = intercept._registry.lock
+        self._lock = patched._registry.lock
 
     def __call__(self, frame, event, argument):
         if event not in ("call", "c_return") or not self._lock.is_mine:
@@ -167,4 +172,4 @@ def walk(outer, inner):
 
 warnings.simplefilter("ignore")
 faulthandler.dump_traceback_later(50, exit=True)
-print(json.dumps({name: walk(OUTER[sys.argv[4]], inner) for name, inner in INNER.items()}))
+print(json.dumps({name: walk(OUTER[sys.argv[5]], inner) for name, inner in INNER.items()}))

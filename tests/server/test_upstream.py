@@ -200,10 +200,20 @@ def test_a_client_that_leaves_takes_its_way_along(client, target):
         assert proxy.recv(1) == b""
 
 
-@pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1"])
-def test_no_spelling_of_an_address_is_a_way_around_a_rule(client, target, udp, host):
+@pytest.mark.parametrize("far_away", [False, True])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.1", "0x7f000001", "2130706433", "0177.0.0.1", "::ffff:7f00:1", "0:0:0:0:0:ffff:127.0.0.1"),
+        *("[::FFFF:7F00:1]", "::ffff:127.0.0.1%lo"),
+    ],
+)
+def test_no_spelling_of_an_address_is_a_way_around_a_rule(client, target, udp, host, far_away):
     denied = [parse_access("deny", "127.0.0.1")]
-    with reference_server() as far, reference_server(upstream=through(far.url()), rules=denied) as server:
+    with contextlib.ExitStack() as stack:
+        far = stack.enter_context(reference_server())
+        upstream = through(far.url()) if far_away else through()
+        server = stack.enter_context(reference_server(upstream=upstream, rules=denied))
         assert ask(client, server, name(host, target.port))[1] == 2
         assert [seen.outcome for seen in server.seen] == ["not allowed: deny 127.0.0.1"]
         assert not far.seen

@@ -89,6 +89,11 @@ def test_endpoints_are_written_as_urls_write_them():
         ("0177.0.0.1", "127.0.0.1"),
         ("2130706433", "127.0.0.1"),
         ("0", "0.0.0.0"),
+        ("::ffff:7f00:1", "::ffff:127.0.0.1"),
+        ("0:0:0:0:0:FFFF:127.0.0.1", "::ffff:127.0.0.1"),
+        ("[::ffff:7f00:1]", "::ffff:127.0.0.1"),
+        ("::ffff:7f00:1%lo", "::ffff:127.0.0.1"),
+        ("FE80:0::1%eth0", "fe80::1%eth0"),
     ],
 )
 def test_an_address_in_another_spelling_is_that_address(host, address):

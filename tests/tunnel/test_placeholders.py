@@ -11,7 +11,7 @@ import pytest
 
 from pywrap.socks.wire import packed
 from pywrap.tunnel import placeholders as module
-from pywrap.tunnel import round_robin
+from pywrap.tunnel import round_robin, shared_file
 from pywrap.tunnel.lookups import LookupFailed
 from pywrap.tunnel.placeholders import Hosts, Placeholders
 
@@ -166,7 +166,7 @@ def test_a_file_without_room_is_given_up_by_all(path, room):
     names.placeholder("a.example")
     other.placeholder("a.example")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (round_robin.SIZE + 256 + room, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (shared_file.SIZE + 256 + room, before[1]))
     try:
         given = [names.placeholder(name) for name in ("b", "c", "b")]
     finally:

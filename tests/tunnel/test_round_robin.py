@@ -9,14 +9,21 @@ import sys
 
 import pytest
 
-from pywrap.tunnel import round_robin
+from pywrap.tunnel import round_robin, shared_file
 from pywrap.tunnel.round_robin import RoundRobinCounter
 from tests.support.child import source_of
 
 
-@pytest.fixture
-def path():
-    path = round_robin.create()
+def create_alone():
+    return shared_file.create(shared_file.copy_alone)
+
+
+CREATE = (round_robin.create, create_alone)
+
+
+@pytest.fixture(params=CREATE)
+def path(request):
+    path = request.param()
     yield path
     os.close(int(path.rpartition("/")[2]))
 
@@ -55,11 +62,12 @@ def test_it_is_no_descriptor_that_programs_expect(path):
     assert int(path.rpartition("/")[2]) >= 64
 
 
-def test_where_there_are_only_small_numbers():
+@pytest.mark.parametrize("create", CREATE)
+def test_where_there_are_only_small_numbers(create):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
     try:
-        path = round_robin.create()
+        path = create()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert RoundRobinCounter(path).take(following) == 0

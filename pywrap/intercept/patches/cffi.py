@@ -1,6 +1,7 @@
-"""cffi, without a compiler: what a program looks up by ``ffi.dlopen()`` in the C library (``unsupported``).
+"""cffi: checks the functions that a program looks up in the C library by ``ffi.dlopen()`` (``unsupported``).
 
-ctypes tells audit hooks of that. A module that cffi has compiled calls C without a look-up, and is not seen.
+For ctypes an audit hook does that: ctypes raises an audit event at each look-up, cffi does not. A module that
+cffi has compiled (API mode) calls C functions without a look-up, and is not seen.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def install(patches: Patches, module: Any, current: Callable[[], Runtime | None]) -> None:
-    """Replace what makes a library in ``module``, which is ``cffi.api``."""
+    """Replace the function of ``module``, which is ``cffi.api``, that makes the object for a library."""
     make, unsupported = module._make_ffi_library, load("pywrap.intercept.unsupported")
 
     def _make_ffi_library(ffi: Any, libname: Any, flags: Any) -> Any:
         library, names = make(ffi, libname, flags)
-        # Each library has a class of its own. What it has found once is in its __dict__.
+        # Each library object has a class of its own, which looks a function up at its first use.
         cls = type(library)
         for name in ("__getattr__", "__addressof__"):
             setattr(cls, name, _checked(getattr(cls, name), current, unsupported))

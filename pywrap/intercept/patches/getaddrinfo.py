@@ -139,6 +139,8 @@ class RemoteLookups:
             if not self._runtime.is_literal(sockaddr[0]):
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
             host, port = _numeric(sockaddr, flags)
+            if flags & ~_FLAGS:
+                raise _socket.gaierror(_socket.EAI_BADFLAGS, "Bad value for ai_flags")
             names = [] if flags & _socket.NI_NUMERICHOST else _names(self._runtime, host)
             if not names and flags & _socket.NI_NAMEREQD:
                 raise _socket.gaierror(_socket.EAI_NONAME, NAME_UNKNOWN)
@@ -165,6 +167,8 @@ def _row_of_stream(
     return [(_socket.AF_INET, _socket.SOCK_STREAM, _socket.IPPROTO_TCP, "", (host, port))]
 
 
+# Those of getnameinfo(3), up to NI_IDN_USE_STD3_ASCII_RULES.
+_FLAGS = 0xFF
 _FAMILIES = (_socket.AF_UNSPEC, _socket.AF_INET)
 _PROTOCOLS = (0, _socket.IPPROTO_TCP)
 

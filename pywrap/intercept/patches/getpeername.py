@@ -84,7 +84,7 @@ def _is_ipv6(sock: _socket.socket) -> bool:
 
 
 def _port(sock: _socket.socket) -> int:
-    # The flag: otherwise C would apply the program's setdefaulttimeout() to the file's mode.
+    # Without SOCK_NONBLOCK, C would apply the program's setdefaulttimeout(), and change the mode of the file.
     kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
     underneath = originals.Socket(_socket.AF_INET6, kind, fileno=originals.fileno(sock))
     try:

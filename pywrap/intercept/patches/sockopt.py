@@ -25,7 +25,7 @@ _IP_LEVELS = (_socket.IPPROTO_IP, _socket.IPPROTO_IPV6)
 # Options of IPv4 or IPv6 that may join a group: only for these is the implementation imported.
 _JOINS = frozenset({20, 27, 35, 37, 38, 39, 41, 42, 43, 44, 46, 48})
 
-# Likewise, options that may have a source route.
+# Options of IPv4 or IPv6 that may set a source route: only for these ``source_routes`` is imported.
 _ROUTES = frozenset({4, 6, 57})
 
 # The registry of this process; set by ``install``.
@@ -83,7 +83,7 @@ def setsockopt(self: _socket.socket, *args: Any) -> None:
 
 
 def _is_one(options: frozenset[int], level: Any, option: Any) -> bool:
-    """Whether ``option`` is one of ``options``, and ``level`` one of IPv4 or IPv6."""
+    """Whether ``option`` is in ``options``, and ``level`` is that of IPv4 or of IPv6."""
     try:
         return index(option) in options and index(level) in _IP_LEVELS
     except TypeError:

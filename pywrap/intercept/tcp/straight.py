@@ -59,7 +59,8 @@ class StraightAttempt(StraightTunnel):
         super().__init__(sock, road, destination, deadline, otherwise)
         self._fd = originals.fileno(sock)
         self._number = number
-        # What was made for that which takes over, where ``sock`` is the program's.
+        # Where ``sock`` is the program's: the duplicate that was made for the ``TunnelAttempt`` that takes
+        # over.
         self.duplicate: Own | None = None
 
     def start(self) -> bool:

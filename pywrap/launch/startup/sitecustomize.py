@@ -17,6 +17,47 @@ def _is_confined():
         return False
 
 
+def _quickly(package):
+    """The module pywrap.archive, whose code is in the archive of a start as well; None if it is not there."""
+    import marshal
+    from _frozen_importlib_external import MAGIC_NUMBER
+
+    file = package + "/archive.py"
+    try:
+        # Where Python keeps it as a rule. A look elsewhere takes longer.
+        fd = os.open("%s/__pycache__/archive.%s.start" % (package, sys.implementation.cache_tag), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+        status = os.stat(file)
+        if sys.pycache_prefix or sys.flags.optimize or data[:4] != MAGIC_NUMBER:
+            return None
+        folder, entries = marshal.loads(memoryview(data)[4:])
+        time, size, code = entries["pywrap.archive"][1:]
+    except (OSError, EOFError, ValueError, TypeError, KeyError):
+        # It was not written yet, or not to its end.
+        return None
+    if (folder, time, size) != (package, status.st_mtime_ns, status.st_size):
+        return None
+    archive = sys.modules["pywrap.archive"] = type(sys)("pywrap.archive")
+    archive.__file__ = file
+    exec(code, vars(archive))
+    archive.take("start", entries)
+    return archive
+
+
+def _from_its_file(package):
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import spec_from_file_location
+
+    spec = spec_from_file_location("pywrap.archive", os.path.join(package, "archive.py"))
+    archive = sys.modules["pywrap.archive"] = module_from_spec(spec)
+    spec.loader.exec_module(archive)
+    archive.read("start")
+    return archive
+
+
 def _start():
     if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
         if _is_confined():
@@ -41,14 +82,8 @@ def _start():
     # sys.path must not see what the launcher was installed with.
     archive = sys.modules.get("pywrap.archive")
     if archive is None:
-        from _frozen_importlib import module_from_spec
-        from _frozen_importlib_external import spec_from_file_location
-
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        spec = spec_from_file_location("pywrap.archive", os.path.join(package, "archive.py"))
-        archive = sys.modules["pywrap.archive"] = module_from_spec(spec)
-        spec.loader.exec_module(archive)
-        archive.read("start")
+        archive = _quickly(package) or _from_its_file(package)
     bootstrap = archive.load("pywrap.launch.bootstrap")
 
     # Under another name it is executed by programs/isolated.py, and hides no other sitecustomize.

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol, TypeAlias
 
-    # Of a message: where it begins in ``memory``, its sender (``sockaddr``), its length, and that of the
-    # datagrams in it, of which the last one may be shorter (``datagrams_of``). It is valid until the next
-    # ``receive``, and has ``HEADROOM`` in front of it.
+    # A received message, which is one datagram, or several of one sender that the kernel has joined
+    # (UDP_GRO): where it begins in ``memory``; its sender, a packed struct sockaddr; its length in bytes; and
+    # the length of each datagram in it, of which the last one may be shorter (``datagrams_of``). It is valid
+    # until the next ``receive``, and has ``HEADROOM`` bytes of room in front of it.
     Received: TypeAlias = tuple[int, bytes, int, int]
 
-    # A datagram that the kernel did not take, and where it was to go.
+    # Called with a datagram that the kernel did not take, and its destination, a packed struct sockaddr.
     Alone: TypeAlias = Callable[[bytes, bytes], None]
 
     class Batch(Protocol):
@@ -31,15 +32,17 @@ if TYPE_CHECKING:
         def memory(self) -> memoryview: ...
 
         def prepare(self, sock: socket) -> None:
-            """Let ``sock`` have what makes its datagrams cheap to receive."""
+            """Set the options of ``sock`` by which receiving costs less."""
 
         def receive(self, sock: socket) -> list[Received]:
-            """What has come, within reason; nothing when the kernel had an error to tell."""
+            """Receive the messages that have come, as far as there is room; [] at an error."""
 
         def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
-            """Send that part of ``memory`` to an address, with the next ``send``, and a header before it.
+            """Have the next ``send`` send ``size`` bytes of ``memory``, from ``start`` on, as one datagram.
 
-            The header is a part of ``memory`` as well, which several datagrams may share.
+            ``to``: the destination, a packed struct sockaddr. ``header``, ``header_size``: where the header
+            is in ``memory``, and its length; it is sent in front of those bytes. Several datagrams may share
+            one.
             """
 
         def add_many(
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
             header: int = 0,
             header_size: int = 0,
         ) -> None:
-            """The same for ``count`` parts, each of which begins ``step`` bytes behind the one before it."""
+            """As ``add``, for ``count`` datagrams, each beginning ``step`` bytes behind the one before."""
 
         def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
             """Send what was added; return how many datagrams and bytes the kernel took.
@@ -79,8 +82,8 @@ ROOM = _SLOT - HEADROOM
 
 
 def datagrams_of(start: int, length: int, size: int) -> Iterator[tuple[int, int]]:
-    """The place and the length of each datagram of a message."""
-    # An empty datagram is one, too.
+    """Where each datagram of a message begins in the memory, and its length."""
+    # A message of no bytes is one empty datagram.
     for at in range(start, start + length, size) if length else (start,):
         yield at, min(size, start + length - at)
 
@@ -93,7 +96,7 @@ class PlainBatch:
         self._added: list[tuple[int, int, bytes, int, int]] = []
 
     def prepare(self, sock: socket) -> None:
-        """Nothing: each datagram is received by itself."""
+        """Do nothing: here each datagram is received by itself."""
 
     def receive(self, sock: socket) -> list[Received]:
         """Receive the datagrams that have come on ``sock``, up to ``DATAGRAMS``."""
@@ -113,17 +116,17 @@ class PlainBatch:
         return received
 
     def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
-        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
+        """See ``Batch.add``."""
         self._added.append((start, size, to, header, header_size))
 
     def add_many(
         self, start: int, step: int, size: int, count: int, to: bytes, header: int = 0, header_size: int = 0
     ) -> None:
-        """The same for ``count`` parts, each ``step`` bytes behind the one before it."""
+        """See ``Batch.add_many``."""
         self._added += [(start + step * each, size, to, header, header_size) for each in range(count)]
 
     def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
-        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
+        """See ``Batch.send``."""
         added, self._added = self._added, []
         memory, datagrams, total = self.memory, 0, 0
         for start, size, to, header, header_size in added:

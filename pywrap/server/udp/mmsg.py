@@ -1,9 +1,9 @@
 """Many datagrams by one system call: recvmmsg(2) and sendmmsg(2), which Python's sockets do not have.
 
-The tables that both calls take are made once, with all addresses of memory in them. Datagrams of one length
-that go to one address after each other are one message, which the kernel cuts (UDP_SEGMENT, udp(7)), and what
-it has put together is received as one (UDP_GRO): the way through the network's layers costs more than all the
-rest.
+The tables that both calls take are made once, with all addresses of memory in them. Successive datagrams of
+one length to one address are sent as one message, which the kernel cuts into datagrams (UDP_SEGMENT, udp(7));
+and datagrams that the kernel has joined are received as one message (UDP_GRO). Each message passes through
+the layers of the kernel's network once, which costs more than everything else.
 """
 
 from __future__ import annotations
@@ -47,19 +47,22 @@ _SEGMENT = struct.Struct("@QiiH6x")
 _SEGMENT_LENGTH = 18
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 
-# The same as it is received, where the length is an int: its place in a table of ints, and the ints of each.
+# The struct cmsghdr of UDP_GRO on a received message, where the length of a segment is an int. In a table of
+# them read as ints: the index of the first length, and the number of ints from one to the next.
 _RECEIVED = struct.Struct("@Qiii4x")
 _LENGTH_AT, _INTS = 4, 6
 
-# The longest datagram of such a message. A segment may not be fragmented, so it has to fit into a packet:
-# this does in an Ethernet's, with the headers of IPv6 and UDP.
+# The longest datagram of a message that the kernel cuts. A segment is not fragmented, so it has to fit into a
+# packet: this one fits into that of an Ethernet, with the headers of IPv6 and UDP.
 _LONGEST_SEGMENT = 1500 - 40 - 8
 
-# Of one message: the kernel takes 64 segments (128 since 6.7), and the bytes of a packet without its headers.
+# The limits of one message that the kernel cuts: 64 segments (128 since Linux 6.7), and as many bytes as the
+# longest packet has without its headers.
 _SEGMENTS = 64
 _LONGEST_MESSAGE = 65535 - 40 - 8
 
-# Datagrams that come in messages of many: so many messages are as much as the others wait for.
+# The messages of one call of recvmmsg() while messages have many datagrams each: more of them would make the
+# other sockets of the loop wait too long.
 _GREAT_MESSAGES = 4
 
 # The most that ``receive`` can return: the kernel puts no more than 128 into a message.
@@ -69,7 +72,8 @@ _MOST = max(DATAGRAMS, _GREAT_MESSAGES) * 128
 class Table:
     """Room for ``count`` messages, and as many ``pieces``: address, length, address, length…
 
-    ``at``: its address. ``quads``: the headers, by 8 bytes. Pages that are not used cost nothing.
+    ``at``: the address of the headers in memory. ``quads``: the headers, as integers of 8 bytes. Pages that
+    were never written to take no memory.
     """
 
     def __init__(self, count: int, pieces: int) -> None:
@@ -115,35 +119,35 @@ class KernelBatch:
                 *(table.names_at + index * _NAME, _NAME, table.pieces_at + index * _PIECE.size, 1),
                 *(controls_at + index * _RECEIVED.size, _RECEIVED.size, 0, 0),
             )
-        # recvmmsg() writes the lengths of addresses and of ancillary data, which it reads as those of the
-        # rooms for them.
+        # recvmmsg() reads the room for addresses and ancillary data from fields in which it then writes their
+        # lengths: so before each call the headers are set to this.
         self._unused = bytes(table.headers)
         self._at_a_time = DATAGRAMS
-        # Two pieces for each: a header, and what it is the header of.
+        # Two pieces for each datagram: its header and its payload.
         self._outgoing = Table(_MOST, 2 * _MOST)
         self._segments, self._segments_at = _allocate(_MOST * _SEGMENT.size)
         self._destinations: list[bytes] = []
-        # Of each message: its first piece, and how many datagrams there are before it.
+        # For each message: the number of its first piece, and the number of datagrams before it.
         self._firsts: list[int] = []
         self._before: list[int] = []
         self._pieces = self._added = 0
-        # Of the last message: where it goes, the length of its datagrams and of the headers in them, and how
-        # many more there can be in it.
+        # Of the last message: its destination, the length of its datagrams, that of the header in each, and
+        # how many more datagrams it can have.
         self._to, self._size, self._header_size, self._room = b"", 0, 0, 0
         self._longest_segment = _LONGEST_SEGMENT if _can_segment() else 0
 
     def prepare(self, sock: socket) -> None:
-        """Let the kernel put datagrams of one sender and length together, of which ``receive`` knows."""
+        """Have the kernel join datagrams of one sender and one length (UDP_GRO); ``receive`` takes them."""
         try:
             sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
         except OSError:
-            # Since 5.0. Without it each comes by itself.
+            # Linux before 5.0 has no UDP_GRO: then each datagram is received by itself.
             pass
 
     def receive(self, sock: socket) -> list[Received]:
-        """What has come on ``sock``, up to the room that there is."""
+        """See ``Batch.receive``."""
         table = self._incoming
-        # A handler that failed may have left something.
+        # A handler that raised an exception may have added datagrams and not sent them.
         self._clear()
         table.headers[:] = self._unused
         count = self._recvmmsg(sock.fileno(), table.at, self._at_a_time, MSG_DONTWAIT, None)
@@ -165,7 +169,7 @@ class KernelBatch:
         return list(zip(STARTS, sources, lengths, sizes, strict=False))
 
     def add(self, start: int, size: int, to: bytes, header: int = 0, header_size: int = 0) -> None:
-        """Send ``size`` bytes of the memory from ``start`` on to ``to``, packed, with the next ``send``."""
+        """See ``Batch.add``."""
         pieces, first = self._outgoing.pieces, self._pieces
         at = 2 * first
         if header_size:
@@ -184,7 +188,7 @@ class KernelBatch:
     def add_many(
         self, start: int, step: int, size: int, count: int, to: bytes, header: int = 0, header_size: int = 0
     ) -> None:
-        """The same for ``count`` parts, each ``step`` bytes behind the one before it."""
+        """See ``Batch.add_many``."""
         whole = header_size + size
         if not 0 < whole <= self._longest_segment:
             for at in range(start, start + step * count, step):
@@ -207,11 +211,11 @@ class KernelBatch:
             self._begin(at, at + each * number, number, whole, to, header_size)
 
     def _most(self, whole: int) -> int:
-        """How many datagrams of ``whole`` bytes the kernel takes as one message."""
+        """How many datagrams of ``whole`` bytes, header and payload, the kernel takes as one message."""
         return min(_SEGMENTS, _LONGEST_MESSAGE // whole) if 0 < whole <= self._longest_segment else 1
 
     def _begin(self, first: int, end: int, number: int, whole: int, to: bytes, header_size: int) -> None:
-        """Make a message of ``number`` datagrams, whose pieces are there."""
+        """Begin a message of ``number`` datagrams, whose pieces are in the table already."""
         table, message = self._outgoing, len(self._firsts)
         at = message * _NAME
         table.names[at : at + len(to)] = to
@@ -230,7 +234,7 @@ class KernelBatch:
             self._cut(message)
 
     def _lengthen(self, end: int) -> None:
-        """The datagram whose pieces are there is a segment of the last message."""
+        """Add a datagram, whose pieces are in the table already, to the last message."""
         message = len(self._firsts) - 1
         self._outgoing.quads[message * _QUADS + _PIECE_COUNT] = end - self._firsts[message]
         self._pieces = end
@@ -240,14 +244,14 @@ class KernelBatch:
             self._cut(message)
 
     def _cut(self, message: int) -> None:
-        """Let the kernel cut a message into its datagrams."""
+        """Have the kernel cut the message of this number into its datagrams (UDP_SEGMENT)."""
         quads, header, at = self._outgoing.quads, message * _QUADS, message * _SEGMENT.size
         _SEGMENT.pack_into(self._segments, at, _SEGMENT_LENGTH, _SOL_UDP, _UDP_SEGMENT, self._size)
         quads[header + _CONTROL] = self._segments_at + at
         quads[header + _CONTROL_LENGTH] = _SEGMENT.size
 
     def send(self, sock: socket, alone: Alone) -> tuple[int, int]:
-        """Send what was added; return how many datagrams and bytes. ``alone`` gets those that fail."""
+        """See ``Batch.send``."""
         table, messages = self._outgoing, len(self._firsts)
         firsts, before = [*self._firsts, self._pieces], [*self._before, self._added]
         done = datagrams = total = 0
@@ -259,11 +263,11 @@ class KernelBatch:
                 datagrams += before[done + count] - before[done]
                 done += count
             else:
-                # The error of an earlier datagram, which is told once; or these are longer than the way there
-                # takes in one packet. Each is tried again by itself.
+                # Either the error of an earlier datagram, which the kernel reports once; or these datagrams
+                # are longer than the MTU of the path. Each is tried again by itself.
                 number = before[done + 1] - before[done]
                 if self._errno() == errno.EIO and number > 1:
-                    # A network interface that leaves checksums to the kernel.
+                    # The network interface leaves checksums to the kernel, which then cuts no messages.
                     self._longest_segment = 0
                 to, each = self._destinations[done], (firsts[done + 1] - firsts[done]) // number
                 for first in range(firsts[done], firsts[done + 1], each):
@@ -273,7 +277,7 @@ class KernelBatch:
         return datagrams, total
 
     def _join(self, first: int, end: int) -> bytes:
-        """The bytes of pieces that were added."""
+        """The bytes of the pieces from the number ``first`` on, without that of ``end``."""
         pieces, base = self._outgoing.pieces, self._base
         parts = [(pieces[2 * piece] - base, pieces[2 * piece + 1]) for piece in range(first, end)]
         return b"".join(self.memory[start : start + size] for start, size in parts)

@@ -99,8 +99,8 @@ class UdpRules:
 
 
 class Outbound:
-    """``answers(found)`` gets what is for the client: of each message where it is in ``batch.memory``, its
-    length and that of its datagrams, and where their header is and its length.
+    """``answers(found)`` is called with messages for the client. For each of them: where it begins in
+    ``batch.memory``, its length, the length of its datagrams, where their header is, and its length.
 
     ``found``: for each datagram the offset of its header, the length with the header, and that of the
     payload. ``heard(sockaddr)`` is called when a peer has answered, ``refused(sockaddr)`` when the network

@@ -36,7 +36,8 @@ TOO_FAST = "beyond the client's rate"
 FRAGMENTS = "in fragments that do not make a whole"
 
 
-# Of the header of a datagram to an IPv4 address: its length, and where FRAG is, with the address behind it.
+# The header of a datagram to an IPv4 address (RFC 1928 section 7): its length, and the offset of FRAG, behind
+# which the address begins.
 _PLAIN_HEADER, _FRAG = 10, 2
 
 # Batches that are taken from a client whose connection has ended: more than its socket's buffer holds.
@@ -113,7 +114,7 @@ class Datagrams:
 
     def _on_client(self, events: int) -> None:
         memory = self._batch.memory
-        # What most are costs least: not a fragment, to an IPv4 address that was seen before.
+        # The usual datagram takes the shortest way: no fragment, to an IPv4 address that was seen before.
         is_plain = self._codec is None and self._throttles is None
         for start, source, length, size in self._batch.receive(self._sock):
             if is_plain and source == self._source and self._pass_on(start, length, size):
@@ -123,7 +124,7 @@ class Datagrams:
         self._outbound.flush()
 
     def _pass_on(self, start: int, length: int, size: int) -> bool:
-        """Send the datagrams of a message on if all of them go to one address that is known."""
+        """Send the datagrams of a message on, if all have one known destination; return whether they do."""
         if size < _PLAIN_HEADER:
             return False
         memory = self._batch.memory
@@ -267,7 +268,7 @@ class Datagrams:
     # ------------------------------------------------------------ to the client
 
     def _answer_all(self, found: list[tuple[int, int, int, int, int]]) -> None:
-        """Send messages of the batch with their headers (``Outbound``)."""
+        """Send answers to the client: messages of the batch, with their headers (see ``Outbound``)."""
         batch, source = self._batch, self._source
         if self._codec is not None or self._throttles is not None:
             memory = batch.memory
@@ -293,7 +294,7 @@ class Datagrams:
         self._answer(datagram, len(datagram) - unpack_header(datagram).size)
 
     def _answer(self, datagram: bytes | memoryview, size: int) -> None:
-        """Send what has its header already, and ``size`` bytes of payload."""
+        """Send the client a datagram that has its header already; ``size``: the length of its payload."""
         if self._throttles is not None:
             if self._throttles[1].wait():
                 self.traffic.drop(TOO_FAST)

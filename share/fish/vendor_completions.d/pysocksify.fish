@@ -31,7 +31,7 @@ complete -c pysocksify -x -n 'not __pysocksify_checks' -a '(__pysocksify_complet
 complete -c pysocksify -x -n __pysocksify_checks -a 'embedded env socks4:// socks4a:// socks5:// socks5h:// http:// raw://'
 complete -c pysocksify -n __pysocksify_in_options -s x -l proxy -x -a 'embedded env socks4:// socks4a:// socks5:// socks5h:// http:// raw://' -d 'send traffic through URL; repeat for a chain; env: through $ALL_PROXY'
 complete -c pysocksify -n __pysocksify_in_options -s f -l config -rF -d 'read FILE and no other configuration file'
-complete -c pysocksify -n __pysocksify_in_options -l config-format -x -a 'proxychains tsocks torsocks' -d 'of that file: proxychains, tsocks, torsocks'
+complete -c pysocksify -n __pysocksify_in_options -l config-format -x -a 'proxychains tsocks torsocks' -d 'the format of that file: proxychains, tsocks, torsocks'
 complete -c pysocksify -n __pysocksify_in_options -l chain-type -x -a 'strict dynamic random round_robin' -d 'how a chain is built'
 complete -c pysocksify -n __pysocksify_in_options -l isolate-streams -x -a 'on off' -d 'a username of its own for each process'
 complete -c pysocksify -n __pysocksify_in_options -l pipeline -x -a 'off on auto' -d 'send all requests at once: off, on, auto'

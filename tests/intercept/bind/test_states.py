@@ -76,9 +76,9 @@ def test_every_state_is_reached_and_leads_on():
 
 def listener_of(sock):
     """The listener that stands for ``sock``, from inside the program."""
-    from pywrap import intercept
+    from pywrap.intercept import patched
 
-    return intercept._registry.listener_of(sock.fileno())
+    return patched._registry.listener_of(sock.fileno())
 
 
 def answered(listener):

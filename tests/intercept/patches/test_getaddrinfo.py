@@ -412,6 +412,10 @@ def test_getnameinfo_of_numbers_is_the_c_librarys():
             socket.NI_NUMERICHOST | socket.NI_NUMERICSERV,
             socket.NI_NUMERICHOST | socket.NI_NAMEREQD,
             socket.NI_NUMERICHOST | socket.NI_DGRAM,
+            # NI_IDN, and what is no flag.
+            socket.NI_NUMERICHOST | 32,
+            socket.NI_NUMERICHOST | 1 << 8,
+            1 << 30,
             "flags",
         ]
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.child import source_of
 from tests.support.destinations import HELLO, ONLY_THE_PROXY_KNOWS
+from tests.support.inside import say
 from tests.support.naming_proxy import naming_proxy
 from tests.support.put_back import check_put_back
 from tests.support.run import program, pysocksify, run
@@ -123,6 +124,29 @@ def test_an_http_proxy_of_its_own_is_reached_through_ours(trace, proxy):
     _, seen = trace(*command)
     assert proxy.asked == [("CONNECT", "its-own.test", 3128)]
     check_clean(seen, proxy)
+
+
+def test_files_of_the_program_keep_their_mode_when_sockets_have_a_default_timeout(proxy, http_server):
+    # Each descriptor of the process is looked at, to find whose connection it is.
+    def program(url):
+        import os
+        import socket
+
+        import pycurl
+
+        files = [*os.pipe(), *(sock.detach() for sock in socket.socketpair())]
+        # Above that of the connection, which ends the search.
+        files = [os.dup2(fd, 200 + fd) for fd in files]
+        socket.setdefaulttimeout(30)
+        curl = pycurl.Curl()
+        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.WRITEFUNCTION, lambda data: None)
+        curl.perform()
+        say(status=curl.getinfo(pycurl.RESPONSE_CODE), blocking=[os.get_blocking(fd) for fd in files])
+
+    url = http_server.url(host=ONLY_THE_PROXY_KNOWS)
+    ran = run(*through(proxy), sys.executable, "-c", source_of(program, url), url)
+    assert ran.json == {"status": 200, "blocking": [True] * 4}
 
 
 def test_uninstall_leaves_no_trace():

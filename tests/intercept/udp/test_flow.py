@@ -137,7 +137,7 @@ def test_a_finalizer_may_send_while_another_thread_is_told_of_an_end(proxy, echo
     def program(host, port):
         import threading
 
-        from pywrap import intercept
+        from pywrap.intercept import patched
 
         sock = udp()
         before = descriptors()
@@ -148,7 +148,7 @@ def test_a_finalizer_may_send_while_another_thread_is_told_of_an_end(proxy, echo
         told = []
         other = threading.Thread(target=lambda: told.append(outcome(sock.recv, 100)))
         # The collector runs in the middle of anything.
-        with intercept._registry.lock:
+        with patched._registry.lock:
             other.start()
             while sys._current_frames()[other.ident].f_code.co_name != "take_error":
                 time.sleep(0)
