@@ -12,6 +12,7 @@ import pywrap
 from pywrap.launch import archives
 from tests.support import destinations, strace
 from tests.support.child import source_of
+from tests.support.datagrams import udp_echo
 from tests.support.run import program, pysocksify, run
 from tests.support.servers import reference_server
 
@@ -221,6 +222,21 @@ def test_a_connection_makes_few_system_calls(how, proxy, echo_server, trace):
 def test_seven_system_calls_are_what_a_connection_takes_by_hand(proxy, echo_server, trace):
     words = *program("connect_often.py"), "by_hand", echo_server.host, echo_server.port, COUNT, proxy.port
     assert 7 <= strace.counted(*words).total() / COUNT < 8
+
+
+@pytest.mark.parametrize("how", ["blocking", "connected", "timeout", "asyncio"])
+def test_a_datagram_makes_the_system_calls_that_it_makes_directly(how, proxy, trace):
+    with udp_echo() as echo:
+        words = *program("datagrams_often.py"), how, echo.host, echo.port, COUNT
+        directly = strace.counted(*words)
+        calls = strace.counted(*through(proxy), *words)
+    assert len(proxy.asked) == 1
+    assert directly["sendto"] == directly["recvfrom"] == COUNT
+    if how == "timeout":
+        # One to look whether the answer is there already.
+        directly["recvfrom"] += COUNT
+    # On a busy machine, what the background thread does first may come so late.
+    assert (calls - directly).total() < COUNT / 5, calls
 
 
 # ---------------------------------------------------------------- imports

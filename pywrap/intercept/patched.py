@@ -242,14 +242,15 @@ def watch(event: str, args: tuple[Any, ...]) -> None:
     Raises:
         OSError: it would leave directly.
     """
-    if event == "socket.__new__":
+    if event in _TO_RELAY:
+        if _registry is not None and _registry.is_relay(args[1]):
+            # Most calls are datagrams that we send to a relay: let them pass quickly.
+            return
+    elif event == "socket.__new__":
         if args[1] != AF_PACKET:
             return
     elif event in _SYMBOL:
         _looked_up(args[1])
-        return
-    if _registry is not None and _registry.relays and event in _TO_RELAY and _registry.is_relay(args[1]):
-        # Most calls are datagrams that we send to a relay: let them pass quickly.
         return
     if _runtime is not None and event == "socket.connect":
         if type(args[0]) is _runtime.own_class or type(args[1]) is _runtime.address_class:

@@ -19,11 +19,17 @@ import pywrap
 OURS = pywrap.__path__[0]
 
 
+def kept(member):
+    """``member``, and what is kept in the closure of that, and of those."""
+    yield member
+    for cell in getattr(member, "__closure__", None) or ():
+        yield from kept(cell.cell_contents)
+
+
 def ours(owner):
     """The functions of ours that are members of ``owner``, or kept in closures of its members."""
     for name, member in vars(owner).items():
-        cells = [cell.cell_contents for cell in getattr(member, "__closure__", None) or ()]
-        for function in (member, *cells):
+        for function in kept(member):
             function = getattr(function, "__func__", getattr(function, "_function", function))
             code = getattr(function, "__code__", None)
             if code is not None and code.co_filename.startswith(OURS):

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import socket
+import stat
 import time
 
 # Seconds; for what must happen soon, and would hang the program otherwise.
@@ -55,6 +56,20 @@ def left_over(before):
     while len(descriptors()) > len(before) and time.monotonic() < until:
         os.sched_yield()
     return len(descriptors()) - len(before)
+
+
+def end_association(port):
+    """As if the proxy had: what watches the control connection sees its end."""
+    for fd in map(int, descriptors()):
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:
+            # The directory's own.
+            continue
+        if is_socket:
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                if sock.type == socket.SOCK_STREAM and sock.getpeername()[1:] == (port,):
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 def udp(family=socket.AF_INET, timeout=PATIENCE):

@@ -261,8 +261,7 @@ class Associations:
             raise
         family = state.kernel.family if state.kernel.v6_socket is None else _socket.AF_INET6
         self.second.use(channel, has_port)
-        channel.relay = relay_address(association.relay, family)
-        channel.association = association
+        channel.use(association, relay_address(association.relay, family))
         state.relays[channel.relay] = channel
         self._runtime.registry.allow(channel.relay)
         channel.watches = self._watching(channel, association)
@@ -274,6 +273,7 @@ class Associations:
         if ":" in association.relay.host:
             if not state.is_ipv6:
                 state.kernel.move_to_ipv6()
+                state.forget_usual()
         elif state.is_ipv6:
             try:
                 state.kernel.admit_ipv4()

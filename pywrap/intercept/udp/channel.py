@@ -33,8 +33,45 @@ if TYPE_CHECKING:
 # Sources that are remembered at the most: every host that can send to the relay may be one.
 _SOURCES = 8192
 
+# Destinations, and beginnings of answers, that a channel keeps at the most.
+_MOST = 8192
+
 # The owner of a port: the packed header of the destination, and the address that the program uses for it.
 _LITERALS: tuple[bytes, SockAddr] = (b"", ())
+
+
+class Usual:
+    """What stood before payloads: for the straight road, which says when that is thrown away.
+
+    ``to``: by the address that the program has sent to, or by the route to the peer, which no program has.
+    ``sources``: the source by the first bytes of an answer; ``size``: how many those were in the last one.
+    ``relay``: where datagrams go, and come from; () without an association.
+    """
+
+    __slots__ = ("relay", "size", "sources", "to")
+
+    def __init__(self, relay: SockAddr = ()) -> None:
+        self.relay = relay
+        self.size = 0
+        self.sources: dict[bytes, SockAddr] = {}
+        self.to: dict[Any, bytes] = {}
+
+    def add_destination(self, address: Any, front: bytes) -> None:
+        """A datagram has gone to ``address``, which began with ``front``."""
+        if len(self.to) >= _MOST:
+            self.to.clear()
+        try:
+            self.to[address] = front
+        except TypeError:
+            # A host that is a bytearray.
+            pass
+
+    def add_source(self, front: bytes, source: SockAddr) -> None:
+        """An answer has come from ``source``, which began with ``front``."""
+        if len(self.sources) >= _MOST:
+            self.sources.clear()
+        self.sources[front] = source
+        self.size = len(front)
 
 
 class Channel:
@@ -45,7 +82,7 @@ class Channel:
     the background thread's, that opens an association. ``queue``: datagrams with headers that wait for it,
     of ``queued`` bytes. ``watches``: the tasks that watch the control connections. ``used``: when the socket
     switched to this channel last. ``is_recycled``: another channel has taken its place. ``has_port``: has the
-    request of ``association`` carried our port?
+    request of ``association`` carried our port? ``usual``: for the straight road (``straight_datagrams``).
     """
 
     __slots__ = (
@@ -67,6 +104,7 @@ class Channel:
         "request_port",
         "task",
         "used",
+        "usual",
         "watches",
     )
 
@@ -85,6 +123,7 @@ class Channel:
         self.queued = 0
         self.used = monotonic()
         self.is_recycled = False
+        self.usual = Usual()
         self.has_port = False
         # While it is not known whether the hop wants our port in requests (``second_association``).
         self.request_port: RequestPort | None = None
@@ -102,6 +141,16 @@ class Channel:
         """Is an association being opened?"""
         return self.is_being_set_up or self.task is not None
 
+    def use(self, association: Association, relay: SockAddr) -> None:
+        """Send by ``association`` from now on, to ``relay``."""
+        self.relay = relay
+        self.usual = Usual(relay)
+        self.association = association
+
+    def forget_usual(self) -> None:
+        """Something has changed: no datagram is as the one before until one has come or gone."""
+        self.usual = Usual(self.usual.relay)
+
     def takes(self, destination: Endpoint, header: bytes, address: SockAddr) -> bool:
         """Can answers of ``destination``, the program's ``address``, be told from others in this channel?"""
         owner = self._owners.get(destination.port)
@@ -110,10 +159,12 @@ class Channel:
     def expect(self, destination: Endpoint, header: bytes, address: SockAddr) -> None:
         """The program sends to ``destination``, by ``address``."""
         owner = self._owner(destination, header, address)
-        if self._owners.get(destination.port, _LITERALS) != owner or len(self._answers) >= _SOURCES:
+        before = self._owners.get(destination.port, _LITERALS)
+        self._owners[destination.port] = owner
+        if before != owner or len(self._answers) >= _SOURCES:
             # Answers from that port were another owner's before.
             self._answers.clear()
-        self._owners[destination.port] = owner
+            self.forget_usual()
         self._answers[header] = address
         self.used = monotonic()
 
@@ -138,20 +189,18 @@ class Channel:
             self._answers[header] = found
         return found
 
-    def unwrap(self, data: bytes, peer: SockAddr | None, peek: bool = False) -> tuple[bytes, SockAddr] | None:
+    def unwrap(
+        self, data: bytes, peer: SockAddr | None, peek: bool = False, usual: Usual | None = None
+    ) -> tuple[bytes, SockAddr] | None:
         """The payload of a datagram from the relay, and its source; None when it is not for the program.
 
         ``peek``: the same datagram will be received once more, unless the result is None. ``peer`` is the
-        address that the socket is connected to.
+        address that the socket is connected to. ``usual``: the channel's, from before ``peer`` was looked
+        up, to enter the datagram in.
         """
         association = self.association or self.ended
         if association is None:
             return None
-        if not association.prefix and data[2:4] == b"\0\1":
-            # Nearly all datagrams are such, and this takes a third of the time.
-            source = self._answers.get(data[:10])
-            if source is not None and (peer is None or source == peer):
-                return data[10:], source
         try:
             start = association.unwrap(data)
             header = unpack_header(memoryview(data)[start:])
@@ -173,6 +222,8 @@ class Channel:
         source = self.source(head, header.endpoint)
         if source is None or (peer is not None and source != peer):
             return None
+        if usual is not None and not header.fragment:
+            usual.add_source(data[:end], source)
         return payload, source
 
     def _literal(self, endpoint: Endpoint) -> SockAddr | None:

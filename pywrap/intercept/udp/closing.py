@@ -10,6 +10,7 @@ Datagrams that are queued when the program closes its socket are still sent, as 
 from __future__ import annotations
 
 from pywrap.errors import to_oserror
+from pywrap.intercept.udp.channel import Usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Closing:
             self._runtime.registry.disallow(channel.relay)
             channel.ended = channel.association
         channel.association = None
+        channel.usual = Usual()
         channel.queue, channel.queued = [], 0
 
     def _give_up_all(self) -> None:

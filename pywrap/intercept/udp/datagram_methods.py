@@ -24,6 +24,7 @@ from pywrap.intercept.derived_class import MARK, Classes
 from pywrap.intercept.socket_inodes import inode
 from pywrap.intercept.udp.flow import Flow
 from pywrap.intercept.udp.flow_table import FlowTable, table_of
+from pywrap.intercept.udp.straight_datagrams import receiving, sending
 from pywrap.tunnel.attempt import POLLIN
 
 TYPE_CHECKING = False
@@ -43,6 +44,9 @@ _IDLE = 5.0
 
 # Flags with which recv() does not wait.
 _NO_SLEEP = _socket.MSG_DONTWAIT | _socket.MSG_ERRQUEUE
+
+# By the names of the methods, what makes those of the straight road.
+_STRAIGHT: dict[str, Any] = {"recv": receiving, "recvfrom": receiving, "send": sending, "sendto": sending}
 
 # The attribute of a derived class that has its ``_Binding``.
 _BINDING = "_pysocksify_binding"
@@ -115,33 +119,57 @@ def _closing_method(base: type) -> str:
 
 def _members(base: type, table: FlowTable) -> dict[str, Any]:
     """The members of the class derived from ``base``."""
-    yielding = {name: _yielding(name, method, base) for name, method in _METHODS.items()}
-    return {_BINDING: _Binding(base, table), _closing_method(base): _close, "__del__": _delete, **yielding}
+    methods = {
+        name: _named(_in_front(name, method, base, table), method) for name, method in _METHODS.items()
+    }
+    return {_BINDING: _Binding(base, table), _closing_method(base): _close, "__del__": _delete, **methods}
 
 
-def _yielding(name: str, method: Any, base: type) -> Any:
-    """A method that calls ``method``; or, once the program has replaced it in ``base``, the program's.
+class _Place:
+    """``name`` of ``base``, and ``known``: what is there, unless the program has put it there."""
+
+    __slots__ = ("attributes", "base", "known", "name")
+
+    def __init__(self, name: str, base: type) -> None:
+        self.attributes = vars(base)
+        self.base = base
+        self.known: Any = None
+        self.name = name
+
+
+def _in_front(name: str, method: Any, base: type, table: FlowTable) -> Any:
+    """``method``, by the straight road where there is one."""
+    place = _Place(name, base)
+    general = _yielding(place, method)
+    straight = _STRAIGHT.get(name)
+    return general if straight is None else straight(place, table.by_object, _named(general, method))
+
+
+def _yielding(place: _Place, method: Any) -> Any:
+    """A method that calls ``method``; or, once the program has replaced it there, the program's.
 
     mock.patch replaces methods in this way.
     """
-    attributes = vars(base)
-    expected: Any = None
+    attributes, name = place.attributes, place.name
 
     def yielding(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal expected
         now = attributes.get(name)
-        if now is expected or now is None:
+        if now is place.known or now is None:
             return method(self, *args, **kwargs)
-        if _is_known(now, base):
-            expected = now
+        if _is_known(now, place.base):
+            place.known = now
             return method(self, *args, **kwargs)
         bind = getattr(type(now), "__get__", None)
         return (now if bind is None else bind(now, self, type(self)))(*args, **kwargs)
 
-    yielding.__name__, yielding.__doc__ = method.__name__, method.__doc__
-    # The name in Python's messages about wrong arguments.
-    yielding.__qualname__ = method.__qualname__
     return yielding
+
+
+def _named(function: Any, method: Any) -> Any:
+    """``function`` with the names of ``method``, for Python's messages about wrong arguments."""
+    function.__name__, function.__qualname__ = method.__name__, method.__qualname__
+    function.__doc__ = method.__doc__
+    return function
 
 
 def _is_known(function: Any, base: type) -> bool:
@@ -178,12 +206,15 @@ def _base_of(sock: Any) -> Any:
 
 def _wait_for_datagram(sock: _socket.socket, flags: int) -> Flow | None:
     """Sleep, but not in C's recv(), until there is a datagram; return the flow of ``sock`` by then."""
+    flow = _flow_of(sock)
+    if flow is not None:
+        return flow
     timeout = originals.gettimeout(sock)
     if timeout == 0 or flags & _NO_SLEEP or originals.fileno(sock) < 0:
-        return _flow_of(sock)
+        return None
     if timeout is None and any(originals.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_RCVTIMEO, 16)):
         # The program has set a limit of the kernel's own.
-        return _flow_of(sock)
+        return None
     until = None if timeout is None else monotonic() + timeout
     while (flow := _flow_of(sock)) is None and originals.fileno(sock) >= 0:
         poller = originals.poll()
@@ -224,7 +255,7 @@ class DatagramSocket:
         flags = rest[0] if len(rest) == 2 else 0
         if route[0] is None:
             return flow.send_directly(self, data, route[1], flags)
-        return flow.send(self, data, route, flags)
+        return flow.send(self, data, route, flags, address=rest[-1])
 
     def sendall(self: Any, data: Any, flags: int = 0, /) -> None:
         """sendall(data[, flags]): one datagram."""
@@ -241,7 +272,7 @@ class DatagramSocket:
         ancillary = list(ancdata)
         if any(item[0] == _SOL_UDP and item[1] in _SEGMENTS for item in ancillary):
             raise OSError(errno.EOPNOTSUPP, "UDP segmentation does not go through a proxy")
-        return flow.send(self, b"".join(buffers), route, flags, ancillary)
+        return flow.send(self, b"".join(buffers), route, flags, ancillary, address)
 
     # -------------------------------------------------------- receiving
 

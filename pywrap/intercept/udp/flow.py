@@ -24,6 +24,7 @@ from time import monotonic
 
 from pywrap.intercept import originals
 from pywrap.intercept.udp.association_setup import Associations
+from pywrap.intercept.udp.channel import ABANDONED
 from pywrap.intercept.udp.closing import Closing
 from pywrap.intercept.udp.flow_state import FlowState
 from pywrap.intercept.udp.kernel_socket import KernelSocket
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 
 
 class Flow:
-    """A flow on the socket ``sock``; the caller enters it into ``table``."""
+    """A flow on the socket ``sock``; the caller enters it into ``table``. ``latest``: the channel of the last
+    datagram that was sent.
+    """
 
     def __init__(self, runtime: Runtime, sock: _socket.socket, table: Table) -> None:
         self.kernel = KernelSocket(sock, table.renumber)
@@ -53,8 +56,7 @@ class Flow:
         self._associations = Associations(state, self.closing)
         self.receiver = Receiver(state, self.closing, self._associations.second, accepts_unsolicited=is_bound)
         self.routing = Routing(state, self.closing, self.receiver)
-        # The channel of the last datagram.
-        self._latest: Channel | None = None
+        self.latest = ABANDONED
 
     # ------------------------------------------------------------ for the registry
 
@@ -95,6 +97,7 @@ class Flow:
         if channel is None:
             originals.connect(sock, header)
             state.peer = state.route = None
+            state.forget_usual()
             return
         try:
             originals.getpeername(sock)
@@ -107,6 +110,7 @@ class Flow:
                 self.kernel.wake()
                 self.kernel.refresh()
         state.peer, state.route = channel.source(header, unpack_header(header).endpoint), route
+        state.forget_usual()
 
     def local_name(self, name: SockAddr) -> SockAddr:
         """The result of getsockname(), where the kernel returns ``name``.
@@ -124,8 +128,18 @@ class Flow:
 
     # ------------------------------------------------------------ sending
 
-    def send(self, sock: _socket.socket, data: Any, route: Route, flags: int = 0, ancillary: Any = ()) -> int:
+    def send(
+        self,
+        sock: _socket.socket,
+        data: Any,
+        route: Route,
+        flags: int = 0,
+        ancillary: Any = (),
+        address: Any = None,
+    ) -> int:
         """Send one datagram through a channel; return the bytes of its payload.
+
+        ``address``: what the program calls the destination, None for the peer.
 
         Raises:
             OSError: the association cannot be set up, the queue is full (BlockingIOError), the datagram is
@@ -146,10 +160,11 @@ class Flow:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if flags & _socket.MSG_MORE:
             raise OSError(errno.EOPNOTSUPP, "a datagram in parts (MSG_MORE) does not go through a proxy")
-        if channel is not self._latest:
+        if channel is not self.latest:
             # Stamp only when the socket switches channels, which saves a monotonic() for each datagram.
-            self._latest = channel
+            self.latest = channel
             channel.used = monotonic()
+        usual = channel.usual
         association = channel.association
         if (
             association is None
@@ -167,10 +182,12 @@ class Flow:
                 originals.sendmsg(by, [packet], ancillary, flags, channel.relay)
             else:
                 originals.sendto(by, packet, flags, channel.relay)
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             raise
         except OSError as err:
             raise _in_words(err, channel) from err
+        if self.kernel.v6_socket is None and channel.request_port is None:
+            usual.add_destination(route if address is None else address, association.prefix + header)
         return size
 
     def send_directly(self, sock: _socket.socket, data: Any, address: Any, flags: int) -> int:

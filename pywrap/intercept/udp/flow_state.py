@@ -53,3 +53,8 @@ class FlowState:
         self.is_shut = False
         self.is_closed = False
         self.leftover: _socket.socket | None = None
+
+    def forget_usual(self) -> None:
+        """The peer, or the file, is another: no datagram takes the straight road as the one before."""
+        for channel in list(self.channels.values()):
+            channel.forget_usual()

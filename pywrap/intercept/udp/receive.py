@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from pywrap.intercept.udp.channel import Usual
     from pywrap.intercept.udp.closing import Closing
     from pywrap.intercept.udp.flow_state import FlowState, SockAddr
     from pywrap.intercept.udp.second_association import SecondAssociations
@@ -39,7 +40,7 @@ _SLICE = 0.5
 
 class Receiver:
     """The receiving side of a flow. ``accepts_unsolicited``: its socket takes datagrams from all direct
-    sources.
+    sources. ``margin``: bytes that the headers of a datagram may have.
     """
 
     def __init__(
@@ -51,8 +52,7 @@ class Receiver:
         self._accepts_unsolicited = accepts_unsolicited
         # By source: whether its datagrams are for the program.
         self._known: dict[SockAddr, bool] = {}
-        # Bytes that the headers of a datagram may have.
-        self._margin = 0
+        self.margin = 0
 
     def allow_source(self, source: SockAddr) -> None:
         """Note that the program sends to ``source`` directly, so that it gets datagrams from there."""
@@ -62,12 +62,17 @@ class Receiver:
 
     def reserve_header(self, headers: int) -> None:
         """Note that datagrams with up to ``headers`` bytes before the payload may arrive from now on."""
-        self._margin = max(self._margin, headers)
+        self.margin = max(self.margin, headers)
 
     def receive(self, sock: _socket.socket, size: int, flags: int) -> tuple[bytes, SockAddr]:
         """One datagram for the program, of which ``size`` bytes are wanted; it may be longer."""
         data, _, _, source = self._next(_recvfrom, sock, size, flags)
         return data, source
+
+    def sort(self, data: bytes, source: SockAddr) -> tuple[bytes, SockAddr] | None:
+        """What ``data`` is for the program, and from where; None when it is not for the program."""
+        found = self._for_program((data, (), 0, source), 0)
+        return None if found is None else (found[0], found[3])
 
     def receive_message(
         self, sock: _socket.socket, size: int, ancillary: int, flags: int
@@ -102,7 +107,7 @@ class Receiver:
                 self._closing.raise_error()
             handle = handles.get(originals.fileno(sock)) or state.kernel.handle(sock)
             try:
-                message = take(handle, size + self._margin, flags, ancillary)
+                message = take(handle, size + self.margin, flags, ancillary)
             except BlockingIOError:
                 if until is None:
                     raise
@@ -142,7 +147,7 @@ class Receiver:
             # Not by the program's object: if it has a timeout, C would poll and receive again until that is
             # over.
             while True:
-                message = take(sock, size + self._margin, flags | _socket.MSG_DONTWAIT, ancillary)
+                message = take(sock, size + self.margin, flags | _socket.MSG_DONTWAIT, ancillary)
                 if message[3] is None:
                     return None
                 found = self._for_program(message, flags)
@@ -161,7 +166,11 @@ class Receiver:
         if channel is None:
             found = self._past_relays(data, source)
         else:
-            found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK))
+            # Taken first. Not while each answer shows which association the hop wants.
+            usual: Usual | None = channel.usual
+            if channel.request_port is not None:
+                usual = None
+            found = channel.unwrap(data, self._state.peer, bool(flags & _socket.MSG_PEEK), usual)
             if found is not None and channel.request_port is not None:
                 self._second.answered(channel, source)
         return None if found is None else (found[0], extra, got, found[1])

@@ -108,6 +108,7 @@ class Routing:
             # Done now, rather than in the middle of a recvfrom().
             with runtime.registry.lock:
                 state.kernel.move_to_ipv6()
+                state.forget_usual()
         try:
             header = pack_header(verdict.destination)
         except Unencodable as err:

@@ -149,7 +149,7 @@ class SecondAssociations:
             now = Kept(channel.association, channel.relay, channel.watches, channel.has_port)  # type: ignore[arg-type]
             channel.kept = None
             channel.has_port, channel.watches = kept.has_port, kept.watches
-            channel.association, channel.relay = kept.association, kept.relay
+            channel.use(kept.association, kept.relay)
             self.close(channel, now)
         elif kept is not None:
             channel.kept = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import stat
 import sys
 import time
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.support.child import kernel, source_of
 from tests.support.datagrams import udp_echo
-from tests.support.inside import PATIENCE, descriptors, left_over, outcome, say, udp
+from tests.support.inside import PATIENCE, descriptors, end_association, left_over, outcome, say, udp
 
 ASSOCIATE = ("UDP ASSOCIATE", "0.0.0.0", 0)
 
@@ -28,20 +27,6 @@ def limited(more, function, *args):
         return outcome(function, *args)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def end_association(port):
-    """As if the proxy had: what watches the control connection sees its end."""
-    for fd in map(int, descriptors()):
-        try:
-            is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
-        except OSError:
-            # The directory's own.
-            continue
-        if is_socket:
-            with socket.socket(fileno=os.dup(fd)) as sock:
-                if sock.type == socket.SOCK_STREAM and sock.getpeername()[1:] == (port,):
-                    sock.shutdown(socket.SHUT_RDWR)
 
 
 def talk(proxy, code, *args, **how):
