@@ -246,6 +246,15 @@ def test_a_comparison_goes_on_where_it_was_stopped(compare_suites, tmp_path):
     assert results.read_text().count('test_mine plain", "test.test_mine.Mine.test_passes"') == 1
 
 
+def test_the_document_has_what_is_accepted():
+    page = (SCRIPTS.parent / "docs" / "test-coverage.md").read_text()
+    lines = (SCRIPTS / "cpython-suites.accepted").read_text().splitlines()
+    accepted = [line.split(" = ", 1) for line in lines if line and not line.startswith("#")]
+    rows = [f"| `{pattern.removeprefix('test.')}` | {reason} |" for pattern, reason in accepted]
+    assert re.findall(r"^\| `.*_.*\..*` \| .* \|$", page.split("CPython's own suites")[1], re.M) == rows
+    assert 0 < len(accepted) < 25
+
+
 def test_an_accepted_difference_has_a_reason(tmp_path):
     (tmp_path / "accepted").write_text("test.test_epoll.*\n")
     ran = run(sys.executable, SUITES, "--accepted", tmp_path / "accepted", status=1)

@@ -204,6 +204,7 @@ class Way:
         said = self.folder / "said"
         pid = os.fork()
         if pid == 0:
+            os.setpgid(0, 0)
             signal.alarm(LIMIT)
             fd = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for each in (1, 2):
@@ -218,6 +219,9 @@ class Way:
                     stream.flush()
                 os._exit(0)
         _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(ProcessLookupError):
+            # Workers and servers of its own, which nothing else ends.
+            os.killpg(pid, signal.SIGKILL)
         text = said.read_text(errors="backslashreplace")
         return self.outcome(text, os.waitstatus_to_exitcode(status)), text[-1500:]
 
