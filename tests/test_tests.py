@@ -46,7 +46,7 @@ ELSEWHERE = {
         "intercept/fork": "intercept/udp/test_datagram_methods.py intercept/test_lock.py",
         "launch/archives": "test_archive.py",
         "intercept/loading": "intercept/test_reentrance.py test_no_tax.py",
-        "intercept/patched": "intercept/test_install.py intercept/test_reentrance.py",
+        "intercept/patch_on_import": "intercept/test_install.py intercept/test_reentrance.py",
         "intercept/watched_import": "intercept/test_import_hook.py intercept/test_reentrance.py",
         "intercept/patches/accept": "intercept/bind/test_listener.py",
         "intercept/patches/cffi": "intercept/test_unsupported.py",
@@ -99,10 +99,12 @@ ELSEWHERE = {
         ),
         "intercept/loops/registrations": "intercept/loops/test_streams.py",
         "intercept/tcp/blocking": "intercept/tcp/test_nonblocking.py intercept/test_interrupted_connect.py",
-        "intercept/tcp/kept": "intercept/tcp/test_nonblocking.py",
+        "intercept/tcp/tunnels_for_copies": "intercept/tcp/test_nonblocking.py",
         "intercept/udp/association_setup": "intercept/udp/test_flow.py test_udp_failures.py",
         "intercept/udp/closing": "intercept/udp/test_kernel_socket.py intercept/udp/test_datagram_methods.py",
-        "intercept/udp/routing": "intercept/udp/test_datagram_methods.py intercept/test_remote_names.py",
+        "intercept/udp/header_and_channel": (
+            "intercept/udp/test_datagram_methods.py intercept/test_remote_names.py"
+        ),
         "launch/check/hop_requests": "launch/check/test_dialer.py",
         "launch/check/probe_half_close": "launch/check/test_probes.py",
         "launch/check/progress": "launch/check/test_check.py",
@@ -148,7 +150,7 @@ ELSEWHERE = {
         "confine/broker_recorder": "log/test_runs.py",
         "confine/ruleset": "confine/test_connections.py confine/test_loopback.py",
         "confine/inside_sockets": "confine/test_connections.py confine/test_udp.py",
-        "confine/tickets": "confine/test_secured.py",
+        "confine/kerberos_tickets": "confine/test_secured.py",
         "confine/relay_socket": "confine/test_udp.py confine/test_udp_channel.py",
     },
 }

@@ -22,9 +22,9 @@ inside and handed to it. The modules:
   how they are set up; ``inside_sockets``: the sockets for the broker; ``kernel``: system calls that Python
   lacks
 * ``broker``: the process outside; ``syn_gate`` and ``packets``: the SYNs; ``attempts``: connections that are
-  being opened, and ``twins``: one for both address families; ``outside``: the rules and the chains;
+  being opened, and ``happy_eyeballs``: one for both address families; ``outside``: the rules and the chains;
   ``udp_flows``, ``udp_channel`` and ``relay_socket``: UDP; ``name_server``, ``name_stream`` and
-  ``dns_message``: names; ``tickets``: Kerberos
+  ``dns_message``: names; ``kerberos_tickets``: Kerberos
 * ``publish``: servers inside that are reached from outside; ``listeners``: finds servers inside
 * ``shared_confinement``: the broker for children of patched programs; ``notes``: how its processes find it
 * ``askers`` and ``broker_recorder``: for the log

@@ -10,13 +10,13 @@ import errno
 import resource
 from _socket import inet_pton, socket
 
+from pywrap.confine.happy_eyeballs import Twins
 from pywrap.confine.inside_sockets import BACKLOG
 from pywrap.confine.listeners import Listeners
 from pywrap.confine.name_server import NameServer
 from pywrap.confine.name_stream import NameStream
 from pywrap.confine.outside import Outside
 from pywrap.confine.syn_gate import Gate
-from pywrap.confine.twins import Twins
 from pywrap.confine.udp_flows import Datagrams
 from pywrap.relay.loop import IN, Loop
 from pywrap.relay.pumps import BUFFER, Pipes

@@ -7,7 +7,7 @@ tcp://``, where the question goes to that server unchanged. Otherwise the answer
 but there is always one: a program without an answer asks again and again.
 
 A name has a placeholder of each family, for programs that want only one. Programs that sort addresses try the
-IPv4 one first (``namespaces``), and programs that try both at once still get one tunnel (``twins``).
+IPv4 one first (``namespaces``), and programs that try both at once still get one tunnel (``happy_eyeballs``).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import errno
 from time import monotonic
 
 from pywrap.confine.attempts import Attempt, Direct, fresh
-from pywrap.confine.tickets import Tickets
+from pywrap.confine.kerberos_tickets import Tickets
 from pywrap.errors import SocksError, Unencodable
 from pywrap.messages import Messages
 from pywrap.relay.securing import Securing

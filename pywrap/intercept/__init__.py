@@ -4,7 +4,7 @@ The patches are installed in four steps, so that a program pays only for what it
 
 * ``arm``, before the program: an audit hook, an import hook (``import_hook``), and what starts children
   (``patches.spawn``). Nothing else is imported;
-* ``import select``: ``select.epoll`` is replaced (``patched``, ``epoll``);
+* ``import select``: ``select.epoll`` is replaced (``patch_on_import``, ``epoll``);
 * ``import socket``: functions are replaced. Those that decide about traffic import their implementation when
   they are called (``patches.replaced_functions``). The others (``accept``, ``getpeername``, ``lifecycle``,
   ``sockopt``) look into tables that are still empty (``registry``);
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pywrap.intercept.runtime import Runtime
 
 # The audit events of calls that may send something off this machine, and that of a look-up in a C library by
-# ctypes, which ``patched`` decides about.
+# ctypes, which ``patch_on_import`` decides about.
 WATCHED = frozenset(
     {
         "ctypes.dlsym",
@@ -50,7 +50,7 @@ WATCHED = frozenset(
 
 _settings: Callable[[], Settings] | None = None
 _handed: Callable[[], str] | None = None
-# That of ``patched``, as soon as that is imported.
+# That of ``patch_on_import``, as soon as that is imported.
 _watch: Callable[[str, tuple[Any, ...]], None] | None = None
 # An audit hook cannot be removed.
 _hooked = False
@@ -101,7 +101,7 @@ def uninstall() -> None:
     spawn = known("pywrap.intercept.patches.spawn")
     if spawn is not None:
         spawn.uninstall()
-    patched = known("pywrap.intercept.patched")
+    patched = known("pywrap.intercept.patch_on_import")
     if patched is not None:
         patched.uninstall()
     _settings = None
@@ -113,9 +113,9 @@ def current() -> Runtime | None:
 
 
 def _patched() -> Any:
-    """The module ``patched``, which knows the settings."""
+    """The module ``patch_on_import``, which knows the settings."""
     global _watch
-    patched = load("pywrap.intercept.patched", "socket")
+    patched = load("pywrap.intercept.patch_on_import", "socket")
     patched.begin(_settings, _handed)
     _watch = patched.watch
     return patched

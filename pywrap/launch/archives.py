@@ -52,7 +52,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("confine.inside_sockets", "confine.kernel", "confine.last_bytes", "confine.left_behind"),
         *("confine.listeners", "confine.name_server", "confine.name_stream", "confine.netlink"),
         *("confine.outside", "confine.packets", "confine.processes", "confine.ruleset"),
-        *("confine.supervisor", "confine.syn_gate", "confine.tickets", "confine.twins"),
+        *("confine.supervisor", "confine.syn_gate", "confine.kerberos_tickets", "confine.happy_eyeballs"),
         *("confine.relay_socket", "confine.udp_channel", "confine.udp_flows", "relay", "tunnel.request_port"),
         *("relay.descriptor_reserve", "relay.loop", "relay.pumps", "relay.relay", "relay.securing"),
         *("relay.timers", "relay.wrapped", "server", "server.tcp", "server.tcp.dial", "server.threads"),
@@ -79,7 +79,12 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     "socket": (
         *("intercept.epoll", "intercept.fork", "intercept.lock", "intercept.originals"),
-        *("intercept.patched", "intercept.patching", "intercept.registry", "intercept.watched_import"),
+        *(
+            "intercept.patch_on_import",
+            "intercept.patching",
+            "intercept.registry",
+            "intercept.watched_import",
+        ),
         "intercept.patches.accept",
         *("intercept.patches.c_socket", "intercept.patches.lifecycle"),
         "intercept.patches.replaced_functions",

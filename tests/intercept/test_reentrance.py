@@ -384,9 +384,9 @@ def test_eventlet_leaves_our_locks_alone_and_says_nothing_of_them(proxy, echo_se
         import eventlet
 
         eventlet.monkey_patch()
-        from pywrap.intercept import patched
+        from pywrap.intercept import patch_on_import
 
-        print(type(patched._registry.lock._lock).__module__)
+        print(type(patch_on_import._registry.lock._lock).__module__)
 
     ran = run(
         *pysocksify("-x", proxy.url(), "--loopback", "proxy"),

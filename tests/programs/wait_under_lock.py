@@ -15,7 +15,7 @@ import socket
 import sys
 import warnings
 
-from pywrap.intercept import patched
+from pywrap.intercept import patch_on_import
 
 PATIENCE = 30
 HOST, PORT, UDP_PORT, FULL_PORT = sys.argv[1], *map(int, sys.argv[2:5])
@@ -130,7 +130,7 @@ class Intruder:
         self._left = place
         self._inner = inner
         self._sockets = sockets
-        self._lock = patched._registry.lock
+        self._lock = patch_on_import._registry.lock
 
     def __call__(self, frame, event, argument):
         if event not in ("call", "c_return") or not self._lock.is_mine:

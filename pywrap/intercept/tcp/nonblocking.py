@@ -14,7 +14,7 @@
 The program may have copied its descriptor in ways that pass no patch (os.dup2, SCM_RIGHTS, fcntl). Each
 patched call on such a copy makes it known (``join``). If the placeholder has not hung up at the end, there is
 another copy, and the open descriptors are listed. If it is none of them, it is on its way in another socket:
-the tunnel is kept for it (``kept``).
+the tunnel is kept for it (``tunnels_for_copies``).
 
 A thread that sleeps in poll(2) or select(2) for *readability* alone through step 4 is not woken by data on
 the new file: it sleeps on the old one. Programs that wait for a connection ask for writability as well.
@@ -33,8 +33,8 @@ from pywrap.intercept.hand_over import put
 from pywrap.intercept.lock import Event
 from pywrap.intercept.own_socket import Own
 from pywrap.intercept.socket_inodes import descriptors_of, inode, is_open
-from pywrap.intercept.tcp.kept import Kept, has_hung_up
 from pywrap.intercept.tcp.placeholder_socket import placeholder
+from pywrap.intercept.tcp.tunnels_for_copies import Kept, has_hung_up
 from pywrap.intercept.tcp.unconnected import unconnected
 from pywrap.tunnel.background import Task
 

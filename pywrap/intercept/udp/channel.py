@@ -4,7 +4,7 @@ The header of an answer has the address that the last proxy received it from. Th
 address that it sent to. Where that was a name, no proxy says which name an answer belongs to. So each port of
 a channel belongs either to one name, and every answer from that port comes from that name; or to literals,
 whose answers have the same address in the header. A socket that sends to two names at one port, or to a name
-and a literal, has two channels and two associations (``routing``).
+and a literal, has two channels and two associations (``header_and_channel``).
 """
 
 from __future__ import annotations

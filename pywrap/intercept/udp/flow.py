@@ -3,7 +3,7 @@
 A flow begins with the first datagram, or connect(), to a destination that needs the chain. From then on the
 methods of the socket (``datagram_methods``) come here.
 
-* ``routing``: which channel a destination takes;
+* ``header_and_channel``: which header and which channel a destination has;
 * ``association_setup``: sets up and watches the association of a channel, and queues datagrams for it;
 * ``receive``: which datagrams that arrive are for the program, and where they come from;
 * ``closing``: errors, and the end of an association or of the flow;
@@ -27,9 +27,9 @@ from pywrap.intercept.udp.association_setup import Associations
 from pywrap.intercept.udp.channel import ABANDONED
 from pywrap.intercept.udp.closing import Closing
 from pywrap.intercept.udp.flow_state import FlowState
+from pywrap.intercept.udp.header_and_channel import Routing
 from pywrap.intercept.udp.kernel_socket import KernelSocket
 from pywrap.intercept.udp.receive import Receiver
-from pywrap.intercept.udp.routing import Routing
 from pywrap.socks.datagram import LONGEST_PAYLOAD, unpack_header
 
 TYPE_CHECKING = False

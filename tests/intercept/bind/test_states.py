@@ -76,9 +76,9 @@ def test_every_state_is_reached_and_leads_on():
 
 def listener_of(sock):
     """The listener that stands for ``sock``, from inside the program."""
-    from pywrap.intercept import patched
+    from pywrap.intercept import patch_on_import
 
-    return patched._registry.listener_of(sock.fileno())
+    return patch_on_import._registry.listener_of(sock.fileno())
 
 
 def answered(listener):

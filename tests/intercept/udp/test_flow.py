@@ -122,7 +122,7 @@ def test_a_finalizer_may_send_while_another_thread_is_told_of_an_end(proxy, echo
     def program(host, port):
         import threading
 
-        from pywrap.intercept import patched
+        from pywrap.intercept import patch_on_import
 
         sock = udp()
         before = descriptors()
@@ -133,7 +133,7 @@ def test_a_finalizer_may_send_while_another_thread_is_told_of_an_end(proxy, echo
         told = []
         other = threading.Thread(target=lambda: told.append(outcome(sock.recv, 100)))
         # The collector runs in the middle of anything.
-        with patched._registry.lock:
+        with patch_on_import._registry.lock:
             other.start()
             while sys._current_frames()[other.ident].f_code.co_name != "take_error":
                 time.sleep(0)

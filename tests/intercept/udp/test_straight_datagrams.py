@@ -171,10 +171,10 @@ def test_strangers_are_dropped_whatever_their_datagrams_begin_with(proxy, echo):
         stranger = originals.Socket(socket.AF_INET, socket.SOCK_DGRAM)
         header = b"\0\0\0\1" + socket.inet_aton(host) + port.to_bytes(2, "big")
         # Past the patches, whose check lets pass what goes to a relay.
-        from pywrap.intercept import patched
+        from pywrap.intercept import patch_on_import
 
         mine = "127.0.0.1", sock.getsockname()[1]
-        patched._registry.relays[mine] = 1
+        patch_on_import._registry.relays[mine] = 1
         originals.sendto(stranger, header + b"forged", mine)
         sock.sendto(b"asked", (host, port))
         got = sock.recv(100).decode()
@@ -223,12 +223,12 @@ def test_a_peer_is_the_only_source_from_its_connect_on(proxy, echo):
 
 def test_nothing_is_usual_until_a_hop_has_shown_which_request_it_wants(proxy):
     def program(host, port):
-        from pywrap.intercept import patched
+        from pywrap.intercept import patch_on_import
 
         sock = udp()
         for _ in range(3):
             sock.sendto(b"into silence", (host, port))
-        latest = patched._registry.flows.of(sock).latest
+        latest = patch_on_import._registry.flows.of(sock).latest
         say(unknown=latest.request_port is not None, usual=len(latest.usual.to))
 
     with answering(lambda data, source: None) as silent:

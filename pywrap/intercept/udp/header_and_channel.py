@@ -1,4 +1,4 @@
-"""Decides by its destination which channel a datagram takes, or that it leaves directly.
+"""The header and the channel of a datagram, by its destination; or that it leaves directly.
 
 Routes are remembered by the address that the program uses: the verdict on a destination does not change.
 """

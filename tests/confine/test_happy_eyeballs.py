@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pywrap.confine.broker import Broker
-from pywrap.confine.twins import Twins
+from pywrap.confine.happy_eyeballs import Twins
 from pywrap.socks.wire import Endpoint
 
 HOST = Endpoint("host.test", 80)
