@@ -38,7 +38,8 @@ def test_no_library_leaks_without_a_warning_nor_out_of_a_confinement():
 def test_each_library_with_a_seam_is_tunnelled():
     # The names of distributions are not those of modules.
     named = {row[0].removesuffix("-binary"): row[2] for row in rows()}
-    libraries = {*import_hook.SEAMS.values()}
+    # cffi has no sockets: a program that looks up functions of C by it is warned.
+    libraries = {*import_hook.SEAMS.values()} - {"cffi"}
     assert {named[name] for name in libraries} <= {"tunnelled", "answered here"}
 
 

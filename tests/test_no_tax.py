@@ -200,7 +200,7 @@ def test_a_connection_that_fails_leaves_nothing_at_all(interpreter, proxy, refus
 
 COUNT = 50
 # For each connection, its socket() and close() included. By hand, without a timeout, it is 7.
-MOST_CALLS = {"blocking": 15, "timeout": 19, "asyncio": 23, "nonblocking": 60}
+MOST_CALLS = {"blocking": 15, "timeout": 19, "asyncio": 23, "nonblocking": 64}
 
 
 @pytest.mark.parametrize("how", MOST_CALLS)
@@ -235,7 +235,8 @@ def test_a_datagram_makes_the_system_calls_that_it_makes_directly(how, proxy, tr
     if how == "timeout":
         # One to look whether the answer is there already.
         directly["recvfrom"] += COUNT
-    # On a busy machine the background thread may start only now: some calls, a few times in all.
+    # How often threads wait for each other, and when the background thread starts, depends on the machine.
+    del calls["futex"]
     assert all(count < COUNT / 5 for count in (calls - directly).values()), calls
 
 

@@ -1,24 +1,63 @@
-"""Puts another file on a descriptor of the program (dup2(2)); the number stays."""
+"""Puts another file on a descriptor of the program (dup2(2)); the number stays.
+
+The program may close the descriptor at any moment: by os.close(), or by forgetting a socket, which C closes
+in its finalizer. Neither takes our lock. The number may then be a new file of the program's, which must stay
+where it is. fstat(2) tells, but os.fstat() lets go of the GIL: before it returns, other threads may run, for
+5 ms or more. So the last look before dup2(2) is a getsockopt(), for which CPython keeps the GIL: SO_COOKIE
+(since Linux 4.12) is a number that no other socket has.
+"""
 
 from __future__ import annotations
 
+import _socket
 import os
 
-from pywrap.intercept import epoll
+from pywrap.intercept import epoll, originals
 from pywrap.intercept.socket_inodes import inode, is_open
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import _socket
+# linux/socket.h, and the size of the number.
+_SO_COOKIE, _COOKIE = 57, 8
 
 
-def put(sock: _socket.socket, fd: int) -> None:
-    """Put the file of ``sock`` on ``fd``, which keeps its close-on-exec flag and its epoll registrations."""
+def put(sock: _socket.socket, fd: int, number: int = 0) -> None:
+    """Put the file of ``sock`` on ``fd``, which keeps its close-on-exec flag and its epoll registrations.
+
+    ``number``: nothing is done unless ``fd`` is still the socket with this inode; 0 where the caller's socket
+    object has ``fd``.
+    """
     epoll.leave(fd)
     try:
-        os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
+        if number:
+            _put_if(sock, fd, number)
+        else:
+            os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
     finally:
         epoll.rejoin(fd)
+
+
+def _put_if(sock: _socket.socket, fd: int, number: int) -> None:
+    try:
+        # SOCK_NONBLOCK: C's constructor leaves the mode of the file alone.
+        old = originals.Socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK, 0, fd)
+    except OSError:
+        # It is closed, or no socket any more.
+        return
+    try:
+        cookie = _cookie(old)
+        if is_open(fd, number):
+            new, inheritable = sock.fileno(), os.get_inheritable(fd)
+            if _cookie(old) == cookie:
+                os.dup2(new, fd, inheritable)
+    finally:
+        old.detach()
+
+
+def _cookie(sock: _socket.socket) -> bytes:
+    """The number of the socket; nothing before Linux 4.12, and where the number is another file by now."""
+    try:
+        return originals.getsockopt(sock, _socket.SOL_SOCKET, _SO_COOKIE, _COOKIE)
+    except OSError:
+        return b""
 
 
 def take_place(sock: _socket.socket, fd: int, number: int) -> None:
@@ -28,6 +67,6 @@ def take_place(sock: _socket.socket, fd: int, number: int) -> None:
     an epoll for this connection: registrations are not moved.
     """
     # Another thread may have closed ``fd`` meanwhile, and the number may be another file.
-    if is_open(fd, number) and inode(sock.fileno()) != number:
-        os.dup2(sock.fileno(), fd, os.get_inheritable(fd))
+    if inode(sock.fileno()) != number:
+        _put_if(sock, fd, number)
     sock.close()

@@ -64,14 +64,14 @@ class Descriptors:
     def put_back(self, sock: _socket.socket) -> None:
         """Put ``sock``, which does not listen, there; the caller takes the listener out of the table."""
         for fd in self.open():
-            put(sock, fd)
+            put(sock, fd, self.number)
 
     def _put(self, sock: _socket.socket) -> None:
         before, number = self.number, inode(sock.fileno())
         # In the table first: a signal handler that meets ``sock`` on a descriptor must find the listener.
         self._registry.listen_at(number, self._listener)
         for fd in self.open():
-            put(sock, fd)
+            put(sock, fd, self.number)
         self.number = number
         self._registry.listening.pop(before, None)
 

@@ -271,7 +271,7 @@ class Pending:
             if os.get_blocking(fd):
                 # The program has changed the mode of the placeholder.
                 sock.setblocking(True)
-            put(sock, fd)
+            put(sock, fd, self.number)
 
     def _waiting(self) -> list[int]:
         """The descriptors that are still the placeholder: after os.close(), one may be another file."""

@@ -222,7 +222,7 @@ class KernelSocket:
         _let_leave(self._woken)
         for fd in self.alive():
             fresh.setblocking(os.get_blocking(fd))
-            put(fresh, fd)
+            put(fresh, fd, self.number)
         old, self.number = self.number, inode(fresh.fileno())
         self._renumbered(old, self.number)
 
