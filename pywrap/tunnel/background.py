@@ -47,6 +47,9 @@ _PARKING = 1.0
 # How many threads that may have ended are remembered.
 _MANY = 16
 
+# Of a descriptor without a task.
+_NOTHING: tuple[None, int] = (None, 0)
+
 
 class Task:
     """A tunnel to open, and the function to call at the end.
@@ -443,7 +446,9 @@ class _Loop:
         # Whether a thread runs this loop, or has been started to.
         self.is_running = False
         self._is_lost = False
-        self._by_fd: dict[int, Task] = {}
+        # By descriptor: the task, and how many turns there had been when it was registered.
+        self._by_fd: dict[int, tuple[Task, int]] = {}
+        self._turns = 0
         self._waiting: set[Task] = set()
         # No deadline is earlier than this moment. Comparing all deadlines on every turn would cost a thousand
         # pending tunnels a million comparisons.
@@ -524,14 +529,16 @@ class _Loop:
         seconds = self._wait_seconds(end) if may_wait() else 0
         self._sleeps_until = monotonic() + seconds
         events = self._epoll.poll(seconds)
+        # What is registered from here on has a number that was another socket's when these events came.
+        self._turns += 1
         self._sleeps_until = 0.0
         self._check()
         for fd, _ in events:
             if fd == self._bell.reads:
                 self._bell.hush()
                 continue
-            ready = self._by_fd.get(fd)
-            if ready is not None:
+            ready, since = self._by_fd.get(fd, _NOTHING)
+            if ready is not None and since != self._turns:
                 ready.cancelled = ready.cancelled or fd == ready.abandoned_fd
                 self._step(ready, self._advance)
         if monotonic() >= self._soonest:
@@ -609,7 +616,7 @@ class _Loop:
                 # Before the socket is registered, whose registration would remain if this failed.
                 self._watch(task)
                 fd = sock.fileno()
-                self._by_fd[fd] = task
+                self._by_fd[fd] = task, self._turns
                 self._register(fd, wants)
                 task.sock, task.fd = sock, fd
             elif wants != task.wants:
@@ -624,7 +631,7 @@ class _Loop:
         if task not in self._waiting:
             if task.abandoned_fd >= 0:
                 # With no event asked for: epoll_ctl(2) reports EPOLLHUP in any case.
-                self._by_fd[task.abandoned_fd] = task
+                self._by_fd[task.abandoned_fd] = task, self._turns
                 self._register(task.abandoned_fd, 0)
             self._waiting.add(task)
 

@@ -195,3 +195,38 @@ def test_an_attempt_that_was_started_elsewhere_needs_no_wake_up_unless_it_is_lat
     far.send(b"!")
     assert told.get(timeout=PATIENCE) == (waiting, None)
     waiting.sock.close()
+
+
+def test_a_hang_up_of_a_closed_descriptor_is_not_that_of_the_next_tunnel_with_its_number(ends):
+    """Both are in one list of events; the first one closes the descriptor of the second."""
+    near, far = ends
+    given_up, watched = socket.socketpair()
+    given_up.close()
+    kept, next_watched = socket.socketpair()
+    number = watched.fileno()
+    told = queue.SimpleQueue()
+
+    class InOrder(Epoll):
+        def poll(self, *args):
+            return sorted(super().poll(*args), key=lambda event: event[0] == number)
+
+    Epoll.failing = []
+    background = Background(_thread.start_new_thread, Lock, InOrder)
+    quiet, sender = socket.socketpair()
+    following = Task(lambda: TunnelAttempt(quiet), lambda *report: told.put(report), abandoned_fd=number)
+    following.attempt, following.started, following.is_waiting = TunnelAttempt(quiet), True, True
+
+    def report(*reported):
+        told.put(reported)
+        watched.detach()
+        os.dup2(next_watched.fileno(), number)
+        background.submit(following)
+
+    far.send(b"!")
+    background.submit(Task(lambda: TunnelAttempt(near), report, abandoned_fd=number))
+    assert told.get(timeout=PATIENCE)[1] is None
+    sender.send(b"!")
+    assert told.get(timeout=PATIENCE)[1] is None
+    os.close(number)
+    for sock in (kept, next_watched, quiet, sender):
+        sock.close()
