@@ -90,7 +90,6 @@ ELSEWHERE = {
         "intercept/bind/eligibility": "intercept/bind/test_listener.py",
         "intercept/bind/listener_methods": "intercept/bind/test_listener.py",
         "intercept/bind/request": "intercept/bind/test_listener.py intercept/bind/test_states.py",
-        "intercept/forward/forwarder": "intercept/patches/test_psycopg.py intercept/patches/test_pycurl.py",
         "intercept/forward/libpq": "intercept/patches/test_psycopg.py",
         "intercept/forward/own_peer": "intercept/patches/test_psycopg.py",
         "intercept/forward/pair": "intercept/patches/test_psycopg.py intercept/patches/test_pycurl.py",

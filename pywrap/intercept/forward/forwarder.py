@@ -268,13 +268,16 @@ class _Running:
         self.handlers[fd] = events, handler
 
     def turn(self) -> None:
-        for fd, events in self._epoll.poll():
+        batch = self._epoll.poll()
+        handlers = {fd: self.handlers[fd][1] for fd, _ in batch if fd in self.handlers}
+        for fd, events in batch:
             if fd == self._bell:
                 os.eventfd_read(fd)
-            elif fd in self.handlers:
-                # An earlier event of this batch may have removed the handler.
+            elif fd in self.handlers and self.handlers[fd][1] == handlers.get(fd):
+                # Otherwise an earlier event of this batch has closed the descriptor, whose number may be that
+                # of another connection by now.
                 try:
-                    self.handlers[fd][1](events)
+                    handlers[fd](events)
                 except Exception:
                     # A bug of ours, which ends this connection; the others go on.
                     self.watch(fd, 0, _nothing)
