@@ -1,7 +1,8 @@
-"""Executes PROGRAM in this process (exec), so that pid, terminal, signals and exit status are its own.
+"""Decides whether PROGRAM is patched or confined, and executes it.
 
-A PROGRAM that is to be confined (``pywrap.confine``) is executed in a child, and this process stays as its
-parent.
+A PROGRAM that can be patched is executed in this process (exec), so that pid, terminal, signals and exit
+status are its own. One that is to be confined (``pywrap.confine``) is executed in a child, and this process
+stays as its parent.
 """
 
 from __future__ import annotations
