@@ -35,21 +35,31 @@ def put(sock: _socket.socket, fd: int, number: int = 0) -> None:
         epoll.rejoin(fd)
 
 
+class _Borrowed(originals.Socket):
+    """A socket object for a descriptor of the program's. It never closes that.
+
+    Not by a ``finally`` of its user: a signal handler that raises may come before that is reached.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """In the place of C's finalizer, which would close the descriptor."""
+        self.detach()
+
+
 def _put_if(sock: _socket.socket, fd: int, number: int) -> None:
     try:
         # SOCK_NONBLOCK: C's constructor leaves the mode of the file alone.
-        old = originals.Socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK, 0, fd)
+        old = _Borrowed(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK, 0, fd)
     except OSError:
         # It is closed, or no socket any more.
         return
-    try:
-        cookie = _cookie(old)
-        if is_open(fd, number):
-            new, inheritable = sock.fileno(), os.get_inheritable(fd)
-            if _cookie(old) == cookie:
-                os.dup2(new, fd, inheritable)
-    finally:
-        old.detach()
+    cookie = _cookie(old)
+    if is_open(fd, number):
+        new, inheritable = sock.fileno(), os.get_inheritable(fd)
+        if _cookie(old) == cookie:
+            os.dup2(new, fd, inheritable)
 
 
 def _cookie(sock: _socket.socket) -> bytes:

@@ -86,3 +86,18 @@ def test_the_mode_of_the_file_stays(pair, timeout):
         socket.setdefaulttimeout(None)
     assert os.get_blocking(copy.fileno())
     copy.close()
+
+
+def test_what_interrupts_the_look_leaves_the_descriptor_open(pair, monkeypatch):
+    """A signal handler that raises may come at any call."""
+    theirs, ours = pair
+    number, fd = inode(theirs.fileno()), theirs.fileno()
+
+    def interrupted(fd, number):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hand_over, "is_open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put(ours, fd, number)
+    hand_over._Borrowed(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    assert is_open(fd, number)
